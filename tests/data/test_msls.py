@@ -1,0 +1,129 @@
+"""Reading an MSLS tree, and what a broken one gets."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.worlds import write_city
+from vprdist.data.digest import dataset_digest
+from vprdist.data.msls import check_images, city_digest, city_names, read_city
+from vprdist.errors import DataError
+
+
+def test_columns_come_in_row_order(small_tree):
+    city = read_city(small_tree, "ada")
+    assert (city.split, len(city.query), len(city.database)) == ("train_val", 12, 20)
+    assert city.database.keys[3] == "ada_d003"
+    assert np.allclose(city.database.positions[3], (500_030.0, 5_000_000.0))
+    assert city.database.image_path(3).is_file()
+    assert city.query.subtasks["all"].all()
+    assert not city.query.subtasks["d2n"].any()
+    assert city_names(small_tree) == ["ada", "bob"]
+
+
+def test_the_real_walk_can_be_read(shared_data):
+    city = read_city(shared_data / "lip6", "lip6b")
+    assert (len(city.query), len(city.database)) == (152, 150)
+    for side in city.sides:
+        check_images(side)
+
+
+def test_a_test_city_needs_no_ground_truth(small_tree):
+    folder = small_tree / "test" / "bob"
+    shutil.move(small_tree / "train_val" / "bob", folder)
+    for side in ("query", "database"):
+        (folder / side / "postprocessed.csv").unlink()
+        (folder / side / "raw.csv").unlink()
+    city = read_city(small_tree, "bob")
+    assert city.split == "test"
+    assert not city.query.pano.any()
+    with pytest.raises(DataError, match="positions are needed"):
+        _ = city.query.positions
+
+
+def breakages():
+    def drop(name):
+        return lambda side: (side / name).unlink()
+
+    def edit(name, old, new, count=1):
+        def change(side):
+            path = side / name
+            text = path.read_text()
+            assert old in text
+            path.write_text(text.replace(old, new, count))
+
+        return change
+
+    def cut(name):
+        return lambda side: (side / name).write_bytes((side / name).read_bytes()[:-9])
+
+    def shorten(name):
+        return lambda side: (side / name).write_text("".join((side / name).read_text().splitlines(True)[:-1]))
+
+    return [
+        ("a missing CSV", drop("raw.csv"), "raw.csv: an MSLS side has this file"),
+        ("a cut row", cut("raw.csv"), r"raw.csv:13: a row has 7 fields; the file may be cut"),
+        ("a missing row", shorten("raw.csv"), "raw.csv: the CSVs of a side have one row an image"),
+        ("no number", edit("postprocessed.csv", "5000001.0", "north"), "postprocessed.csv:2: column 'northing'"),
+        ("infinity", edit("postprocessed.csv", "5000001.0", "inf"), "finite number; found 'inf'"),
+        ("no boolean", edit("raw.csv", "False", "no"), "raw.csv:2: column 'pano' holds True or False; found 'no'"),
+        ("another key", edit("raw.csv", "ada_q001", "zzz"), "raw.csv:3: rows stand in the order of seq_info.csv"),
+        ("a missing column", edit("raw.csv", "ca,", "angle,"), "raw.csv:1: the header has the column 'ca'"),
+        ("an empty file", lambda side: (side / "raw.csv").write_text(""), "raw.csv:1: the header"),
+        ("no UTF-8", lambda side: (side / "raw.csv").write_bytes(b"\xff\xfe"), "raw.csv: a CSV is UTF-8 text"),
+    ]
+
+
+@pytest.mark.parametrize(("what", "breakage", "message"), breakages(), ids=lambda v: v if isinstance(v, str) else "")
+def test_a_broken_csv_is_named_with_its_row(small_tree, what, breakage, message):
+    breakage(small_tree / "train_val" / "ada" / "query")
+    with pytest.raises(DataError, match=message):
+        read_city(small_tree, "ada")
+
+
+def test_a_doubled_key_is_found(small_tree):
+    side = small_tree / "train_val" / "ada" / "query"
+    for name in ("raw.csv", "postprocessed.csv", "seq_info.csv"):
+        path = side / name
+        path.write_text(path.read_text().replace("ada_q001", "ada_q000"))
+    with pytest.raises(DataError, match=r"seq_info.csv:3: a key stands once; it is also in row 0; found 'ada_q000'"):
+        read_city(small_tree, "ada")
+
+
+def test_an_unknown_city_gets_the_nearest_name(small_tree):
+    with pytest.raises(DataError, match="Did you mean 'ada'"):
+        read_city(small_tree, "adda")
+    with pytest.raises(DataError, match="MSLS tree has train_val"):
+        read_city(small_tree / "nothing", "ada")
+
+
+def test_missing_and_empty_pictures_are_counted(small_tree):
+    images = small_tree / "train_val" / "ada" / "query" / "images"
+    (images / "ada_q003.jpg").unlink()
+    (images / "ada_q005.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"ada_q003.jpg: .* is missing \(1 more like it\)"):
+        check_images(read_city(small_tree, "ada").query)
+
+
+def test_the_digest_knows_csvs_names_and_sizes_but_not_places_on_disk(small_tree, tmp_path):
+    before = city_digest(small_tree, "ada")
+    moved = tmp_path / "moved"
+    shutil.copytree(small_tree, moved)
+    assert city_digest(moved, "ada") == before
+    picture = moved / "train_val/ada/query/images/ada_q000.jpg"
+    data = picture.read_bytes()
+    picture.write_bytes(data + b"x")
+    assert city_digest(moved, "ada") != before
+    picture.write_bytes(data)
+    table = moved / "train_val/ada/query/raw.csv"
+    table.write_text(table.read_text().replace("90.0", "91.0", 1))
+    assert city_digest(moved, "ada") != before
+
+
+def test_the_digest_of_cities_ignores_their_order(small_tree):
+    write_city(small_tree, "cyd", num_query=2, num_database=3, seed=3)
+    assert dataset_digest(small_tree, ["ada", "bob"]) == dataset_digest(small_tree, ["bob", "ada"])
+    assert dataset_digest(small_tree, ["ada", "bob"]) != dataset_digest(small_tree, ["ada", "cyd"])

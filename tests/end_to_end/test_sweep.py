@@ -1,0 +1,187 @@
+"""The main job as a user runs it: real processes, the real demo city (a small one), real Ray, submitit and training."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+CITY = "trial.data.demo={streets: 1, places: 6, query_visits: 2, train: [alder], validate: [dogwood]}"
+SMALL = [
+    CITY,
+    "search.grid.network.unfreeze=[0-2]",
+    "trial.train.steps=3",
+    "trial.train.batch_pairs=4",
+    "trial.train.micro_pairs=4",
+]
+pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `demo`")
+
+
+def command(runs: Path, *overrides: str, sweep: str = "sweeps/table1.yaml") -> list[str]:
+    return [sys.executable, "-m", "vprdist.sweep", sweep, *overrides, "--runs", str(runs)]
+
+
+def run(runs: Path, *overrides: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(runs, *overrides, **more), cwd=REPO, capture_output=True, text=True, timeout=570, check=False
+    )
+
+
+def starts(runs: Path) -> dict[str, int]:
+    """How often each trial's job was started."""
+    return {p.name: len((p / "log" / "starts.jsonl").read_text().splitlines()) for p in (runs / "trials").glob("*")}
+
+
+def rows(runs: Path, name: str = "table1") -> list[dict[str, str]]:
+    with (runs / "sweeps" / name / "leaderboard.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.slow
+def test_from_a_sweep_file_to_a_leaderboard(tmp_path):
+    runs = tmp_path / "runs"
+    done = run(runs, *SMALL)
+    assert done.returncode == 0, done.stderr + done.stdout
+    found = rows(runs)
+    assert sorted(row["name"] for row in found) == ["masked 0-2", "rgb 0-2"]
+    assert [float(row["recall@1"]) for row in found] == sorted((float(r["recall@1"]) for r in found), reverse=True)
+    for row in found:
+        folder = runs / "trials" / row["trial"]
+        result = json.loads((folder / "result.json").read_text())
+        assert float(row["recall@5"]) == pytest.approx(result["metrics"]["recall@5"], abs=1e-6)
+        assert row["classes"] == ("static" if row["mode"] == "masked" else "")
+        assert (folder / "predictions" / "dogwood.txt").is_file()
+        assert (folder / "predictions" / "sheet.png").is_file()
+    for part in ("masked 0-2", "Masked-0-2", "leaderboard.csv", "no GPU: ran on the CPU"):
+        assert part in done.stdout
+    assert starts(runs) == dict.fromkeys((row["trial"] for row in found), 1)
+
+    begin = time.monotonic()
+    again = run(runs, *SMALL)
+    assert again.returncode == 0, again.stderr
+    assert time.monotonic() - begin < 60
+    assert starts(runs) == dict.fromkeys((row["trial"] for row in found), 1), "a finished trial is never run again"
+    assert rows(runs) == found
+
+    other = run(runs, *SMALL, "name=other", "search.grid.input.mode=[rgb]")
+    assert other.returncode == 0, other.stderr
+    assert [row["trial"] for row in rows(runs, "other")] == [r["trial"] for r in found if r["mode"] == "rgb"]
+    assert sum(starts(runs).values()) == 2, "another sweep that asks for the same trial gets its result"
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_and_started_again(tmp_path):
+    runs = tmp_path / "runs"
+    overrides = [*SMALL[:1], *SMALL[2:], "search.grid.network.unfreeze=[0-2, 2-2]", "trial.train.steps=12"]
+    driver = subprocess.Popen(command(runs, *overrides), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not list(runs.glob("trials/*/log/starts.jsonl")):
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(4)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    assert not list(runs.glob("sweeps/table1/leaderboard.csv"))
+    done = run(runs, *overrides)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert len(rows(runs)) == 4
+    assert len(list(runs.glob("trials/*/result.json"))) == 4
+    assert starts(runs) == {row["trial"]: 1 for row in rows(runs)}, "no trial was started twice"
+
+
+def bad_inputs():
+    tree = "trial.data.root={tree}"
+    cities = ("trial.data.train=[ada]", "trial.data.validate=[bob]")
+    return [
+        ("an unknown key", ("trial.netwrok.unfreeze=all",), "unknown key. Did you mean 'network'"),
+        ("a wrong type", ("trial.train.steps=many",), "a whole number is expected; found 'many'"),
+        ("no such class", ("trial.input.classes=[raod]",), "Did you mean 'road'"),
+        ("impossible layers", ("search.grid.network.unfreeze=[5-4]",), "impossible layer set"),
+        ("an empty grid", ("search.grid.input.mode=[]",), "at least one value"),
+        ("no such cluster", ("cluster=lokal",), "Did you mean 'local'"),
+        ("no tree", ("trial.data.root=/nowhere", *cities), "an MSLS tree has train_val"),
+        ("no cities", (tree,), "trial.data.train: at least one city is needed"),
+        ("no such city", (tree, "trial.data.train=[ada]", "trial.data.validate=[bop]"), "Did you mean 'bob'"),
+        ("a mask without a cache", (tree, *cities), "needs a cache of semantic activations"),
+        ("no cache there", (tree, *cities, "trial.input.cache=/nowhere"), "/nowhere"),
+        ("dead channels", (CITY, "search.grid.input.mode=[rgb+mask]", SMALL[1]), "must be trained"),
+    ]
+
+
+@pytest.mark.parametrize(("what", "overrides", "message"), bad_inputs(), ids=lambda v: v if isinstance(v, str) else "")
+def test_bad_input_stops_before_any_job(tmp_path, small_tree, what, overrides, message):
+    runs = tmp_path / "runs"
+    done = run(runs, *(word.replace("{tree}", str(small_tree)) for word in overrides))
+    assert_refused(done, message, runs)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("a cut CSV", "raw.csv:13: a row has 7 fields; the file may be cut"),
+        ("a missing picture", "every key of the CSVs has a picture; this one is missing"),
+        ("zero positives", "some query has a database image within 25 m; found 'zero positives'"),
+    ],
+)
+def test_broken_data_stops_before_any_job(tmp_path, small_tree, what, message):
+    side = small_tree / "train_val" / "ada" / "query"
+    if what == "a cut CSV":
+        (side / "raw.csv").write_bytes((side / "raw.csv").read_bytes()[:-9])
+    elif what == "a missing picture":
+        (side / "images" / "ada_q003.jpg").unlink()
+    else:
+        text = (side / "postprocessed.csv").read_text()
+        (side / "postprocessed.csv").write_text(text.replace(",5000001.0,", ",5900001.0,"))
+    words = (f"trial.data.root={small_tree}", "trial.data.train=[ada]", "trial.data.validate=[bob]")
+    assert_refused(run(tmp_path / "runs", *words), message, tmp_path / "runs")
+
+
+def test_a_cache_of_another_data_set_or_a_cut_shard_stops_before_any_job(tmp_path, small_tree):
+    import numpy as np
+
+    from vprdist.data.msls import read_city
+    from vprdist.semantics.importing import import_cache
+
+    (tmp_path / "npz").mkdir()
+    for name in ("ada", "bob"):
+        for side in read_city(small_tree, name).sides:
+            values = np.full((len(side), 19, 16, 20), 13, np.uint8)
+            np.savez(tmp_path / "npz" / f"{name}_{side.side}.npz", keys=side.keys, activations=values)
+    cache = tmp_path / "cache"
+    import_cache(tmp_path / "npz", small_tree, cache)
+    words = [f"trial.data.root={small_tree}", "trial.data.train=[ada]", "trial.data.validate=[bob]"]
+    words.append(f"trial.input.cache={cache}")
+    table = small_tree / "train_val" / "ada" / "query" / "raw.csv"
+    text = table.read_text()
+    table.write_text(text.replace(",90.0,", ",91.0,"))
+    assert_refused(run(tmp_path / "runs", *words), "was made for the data set with digest", tmp_path / "runs")
+    table.write_text(text)
+    shard = max(cache.rglob("*.arrow"), key=lambda path: path.stat().st_size)
+    shard.write_bytes(shard.read_bytes()[:-100])
+    assert_refused(run(tmp_path / "runs", *words), shard.name, tmp_path / "runs")
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], message: str, runs: Path) -> None:
+    assert done.returncode == 2, done.stderr + done.stdout
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1, "one message"
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not list(runs.glob("trials/*")), "no job was started"
+    assert not list(runs.glob("sweeps/*")), "nothing half-written"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_run_folder_that_cannot_be_written(tmp_path):
+    tmp_path.chmod(0o500)
+    done = run(tmp_path / "runs", *SMALL)
+    assert done.returncode == 2
+    assert "the run folder must be writable" in done.stderr

@@ -1,0 +1,109 @@
+"""Who is asked and who is searched: the MSLS rules, against a slow restatement; and the whole evaluation by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.evaluation.test_metrics import slow
+from tests.worlds import write_side
+from vprdist.data.images import load_image
+from vprdist.data.msls import read_city
+from vprdist.errors import DataError
+from vprdist.evaluation.evaluate import build_tasks, city_task, describe_protocol, evaluate
+from vprdist.network.model import build_network
+from vprdist.ranks import Ranks
+from vprdist.spec.trial import DataSpec, EvaluateSpec, NetworkSpec, TrainSpec, TrialSpec
+
+CPU = Ranks(0, 1, torch.device("cpu"))
+
+
+def random_city(root, seed, queries=25, gallery=35):
+    rng = np.random.default_rng(seed)
+    for side, count in (("query", queries), ("database", gallery)):
+        # Whole tens of metres: equal positions and pairs on the rim are frequent; some queries are far away.
+        positions = [(float(e) * 5, float(n) * 5) for e, n in rng.integers(0, 40, (count, 2))]
+        flags = {"all": [True] * count, "d2n": [bool(b) for b in rng.integers(0, 2, count)]}
+        panos = [bool(b) for b in rng.random(count) < 0.2]
+        keys = [f"{side[0]}{i}" for i in range(count)]
+        write_side(root / "train_val" / "wild" / side, keys, positions, panos=panos, subtasks=flags, size=(8, 8))
+    return read_city(root, "wild")
+
+
+@pytest.mark.parametrize("subtask", ["all", "d2n"])
+@pytest.mark.parametrize("seed", range(8))
+def test_tasks_follow_the_rules(tmp_path, seed, subtask):
+    city = random_city(tmp_path, seed)
+    task = city_task(city, subtask, 25.0)
+    gallery = [d for d in range(35) if not city.database.pano[d] and city.database.subtasks[subtask][d]]
+    expected = {}
+    for q in range(25):
+        if city.query.pano[q] or not city.query.subtasks[subtask][q]:
+            continue
+        near = [
+            place
+            for place, d in enumerate(gallery)
+            if np.hypot(*(city.query.positions[q] - city.database.positions[d])) <= 25
+        ]
+        if near:
+            expected[q] = near
+    assert task.gallery.tolist() == gallery
+    assert {q: p.tolist() for q, p in zip(task.queries.tolist(), task.positives, strict=True)} == expected
+
+
+def test_no_query_with_a_positive_is_an_error(tmp_path):
+    city = random_city(tmp_path, 0)
+    trial = TrialSpec(evaluate=EvaluateSpec(subtask="s2w"))
+    with pytest.raises(DataError, match=r"subtask 's2w' has no such query; found 'wild'"):
+        build_tasks([city], trial)
+
+
+def small_trial() -> TrialSpec:
+    return TrialSpec(
+        data=DataSpec(train=("cyd",), validate_cities=("ada", "bob")),
+        network=NetworkSpec(backbone="resnet18", weights="none"),
+        train=TrainSpec(image_size=(32, 40), batch_norm="frozen"),
+    )
+
+
+def test_the_whole_evaluation_by_hand(small_tree, tmp_path):
+    trial = small_trial()
+    network = build_network(trial, None)
+    cities = [read_city(small_tree, name) for name in ("ada", "bob")]
+    tasks = build_tasks(cities, trial)
+    found = evaluate(network, trial, tasks, CPU)
+    ranked, positives = [], []
+    with torch.no_grad():
+        for city, task in zip(cities, tasks, strict=True):
+
+            def describe(side):
+                images = [load_image(side.image_path(i), 32, 40) for i in range(len(side))]
+                batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+                return torch.cat([network(batch[i : i + 1]) for i in range(len(batch))])
+
+            distances = torch.cdist(describe(city.query), describe(city.database))
+            for q, right in zip(task.queries, task.positives, strict=True):
+                ranked.append(distances[q].argsort().tolist())
+                positives.append(right.tolist())
+    for k in (1, 5, 10, 20):
+        recall, precision = slow(ranked, positives, k)
+        assert found.metrics[f"recall@{k}"] == pytest.approx(recall)
+        assert found.metrics[f"map@{k}"] == pytest.approx(precision)
+    assert set(found.city_metrics) == {"ada", "bob"}
+    found.write_predictions(tmp_path / "predictions")
+    line = (tmp_path / "predictions" / "bob.txt").read_text().splitlines()[0].split()
+    assert line[0] == "bob_q000"
+    assert len(line) == 1 + 16
+    assert len(set(line)) == 17
+
+
+def test_protocols_differ_where_the_evaluation_does(small_tree):
+    trial = small_trial()
+    tasks = build_tasks([read_city(small_tree, "bob")], trial)
+    base = describe_protocol(tasks, trial, "digest")
+    assert base.num_queries == len(tasks[0].queries)
+    larger = trial.model_copy(update={"evaluate": EvaluateSpec(image_size=(64, 64))})
+    assert describe_protocol(tasks, larger, "digest").fingerprint != base.fingerprint
+    assert describe_protocol(tasks, trial, "other").fingerprint != base.fingerprint
+    assert describe_protocol(tasks, trial, "digest").fingerprint == base.fingerprint

@@ -1,0 +1,235 @@
+"""Real processes, real submitit: one result a trial, whatever happens to drivers and jobs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from toy import JOB, PROFILE, behave, toy_result, toy_trials
+from toy_driver import start, wait_until_done
+
+from vprdist.errors import LaunchError
+from vprdist.files import locked, write_json
+from vprdist.launch.dispatcher import Dispatcher
+from vprdist.launch.folder import TrialFolder
+from vprdist.launch.journal import Failure, JobRecord, job_name, machine_name, process_alive
+from vprdist.launch.node import find_job
+from vprdist.spec.trial import TrialSpec
+
+
+def folders(runs: Path, count: int) -> list[TrialFolder]:
+    return [TrialFolder.of(runs, trial.trial_id) for trial in toy_trials(count)]
+
+
+def until(condition: Callable[[], object], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def run_all(runs: Path, count: int) -> None:
+    trials = toy_trials(count)
+    with Dispatcher(PROFILE, runs, JOB) as dispatcher:
+        dispatcher.retire_failures(trial.trial_id for trial in trials)
+        for trial in trials:
+            dispatcher.want(trial)
+        wait_until_done(dispatcher, runs, count)
+
+
+def test_every_trial_gets_one_result_and_starts_once(tmp_path: Path) -> None:
+    behave(tmp_path, steps=3, dt=0.01)
+    run_all(tmp_path, 3)
+    for folder in folders(tmp_path, 3):
+        assert folder.result().starts == 1
+        assert len(folder.starts()) == 1
+        record = folder.job()
+        assert record is not None
+        assert record.state == "submitted"
+        assert folder.result().environment["num_threads"] == record.num_threads
+
+
+def test_a_job_that_dies_resumes_and_one_that_keeps_dying_is_reported_while_others_finish(tmp_path: Path) -> None:
+    behave(tmp_path, steps=3, dt=0.01, die={"0": 1, "1": 99})
+    run_all(tmp_path, 3)
+    died_once, died_always, healthy = folders(tmp_path, 3)
+    assert died_once.result().starts == 2
+    assert [row["step"] for row in died_once.rows()[0] if row["kind"] == "train"] == [1, 2, 3]
+    failure = died_always.failure()
+    assert failure is not None
+    assert failure.attempts == 2
+    assert "toy 1 dies on start 2" in failure.log_lines[-1]
+    assert healthy.has_result
+
+
+def test_a_failed_trial_is_tried_anew_when_the_same_command_is_started_again(tmp_path: Path) -> None:
+    behave(tmp_path, steps=3, dt=0.01, die={"0": 2})
+    run_all(tmp_path, 1)
+    (folder,) = folders(tmp_path, 1)
+    assert folder.failure() is not None
+    run_all(tmp_path, 1)
+    assert folder.failure() is None
+    assert folder.result().starts == 3
+
+
+def test_a_mistake_of_the_user_is_final(tmp_path: Path) -> None:
+    behave(tmp_path, user_error=[0])
+    run_all(tmp_path, 1)
+    (folder,) = folders(tmp_path, 1)
+    failure = folder.failure()
+    assert failure is not None
+    assert failure.final
+    assert failure.reason == "toy.csv: every place has a position; found 'none'. Mend the toy."
+    assert len(folder.starts()) == 1
+
+
+def test_kill_9_of_the_driver_leaves_jobs_that_the_next_driver_adopts(tmp_path: Path) -> None:
+    behave(tmp_path, steps=3, dt=0.01, hold=True)
+    driver = start("dispatch", tmp_path, 3)
+    running = folders(tmp_path, 3)[:2]
+    until(lambda: all(folder.starts() for folder in running))
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    records = [folder.job() for folder in running]
+    assert all(record and process_alive(record.pid, record.pid_start) for record in records)
+    (tmp_path / "go").touch()
+    run_all(tmp_path, 3)
+    assert [len(folder.starts()) for folder in folders(tmp_path, 3)] == [1, 1, 1]
+    assert [folder.job() for folder in running] == records
+
+
+@pytest.mark.parametrize("delay_s", [0.05, 0.25, 0.4, 0.6, 0.9])
+def test_kill_9_around_the_submission_never_submits_twice(tmp_path: Path, delay_s: float) -> None:
+    behave(tmp_path, steps=5, dt=0.1)
+    driver = start("dispatch", tmp_path, 1)
+    (folder,) = folders(tmp_path, 1)
+    until(lambda: folder.job_file.exists())
+    time.sleep(delay_s)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    run_all(tmp_path, 1)
+    assert folder.has_result
+    assert len(folder.starts()) == 1
+    assert len(list(folder.log.glob("attempt-*"))) == 1
+
+
+def test_an_intent_that_was_never_submitted_is_submitted_as_the_same_attempt(tmp_path: Path) -> None:
+    behave(tmp_path, steps=1, dt=0.01)
+    (trial,) = toy_trials(1)
+    folder = TrialFolder.of(tmp_path, trial.trial_id)
+    folder.write_job(intent(trial))
+    run_all(tmp_path, 1)
+    record = folder.job()
+    assert record is not None
+    assert record.attempt == 1
+    assert record.token != "lost"
+
+
+def intent(trial: TrialSpec) -> JobRecord:
+    return JobRecord(
+        state="intent", cluster="local", name=job_name(trial.trial_id), token="lost", attempt=1, job=JOB,
+        parameters={}, machine=machine_name(),
+    )  # fmt: skip
+
+
+def test_a_controller_that_was_killed_is_not_dead_while_its_rank_lives(tmp_path: Path) -> None:
+    behave(tmp_path, steps=20, dt=0.1)
+    (trial,) = toy_trials(1)
+    folder = TrialFolder.of(tmp_path, trial.trial_id)
+    with Dispatcher(PROFILE, tmp_path, JOB) as dispatcher:
+        dispatcher.want(trial)
+        until(folder.starts)
+        record = folder.job()
+        assert record is not None
+        assert record.pid is not None
+        os.kill(record.pid, signal.SIGKILL)
+        wait_until_done(dispatcher, tmp_path, 1)
+    assert len(folder.starts()) == 1
+
+
+def test_cancel_ends_the_job_and_it_can_be_wanted_again(tmp_path: Path) -> None:
+    behave(tmp_path, steps=30, dt=0.1)
+    (trial,) = toy_trials(1)
+    folder = TrialFolder.of(tmp_path, trial.trial_id)
+    with Dispatcher(PROFILE, tmp_path, JOB) as dispatcher:
+        dispatcher.want(trial)
+        until(lambda: folder.rows()[0])
+        pid = folder.starts()[0]
+        dispatcher.cancel(trial.trial_id)
+        until(lambda: dispatcher.phases()[trial.trial_id] == "done")
+        assert not process_alive(pid["pid"], pid["pid_start"])
+        behave(tmp_path, steps=3, dt=0.01)
+        dispatcher.want(trial)
+        wait_until_done(dispatcher, tmp_path, 1)
+    assert folder.result().starts == 2
+
+
+def test_the_second_driver_waits_for_the_first_ones_result(tmp_path: Path) -> None:
+    behave(tmp_path, steps=5, dt=0.1)
+    drivers = [start("dispatch", tmp_path, 2) for _ in range(2)]
+    outputs = [driver.communicate(timeout=60)[0] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], outputs
+    assert [len(folder.starts()) for folder in folders(tmp_path, 2)] == [1, 1]
+
+
+def test_a_duplicate_job_leaves_at_once(tmp_path: Path) -> None:
+    """A submission that the journal does not name: what an orphan finds."""
+    behave(tmp_path, steps=1, dt=0.01)
+    run_all(tmp_path, 1)
+    (folder,) = folders(tmp_path, 1)
+    record = folder.job()
+    assert record is not None
+    folder.result_file.unlink()
+    folder.write_job(record.updated(token="another", state="intent"))
+    import submitit
+
+    from vprdist.launch.node import NodeJob
+
+    executor = submitit.LocalExecutor(tmp_path / "orphan")
+    job = executor.submit(NodeJob(JOB), str(folder.path), record.token)
+    job.result()
+    assert "not wanted any more" in job.stdout()
+    assert len(folder.starts()) == 1
+
+
+def test_what_ends_the_thread_is_raised_in_the_main_thread(tmp_path: Path) -> None:
+    (trial,) = toy_trials(1)
+    folder = TrialFolder.of(tmp_path, trial.trial_id)
+    folder.path.mkdir(parents=True)
+    folder.job_file.write_text("{}")
+    with Dispatcher(PROFILE, tmp_path, JOB) as dispatcher:
+        dispatcher.want(trial)
+        with pytest.raises(LaunchError, match=r"job\.json: a journal of a job"):
+            until(lambda: dispatcher.check())
+
+
+def test_a_trial_with_a_result_starts_no_job(tmp_path: Path) -> None:
+    (trial,) = toy_trials(1)
+    folder = TrialFolder.of(tmp_path, trial.trial_id)
+    write_json(folder.result_file, toy_result(trial).model_dump(mode="json", by_alias=True))
+    with Dispatcher(PROFILE, tmp_path, JOB) as dispatcher:
+        dispatcher.want(trial)
+        until(lambda: dispatcher.phases().get(trial.trial_id) == "done")
+    assert not folder.job_file.exists()
+
+
+def test_only_a_driver_with_the_lock_retires_a_failure(tmp_path: Path) -> None:
+    (trial,) = toy_trials(1)
+    folder = TrialFolder.of(tmp_path, trial.trial_id)
+    folder.write_failure(Failure(reason="old", attempts=2))
+    dispatcher = Dispatcher(PROFILE, tmp_path, JOB)
+    with locked(folder.driver_lock):
+        dispatcher.retire_failures([trial.trial_id])
+        assert folder.failure() is not None
+    dispatcher.retire_failures([trial.trial_id])
+    assert folder.failure() is None
+    assert (folder.log / "failure-1.json").exists()
+
+
+def test_a_job_name_that_means_nothing_is_refused() -> None:
+    with pytest.raises(LaunchError, match="module:function"):
+        find_job("nowhere:nothing")

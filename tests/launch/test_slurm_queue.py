@@ -1,0 +1,129 @@
+"""SLURM's answers as pure functions, and one trial's sight against a squeue that the test plays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vprdist.launch import slurm
+from vprdist.launch.folder import TrialFolder
+from vprdist.launch.journal import JobRecord
+from vprdist.spec.profile import ClusterProfile
+
+SQUEUE = """\
+17|vprdist-aaaa|RUNNING|None|gpu01|token1
+18|vprdist-bbbb|PENDING|Resources||token2
+19|vprdist-cccc|NODE_FAIL|None|gpu02|token3
+20|vprdist-dddd|MOVING|None|gpu02|token4
+21|interactive|RUNNING|None|gpu03|a|strange|comment
+garbage
+"""
+SACCT = """\
+5|vprdist-aaaa|CANCELLED by 1000|gpu01
+5.batch|batch|CANCELLED|gpu01
+6|vprdist-bbbb|OUT_OF_ME+|gpu02
+7|other|RUNNING|gpu02
+"""
+
+
+def record(name: str, token: str, job_id: str | None = "1", **more: object) -> JobRecord:
+    values = {"state": "submitted", "cluster": "slurm", "attempt": 1, "job": "m:f", "parameters": {}, "machine": "m"}
+    return JobRecord.model_validate(
+        {**values, "name": name, "token": token, "job_id": job_id, "intended_at": 1.0, "submitted_at": 2.0, **more}
+    )
+
+
+def test_squeue_rows_are_ours_alone() -> None:
+    rows = slurm.parse_squeue(SQUEUE)
+    assert [(row.job_id, row.sight.state) for row in rows] == [
+        ("17", "alive"), ("18", "alive"), ("19", "gone"), ("20", "unknown"),
+    ]  # fmt: skip
+    assert rows[2].sight.reason == "SLURM says NODE_FAIL on gpu02"
+
+
+def test_sacct_rows_without_steps_and_with_long_words() -> None:
+    rows = [(row.job_id, row.state) for row in slurm.parse_sacct(SACCT)]
+    assert rows == [("5", "CANCELLED"), ("6", "OUT_OF_ME")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> TrialFolder:
+    return TrialFolder.of(tmp_path, "aaaa")
+
+
+class Played:
+    """squeue and sacct, played."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.squeue: str | None = SQUEUE
+        self.sacct: str | None = None
+        self.asked: list[list[str]] = []
+        monkeypatch.setattr(slurm, "_ask", self.ask)
+
+    def ask(self, command: list[str]) -> str | None:
+        self.asked.append(command)
+        return {"squeue": self.squeue, "sacct": self.sacct, "scancel": ""}[command[0]]
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> Played:
+    return Played(monkeypatch)
+
+
+def cluster() -> slurm.SlurmCluster:
+    return slurm.SlurmCluster(ClusterProfile(kind="slurm", poll_s=10.0))
+
+
+def test_one_squeue_for_all_jobs_and_none_within_the_interval(played: Played, folder: TrialFolder) -> None:
+    queue, records = cluster(), [record("vprdist-aaaa", "token1", "17"), record("vprdist-bbbb", "token2", "18")]
+    for now in (100.0, 101.0, 109.0):
+        queue.refresh(records, now)
+    assert len(played.asked) == 1
+    assert "--name=vprdist-aaaa,vprdist-bbbb" in played.asked[0]
+    assert queue.look(folder, records[0], 109.0).state == "alive"
+
+
+def test_an_unanswered_question_is_unknown(played: Played, folder: TrialFolder) -> None:
+    played.squeue, queue, known = None, cluster(), record("vprdist-aaaa", "token1", "17")
+    queue.refresh([known], 100.0)
+    assert queue.look(folder, known, 100.0).state == "unknown"
+
+
+def test_a_job_younger_than_the_last_look_is_unknown(played: Played, folder: TrialFolder) -> None:
+    played.squeue, queue, known = "", cluster(), record("vprdist-aaaa", "token1", "17", submitted_at=100.5)
+    queue.refresh([known], 100.0)
+    assert queue.look(folder, known, 101.0).state == "unknown"
+    queue.refresh([known], 111.0)
+    assert queue.look(folder, known, 111.0).state == "gone"
+
+
+def test_another_submission_of_the_same_trial_is_not_this_one(played: Played, folder: TrialFolder) -> None:
+    queue, known = cluster(), record("vprdist-aaaa", "an-older-token", "3")
+    queue.refresh([known], 100.0)
+    assert queue.look(folder, known, 100.0).state == "gone"
+
+
+def test_an_orphan_is_adopted_by_name_unless_its_pickle_never_came(played: Played, folder: TrialFolder) -> None:
+    queue, lost = cluster(), record("vprdist-aaaa", "token1", None, state="intent", submitted_at=None)
+    queue.refresh([lost], 100.0)
+    assert queue.look(folder, lost, 100.0).state == "gone"
+    assert played.asked[-1] == ["scancel", "--name=vprdist-aaaa", "17"]
+    logs = folder.attempt_log(lost)
+    logs.mkdir(parents=True)
+    (logs / "17_submitted.pkl").touch()
+    sight = queue.look(folder, lost, 100.0)
+    assert (sight.state, sight.job_id) == ("alive", "17")
+
+
+def test_accounting_is_asked_for_forgotten_jobs_only_and_never_again_where_there_is_none(
+    played: Played, folder: TrialFolder
+) -> None:
+    played.squeue, played.sacct = "", "17|vprdist-aaaa|RUNNING|gpu01\n"
+    queue, known = cluster(), record("vprdist-aaaa", "token1", "17")
+    queue.refresh([known], 100.0)
+    assert queue.look(folder, known, 100.0).state == "alive"
+    played.sacct = None
+    queue.refresh([known], 111.0)
+    queue.refresh([known], 122.0)
+    assert [command[0] for command in played.asked] == ["squeue", "sacct", "squeue", "sacct", "squeue"]

@@ -1,0 +1,78 @@
+"""A trial function without torch: some rows, a checkpoint, a result. `toy.json` beside `trials/` says how."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from vprdist.errors import DataError
+from vprdist.files import append_json_line, write_json, write_text
+from vprdist.spec.profile import ClusterProfile
+from vprdist.spec.result import Protocol, ResultRow
+from vprdist.spec.trial import Digests, TrialSpec
+
+JOB = "toy:run_toy"
+PROFILE = ClusterProfile(kind="local", max_concurrent=2, poll_s=0.1, max_attempts=2)
+
+
+def toy_trials(count: int, first: int = 0) -> list[TrialSpec]:
+    """Trials that differ in their seed."""
+    digests = Digests(dataset="d", cache=None, weights="w")
+    return [TrialSpec(seed=seed).resolved(digests) for seed in range(first, first + count)]
+
+
+def behave(runs: Path, **behaviour: Any) -> None:
+    """Say how the jobs behave: steps, dt (seconds a step), die {seed: times}, user_error [seeds], hold (for `go`)."""
+    write_json(runs / "toy.json", behaviour)
+
+
+def run_toy(
+    trial: TrialSpec,
+    folder: Path,
+    *,
+    rank: int,
+    world_size: int,
+    local_rank: int,
+    rendezvous: Path,
+    num_threads: int,
+) -> None:
+    """Counts to `steps`, resuming from its checkpoint."""
+    behaviour = json.loads((folder.parents[1] / "toy.json").read_text())
+    if rank:
+        return
+    if trial.seed in behaviour.get("user_error", []):
+        raise DataError("toy.csv", "every place has a position", "none", "Mend the toy.")
+    starts = len((folder / "log" / "starts.jsonl").read_text().splitlines())
+    checkpoint, steps = folder / "checkpoint" / "step", int(behaviour.get("steps", 3))
+    first = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    for step in range(first, steps):
+        time.sleep(float(behaviour.get("dt", 0.02)))
+        row = {"kind": "train", "step": step + 1, "steps": steps, "loss": 1.0 / (step + 1), "pairs_per_s": 1.0}
+        append_json_line(folder / "metrics.jsonl", row)
+        write_text(checkpoint, str(step + 1))
+        if starts <= behaviour.get("die", {}).get(str(trial.seed), 0):
+            print(f"toy {trial.seed} dies on start {starts}", flush=True)
+            os._exit(9)
+    while behaviour.get("hold") and not (folder.parents[1] / "go").exists():
+        time.sleep(0.02)
+    append_json_line(folder / "metrics.jsonl", {"kind": "evaluate", "step": steps, "recall@1": 0.5})
+    write_json(
+        folder / "result.json",
+        toy_result(trial, starts, world_size, num_threads).model_dump(mode="json", by_alias=True),
+    )
+
+
+def toy_result(trial: TrialSpec, starts: int = 1, num_ranks: int = 1, num_threads: int = 1) -> ResultRow:
+    """A row as a real trial leaves it."""
+    protocol = Protocol(
+        dataset="d", cities=("toy",), subtask="all", gallery="city", positive_radius_m=25.0, image_size=(32, 32),
+        num_queries=1, num_database=1,
+    )  # fmt: skip
+    return ResultRow(
+        trial_id=trial.trial_id, trial=trial, protocol=protocol, metrics={"recall@1": trial.seed / 100}, steps=3,
+        final_loss=0.1, wall_s=1.0, train_s=1.0, num_ranks=num_ranks, device="cpu", peak_memory_mb=1.0, starts=starts,
+        environment={"num_threads": num_threads},
+    )  # fmt: skip

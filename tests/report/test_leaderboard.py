@@ -1,0 +1,140 @@
+"""Rows over seeds, their order, and the files that are written."""
+
+from __future__ import annotations
+
+import csv
+import io
+from statistics import mean, stdev
+
+import pyarrow.parquet
+import pytest
+from rich.console import Console
+
+from vprdist.errors import UserError
+from vprdist.report.leaderboard import markdown, show, write_leaderboard
+from vprdist.report.published import TABLE_I, published_name
+from vprdist.report.rows import group_rows, read_result, row_names
+from vprdist.spec.result import Protocol, ResultRow
+from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, TrialSpec
+
+KEYS = [f"{metric}@{k}" for metric in ("recall", "map") for k in (1, 5, 10, 20)]
+
+
+def result(
+    recall, *, mode="rgb", unfreeze="0-2", seed=0, subtask="all", num_queries=100, reduce="mean", **more
+) -> ResultRow:
+    trial = TrialSpec(
+        data=DataSpec(train=("a",), validate_cities=("b",)),
+        input=InputSpec(mode=mode, mask_reduce=reduce),
+        network=NetworkSpec(unfreeze=unfreeze),
+        seed=seed,
+    ).resolved(Digests(dataset="d", cache="c" if mode != "rgb" else None, weights="w"))
+    protocol = Protocol(
+        dataset="v", cities=("b",), subtask=subtask, gallery="city", positive_radius_m=25.0, image_size=(96, 128),
+        num_queries=num_queries, num_database=50,
+    )  # fmt: skip
+    fields = {
+        "metrics": dict.fromkeys(KEYS, recall), "untrained": dict.fromkeys(KEYS, 0.1), "steps": 3, "final_loss": 0.1,
+        "wall_s": 10.0, "train_s": 5.0, "num_ranks": 1, "device": "cpu x1", "peak_memory_mb": 1.0, "starts": 1,
+    } | more  # fmt: skip
+    return ResultRow(trial_id=trial.trial_id, trial=trial, protocol=protocol, **fields)
+
+
+def rows_of(*results, objective="recall@1"):
+    names = row_names([r.trial for r in results], ["input.mode", "network.unfreeze"])
+    return group_rows(results, names, objective)
+
+
+def test_a_row_is_a_configuration_over_its_seeds():
+    values = [0.5, 0.6, 0.9]
+    (row,) = rows_of(*(result(v, seed=s) for s, v in enumerate(values)))
+    assert row.seeds == (0, 1, 2)
+    assert row.metric("recall@1") == pytest.approx(mean(values))
+    assert row.seed_spread("recall@1") == pytest.approx(stdev(values))
+    assert row.untrained("recall@1") == pytest.approx(0.1)
+
+
+def test_best_first_and_ties_by_name():
+    rows = rows_of(result(0.2), result(0.7, unfreeze="2-2"), result(0.7, unfreeze="0-4"), result(0.4, mode="masked"))
+    assert [row.name for row in rows] == ["rgb 0-4", "rgb 2-2", "masked 0-2", "rgb 0-2"]
+
+
+def test_protocols_are_never_ranked_together():
+    rows = rows_of(result(0.2), result(0.9, subtask="d2n"), result(0.5, unfreeze="all"))
+    marks = [row.protocol.fingerprint for row in rows]
+    assert len(set(marks)) == 2
+    assert marks == sorted(marks), "rows of one protocol stand together"
+    text = markdown(rows, "t")
+    assert text.count("\nprotocol ") == 2
+
+
+def test_names_leave_out_what_the_mode_ignores():
+    trials = [result(0.1, mode=m, reduce=r).trial for m, r in (("rgb", "mean"), ("masked", "mean"), ("masked", "sum"))]
+    assert list(row_names(trials, ["input.mode", "input.mask_reduce"]).values()) == ["rgb", "masked mean", "masked sum"]
+    assert list(row_names(trials[1:2], ["input.classes"]).values()) == ["static"]
+
+
+def test_query_noise_is_wilsons_interval():
+    (row,) = rows_of(result(0.75, num_queries=740))
+    assert row.query_noise("recall@1") == pytest.approx(0.031, abs=0.001), "740 queries at 0.75 carry three points"
+    (row,) = rows_of(result(1.0, num_queries=10))
+    assert row.query_noise("recall@1") > 0.1, "ten of ten is not certainty"
+
+
+def test_the_files(tmp_path):
+    rows = rows_of(result(0.2, fallbacks=("no | GPU",)), result(0.3, mode="masked"), result(0.5, mode="masked", seed=1))
+    paths = write_leaderboard(tmp_path, rows, "mine")
+    assert [p.name for p in paths] == ["leaderboard.csv", "leaderboard.md", "leaderboard.parquet"]
+    records = list(csv.DictReader(paths[0].open()))
+    assert [r["name"] for r in records] == ["masked 0-2", "rgb 0-2"]
+    needed = {"name", "trial", "mode", "classes", "unfreeze", "seeds", "protocol", "wall_s", *KEYS}
+    assert needed <= set(records[0])
+    assert float(records[0]["recall@1"]) == pytest.approx(0.4)
+    assert (records[0]["classes"], records[1]["classes"]) == ("static", "")
+    assert len(records[0]["trial"].split()) == 2
+    table = pyarrow.parquet.read_table(paths[2]).to_pylist()
+    assert table[0]["map@20"] == pytest.approx(0.4)
+    assert table[1]["fallbacks"] == "no | GPU"
+    assert "| masked 0-2 | 0.400" in paths[1].read_text()
+
+
+def test_published_values_stand_beside_the_rows_they_belong_to():
+    rows = rows_of(
+        result(0.2, unfreeze="all"),
+        result(0.3, mode="masked"),
+        result(0.4, mode="masked", reduce="sum"),
+        result(0.1, mode="rgb+mask"),
+    )
+    names = {(row.trial.input.mode, row.trial.input.mask_reduce): published_name(row) for row in rows}
+    assert names == {
+        ("rgb", None): "Normal All",
+        ("masked", "mean"): "Masked-0-2",
+        ("masked", "sum"): None,
+        ("rgb+mask", "mean"): None,
+    }
+    out = io.StringIO()
+    show(rows, "t", Console(file=out, width=160))
+    assert "0.635" in out.getvalue()
+    assert "misprint" in out.getvalue()
+    assert len(TABLE_I) == 8
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_the_terminal_table_keeps_names_and_the_objective_whole(width):
+    out = io.StringIO()
+    show(rows_of(result(0.2), result(0.312, mode="masked")), "t", Console(file=out, width=width))
+    for text in ("masked 0-2", "0.312", "R@1"):
+        assert text in out.getvalue()
+
+
+def test_a_result_of_another_version_or_a_cut_one_is_refused(tmp_path):
+    path = tmp_path / "result.json"
+    text = result(0.5).model_dump_json(by_alias=True)
+    path.write_text(text)
+    assert read_result(path).metrics["recall@1"] == 0.5
+    path.write_text(text.replace('"version":1', '"version":99'))
+    with pytest.raises(UserError, match="a result has version 1; found 99"):
+        read_result(path)
+    path.write_text(text[:100])
+    with pytest.raises(UserError, match="a result must be readable"):
+        read_result(path)

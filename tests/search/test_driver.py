@@ -1,0 +1,143 @@
+"""Real Ray, real submitit, real processes: a sweep survives its driver, and Ray does not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from toy import JOB, PROFILE, behave, toy_trials
+from toy_driver import start
+
+from vprdist.launch.folder import TrialFolder
+from vprdist.launch.journal import JobRecord, process_alive
+from vprdist.search.driver import run_search
+
+
+def folders(runs: Path, count: int) -> list[TrialFolder]:
+    return [TrialFolder.of(runs, trial.trial_id) for trial in toy_trials(count)]
+
+
+def until(condition: Callable[[], object], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def processes_of_ray(driver_pid: int) -> list[str]:
+    """Command lines of processes that have a file of the driver's private folder open, whoever their parent is."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            files = [os.readlink(file) for file in (path / "fd").iterdir()]  # noqa: PTH115
+        except OSError:
+            continue
+        if path.name != str(driver_pid) and any(f"/tmp/vprdist-ray-{driver_pid}-" in file for file in files):
+            found.append(command)
+    return found
+
+
+def ray_folders(driver_pid: int) -> list[Path]:
+    return list(Path("/tmp").glob(f"vprdist-ray-{driver_pid}-*"))
+
+
+def alive(record: JobRecord | None) -> bool:
+    return record is not None and process_alive(record.pid, record.pid_start)
+
+
+def test_failures_are_reported_while_the_others_finish_and_ray_is_gone_in_the_end(tmp_path: Path) -> None:
+    behave(tmp_path, steps=3, dt=0.01, die={"1": 99}, user_error=[2])
+    driver = start("search", tmp_path, 4)
+    output = driver.communicate(timeout=120)[0]
+    assert "results 2 failures 2 ray True" in output
+    assert "toy 0: done, recall@1 0.0" in output
+    assert "toy 2: failed, toy.csv: every place has a position" in output
+    assert [len(folder.starts()) for folder in folders(tmp_path, 4)] == [1, 2, 1, 1]
+    assert processes_of_ray(driver.pid) == []
+    assert ray_folders(driver.pid) == []
+
+
+def test_kill_9_and_the_same_command_again_and_once_more_without_ray(tmp_path: Path) -> None:
+    behave(tmp_path, steps=3, dt=0.01, hold=True)
+    driver = start("search", tmp_path, 3)
+    running = folders(tmp_path, 3)[:2]
+    until(lambda: all(folder.starts() for folder in running))
+    until(lambda: len(processes_of_ray(driver.pid)) >= 6)
+    driver.kill()
+    driver.wait()
+    records = [folder.job() for folder in running]
+    until(lambda: not processes_of_ray(driver.pid) and not ray_folders(driver.pid), timeout_s=15)
+    assert all(map(alive, records))
+
+    (tmp_path / "go").touch()
+    again = start("search", tmp_path, 3)
+    assert "results 3 failures 0" in again.communicate(timeout=120)[0]
+    assert [len(folder.starts()) for folder in folders(tmp_path, 3)] == [1, 1, 1]
+    assert [folder.job() for folder in running] == records
+
+    began = time.monotonic()
+    finished = start("search", tmp_path, 3)
+    assert "results 3 failures 0 ray False" in finished.communicate(timeout=60)[0]
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("when", ["starting", "fitting"])
+def test_ctrl_c_leaves_jobs_running_and_says_how_to_come_back(tmp_path: Path, when: str) -> None:
+    behave(tmp_path, steps=3, dt=0.01, hold=True)
+    driver = start("search", tmp_path, 2)
+    both = folders(tmp_path, 2)
+    until(lambda: all(folder.starts() for folder in both))
+    if when == "fitting":
+        until(lambda: any("Trainable" in command for command in processes_of_ray(driver.pid)))
+    os.killpg(driver.pid, signal.SIGINT)  # what a terminal does: everybody in the group gets it
+    output = driver.communicate(timeout=30)[0]
+    assert driver.returncode == 130, output
+    assert "2 job(s) go on by themselves; start the same command again" in output
+    assert "Traceback" not in output
+    assert processes_of_ray(driver.pid) == []
+    assert all(alive(folder.job()) for folder in both)
+    (tmp_path / "go").touch()
+    if when == "fitting":
+        again = start("search", tmp_path, 2)
+        assert "results 2 failures 0" in again.communicate(timeout=120)[0]
+    else:
+        until(lambda: all(folder.has_result for folder in both))
+    assert [len(folder.starts()) for folder in both] == [1, 1]
+
+
+def test_duplicates_run_once_and_nothing_is_written_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(work)
+    behave(tmp_path / "runs", steps=1, dt=0.01)
+    trials = [*toy_trials(2), *toy_trials(2)]
+    outcome = run_search(
+        trials, sweep_name="toy", objective="recall@1", profile=PROFILE, runs=tmp_path / "runs", job=JOB
+    )
+    assert list(outcome.results) == [trial.trial_id for trial in toy_trials(2)]
+    assert [len(folder.starts()) for folder in folders(tmp_path / "runs", 2)] == [1, 1]
+    assert list(home.iterdir()) == []
+    assert list(work.iterdir()) == []
+    assert not any(key.startswith(("RAY_AUTH", "TUNE_DISABLE")) for key in os.environ)
+
+
+def test_importing_launch_and_search_loads_no_torch_and_no_ray() -> None:
+    code = """if True:
+        import sys
+        import vprdist.launch.dispatcher, vprdist.launch.node, vprdist.launch.submit, vprdist.launch.capacity
+        import vprdist.search.driver, vprdist.search.progress
+        heavy = {'torch', 'ray', 'submitit', 'pandas', 'pyarrow', 'numpy'} & set(sys.modules)
+        assert not heavy, heavy
+        import vprdist.search.trainable, vprdist.search.tune_callback
+        assert 'torch' not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,126 @@
+"""The trial id: the same experiment has the same id, another experiment another one."""
+
+from __future__ import annotations
+
+import pytest
+
+from vprdist.spec.base import Spec, hashed_unless
+from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, RunSpec, TrainSpec, TrialSpec
+from vprdist.spec.vocabulary import CLASSES, STATIC_CLASSES, trained_units
+
+DIGESTS = Digests(dataset="d", cache="c", weights="w")
+MASKED = TrialSpec(data=DataSpec(train=("a",), validate_cities=("b",)), input=InputSpec(mode="masked"))
+
+
+def trial_id(trial: TrialSpec, digests: Digests = DIGESTS) -> str:
+    return trial.resolved(digests).trial_id
+
+
+def changed(section: str, **fields: object) -> TrialSpec:
+    part = getattr(MASKED, section)
+    return MASKED.model_copy(update={section: part.model_copy(update=fields)})
+
+
+@pytest.mark.parametrize(
+    ("section", "fields"),
+    [
+        ("data", {"root": "/elsewhere"}),
+        ("input", {"cache": "/elsewhere"}),
+        ("input", {"classes": tuple(reversed(STATIC_CLASSES))}),
+        ("input", {"conv1_init": "random"}),  # masked keeps conv1: the field is ignored
+        ("network", {"unfreeze": ("layer4", "layer3")}),
+        ("network", {"unfreeze": ("layer3", "layer4")}),
+        ("evaluate", {"image_size": (480, 640)}),  # the training size, written out
+    ],
+)
+def test_what_changes_nothing_keeps_the_id(section, fields):
+    assert trial_id(changed(section, **fields)) == trial_id(MASKED)
+
+
+def test_how_it_runs_is_not_what_it_is():
+    moved = MASKED.model_copy(update={"run": RunSpec(workers=3, checkpoint_s=1.0)})
+    assert trial_id(moved) == trial_id(MASKED)
+
+
+@pytest.mark.parametrize(
+    ("section", "fields"),
+    [
+        ("input", {"classes": ("road",)}),
+        ("input", {"mask_reduce": "sum"}),
+        ("input", {"mode": "rgb"}),
+        ("network", {"unfreeze": "2-2"}),
+        ("train", {"lr": 0.2}),
+        ("data", {"train": ("c",)}),
+        ("evaluate", {"image_size": (240, 320)}),
+    ],
+)
+def test_what_changes_the_experiment_changes_the_id(section, fields):
+    assert trial_id(changed(section, **fields)) != trial_id(MASKED)
+
+
+@pytest.mark.parametrize("field", ["dataset", "cache", "weights"])
+def test_other_content_is_another_trial(field):
+    assert trial_id(MASKED, DIGESTS.model_copy(update={field: "other"})) != trial_id(MASKED)
+
+
+def test_seeds_are_different_trials():
+    assert trial_id(MASKED.model_copy(update={"seed": 1})) != trial_id(MASKED)
+
+
+def test_fields_that_the_mode_ignores_are_null():
+    rgb = InputSpec(mode="rgb", cache="x").resolved()
+    assert (rgb.classes, rgb.mask_reduce, rgb.conv1_init, rgb.cache) == (None, None, None, None)
+    semantics = InputSpec(mode="rgb+semantics", cache="x").resolved()
+    assert (semantics.classes, semantics.mask_reduce, semantics.conv1_init) == (None, None, "inflate")
+    mask = InputSpec(mode="rgb+mask").resolved()
+    assert mask.classes == STATIC_CLASSES
+
+
+def test_json_brings_back_the_same_trial():
+    resolved = MASKED.resolved(DIGESTS)
+    import json
+
+    again = TrialSpec.model_validate_json(json.dumps(resolved.to_json()))
+    assert again == resolved
+    assert again.trial_id == resolved.trial_id
+
+
+def test_a_field_added_later_keeps_old_ids():
+    class Before(Spec):
+        lr: float = 0.1
+
+    class After(Spec):
+        lr: float = 0.1
+        warm_up: int = hashed_unless(0)
+
+    assert After().hashed() == Before().hashed()
+    assert After(warm_up=5).hashed() != Before().hashed()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "unfreeze", "units"),
+    [
+        ("resnet50", "0-2", ("layer3", "layer4")),
+        ("resnet50", "2-2", ("conv1", "bn1", "layer3", "layer4")),
+        ("resnet18", "0-4", ("layer1", "layer2", "layer3", "layer4")),
+        ("resnet18", "0-0", ()),
+        ("efficientnet_lite0", "1-1", ("stem_conv", "head")),
+        ("resnet18", ("layer2", "conv1"), ("conv1", "layer2")),
+    ],
+)
+def test_layer_sets(backbone, unfreeze, units):
+    assert trained_units(backbone, unfreeze) == units
+    assert len(trained_units(backbone, "all")) == 8
+
+
+def test_the_classes_are_cityscapes_in_order():
+    assert len(CLASSES) == 19
+    assert (CLASSES[0], CLASSES[10], CLASSES[18]) == ("road", "sky", "bicycle")
+    assert "sky" not in STATIC_CLASSES
+
+
+def test_steps_of_zero_and_odd_batches():
+    assert TrainSpec(steps=0).steps == 0
+    with pytest.raises(ValueError, match="divides"):
+        TrainSpec(batch_pairs=5, micro_pairs=2)
+    assert NetworkSpec(unfreeze="2-2").unfreeze_name == "2-2"

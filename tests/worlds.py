@@ -1,0 +1,66 @@
+"""Small made-up worlds for tests: MSLS trees with chosen positions, and pictures of noise."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SUBTASKS = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["", *header])
+        writer.writerows([index, *row] for index, row in enumerate(rows))
+
+
+def write_side(
+    folder: Path,
+    keys: Sequence[str],
+    positions: Sequence[tuple[float, float]],
+    *,
+    angles: Sequence[float] | None = None,
+    panos: Sequence[bool] | None = None,
+    subtasks: Mapping[str, Sequence[bool]] | None = None,
+    size: tuple[int, int] = (40, 32),
+    seed: int = 0,
+) -> None:
+    """One side of a city; pictures are noise of `size` (width, height)."""
+    count = len(keys)
+    angles, panos, subtasks = angles or [90.0] * count, panos or [False] * count, subtasks or {}
+    flags = {name: subtasks.get(name, [name == "all"] * count) for name in SUBTASKS}
+    write_rows(
+        folder / "raw.csv",
+        ("key", "lon", "lat", "ca", "captured_at", "pano"),
+        [(k, 2.0, 48.0, a, "2020-01-01", p) for k, a, p in zip(keys, angles, panos, strict=True)],
+    )
+    write_rows(
+        folder / "postprocessed.csv",
+        ("key", "easting", "northing", "unique_cluster", "control_panel", "night", "view_direction"),
+        [(k, e, n, 0, False, False, "Forward") for k, (e, n) in zip(keys, positions, strict=True)],
+    )
+    sequence = [(k, f"{folder.name}_seq", i) for i, k in enumerate(keys)]
+    write_rows(folder / "seq_info.csv", ("key", "sequence_key", "frame_number"), sequence)
+    write_rows(folder / "subtask_index.csv", SUBTASKS, [[flags[n][i] for n in SUBTASKS] for i in range(count)])
+    (folder / "images").mkdir(exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for key in keys:
+        pixels = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{key}.jpg", quality=90)
+
+
+def write_city(root: Path, city: str, *, num_query: int, num_database: int, seed: int, spacing_m: float = 10.0) -> None:
+    """A city along one street: database images every `spacing_m`, queries beside some of them."""
+    rng = np.random.default_rng(seed)
+    folder = root / "train_val" / city
+    street = [(500_000.0 + spacing_m * i, 5_000_000.0) for i in range(num_database)]
+    places = rng.integers(0, num_database, num_query)
+    query = [(street[p][0] + float(rng.normal(0, 2)), street[p][1] + 1.0) for p in places]
+    write_side(folder / "database", [f"{city}_d{i:03d}" for i in range(num_database)], street, seed=seed)
+    write_side(folder / "query", [f"{city}_q{i:03d}" for i in range(num_query)], query, seed=seed + 100)

@@ -1,0 +1,283 @@
+"""Reading an MSLS tree: cities, sides, CSV columns, image names. Errors name the file, the row and the remedy.
+
+On disk: `{train_val,test}/<city>/{query,database}/` with `images/<key>.jpg` and four CSVs whose first column is a
+row index. Rows of the CSVs of one side stand in one order. test cities may lack raw and postprocessed.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vprdist.errors import DataError, nearest
+from vprdist.spec.vocabulary import SIDES, SUBTASKS
+
+SPLITS = ("train_val", "test")
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Words = npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """The query or the database images of one city, in CSV row order; every array has length N.
+
+    easting, northing in metres (UTM); ca in degrees clockwise from north. Position fields are None in a test
+    city without ground truth.
+    """
+
+    city: str
+    side: str
+    folder: Path
+    keys: Words
+    pano: Bools
+    ca: Floats | None
+    easting: Floats | None
+    northing: Floats | None
+    night: Bools
+    view_direction: Words
+    subtasks: dict[str, Bools]
+    sequence_key: Words
+    frame_number: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def image_path(self, row: int) -> Path:
+        """Where the picture of a row lies."""
+        return self.folder / "images" / f"{self.keys[row]}.jpg"
+
+    @property
+    def positions(self) -> Floats:
+        """(N, 2) easting and northing in metres.
+
+        Raises:
+            DataError: the city has no ground truth.
+        """
+        if self.easting is None or self.northing is None:
+            raise DataError(
+                self.folder / "postprocessed.csv",
+                "positions are needed here",
+                None,
+                "This city has no ground truth.",
+            )
+        return np.stack([self.easting, self.northing], axis=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class City:
+    """Both sides of a city."""
+
+    name: str
+    split: str
+    query: Side
+    database: Side
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        return self.query, self.database
+
+
+def city_names(root: Path) -> list[str]:
+    """The cities of a tree, sorted. Empty when there is no tree."""
+    return sorted(p.name for split in SPLITS for p in (root / split).glob("*") if (p / "query").is_dir())
+
+
+def city_folder(root: Path, city: str) -> tuple[str, Path]:
+    """The split and folder of a city.
+
+    Raises:
+        DataError: no tree, or no such city.
+    """
+    for split in SPLITS:
+        if (root / split / city).is_dir():
+            return split, root / split / city
+    known = city_names(root)
+    if not known:
+        raise DataError(
+            root,
+            "an MSLS tree has train_val/<city>/{query,database}",
+            None,
+            "Set trial.data.root to the tree's folder.",
+        )
+    raise DataError(root, "the city must be in the tree", city, nearest(city, known))
+
+
+def read_city(root: Path, city: str) -> City:
+    """Read the CSVs of a city (no pictures are opened; `check_images` looks for them).
+
+    Raises:
+        DataError: a missing, cut or contradictory CSV; with file, line and remedy.
+    """
+    split, folder = city_folder(root, city)
+    query, database = (_read_side(folder / side, city, side, needs_truth=split == "train_val") for side in SIDES)
+    return City(name=city, split=split, query=query, database=database)
+
+
+def check_images(side: Side) -> None:
+    """Look for every picture of a side, by one listing of its folder.
+
+    Raises:
+        DataError: the first missing or empty picture, and how many there are.
+    """
+    sizes = _image_sizes(side.folder / "images")
+    bad = [str(key) for key in side.keys if sizes.get(f"{key}.jpg", 0) == 0]
+    if bad:
+        path = side.folder / "images" / f"{bad[0]}.jpg"
+        state = "is empty" if path.exists() else "is missing"
+        more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
+        raise DataError(
+            path,
+            f"every key of the CSVs has a picture; this one {state}{more}",
+            None,
+            "Unpack the city again.",
+        )
+
+
+def city_digest(root: Path, city: str) -> str:
+    """16 hex digits over the CSVs' bytes and the names and sizes of the images: never the pixels."""
+    _, folder = city_folder(root, city)
+    digest = hashlib.sha256()
+    for side in SIDES:
+        for path in sorted((folder / side).glob("*.csv")):
+            digest.update(f"{side}/{path.name}\0".encode() + path.read_bytes())
+        for name, size in sorted(_image_sizes(folder / side / "images").items()):
+            digest.update(f"{side}/{name}\0{size}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _image_sizes(folder: Path) -> dict[str, int]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(".jpg")}
+    except FileNotFoundError:
+        raise DataError(folder, "a side has a folder of images", None, "Unpack the city again.") from None
+
+
+def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
+    subtask = _read_csv(folder / "subtask_index.csv", SUBTASKS)
+    sequence = _read_csv(folder / "seq_info.csv", ("key", "sequence_key", "frame_number"))
+    raw = _read_csv(folder / "raw.csv", ("key", "ca", "pano"), optional=not needs_truth)
+    truth_columns = ("key", "easting", "northing", "night", "view_direction")
+    truth = _read_csv(folder / "postprocessed.csv", truth_columns, optional=not needs_truth)
+    keys = np.array(sequence.texts("key"))
+    for table in (subtask, raw, truth):
+        _same_rows(sequence, table, keys)
+    seen: dict[str, int] = {}
+    for row, key in enumerate(keys.tolist()):
+        if key in seen:
+            raise DataError(
+                sequence.where(row), f"a key stands once; it is also in row {seen[key]}", key, "Delete one."
+            )
+        seen[key] = row
+    count = len(keys)
+    return Side(
+        city=city,
+        side=side,
+        folder=folder,
+        keys=keys,
+        pano=raw.column("pano", _bool) if raw else np.zeros(count, bool),
+        ca=raw.column("ca", float) if raw else None,
+        easting=truth.column("easting", float) if truth else None,
+        northing=truth.column("northing", float) if truth else None,
+        night=truth.column("night", _bool) if truth else np.zeros(count, bool),
+        view_direction=np.array(truth.texts("view_direction") if truth else [""] * count),
+        subtasks={name: subtask.column(name, _bool) for name in SUBTASKS},
+        sequence_key=np.array(sequence.texts("sequence_key")),
+        frame_number=sequence.column("frame_number", int),
+    )
+
+
+@dataclass(frozen=True)
+class _Table:
+    path: Path
+    rows: list[dict[str, str]]
+
+    def __bool__(self) -> bool:
+        return self.path.name != ""
+
+    def where(self, row: int) -> str:
+        return f"{self.path}:{row + 2}"  # line 1 is the header
+
+    def texts(self, name: str) -> list[str]:
+        return [row[name] for row in self.rows]
+
+    def column(self, name: str, convert: Callable[[str], Any]) -> Any:
+        values = []
+        for index, row in enumerate(self.rows):
+            try:
+                value = convert(row[name])
+                if isinstance(value, float) and not np.isfinite(value):
+                    raise ValueError
+            except ValueError:
+                kind = {_bool: "True or False", int: "a whole number"}.get(convert, "a finite number")
+                raise DataError(
+                    self.where(index), f"column {name!r} holds {kind}", row[name], "Mend the row."
+                ) from None
+            values.append(value)
+        return np.array(values, dtype={_bool: bool, int: np.int64}.get(convert, np.float64))
+
+
+def _bool(text: str) -> bool:
+    if text not in ("True", "False"):
+        raise ValueError(text)
+    return text == "True"
+
+
+def _read_csv(path: Path, columns: Sequence[str], optional: bool = False) -> _Table:
+    if optional and not path.exists():
+        return _Table(Path(), [])
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            names = reader.fieldnames or []
+            missing = [name for name in columns if name not in names]
+            if missing:
+                raise DataError(
+                    f"{path}:1",
+                    f"the header has the column {missing[0]!r}",
+                    ",".join(names),
+                    "Unpack it again.",
+                )
+            rows = []
+            for index, row in enumerate(reader):
+                if None in row or None in row.values():
+                    found = ",".join(str(v) for v in row.values() if v is not None)
+                    rule = f"a row has {len(names)} fields; the file may be cut"
+                    raise DataError(f"{path}:{index + 2}", rule, found[:120], "Unpack the city again.")
+                rows.append(row)
+    except FileNotFoundError:
+        raise DataError(path, "an MSLS side has this file", None, "Unpack the city again.") from None
+    except UnicodeDecodeError as error:
+        raise DataError(path, "a CSV is UTF-8 text", str(error), "Unpack the city again.") from None
+    if not rows:
+        raise DataError(path, "a side has at least one image", None, "Unpack the city again.")
+    return _Table(path, rows)
+
+
+def _same_rows(reference: _Table, table: _Table, keys: Words) -> None:
+    if not table:
+        return
+    if len(table.rows) != len(keys):
+        rule = f"the CSVs of a side have one row an image; {reference.path.name} has {len(keys)}"
+        raise DataError(table.path, rule, len(table.rows), "The file may be cut: unpack the city again.")
+    if "key" in table.rows[0]:
+        for row, (here, there) in enumerate(zip(table.texts("key"), keys.tolist(), strict=True)):
+            if here != there:
+                rule = f"rows stand in the order of {reference.path.name}, which has {there!r} here"
+                raise DataError(table.where(row), rule, here, "Unpack the city again.")
+
+
+@lru_cache(maxsize=64)
+def read_city_cached(root: Path, city: str) -> City:
+    """`read_city`, once a process."""
+    return read_city(root, city)

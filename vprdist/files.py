@@ -1,0 +1,124 @@
+"""Files that appear whole or not at all, digests, JSON lines, locks. The only Arrow here is the Parquet writer."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def publish(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Write a file so that readers see the old one or the whole new one, even after a power cut.
+
+    A temporary file beside `path` is renamed over it after fsync; on an exception it is removed and `path` is
+    untouched. The parent folder is made when missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        # Text is written as it is: UTF-8, newlines untouched.
+        text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+        with temporary.open(mode, **text) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable: the folder's own entry must reach the disk too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Publish a text file."""
+    with publish(path, "w") as stream:
+        stream.write(text)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Publish a value as readable JSON; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def append_json_line(path: Path, row: Mapping[str, object]) -> None:
+    """Append one row as one line, in one write."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab", buffering=0) as stream:
+        stream.write((json.dumps(row) + "\n").encode())
+
+
+def read_json_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """The whole rows from byte `offset` on, and the offset after them. A half-written last line waits."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            data = stream.read()
+    except FileNotFoundError:
+        return [], offset
+    data = data[: data.rfind(b"\n") + 1]
+    return [json.loads(line) for line in data.splitlines() if line.strip()], offset + len(data)
+
+
+def canonical_json(value: object) -> str:
+    """One text for one value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def digest_json(value: object, length: int = 16) -> str:
+    """The first `length` hex digits of the SHA-256 of the canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+
+
+def digest_file(path: Path, length: int = 64) -> str:
+    """The first `length` hex digits of the SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:length]
+
+
+@contextlib.contextmanager
+def locked(path: Path, blocking: bool = True) -> Iterator[bool]:
+    """Hold an exclusive lock on a file while the block runs; the kernel frees it when the process dies.
+
+    Yields False instead of waiting when `blocking` is off and somebody else holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
+    """Publish rows as a Parquet table with the given columns in order (absent values are null)."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    table = pa.table({name: [row.get(name) for row in rows] for name in columns})
+    with publish(path) as stream:
+        parquet.write_table(table, stream)

@@ -1,0 +1,93 @@
+"""How many trials a machine bears at once, and what each of them gets."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from vprdist.spec.profile import ClusterProfile
+
+TRIAL_GB = 2.5
+"""Memory that a trial of the demo needs at most, where the profile does not say."""
+SLURM_CONCURRENT = 8
+"""What a login node bears without being asked: each trial in flight has a process of 115-200 MB there."""
+
+
+class Capacity(NamedTuple):
+    """Trials at once, threads for each rank (None: what the node gives), GPUs for each trial, this machine's GPUs."""
+
+    concurrent: int
+    threads: int | None
+    gpus_per_trial: int = 0
+    gpus: tuple[int, ...] = ()
+
+
+def capacity(profile: ClusterProfile) -> Capacity:
+    """What the profile's cluster bears; on SLURM the queue decides, and only the driver's own weight is limited."""
+    if profile.kind == "local":
+        return local_capacity(profile)
+    return Capacity(profile.max_concurrent or SLURM_CONCURRENT, profile.cpus_per_task, profile.gpus_per_node)
+
+
+def local_capacity(
+    profile: ClusterProfile,
+    cores: int | None = None,
+    memory_gb: float | None = None,
+    gpus: tuple[int, ...] | None = None,
+) -> Capacity:
+    """What this machine bears: as many trials as its GPUs, or else cores, allow, within its memory.
+
+    Args:
+        profile: a local profile; its `max_concurrent`, `cpus_per_task`, `memory_gb` win where set.
+        cores: of this machine; found out when None, as are `memory_gb` and `gpus`.
+    """
+    cores = usable_cores() if cores is None else cores
+    memory_gb = usable_memory_gb() if memory_gb is None else memory_gb
+    gpus = visible_gpus() if gpus is None else gpus
+    per_trial = profile.gpus_per_node or profile.ranks
+    if len(gpus) < per_trial:
+        gpus, per_trial = (), 0
+    concurrent = profile.max_concurrent
+    if concurrent is None:
+        by_device = len(gpus) // per_trial if gpus else cores // (profile.ranks * (profile.cpus_per_task or 1))
+        concurrent = max(1, min(by_device, int(memory_gb // (profile.memory_gb or TRIAL_GB))))
+    if gpus:
+        concurrent = min(concurrent, len(gpus) // per_trial)
+    threads = profile.cpus_per_task or max(1, cores // (concurrent * profile.ranks))
+    return Capacity(concurrent, threads, per_trial, gpus)
+
+
+def usable_cores() -> int:
+    """The cores that this process may use: its affinity, and its control group's share."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def usable_memory_gb() -> float:
+    """The memory of this machine, or of its control group where that is less."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        limit = "max"
+    return min(pages, pages if limit == "max" else int(limit)) / 1e9
+
+
+@functools.cache
+def visible_gpus() -> tuple[int, ...]:
+    """NVIDIA GPUs of this machine, by index, that CUDA_VISIBLE_DEVICES does not hide; found without torch."""
+    try:
+        answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    every = range(sum(line.startswith("GPU ") for line in answer.stdout.splitlines()))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    words = [str(gpu) for gpu in every] if visible is None else visible.replace(" ", "").split(",")
+    return tuple(int(word) for word in words if word.isdecimal() and int(word) in every)

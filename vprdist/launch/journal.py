@@ -1,0 +1,91 @@
+"""What a trial's folder remembers of its jobs: the journal of the last submission, and why it was given up."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from vprdist.spec.base import Spec
+
+NAME_PREFIX = "vprdist-"
+
+
+class JobRecord(Spec):
+    """`job.json`. It says `intent`, on the disk, before anything is submitted, so that no submission is forgotten."""
+
+    state: Literal["intent", "submitted", "cancelled"]
+    cluster: Literal["local", "slurm"]
+    name: str = Field(description="the job's name on the cluster; adoption goes by it and by the token")
+    token: str = Field(description="names this one submission; a job whose token is not the journal's leaves at once")
+    attempt: int = Field(ge=1)
+    job: str = Field(description="module:function that the ranks call")
+    parameters: dict[str, Any] = Field(description="what submitit is told")
+    num_threads: int | None = None
+    gpus: tuple[int, ...] = ()
+    machine: str = Field(description="where a local job's pid means something")
+    job_id: str | None = None
+    pid: int | None = None
+    pid_start: int | None = Field(default=None, description="kernel start time of the pid: pids are used again")
+    process_group: int | None = None
+    intended_at: float = Field(default_factory=time.time)
+    submitted_at: float | None = None
+
+    def updated(self, **changes: Any) -> JobRecord:
+        """The same record with other values."""
+        return self.model_copy(update=changes)
+
+
+class Failure(Spec):
+    """`failure.json`: the trial was given up; the same command started again tries anew."""
+
+    reason: str
+    attempts: int
+    log_lines: tuple[str, ...] = ()
+    final: bool = Field(default=False, description="a mistake that no second attempt mends")
+    at: float = Field(default_factory=time.time)
+
+
+def job_name(trial_id: str) -> str:
+    """The name of a trial's job on the cluster."""
+    return NAME_PREFIX + trial_id
+
+
+def new_token() -> str:
+    """A name for one submission."""
+    return uuid.uuid4().hex[:16]
+
+
+def machine_name() -> str:
+    """This boot of this machine: elsewhere, or after a reboot, a pid names another process."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+    except OSError:
+        boot = "unknown"
+    return f"{socket.gethostname()}:{boot}"
+
+
+def pid_start(pid: int) -> int | None:
+    """The kernel's start time of a live process in clock ticks; None when there is none, or only its zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def process_alive(pid: int | None, start: int | None) -> bool:
+    """Whether that very process is alive."""
+    return pid is not None and start is not None and pid_start(pid) == start
+
+
+def current_user() -> str:
+    """The user whose jobs are ours, as SLURM names it."""
+    import pwd
+
+    return pwd.getpwuid(os.getuid()).pw_name

@@ -1,0 +1,83 @@
+"""Jobs on this machine: submitit's controller in a session of its own, judged by pid and kernel start time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from vprdist.launch.cluster import ALIVE, GONE, UNKNOWN, Sight
+from vprdist.launch.folder import TrialFolder
+from vprdist.launch.journal import JobRecord, machine_name, pid_start, process_alive
+
+
+class LocalCluster:
+    """This machine. Nothing is polled but /proc and locks, so every look is fresh."""
+
+    confirm_s = 0.5
+
+    def refresh(self, records: Iterable[JobRecord], now: float) -> None:
+        """Nothing to do: `look` asks the kernel."""
+
+    def look(self, folder: TrialFolder, record: JobRecord, now: float) -> Sight:
+        """Alive while it is being submitted, while its controller lives, or while its rank 0 holds the lock.
+
+        The lock tells the truth also for a controller that was killed, and from another machine on shared disks.
+        """
+        if folder.is_submitting:
+            return UNKNOWN
+        if record.machine == machine_name() and process_alive(record.pid, record.pid_start):
+            return ALIVE
+        return ALIVE if folder.is_running else GONE
+
+    def cancel(self, folder: TrialFolder, record: JobRecord) -> None:
+        """Kill the job's process group. Checkpoints appear by rename, so that nothing is torn by it.
+
+        submitit's own cancel is a SIGINT, which ranks started by a background process ignore; and its ranks
+        ignore SIGTERM.
+        """
+        if record.machine != machine_name():
+            return
+        groups = {record.process_group} if process_alive(record.pid, record.pid_start) else set()
+        groups |= {_group_of_rank(folder, record)}
+        for group in groups - {None, os.getpgrp()}:
+            assert group is not None
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline and (process_alive(record.pid, record.pid_start) or folder.is_running):
+            time.sleep(0.02)
+
+
+def _group_of_rank(folder: TrialFolder, record: JobRecord) -> int | None:
+    """The process group of the rank 0 that started last, when it is of this submission and alive."""
+    rows = [row for row in folder.starts() if row.get("token") == record.token]
+    if not rows or not process_alive(rows[-1]["pid"], rows[-1]["pid_start"]):
+        return None
+    try:
+        return os.getpgid(int(rows[-1]["pid"]))
+    except ProcessLookupError:
+        return None
+
+
+def submit_here(folder: TrialFolder, record: JobRecord, logs: Path) -> JobRecord:
+    """Start submitit's controller; called in the helper, whose session the job keeps."""
+    import submitit
+
+    from vprdist.launch.node import NodeJob
+
+    executor = submitit.LocalExecutor(logs)
+    executor.update_parameters(**record.parameters)
+    job = executor.submit(NodeJob(record.job), str(folder.path), record.token)
+    pid = int(job.job_id)
+    return record.updated(
+        state="submitted",
+        job_id=job.job_id,
+        pid=pid,
+        pid_start=pid_start(pid),
+        process_group=os.getpgrp(),
+        submitted_at=time.time(),
+    )

@@ -1,0 +1,168 @@
+"""What runs on the node, in every rank of a job. Only here does launch reach into training, and only by name."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from vprdist.errors import LaunchError, UserError
+from vprdist.files import locked
+from vprdist.launch.folder import TrialFolder
+from vprdist.launch.journal import Failure, JobRecord, pid_start
+from vprdist.launch.params import THREAD_VARIABLES
+from vprdist.spec.trial import TrialSpec
+
+DEFAULT_JOB = "vprdist.training.run:run_trial"
+OLD_COPY_S = 20.0
+"""How long a requeued job waits for its old copy to die before it leaves the trial to it."""
+RANK_ZERO_S = 180.0
+"""How long the other ranks wait for rank 0 to start."""
+
+
+class TrialFunction(Protocol):
+    """Runs one trial in one rank: resumes from `checkpoint/`, and on rank 0 writes `result.json` at the end."""
+
+    def __call__(
+        self,
+        trial: TrialSpec,
+        folder: Path,
+        *,
+        rank: int,
+        world_size: int,
+        local_rank: int,
+        rendezvous: Path,
+        num_threads: int,
+    ) -> object: ...
+
+
+class NodeJob:
+    """The call that submitit pickles: a name instead of a function, so that nothing of the driver travels along."""
+
+    def __init__(self, job: str) -> None:
+        self.job = job
+
+    def __call__(self, folder: str, token: str, requeues: int = 0) -> None:
+        run_job(folder, token, self.job, requeues)
+
+    def checkpoint(self, folder: str, token: str, requeues: int = 0) -> Any:
+        """At preemption or the time limit: the same call once more; the trial resumes from its last checkpoint."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, folder, token, requeues + 1)
+
+
+def run_job(folder: str, token: str, job: str = DEFAULT_JOB, requeues: int = 0) -> None:
+    """Run a trial in this rank, if this submission is still the one that is wanted, and no other copy runs.
+
+    A `UserError` is final: it is written to `failure.json`, since no further attempt would mend it.
+    """
+    import submitit
+
+    place = TrialFolder(Path(folder))
+    world = submitit.JobEnvironment()
+    record = place.job()
+    if record is None or record.token != token or record.state == "cancelled":
+        print(f"Submission {token} of {place.trial_id} is not wanted any more (the journal has another); leaving.")
+        return
+    # One name for one start, that all ranks know without talking: a rendezvous file must never be met again.
+    start = f"{token[:8]}-{requeues}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
+    if world.global_rank != 0:
+        if _rank_zero_started(place, start):
+            _call(place, record, job, start, world)
+        return
+    with _only_copy(place) as alone:
+        if not alone:
+            print(f"Another copy of {place.trial_id} runs (running.lock is held); this duplicate leaves.")
+        elif place.has_result:
+            print(f"{place.trial_id} already has its result; leaving.")
+        else:
+            place.add_start(_start_row(record, start, world))
+            _call(place, record, job, start, world)
+            if not place.has_result:
+                raise RuntimeError(f"{job} returned without writing {place.result_file}")
+
+
+@contextmanager
+def _only_copy(place: TrialFolder) -> Iterator[bool]:
+    """Hold the running lock. Somebody who only probes it lets go at once; a dying old copy takes seconds."""
+    deadline = time.monotonic() + OLD_COPY_S
+    while True:
+        with locked(place.running_lock, blocking=False) as alone:
+            if alone:
+                yield True
+                return
+        if time.monotonic() > deadline:
+            yield False
+            return
+        time.sleep(0.1)
+
+
+def _rank_zero_started(place: TrialFolder, start: str) -> bool:
+    deadline = time.monotonic() + RANK_ZERO_S
+    while time.monotonic() < deadline:
+        if any(row.get("start") == start for row in place.starts()):
+            return True
+        time.sleep(0.1)
+    print(f"Rank 0 did not start within {RANK_ZERO_S:g} s; this rank leaves.")
+    return False
+
+
+def _start_row(record: JobRecord, start: str, world: Any) -> dict[str, object]:
+    pid = os.getpid()
+    return {
+        "start": start,
+        "attempt": record.attempt,
+        "token": record.token,
+        "job_id": world.job_id,
+        "pid": pid,
+        "pid_start": pid_start(pid),
+        "host": socket.gethostname(),
+        "time": time.time(),
+    }
+
+
+def _call(place: TrialFolder, record: JobRecord, job: str, start: str, world: Any) -> None:
+    num_threads = record.num_threads or max(1, len(os.sched_getaffinity(0)) // _ranks_here(world))
+    for name in THREAD_VARIABLES:  # before numpy or torch are loaded
+        os.environ[name] = str(num_threads)
+    trial = place.trial()
+    if trial.trial_id != place.trial_id:
+        rule = f"the folder of trial {trial.trial_id}"
+        raise LaunchError(place.trial_file, rule, place.trial_id, "Run driver and jobs with one version of vprdist.")
+    try:
+        find_job(job)(
+            trial,
+            place.path,
+            rank=world.global_rank,
+            world_size=world.num_tasks,
+            local_rank=world.local_rank,
+            rendezvous=place.log / f"rendezvous-{start}",
+            num_threads=num_threads,
+        )
+    except UserError as error:
+        place.write_failure(Failure(reason=str(error), attempts=record.attempt, final=True))
+        raise
+
+
+def _ranks_here(world: Any) -> int:
+    return max(1, int(world.num_tasks) // max(1, int(world.num_nodes)))
+
+
+def find_job(name: str) -> TrialFunction:
+    """The function of a `module:function` name.
+
+    Raises:
+        LaunchError: there is no such function.
+    """
+    module, _, function = name.partition(":")
+    try:
+        found: TrialFunction = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise LaunchError(f"job {name}", "a job is module:function, importable on the node", str(error)) from None
+    return found

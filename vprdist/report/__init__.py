@@ -1,0 +1,1 @@
+"""Results as a person reads them: rows over seeds, the leaderboard, the paper's values beside it."""

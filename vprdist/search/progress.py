@@ -1,0 +1,191 @@
+"""What a person sees while a sweep runs: live bars on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from vprdist.launch.folder import TrialFolder
+from vprdist.search.view import Phases
+
+REDRAW_S = 0.5
+LINE_S = 20.0
+
+
+class TrialReading:
+    """The newest of what one trial's folder says, read bit by bit."""
+
+    def __init__(self, name: str, folder: TrialFolder) -> None:
+        self.name, self.folder = name, folder
+        self.offset = 0
+        self.stage, self.done, self.total = "starting", 0, 0
+        self.loss: float | None = None
+        self.recall: float | None = None
+        self.pairs_per_s: float | None = None
+
+    def read(self) -> None:
+        """Take in the rows that came since the last time."""
+        rows, self.offset = self.folder.rows(self.offset)
+        for row in rows:
+            self._take(row)
+
+    def _take(self, row: Mapping[str, Any]) -> None:
+        kind = row.get("kind")
+        if kind == "train":
+            self.stage, self.done, self.total = "training", int(row["step"]), int(row["steps"])
+            self.loss, self.pairs_per_s = row.get("loss"), row.get("pairs_per_s")
+        elif kind == "stage":
+            self.stage, self.done, self.total = str(row["stage"]), int(row.get("done", 0)), int(row.get("total", 0))
+        elif kind == "evaluate" and row.get("recall@1") is not None:
+            self.recall = float(row["recall@1"])
+
+    @property
+    def facts(self) -> str:
+        """Loss, speed and recall, as far as they are known."""
+        words = []
+        if self.loss is not None:
+            words.append(f"loss {self.loss:.4f}")
+        if self.pairs_per_s is not None:
+            words.append(f"{self.pairs_per_s:.1f} pairs/s")
+        if self.recall is not None:
+            words.append(f"R@1 {100 * self.recall:.1f}")
+        return "  ".join(words)
+
+    @property
+    def line(self) -> str:
+        """Everything in one line."""
+        steps = f" {self.done}/{self.total}" if self.total else ""
+        return f"{self.name}: {self.stage}{steps}" + (f", {self.facts}" if self.facts else "")
+
+    def ending(self, objective: str) -> str:
+        """How it ended: the objective, or why it was given up."""
+        if self.folder.has_result:
+            value = self.folder.objective(objective)
+            return f"{self.name}: done" + ("" if math.isnan(value) else f", {objective} {100 * value:.1f}")
+        failure = self.folder.failure()
+        return f"{self.name}: failed, {failure.reason if failure else 'no result'}"
+
+
+class SweepProgress:
+    """The view of `run_search` for a person.
+
+    Args:
+        names: what each trial id is called.
+        objective: the metric shown when a trial ends.
+        console: where to; a terminal gets bars, anything else a line when a trial starts or ends and every 20 s.
+    """
+
+    def __init__(self, names: Mapping[str, str], objective: str, console: Console | None = None) -> None:
+        self.names, self.objective = names, objective
+        self.console = console or Console(stderr=True)
+        self._trials: dict[str, TrialReading] = {}
+        self._running: dict[str, TrialReading] = {}
+        self._ended: set[str] = set()
+        self._drawn_at = self._line_at = 0.0
+        self._bars = _Bars() if self.console.is_terminal else None
+
+    @contextlib.contextmanager
+    def live(self, folders: Mapping[str, TrialFolder], phases: Phases) -> Iterator[None]:
+        """Be visible while the block runs."""
+        self._phases = phases
+        self._trials = {i: TrialReading(self.names.get(i, i), folder) for i, folder in folders.items()}
+        self._ended = {i for i, trial in self._trials.items() if trial.folder.has_result}
+        self._already, self._began_at = len(self._ended), time.monotonic()
+        if self._already:
+            self.console.print(f"{self._already} of {len(self._trials)} trials already have a result.")
+        shown = Live(self._bars.group, console=self.console, refresh_per_second=4) if self._bars else None
+        with shown or contextlib.nullcontext():
+            try:
+                yield
+            finally:
+                self._update()
+
+    def tick(self) -> None:
+        """Redraw if it is time to."""
+        if time.monotonic() - self._drawn_at >= REDRAW_S:
+            self._update()
+
+    def _update(self) -> None:
+        self._drawn_at = time.monotonic()
+        for trial_id, phase in self._phases().items():
+            trial = self._trials[trial_id]
+            if trial_id in self._ended:
+                continue
+            if phase == "running" and trial_id not in self._running:
+                self._running[trial_id] = trial
+                self._say(f"{trial.name}: started")
+            over = trial.folder.has_result or trial.folder.failure_file.exists()
+            if trial_id in self._running:
+                trial.read()
+            if over:
+                self._running.pop(trial_id, None)
+                self._ended.add(trial_id)
+                self.console.print(trial.ending(self.objective), highlight=False)
+        self._show()
+
+    def _say(self, line: str) -> None:
+        if self._bars is None:
+            self.console.print(line, highlight=False)
+
+    def _show(self) -> None:
+        if self._bars is not None:
+            self._bars.show(len(self._ended), len(self._trials), self._time_left(), self._running)
+        elif time.monotonic() - self._line_at >= LINE_S and self._running:
+            self._line_at = time.monotonic()
+            lines = "; ".join(trial.line for trial in self._running.values())
+            self._say(f"[{len(self._ended)}/{len(self._trials)}] {lines}{self._time_left()}")
+
+    def _time_left(self) -> str:
+        """Trials still to do at the pace of this run, counting the running ones' parts."""
+        parts = sum(t.done / t.total for t in self._running.values() if t.total and t.stage == "training")
+        finished = len(self._ended) - self._already + parts
+        if finished < 0.05:
+            return ""
+        left = (len(self._trials) - len(self._ended) - parts) * (time.monotonic() - self._began_at) / finished
+        return f", about {_duration(left)} left" if left > 0 else ""
+
+
+class _Bars:
+    """One bar for the sweep, and one for each trial that runs."""
+
+    def __init__(self) -> None:
+        self.whole = Progress(
+            TextColumn("[bold]trials"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+        )
+        self.parts = Progress(
+            TextColumn("  {task.description}"), BarColumn(20), MofNCompleteColumn(),
+            TextColumn("{task.fields[stage]}  {task.fields[facts]}", markup=False),
+        )  # fmt: skip
+        self.group = Group(self.whole, self.parts)
+        self._whole = self.whole.add_task("", total=None, left="")
+        self._parts: dict[str, TaskID] = {}
+
+    def show(self, done: int, total: int, left: str, running: Mapping[str, TrialReading]) -> None:
+        """Set every bar; a trial that ended loses its own."""
+        self.whole.update(self._whole, completed=done, total=total, left=left.removeprefix(", "))
+        for trial_id in set(self._parts) - set(running):
+            self.parts.remove_task(self._parts.pop(trial_id))
+        for trial_id, trial in running.items():
+            if trial_id not in self._parts:
+                self._parts[trial_id] = self.parts.add_task(trial.name, total=None, stage="", facts="")
+            task = self._parts[trial_id]
+            self.parts.update(
+                task, completed=trial.done, total=trial.total or None, stage=trial.stage, facts=trial.facts
+            )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,38 @@
+"""What a search needs of whatever shows it to a person."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from vprdist.launch.folder import TrialFolder
+from vprdist.launch.watch import Phase
+
+Phases = Callable[[], Mapping[str, Phase]]
+
+
+class View(Protocol):
+    """Shows trials while they run; it only reads their folders."""
+
+    def live(self, folders: Mapping[str, TrialFolder], phases: Phases) -> AbstractContextManager[object]:
+        """Be visible while the block runs.
+
+        Args:
+            folders: every trial of the sweep, finished ones too.
+            phases: what the dispatcher says about the wanted ones.
+        """
+
+    def tick(self) -> None:
+        """Show what is new; called many times a second, and cheap when there is nothing to do."""
+
+
+class NoView:
+    """Shows nothing."""
+
+    def live(self, folders: Mapping[str, TrialFolder], phases: Phases) -> AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def tick(self) -> None:
+        """Nothing."""

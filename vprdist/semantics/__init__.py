@@ -1,0 +1,5 @@
+"""What each pixel shows: activations of the 19 classes, their Arrow cache, and the masks made of them.
+
+`importing.import_cache` fills a cache, `cache.open_cache` reads it, `masks.reduce_mask` makes a mask of
+chosen classes. Nothing here loads torch.
+"""

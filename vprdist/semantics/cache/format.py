@@ -1,0 +1,163 @@
+"""What a cache is on disk, written so that a stranger can write a reader from this page.
+
+    <cache>/
+      manifest.json            written last: a folder without it is no cache
+      shards/<city>_<side>_<first>-<shard id>.arrow
+      shards/<same name>.json  only while the cache is being built: the digest of a finished shard
+      .lock                    held by the one process that builds
+
+**manifest.json** is UTF-8 JSON, the fields of `Manifest` below. `format` is "vprdist-cache"; a reader refuses
+a `version` above its own. All activations of a cache have one `height` x `width`. `sides` lists each city's
+query and database side: how many images, and a digest of their content. `shards` lists the files of a side in
+order: image `first + r` of the side is row r of the shard; the images of a side stand in the row order of its
+CSVs.
+
+**A shard** is an Arrow IPC *file* (magic ARROW1; footer at the end) whose record batches hold `batch_images`
+rows each (the last may hold fewer). With compression "none" a shard is one batch, so that the bytes of one class
+of one image lie together and those of one class of all images follow each other: a memory map reads the classes
+it wants and touches no page of the others. The columns:
+
+    key     utf8                    the image's MSLS key
+    city    utf8                    the same in all rows
+    side    utf8                    "query" or "database", the same in all rows
+    sha256  fixed_size_binary[32]   SHA-256 of the image's activations: 19 x height x width bytes, C order
+    road … bicycle                  fixed_size_binary[height * width], one column for each class, under the
+                                    class's name, in the order of `classes`: uint8, row-major, top row first,
+                                    softmax probability x 255
+
+No column has nulls. The schema's metadata holds `vprdist.version`, `vprdist.height`, `vprdist.width` and
+`vprdist.shard`, the shard id: a digest of what the shard was to hold (format, city and its digest, keys, size,
+source), equal to `id` in the manifest, so that a shard of another data set is recognised without reading any
+pixel.
+
+**Digests.** `sha256` of a shard is that of its whole file. `pixels` has, for each record batch, the byte range
+[start, end) of its class columns in the file; `frame` is the SHA-256 of all bytes outside these ranges: a few
+kilobytes of structure and keys, which a reader checks before it trusts any address in the file. `content` of a
+side is the SHA-256 over its images in order, each given as key, one zero byte, and the 32 bytes of its `sha256`.
+`digest` is the first 16 hex digits of the SHA-256 of the canonical JSON {"classes", "height", "width", "sides":
+{"<city>/<side>": content}} (sorted keys, no spaces, ASCII). It depends on no path, time, shard size or
+compression: caches of equal activations are equal. `cities` holds the digests of the MSLS cities
+(`vprdist.data.msls.city_digest`) that the cache was made for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from vprdist.errors import CacheError
+from vprdist.files import digest_json
+from vprdist.spec.base import Spec
+from vprdist.spec.vocabulary import CLASSES
+
+FORMAT = "vprdist-cache"
+VERSION = 1
+MANIFEST = "manifest.json"
+SHARDS = "shards"
+LEADING = ("key", "city", "side", "sha256")
+REMEDY = "Run `vprdist cache import` again."
+
+SideName = Literal["query", "database"]
+
+
+class ShardEntry(Spec):
+    """One shard file: images `first` to `first + count - 1` of a side. `file` is relative to the cache."""
+
+    file: str
+    id: str
+    city: str
+    side: SideName
+    first: int = Field(ge=0)
+    count: int = Field(ge=1)
+    sha256: str
+    bytes: int = Field(ge=1)
+    pixels: tuple[tuple[int, int], ...]
+    frame: str
+
+
+class SideEntry(Spec):
+    """One side of a city. `source` tells what it was made from, `content` what it holds."""
+
+    city: str
+    side: SideName
+    count: int = Field(ge=1)
+    source: str
+    content: str
+
+
+class Manifest(Spec):
+    """manifest.json; see the module's page."""
+
+    format: Literal["vprdist-cache"] = "vprdist-cache"
+    version: Literal[1] = 1
+    classes: tuple[str, ...] = CLASSES
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    compression: Literal["none"] = "none"
+    batch_images: int = Field(ge=1, description="rows of a record batch; the whole shard where uncompressed")
+    segmenter: str
+    cities: dict[str, str]
+    sides: tuple[SideEntry, ...]
+    shards: tuple[ShardEntry, ...]
+    digest: str
+
+    def digest_of(self, cities: Iterable[str]) -> str:
+        """16 hex digits of the activations of these cities alone, however many others the cache holds."""
+        wanted = set(cities)
+        sides = {f"{s.city}/{s.side}": s.content for s in self.sides if s.city in wanted}
+        return digest_json({"classes": list(self.classes), "height": self.height, "width": self.width, "sides": sides})
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a cache folder.
+
+    Raises:
+        CacheError: no cache, one of a newer version, or a manifest that breaks its own rules.
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
+    except (FileNotFoundError, NotADirectoryError):
+        rule = f"a cache is a folder with a {MANIFEST} (it is written last: the import may have been cut)"
+        raise CacheError(folder, rule, None, REMEDY) from None
+    except (OSError, ValueError) as error:
+        raise CacheError(path, "the manifest must be readable JSON", str(error), REMEDY) from None
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise CacheError(path, f"the manifest's format must be {FORMAT!r}", None, "Point at another folder.")
+    version = value.get("version")
+    if isinstance(version, int) and version > VERSION:
+        rule = f"this vprdist reads caches up to version {VERSION}"
+        raise CacheError(path, rule, version, "Update vprdist, or import the cache again into another folder.")
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CacheError(f"{path}: {where}", first["msg"], first.get("input"), REMEDY) from None
+    _check(path, manifest)
+    return manifest
+
+
+def _check(path: Path, manifest: Manifest) -> None:
+    """The manifest agrees with itself: shards tile their sides, and the digest is that of the sides."""
+    if manifest.classes != CLASSES:
+        raise CacheError(path, "the classes are the 19 of Cityscapes in trainId order", manifest.classes, REMEDY)
+    ends: dict[tuple[str, str], int] = {}
+    for shard in manifest.shards:
+        if shard.first != ends.get((shard.city, shard.side), 0):
+            raise CacheError(
+                path, f"the shards of a side follow each other; {shard.file} does not", shard.first, REMEDY
+            )
+        ends[shard.city, shard.side] = shard.first + shard.count
+    for side in manifest.sides:
+        if ends.pop((side.city, side.side), 0) != side.count or side.city not in manifest.cities:
+            raise CacheError(path, f"the shards of {side.city}/{side.side} hold its {side.count} images", None, REMEDY)
+    if ends:
+        raise CacheError(path, "a shard belongs to a side of the manifest", next(iter(ends)), REMEDY)
+    if manifest.digest != manifest.digest_of(manifest.cities):
+        raise CacheError(path, "the digest is that of the sides; the manifest was changed", manifest.digest, REMEDY)

@@ -1,0 +1,111 @@
+"""What an import is going to write, decided before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vprdist.data.msls import city_digest, city_names, read_city
+from vprdist.errors import CacheError
+from vprdist.files import digest_json
+from vprdist.semantics.cache.format import SHARDS, VERSION, SideName
+from vprdist.semantics.sources import Source
+from vprdist.spec.vocabulary import CLASSES
+
+SIDE_NAMES: tuple[SideName, ...] = ("query", "database")
+
+SHARD_BYTES = 256 * 2**20
+"""A shard is put together in memory, so large activations get fewer images a shard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedShard:
+    """What a shard is to hold. `id` is the digest of all that decides its bytes."""
+
+    id: str
+    first: int
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedSide:
+    city: str
+    side: SideName
+    city_digest: str
+    source: str
+    keys: tuple[str, ...]
+    shards: tuple[PlannedShard, ...]
+
+    def file(self, shard: PlannedShard) -> str:
+        return f"{SHARDS}/{self.city}_{self.side}_{shard.first:06d}-{shard.id}.arrow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that an import will write; made without writing anything."""
+
+    size: tuple[int, int]
+    sides: tuple[PlannedSide, ...]
+
+    @property
+    def cities(self) -> dict[str, str]:
+        return {side.city: side.city_digest for side in self.sides}
+
+
+def make_plan(
+    reader: Source, root: Path, cities: Sequence[str], size: tuple[int, int] | None, shard_images: int
+) -> Plan:
+    """The shards of these cities, before anything is written.
+
+    Args:
+        size: stored (height, width); None: the source's choice, which must then be one for all sides.
+        shard_images: images a shard, at most.
+
+    Raises:
+        CacheError: the source lacks a side or is broken, or its sizes differ.
+        DataError: the MSLS tree is broken.
+    """
+    sides: list[PlannedSide] = []
+    plan_size = size
+    for name in cities:
+        city, digest = read_city(root, name), city_digest(root, name)
+        for side in SIDE_NAMES:
+            keys = tuple(str(key) for key in getattr(city, side).keys)
+            native = size or reader.size(name, side, keys)
+            plan_size = plan_size or native
+            if native != plan_size:
+                rule = f"the activations of a cache have one size; {cities[0]} has {plan_size}"
+                raise CacheError(reader.path, rule, f"{name}/{side} {native}", "Choose a size.")
+            fingerprint = reader.fingerprint(name, side, keys)
+            step = min(shard_images, max(1, SHARD_BYTES // (len(CLASSES) * native[0] * native[1])))
+            what = [VERSION, name, side, digest, fingerprint, *native]
+            shards = []
+            for first in range(0, len(keys), step):
+                part = keys[first : first + step]
+                shards.append(PlannedShard(id=digest_json([*what, first, part]), first=first, keys=part))
+            planned = PlannedSide(
+                city=name, side=side, city_digest=digest, source=fingerprint, keys=keys, shards=tuple(shards)
+            )
+            sides.append(planned)
+    assert plan_size is not None, "at least one city is planned"
+    return Plan(size=plan_size, sides=tuple(sides))
+
+
+def chosen_cities(reader: Source, root: Path, cities: Sequence[str] | None) -> list[str]:
+    """The cities to import: those named, or all of the tree that the source has.
+
+    Raises:
+        CacheError: a named city is not in the source, or none is.
+    """
+    if cities is not None:
+        wanted = list(dict.fromkeys(cities))
+        missing = [city for city in wanted if not reader.has(city)]
+        if missing:
+            raise CacheError(reader.path, "the source has every city that is asked for", missing[0], "Add it.")
+    else:
+        wanted = [city for city in city_names(root) if reader.has(city)]
+    if not wanted:
+        rule = f"the source has a city of the data set at {root}"
+        raise CacheError(reader.path, rule, None, "Check both paths, or name the cities.")
+    return wanted

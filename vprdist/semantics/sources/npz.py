@@ -1,0 +1,103 @@
+"""`<city>_<side>.npz` with `keys` (N,) and `activations` (N, 19, h, w) uint8, in any order."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vprdist.errors import CacheError
+from vprdist.files import digest_json
+from vprdist.semantics.masks import Activations
+from vprdist.spec.vocabulary import CLASSES, SIDES
+
+MEMBERS = ("keys", "activations")
+BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""What numpy and zipfile raise over cut or changed files."""
+
+
+class NpzSource:
+    """One file a side. A side's activations are held in memory while it is read, one side at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def has(self, city: str) -> bool:
+        return any(self._file(city, side).exists() for side in SIDES)
+
+    def size(self, city: str, side: str, keys: Sequence[str]) -> tuple[int, int]:
+        """The size in the file, from its header alone."""
+        path = self._file(city, side)
+        try:
+            with zipfile.ZipFile(path) as archive, archive.open("activations.npy") as stream:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(stream)
+        except BROKEN as error:
+            raise _broken(path, error) from None
+        _check_activations(path, shape, dtype)
+        return shape[2], shape[3]
+
+    def fingerprint(self, city: str, side: str, keys: Sequence[str]) -> str:
+        """From the sizes and CRC-32 of the members, which stand in the archive's directory."""
+        path = self._file(city, side)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = [[i.filename, i.file_size, i.CRC] for i in archive.infolist()]
+        except BROKEN as error:
+            raise _broken(path, error) from None
+        return digest_json(["npz", sorted(members)])
+
+    def read(self, city: str, side: str, keys: Sequence[str]) -> Iterator[tuple[str, Activations]]:
+        path = self._file(city, side)
+        rows = self._rows(path, keys)
+        activations = _load(path, "activations")
+        _check_activations(path, activations.shape, activations.dtype)
+        if len(activations) != rows.pop(""):
+            raise CacheError(path, "`activations` has one entry a key", activations.shape, "Make the file again.")
+        for key in keys:
+            yield key, activations[rows[key]]
+
+    def _rows(self, path: Path, keys: Sequence[str]) -> dict[str, int]:
+        """The row of each key, and under "" how many rows there are."""
+        stored = _load(path, "keys")
+        if stored.ndim != 1 or stored.dtype.kind != "U":
+            found = f"{stored.dtype} {stored.shape}"
+            raise CacheError(path, "`keys` is a list of texts", found, "Make the file again.")
+        rows: dict[str, int] = {}
+        for row, key in enumerate(stored.tolist()):
+            if rows.setdefault(key, row) != row:
+                raise CacheError(path, "a key stands once in `keys`", key, "Make the file again.")
+        for key in keys:
+            if key not in rows:
+                rule = f"`keys` holds every key of the side's CSVs ({len(keys)} wanted, {len(rows)} there)"
+                raise CacheError(path, rule, f"no {key}", "Segment the missing images, or use the data set it is of.")
+        return {**rows, "": len(stored)}
+
+    def _file(self, city: str, side: str) -> Path:
+        return self.path / f"{city}_{side}.npz"
+
+
+def _load(path: Path, member: str) -> Any:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return archive[member]
+    except BROKEN as error:
+        raise _broken(path, error) from None
+
+
+def _check_activations(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if len(shape) != 4 or shape[1] != len(CLASSES) or dtype != np.uint8 or 0 in shape:
+        rule = f"`activations` is (N, {len(CLASSES)}, h, w) uint8, softmax x 255"
+        raise CacheError(path, rule, f"{dtype} {shape}", "Make the file again.")
+
+
+def _broken(path: Path, error: Exception) -> CacheError:
+    if isinstance(error, FileNotFoundError):
+        return CacheError(path, "the source has a file for each side of the city", "missing", "Add the file.")
+    rule = f"the file is a whole .npz with {' and '.join(MEMBERS)}"
+    return CacheError(path, rule, str(error) or type(error).__name__, "Copy or make it again; it may be cut.")

@@ -1,0 +1,118 @@
+"""The built-in demo city: how large it is, and which classes tell its places apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from vprdist.errors import nearest
+from vprdist.spec.base import Spec
+from vprdist.spec.vocabulary import CLASSES
+
+CityNames = tuple[str, ...]
+
+NATURAL: dict[str, tuple[float, float, float]] = {
+    "road": (0.30, 0.30, 0.20),
+    "sidewalk": (0.35, 0.30, 0.20),
+    "building": (1.00, 0.00, 0.05),
+    "wall": (0.80, 0.00, 0.15),
+    "fence": (0.80, 0.00, 0.20),
+    "pole": (0.80, 0.00, 0.10),
+    "traffic light": (0.50, 0.10, 0.30),
+    "traffic sign": (0.90, 0.03, 0.15),
+    "vegetation": (0.60, 0.40, 0.20),
+    "terrain": (0.40, 0.40, 0.30),
+    "sky": (0.00, 1.00, 0.80),
+    "person": (0.90, 1.00, 0.20),
+    "rider": (0.90, 1.00, 0.20),
+    "car": (0.90, 0.95, 0.30),
+    "truck": (0.90, 1.00, 0.20),
+    "bus": (0.80, 1.00, 0.40),
+    "train": (0.60, 1.00, 0.50),
+    "motorcycle": (0.90, 0.95, 0.20),
+    "bicycle": (0.90, 0.95, 0.20),
+}
+"""The natural recipe: class -> (identity, churn, repeat)."""
+
+
+class ClassRecipe(Spec):
+    """How one class acts in the world; each in [0, 1], None keeps the natural value.
+
+    Attributes:
+        identity: how much its look tells places apart (0: the same look and arrangement everywhere).
+        churn: how much of it is drawn afresh for every visit, weather and season included (0: never changes).
+        repeat: how often a look of a small common stock stands here and elsewhere, and misleads.
+    """
+
+    identity: float | None = Field(default=None, ge=0, le=1)
+    churn: float | None = Field(default=None, ge=0, le=1)
+    repeat: float | None = Field(default=None, ge=0, le=1)
+
+
+class DemoSpec(Spec):
+    """A demo city in full: the same spec makes the same bytes on the same machine.
+
+    A city has `streets` streets with `places` places each, `spacing_m` metres apart. Every street is driven
+    `database_visits` times for the database and `query_visits` times, later, for the queries; every query drive
+    goes on for `strays` pictures that no database picture is near.
+    """
+
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    height: int = Field(default=96, ge=32, le=2048, description="pixels")
+    width: int = Field(default=128, ge=32, le=4096, description="pixels, a multiple of 8")
+    train: CityNames = ("alder", "birch", "cedar")
+    validate_cities: CityNames = Field(default=("dogwood", "elm"), alias="validate")
+    streets: int = Field(default=5, ge=1, le=1000, description="streets a city")
+    places: int = Field(default=15, ge=2, le=1000, description="places a street")
+    spacing_m: float = Field(default=10.0, ge=5, le=20, description="metres between places")
+    database_visits: int = Field(default=1, ge=1, le=20)
+    query_visits: int = Field(default=3, ge=2, le=50)
+    strays: int = Field(default=1, ge=0, le=10, description="pictures a query drive without any positive")
+    pano_share: float = Field(default=0.04, ge=0, le=0.5, description="share of pictures that are panoramas")
+    supersample: int = Field(default=2, ge=1, le=4, description="rays a pixel, in each direction")
+    divisor: int = Field(default=2, ge=1, le=16, description="activations are height/divisor x width/divisor")
+    recipe: dict[str, ClassRecipe] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _possible(self) -> DemoSpec:
+        cities = self.cities
+        if not cities:
+            raise ValueError("a demo city needs at least one city name in `train` or `validate`")
+        if len(set(cities)) != len(cities):
+            raise ValueError("a city is named twice")
+        for name in cities:
+            if not (name.isascii() and name.isalnum() and name == name.lower()):
+                raise ValueError(f"a city's name is lower-case letters and digits; found {name!r}")
+        for name in self.recipe:
+            if name not in CLASSES:
+                raise ValueError(f"`recipe` names classes; found {name!r}. {nearest(name, CLASSES)}")
+        if self.width % 8:
+            raise ValueError(f"`width` is a multiple of 8; found {self.width}")
+        if self.height % self.divisor or self.width % self.divisor:
+            raise ValueError(f"`divisor` divides height and width; found {self.divisor}")
+        return self
+
+    @property
+    def cities(self) -> CityNames:
+        """Training cities, then validation cities."""
+        return self.train + self.validate_cities
+
+    @property
+    def num_pictures(self) -> int:
+        """Pictures in all, both sides of every city."""
+        drives = self.database_visits * self.places + self.query_visits * (self.places + self.strays)
+        return len(self.cities) * self.streets * drives
+
+    def knobs(self, name: str) -> tuple[float, float, float]:
+        """(identity, churn, repeat) of a class, natural values filled in."""
+        own = self.recipe.get(name, ClassRecipe())
+        chosen = (own.identity, own.churn, own.repeat)
+        identity, churn, repeat = (n if c is None else float(c) for c, n in zip(chosen, NATURAL[name], strict=True))
+        return identity, churn, repeat
+
+    def resolved(self) -> dict[str, Any]:
+        """The JSON value of the spec with every recipe filled in: two specs of one city have one value."""
+        value = self.model_dump(mode="json", by_alias=True)
+        recipe = {name: dict(zip(("identity", "churn", "repeat"), self.knobs(name), strict=True)) for name in CLASSES}
+        return {**value, "recipe": recipe}

@@ -1,0 +1,175 @@
+"""YAML with line numbers, and pydantic's findings as one message: file, line, dotted path, rule, value, remedy."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from vprdist.errors import RuleError, SweepFileError, nearest
+
+Model = TypeVar("Model", bound=BaseModel)
+Key = tuple[str, ...]
+
+
+@dataclass
+class Origin:
+    """Where values came from: the file, a line for each key path, and overrides by their text."""
+
+    path: Path
+    lines: dict[Key, int] = field(default_factory=dict)
+    overrides: dict[Key, str] = field(default_factory=dict)
+
+    def where(self, key: Key) -> str:
+        """`file:line: dotted.path`, `override: text`, for the nearest known ancestor of `key`."""
+        dotted = ".".join(key)
+        for depth in range(len(key), 0, -1):
+            if key[:depth] in self.overrides:
+                return f"override {self.overrides[key[:depth]]!r}: {dotted}"
+            if key[:depth] in self.lines:
+                return f"{self.path}:{self.lines[key[:depth]]}: {dotted}"
+        return f"{self.path}: {dotted}" if dotted else str(self.path)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 habits where 1.1 surprises: 1e-3 is a number, and only true/false are booleans."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|True|false|False)$"), list("tTfF"))
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], Origin]:
+    """A YAML mapping and where its keys stand.
+
+    Raises:
+        SweepFileError: unreadable, not YAML, not a mapping, or a key written twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SweepFileError(path, "the file must exist", None, "Check the path; examples lie in sweeps/.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SweepFileError(path, "the file must be readable UTF-8 text", str(error)) from None
+    origin = Origin(path)
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        if not isinstance(node, yaml.MappingNode):
+            raise SweepFileError(path, "the file must be a mapping of keys", None, "See sweeps/table1.yaml.")
+        _note_lines(node, (), origin)
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise SweepFileError(f"{path}{line}", "the file must be YAML", problem, "Mend the line.") from None
+    return value, origin
+
+
+def _note_lines(node: yaml.Node, key: Key, origin: Origin) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for child_key, child in node.value:
+            path = (*key, str(child_key.value))
+            if path in origin.lines:
+                raise SweepFileError(
+                    f"{origin.path}:{child_key.start_mark.line + 1}: {'.'.join(path)}",
+                    f"a key is written once; the first stands in line {origin.lines[path]}",
+                    None,
+                    "Delete one of them.",
+                )
+            origin.lines[path] = child_key.start_mark.line + 1
+            _note_lines(child, path, origin)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, child in enumerate(node.value):
+            origin.lines[(*key, str(index))] = child.start_mark.line + 1
+            _note_lines(child, (*key, str(index)), origin)
+
+
+def parse_value(text: str, where: str) -> Any:
+    """The value of an override, read as YAML."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        raise SweepFileError(where, "the value must be YAML", text, "Quote it for the shell: 'key=[a, b]'.") from None
+
+
+def expand_environment(value: Any, key: Key, origin: Origin) -> Any:
+    """`${NAME}` replaced by the environment's value, everywhere below `value`."""
+    if isinstance(value, dict):
+        return {k: expand_environment(v, (*key, k), origin) for k, v in value.items()}
+    if isinstance(value, list):
+        return [expand_environment(v, (*key, str(i)), origin) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        if (found := os.environ.get(match[1])) is None:
+            remedy = f"Set it (export {match[1]}=…) or override {'.'.join(key)}=… on the command line."
+            raise SweepFileError(origin.where(key), f"the environment variable {match[1]} must be set", None, remedy)
+        return found
+
+    return re.sub(r"\$\{(\w+)\}", replace, value)
+
+
+def validate(model: type[Model], value: Mapping[str, Any], origin: Origin, key: Key = ()) -> Model:
+    """`value` as a spec.
+
+    Raises:
+        SweepFileError: the first finding, with where, rule, value and remedy, and how many more there are.
+    """
+    try:
+        # Through JSON, so that a YAML list may fill a tuple while everything else stays strict.
+        return model.model_validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        findings = error.errors()
+        raise _as_message(model, findings[0], len(findings) - 1, origin, key) from None
+
+
+def _as_message(model: type[BaseModel], finding: Any, more: int, origin: Origin, key: Key) -> SweepFileError:
+    # pydantic puts the tried member of a union ("str", "tuple[str, ...]") into the path; a person wrote no such key.
+    written = (str(part) for part in finding["loc"])
+    found_key = key + tuple(p for p in written if "[" not in p and p not in ("str", "int", "float", "none"))
+    value, rule, remedy, kind = finding.get("input"), finding["msg"], "", finding["type"]
+    own = finding.get("ctx", {}).get("error")
+    if isinstance(own, RuleError):
+        found_key, rule, value, remedy = (*found_key, own.field), own.rule, own.value, own.remedy
+    elif kind == "extra_forbidden":
+        rule, value = "unknown key", None
+        remedy = nearest(found_key[-1], _names(model, found_key[len(key) : -1]))
+    elif kind == "literal_error":
+        rule = "the value is none of the known words"
+        remedy = nearest(str(value), re.findall(r"'([^']+)'", finding["ctx"]["expected"]))
+    elif kind == "too_short":
+        rule = "a list of at least one value is expected"
+    elif kind.endswith("_type"):
+        rule = {"int_type": "a whole number is expected", "float_type": "a number is expected"}.get(kind, rule)
+    if more:
+        remedy += f" ({more} more finding{'s' if more > 1 else ''} in this file.)"
+    return SweepFileError(origin.where(found_key), rule, value, remedy.strip())
+
+
+def _names(model: Any, path: Key) -> list[str]:
+    """The valid keys of the section at `path` below `model`."""
+    for part in path:
+        names = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+        annotation = names.get(part)
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+        if model is None:
+            return []
+    return [field.alias or name for name, field in model.model_fields.items()]

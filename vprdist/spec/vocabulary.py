@@ -1,0 +1,77 @@
+"""The words a sweep file may use. They live here, not in their rooms, so that a file is refused before torch loads."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+CLASSES: tuple[str, ...] = (
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
+    "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+)  # fmt: skip
+"""The 19 Cityscapes classes in trainId order."""
+
+STATIC_CLASSES: tuple[str, ...] = CLASSES[:10]
+"""The paper's mask: the classes that stay where they are (sky left out)."""
+
+CLASS_GROUPS: dict[str, tuple[str, ...]] = {"static": STATIC_CLASSES, "all": CLASSES}
+
+InputMode = Literal["rgb", "masked", "rgb+mask", "rgb+semantics"]
+MaskReduce = Literal["mean", "sum", "max"]
+ConvInit = Literal["random", "inflate"]
+BatchNormMode = Literal["reference", "frozen"]
+Weights = Literal["imagenet", "none"]
+
+INPUT_MODES: tuple[str, ...] = get_args(InputMode)
+MODE_CHANNELS: dict[str, int] = {"rgb": 3, "masked": 3, "rgb+mask": 4, "rgb+semantics": 22}
+
+_RESNET_UNITS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+BACKBONE_UNITS: dict[str, tuple[str, ...]] = {
+    **{f"resnet{depth}": _RESNET_UNITS for depth in (18, 34, 50, 101, 152)},
+    "efficientnet_lite0": (
+        "stem_conv",
+        "stem_bn",
+        "blocks1",
+        "blocks2",
+        "blocks3",
+        "blocks4",
+        "blocks5",
+        "head",
+    ),
+}
+"""The eight units of each backbone, input side first: what X-Y counts. network/backbones builds them by name."""
+
+SIDES: tuple[str, ...] = ("query", "database")
+SUBTASKS: tuple[str, ...] = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
+KS: tuple[int, ...] = (1, 5, 10, 20)
+"""The cut-offs of recall@k and mAP@k in the paper and in the leaderboard."""
+
+PAPER_TRAIN: tuple[str, ...] = ("amman", "boston", "london", "manila", "zurich")
+PAPER_VALIDATE: tuple[str, ...] = ("cph", "sf")
+TEST_CITIES: tuple[str, ...] = ("miami", "athens", "buenosaires", "stockholm", "bengaluru", "kampala")
+
+
+def trained_units(backbone: str, unfreeze: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The units that are trained, in the backbone's order.
+
+    `unfreeze` is "all", "X-Y" (X units of the input side and Y of the output side), or a list of unit names.
+
+    Raises:
+        ValueError: the layer set is impossible for this backbone; the text says why.
+    """
+    units = BACKBONE_UNITS[backbone]
+    if unfreeze == "all":
+        return units
+    if isinstance(unfreeze, str):
+        first, dash, last = unfreeze.partition("-")
+        if not (dash and first.isdecimal() and last.isdecimal()):
+            raise ValueError("a layer set is 'all', 'X-Y' (two numbers), or a list of unit names")
+        if int(first) + int(last) > len(units):
+            raise ValueError(f"X-Y trains X input-side and Y output-side units of the {len(units)} of {backbone}")
+        front, back = units[: int(first)], units[len(units) - int(last) :]
+        return front + back
+    unknown = [name for name in unfreeze if name not in units]
+    if unknown:
+        raise ValueError(f"{backbone} has no unit {unknown[0]!r}; its units are {', '.join(units)}")
+    if len(set(unfreeze)) != len(unfreeze):
+        raise ValueError("a unit is named twice")
+    return tuple(name for name in units if name in unfreeze)

@@ -1,0 +1,1 @@
+"""Training: losses, batches, distributed set-up, the loop, exact resume."""

@@ -1,0 +1,41 @@
+"""Checkpoints: everything a resumed run needs to go on as if nothing had happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vprdist.errors import WeightsError
+from vprdist.files import publish
+
+FILE = "last.pt"
+VERSION = 1
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Publish `state` (tensors and plain values only) as the folder's last checkpoint."""
+    with publish(folder / FILE) as stream:
+        torch.save({"version": VERSION, **state}, stream)
+
+
+def load_checkpoint(folder: Path, trial_id: str) -> dict[str, Any] | None:
+    """The folder's last checkpoint, on the CPU; None when there is none.
+
+    Raises:
+        WeightsError: unreadable, or of another trial.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds here, and every one means the same
+        remedy = f"Delete {path} to start this trial anew."
+        raise WeightsError(path, "a checkpoint must be readable", str(error).splitlines()[0], remedy) from None
+    if state.get("version") != VERSION or state.get("trial_id") != trial_id:
+        raise WeightsError(
+            path, "the checkpoint is of this trial and version", state.get("trial_id"), f"Delete {path}."
+        )
+    return state
