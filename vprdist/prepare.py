@@ -8,20 +8,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from vprdist.data.digest import city_digest_cached, dataset_digest
 from vprdist.data.msls import check_images, read_city_cached
 from vprdist.data.positives import rows_within
 from vprdist.errors import CacheError, DataError, LaunchError, SweepFileError
 from vprdist.files import digest_json
+from vprdist.spec.base import Spec
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import DataSpec, Digests, TrialSpec
+from vprdist.spec.vocabulary import BACKBONE_UNITS, trained_units
 
+AnySpec = TypeVar("AnySpec", bound=Spec)
 Tell = Callable[[str], None]
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Opens a progress bar with a title; inside, it is told (done, total)."""
@@ -58,11 +62,11 @@ def prepare(sweep: SweepSpec, runs: Path, tell: Tell, bar: Bar) -> Prepared:
     Raises:
         UserError: whatever is missing or wrong, before anything was started.
     """
+    for trial in sweep.trials:
+        _check_stem(trial)
     trials = _with_demo_city(list(sweep.trials), runs, tell, bar)
     for data in _unique([trial.data for trial in trials]):
         _check_data(data)
-    for trial in _unique([t.model_copy(update={"seed": 0}) for t in trials if t.input.needs_cache]):
-        _check_stem(trial)
     weights: dict[str, tuple[str, str | None]] = {}
     caches: dict[tuple[str, DataSpec], str] = {}
     resolved = []
@@ -80,9 +84,9 @@ def prepare(sweep: SweepSpec, runs: Path, tell: Tell, bar: Bar) -> Prepared:
     return Prepared(tuple(resolved), tuple(note for _, note in weights.values() if note))
 
 
-def _unique(items: list) -> list:  # type: ignore[type-arg]
+def _unique(items: Iterable[AnySpec]) -> list[AnySpec]:
     """Each item once, in order; specs are compared by value and need not be hashable."""
-    seen: dict[str, object] = {}
+    seen: dict[str, AnySpec] = {}
     for item in items:
         seen.setdefault(item.model_dump_json(), item)
     return list(seen.values())
@@ -158,8 +162,6 @@ def _check_data(data: DataSpec) -> None:
 
 def _check_stem(trial: TrialSpec) -> None:
     """New input channels that start at zero and are never trained would do nothing, silently."""
-    from vprdist.spec.vocabulary import BACKBONE_UNITS, trained_units
-
     first = BACKBONE_UNITS[trial.network.backbone][0]
     frozen = first not in trained_units(trial.network.backbone, trial.network.unfreeze)
     if trial.input.mode in ("rgb+mask", "rgb+semantics") and trial.input.conv1_init == "inflate" and frozen:

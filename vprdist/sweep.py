@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vprdist import __version__
 from vprdist.errors import UserError
-from vprdist.files import write_json, write_text
+from vprdist.files import read_json, write_json, write_text
 from vprdist.prepare import Prepared, check_runs_folder, prepare
 from vprdist.report.leaderboard import show, write_leaderboard
 from vprdist.report.rows import group_rows, read_result, row_names
@@ -50,7 +50,8 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m vprdist.sweep") -> int:
     """Returns the exit code: 0 all trials have a result, 1 some failed, 2 bad input, 130 interrupted."""
-    args = build_parser(prog).parse_args(argv)
+    # Intermixed: an option may stand before, between or after the overrides.
+    args = build_parser(prog).parse_intermixed_args(argv)
     return guarded(lambda console: run(args.file, args.overrides, args.runs.resolve(), console))
 
 
@@ -107,8 +108,6 @@ def run(file: Path, overrides: Sequence[str], runs: Path, console: Console) -> i
 
 def leaderboard(folder: Path, runs: Path, console: Console) -> int:
     """Show and publish the leaderboard of a sweep from the results that are there."""
-    from vprdist.files import read_json
-
     if not (folder / "manifest.json").exists():
         known = ", ".join(sorted(p.parent.name for p in folder.parent.glob("*/manifest.json"))) or "none"
         raise UserError(folder, "the sweep must have been started", None, f"Sweeps in {runs}: {known}.")

@@ -11,11 +11,11 @@ DEMO: dict[str, Any] = {
     "network": {"backbone": "efficientnet_lite0"},
     "train": {
         "image_size": [96, 128],
-        "steps": 40,
+        "steps": 50,
         "batch_pairs": 16,
         "micro_pairs": 16,
         "optimizer": "sgd",
-        "lr": 0.1,
+        "lr": 0.5,
         "lr_drop_pairs": None,
         "batch_norm": "frozen",
     },

@@ -8,6 +8,8 @@ initial statistics; then ranks and micro-batches change nothing but rounding.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -161,7 +163,7 @@ class Trainer:
             loss = self._micro(micro, mine, synchronise=last)
             total += loss
         value = float(self.ranks.mean(total))
-        if not torch.isfinite(torch.tensor(value)):
+        if not math.isfinite(value):
             raise TrainingError(
                 f"step {self.progress.step}", "the loss must be finite", value,
                 "Lower trial.train.lr; the last good checkpoint is kept.",
@@ -170,8 +172,6 @@ class Trainer:
         return value
 
     def _micro(self, micro: PairBatch, mine: int, synchronise: bool) -> Tensor:
-        import contextlib
-
         ddp = self.forward
         quiet = (
             ddp.no_sync() if isinstance(ddp, DistributedDataParallel) and not synchronise else contextlib.nullcontext()

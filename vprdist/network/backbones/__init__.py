@@ -1,6 +1,6 @@
 """Backbones, one family a file. Each builds the eight units that `spec.vocabulary.BACKBONE_UNITS` names, in order.
 
-To add one: name its units there, write `build` and `find_weights` here beside the others, add it to `FAMILIES`.
+To add one: name its units there, write its file beside the others, add it to `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from torch import nn
 
-from vprdist.errors import WeightsError
 from vprdist.network.backbones import efficientnet_lite, resnet
 from vprdist.spec.vocabulary import BACKBONE_UNITS
 
@@ -38,18 +36,3 @@ FAMILIES: dict[str, Family] = {
     **{name: resnet for name in BACKBONE_UNITS if name.startswith("resnet")},
     "efficientnet_lite0": efficientnet_lite,
 }
-
-
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict of tensors and nothing else, on the CPU.
-
-    Raises:
-        WeightsError: unreadable, or not a plain state dict.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds here, and every one means the same
-        raise WeightsError(
-            path, "the file must hold a state dict", str(error).splitlines()[0], "Fetch it again."
-        ) from None
-    return dict(state)

