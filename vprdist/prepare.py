@@ -5,6 +5,7 @@ A job reads shared storage only. Whatever is wrong is said here, once, while not
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -15,18 +16,22 @@ from pathlib import Path
 from typing import TypeVar
 
 from vprdist.data.digest import city_digest_cached, dataset_digest
-from vprdist.data.msls import check_images, read_city_cached
-from vprdist.data.positives import rows_within
-from vprdist.errors import CacheError, DataError, LaunchError, SweepFileError
-from vprdist.files import digest_json
+from vprdist.data.msls import check_images, check_whole, read_city_cached
+from vprdist.data.pairs import has_positive_pair
+from vprdist.data.tasks import build_tasks
+from vprdist.errors import CacheError, DataError, LaunchError, SweepFileError, WeightsError
+from vprdist.files import digest_json, write_text
+from vprdist.launch.params import submission_parameters
 from vprdist.spec.base import Spec
 from vprdist.spec.demo import DemoSpec
+from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import DataSpec, Digests, TrialSpec
 from vprdist.spec.vocabulary import BACKBONE_UNITS, trained_units
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 Tell = Callable[[str], None]
+ONLY_DATA = {name: field.default for name, field in TrialSpec.model_fields.items() if name not in ("data", "evaluate")}
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Opens a progress bar with a title; inside, it is told (done, total)."""
 
@@ -49,7 +54,7 @@ def check_runs_folder(runs: Path) -> None:
         runs.mkdir(parents=True, exist_ok=True)
         probe = runs / ".writable"
         probe.write_bytes(b"")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another driver may start at the same moment
     except OSError as error:
         raise LaunchError(
             runs, "the run folder must be writable", error.strerror, "Choose another: --runs FOLDER."
@@ -64,9 +69,12 @@ def prepare(sweep: SweepSpec, runs: Path, tell: Tell, bar: Bar) -> Prepared:
     """
     for trial in sweep.trials:
         _check_stem(trial)
+    if importlib.util.find_spec("faiss") is None:
+        remedy = "pip install 'vprdist[cpu]', or 'vprdist[gpu]' on a machine with NVIDIA GPUs."
+        raise LaunchError("faiss", "evaluation needs FAISS", None, remedy)
     trials = _with_demo_city(list(sweep.trials), runs, tell, bar)
-    for data in _unique([trial.data for trial in trials]):
-        _check_data(data)
+    for trial in _unique(t.model_copy(update=ONLY_DATA) for t in trials):
+        _check_data(trial, runs / "data" / "checked", bar)
     weights: dict[str, tuple[str, str | None]] = {}
     caches: dict[tuple[str, DataSpec], str] = {}
     resolved = []
@@ -142,22 +150,51 @@ def _absolute(trial: TrialSpec) -> TrialSpec:
     return trial.model_copy(update={"data": data, "input": trial.input.model_copy(update={"cache": cache})})
 
 
-def _check_data(data: DataSpec) -> None:
-    """Every city can be read, every picture is there, and there is something to learn and to ask."""
+def _check_data(trial: TrialSpec, checked: Path, bar: Bar) -> None:
+    """Every city can be read, every picture is there and whole, and there is something to learn and to ask."""
+    data, root = trial.data, Path(trial.data.root)
     for name, cities in (("train", data.train), ("validate", data.validate_cities)):
         if not cities:
             raise SweepFileError(
                 f"trial.data.{name}", "at least one city is needed", [], f"Name cities of {data.root}."
             )
     for name in (*data.train, *data.validate_cities):
-        city = read_city_cached(Path(data.root), name)
+        city = read_city_cached(root, name)
         for side in city.sides:
             check_images(side)
-        positives = rows_within(city.query.positions, city.database.positions, data.positive_radius_m)
-        if not any(len(rows) for rows in positives):
-            rule = f"some query has a database image within {data.positive_radius_m:g} m"
-            remedy = "Check easting and northing in its postprocessed.csv files."
-            raise DataError(city.query.folder.parent, rule, "zero positives", remedy)
+        if city.split != "train_val":
+            raise DataError(
+                root / city.split / name, "training and validation need ground truth", None, "Choose others."
+            )
+        # Opening every picture is slow on shared storage: once for each state of a city is enough.
+        mark = checked / city_digest_cached(root, name)
+        if not mark.exists():
+            with bar(f"checking the pictures of {name}") as advance:
+                for done, side in enumerate(city.sides):
+                    check_whole(side)
+                    advance(done + 1, 2)
+            write_text(mark, f"{root} {name}: every picture is whole\n")
+    for name in data.train:
+        if not has_positive_pair(read_city_cached(root, name), data):
+            rule = f"some query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
+            remedy = "Check easting and northing in postprocessed.csv, and ca in raw.csv."
+            raise DataError(root / "train_val" / name, rule, "zero positives", remedy)
+    build_tasks([read_city_cached(root, name) for name in data.validate_cities], trial)
+
+
+def check_profile(profile: ClusterProfile, trials: Iterable[TrialSpec]) -> None:
+    """The profile can launch these trials.
+
+    Raises:
+        LaunchError: its kind of cluster cannot do what it asks for.
+        SweepFileError: a batch cannot be split over its ranks.
+    """
+    world = profile.nodes * profile.ranks
+    for trial in trials:
+        submission_parameters(profile, "check", "check")
+        if trial.train.batch_pairs % world:
+            rule = f"the {world} ranks of the profile divide it"
+            raise SweepFileError("trial.train.batch_pairs", rule, trial.train.batch_pairs, "Change one of the two.")
 
 
 def _check_stem(trial: TrialSpec) -> None:
@@ -202,6 +239,8 @@ def _find_weights(backbone: str) -> tuple[str, str | None]:
     if done.returncode:
         raise LaunchError(" ".join(command), "looking for weights must end well", done.stderr.strip()[-400:])
     answer = json.loads(done.stdout.splitlines()[-1])
+    if "refused" in answer:
+        raise WeightsError(f"trial.network.backbone: {backbone}", answer["refused"])
     if "error" in answer:
         return (
             "none",

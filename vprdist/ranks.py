@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,6 @@ import torch.distributed as dist
 from torch import Tensor
 from torch._C._distributed_c10d import TCPStore
 
-from vprdist.errors import TrainingError
 from vprdist.files import write_json
 
 MEETING_S = 300
@@ -68,6 +67,12 @@ class Ranks:
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return bool(value.item())
 
+    def share_first(self, tensors: Sequence[Tensor]) -> None:
+        """Overwrite every rank's tensors with those of rank 0."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
     def barrier(self) -> None:
         if self.world_size > 1:
             dist.barrier()
@@ -88,7 +93,7 @@ def join(rank: int, world_size: int, local_rank: int, rendezvous: Path) -> Itera
     jobs that share a node never clash. The file must be of this start of the job alone.
 
     Raises:
-        TrainingError: rank 0 did not appear in time.
+        TimeoutError: rank 0 did not appear in time.
     """
     device = pick_device(local_rank)
     if device.type == "cuda":
@@ -119,4 +124,5 @@ def _await_address(rendezvous: Path) -> tuple[str, int]:
             address = json.loads(rendezvous.read_text())
             return str(address["host"]), int(address["port"])
         time.sleep(0.05)
-    raise TrainingError(rendezvous, f"rank 0 publishes its address within {MEETING_S} s", None, "See rank 0's log.")
+    # No mistake of the user's: another attempt may find a healthier node.
+    raise TimeoutError(f"rank 0 did not publish its address in {rendezvous} within {MEETING_S} s; see its log")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -15,10 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vprdist import __version__
 from vprdist.errors import UserError
 from vprdist.files import read_json, write_json, write_text
-from vprdist.prepare import Prepared, check_runs_folder, prepare
+from vprdist.prepare import Prepared, check_profile, check_runs_folder, prepare
 from vprdist.report.leaderboard import show, write_leaderboard
-from vprdist.report.rows import group_rows, read_result, row_names
+from vprdist.report.rows import group_rows, row_names
 from vprdist.spec.profile import read_profile
+from vprdist.spec.result import read_result
+from vprdist.spec.scales import SCALES
 from vprdist.spec.sweep import SweepSpec, read_sweep
 
 EXAMPLE = """examples:
@@ -63,6 +66,13 @@ def guarded(work: Callable[[Console], int]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        # A full disk, a folder in the way: the system's words name the path.
+        print(f"error: {error.filename or 'system'}: {error.strerror or error}.", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted. What was made is kept; the same command again continues.", file=sys.stderr)
+        return 130
 
 
 def run(file: Path, overrides: Sequence[str], runs: Path, console: Console) -> int:
@@ -72,6 +82,7 @@ def run(file: Path, overrides: Sequence[str], runs: Path, console: Console) -> i
 
     sweep = read_sweep(file, overrides)
     profile = read_profile(sweep.cluster)
+    check_profile(profile, sweep.trials)
     check_runs_folder(runs)
     prepared = prepare(sweep, runs, lambda text: console.print(text), lambda title: bar(console, title))
     for note in prepared.fallbacks:
@@ -82,6 +93,9 @@ def run(file: Path, overrides: Sequence[str], runs: Path, console: Console) -> i
         else {t.trial_id: sweep.name for t in prepared.trials}
     )
     folder = runs / "sweeps" / sweep.name
+    if (before := _other_trials(folder, names)) is not None:
+        text = f"sweep {sweep.name} had {before} other trials before: its leaderboard now shows the present ones"
+        console.print(f"{text} (their results are kept; name=… keeps leaderboards apart)", style="yellow")
     _write_manifest(folder, sweep, prepared, names)
     try:
         outcome = run_search(
@@ -111,8 +125,8 @@ def leaderboard(folder: Path, runs: Path, console: Console) -> int:
     if not (folder / "manifest.json").exists():
         known = ", ".join(sorted(p.parent.name for p in folder.parent.glob("*/manifest.json"))) or "none"
         raise UserError(folder, "the sweep must have been started", None, f"Sweeps in {runs}: {known}.")
-    manifest = read_json(folder / "manifest.json")
-    names = {entry["trial"]: entry["name"] for entry in manifest["trials"]}
+    manifest = _read_manifest(folder)
+    names: dict[str, str] = manifest["names"]
     paths = [runs / "trials" / trial / "result.json" for trial in names]
     results = [read_result(path) for path in paths if path.exists()]
     if not results:
@@ -127,6 +141,23 @@ def leaderboard(folder: Path, runs: Path, console: Console) -> int:
     return 0
 
 
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        manifest: dict[str, Any] = read_json(path)
+        return manifest | {"names": {entry["trial"]: entry["name"] for entry in manifest["trials"]}}
+    except (ValueError, KeyError, TypeError) as error:
+        remedy = f"Delete it and run the sweep again: {path}."
+        raise UserError(path, "a manifest must be readable", str(error), remedy) from None
+
+
+def _other_trials(folder: Path, names: dict[str, str]) -> int | None:
+    """How many trials of the same sweep name the present command leaves out; None when there are none."""
+    if not (folder / "manifest.json").exists():
+        return None
+    return len(set(_read_manifest(folder)["names"]) - set(names)) or None
+
+
 def _write_manifest(folder: Path, sweep: SweepSpec, prepared: Prepared, names: dict[str, str]) -> None:
     """What this sweep is, so that it can be repeated and its leaderboard made again."""
     seeds = {trial.trial_id: trial.seed for trial in prepared.trials}
@@ -139,10 +170,12 @@ def _write_manifest(folder: Path, sweep: SweepSpec, prepared: Prepared, names: d
         "trials": [{"trial": i, "name": names[i], "seed": seed} for i, seed in seeds.items()],
         "fallbacks": list(prepared.fallbacks),
     }
+    # A sweep file again: every default written out, so that it says the same when defaults or scales change.
+    trial = {key: value for key, value in sweep.trial.to_json().items() if key not in ("seed", "digests")}
     resolved = {
         "name": sweep.name,
-        "scale": sweep.scale,
-        "trial": sweep.trial.to_json(),
+        "scale": sweep.scale if sweep.scale in SCALES else "demo",
+        "trial": trial,
         "search": {"grid": {key: list(values) for key, values in sweep.grid.items()}},
         "seeds": list(sweep.seeds),
         "objective": sweep.objective,

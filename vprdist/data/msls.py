@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vprdist.data.images import load_image
 from vprdist.errors import DataError, nearest
 from vprdist.spec.vocabulary import SIDES, SUBTASKS
 
@@ -143,6 +144,21 @@ def check_images(side: Side) -> None:
         )
 
 
+def check_whole(side: Side) -> None:
+    """Look at the end of every picture: a file that was cut has no JPEG end mark.
+
+    Raises:
+        DataError: the first cut picture.
+    """
+    for row in range(len(side)):
+        path = side.image_path(row)
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - 2))
+            if stream.read() != b"\xff\xd9":
+                # Some cameras write more after the mark: the decoder has the last word.
+                load_image(path, 32, 32)
+
+
 def city_digest(root: Path, city: str) -> str:
     """16 hex digits over the CSVs' bytes and the names and sizes of the images: never the pixels."""
     _, folder = city_folder(root, city)
@@ -159,8 +175,8 @@ def _image_sizes(folder: Path) -> dict[str, int]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(".jpg")}
-    except FileNotFoundError:
-        raise DataError(folder, "a side has a folder of images", None, "Unpack the city again.") from None
+    except OSError as error:
+        raise DataError(folder, "a side has a folder of images", error.strerror, "Unpack the city again.") from None
 
 
 def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
@@ -257,8 +273,10 @@ def _read_csv(path: Path, columns: Sequence[str], optional: bool = False) -> _Ta
                 rows.append(row)
     except FileNotFoundError:
         raise DataError(path, "an MSLS side has this file", None, "Unpack the city again.") from None
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(path, "a CSV is UTF-8 text", str(error), "Unpack the city again.") from None
+    except OSError as error:
+        raise DataError(path, "a CSV is a file that can be read", error.strerror, "Unpack the city again.") from None
     if not rows:
         raise DataError(path, "a side has at least one image", None, "Unpack the city again.")
     return _Table(path, rows)

@@ -21,6 +21,7 @@ from vprdist.spec.trial import DataSpec
 
 POSITIVE, SOFT, HARD = 0, 1, 2
 SHARES = (0.5, 0.25, 0.25)
+POSITIVE_SIMILARITY = 0.5
 NUM_DRAWS = 64
 """How often a hard negative is drawn before the row is searched one by one."""
 Ints = npt.NDArray[np.int64]
@@ -62,6 +63,21 @@ def city_graph(city: City, spec: DataSpec) -> CityGraph:
     return CityGraph(city.name, np.flatnonzero(~query.pano), np.flatnonzero(~database.pano), similarity)
 
 
+def has_positive_pair(city: City, spec: DataSpec) -> bool:
+    """Whether any query can draw a positive; stops at the first one, so that a whole city costs little."""
+    for begin in range(0, len(city.query), 256):
+        some = slice(begin, begin + 256)
+        query, database = city.query, city.database
+        assert query.ca is not None and database.ca is not None, "training cities come from train_val"
+        similarity = graded_similarity(
+            query.positions[some][~query.pano[some]], query.ca[some][~query.pano[some]],
+            database.positions[~database.pano], database.ca[~database.pano], spec.fov_radius_m, spec.fov_degrees,
+        )  # fmt: skip
+        if (similarity.data >= POSITIVE_SIMILARITY).any():
+            return True
+    return False
+
+
 class PairSampler:
     """The endless row of pairs of a trial, the same for every rank and worker count.
 
@@ -80,7 +96,7 @@ class PairSampler:
         self._query = np.concatenate([g.queries for g in graphs])
         self._taken = [_membership(g.gallery, g.similarity.shape[1]) for g in graphs]
         if not any(
-            ((g.similarity[g.queries] >= 0.5).multiply(t[None, :])).sum()
+            ((g.similarity[g.queries] >= POSITIVE_SIMILARITY).multiply(t[None, :])).sum()
             for g, t in zip(graphs, self._taken, strict=True)
         ):
             names = ", ".join(g.name for g in graphs) or "none"
@@ -109,7 +125,7 @@ class PairSampler:
         rows, values = graph.similarity.indices[begin:end], graph.similarity.data[begin:end]
         if kind == HARD:
             return self._hard(graph, set(rows.tolist()), rng), 0.0
-        fits = taken[rows] & ((values >= 0.5) if kind == POSITIVE else (values < 0.5))
+        fits = taken[rows] & ((values >= POSITIVE_SIMILARITY) if kind == POSITIVE else (values < POSITIVE_SIMILARITY))
         if not fits.any():
             return -1, 0.0
         choice = rng.choice(np.flatnonzero(fits))

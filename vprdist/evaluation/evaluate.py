@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from vprdist.data.msls import City
-from vprdist.data.positives import rows_within
-from vprdist.errors import DataError
+from vprdist.data.tasks import Task
 from vprdist.evaluation.descriptors import describe
 from vprdist.evaluation.metrics import average, per_query
 from vprdist.evaluation.retrieve import retrieve
@@ -23,18 +20,7 @@ from vprdist.spec.result import Protocol
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import KS
 
-Rows = npt.NDArray[np.int64]
 StageReport = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Task:
-    """One city's questions: queries that count, gallery rows, and each query's positives as gallery positions."""
-
-    city: City
-    queries: Rows
-    gallery: Rows
-    positives: list[Rows]
 
 
 @dataclass(frozen=True)
@@ -49,35 +35,6 @@ class Evaluation:
         """One file a city in MSLS' form: `query_key key key …`, nearest first."""
         for city, rows in self.predictions.items():
             write_text(folder / f"{city}.txt", "".join(" ".join([query, *keys]) + "\n" for query, keys in rows))
-
-
-def city_task(city: City, subtask: str, radius_m: float) -> Task:
-    """The MSLS rules: no panoramas on either side, both sides filtered by subtask, a query counts with a positive."""
-    query, database = city.query, city.database
-    gallery = np.flatnonzero(~database.pano & database.subtasks[subtask])
-    asked = np.flatnonzero(~query.pano & query.subtasks[subtask])
-    positives = rows_within(query.positions[asked], database.positions[gallery], radius_m)
-    counts = np.array([len(rows) > 0 for rows in positives], bool)
-    return Task(city, asked[counts], gallery, [rows for rows in positives if len(rows)])
-
-
-def build_tasks(cities: Sequence[City], trial: TrialSpec) -> list[Task]:
-    """The tasks of the validation cities.
-
-    Raises:
-        DataError: no query of any city has a positive.
-    """
-    tasks = [city_task(city, trial.evaluate.subtask, trial.data.positive_radius_m) for city in cities]
-    if not sum(len(task.queries) for task in tasks):
-        names = ", ".join(city.name for city in cities)
-        raise DataError(
-            "trial.data.validate",
-            f"a query counts when a database image lies within {trial.data.positive_radius_m:g} m, "
-            f"and subtask {trial.evaluate.subtask!r} has no such query",
-            names,
-            "Choose other validation cities or another subtask.",
-        )
-    return tasks
 
 
 def describe_protocol(tasks: Sequence[Task], trial: TrialSpec, dataset: str) -> Protocol:
@@ -114,7 +71,7 @@ def evaluate(
     values, city_metrics, predictions = [], {}, {}
     for task in tasks:
         if not len(task.queries):
-            continue
+            continue  # a subtask may leave a city without queries
         query, gallery = (
             describe(network, reader, side, rows.tolist(), ranks, trial.run.workers, advanced)
             for side, rows in ((task.city.query, task.queries), (task.city.database, task.gallery))

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from vprdist.data.msls import Side
-from vprdist.evaluation.evaluate import Evaluation, Task
+from vprdist.data.tasks import Task
+from vprdist.evaluation.evaluate import Evaluation
 from vprdist.files import publish
 from vprdist.network.inputs import PlaceReader
 

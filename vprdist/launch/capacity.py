@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from vprdist.machine import usable_cores
 from vprdist.spec.profile import ClusterProfile
 
 TRIAL_GB = 2.5
@@ -58,16 +59,6 @@ def local_capacity(
         concurrent = min(concurrent, len(gpus) // per_trial)
     threads = profile.cpus_per_task or max(1, cores // (concurrent * profile.ranks))
     return Capacity(concurrent, threads, per_trial, gpus)
-
-
-def usable_cores() -> int:
-    """The cores that this process may use: its affinity, and its control group's share."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
 def usable_memory_gb() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from vprdist.errors import LaunchError
 from vprdist.files import append_json_line, locked, read_json_lines, write_json, write_text
 from vprdist.launch.journal import Failure, JobRecord
-from vprdist.spec.result import ResultRow
+from vprdist.spec.result import ResultRow, read_result
 from vprdist.spec.trial import TrialSpec
 
 TAIL_BYTES = 64 * 1024
@@ -50,15 +51,9 @@ class TrialFolder:
         """The trial's result.
 
         Raises:
-            LaunchError: the file is not a result of this version.
+            UserError: the file is not a result of this version.
         """
-        try:
-            return ResultRow.model_validate_json(self.result_file.read_bytes())
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            remedy = f"Move {self.path} away and run the same command again."
-            raise LaunchError(self.result_file, f"a result row ({place}: {first['msg']})", None, remedy) from None
+        return read_result(self.result_file)
 
     def objective(self, metric: str) -> float:
         """One metric of the result; NaN when the trial has none of that name, or no result."""
@@ -109,6 +104,9 @@ class TrialFolder:
         self.log.mkdir(parents=True, exist_ok=True)
         number = len(list(self.log.glob("failure-*.json"))) + 1
         self.job_file.unlink(missing_ok=True)
+        # The starts of the failed attempts too: a trial's wall time begins with the start that led to its result.
+        with contextlib.suppress(FileNotFoundError):
+            self.starts_file.rename(self.log / f"starts-{number}.jsonl")
         self.failure_file.rename(self.log / f"failure-{number}.json")
 
     def rows(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:

@@ -14,8 +14,13 @@ from vprdist.network.backbones import FAMILIES
 
 
 def main() -> None:
-    """Print one JSON line: {"path", "digest"} or {"error"}."""
+    """Print one JSON line: {"path", "digest"}, {"error"} without weights, {"refused"} without the backbone itself."""
     name = sys.argv[1]
+    try:
+        FAMILIES[name].build(name)
+    except WeightsError as error:
+        print(json.dumps({"refused": f"{error.rule}. {error.remedy}"}))
+        return
     try:
         path = FAMILIES[name].find_weights(name)
         answer = {"path": str(path), "digest": digest_file(path, 16)}

@@ -5,14 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, stdev
 
-from pydantic import ValidationError
-
-from vprdist.errors import UserError
-from vprdist.files import read_json
-from vprdist.spec.result import RESULT_VERSION, Protocol, ResultRow
+from vprdist.spec.result import Protocol, ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import CLASS_GROUPS
 
@@ -54,23 +49,6 @@ class Row:
         """The mean of the untrained network's metric; None where it was not measured."""
         values = [r.untrained[name] for r in self.results if r.untrained]
         return fmean(values) if values else None
-
-
-def read_result(path: Path) -> ResultRow:
-    """A trial's result.
-
-    Raises:
-        UserError: unreadable, or of another version.
-    """
-    try:
-        value = read_json(path)
-        if value.get("version") != RESULT_VERSION:
-            remedy = "Move the trial's folder away and run the sweep again."
-            raise UserError(path, f"a result has version {RESULT_VERSION}", value.get("version"), remedy)
-        return ResultRow.model_validate_json(path.read_bytes())
-    except (ValueError, AttributeError, ValidationError) as error:
-        remedy = "Move the trial's folder away and run the sweep again."
-        raise UserError(path, "a result must be readable", str(error).splitlines()[0], remedy) from None
 
 
 def row_names(trials: Sequence[TrialSpec], axes: Sequence[str]) -> dict[str, str]:

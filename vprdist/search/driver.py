@@ -21,6 +21,9 @@ from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
 
+ACTOR_RESTARTS = 10
+"""How often Tune may lose the process that reads one trial's folder; the trial's job is not touched by it."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -116,7 +119,11 @@ class _Session:
                     metric=objective, mode="max", max_concurrent_trials=concurrent, reuse_actors=True
                 ),
                 run_config=tune.RunConfig(
-                    name="tune", storage_path=str(storage), verbose=0, callbacks=[DispatchCallback(self)]
+                    name="tune",
+                    storage_path=str(storage),
+                    verbose=0,
+                    callbacks=[DispatchCallback(self)],
+                    failure_config=tune.FailureConfig(max_failures=ACTOR_RESTARTS),
                 ),
             )
             tuner.fit()

@@ -127,12 +127,12 @@ class SweepProgress:
             if over:
                 self._running.pop(trial_id, None)
                 self._ended.add(trial_id)
-                self.console.print(trial.ending(self.objective), highlight=False)
+                self.console.print(trial.ending(self.objective), highlight=False, markup=False)
         self._show()
 
     def _say(self, line: str) -> None:
         if self._bars is None:
-            self.console.print(line, highlight=False)
+            self.console.print(line, highlight=False, markup=False)
 
     def _show(self) -> None:
         if self._bars is not None:
@@ -164,7 +164,7 @@ class _Bars:
             TextColumn("{task.fields[left]}"),
         )
         self.parts = Progress(
-            TextColumn("  {task.description}"), BarColumn(20), MofNCompleteColumn(),
+            TextColumn("  {task.description}", markup=False), BarColumn(20), MofNCompleteColumn(),
             TextColumn("{task.fields[stage]}  {task.fields[facts]}", markup=False),
         )  # fmt: skip
         self.group = Group(self.whole, self.parts)

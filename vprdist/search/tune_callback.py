@@ -16,7 +16,11 @@ class Session(Protocol):
 
 
 class DispatchCallback(tune.Callback):  # type: ignore[misc]  # Ray's classes are Any to mypy
-    """Passes Tune's events on, by trial id; all of them come in the driver's main thread."""
+    """Passes Tune's events on, by trial id; all of them come in the driver's main thread.
+
+    An actor that crashes is no reason to end a job: Tune starts another one (see the driver's `FailureConfig`), which
+    reads the trial's folder from the start.
+    """
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -32,7 +36,4 @@ class DispatchCallback(tune.Callback):  # type: ignore[misc]  # Ray's classes ar
         self.session.started(trial.config["trial_id"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.session.ended(trial.config["trial_id"])
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.session.ended(trial.config["trial_id"])

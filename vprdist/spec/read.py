@@ -81,9 +81,15 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Origin]:
     return value, origin
 
 
-def _note_lines(node: yaml.Node, key: Key, origin: Origin) -> None:
+def _note_lines(node: yaml.Node, key: Key, origin: Origin, above: tuple[int, ...] = ()) -> None:
+    if id(node) in above:
+        raise SweepFileError(f"{origin.path}:{node.start_mark.line + 1}", "a value cannot contain itself", None)
+    above = (*above, id(node))
     if isinstance(node, yaml.MappingNode):
         for child_key, child in node.value:
+            if child_key.tag != "tag:yaml.org,2002:str":
+                where = f"{origin.path}:{child_key.start_mark.line + 1}"
+                raise SweepFileError(where, "a key is text", str(child_key.value), "Quote it, or delete it.")
             path = (*key, str(child_key.value))
             if path in origin.lines:
                 raise SweepFileError(
@@ -93,16 +99,18 @@ def _note_lines(node: yaml.Node, key: Key, origin: Origin) -> None:
                     "Delete one of them.",
                 )
             origin.lines[path] = child_key.start_mark.line + 1
-            _note_lines(child, path, origin)
+            _note_lines(child, path, origin, above)
     elif isinstance(node, yaml.SequenceNode):
         for index, child in enumerate(node.value):
             origin.lines[(*key, str(index))] = child.start_mark.line + 1
-            _note_lines(child, (*key, str(index)), origin)
+            _note_lines(child, (*key, str(index)), origin, above)
 
 
 def parse_value(text: str, where: str) -> Any:
     """The value of an override, read as YAML."""
     try:
+        if (node := yaml.compose(text, Loader=_Loader)) is not None:
+            _note_lines(node, (), Origin(Path(where)))
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         raise SweepFileError(where, "the value must be YAML", text, "Quote it for the shell: 'key=[a, b]'.") from None

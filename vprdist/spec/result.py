@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from vprdist.files import digest_json
+from vprdist.errors import UserError
+from vprdist.files import digest_json, read_json
 from vprdist.spec.base import Spec
 from vprdist.spec.trial import TrialSpec
 
@@ -63,3 +65,20 @@ class ResultRow(Spec):
     starts: int = Field(description="how often the job was started, resumes included")
     fallbacks: tuple[str, ...] = ()
     environment: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_result(path: Path) -> ResultRow:
+    """A trial's result.
+
+    Raises:
+        UserError: unreadable, or of another version.
+    """
+    try:
+        value = read_json(path)
+        if value.get("version") != RESULT_VERSION:
+            remedy = "Move the trial's folder away and run the sweep again."
+            raise UserError(path, f"a result has version {RESULT_VERSION}", value.get("version"), remedy)
+        return ResultRow.model_validate_json(path.read_bytes())
+    except (ValueError, AttributeError, ValidationError) as error:
+        remedy = "Move the trial's folder away and run the sweep again."
+        raise UserError(path, "a result must be readable", str(error).splitlines()[0], remedy) from None

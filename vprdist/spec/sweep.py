@@ -170,6 +170,10 @@ def _grid(raw: dict[str, Any], origin: Origin) -> dict[str, list[Any]]:
     for key in search:
         if key != "grid":
             raise SweepFileError(origin.where(("search", key)), "unknown key", None, nearest(key, ("grid",)))
+    if "grid" in search and search["grid"] == {}:
+        raise SweepFileError(
+            origin.where(("search", "grid")), "a grid has at least one axis", {}, "Delete it, or add one."
+        )
     grid: dict[str, list[Any]] = {}
     for dotted, values in _mapping(search.get("grid", {}), ("search", "grid"), origin).items():
         where = ("search", "grid", dotted)
@@ -182,6 +186,8 @@ def _grid(raw: dict[str, Any], origin: Origin) -> dict[str, list[Any]]:
                 [],
                 "Add values, or delete the axis.",
             )
+        if dotted.split(".")[0] == "digests":
+            raise SweepFileError(origin.where(where), "digests are computed, not tried", None, "Delete the axis.")
         if dotted == "seed":
             raise SweepFileError(origin.where(where), "seeds are no axis of the grid", None, "Use `seeds: [0, 1, 2]`.")
         grid[dotted] = expand_environment(values, where, origin)

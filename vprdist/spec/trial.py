@@ -18,6 +18,7 @@ from vprdist.spec.vocabulary import (
     ConvInit,
     InputMode,
     MaskReduce,
+    Subtask,
     Weights,
     trained_units,
 )
@@ -78,7 +79,15 @@ class InputSpec(Spec):
                 )
             if len(set(named)) != len(named):
                 raise RuleError("classes", "a class is named once", list(named))
+        needed = {"classes": self.uses_mask, "mask_reduce": self.uses_mask, "conv1_init": self.adds_channels}
+        for field, is_needed in needed.items():
+            if is_needed and getattr(self, field) is None:
+                raise RuleError(field, f"mode {self.mode} needs a value here", None, "Delete the key for its default.")
         return self
+
+    @property
+    def adds_channels(self) -> bool:
+        return self.mode in ("rgb+mask", "rgb+semantics")
 
     @property
     def class_names(self) -> Names:
@@ -100,7 +109,7 @@ class InputSpec(Spec):
             update={
                 "classes": self.class_names if self.uses_mask else None,
                 "mask_reduce": self.mask_reduce if self.uses_mask else None,
-                "conv1_init": self.conv1_init if self.mode in ("rgb+mask", "rgb+semantics") else None,
+                "conv1_init": self.conv1_init if self.adds_channels else None,
                 "cache": self.cache if self.needs_cache else None,
             }
         )
@@ -155,7 +164,7 @@ class TrainSpec(Spec):
 class EvaluateSpec(Spec):
     """MSLS rules: panoramas dropped, positives within the radius, one gallery a city."""
 
-    subtask: Literal["all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d"] = "all"
+    subtask: Subtask = "all"
     gallery: Literal["city"] = "city"
     image_size: ImageSize | None = Field(default=None, description="null: the training size")
     before_training: bool = Field(default=True, description="also evaluate the untrained network, for comparison")

@@ -21,7 +21,6 @@ ConvInit = Literal["random", "inflate"]
 BatchNormMode = Literal["reference", "frozen"]
 Weights = Literal["imagenet", "none"]
 
-INPUT_MODES: tuple[str, ...] = get_args(InputMode)
 MODE_CHANNELS: dict[str, int] = {"rgb": 3, "masked": 3, "rgb+mask": 4, "rgb+semantics": 22}
 
 _RESNET_UNITS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
@@ -41,13 +40,13 @@ BACKBONE_UNITS: dict[str, tuple[str, ...]] = {
 """The eight units of each backbone, input side first: what X-Y counts. network/backbones builds them by name."""
 
 SIDES: tuple[str, ...] = ("query", "database")
-SUBTASKS: tuple[str, ...] = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
+Subtask = Literal["all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d"]
+SUBTASKS: tuple[str, ...] = get_args(Subtask)
 KS: tuple[int, ...] = (1, 5, 10, 20)
 """The cut-offs of recall@k and mAP@k in the paper and in the leaderboard."""
 
 PAPER_TRAIN: tuple[str, ...] = ("amman", "boston", "london", "manila", "zurich")
 PAPER_VALIDATE: tuple[str, ...] = ("cph", "sf")
-TEST_CITIES: tuple[str, ...] = ("miami", "athens", "buenosaires", "stockholm", "bengaluru", "kampala")
 
 
 def trained_units(backbone: str, unfreeze: str | tuple[str, ...]) -> tuple[str, ...]:

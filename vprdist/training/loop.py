@@ -200,7 +200,12 @@ class Trainer:
             )
 
     def save(self) -> None:
-        """Write the last checkpoint (rank 0)."""
+        """Write the last checkpoint (rank 0), after all ranks took over rank 0's BatchNorm statistics.
+
+        Under `batch_norm: reference` each rank's running statistics see its own images; they shape no gradient, but
+        the network that is evaluated must be one.
+        """
+        self.ranks.share_first(list(self.network.buffers()))
         if self.ranks.is_first:
             state = {
                 "trial_id": self.trial.trial_id,

@@ -6,7 +6,6 @@ import os
 import platform
 import resource
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,8 +16,9 @@ import torch
 from vprdist import __version__
 from vprdist.data.digest import dataset_digest
 from vprdist.data.msls import read_city
+from vprdist.data.tasks import build_tasks
 from vprdist.errors import UserError
-from vprdist.evaluation.evaluate import build_tasks, describe_protocol, evaluate
+from vprdist.evaluation.evaluate import describe_protocol, evaluate
 from vprdist.evaluation.sheet import write_sheet
 from vprdist.files import append_json_line, digest_file, read_json_lines, write_json
 from vprdist.network.backbones import FAMILIES
@@ -28,13 +28,6 @@ from vprdist.ranks import Ranks, join
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.loop import Trainer
-
-_stop = threading.Event()
-
-
-def request_stop() -> None:
-    """Ask the running trial to write a checkpoint at the next step and stop. Safe inside a signal handler."""
-    _stop.set()
 
 
 def run_trial(
@@ -52,7 +45,6 @@ def run_trial(
 
     Raises:
         UserError: bad data, weights or cache, or a loss that is not finite.
-        vprdist.training.loop.Stopped: `request_stop` was called; a checkpoint was written.
     """
     if num_threads:
         torch.set_num_threads(num_threads)
@@ -82,7 +74,7 @@ class _Run:
         if trial.train.steps:
             reader = PlaceReader(trial, trial.train.image_size)
             cities = [read_city(root, name) for name in trial.data.train]
-            trainer = Trainer(trial, network, cities, reader, self.ranks, self.folder, self.report, _stop.is_set)
+            trainer = Trainer(trial, network, cities, reader, self.ranks, self.folder, self.report)
             trainer.run()
         evaluation = evaluate(network, trial, tasks, self.ranks, self.stage)
         if not self.ranks.is_first:
@@ -96,7 +88,7 @@ class _Run:
         row = ResultRow(
             trial_id=trial.trial_id,
             trial=trial,
-            protocol=describe_protocol(tasks, trial, validation_digest(root, trial.data.validate_cities)),
+            protocol=describe_protocol(tasks, trial, dataset_digest(root, trial.data.validate_cities)),
             metrics=evaluation.metrics,
             untrained=untrained if trial.train.steps else evaluation.metrics,
             city_metrics=evaluation.city_metrics,
@@ -159,11 +151,6 @@ def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
     if (found := digest_file(path, 16)) != wanted:
         raise UserError(path, f"the initial weights have the digest {wanted}", found, "Install the same weights again.")
     return path, ()
-
-
-def validation_digest(root: Path, cities: tuple[str, ...]) -> str:
-    """The digest of the validation cities, for the protocol."""
-    return dataset_digest(root, cities)
 
 
 def environment() -> dict[str, Any]:

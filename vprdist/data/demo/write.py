@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from vprdist.data.demo.soften import activations
 from vprdist.data.demo.visits import poses, visits
 from vprdist.errors import DataError
 from vprdist.files import locked, publish, read_json, write_json, write_text
+from vprdist.machine import usable_cores
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.vocabulary import SIDES
 
@@ -137,6 +139,7 @@ def _check_folder(folder: Path, wanted: dict[str, Any]) -> bool:
 
 def _die_with_parent() -> None:
     """Leave when the process that asked for the work is gone: a killed parent cannot call its workers off."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which calls the work off
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
@@ -179,7 +182,7 @@ def make(spec: DemoSpec, folder: Path, *, processes: int | None = None,
     with locked(folder / LOCK):
         # Somebody else may have finished it while we waited.
         if not _check_folder(folder, wanted):
-            _make(spec, folder, processes or os.cpu_count() or 1, progress or (lambda done, total: None))
+            _make(spec, folder, processes or usable_cores(), progress or (lambda done, total: None))
             write_json(folder / MARK, wanted)
         shutil.rmtree(folder / WORK, ignore_errors=True)
 

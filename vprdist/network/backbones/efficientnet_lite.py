@@ -17,10 +17,6 @@ INSTALL = "Install them: pip install 'vprdist[cpu,demo]'."
 BLOCKS = {"blocks1": (0, 1), "blocks2": (1, 3), "blocks3": (3, 5), "blocks4": (5, 11), "blocks5": (11, 16)}
 
 
-class _Head(nn.Sequential):
-    """1x1 convolution to 1,280 channels, BatchNorm, ReLU6."""
-
-
 def build(name: str) -> tuple[OrderedDict[str, nn.Module], int]:
     try:
         from efficientnet_lite_pytorch import EfficientNet
@@ -31,7 +27,7 @@ def build(name: str) -> tuple[OrderedDict[str, nn.Module], int]:
     built: dict[str, nn.Module] = {
         "stem_conv": network._conv_stem,
         "stem_bn": nn.Sequential(OrderedDict(bn=network._bn0, act=network._swish)),
-        "head": _Head(OrderedDict(conv=network._conv_head, bn=network._bn1, act=network._swish)),
+        "head": nn.Sequential(OrderedDict(conv=network._conv_head, bn=network._bn1, act=network._swish)),
     }
     for unit, (begin, end) in BLOCKS.items():
         built[unit] = nn.Sequential(*network._blocks[begin:end])
