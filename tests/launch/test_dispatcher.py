@@ -73,7 +73,8 @@ def test_a_failed_trial_is_tried_anew_when_the_same_command_is_started_again(tmp
     assert folder.failure() is not None
     run_all(tmp_path, 1)
     assert folder.failure() is None
-    assert folder.result().starts == 3
+    assert folder.result().starts == 2, "the days before it was tried anew are no part of its wall time"
+    assert len((folder.log / "starts-1.jsonl").read_text().splitlines()) == 2, "and nothing is forgotten"
 
 
 def test_a_mistake_of_the_user_is_final(tmp_path: Path) -> None:

@@ -57,12 +57,12 @@ class ResultRow(Spec):
     city_metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
     steps: int
     final_loss: float | None
-    wall_s: float
+    wall_s: float = Field(description="from the first start to the result, waiting for a requeue included")
     train_s: float
     num_ranks: int
     device: str
     peak_memory_mb: float
-    starts: int = Field(description="how often the job was started, resumes included")
+    starts: int = Field(description="of the job, resumes included, since the trial was last tried anew")
     fallbacks: tuple[str, ...] = ()
     environment: dict[str, Any] = Field(default_factory=dict)
 
