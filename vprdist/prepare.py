@@ -9,7 +9,7 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,20 +166,27 @@ def _check_data(trial: TrialSpec, checked: Path, bar: Bar) -> None:
             raise DataError(
                 root / city.split / name, "training and validation need ground truth", None, "Choose others."
             )
-        # Opening every picture is slow on shared storage: once for each state of a city is enough.
-        mark = checked / city_digest_cached(root, name)
-        if not mark.exists():
-            with bar(f"checking the pictures of {name}") as advance:
-                for done, side in enumerate(city.sides):
-                    check_whole(side)
-                    advance(done + 1, 2)
-            write_text(mark, f"{root} {name}: every picture is whole\n")
+    _check_pictures(root, (*data.train, *data.validate_cities), checked, bar)
     for name in data.train:
         if not has_positive_pair(read_city_cached(root, name), data):
             rule = f"some query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
             remedy = "Check easting and northing in postprocessed.csv, and ca in raw.csv."
             raise DataError(root / "train_val" / name, rule, "zero positives", remedy)
     build_tasks([read_city_cached(root, name) for name in data.validate_cities], trial)
+
+
+def _check_pictures(root: Path, cities: Sequence[str], checked: Path, bar: Bar) -> None:
+    """No picture is cut. Opening every one is slow on shared storage: once for each state of a city is enough."""
+    marks = {name: checked / city_digest_cached(root, name) for name in cities}
+    todo = [name for name in cities if not marks[name].exists()]
+    if not todo:
+        return
+    with bar("checking the cities' pictures") as advance:
+        for done, name in enumerate(todo, 1):
+            for side in read_city_cached(root, name).sides:
+                check_whole(side)
+            write_text(marks[name], f"{root} {name}: every picture is whole\n")
+            advance(done, len(todo))
 
 
 def check_profile(profile: ClusterProfile, trials: Iterable[TrialSpec]) -> None:
