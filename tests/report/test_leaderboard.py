@@ -119,12 +119,13 @@ def test_published_values_stand_beside_the_rows_they_belong_to():
     assert len(TABLE_I) == 8
 
 
-@pytest.mark.parametrize("width", [60, 80, 120, 200])
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
 def test_the_terminal_table_keeps_names_and_the_objective_whole(width):
     out = io.StringIO()
     show(rows_of(result(0.2), result(0.312, mode="masked")), "t", Console(file=out, width=width))
-    for text in ("masked 0-2", "0.312", "R@1"):
+    for text in ("masked 0-2", "0.312", "R@1", "Masked-0-2", "0.526", "(0.312)"):
         assert text in out.getvalue()
+    assert "…" not in out.getvalue()
 
 
 def test_a_result_of_another_version_or_a_cut_one_is_refused(tmp_path):

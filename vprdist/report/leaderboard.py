@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vprdist.files import write_parquet, write_text
 from vprdist.report.published import COLUMNS, NOTES, TABLE_I, published_name
@@ -123,27 +124,28 @@ def fallbacks(rows: Sequence[Row]) -> list[str]:
 
 
 def show(rows: Sequence[Row], title: str, console: Console) -> None:
-    """Print the leaderboard."""
+    """Print the leaderboard; a narrow terminal gets fewer columns, never cut numbers."""
     for heading, members in _by_protocol(rows):
-        table = Table(title=f"{title}\n{heading}", title_justify="left", caption=READING, caption_justify="left")
-        shown = [i for i, header in enumerate(HEADERS) if console.width >= WIDE or header not in WIDE_ONLY]
-        for index in shown:
-            table.add_column(HEADERS[index], justify="left" if index == 0 else "right", no_wrap=index < 2)
-        for row in members:
-            cells = _cells(row)
-            table.add_row(*(cells[index] for index in shown))
-        console.print(table)
+        _print_table(console, f"{title}\n{heading}", HEADERS, [_cells(row) for row in members], READING)
     if beside := _published_cells(rows):
-        table = Table(title="the paper's Table I, ours in brackets below", title_justify="left")
-        for index, header in enumerate(PUBLISHED_HEADERS):
-            table.add_column(header, justify="left" if index == 0 else "right", no_wrap=index == 0)
-        for name, *values in beside:
-            table.add_row(name.replace(" (", "\n("), *(value.replace(" (", "\n(") for value in values))
-        console.print(table)
+        stacked = [[cell.replace(" (", "\n(") for cell in line] for line in beside]
+        _print_table(console, "the paper's Table I, ours in brackets below", PUBLISHED_HEADERS, stacked)
         for note in NOTES:
-            console.print(note, style="dim")
+            console.print(note, style="dim", markup=False)
     for text in fallbacks(rows):
-        console.print(f"fell back: {text}", style="yellow")
+        console.print(f"fell back: {text}", style="yellow", markup=False)
+
+
+def _print_table(
+    console: Console, title: str, headers: Sequence[str], lines: Sequence[Sequence[str]], caption: str | None = None
+) -> None:
+    table = Table(title=Text(title), title_justify="left", caption=caption, caption_justify="left")
+    shown = [i for i, header in enumerate(headers) if console.width >= WIDE or header not in WIDE_ONLY]
+    for index in shown:
+        table.add_column(headers[index], justify="left" if index == 0 else "right", no_wrap=index < 2)
+    for line in lines:
+        table.add_row(*(Text(line[index]) for index in shown))
+    console.print(table)
 
 
 def markdown(rows: Sequence[Row], title: str) -> str:
