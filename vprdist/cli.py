@@ -6,12 +6,14 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from rich.console import Console
 
 from vprdist import __version__, sweep
 
 Work = Callable[[argparse.Namespace, Console], int]
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,17 +43,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: object, name: str, work: Work, text: str, example: str = "") -> argparse.ArgumentParser:
-    add: Callable[..., argparse.ArgumentParser] = commands.add_parser  # type: ignore[attr-defined]
-    parser = add(name, help=text, description=text[0].upper() + text[1:] + ".")
+def _command(commands: Commands, name: str, work: Work, text: str, example: str = "") -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.epilog = f"example: {parser.prog} {example}".rstrip()
     parser.set_defaults(work=work)
     return parser
 
 
-def _data_commands(commands: object) -> None:
-    add: Callable[..., argparse.ArgumentParser] = commands.add_parser  # type: ignore[attr-defined]
-    data = add("data", help="the demo city, and a look at an MSLS tree")
+def _data_commands(commands: Commands) -> None:
+    data = commands.add_parser("data", help="the demo city, and a look at an MSLS tree")
     group = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
     demo = _command(group, "demo", _data_demo, "make the built-in demo city", "city --seed 7 --size 240 320")
     demo.add_argument("out", type=Path, help="a folder of its own")
@@ -68,9 +68,8 @@ def _data_commands(commands: object) -> None:
     info.add_argument("--city", action="append", help="only this city (may be given again)")
 
 
-def _cache_commands(commands: object) -> None:
-    add: Callable[..., argparse.ArgumentParser] = commands.add_parser  # type: ignore[attr-defined]
-    cache = add("cache", help="caches of semantic activations")
+def _cache_commands(commands: Commands) -> None:
+    cache = commands.add_parser("cache", help="caches of semantic activations")
     group = cache.add_subparsers(title="commands", required=True, metavar="COMMAND")
     example = "lip6_semantics --data lip6 --out cache/lip6"
     take = _command(group, "import", _cache_import, "make a cache from .npz files or grey PNGs", example)

@@ -138,6 +138,10 @@ def leaderboard(folder: Path, runs: Path, console: Console) -> int:
     written = write_leaderboard(folder, rows, title)
     console.print(f"\nleaderboard: {', '.join(str(path) for path in written)}")
     console.print(f"trials:      {runs / 'trials'} (metrics, checkpoint, log; predictions/sheet.png to look at)")
+    if all(len(row.seeds) == 1 for row in rows):
+        console.print(
+            "next:        'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck", markup=False
+        )
     return 0
 
 

@@ -38,10 +38,10 @@ def test_a_trial_is_shown_from_its_start_to_its_end(tmp_path: Path, terminal: bo
         second.write_failure(Failure(reason="It is broken", attempts=1))
     shown = output.getvalue()
     assert "1 of 3 trials already have a result." in shown
-    assert "toy 0: done, recall@1 0.0" in shown
+    assert "toy 0: done, recall@1 0.000" in shown
     assert "toy 1: failed, It is broken" in shown
     assert "5/20" in shown
-    assert "loss 0.2500  3.0 pairs/s  R@1 50.0" in shown
+    assert "loss 0.2500  3.0 pairs/s  R@1 0.500" in shown
     if not terminal:
         assert "toy 0: started" in shown
         assert "[1/3] toy 0: training 5/20, loss 0.2500" in shown

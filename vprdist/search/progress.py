@@ -55,7 +55,7 @@ class TrialReading:
         if self.pairs_per_s is not None:
             words.append(f"{self.pairs_per_s:.1f} pairs/s")
         if self.recall is not None:
-            words.append(f"R@1 {100 * self.recall:.1f}")
+            words.append(f"R@1 {self.recall:.3f}")
         return "  ".join(words)
 
     @property
@@ -68,7 +68,7 @@ class TrialReading:
         """How it ended: the objective, or why it was given up."""
         if self.folder.has_result:
             value = self.folder.objective(objective)
-            return f"{self.name}: done" + ("" if math.isnan(value) else f", {objective} {100 * value:.1f}")
+            return f"{self.name}: done" + ("" if math.isnan(value) else f", {objective} {value:.3f}")
         failure = self.folder.failure()
         return f"{self.name}: failed, {failure.reason if failure else 'no result'}"
 

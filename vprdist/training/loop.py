@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,10 @@ class Trainer:
         # Buffers are never broadcast: frozen statistics are equal already, the reference's are each rank's own.
         self.forward: nn.Module = pair
         if ranks.world_size > 1:
-            self.forward = DistributedDataParallel(pair, broadcast_buffers=False)
+            with warnings.catch_warnings():
+                # torch 2.14 prefers an argument that older releases, which we support, do not know.
+                warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+                self.forward = DistributedDataParallel(pair, broadcast_buffers=False)
 
     def run(self) -> Progress:
         """Train up to the last step.
