@@ -208,7 +208,7 @@ def _check_stem(trial: TrialSpec) -> None:
     """New input channels that start at zero and are never trained would do nothing, silently."""
     first = BACKBONE_UNITS[trial.network.backbone][0]
     frozen = first not in trained_units(trial.network.backbone, trial.network.unfreeze)
-    if trial.input.mode in ("rgb+mask", "rgb+semantics") and trial.input.conv1_init == "inflate" and frozen:
+    if trial.input.adds_channels and trial.input.conv1_init == "inflate" and frozen:
         raise SweepFileError(
             "trial.network.unfreeze",
             f"conv1_init inflate starts the new channels of mode {trial.input.mode} at zero: {first} must be trained",

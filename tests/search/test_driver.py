@@ -88,6 +88,38 @@ def test_kill_9_and_the_same_command_again_and_once_more_without_ray(tmp_path: P
     assert time.monotonic() - began < 5
 
 
+def trainables(driver_pid: int) -> list[int]:
+    """Pids of the driver's Tune actors that serve a trial."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (path / "cmdline").read_bytes().decode(errors="replace")
+            files = [os.readlink(file) for file in (path / "fd").iterdir()]  # noqa: PTH115
+        except OSError:
+            continue
+        if "Trainable" in command and any(f"/tmp/vprdist-ray-{driver_pid}-" in file for file in files):
+            found.append(int(path.name))
+    return found
+
+
+def test_a_killed_tune_actor_costs_no_job(tmp_path: Path) -> None:
+    behave(tmp_path, steps=3, dt=0.01, hold=True)
+    driver = start("search", tmp_path, 2)
+    both = folders(tmp_path, 2)
+    until(lambda: all(folder.starts() for folder in both))
+    until(lambda: len(trainables(driver.pid)) == 2)
+    records = [folder.job() for folder in both]
+    killed = trainables(driver.pid)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(set(trainables(driver.pid)) - set(killed)) == 2)
+    assert all(map(alive, records)), "the jobs go on"
+    (tmp_path / "go").touch()
+    assert "results 2 failures 0" in driver.communicate(timeout=120)[0]
+    assert [len(folder.starts()) for folder in both] == [1, 1]
+    assert [folder.job() for folder in both] == records
+
+
 @pytest.mark.parametrize("when", ["starting", "fitting"])
 def test_ctrl_c_leaves_jobs_running_and_says_how_to_come_back(tmp_path: Path, when: str) -> None:
     behave(tmp_path, steps=3, dt=0.01, hold=True)

@@ -74,7 +74,7 @@ def make_world(tmp_path: Path) -> Callable[..., World]:
     def make(name: str, **more: object) -> World:
         folder = tmp_path / name
         folder.mkdir()
-        return World(folder, **more)  # type: ignore[arg-type]
+        return World(folder, **more)
 
     return make
 

@@ -15,7 +15,7 @@ from vprdist.semantics.resize import resize_area
 @pytest.mark.parametrize("count", [1, 2, 10, 19])
 def test_masks_are_what_the_loops_say(how: str, count: int) -> None:
     activations = np.random.default_rng(count).integers(0, 256, (count, 5, 7)).astype(np.uint8)
-    mask = reduce_mask(activations, how)  # type: ignore[arg-type]
+    mask = reduce_mask(activations, how)
     assert mask.dtype == np.float32
     assert mask.shape == (5, 7)
     for y in range(5):
@@ -41,7 +41,7 @@ def test_the_papers_mean_of_ten_classes_darkens_to_a_tenth() -> None:
 def test_many_full_classes_do_not_overflow() -> None:
     full = np.full((300, 2, 2), 255, np.uint8)
     for how in ("mean", "sum", "max"):
-        assert (reduce_mask(full, how) == 1).all()  # type: ignore[arg-type]
+        assert (reduce_mask(full, how) == 1).all()
 
 
 def test_a_list_of_planes_is_as_good_as_an_array() -> None:
@@ -60,7 +60,7 @@ def test_a_list_of_planes_is_as_good_as_an_array() -> None:
 )
 def test_a_caller_at_fault_is_told(activations: np.ndarray, how: str) -> None:
     with pytest.raises(ValueError, match="mask"):
-        reduce_mask(activations, how)  # type: ignore[arg-type]
+        reduce_mask(activations, how)
 
 
 def slow_area(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -65,10 +65,10 @@ def city_graph(city: City, spec: DataSpec) -> CityGraph:
 
 def has_positive_pair(city: City, spec: DataSpec) -> bool:
     """Whether any query can draw a positive; stops at the first one, so that a whole city costs little."""
-    for begin in range(0, len(city.query), 256):
+    query, database = city.query, city.database
+    assert query.ca is not None and database.ca is not None, "training cities come from train_val"
+    for begin in range(0, len(query), 256):
         some = slice(begin, begin + 256)
-        query, database = city.query, city.database
-        assert query.ca is not None and database.ca is not None, "training cities come from train_val"
         similarity = graded_similarity(
             query.positions[some][~query.pano[some]], query.ca[some][~query.pano[some]],
             database.positions[~database.pano], database.ca[~database.pano], spec.fov_radius_m, spec.fov_degrees,
