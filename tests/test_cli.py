@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
 COMMANDS = [
-    ["sweep"], ["leaderboard"], ["data", "demo"], ["data", "sheet"], ["data", "info"],
-    ["cache", "import"], ["cache", "info"], ["cache", "verify"],
+    ["sweep"], ["leaderboard"], ["evaluate"], ["data", "demo"], ["data", "sheet"], ["data", "info"],
+    ["export"], ["cache", "import"], ["cache", "info"], ["cache", "verify"], ["cache", "export"],
 ]  # fmt: skip
 
 
@@ -37,7 +38,17 @@ def test_a_city_is_made_looked_at_and_its_cache_imported(tmp_path):
     assert "dogwood" in info.stdout
     done = vprdist("cache", "import", city / "semantics", "--data", city, "--out", cache, "--city", "elm")
     assert done.returncode == 0, done.stderr
-    assert "elm" in vprdist("cache", "info", cache).stdout
+    info = vprdist("cache", "info", cache).stdout
+    assert "elm" in info and "compression none" in info and "segmenter: imported" in info
+    assert "building" in info and "%" in info
+    done = vprdist("cache", "export", cache, "--npz", tmp_path / "npz")
+    assert done.returncode == 0, done.stderr
+    words = ("import", tmp_path / "npz", "--data", city, "--out", tmp_path / "again", "--compression", "zstd")
+    assert vprdist("cache", *words).returncode == 0
+    again = vprdist("cache", "info", tmp_path / "again").stdout
+    assert "compression zstd" in again
+    assert re.search(r"digest (\w+)", again)[1] == re.search(r"digest (\w+)", info)[1]
+    assert "begins in an empty folder" in vprdist("cache", "export", cache, "--png", city).stderr
     assert "as it was written" in vprdist("cache", "verify", cache).stdout
     shard = next(cache.rglob("*.arrow"))
     data = bytearray(shard.read_bytes())

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "vprdist"
-ROOMS = ("spec", "data", "semantics", "network", "training", "evaluation", "launch", "search", "report")
+ROOMS = (  # in the order in which a sweep meets them
+    *("spec", "data", "semantics", "network", "training", "evaluation"),
+    *("launch", "attribution", "search", "report", "plan", "steer"),
+)
 ALLOWED = {
     "spec": set(),
     "data": set(),
@@ -20,14 +23,24 @@ ALLOWED = {
     "training": {"data", "semantics", "network", "evaluation"},
     "evaluation": {"data", "network"},
     "launch": set(),
-    "search": {"launch"},
+    "attribution": set(),
+    "search": {"launch", "attribution"},
     "report": set(),
+    "plan": {"launch", "report", "attribution"},
+    "steer": {"launch", "report"},
 }
 OWNERS = {
     "ray": ("search/",),
     "submitit": ("launch/",),
     "pyarrow": ("semantics/cache/", "files.py"),
     "faiss": ("evaluation/retrieve.py",),
+    "h5py": ("data/official.py",),
+    "transformers": ("semantics/segmenters/huggingface.py",),
+    "huggingface_hub": ("semantics/segmenters/weights.py",),
+    "jinja2": ("report/page/",),
+    "markupsafe": ("report/page/",),
+    "matplotlib": ("report/plots.py",),
+    "ai_edge_litert": ("semantics/segmenters/litert.py",),
 }
 
 
@@ -39,6 +52,14 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
     return names
+
+
+def top_imports(path: Path) -> set[str]:
+    """What importing the module itself loads."""
+    body = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return {alias.name for node in body if isinstance(node, ast.Import) for alias in node.names} | {
+        node.module for node in body if isinstance(node, ast.ImportFrom) and node.module
+    }
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -68,8 +89,10 @@ def test_a_library_lives_in_one_room(library):
         "vprdist.spec.sweep, vprdist.spec.trial, vprdist.spec.result, vprdist.spec.profile",
         "vprdist.launch.dispatcher, vprdist.launch.node",
         "vprdist.search.driver, vprdist.search.trainable, vprdist.search.progress",
-        "vprdist.report.leaderboard",
+        "vprdist.report.leaderboard, vprdist.report.page.build, vprdist.report.power, vprdist.report.plots",
+        "vprdist.board, vprdist.pictures",
         "vprdist.sweep, vprdist.cli, vprdist.prepare, vprdist.data.demo, vprdist.semantics.importing",
+        "vprdist.semantics.segmenters, vprdist.semantics.sources.segmented, vprdist.semantics.sheet",
     ],
 )
 def test_a_login_node_never_pays_for_torch(modules):
@@ -78,7 +101,13 @@ def test_a_login_node_never_pays_for_torch(modules):
     assert done.stdout.strip() == "[]"
 
 
+def test_in_semantics_only_the_segmenters_know_torch():
+    for path in (PACKAGE / "semantics").rglob("*.py"):
+        if any(name.split(".")[0] == "torch" for name in top_imports(path)):
+            assert path.parent.name == "segmenters", f"{path} loads torch"
+
+
 def test_every_folder_of_tests_mirrors_a_room():
     here = Path(__file__).parent
     rooms = {path.name for path in here.iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
-    assert rooms - set(ROOMS) <= {"end_to_end"}
+    assert rooms - set(ROOMS) <= {"end_to_end", "slurm"}

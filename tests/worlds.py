@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vprdist.data.msls import read_city
+
 SUBTASKS = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
 
 
@@ -30,8 +32,9 @@ def write_side(
     subtasks: Mapping[str, Sequence[bool]] | None = None,
     size: tuple[int, int] = (40, 32),
     seed: int = 0,
+    images: bool = True,
 ) -> None:
-    """One side of a city; pictures are noise of `size` (width, height)."""
+    """One side of a city; pictures are noise of `size` (width, height), or none."""
     count = len(keys)
     angles, panos, subtasks = angles or [90.0] * count, panos or [False] * count, subtasks or {}
     flags = {name: subtasks.get(name, [name == "all"] * count) for name in SUBTASKS}
@@ -50,7 +53,7 @@ def write_side(
     write_rows(folder / "subtask_index.csv", SUBTASKS, [[flags[n][i] for n in SUBTASKS] for i in range(count)])
     (folder / "images").mkdir(exist_ok=True)
     rng = np.random.default_rng(seed)
-    for key in keys:
+    for key in keys if images else ():
         pixels = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
         Image.fromarray(pixels).save(folder / "images" / f"{key}.jpg", quality=90)
 
@@ -64,3 +67,25 @@ def write_city(root: Path, city: str, *, num_query: int, num_database: int, seed
     query = [(street[p][0] + float(rng.normal(0, 2)), street[p][1] + 1.0) for p in places]
     write_side(folder / "database", [f"{city}_d{i:03d}" for i in range(num_database)], street, seed=seed)
     write_side(folder / "query", [f"{city}_q{i:03d}" for i in range(num_query)], query, seed=seed + 100)
+
+
+def write_activations(root: Path, cities: Sequence[str], folder: Path) -> None:
+    """Activations of every picture as .npz files, (19, 16, 20) of few levels, for `import_cache`."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for city in cities:
+        for side in read_city(root, city).sides:
+            values = rng.integers(0, 14, (len(side), 19, 16, 20), np.uint8)
+            np.savez(folder / f"{city}_{side.side}.npz", keys=side.keys, activations=values)
+
+
+def write_deeplab(path: Path, seed: int = 0) -> None:
+    """A DeepLabV3+ checkpoint of seeded weights, in the public form; its masks mean nothing, and differ by picture."""
+    import torch
+
+    from vprdist.semantics.segmenters.deeplabv3plus import DeepLabV3Plus
+
+    torch.manual_seed(seed)
+    network = DeepLabV3Plus(16)
+    torch.nn.init.normal_(network.classifier.classifier[-1].weight, std=1.0)
+    torch.save({"model_state": network.state_dict()}, path)

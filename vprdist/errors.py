@@ -26,6 +26,11 @@ class UserError(Exception):
         found = "" if value is None else f"; found {value!r}"
         super().__init__(f"{where}: {rule}{found}." + (f" {remedy}" if remedy else ""))
 
+    def to_json(self) -> dict[str, object]:
+        """The arguments, for another process to raise it anew."""
+        value = self.value if isinstance(self.value, (int, float, str, type(None))) else str(self.value)
+        return {"where": self.where, "rule": self.rule, "value": value, "remedy": self.remedy}
+
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str, object, str]]:
         return type(self), (self.where, self.rule, self.value, self.remedy)
 
@@ -54,12 +59,21 @@ class LaunchError(UserError):
     """A profile, a run folder, or the cluster's commands."""
 
 
+class Stopped(Exception):
+    """A job was asked to leave (preemption, time limit) and did so with a checkpoint; it is no failure."""
+
+
 class RuleError(ValueError):
     """A rule of a spec that one field breaks; raised inside validators, shown with the field's own line."""
 
     def __init__(self, field: str, rule: str, value: object = None, remedy: str = "") -> None:
         super().__init__(rule)
         self.field, self.rule, self.value, self.remedy = field, rule, value, remedy
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, as one line for a message of ours; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, digests, JSON lines, locks. The only Arrow here is the Parquet writer."""
+"""Files that appear whole or not at all, digests, JSON lines, locks. The only Arrow here is Parquet."""
 
 from __future__ import annotations
 
@@ -121,4 +121,23 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, object]], columns: Seq
 
     table = pa.table({name: [row.get(name) for row in rows] for name in columns})
     with publish(path) as stream:
-        parquet.write_table(table, stream)
+        parquet.write_table(table, stream, compression="zstd")
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
+    """The columns of a Parquet table as plain values; all of them, or those named, in that order.
+
+    Raises:
+        KeyError: a column that is not there.
+        OSError: no such file.
+        ValueError: no Parquet table.
+    """
+    import pyarrow.parquet as parquet
+
+    with parquet.ParquetFile(path) as file:  # the footer alone says which columns there are
+        known = file.schema_arrow.names
+        for name in columns or ():
+            if name not in known:
+                raise KeyError(name)
+        table = file.read(columns=list(columns) if columns is not None else None)
+    return {name: table.column(name).to_pylist() for name in columns or known}

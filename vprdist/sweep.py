@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING
 
-import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vprdist import __version__
+from vprdist.attribute import check_queries, show_attribution
+from vprdist.board import leaderboard
+from vprdist.console import bar
 from vprdist.errors import UserError
-from vprdist.files import read_json, write_json, write_text
-from vprdist.prepare import Prepared, check_profile, check_runs_folder, prepare
-from vprdist.report.leaderboard import show, write_leaderboard
-from vprdist.report.rows import group_rows, row_names
-from vprdist.spec.profile import read_profile
-from vprdist.spec.result import read_result
-from vprdist.spec.scales import SCALES
-from vprdist.spec.sweep import SweepSpec, read_sweep
+from vprdist.launch.capacity import capacity
+from vprdist.launch.check import check_cluster
+from vprdist.launch.detach import check_detachable, in_driver_job, requeue_self, submit_driver
+from vprdist.launch.folder import TrialFolder
+from vprdist.manifest import Manifest
+from vprdist.plan.budget import check_budget
+from vprdist.plan.driver_cost import driver_job_gb
+from vprdist.plan.estimate import estimate, read_results
+from vprdist.plan.survey import paths_of
+from vprdist.prepare import Prepared, check_profile, check_runs_folder, prepare, unready
+from vprdist.spec.profile import ClusterProfile, read_profile
+from vprdist.spec.search import SUBSET_SEARCHERS
+from vprdist.spec.sweep import SweepSpec, read_sweep, trial_at
+from vprdist.spec.trial import TrialSpec
+
+if TYPE_CHECKING:
+    from vprdist.launch.journal import Failure
+    from vprdist.search.proposals import Proposal
 
 EXAMPLE = """examples:
   python -m vprdist.sweep sweeps/table1.yaml
@@ -48,6 +60,11 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("file", type=Path, help="a sweep file, e.g. sweeps/table1.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted keys of the sweep file")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where results are kept (default: %(default)s)")
+    parser.add_argument(
+        "--detach",
+        action="store_true",
+        help="submit the driver as a small CPU job that requeues and resumes, and leave",
+    )
     return parser
 
 
@@ -55,7 +72,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m vprdist.sweep
     """Returns the exit code: 0 all trials have a result, 1 some failed, 2 bad input, 130 interrupted."""
     # Intermixed: an option may stand before, between or after the overrides.
     args = build_parser(prog).parse_intermixed_args(argv)
-    return guarded(lambda console: run(args.file, args.overrides, args.runs.resolve(), console))
+    return guarded(
+        lambda console: run(read_sweep(args.file, args.overrides), args.runs.resolve(), console, detach=args.detach)
+    )
 
 
 def guarded(work: Callable[[Console], int]) -> int:
@@ -75,138 +94,189 @@ def guarded(work: Callable[[Console], int]) -> int:
         return 130
 
 
-def run(file: Path, overrides: Sequence[str], runs: Path, console: Console) -> int:
-    """Run a sweep to its leaderboard."""
-    from vprdist.search.driver import SearchInterrupted, run_search
-    from vprdist.search.progress import SweepProgress
+def resume(name: str, runs: Path, console: Console, only: frozenset[str]) -> int:
+    """Some trials of a sweep that was started before, from the file that it left in its folder."""
+    return run(read_sweep(runs / "sweeps" / name / "sweep.yaml"), runs, console, only=only)
 
-    sweep = read_sweep(file, overrides)
+
+def run(
+    sweep: SweepSpec, runs: Path, console: Console, only: frozenset[str] | None = None, detach: bool = False
+) -> int:
+    """Run a sweep to its leaderboard.
+
+    Args:
+        only: ids of the trials to run; the others stay as they are.
+        detach: submit the driver as a job, and return.
+    """
     profile = read_profile(sweep.cluster)
+    if detach:
+        check_detachable(profile)
+    with _requeued_at_usr2(console):
+        return _run(sweep, profile, runs, console, only, detach)
+
+
+@contextmanager
+def _requeued_at_usr2(console: Console) -> Iterator[None]:
+    """A detached driver that is asked to leave goes back into the queue, also while it still makes a cache."""
+    if not in_driver_job():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise _Leave
+
+    signal.signal(signal.SIGUSR2, leave)
+    try:
+        yield
+    except _Leave:
+        console.print("The driver goes back into the queue.")
+        requeue_self()
+        raise KeyboardInterrupt from None
+
+
+class _Leave(BaseException):
+    """USR2 came."""
+
+
+def _run(
+    sweep: SweepSpec, profile: ClusterProfile, runs: Path, console: Console, only: frozenset[str] | None, detach: bool
+) -> int:
     check_profile(profile, sweep.trials)
     check_runs_folder(runs)
-    prepared = prepare(sweep, runs, lambda text: console.print(text), lambda title: bar(console, title))
+    check_budget(sweep, profile, sweep.num_trials, ())  # of trials; that of GPU-hours needs their ids
+    for note in check_cluster(profile, paths_of(sweep.trials, runs)):
+        if not note.startswith("sbatch"):
+            console.print(f"not checked: {note}", style="dim", markup=False)
+    if detach and (reason := unready(sweep, profile, runs)) is not None:
+        console.print(f"{reason}: the driver's job sees to it first", markup=False)
+        folder = runs / "sweeps" / sweep.name
+        book = Manifest(folder, sweep, ())
+        book.keep_known()
+        book.write()
+        return _detach(sweep, profile, folder, runs, console)
+    prepared = prepare(
+        sweep, profile, runs, lambda text: console.print(text, markup=False), lambda title: bar(console, title)
+    )
     for note in prepared.fallbacks:
         console.print(f"fell back: {note}", style="yellow")
-    names = (
-        row_names(prepared.trials, tuple(sweep.grid))
-        if sweep.grid
-        else {t.trial_id: sweep.name for t in prepared.trials}
-    )
-    folder = runs / "sweeps" / sweep.name
-    if (before := _other_trials(folder, names)) is not None:
-        text = f"sweep {sweep.name} had {before} other trials before: its leaderboard now shows the present ones"
-        console.print(f"{text} (their results are kept; name=… keeps leaderboards apart)", style="yellow")
-    _write_manifest(folder, sweep, prepared, names)
+    _check_cost(sweep, profile, prepared, runs)
+    for note in check_queries(sweep, prepared.trials):
+        console.print(note, style="dim", markup=False)
+    book = Manifest(runs / "sweeps" / sweep.name, sweep, prepared.fallbacks)
+    if sweep.search.searcher is None:
+        if (before := book.others(prepared.trials)) is not None:
+            text = f"sweep {sweep.name} had {before} other trials before: its leaderboard now shows the present ones"
+            console.print(f"{text} (their results are kept; name=… keeps leaderboards apart)", style="yellow")
+        for trial in prepared.trials:
+            book.add(trial)
+        book.compare(prepared.trials)
+    elif detach:
+        book.keep_known()  # until the driver's job has read the proposals again
+    book.write()
+    if detach:
+        return _detach(sweep, profile, book.folder, runs, console)
+    return _drive(sweep, profile, prepared, book, runs, console, only)
+
+
+def _check_cost(sweep: SweepSpec, profile: ClusterProfile, prepared: Prepared, runs: Path) -> None:
+    if sweep.budget.gpu_hours is None and sweep.budget.trials is None:
+        return
+    results = read_results(runs)
+    if sweep.search.searcher is not None:
+        estimates = [estimate(prepared.trials[0], profile, results)] * sweep.num_trials
+    else:
+        left = [trial for trial in prepared.trials if not TrialFolder.of(runs, trial.trial_id).has_result]
+        estimates = [estimate(trial, profile, results) for trial in left]
+    check_budget(sweep, profile, sweep.num_trials, estimates)
+
+
+def _detach(sweep: SweepSpec, profile: ClusterProfile, folder: Path, runs: Path, console: Console) -> int:
+    readers = sweep.search.readers(min(capacity(profile).concurrent, sweep.num_trials))
+    segments = any(trial.input.segmenter is not None for trial in sweep.trials)
+    memory_gb = profile.driver.memory_gb or driver_job_gb(readers, segments)
+    driver, new = submit_driver(folder, runs, profile, memory_gb)
+    console.print(f"driver: job {driver.job_id} {'was submitted' if new else 'is there already'}; log {driver.log}")
+    console.print(f"look:   vprdist status {sweep.name} --runs {runs} --watch")
+    console.print(f"end it: scancel {driver.job_id} (its jobs go on), or vprdist cancel {sweep.name} (they end too)")
+    return 0
+
+
+def _drive(
+    sweep: SweepSpec, profile: ClusterProfile, prepared: Prepared, book: Manifest, runs: Path, console: Console,
+    only: frozenset[str] | None,
+) -> int:  # fmt: skip
+    from vprdist.search.driver import SearchInterrupted, run_search
+    from vprdist.search.progress import SweepProgress
+    from vprdist.search.proposals import Proposals
+
+    proposals = None
+    if sweep.search.searcher or sweep.search.scheduler:
+
+        def told(trial: TrialSpec) -> None:
+            book.add(trial)
+            book.write()
+
+        proposals = Proposals(
+            book.folder / "proposals.jsonl",
+            lambda point: prepared.resolve(trial_at(sweep, point)), sweep.objective, told,
+        )  # fmt: skip
+    trials = () if sweep.search.searcher else prepared.trials
+    wanted = None
+    if sweep.search.searcher in SUBSET_SEARCHERS:
+        from vprdist.search.subset_rule import SubsetRule
+
+        wanted = SubsetRule(sweep).wanted
     try:
         outcome = run_search(
-            prepared.trials,
+            [trial for trial in trials if only is None or trial.trial_id in only],
             sweep_name=sweep.name,
             objective=sweep.objective,
             profile=profile,
             runs=runs,
-            view=SweepProgress(names, sweep.objective, console),
+            view=SweepProgress(book.names, sweep.objective, console, sweep.num_trials if only is None else 0),
+            search=sweep.search,
+            proposals=proposals,
+            only=only,
+            wanted=wanted,
         )
     except SearchInterrupted as left:
         console.print(str(left), style="yellow", markup=False)
+        if left.signal == signal.SIGUSR2 and in_driver_job():
+            console.print("The driver goes back into the queue.")
+            requeue_self()
         return 130
-    code = leaderboard(folder, runs, console)
-    for trial_id, failure in outcome.failures.items():
-        console.print(f"failed: {names[trial_id]} ({trial_id}): {failure.reason}", style="red", markup=False)
+    code = leaderboard(book.folder, runs, console)
+    if outcome.stopped:
+        text = f"{len(outcome.stopped)} trial(s) were stopped early by {sweep.search.scheduler}; they have no row"
+        console.print(text, style="yellow")
+    if sweep.search.subsets is not None:
+        ids = {} if proposals is None else proposals.ids
+        show_attribution(sweep, prepared.trials, ids, outcome.results, book.folder, console)
+    _show_refused(proposals.known if proposals else (), console)
+    return _show_failures(sweep, outcome.failures, book.names, console) or code
+
+
+def _show_refused(proposals: Sequence[Proposal], console: Console) -> None:
+    """Points that the searcher proposed and that are no trials."""
+    refused = [proposal for proposal in proposals if proposal.refused]
+    for proposal in refused[:5]:
+        console.print(f"no trial: {proposal.point}: {proposal.refused}", style="yellow", markup=False)
+    if len(refused) > 5:
+        console.print(f"… and {len(refused) - 5} more proposals that are no trials", style="yellow")
+
+
+def _show_failures(
+    sweep: SweepSpec, failures: Mapping[str, Failure], names: Mapping[str, str], console: Console
+) -> int:
+    """1 when there are some."""
+    for trial_id, failure in failures.items():
+        word = "cancelled" if failure.kind == "cancelled" else "failed"
+        console.print(f"{word}: {names[trial_id]} ({trial_id}): {failure.reason}", style="red", markup=False)
         for line in failure.log_lines:
             console.print(f"    {line}", style="dim", markup=False)
-    if outcome.failures:
-        console.print("The same command again tries the failed trials once more.", style="yellow")
-        return 1
-    return code
-
-
-def leaderboard(folder: Path, runs: Path, console: Console) -> int:
-    """Show and publish the leaderboard of a sweep from the results that are there."""
-    if not (folder / "manifest.json").exists():
-        known = ", ".join(sorted(p.parent.name for p in folder.parent.glob("*/manifest.json"))) or "none"
-        raise UserError(folder, "the sweep must have been started", None, f"Sweeps in {runs}: {known}.")
-    manifest = _read_manifest(folder)
-    names: dict[str, str] = manifest["names"]
-    paths = [runs / "trials" / trial / "result.json" for trial in names]
-    results = [read_result(path) for path in paths if path.exists()]
-    if not results:
-        console.print("No trial has a result yet.", style="yellow")
-        return 1
-    rows = group_rows(results, names, manifest["objective"])
-    title = f"{manifest['name']} ({len(results)} of {len(names)} trials), best {manifest['objective']} first"
-    show(rows, title, console)
-    written = write_leaderboard(folder, rows, title)
-    console.print(f"\nleaderboard: {', '.join(str(path) for path in written)}")
-    console.print(f"trials:      {runs / 'trials'} (metrics, checkpoint, log; predictions/sheet.png to look at)")
-    if all(len(row.seeds) == 1 for row in rows):
-        console.print(
-            "next:        'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck", markup=False
-        )
-    return 0
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    try:
-        manifest: dict[str, Any] = read_json(path)
-        return manifest | {"names": {entry["trial"]: entry["name"] for entry in manifest["trials"]}}
-    except (ValueError, KeyError, TypeError) as error:
-        remedy = f"Delete it and run the sweep again: {path}."
-        raise UserError(path, "a manifest must be readable", str(error), remedy) from None
-
-
-def _other_trials(folder: Path, names: dict[str, str]) -> int | None:
-    """How many trials of the same sweep name the present command leaves out; None when there are none."""
-    if not (folder / "manifest.json").exists():
-        return None
-    return len(set(_read_manifest(folder)["names"]) - set(names)) or None
-
-
-def _write_manifest(folder: Path, sweep: SweepSpec, prepared: Prepared, names: dict[str, str]) -> None:
-    """What this sweep is, so that it can be repeated and its leaderboard made again."""
-    seeds = {trial.trial_id: trial.seed for trial in prepared.trials}
-    manifest = {
-        "name": sweep.name,
-        "vprdist": __version__,
-        "scale": sweep.scale,
-        "objective": sweep.objective,
-        "cluster": sweep.cluster,
-        "trials": [{"trial": i, "name": names[i], "seed": seed} for i, seed in seeds.items()],
-        "fallbacks": list(prepared.fallbacks),
-    }
-    # A sweep file again: every default written out, so that it says the same when defaults or scales change.
-    trial = {key: value for key, value in sweep.trial.to_json().items() if key not in ("seed", "digests")}
-    resolved = {
-        "name": sweep.name,
-        "scale": sweep.scale if sweep.scale in SCALES else "demo",
-        "trial": trial,
-        "search": {"grid": {key: list(values) for key, values in sweep.grid.items()}},
-        "seeds": list(sweep.seeds),
-        "objective": sweep.objective,
-        "cluster": sweep.cluster,
-    }
-    write_json(folder / "manifest.json", manifest)
-    write_text(folder / "sweep.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
-
-
-@contextmanager
-def bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal; elsewhere a line every tenth of the way."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    if not console.is_terminal:
-        state = [0, 0]
-
-        def note(done: int, total: int) -> None:
-            # A line every tenth: enough for a log to show that work goes on.
-            if total and (done == total or done * 10 // total != state[0] * 10 // max(state[1], 1)):
-                console.print(f"{title}: {done}/{total}")
-            state[:] = [done, total]
-
-        yield note
-        return
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    if failures:
+        console.print(f"The same command again, or vprdist retry {sweep.name}, tries them once more.", style="yellow")
+    return int(bool(failures))
 
 
 if __name__ == "__main__":

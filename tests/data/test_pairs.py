@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from vprdist.data.graph import CityGraph, city_graph
 from vprdist.data.msls import read_city
-from vprdist.data.pairs import CityGraph, PairSampler, PairStream, city_graph, has_positive_pair
-from vprdist.errors import TrainingError
+from vprdist.data.pairs import PairSampler, PairStream
 from vprdist.spec.trial import DataSpec
 
 
@@ -62,34 +62,6 @@ def test_queries_without_the_drawn_kind_are_skipped():
         assert {round(float(s), 6) for s in pairs.similarity[pairs.query == query]} == allowed
     # A half of the first query's draws, a quarter of the second's and of the third's find a partner.
     assert len(pairs) / 3000 == pytest.approx(1 / 3, abs=0.03)
-
-
-def test_hard_negatives_are_found_where_they_are_rare():
-    dense = np.full((1, 500), 0.7)
-    dense[0, 123] = 0
-    graph = CityGraph("w", np.arange(1), np.arange(500), csr_matrix(dense))
-    pairs = PairSampler([graph], seed=0, chunk_queries=200).chunk(0)
-    assert set(pairs.database[pairs.similarity == 0].tolist()) == {123}
-
-
-@pytest.mark.parametrize("angle", [90.0, 180.0])
-def test_a_positive_pair_is_looked_for_before_anything_starts(small_tree, angle):
-    # At a right angle no two fields of view overlap by half.
-    path = small_tree / "train_val/ada/query/raw.csv"
-    path.write_text(path.read_text().replace(",90.0,", f",{angle},"))
-    city = read_city(small_tree, "ada")
-    assert has_positive_pair(city, DataSpec()) is (angle == 90.0)
-    if angle == 90.0:
-        PairSampler([city_graph(city, DataSpec())], seed=0, chunk_queries=10)
-    else:
-        with pytest.raises(TrainingError):
-            PairSampler([city_graph(city, DataSpec())], seed=0, chunk_queries=10)
-
-
-def test_no_positive_at_all_is_refused():
-    graph = CityGraph("flatland", np.arange(3), np.arange(3), csr_matrix(np.full((3, 3), 0.4)))
-    with pytest.raises(TrainingError, match=r"similarity >= 0\.5.*flatland"):
-        PairSampler([graph], seed=0, chunk_queries=10)
 
 
 @pytest.mark.parametrize("take", [1, 7, 64])

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.worlds import write_activations
+from vprdist.semantics.importing import import_cache
+
 REPO = Path(__file__).resolve().parents[2]
 CITY = "trial.data.demo={streets: 1, places: 6, query_visits: 2, train: [alder], validate: [dogwood]}"
 SMALL = [
@@ -115,9 +118,15 @@ def bad_inputs():
         ("no tree", ("trial.data.root=/nowhere", *cities), "an MSLS tree has train_val"),
         ("no cities", (tree,), "trial.data.train: at least one city is needed"),
         ("no such city", (tree, "trial.data.train=[ada]", "trial.data.validate=[bop]"), "Did you mean 'bob'"),
+        ("nothing to predict", (tree, *cities, "trial.evaluate.predict=[bop]"), "Did you mean 'bob'"),
+        ("dimensions of nothing", ("trial.evaluate.dimensions=[8]",), "only whitening changes the dimensions"),
         ("a mask without a cache", (tree, *cities), "needs a cache of semantic activations"),
         ("no cache there", (tree, *cities, "trial.input.cache=/nowhere"), "/nowhere"),
-        ("ranks that do not fit", ("cluster={profile}",), "the 3 ranks of the profile divide it; found 16"),
+        (
+            "ranks that do not fit",
+            ("cluster={profile}",),
+            "the 3 ranks divide the pairs of a step (batch_norm: frozen); found 16",
+        ),
         ("dead channels", (CITY, "search.grid.input.mode=[rgb+mask]", SMALL[1]), "must be trained"),
     ]
 
@@ -166,6 +175,9 @@ def test_weights_that_cannot_be_had_are_said_and_recorded(tmp_path):
         ("blind training", "some query overlaps a database image by half"),
         ("a missing picture", "every key of the CSVs has a picture; this one is missing"),
         ("zero positives", "a validation city has queries of subtask 'all' with a positive"),
+        ("no ground truth", "test/bob/query/postprocessed.csv: training and validation need ground truth"),
+        ("labels that are none", "ada_gt.h5: a label file is an HDF5 file that can be read"),
+        ("no negatives", "some query of a training city has a soft negative (similarity below 0.5), which are 25%"),
     ],
 )
 def test_broken_data_stops_before_any_job(tmp_path, small_tree, what, message):
@@ -177,26 +189,25 @@ def test_broken_data_stops_before_any_job(tmp_path, small_tree, what, message):
     elif what == "a cut picture":
         picture = side / "images" / "ada_q003.jpg"
         picture.write_bytes(picture.read_bytes()[:300])
+    elif what == "no ground truth":
+        (small_tree / "test").mkdir()
+        (small_tree / "train_val" / "bob").rename(small_tree / "test" / "bob")
+        (small_tree / "test" / "bob" / "query" / "postprocessed.csv").unlink()
+    elif what == "labels that are none":
+        (small_tree / "train_val" / "ada_gt.h5").write_text("fov")
     elif what == "blind training":
         (side / "raw.csv").write_text((side / "raw.csv").read_text().replace(",90.0,", ",180.0,"))
-    else:
+    elif what == "zero positives":
         table = small_tree / "train_val" / "bob" / "query" / "postprocessed.csv"
         table.write_text(table.read_text().replace(",5000001.0,", ",5900001.0,"))
-    words = (f"trial.data.root={small_tree}", "trial.data.train=[ada]", "trial.data.validate=[bob]")
+    words = [f"trial.data.root={small_tree}", "trial.data.train=[ada]", "trial.data.validate=[bob]"]
+    if what == "no negatives":
+        words.append("trial.data.fov_radius_m=50000.0")  # every camera sees what every other one sees
     assert_refused(run(tmp_path / "runs", *words), message, tmp_path / "runs")
 
 
 def test_a_cache_of_another_data_set_or_a_cut_shard_stops_before_any_job(tmp_path, small_tree):
-    import numpy as np
-
-    from vprdist.data.msls import read_city
-    from vprdist.semantics.importing import import_cache
-
-    (tmp_path / "npz").mkdir()
-    for name in ("ada", "bob"):
-        for side in read_city(small_tree, name).sides:
-            values = np.full((len(side), 19, 16, 20), 13, np.uint8)
-            np.savez(tmp_path / "npz" / f"{name}_{side.side}.npz", keys=side.keys, activations=values)
+    write_activations(small_tree, ("ada", "bob"), tmp_path / "npz")
     cache = tmp_path / "cache"
     import_cache(tmp_path / "npz", small_tree, cache)
     words = [f"trial.data.root={small_tree}", "trial.data.train=[ada]", "trial.data.validate=[bob]"]
@@ -223,3 +234,11 @@ def assert_refused(done: subprocess.CompletedProcess[str], message: str, runs: P
 def test_a_run_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("in the way")
     assert_refused(run(tmp_path / "file" / "runs", *SMALL), "the run folder must be writable", tmp_path / "runs")
+
+
+def test_a_full_or_read_only_run_folder(tmp_path, small_disk):
+    full = small_disk(256 * 1024)  # files can be made on it, but not a megabyte written
+    done = run(full / "runs", *SMALL)
+    assert_refused(done, "the run folder must be writable; found 'No space left on device'", full / "runs")
+    frozen = small_disk(2**20, "ro")
+    assert_refused(run(frozen / "runs", *SMALL), "found 'Read-only file system'", frozen / "runs")

@@ -15,6 +15,7 @@ from vprdist.errors import DataError
 from vprdist.evaluation.evaluate import describe_protocol, evaluate
 from vprdist.network.model import build_network
 from vprdist.ranks import Ranks
+from vprdist.spec.result import Protocol
 from vprdist.spec.trial import DataSpec, EvaluateSpec, NetworkSpec, TrainSpec, TrialSpec
 
 CPU = Ranks(0, 1, torch.device("cpu"))
@@ -36,7 +37,7 @@ def random_city(root, seed, queries=25, gallery=35):
 @pytest.mark.parametrize("seed", range(8))
 def test_tasks_follow_the_rules(tmp_path, seed, subtask):
     city = random_city(tmp_path, seed)
-    task = city_task(city, subtask, 25.0)
+    task = city_task(city, EvaluateSpec(subtask=subtask), 25.0)
     gallery = [d for d in range(35) if not city.database.pano[d] and city.database.subtasks[subtask][d]]
     expected = {}
     for q in range(25):
@@ -94,19 +95,43 @@ def test_the_whole_evaluation_by_hand(small_tree, tmp_path):
         assert found.metrics[f"recall@{k}"] == pytest.approx(recall)
         assert found.metrics[f"map@{k}"] == pytest.approx(precision)
     assert set(found.city_metrics) == {"ada", "bob"}
-    found.write_predictions(tmp_path / "predictions")
+    found.write(tmp_path / "predictions")
     line = (tmp_path / "predictions" / "bob.txt").read_text().splitlines()[0].split()
     assert line[0] == "bob_q000"
     assert len(line) == 1 + 16
     assert len(set(line)) == 17
 
 
-def test_protocols_differ_where_the_evaluation_does(small_tree):
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"image_size": (64, 64)},
+        {"gallery": "merged"},
+        {"queries": "every"},
+        {"database": "every"},
+        {"whitening": "train"},
+        {"whitening": "database"},
+        {"whitening": "train", "dimensions": (8,)},
+        {"storage": "float16"},
+    ],
+)
+def test_protocols_differ_where_the_evaluation_does(small_tree, fields):
     trial = small_trial()
     tasks = build_tasks([read_city(small_tree, "bob")], trial)
     base = describe_protocol(tasks, trial, "digest")
     assert base.num_queries == len(tasks[0].queries)
-    larger = trial.model_copy(update={"evaluate": EvaluateSpec(image_size=(64, 64))})
-    assert describe_protocol(tasks, larger, "digest").fingerprint != base.fingerprint
-    assert describe_protocol(tasks, trial, "other").fingerprint != base.fingerprint
     assert describe_protocol(tasks, trial, "digest").fingerprint == base.fingerprint
+    assert describe_protocol(tasks, trial, "other").fingerprint != base.fingerprint
+    changed = trial.model_copy(update={"evaluate": EvaluateSpec(**fields)})
+    other = describe_protocol(tasks, changed, "digest")
+    assert other.fingerprint != base.fingerprint
+    assert other.summary != base.summary
+
+
+def test_the_fingerprint_of_the_first_version_holds():
+    """Rows of the same protocol stand in one table, whichever version measured them."""
+    protocol = Protocol(
+        dataset="v", cities=("b",), subtask="all", gallery="city", positive_radius_m=25.0, image_size=(96, 128),
+        num_queries=100, num_database=50,
+    )  # fmt: skip
+    assert protocol.fingerprint == "58d3fd81"

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from vprdist.evaluation.metrics import average, per_query
-from vprdist.evaluation.retrieve import retrieve
 
 KS = (1, 5, 10, 20)
 
@@ -45,23 +44,3 @@ def test_a_known_case():
     assert values["recall@1"][0] == 0
     assert values["recall@5"][0] == 1
     assert values["map@5"][0] == pytest.approx((1 / 2 + 2 / 5) / 3)
-
-
-def test_retrieval_is_the_exhaustive_order():
-    rng = np.random.default_rng(0)
-    gallery, query = rng.normal(size=(50, 16)).astype("f4"), rng.normal(size=(9, 16)).astype("f4")
-    distances = ((query[:, None] - gallery[None]) ** 2).sum(2)
-    assert np.array_equal(retrieve(query, gallery, 20), np.argsort(distances, axis=1)[:, :20])
-
-
-def test_small_and_empty_galleries():
-    rng = np.random.default_rng(0)
-    query = rng.normal(size=(3, 4)).astype("f4")
-    assert retrieve(query, rng.normal(size=(2, 4)).astype("f4"), 20).shape == (3, 2)
-    assert retrieve(query, np.empty((0, 4), "f4"), 20).shape == (3, 0)
-    assert retrieve(query[:0], query, 20).shape == (0, 3)
-
-
-def test_equal_descriptors_are_all_found():
-    query = np.ones((1, 4), "f4")
-    assert sorted(retrieve(query, np.ones((6, 4), "f4"), 20)[0].tolist()) == list(range(6))

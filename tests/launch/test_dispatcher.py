@@ -17,7 +17,7 @@ from vprdist.files import locked, write_json
 from vprdist.launch.dispatcher import Dispatcher
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import Failure, JobRecord, job_name, machine_name, process_alive
-from vprdist.launch.node import find_job
+from vprdist.launch.node import find_function
 from vprdist.spec.trial import TrialSpec
 
 
@@ -83,7 +83,7 @@ def test_a_mistake_of_the_user_is_final(tmp_path: Path) -> None:
     (folder,) = folders(tmp_path, 1)
     failure = folder.failure()
     assert failure is not None
-    assert failure.final
+    assert failure.kind == "mistake"
     assert failure.reason == "toy.csv: every place has a position; found 'none'. Mend the toy."
     assert len(folder.starts()) == 1
 
@@ -233,4 +233,4 @@ def test_only_a_driver_with_the_lock_retires_a_failure(tmp_path: Path) -> None:
 
 def test_a_job_name_that_means_nothing_is_refused() -> None:
     with pytest.raises(LaunchError, match="module:function"):
-        find_job("nowhere:nothing")
+        find_function("nowhere:nothing")

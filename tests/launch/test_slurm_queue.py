@@ -22,7 +22,7 @@ garbage
 SACCT = """\
 5|vprdist-aaaa|CANCELLED by 1000|gpu01
 5.batch|batch|CANCELLED|gpu01
-6|vprdist-bbbb|OUT_OF_ME+|gpu02
+6|vprdist-bbbb|OUT_OF_MEMORY|gpu02
 7|other|RUNNING|gpu02
 """
 
@@ -44,7 +44,7 @@ def test_squeue_rows_are_ours_alone() -> None:
 
 def test_sacct_rows_without_steps_and_with_long_words() -> None:
     rows = [(row.job_id, row.state) for row in slurm.parse_sacct(SACCT)]
-    assert rows == [("5", "CANCELLED"), ("6", "OUT_OF_ME")]
+    assert rows == [("5", "CANCELLED"), ("6", "OUT_OF_MEMORY")]
 
 
 @pytest.fixture
@@ -59,7 +59,8 @@ class Played:
         self.squeue: str | None = SQUEUE
         self.sacct: str | None = None
         self.asked: list[list[str]] = []
-        monkeypatch.setattr(slurm, "_ask", self.ask)
+        monkeypatch.setattr(slurm, "ask", self.ask)
+        monkeypatch.setattr(slurm, "scancel", lambda words: self.ask(["scancel", *words]) is not None)
 
     def ask(self, command: list[str]) -> str | None:
         self.asked.append(command)
@@ -116,7 +117,7 @@ def test_an_orphan_is_adopted_by_name_unless_its_pickle_never_came(played: Playe
     assert (sight.state, sight.job_id) == ("alive", "17")
 
 
-def test_accounting_is_asked_for_forgotten_jobs_only_and_never_again_where_there_is_none(
+def test_accounting_is_asked_for_forgotten_jobs_only_and_seldom_where_it_does_not_answer(
     played: Played, folder: TrialFolder
 ) -> None:
     played.squeue, played.sacct = "", "17|vprdist-aaaa|RUNNING|gpu01\n"
@@ -127,3 +128,27 @@ def test_accounting_is_asked_for_forgotten_jobs_only_and_never_again_where_there
     queue.refresh([known], 111.0)
     queue.refresh([known], 122.0)
     assert [command[0] for command in played.asked] == ["squeue", "sacct", "squeue", "sacct", "squeue"]
+    queue.refresh([known], 722.0)
+    assert [command[0] for command in played.asked[5:]] == ["squeue", "sacct"]
+
+
+@pytest.mark.parametrize(
+    ("script", "took"),
+    [
+        ("exit 0", True),
+        ("echo scancel: error: Invalid job id specified >&2; exit 1", True),  # it is over
+        ("echo Unable to contact slurm controller >&2; exit 1", False),
+        ("sleep 5", False),
+    ],
+)
+def test_scancel_that_is_not_answered_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, took: bool
+) -> None:
+    fake = tmp_path / "FakeScancel" / "scancel"
+    fake.parent.mkdir()
+    fake.write_text(f"#!/bin/sh\necho $@ >> {tmp_path}/asked\n{script}\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+    monkeypatch.setattr(slurm, "COMMAND_TIMEOUT_S", 0.5)
+    assert slurm.cancel_jobs(["12_[0-3%4]", "12_4", "7"]) is took
+    assert (tmp_path / "asked").read_text().split() == ["12", "7"], "scancel knows no such word as 12_[0-3%4]"

@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vprdist.errors import DataError
+from vprdist.errors import DataError, Stopped
 from vprdist.files import append_json_line, write_json, write_text
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import Protocol, ResultRow
 from vprdist.spec.trial import Digests, TrialSpec
+from vprdist.spec.vocabulary import KS
+from vprdist.world import World
 
 JOB = "toy:run_toy"
 PROFILE = ClusterProfile(kind="local", max_concurrent=2, poll_s=0.1, max_attempts=2)
@@ -25,23 +27,19 @@ def toy_trials(count: int, first: int = 0) -> list[TrialSpec]:
 
 
 def behave(runs: Path, **behaviour: Any) -> None:
-    """Say how the jobs behave: steps, dt (seconds a step), die {seed: times}, user_error [seeds], hold (for `go`)."""
+    """Say how the jobs behave.
+
+    steps, dt (seconds a step), die {seed: times}, die_on [nodes], user_error [seeds], hold (until `go` is there).
+    """
     write_json(runs / "toy.json", behaviour)
 
 
-def run_toy(
-    trial: TrialSpec,
-    folder: Path,
-    *,
-    rank: int,
-    world_size: int,
-    local_rank: int,
-    rendezvous: Path,
-    num_threads: int,
-) -> None:
+def run_toy(trial: TrialSpec, folder: Path, world: World) -> None:
     """Counts to `steps`, resuming from its checkpoint."""
     behaviour = json.loads((folder.parents[1] / "toy.json").read_text())
-    if rank:
+    seen = {"rank": world.rank, "local": world.local_rank, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}
+    append_json_line(folder / "ranks.jsonl", seen)
+    if world.rank:
         return
     if trial.seed in behaviour.get("user_error", []):
         raise DataError("toy.csv", "every place has a position", "none", "Mend the toy.")
@@ -53,6 +51,11 @@ def run_toy(
         row = {"kind": "train", "step": step + 1, "steps": steps, "loss": 1.0 / (step + 1), "pairs_per_s": 1.0}
         append_json_line(folder / "metrics.jsonl", row)
         write_text(checkpoint, str(step + 1))
+        if os.environ.get("SLURMD_NODENAME") in behaviour.get("die_on", []):
+            os._exit(9)
+        if world.should_stop():
+            append_json_line(folder / "metrics.jsonl", {"kind": "checkpoint", "step": step + 1})
+            raise Stopped
         if starts <= behaviour.get("die", {}).get(str(trial.seed), 0):
             print(f"toy {trial.seed} dies on start {starts}", flush=True)
             os._exit(9)
@@ -61,18 +64,24 @@ def run_toy(
     append_json_line(folder / "metrics.jsonl", {"kind": "evaluate", "step": steps, "recall@1": 0.5})
     write_json(
         folder / "result.json",
-        toy_result(trial, starts, world_size, num_threads).model_dump(mode="json", by_alias=True),
+        toy_result(trial, starts, world.world_size, world.num_threads or 0).model_dump(mode="json", by_alias=True),
     )
+
+
+def bare_toy(trial: TrialSpec, folder: Path) -> None:
+    """The same work without vprdist around it, for benchmarks."""
+    write_json(folder / "result.json", toy_result(trial).model_dump(mode="json", by_alias=True))
 
 
 def toy_result(trial: TrialSpec, starts: int = 1, num_ranks: int = 1, num_threads: int = 1) -> ResultRow:
     """A row as a real trial leaves it."""
+    metrics = {f"{metric}@{k}": trial.seed / 100 for metric in ("recall", "map") for k in KS}
     protocol = Protocol(
         dataset="d", cities=("toy",), subtask="all", gallery="city", positive_radius_m=25.0, image_size=(32, 32),
         num_queries=1, num_database=1,
     )  # fmt: skip
     return ResultRow(
-        trial_id=trial.trial_id, trial=trial, protocol=protocol, metrics={"recall@1": trial.seed / 100}, steps=3,
+        trial_id=trial.trial_id, trial=trial, protocol=protocol, metrics=metrics, steps=3,
         final_loss=0.1, wall_s=1.0, train_s=1.0, num_ranks=num_ranks, device="cpu", peak_memory_mb=1.0, starts=starts,
         environment={"num_threads": num_threads},
     )  # fmt: skip

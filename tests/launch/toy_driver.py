@@ -1,4 +1,9 @@
-"""`toy_driver.py dispatch|search RUNS COUNT`: a driver of toy trials, for tests to kill."""
+"""`toy_driver.py dispatch|search|follow RUNS COUNT`: a driver of toy trials, for tests to kill.
+
+`follow` is a search with a scheduler, for which Tune follows every trial while it runs.
+
+TOY_PROFILE in the environment is the profile as JSON; without it, this machine.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +11,41 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from toy import JOB, PROFILE, toy_trials
 
 from vprdist.launch.dispatcher import Dispatcher
 from vprdist.launch.folder import TrialFolder
+from vprdist.spec.profile import ClusterProfile
 
 
-def start(mode: str, runs: Path, count: int) -> subprocess.Popen[str]:
+def start(mode: str, runs: Path, count: int, profile: ClusterProfile = PROFILE) -> subprocess.Popen[str]:
     """The driver as a subprocess, a leader of its own process group as a shell would make it."""
     command = [sys.executable, __file__, mode, str(runs), str(count)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    given = {"PYTHONPATH": os.pathsep.join(path), "TOY_PROFILE": profile.model_dump_json()}
+    environment = {**os.environ, **given}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0, env=environment
     )
 
 
+def given_profile() -> ClusterProfile:
+    """The profile that `start` was told."""
+    return ClusterProfile.model_validate_json(os.environ["TOY_PROFILE"]) if "TOY_PROFILE" in os.environ else PROFILE
+
+
 def dispatch(runs: Path, count: int) -> None:
     """Without Ray: want every trial, wait until all are done."""
     trials = toy_trials(count)
-    with Dispatcher(PROFILE, runs, JOB) as dispatcher:
+    with Dispatcher(given_profile(), runs, JOB) as dispatcher:
         dispatcher.retire_failures(trial.trial_id for trial in trials)
         for trial in trials:
             dispatcher.want(trial)
-        wait_until_done(dispatcher, runs, count)
+        wait_until_done(dispatcher, runs, count, timeout_s=3600)
 
 
 def wait_until_done(dispatcher: Dispatcher, runs: Path, count: int, timeout_s: float = 60) -> None:
@@ -43,17 +58,21 @@ def wait_until_done(dispatcher: Dispatcher, runs: Path, count: int, timeout_s: f
         time.sleep(0.05)
 
 
-def search(runs: Path, count: int) -> None:
+def search(runs: Path, count: int, scheduler: Literal["median"] | None = None) -> None:
     """With Ray."""
     from vprdist.search.driver import SearchInterrupted, run_search
     from vprdist.search.progress import SweepProgress
+    from vprdist.search.proposals import Proposals
+    from vprdist.spec.search import SearchSpec
 
     trials = toy_trials(count)
     view = SweepProgress({trial.trial_id: f"toy {trial.seed}" for trial in trials}, "recall@1")
     try:
         outcome = run_search(
-            trials, sweep_name="toy", objective="recall@1", profile=PROFILE, runs=runs, view=view, job=JOB
-        )
+            trials, sweep_name="toy", objective="recall@1", profile=given_profile(), runs=runs, view=view, job=JOB,
+            search=SearchSpec(scheduler=scheduler, max_steps=1000),
+            proposals=Proposals(runs / "proposals.jsonl", lambda point: trials[0], "recall@1") if scheduler else None,
+        )  # fmt: skip
     except SearchInterrupted as interrupted:
         print(interrupted)
         sys.exit(130)
@@ -61,4 +80,5 @@ def search(runs: Path, count: int) -> None:
 
 
 if __name__ == "__main__":
-    {"dispatch": dispatch, "search": search}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+    ways = {"dispatch": dispatch, "search": search, "follow": partial(search, scheduler="median")}
+    ways[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

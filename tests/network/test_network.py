@@ -112,21 +112,24 @@ def test_descriptors_have_length_one():
 
 def test_the_mask_multiplies_before_normalisation():
     stem = InputStem("masked")
-    mask = torch.rand(2, 1, 64, 96)
+    mask = torch.randint(0, 256, (2, 1, 64, 96), dtype=torch.uint8)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     out = stem(IMAGES, mask)
     for b, c, y, x in [(0, 0, 0, 0), (1, 2, 63, 95), (1, 1, 30, 7)]:
-        value = IMAGES[b, c, y, x].item() / 255 * mask[b, 0, y, x].item()
+        value = IMAGES[b, c, y, x].item() / 255 * mask[b, 0, y, x].item() / 255
         assert out[b, c, y, x].item() == pytest.approx((value - mean[c].item()) / std[c].item(), abs=1e-5)
 
 
 def test_a_mask_of_ones_is_rgb():
-    assert torch.allclose(InputStem("masked")(IMAGES, torch.ones(2, 1, 16, 24)), InputStem("rgb")(IMAGES, None))
+    assert torch.allclose(
+        InputStem("masked", full=2550)(IMAGES, torch.full((2, 1, 16, 24), 2550, dtype=torch.int16)),
+        InputStem("rgb")(IMAGES, None),
+    )
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("rgb+mask", 4), ("rgb+semantics", 22)])
 def test_inflated_networks_start_as_the_rgb_network(mode, channels):
-    extra = torch.rand(2, channels - 3, 32, 48)
+    extra = torch.randint(0, 256, (2, channels - 3, 32, 48), dtype=torch.uint8)
     wide = network(mode, unfreeze="2-2")
     assert wide.units["conv1"].weight.shape[1] == channels
     assert torch.allclose(wide(IMAGES, extra), network()(IMAGES), atol=1e-6)
@@ -135,10 +138,10 @@ def test_inflated_networks_start_as_the_rgb_network(mode, channels):
 
 
 def test_the_stem_adds_channels_after_rgb():
-    extra = torch.rand(2, 19, 64, 96)
+    extra = torch.randint(0, 256, (2, 19, 64, 96), dtype=torch.uint8)
     out = InputStem("rgb+semantics")(IMAGES, extra)
     assert out.shape == (2, 22, 64, 96)
-    assert torch.equal(out[:, 3:], extra)
+    assert torch.equal(out[:, 3:], extra / 255)
     assert torch.equal(out[:, :3], InputStem("rgb")(IMAGES, None))
 
 

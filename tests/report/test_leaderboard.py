@@ -11,22 +11,24 @@ import pytest
 from rich.console import Console
 
 from vprdist.errors import UserError
+from vprdist.report.evidence import weigh
 from vprdist.report.leaderboard import markdown, show, write_leaderboard
-from vprdist.report.published import TABLE_I, published_name
+from vprdist.report.published import NOTES, TABLE_I, published_name, published_rows
 from vprdist.report.rows import group_rows, row_names
-from vprdist.spec.result import Protocol, ResultRow, read_result
-from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, TrialSpec
+from vprdist.spec.result import Protocol, ResultRow, VariantResult, read_result
+from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, TrainSpec, TrialSpec
 
 KEYS = [f"{metric}@{k}" for metric in ("recall", "map") for k in (1, 5, 10, 20)]
 
 
 def result(
-    recall, *, mode="rgb", unfreeze="0-2", seed=0, subtask="all", num_queries=100, reduce="mean", **more
+    recall, *, mode="rgb", unfreeze="0-2", seed=0, subtask="all", num_queries=100, reduce="mean", margin=0.5, **more
 ) -> ResultRow:
     trial = TrialSpec(
         data=DataSpec(train=("a",), validate_cities=("b",)),
         input=InputSpec(mode=mode, mask_reduce=reduce),
         network=NetworkSpec(unfreeze=unfreeze),
+        train=TrainSpec(margin=margin),
         seed=seed,
     ).resolved(Digests(dataset="d", cache="c" if mode != "rgb" else None, weights="w"))
     protocol = Protocol(
@@ -45,6 +47,10 @@ def rows_of(*results, objective="recall@1"):
     return group_rows(results, names, objective)
 
 
+def blocks_of(*results, objective="recall@1"):
+    return weigh(rows_of(*results, objective=objective), objective, lambda trial: None, None)
+
+
 def test_a_row_is_a_configuration_over_its_seeds():
     values = [0.5, 0.6, 0.9]
     (row,) = rows_of(*(result(v, seed=s) for s, v in enumerate(values)))
@@ -60,12 +66,24 @@ def test_best_first_and_ties_by_name():
 
 
 def test_protocols_are_never_ranked_together():
-    rows = rows_of(result(0.2), result(0.9, subtask="d2n"), result(0.5, unfreeze="all"))
-    marks = [row.protocol.fingerprint for row in rows]
-    assert len(set(marks)) == 2
-    assert marks == sorted(marks), "rows of one protocol stand together"
-    text = markdown(rows, "t")
+    blocks = blocks_of(result(0.2), result(0.9, subtask="d2n"), result(0.5, unfreeze="all"))
+    assert sorted(len(block.standings) for block in blocks) == [1, 2], "rows of one protocol stand together"
+    assert len({block.protocol.fingerprint for block in blocks}) == 2
+    text = markdown(blocks, "t")
     assert text.count("\nprotocol ") == 2
+
+
+def test_variants_are_rows_under_their_own_protocol_and_not_the_papers():
+    plain = result(0.4)
+    whitened = plain.protocol.model_copy(update={"whitening": "database", "dimensions": 64})
+    variant = VariantResult(protocol=whitened, metrics=dict.fromkeys(KEYS, 0.9), city_metrics={})
+    rows = rows_of(plain.model_copy(update={"variants": (variant,)}), result(0.5, unfreeze="2-2"))
+    found = {(row.protocol.fingerprint, row.name): row for row in rows}
+    assert len(found) == 3
+    assert found[plain.protocol.fingerprint, "rgb 0-2"].metric("recall@1") == 0.4
+    row = found[whitened.fingerprint, "rgb 0-2"]
+    assert row.is_variant and row.metric("recall@1") == 0.9 and row.untrained("recall@1") is None
+    assert published_name(row) is None and published_name(rows[0 if rows[0] is not row else 1]) is not None
 
 
 def test_names_leave_out_what_the_mode_ignores():
@@ -74,16 +92,11 @@ def test_names_leave_out_what_the_mode_ignores():
     assert list(row_names(trials[1:2], ["input.classes"]).values()) == ["static"]
 
 
-def test_query_noise_is_wilsons_interval():
-    (row,) = rows_of(result(0.75, num_queries=740))
-    assert row.query_noise("recall@1") == pytest.approx(0.031, abs=0.001), "740 queries at 0.75 carry three points"
-    (row,) = rows_of(result(1.0, num_queries=10))
-    assert row.query_noise("recall@1") > 0.1, "ten of ten is not certainty"
-
-
 def test_the_files(tmp_path):
-    rows = rows_of(result(0.2, fallbacks=("no | GPU",)), result(0.3, mode="masked"), result(0.5, mode="masked", seed=1))
-    paths = write_leaderboard(tmp_path, rows, "mine")
+    blocks = blocks_of(
+        result(0.2, fallbacks=("no | GPU",)), result(0.3, mode="masked"), result(0.5, mode="masked", seed=1)
+    )
+    paths = write_leaderboard(tmp_path, blocks, "mine")
     assert [p.name for p in paths] == ["leaderboard.csv", "leaderboard.md", "leaderboard.parquet"]
     records = list(csv.DictReader(paths[0].open()))
     assert [r["name"] for r in records] == ["masked 0-2", "rgb 0-2"]
@@ -95,16 +108,18 @@ def test_the_files(tmp_path):
     table = pyarrow.parquet.read_table(paths[2]).to_pylist()
     assert table[0]["map@20"] == pytest.approx(0.4)
     assert table[1]["fallbacks"] == "no | GPU"
-    assert "| masked 0-2 | 0.400" in paths[1].read_text()
+    assert "| masked 0-2 | - | 0.400 [0.309, 0.498] | - | - |" in paths[1].read_text()
+    assert records[0]["interval"] == "Wilson"
 
 
 def test_published_values_stand_beside_the_rows_they_belong_to():
-    rows = rows_of(
+    blocks = blocks_of(
         result(0.2, unfreeze="all"),
         result(0.3, mode="masked"),
         result(0.4, mode="masked", reduce="sum"),
         result(0.1, mode="rgb+mask"),
     )
+    rows = [standing.row for standing in blocks[0].standings]
     names = {(row.trial.input.mode, row.trial.input.mask_reduce): published_name(row) for row in rows}
     assert names == {
         ("rgb", None): "Normal All",
@@ -113,16 +128,49 @@ def test_published_values_stand_beside_the_rows_they_belong_to():
         ("rgb+mask", "mean"): None,
     }
     out = io.StringIO()
-    show(rows, "t", Console(file=out, width=160))
+    show(blocks, "t", Console(file=out, width=160))
     assert "0.635" in out.getvalue()
     assert "misprint" in out.getvalue()
     assert len(TABLE_I) == 8
 
 
+def test_the_papers_rows_stand_with_those_of_one_protocol():
+    blocks = blocks_of(result(0.2), result(0.3, mode="masked", subtask="d2n"))
+    assert sorted(row[0] for block in blocks for row in published_rows(block)) == ["Masked-0-2", "Normal-0-2"]
+    assert [len(published_rows(block)) for block in blocks] == [1, 1]
+    out = io.StringIO()
+    show(blocks, "t", Console(file=out, width=200))
+    for text in (markdown(blocks, "t"), out.getvalue()):
+        assert text.lower().count("the paper's table i, ours in brackets") == 2
+        assert " ".join(text.split()).count(NOTES[0]) == 1
+
+
+def test_a_placebo_is_not_the_papers_and_another_backbone_is_named():
+    masked = result(0.3, mode="masked")
+    inputs = masked.trial.input.model_copy(update={"placebo": "random"})
+    placebo = masked.model_copy(update={"trial": masked.trial.model_copy(update={"input": inputs})})
+    assert published_name(rows_of(placebo)[0]) is None
+    network = masked.trial.network.model_copy(update={"backbone": "resnet18"})
+    other = masked.model_copy(update={"trial": masked.trial.model_copy(update={"network": network})})
+    (block,) = blocks_of(other)
+    assert [row[0] for row in published_rows(block)] == ["Masked-0-2 (another backbone)"]
+
+
+def test_protocols_of_variants_alone_come_last_with_a_note_of_their_own():
+    for metric in range(4):  # whatever way the fingerprints fall
+        plain = result(0.4, num_queries=100 + metric)
+        whitened = plain.protocol.model_copy(update={"whitening": "database", "dimensions": 64})
+        variant = VariantResult(protocol=whitened, metrics=dict.fromkeys(KEYS, 0.9), city_metrics={})
+        first, last = blocks_of(plain.model_copy(update={"variants": (variant,)}))
+        assert (first.protocol, last.protocol) == (plain.protocol, whitened)
+        assert "no per-query results" in first.notes[0] and len(first.notes) == 1
+        assert len(last.notes) == 1 and "another evaluation of the same descriptors" in last.notes[0]
+
+
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
 def test_the_terminal_table_keeps_names_and_the_objective_whole(width):
     out = io.StringIO()
-    show(rows_of(result(0.2), result(0.312, mode="masked")), "t", Console(file=out, width=width))
+    show(blocks_of(result(0.2), result(0.312, mode="masked")), "t", Console(file=out, width=width))
     for text in ("masked 0-2", "0.312", "R@1", "Masked-0-2", "0.526", "(0.312)"):
         assert text in out.getvalue()
     assert "…" not in out.getvalue()

@@ -1,9 +1,15 @@
-"""The toy jobs of tests/launch, here and on the node."""
+"""The toy jobs of tests/launch, here and on the node; and a Ray that may be imported before it is started."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+from vprdist.search.ray_session import _authentication
+
+# Ray reads this at its first import in a process, which here may be that of a test module.
+os.environ.update(_authentication())
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 sys.path.insert(0, str(LAUNCH))

@@ -15,6 +15,7 @@ from vprdist.spec.vocabulary import CLASSES, SUBTASKS
 SIZE = (7, 9)
 COUNTS = {("amman", "query"): 11, ("amman", "database"): 23, ("cph", "query"): 5, ("cph", "database"): 8}
 SHARD_IMAGES = 4
+COMPRESSIONS = ("none", "lz4", "zstd")
 
 
 def write_side(root: Path, city: str, side: str, keys: Sequence[str]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import itertools
+import json
 import multiprocessing
 import pickle
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,17 +19,26 @@ import pytest
 
 from vprdist.data.msls import city_digest, read_city
 from vprdist.errors import CacheError
+from vprdist.semantics import masks
 from vprdist.semantics.cache import Cache, open_cache, verify
+from vprdist.semantics.cache.blocks import buffer_at, find_blocks
+from vprdist.semantics.cache.format import Compression
 from vprdist.semantics.cache.shard import frame_digest, map_file, pixel_spans
 from vprdist.semantics.cache.writer import write_shard
 from vprdist.semantics.importing import import_cache
-from vprdist.spec.vocabulary import CLASSES, STATIC_CLASSES
+from vprdist.semantics.masks import full_level
+from vprdist.spec.vocabulary import CLASSES, STATIC_CLASSES, MaskReduce
 
-from .conftest import SHARD_IMAGES, SIZE, World
+from .conftest import COMPRESSIONS, SHARD_IMAGES, SIZE, World
+
+
+@pytest.fixture(params=COMPRESSIONS)
+def cache(world: World, request: pytest.FixtureRequest) -> Cache:
+    return import_cache(world.source, world.root, world.out, shard_images=SHARD_IMAGES, compression=request.param)
 
 
 @pytest.fixture
-def cache(world: World) -> Cache:
+def plain(world: World) -> Cache:
     return import_cache(world.source, world.root, world.out, shard_images=SHARD_IMAGES)
 
 
@@ -35,9 +48,11 @@ def test_every_image_comes_back(cache: Cache, world: World) -> None:
         assert list(cache.keys(city, side)) == list(images), "in CSV order"
         for key, activations in images.items():
             assert (cache.activations(city, side, key) == activations).all()
-            some = ["bicycle", "road", "traffic light"]
-            found = cache.activations(city, side, key, some)
-            assert (found == activations[[CLASSES.index(name) for name in some]]).all()
+            for some in (["bicycle", "road", "traffic light"], ["wall", "sky"], ["car", "car"], ["train"], []):
+                wanted = activations[[CLASSES.index(name) for name in some]]
+                assert (cache.activations(city, side, key, some) == wanted).all()
+                views = cache.views(city, side, key, some)
+                assert len(views) == len(some) and all((v == w).all() for v, w in zip(views, wanted, strict=True))
             wanted = activations[:10].astype(float).sum(axis=0) / 2550
             assert np.allclose(cache.mask(city, side, key, STATIC_CLASSES, "mean"), wanted, atol=1e-6)
 
@@ -57,8 +72,8 @@ def test_the_page_in_the_docstring_is_enough_to_read_a_shard(cache: Cache, world
     assert content.hexdigest() in [side.content for side in cache.manifest.sides]
 
 
-def test_views_are_the_files_own_pages(cache: Cache, world: World) -> None:
-    key = cache.keys("cph", "query")[0]
+def test_views_are_the_files_own_pages(plain: Cache) -> None:
+    cache, key = plain, plain.keys("cph", "query")[0]
     (view,) = cache.views("cph", "query", key, ["sky"])
     assert not view.flags.writeable
     assert not view.flags.owndata
@@ -101,12 +116,16 @@ def test_a_pickled_cache_maps_for_itself(cache: Cache) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_read_the_same(cache: Cache, method: str) -> None:
-    wanted = checksum(cache)
+    wanted = checksum(cache)  # a forked worker inherits open shards, a spawned one none
     with multiprocessing.get_context(method).Pool(2) as pool:
         assert pool.map(checksum, [cache] * 3) == [wanted] * 3
 
 
-def test_the_digest_is_of_content_alone(world: World, cache: Cache, make_world: Callable[..., World]) -> None:
+def test_the_digest_is_of_content_alone(world: World, plain: Cache, make_world: Callable[..., World]) -> None:
+    cache = plain
+    for compression in ("lz4", "zstd"):
+        out = world.out.with_name(compression)
+        assert import_cache(world.source, world.root, out, compression=compression).digest == cache.digest
     other = import_cache(world.source, world.root, world.out.with_name("b"), segmenter="x", shard_images=100)
     assert other.digest == cache.digest, "neither path, nor shard size, nor a label"
     assert open_cache(cache.path).digest == cache.digest
@@ -136,8 +155,9 @@ def test_unknown_names_are_refused(cache: Cache) -> None:
         cache.mask("amman", "query", cache.keys("amman", "query")[0], ["raod"], "sum")
 
 
-def test_shards_of_several_batches_are_read(tmp_path: Path, world: World, cache: Cache) -> None:
-    """The format allows smaller batches (a compressed cache will want them); the reader must know them."""
+def test_uncompressed_shards_of_several_batches_are_read(world: World, plain: Cache) -> None:
+    """The format allows them; the reader must know them."""
+    cache = plain
     for entry in cache.manifest.shards:
         path = cache.path / entry.file
         table = pa.ipc.open_file(path.read_bytes()).read_all()
@@ -154,10 +174,144 @@ def test_shards_of_several_batches_are_read(tmp_path: Path, world: World, cache:
         assert (again.activations("amman", "database", key) == activations).all()
 
 
-def test_equal_activations_make_equal_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_equal_activations_make_equal_bytes(tmp_path: Path, compression: Compression) -> None:
     values = np.random.default_rng(0).integers(0, 256, (19, 3, 5, 7)).astype(np.uint8)
-    one, two = (write_shard(tmp_path, name, "0" * 16, "amman", "query", 0, ["a", "b", "c"], values) for name in "12")
+    what = ("0" * 16, "amman", "query", 0, ["a", "b", "c"], values, compression)
+    one, two = (write_shard(tmp_path, name, *what) for name in "12")
     assert one.sha256 == two.sha256
+
+
+def test_uncompressed_caches_are_as_before_there_was_a_choice(plain: Cache) -> None:
+    """Shard ids, and with them file names, from a vprdist that knew no compression."""
+    assert plain.manifest.version == 1
+    assert plain.manifest.shards[0].id == "a4c96e7496edc673"
+    assert plain.digest == "f15a3c378fcc6393"
+
+
+@pytest.fixture(params=["lz4", "zstd"])
+def batched(tmp_path: Path, make_world: Callable[..., World], request: pytest.FixtureRequest) -> tuple[Cache, World]:
+    """Images of which two make a batch, in shards of seven: the last batch of each is shorter."""
+    world = make_world("batched", size=(72, 84))
+    cache = import_cache(world.source, world.root, world.out, shard_images=7, compression=request.param)
+    assert cache.manifest.batch_images == 2
+    return cache, world
+
+
+def test_compressed_shards_of_several_batches_are_read(batched: tuple[Cache, World]) -> None:
+    cache, world = batched
+    for (city, side), images in world.truth.items():
+        for key, activations in images.items():
+            assert (cache.activations(city, side, key) == activations).all()
+    assert verify(cache.path).digest == cache.digest
+
+
+def test_any_arrow_reader_reads_a_compressed_shard(batched: tuple[Cache, World]) -> None:
+    """And finds the table of the uncompressed one; by the names and types alone, as a stranger would."""
+    cache, world = batched
+    plain = import_cache(world.source, world.root, world.out.with_name("plain"), shard_images=7)
+    for entry, other in zip(cache.manifest.shards, plain.manifest.shards, strict=True):
+        table = pa.ipc.open_file(str(cache.path / entry.file)).read_all()
+        assert table.equals(pa.ipc.open_file(str(plain.path / other.file)).read_all())
+        assert json.loads(table.schema.metadata[b"vprdist.keys"]) == table.column("key").to_pylist()
+
+
+def test_the_page_in_the_docstring_is_enough_to_check_compressed_bytes(batched: tuple[Cache, World]) -> None:
+    """Every buffer is found in the file by compressing the class anew, and its check sum is the one listed."""
+    cache, world = batched
+    entry = cache.manifest.shards[0]
+    data = (cache.path / entry.file).read_bytes()
+    table = pa.ipc.open_file(data).read_all()
+    sums = np.frombuffer(base64.b64decode(table.schema.metadata[b"vprdist.crc32"]), "<u4").reshape(-1, len(CLASSES))
+    assert len(sums) == 4, "seven images by two"
+    for batch, channel in itertools.product(range(4), range(len(CLASSES))):
+        raw = b"".join(table.column(CLASSES[channel]).to_pylist()[2 * batch : 2 * batch + 2])
+        frame = pa.Codec(cache.manifest.compression, 6).compress(raw, asbytes=True)
+        stored = len(raw).to_bytes(8, "little") + frame
+        assert stored in data
+        assert zlib.crc32(stored) == sums[batch, channel]
+    assert len(data) < 0.9 * sum(len(raw) for raw in world.truth["amman", "query"].values()) * 72 * 84
+
+
+def test_a_compressed_mask_reads_its_classes_alone(batched: tuple[Cache, World]) -> None:
+    """Whatever the other classes' bytes have become."""
+    cache, world = batched
+    keys = cache.keys("amman", "query")
+    for entry in (e for e in cache.manifest.shards if (e.city, e.side) == ("amman", "query")):
+        path = cache.path / entry.file
+        data = bytearray(path.read_bytes())
+        for block in find_blocks(pa.py_buffer(bytes(data))):
+            for channel in set(range(len(CLASSES))) - {4, 13}:
+                stored = buffer_at(memoryview(data), block.table, block.body, channel)
+                stored[:] = bytes(len(stored))
+        path.write_bytes(data)
+    damaged = open_cache(cache.path)
+    for key in keys:
+        truth = world.truth["amman", "query"][key][[4, 13]]
+        assert (
+            damaged.mask("amman", "query", key, ["fence", "car"], "max") == truth.max(axis=0) / np.float32(255)
+        ).all()
+        with pytest.raises(CacheError, match="'road'"):
+            damaged.mask("amman", "query", key, ["fence", "road"], "max")
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("reduce", ["mean", "sum", "max"])
+def test_masks_of_likelihoods_are_those_of_a_slow_recomputation(
+    make_world: Callable[..., World], compression: Compression, reduce: MaskReduce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Activations that sum to 250 to 258, as real ones: large masks are then added in bytes."""
+    monkeypatch.setattr(masks, "NARROW_PIXELS", 1)
+    world = make_world("soft")
+    random = np.random.default_rng(0)
+    for (city, side), images in world.truth.items():
+        for key in images:
+            scores = random.gamma(0.1, size=(19, *SIZE))
+            images[key] = np.round(255 * scores / scores.sum(axis=0)).astype(np.uint8)
+        world.write_npz(city, side, images, random)
+    cache = import_cache(world.source, world.root, world.out, compression=compression)
+    tops = [image.sum(axis=0, dtype=int).max() for images in world.truth.values() for image in images.values()]
+    peaks = {shard.peak for shard, _ in cache._side("cph", "query").values()}
+    assert len(peaks) == 1 and 255 < max(peaks) <= max(tops) < 262
+    for classes in (STATIC_CLASSES, CLASSES, ["sky"], ["car", "road", "bus"], CLASSES[:18], ["car", "car", "car"]):
+        for key, image in world.truth["cph", "query"].items():
+            chosen = image[[CLASSES.index(name) for name in classes]].astype(int)
+            total = chosen.max(axis=0) if reduce == "max" else chosen.sum(axis=0)
+            total = np.minimum(total, 255) if reduce == "sum" else total
+            wanted = total.astype(np.float32) / np.float32(255 * len(classes) if reduce == "mean" else 255)
+            assert cache.mask("cph", "query", key, classes, reduce).tobytes() == wanted.tobytes()
+
+
+def test_shards_without_a_peak_are_read(world: World, plain: Cache) -> None:
+    """As a vprdist made them that did not note it: ids and all else are the same."""
+    entries = []
+    for entry in plain.manifest.shards:
+        path = plain.path / entry.file
+        table = pa.ipc.open_file(path.read_bytes()).read_all()
+        metadata = {key: value for key, value in table.schema.metadata.items() if key != b"vprdist.peak"}
+        assert len(metadata) == len(table.schema.metadata) - 1
+        with pa.ipc.new_file(str(path), table.schema.with_metadata(metadata)) as writer:
+            writer.write_table(table)
+        pages = map_file(path)
+        measured = {"bytes": pages.size, "pixels": pixel_spans(pages), "frame": frame_digest(pages, pixel_spans(pages))}
+        entries.append(entry.model_copy(update=measured))
+    old = Cache(plain.path, plain.manifest.model_copy(update={"shards": tuple(entries)}))
+    for key, activations in world.truth["amman", "database"].items():
+        wanted = activations[:10].sum(axis=0, dtype=int).astype(np.float32) / np.float32(2550)
+        assert (old.mask("amman", "database", key, STATIC_CLASSES, "mean") == wanted).all()
+
+
+@pytest.mark.parametrize("reduce", ["mean", "sum", "max"])
+def test_levels_divided_elsewhere_are_the_mask_bit_for_bit(cache: Cache, reduce: MaskReduce) -> None:
+    import torch  # here, so that spawned readers need not wait for it
+
+    for classes in (STATIC_CLASSES, ["sky"], ["car", "road", "bus"], CLASSES):
+        for key in cache.keys("cph", "database"):
+            levels = cache.levels("cph", "database", key, classes, reduce)
+            assert levels.dtype == (np.int16 if reduce == "mean" else np.uint8)
+            on_device = torch.from_numpy(levels).to(torch.float32) / full_level(len(classes), reduce)
+            mask = cache.mask("cph", "database", key, classes, reduce)
+            assert on_device.numpy().tobytes() == mask.tobytes()
 
 
 def test_real_activations_of_lip6(shared_data: Path, tmp_path: Path) -> None:

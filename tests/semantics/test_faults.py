@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from vprdist.errors import CacheError
 from vprdist.semantics.cache import Cache, open_cache, verify
+from vprdist.semantics.cache.blocks import buffer_at, find_blocks
+from vprdist.semantics.cache.format import Compression
 from vprdist.semantics.cache.shard import MappedShard
 from vprdist.semantics.importing import import_cache
 
-from .conftest import SHARD_IMAGES, World
+from .conftest import COMPRESSIONS, SHARD_IMAGES, World
 
 
-@pytest.fixture
-def cache(world: World) -> Cache:
-    return import_cache(world.source, world.root, world.out, shard_images=SHARD_IMAGES)
+@pytest.fixture(params=COMPRESSIONS)
+def cache(world: World, request: pytest.FixtureRequest) -> Cache:
+    return import_cache(world.source, world.root, world.out, shard_images=SHARD_IMAGES, compression=request.param)
 
 
 def read_all(cache: Cache) -> None:
     for side in cache.manifest.sides:
         for key in cache.keys(side.city, side.side):
             cache.activations(side.city, side.side, key)
+
+
+def again(cache: Cache, world: World, **more: Any) -> Cache:
+    """Import as the cache was."""
+    compression = cache.manifest.compression
+    return import_cache(world.source, world.root, world.out, shard_images=SHARD_IMAGES, compression=compression, **more)
 
 
 def shard(cache: Cache, number: int = 2) -> Path:
@@ -49,7 +61,7 @@ def test_a_missing_shard_and_its_repair(cache: Cache, world: World) -> None:
     with pytest.raises(CacheError, match=f"{path.name}.*missing.*vprdist cache import"):
         open_cache(cache.path)
     made: list[int] = []
-    import_cache(world.source, world.root, world.out, shard_images=4, progress=lambda done, total: made.append(done))
+    again(cache, world, progress=lambda done, total: made.append(done))
     assert path.read_bytes() == data
     assert len(made) == cache.manifest.shards[2].count, "only this shard is made anew"
 
@@ -67,21 +79,151 @@ def test_verify_finds_any_flipped_byte(cache: Cache) -> None:
 
 
 def test_a_flipped_byte_of_structure_or_keys_is_found_at_the_first_read(cache: Cache) -> None:
-    """Without `verify` a flip within the pixels goes unseen: one value of one class. No other flip may."""
-    path, entry = shard(cache), cache.manifest.shards[2]
+    """Uncompressed a flip within the pixels goes unseen without `verify`: one value of one class. No other may."""
+    path, entry, made = shard(cache), cache.manifest.shards[2], cache.manifest
     data = path.read_bytes()
-    ((start, end),) = entry.pixels
-    assert end - start < len(data) < end - start + 8000
+    ((start, end),) = entry.pixels or [block.pixels for block in find_blocks(pa.py_buffer(data))]
+    assert end - start < len(data) < end - start + 10_000
     for position in [*range(0, start, 5), *range(end, len(data), 5), start - 1, end]:
         path.write_bytes(data[:position] + bytes([data[position] ^ 0x40]) + data[position + 1 :])
         with pytest.raises(CacheError, match=f"{path.name}: structure and keys"):
-            MappedShard(cache.path, entry, cache.size, cache.manifest.batch_images)
+            MappedShard(cache.path, entry, cache.size, made.batch_images, made.compression)
+
+
+@pytest.fixture(params=["lz4", "zstd"])
+def compressed(make_world: Callable[..., World], request: pytest.FixtureRequest) -> tuple[Cache, World]:
+    world = make_world("compressed", size=(72, 84))
+    return import_cache(world.source, world.root, world.out, ["cph"], compression=request.param), world
+
+
+def test_a_flipped_byte_of_a_compressed_class_is_found_when_it_is_read(compressed: tuple[Cache, World]) -> None:
+    """Any byte: of the length, the frame's header, its blocks, its end."""
+    cache, world = compressed
+    path = shard(cache, 0)
+    data = path.read_bytes()
+    key = cache.keys("cph", "query")[0]
+    block = find_blocks(pa.py_buffer(data))[0]
+    stored = buffer_at(memoryview(data), block.table, block.body, 7)
+    start = data.index(stored)
+    for position in [*range(40), *range(40, len(stored), 97), *range(len(stored) - 9, len(stored))]:
+        broken = bytearray(data)
+        broken[start + position] ^= 0x10
+        path.write_bytes(broken)
+        opened = open_cache(cache.path)
+        with pytest.raises(CacheError, match=f"{path.name}.*'traffic sign'.*check sum.*vprdist cache import"):
+            opened.mask("cph", "query", key, ["traffic sign", "sky"], "sum")
+        truth = world.truth["cph", "query"][key]
+        assert (opened.activations("cph", "query", key, ["sky"]) == truth[[10]]).all()
+    with pytest.raises(CacheError, match="SHA-256"):
+        verify(cache.path)
+
+
+def test_what_cannot_be_decompressed_is_an_error_even_where_its_check_sum_fits(
+    compressed: tuple[Cache, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flip that CRC-32 would miss does not exist, so the sum is made to agree with everything."""
+    cache, _ = compressed
+    path = shard(cache, 0)
+    data = path.read_bytes()
+    key = cache.keys("cph", "query")[0]
+    block = find_blocks(pa.py_buffer(data))[0]
+    start = data.index(buffer_at(memoryview(data), block.table, block.body, 7))
+
+    class Agrees(int):
+        __hash__ = None
+        __eq__ = lambda self, other: True  # noqa: E731
+        __ne__ = lambda self, other: False  # noqa: E731
+
+    monkeypatch.setattr("vprdist.semantics.cache.pixels.zlib.crc32", lambda stored: Agrees())
+    for position, words in ((8, "decompressed"), (0, "it was written with"), (12, "decompressed")):
+        broken = bytearray(data)
+        broken[start + position] ^= 0x11
+        path.write_bytes(broken)
+        with pytest.raises(CacheError, match=f"{path.name}.*'traffic sign'.*{words}.*vprdist cache import"):
+            open_cache(cache.path).mask("cph", "query", key, ["traffic sign"], "sum")
+
+
+def test_random_damage_never_gives_wrong_activations(compressed: tuple[Cache, World]) -> None:
+    """Runs of changed bytes anywhere in a compressed shard: an error, or what was written."""
+    cache, world = compressed
+    path = shard(cache, 0)
+    data = path.read_bytes()
+    random, errors = np.random.default_rng(0), list[str]()
+    for _ in range(60):
+        start, length = int(random.integers(len(data))), int(random.integers(1, 2000))
+        broken = bytearray(data)
+        part = broken[start : start + length]
+        broken[start : start + length] = random.bytes(len(part))
+        path.write_bytes(broken)
+        try:
+            opened = open_cache(cache.path)
+            for key, truth in world.truth["cph", "query"].items():
+                assert (opened.activations("cph", "query", key) == truth).all()
+        except CacheError as error:
+            errors.append(str(error))
+    assert len(errors) > 50
+    assert all(path.name in error for error in errors)
+
+
+@pytest.mark.parametrize(("made", "said"), [("lz4", "zstd"), ("zstd", "lz4"), ("none", "lz4"), ("lz4", "none")])
+def test_a_shard_under_a_manifest_that_says_another_compression(
+    world: World, made: Compression, said: Compression
+) -> None:
+    cache = import_cache(world.source, world.root, world.out, shard_images=SHARD_IMAGES, compression=made)
+    change(cache, compression=said)
+    if "none" in (made, said):
+        with pytest.raises(CacheError, match=rf"compression {said} is version"):
+            open_cache(cache.path)
+        change(cache, version=1 if said == "none" else 2)
+        with pytest.raises(CacheError, match="structure and keys"):
+            read_all(open_cache(cache.path))
+    else:
+        with pytest.raises(CacheError, match=rf"arrow.*compression, {said}, is the shard's; found '{made}'"):
+            read_all(open_cache(cache.path))
+
+
+def test_a_reader_during_rebuilds_sees_the_truth_or_an_error(world: World) -> None:
+    """Caches of other compressions and other activations are published over the one that is read."""
+    import_cache(world.source, world.root, world.out, shard_images=SHARD_IMAGES)
+    truth = world.truth["amman", "query"]
+    changed = {key: 255 - value for key, value in truth.items()}
+    allowed = {key: {truth[key].tobytes(), changed[key].tobytes()} for key in truth}
+    done, seen, errors = threading.Event(), set[bytes](), list[str]()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                cache = open_cache(world.out)
+                for _ in range(3):
+                    found = {key: cache.activations("amman", "query", key).tobytes() for key in truth}
+                    assert all(value in allowed[key] for key, value in found.items())
+                    assert len({value == truth[key].tobytes() for key, value in found.items()}) == 1, "one cache's"
+                    seen.add(found[next(iter(truth))])
+            except CacheError as error:
+                errors.append(str(error))
+            except AssertionError as error:
+                errors.append(f"wrong: {error}")
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        for number in range(12):
+            values = (truth, changed)[number // 3 % 2]
+            world.write_npz("amman", "query", values, np.random.default_rng(1))
+            compression = COMPRESSIONS[number % 3]
+            import_cache(world.source, world.root, world.out, shard_images=SHARD_IMAGES, compression=compression)
+    finally:
+        done.set()
+        thread.join()
+    assert not [error for error in errors if "wrong" in error]
+    assert all("missing" in error or "cut" in error for error in errors)
+    assert len(seen) == 2, "it read both"
 
 
 def test_a_shard_of_another_data_set(cache: Cache, make_world: Callable[..., World]) -> None:
     other = make_world("other", seed=0)
     (other.root / "train_val/amman/query/images/new.jpg").write_bytes(b"one more")
-    foreign = import_cache(other.source, other.root, other.out, shard_images=SHARD_IMAGES)
+    foreign = again(cache, other)
     path = shard(cache, 0)
     assert path.stat().st_size == shard(foreign, 0).stat().st_size, "the length alone would not tell"
     path.write_bytes(shard(foreign, 0).read_bytes())
@@ -123,11 +265,11 @@ def change(cache: Cache, **values: object) -> None:
 
 
 def test_a_newer_version_is_neither_read_nor_overwritten(cache: Cache, world: World) -> None:
-    change(cache, version=2, surprise="field")
-    with pytest.raises(CacheError, match="up to version 1; found 2"):
+    change(cache, version=3, surprise="field")
+    with pytest.raises(CacheError, match="up to version 2; found 3"):
         open_cache(cache.path)
-    with pytest.raises(CacheError, match="up to version 1; found 2"):
-        import_cache(world.source, world.root, world.out)
+    with pytest.raises(CacheError, match="up to version 2; found 3"):
+        again(cache, world)
 
 
 @pytest.mark.parametrize(
@@ -149,5 +291,5 @@ def test_a_changed_manifest_is_refused_and_mended(
     change(cache, **values)
     with pytest.raises(CacheError, match=words):
         open_cache(cache.path)
-    import_cache(world.source, world.root, world.out, shard_images=SHARD_IMAGES)
+    again(cache, world)
     assert (cache.path / "manifest.json").read_bytes() == whole

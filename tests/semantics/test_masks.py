@@ -7,7 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vprdist.semantics.masks import reduce_mask
+from vprdist.semantics import masks
+from vprdist.semantics.masks import reduce_levels, reduce_mask
 from vprdist.semantics.resize import resize_area
 
 
@@ -42,6 +43,30 @@ def test_many_full_classes_do_not_overflow() -> None:
     full = np.full((300, 2, 2), 255, np.uint8)
     for how in ("mean", "sum", "max"):
         assert (reduce_mask(full, how) == 1).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 19])
+@pytest.mark.parametrize("how", ["mean", "sum", "max"])
+def test_sums_in_bytes_are_the_sums(count: int, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For every sum up to the highest that still adds in bytes, however it is spread; one higher adds wide."""
+    monkeypatch.setattr(masks, "NARROW_PIXELS", 1)
+    highest = min(255 * count, (256 * count - 1) // max(1, count - 1))
+    assert highest * (count - 1) < 256 * count
+    random = np.random.default_rng(count)
+    for spread in range(6):
+        values = np.zeros((count, 1, highest + 1), np.int64)
+        for total in range(highest + 1):
+            shares = random.dirichlet(np.full(count, (0.05, 1, 100)[spread % 3]))
+            parts = np.minimum(255, np.floor(shares * total).astype(int))
+            while parts.sum() < total:
+                parts[random.choice(np.flatnonzero(parts < 255))] += 1
+            values[:, 0, total] = parts
+        stack = values.astype(np.uint8)
+        assert (stack.sum(axis=0, dtype=int)[0] == np.arange(highest + 1)).all()
+        narrow, wide = (reduce_levels(stack, how, peak) for peak in (highest, None))
+        assert narrow.dtype == wide.dtype and (narrow == wide).all()
+    full = np.full((count, 1, 1), 255, np.uint8)
+    assert reduce_levels(full, "mean", 255 * count).item() == 255 * count, "a high peak is no promise"
 
 
 def test_a_list_of_planes_is_as_good_as_an_array() -> None:

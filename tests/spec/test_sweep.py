@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from vprdist.errors import SweepFileError
-from vprdist.spec.sweep import read_sweep
+from vprdist.manifest import resolved_file
+from vprdist.spec.recipes import RECIPES
+from vprdist.spec.sweep import read_sweep, trial_at
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 
@@ -24,7 +27,13 @@ def refusal(tmp_path: Path, text: str, *overrides: str) -> str:
     return str(caught.value).replace(str(tmp_path), "")
 
 
-@pytest.mark.parametrize(("name", "count"), [("table1", 8), ("input_modes", 8), ("mask_forms", 6)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        *(("table1", 8), ("input_modes", 8), ("mask_forms", 6), ("search", 11), ("placebos", 24)),
+        *(("class_subsets", 11), ("shapley", 1)),
+    ],
+)
 def test_the_sweeps_that_ship_can_be_read_at_both_scales(name, count, monkeypatch):
     monkeypatch.setenv("MSLS_ROOT", "/data/msls")
     for scale in ("demo", "paper"):
@@ -46,6 +55,44 @@ search: {grid: {train.margin: [0.1, 0.2]}}
     train = spec.trials[1].train
     assert (train.lr, train.steps, train.batch_pairs, train.micro_pairs, train.margin) == (0.5, 8, 6, 2, 0.2)
     assert train.image_size == (96, 128), "what nobody named comes from the built-in scale"
+
+
+def test_a_recipe_gives_way_to_what_the_file_says_itself(tmp_path):
+    train = sweep(tmp_path, "trial: {train: {recipe: fast, lr: 0.003}}\n", "trial.train.steps=9").trial.train
+    expected = {**RECIPES["fast"], "lr": 0.003}
+    assert {key: getattr(train, key) for key in expected} == expected
+    assert (train.recipe, train.steps, train.image_size) == ("fast", 9, (96, 128))
+    assert sweep(tmp_path, "trial: {train: {recipe: fast}}\n", "trial.train.recipe=reference").trial.train.chunked
+
+
+@pytest.mark.parametrize("scale", ["demo", "paper"])
+def test_both_recipes_fit_both_scales(tmp_path, monkeypatch, scale):
+    monkeypatch.setenv("MSLS_ROOT", "/data/msls")
+    spec = sweep(tmp_path, f"scale: {scale}\nsearch: {{grid: {{train.recipe: [reference, fast]}}}}\n")
+    assert [trial.train.pairs for trial in spec.trials] == ["drawn", "all"]
+
+
+@pytest.mark.parametrize("search", ["grid", "space"])
+def test_recipes_can_be_compared(tmp_path, search):
+    more = "searcher: random, num_trials: 4, " if search == "space" else ""
+    text = f"trial: {{train: {{margin: 0.7}}}}\nsearch: {{{more}{search}: {{train.recipe: [reference, fast]}}}}\n"
+    spec = sweep(tmp_path, text)
+    for again in (spec, sweep(tmp_path, yaml.safe_dump(resolved_file(spec)))):
+        trials = again.trials if search == "grid" else [trial_at(again, point) for point in again.points]
+        for trial, name in zip(trials, ("reference", "fast"), strict=True):
+            expected = {**RECIPES[name], "margin": 0.7}
+            assert {key: getattr(trial.train, key) for key in expected} == expected
+            assert trial.train.recipe == name
+
+
+def test_every_recipe_replaces_the_other_whole():
+    assert len({frozenset(recipe) for recipe in RECIPES.values()}) == 1
+
+
+def test_the_papers_scale_is_the_reference(monkeypatch):
+    monkeypatch.setenv("MSLS_ROOT", "/data/msls")
+    train = read_sweep(SWEEPS / "table1.yaml", ["scale=paper"]).trials[0].train
+    assert (train.recipe, train.chunks, train.chunk_queries, train.micro_pairs) == ("reference", 52, 10_000, 2)
 
 
 def test_every_combination_and_seed_is_one_trial(tmp_path):
@@ -99,6 +146,10 @@ def test_small_numbers_are_numbers(tmp_path):
         ("trial: {input: {mode: masked, classes: null}}\n", (), ("trial.input.classes", "mode masked needs")),
         ("trial: {input: {mode: masked}}\n", ("trial.input.mask_reduce=null",), ("mask_reduce", "needs a value")),
         ("trial: {input: {mode: rgb+mask, conv1_init: null}}\n", (), ("trial.input.conv1_init", "needs a value")),
+        ("trial: {train: {recipe: fats}}\n", (), (":1: trial.train.recipe", "'fats'", "Did you mean 'fast'")),
+        ("search: {grid: {train.recipe: [fast, slow]}}\n", (), (":1: search.grid.train.recipe", "'slow'")),
+        ("trial: {train: {pairs: all}}\n", ("trial.train.micro_pairs=4",), ("micro_pairs", "in one piece")),
+        ("trial: {train: {recipe: reference, chunk_queries: 1}}\n", (), ("train.chunk_queries", "fills a micro-batch")),
         ("scale: papr\n", (), (":1: scale", "'papr'", "'paper'")),
         ("scale: paper\n", (), ("trial.data.root", "MSLS_ROOT must be set")),
         ("name: a\nname: b\n", (), (":2: name", "written once", "line 1")),
@@ -131,3 +182,121 @@ def test_a_refusal_says_where_what_and_how_to_mend_it(tmp_path, monkeypatch, tex
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(SweepFileError, match=r"nowhere\.yaml: the file must exist"):
         read_sweep(tmp_path / "nowhere.yaml")
+
+
+SPACE = """
+search:
+  searcher: optuna
+  num_trials: 5
+  space:
+    input.mode: [rgb, masked]
+    train.lr: {loguniform: [0.001, 0.1]}
+    train.steps: {randint: [10, 20]}
+seeds: [3]
+"""
+
+
+def test_a_space_is_read_with_its_bounds_and_each_value_is_tried_alone(tmp_path):
+    spec = sweep(tmp_path, SPACE)
+    assert spec.num_trials == 5
+    assert spec.axes == ("input.mode", "train.lr", "train.steps")
+    tried = {(t.input.mode, t.train.lr, t.train.steps, t.seed) for t in spec.trials}
+    assert tried == {
+        ("rgb", 0.001, 10, 3), ("masked", 0.001, 10, 3), ("rgb", 0.1, 10, 3), ("rgb", 0.001, 20, 3),
+    }  # fmt: skip
+    middle = trial_at(spec, {"input.mode": "masked", "train.lr": 0.02, "train.steps": 15})
+    assert (middle.input.mode, middle.train.lr, middle.train.steps, middle.seed) == ("masked", 0.02, 15, 3)
+    with pytest.raises(SweepFileError, match=r"proposed.*train.lr"):
+        trial_at(spec, {"input.mode": "rgb", "train.lr": -1.0, "train.steps": 15})
+
+
+def test_a_scheduler_has_trials_evaluated_on_their_way(tmp_path):
+    text = "trial: {train: {steps: 40}}\nsearch: {scheduler: asha, grid: {input.mode: [rgb, masked]}}\n"
+    spec = sweep(tmp_path, text)
+    assert {t.run.evaluate_steps for t in spec.trials} == {10}
+    assert (spec.search.grace_steps, spec.search.max_steps) == (10, 40)
+    plain = sweep(tmp_path, text.replace("scheduler: asha, ", ""))
+    assert [t.model_dump(exclude={"run"}) for t in plain.trials] == [t.model_dump(exclude={"run"}) for t in spec.trials]
+    later = sweep(tmp_path, text, "search.grace_steps=20", "trial.run.evaluate_steps=5")
+    assert (later.search.grace_steps, later.trials[0].run.evaluate_steps) == (20, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("search.searcher=optima", "search.searcher"),
+        ("search.searcher=null", "a space and a searcher go together"),
+        ("search.num_trials=null", "a searcher is told how many trials to propose"),
+        ("search.num_trials=0", "search.num_trials"),
+        ("search.seracher=optuna", "unknown key. Did you mean 'searcher'"),
+        ("search.max_steps=7", "unknown key"),
+        ("search.grace_steps=7", "only a scheduler stops trials"),
+        ("search.space.train.lr={loguniform: [0, 1]}", "bounds on a logarithmic scale are above zero"),
+        ("search.space.train.lr={uniform: [2, 1]}", "the lower bound is below the upper one"),
+        ("search.space.train.lr={uniform: [a, b]}", "an axis of a space is a list of values or a range"),
+        ("search.space.train.lr={normal: [0, 1]}", "an axis of a space is a list of values or a range"),
+        ("search.space.train.lr=[]", "an axis of a space is a list of values or a range"),
+        ("search.space.train.steps={randint: [1.5, 4]}", "whole numbers have whole bounds"),
+        ("search.space.train.stps=[1, 2]", "Did you mean 'steps'"),
+        ("search.space.train.lr=[0.1, -3]", "train.lr"),
+        ("search.space.seed=[1, 2]", "this key is not for sweep files"),
+        ("search.grid.train.margin=[0.1]", "search.grid"),
+        ("seeds=[1,2]", "seeds"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(tmp_path, change, words):
+    assert words in refusal(tmp_path, SPACE, change)
+
+
+def test_a_scheduler_without_anything_to_compare_is_refused(tmp_path):
+    text = "trial: {train: {steps: 1}}\nsearch: {scheduler: median, grid: {input.mode: [rgb, masked]}}\n"
+    assert "a scheduler needs trials that train for some steps" in refusal(tmp_path, text)
+    assert "between the first evaluation, 2, and the last step, 8" in refusal(
+        tmp_path, text, "trial.train.steps=8", "search.grace_steps=8"
+    )
+
+
+@pytest.mark.parametrize("text", [SPACE, SPACE.replace("num_trials", "scheduler: asha\n  num_trials")])
+def test_the_resolved_file_of_a_search_is_the_same_search(tmp_path, text):
+    spec = sweep(tmp_path, text)
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(resolved_file(spec)))
+    again = read_sweep(tmp_path / "again.yaml")
+    assert again.search == spec.search
+    assert again.trials == spec.trials
+    assert resolved_file(again) == resolved_file(spec)
+    point = {"input.mode": "masked", "train.lr": 0.02, "train.steps": 15}
+    assert trial_at(again, point) == trial_at(spec, point)
+
+
+GRID = "search: {grid: {input.mode: [rgb, masked], network.unfreeze: [0-2, all]}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GRID + "baseline: {input.mod: rgb}\n", "2: baseline.input.mod: an axis of the baseline is an axis of"),
+        (GRID + "baseline: {input.mode: rgb+mask}\n", "the baseline's value is one of the grid's on input.mode"),
+        (GRID + "baseline: {}\n", "a baseline has at least one axis"),
+        (GRID + "baseline: worst\n", "2: baseline"),
+        ("baseline: first\n", "only a grid has a first row"),
+    ],
+)
+def test_a_baseline_is_a_row_of_the_grid(tmp_path, text, message):
+    assert message in refusal(tmp_path, text)
+
+
+def test_a_grid_changed_on_the_command_line_may_lose_the_files_baseline(tmp_path):
+    text = GRID + "baseline: {input.mode: rgb}\n"
+    assert sweep(tmp_path, text, "search.grid.input.mode=[rgb, masked]").baseline == {"input.mode": "rgb"}
+    assert sweep(tmp_path, text, "search.grid.input.mode=[masked]").baseline is None
+    assert sweep(tmp_path, text, "search.grid={input.mask_reduce: [sum, max]}").baseline is None
+    words = ("search.grid.input.mode=[masked]", "baseline={input.mode: rgb}")
+    assert "the baseline's value is one of the grid's" in refusal(tmp_path, text, *words)
+
+
+@pytest.mark.parametrize("baseline", ["best", "first", {"input.mode": "rgb"}])
+def test_a_resolved_file_keeps_the_baseline(tmp_path, baseline):
+    spec = sweep(tmp_path, GRID + f"baseline: {baseline}\n")
+    again = tmp_path / "again.yaml"
+    again.write_text(yaml.safe_dump(resolved_file(spec)))
+    assert read_sweep(again).baseline == spec.baseline == baseline

@@ -1,22 +1,34 @@
-"""Run a trial in this process as one rank: `python -m tests.training.ranks TRIAL FOLDER RANK WORLD`."""
+"""Run a trial in this process as one rank: `python -m tests.training.ranks TRIAL FOLDER RANK WORLD`.
+
+With ASK_RANK_TO_STOP that rank, and no other, is asked to leave after half a second; it then exits with 75."""
 
 from __future__ import annotations
 
+import os
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
+from vprdist.errors import Stopped
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.run import run_trial
+from vprdist.world import World
 
 if __name__ == "__main__":
     trial_file, folder, rank, world = sys.argv[1:]
     trial = TrialSpec.model_validate_json(Path(trial_file).read_text())
-    run_trial(
-        trial,
-        Path(folder),
+    here = World(
         rank=int(rank),
         world_size=int(world),
         local_rank=int(rank),
         rendezvous=Path(folder) / "rendezvous.json",
         num_threads=1,
     )
+    if os.environ.get("ASK_RANK_TO_STOP") == rank:
+        asked = time.monotonic() + 0.5
+        here = replace(here, should_stop=lambda: time.monotonic() > asked)
+    try:
+        run_trial(trial, Path(folder), here)
+    except Stopped:
+        sys.exit(75)

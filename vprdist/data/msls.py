@@ -69,7 +69,7 @@ class Side:
                 self.folder / "postprocessed.csv",
                 "positions are needed here",
                 None,
-                "This city has no ground truth.",
+                "This city has no ground truth; predictions can be written for it: evaluate.predict, or --predict.",
             )
         return np.stack([self.easting, self.northing], axis=1)
 
@@ -86,6 +86,10 @@ class City:
     @property
     def sides(self) -> tuple[Side, Side]:
         return self.query, self.database
+
+    @property
+    def folder(self) -> Path:
+        return self.query.folder.parent
 
 
 def city_names(root: Path) -> list[str]:

@@ -1,30 +1,22 @@
 """Pairs for GCL training: every query draws one partner, by its graded similarity s (reference sampling).
 
-Half the time a positive (s >= 0.5), a quarter a soft negative (0 < s < 0.5), a quarter a hard negative (s = 0), all of
-the query's own city. A query without a partner of the drawn kind is skipped. Panoramas take no part. Pairs are drawn
-in chunks of queries, each chunk from its own stream of random numbers, so that a run can be resumed at any pair.
+Half the time a positive, a quarter a soft negative, a quarter a hard negative (see `kinds`), all of the query's own
+city. A query without a partner of the drawn kind is skipped. Panoramas take no part. Pairs are drawn in chunks of
+queries, each chunk from its own stream of random numbers, so that a run can be resumed at any pair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
 
-from vprdist.data.msls import City
-from vprdist.data.similarity import graded_similarity
+from vprdist.data.graph import CityGraph, Ints
+from vprdist.data.kinds import KINDS, SHARES, Shares, check_kinds
+from vprdist.data.partners import Partners
 from vprdist.errors import TrainingError
-from vprdist.spec.trial import DataSpec
-
-POSITIVE, SOFT, HARD = 0, 1, 2
-SHARES = (0.5, 0.25, 0.25)
-POSITIVE_SIMILARITY = 0.5
-NUM_DRAWS = 64
-"""How often a hard negative is drawn before the row is searched one by one."""
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -39,43 +31,8 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.city)
 
-    def part(self, which: slice) -> Pairs:
+    def part(self, which: slice | Ints) -> Pairs:
         return Pairs(self.city[which], self.query[which], self.database[which], self.similarity[which])
-
-
-@dataclass(frozen=True)
-class CityGraph:
-    """What sampling needs of one city: queries and database rows that take part, and the graded similarity."""
-
-    name: str
-    queries: Ints
-    gallery: Ints
-    similarity: csr_matrix
-
-
-def city_graph(city: City, spec: DataSpec) -> CityGraph:
-    """Graded similarity of a training city, from positions and compass angles."""
-    query, database = city.query, city.database
-    assert query.ca is not None and database.ca is not None, "training cities come from train_val"
-    similarity = graded_similarity(
-        query.positions, query.ca, database.positions, database.ca, spec.fov_radius_m, spec.fov_degrees
-    )
-    return CityGraph(city.name, np.flatnonzero(~query.pano), np.flatnonzero(~database.pano), similarity)
-
-
-def has_positive_pair(city: City, spec: DataSpec) -> bool:
-    """Whether any query can draw a positive; stops at the first one, so that a whole city costs little."""
-    query, database = city.query, city.database
-    assert query.ca is not None and database.ca is not None, "training cities come from train_val"
-    for begin in range(0, len(query), 256):
-        some = slice(begin, begin + 256)
-        similarity = graded_similarity(
-            query.positions[some][~query.pano[some]], query.ca[some][~query.pano[some]],
-            database.positions[~database.pano], database.ca[~database.pano], spec.fov_radius_m, spec.fov_degrees,
-        )  # fmt: skip
-        if (similarity.data >= POSITIVE_SIMILARITY).any():
-            return True
-    return False
 
 
 class PairSampler:
@@ -85,105 +42,113 @@ class PairSampler:
         graphs: one a training city.
         seed: the trial's seed.
         chunk_queries: queries drawn (without repetition as far as there are that many) a chunk.
+        shares: how often a positive, a soft and a hard negative are drawn.
+        passes: each query is drawn once before any comes again, over the chunks (the reference); the last chunk of a
+            pass may be short. Else each chunk draws anew from all queries.
+
+    Attributes:
+        notices: what is to be recorded beside the result: cities without one of the kinds of partner.
 
     Raises:
-        TrainingError: no query of any city has a positive.
+        TrainingError: no query of any city has a partner of some kind that is to be drawn.
     """
 
-    def __init__(self, graphs: Sequence[CityGraph], seed: int, chunk_queries: int) -> None:
+    def __init__(
+        self, graphs: Sequence[CityGraph], seed: int, chunk_queries: int, shares: Shares = SHARES, passes: bool = False
+    ) -> None:
         self.graphs, self.seed, self.chunk_queries = list(graphs), seed, chunk_queries
+        self.shares, self.passes = shares, passes
+        self._partners = [Partners(graph) for graph in graphs]
+        self.notices = check_kinds([partners.kinds for partners in self._partners], shares)
         self._city = np.concatenate([np.full(len(g.queries), i, np.int64) for i, g in enumerate(graphs)])
         self._query = np.concatenate([g.queries for g in graphs])
-        self._taken = [_membership(g.gallery, g.similarity.shape[1]) for g in graphs]
-        if not any(
-            ((g.similarity[g.queries] >= POSITIVE_SIMILARITY).multiply(t[None, :])).sum()
-            for g, t in zip(graphs, self._taken, strict=True)
-        ):
-            names = ", ".join(g.name for g in graphs) or "none"
-            raise TrainingError(
-                "trial.data.train", "training needs queries with a positive (similarity >= 0.5)", names,
-                "Check the positions and compass angles of these cities, or choose others.",
-            )  # fmt: skip
 
     def chunk(self, index: int) -> Pairs:
         """The pairs of chunk `index`; its length is the number of queries that found a partner."""
         rng = np.random.default_rng([self.seed, 0x9A15, index])
-        total = len(self._query)
-        rounds = -(-self.chunk_queries // total)
-        order = np.concatenate([rng.permutation(total) for _ in range(rounds)])[: self.chunk_queries]
-        kinds = rng.choice(3, size=len(order), p=SHARES)
-        partner = np.full(len(order), -1, np.int64)
+        order = self._queries(index, rng)
+        kinds = rng.choice(len(KINDS), size=len(order), p=self.shares)
+        city, query = self._city[order], self._query[order]
+        rows = np.full(len(order), -1, np.int64)
         similarity = np.zeros(len(order), np.float32)
-        for place, (who, kind) in enumerate(zip(order.tolist(), kinds.tolist(), strict=True)):
-            partner[place], similarity[place] = self._partner(int(self._city[who]), int(self._query[who]), kind, rng)
-        found = partner >= 0
-        return Pairs(self._city[order][found], self._query[order][found], partner[found], similarity[found])
+        for number, partners in enumerate(self._partners):
+            places = np.flatnonzero(city == number)
+            rows[places], similarity[places] = partners.draw(query[places], kinds[places], rng)
+        found = rows >= 0
+        return Pairs(city[found], query[found], rows[found], similarity[found])
 
-    def _partner(self, city: int, query: int, kind: int, rng: np.random.Generator) -> tuple[int, float]:
-        graph, taken = self.graphs[city], self._taken[city]
-        begin, end = graph.similarity.indptr[query], graph.similarity.indptr[query + 1]
-        rows, values = graph.similarity.indices[begin:end], graph.similarity.data[begin:end]
-        if kind == HARD:
-            return self._hard(graph, set(rows.tolist()), rng), 0.0
-        fits = taken[rows] & ((values >= POSITIVE_SIMILARITY) if kind == POSITIVE else (values < POSITIVE_SIMILARITY))
-        if not fits.any():
-            return -1, 0.0
-        choice = rng.choice(np.flatnonzero(fits))
-        return int(rows[choice]), float(values[choice])
-
-    def _hard(self, graph: CityGraph, similar: set[int], rng: np.random.Generator) -> int:
-        for row in rng.choice(graph.gallery, size=NUM_DRAWS) if len(graph.gallery) else ():
-            if int(row) not in similar:
-                return int(row)
-        rest = np.array([row for row in graph.gallery.tolist() if row not in similar], np.int64)
-        return int(rng.choice(rest)) if len(rest) else -1
+    def _queries(self, index: int, rng: np.random.Generator) -> Ints:
+        """Which queries a chunk asks, in which order."""
+        total = len(self._query)
+        if self.passes:
+            chunks_a_pass = -(-total // self.chunk_queries)
+            order = np.random.default_rng([self.seed, 0x9A55, index // chunks_a_pass]).permutation(total)
+            return order[index % chunks_a_pass * self.chunk_queries :][: self.chunk_queries]
+        rounds = -(-self.chunk_queries // total)
+        return np.concatenate([rng.permutation(total) for _ in range(rounds)])[: self.chunk_queries]
 
 
-def _membership(rows: Ints, count: int) -> npt.NDArray[np.bool_]:
-    inside = np.zeros(count, bool)
-    inside[rows] = True
-    return inside
+class ChunkRow:
+    """The chunks of a sampler behind each other, each `size_of` units long; drawn as they are needed.
+
+    Args:
+        size_of: how long a chunk is, in the units that positions count.
+    """
+
+    def __init__(self, sampler: PairSampler, size_of: Callable[[Pairs], int] = len) -> None:
+        self._sampler, self._size_of, self._begins = sampler, size_of, [0]
+        self._index, self._pairs = -1, Pairs(*(np.empty(0, np.int64),) * 3, np.empty(0, np.float32))
+
+    def locate(self, position: int) -> tuple[int, int]:
+        """The chunk that holds a position, and the position within it; the chunks before it are drawn once.
+
+        Raises:
+            TrainingError: whole chunks are empty.
+        """
+        empty = 0
+        while self._begins[-1] <= position:
+            size = self._size_of(self.chunk(len(self._begins) - 1))
+            empty = empty + 1 if size == 0 else 0
+            if empty == 10:
+                raise TrainingError(
+                    "trial.data.train", "queries find partners", "ten chunks without one", "Check the data."
+                )
+            self._begins.append(self._begins[-1] + size)
+        index = int(np.searchsorted(self._begins, position, side="right")) - 1
+        return index, position - self._begins[index]
+
+    def length(self, num_chunks: int) -> int:
+        """Of the first chunks together."""
+        while len(self._begins) <= num_chunks:
+            self._begins.append(self._begins[-1] + self._size_of(self.chunk(len(self._begins) - 1)))
+        return self._begins[num_chunks]
+
+    def chunk(self, index: int) -> Pairs:
+        """The pairs of a chunk; the last one asked for is kept."""
+        if index != self._index:
+            self._index, self._pairs = index, self._sampler.chunk(index)
+        return self._pairs
 
 
 class PairStream:
-    """Pairs by their position in the endless row: `take(position, count)`; chunks are drawn as they are needed."""
+    """Pairs by their position in the endless row: `take(position, count)`; a chunk's end is no gap."""
 
     def __init__(self, sampler: PairSampler) -> None:
-        self._sampler, self._chunks = sampler, [0]
-        self._index, self._pairs = -1, Pairs(*(np.empty(0, np.int64),) * 3, np.empty(0, np.float32))
+        self._row = ChunkRow(sampler)
 
     def take(self, position: int, count: int) -> Pairs:
-        """Pairs `position` … `position + count - 1`; a chunk's end is no gap.
+        """Pairs `position` … `position + count - 1`.
 
         Raises:
             TrainingError: whole chunks find no partner at all.
         """
         parts: list[Pairs] = []
         while count:
-            chunk = self._holding(position)
-            start = position - self._chunks[chunk]
-            part = self._load(chunk).part(slice(start, start + count))
+            chunk, start = self._row.locate(position)
+            part = self._row.chunk(chunk).part(slice(start, start + count))
             parts.append(part)
             position, count = position + len(part), count - len(part)
         joined = (
             np.concatenate([getattr(p, name) for p in parts]) for name in ("city", "query", "database", "similarity")
         )
         return Pairs(*joined)
-
-    def _holding(self, position: int) -> int:
-        """The chunk that holds a position; counts of the chunks before it are learnt by drawing them once."""
-        empty = 0
-        while self._chunks[-1] <= position:
-            size = len(self._load(len(self._chunks) - 1))
-            empty = empty + 1 if size == 0 else 0
-            if empty == 10:
-                raise TrainingError(
-                    "trial.data.train", "queries find partners", "ten chunks without one", "Check the data."
-                )
-            self._chunks.append(self._chunks[-1] + size)
-        return int(np.searchsorted(self._chunks, position, side="right")) - 1
-
-    def _load(self, index: int) -> Pairs:
-        if index != self._index:
-            self._index, self._pairs = index, self._sampler.chunk(index)
-        return self._pairs

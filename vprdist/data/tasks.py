@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vprdist.data.msls import City
+from vprdist.data.msls import City, Side
 from vprdist.data.positives import rows_within
 from vprdist.errors import DataError
-from vprdist.spec.trial import TrialSpec
+from vprdist.spec.trial import EvaluateSpec, TrialSpec
+from vprdist.spec.vocabulary import SUBTASKS
 
 Rows = npt.NDArray[np.int64]
 
@@ -25,15 +26,39 @@ class Task:
     gallery: Rows
     positives: list[Rows]
 
+    @property
+    def sides(self) -> tuple[tuple[Side, Rows], tuple[Side, Rows]]:
+        """Both sides with the rows that take part."""
+        return (self.city.query, self.queries), (self.city.database, self.gallery)
 
-def city_task(city: City, subtask: str, radius_m: float) -> Task:
-    """The MSLS rules: no panoramas on either side, both sides filtered by subtask, a query counts with a positive."""
-    query, database = city.query, city.database
-    gallery = np.flatnonzero(~database.pano & database.subtasks[subtask])
-    asked = np.flatnonzero(~query.pano & query.subtasks[subtask])
-    positives = rows_within(query.positions[asked], database.positions[gallery], radius_m)
+
+def city_task(city: City, evaluate: EvaluateSpec, radius_m: float) -> Task:
+    """The MSLS rules: no panoramas on either side, both sides filtered by subtask, a query counts with a positive.
+
+    A city without any query of the subtask adds nothing to a merged gallery, as in the official loader.
+    """
+    asked, gallery = _chosen(city, evaluate)
+    if not len(asked):
+        gallery = gallery[:0]
+    positives = rows_within(city.query.positions[asked], city.database.positions[gallery], radius_m)
     counts = np.array([len(rows) > 0 for rows in positives], bool)
     return Task(city, asked[counts], gallery, [rows for rows in positives if len(rows)])
+
+
+def prediction_task(city: City, evaluate: EvaluateSpec) -> Task:
+    """Every query of a city, whether or not anybody knows its positives; none are given."""
+    asked, gallery = _chosen(city, evaluate)
+    return Task(city, asked, gallery, [np.empty(0, np.int64)] * len(asked))
+
+
+def _chosen(city: City, evaluate: EvaluateSpec) -> tuple[Rows, Rows]:
+    """Query and database rows that the subtask leaves."""
+
+    def rows(side: Side, scope: str) -> Rows:
+        inside = side.subtasks[evaluate.subtask] if scope == "subtask" else np.ones(len(side), bool)
+        return np.flatnonzero(~side.pano & inside)
+
+    return rows(city.query, evaluate.queries), rows(city.database, evaluate.database)
 
 
 def build_tasks(cities: Sequence[City], trial: TrialSpec) -> list[Task]:
@@ -42,7 +67,7 @@ def build_tasks(cities: Sequence[City], trial: TrialSpec) -> list[Task]:
     Raises:
         DataError: no query counts in any city; or, where the subtask leaves none out, in one of them.
     """
-    tasks = [city_task(city, trial.evaluate.subtask, trial.data.positive_radius_m) for city in cities]
+    tasks = [city_task(city, trial.evaluate, trial.data.positive_radius_m) for city in cities]
     empty = [task for task in tasks if not len(task.queries)]
     for task in empty:
         if trial.evaluate.subtask == "all" or len(empty) == len(tasks):
@@ -53,3 +78,15 @@ def build_tasks(cities: Sequence[City], trial: TrialSpec) -> list[Task]:
             remedy = "Check its postprocessed.csv, or choose another city or subtask."
             raise DataError(task.city.query.folder.parent, rule, "zero positives", remedy)
     return tasks
+
+
+def breakdown_tasks(cities: Sequence[City], trial: TrialSpec) -> dict[str, list[Task]]:
+    """The tasks of every subtask that has a query, under the trial's protocol; `all` is the first."""
+    out = {}
+    for subtask in SUBTASKS:
+        scope = trial.evaluate.queries if subtask == "all" else "subtask"
+        evaluate = trial.evaluate.model_copy(update={"subtask": subtask, "queries": scope})
+        tasks = [city_task(city, evaluate, trial.data.positive_radius_m) for city in cities]
+        if any(len(task.queries) for task in tasks):
+            out[subtask] = tasks
+    return out

@@ -1,52 +1,131 @@
-"""Descriptors of pictures, sharded over the ranks."""
+"""Descriptors of pictures: made by the ranks together, a batch at a time, and kept by rank 0 alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import ConcatDataset, DataLoader
 
 from vprdist.data.msls import Side
-from vprdist.errors import TrainingError
-from vprdist.network.inputs import PlaceReader, SideImages, stack
+from vprdist.errors import TrainingError, UserError
+from vprdist.network.inputs import PlaceReader, Reading, SideImages, stack_or_error
 from vprdist.network.model import PlaceNetwork
 from vprdist.ranks import Ranks
+from vprdist.spec.vocabulary import Storage
 
 BATCH_IMAGES = 32
+MAPPED_BYTES = 2**30
+"""Larger arrays of descriptors lie in a temporary file."""
+Rows = npt.NDArray[np.int64]
+Values = npt.NDArray[np.floating[Any]]
+Wanted = Sequence[tuple[Side, Rows]]
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """Descriptors of some pictures of some cities.
+
+    values_ND: (N, D) float32 or float16; may be mapped from a file.
+    places: by city and side, for each CSV row its place in `values_ND`, -1 where the picture was not described.
+    """
+
+    values_ND: Values
+    places: Mapping[tuple[str, str], Rows]
+
+    def of(self, side: Side, rows: Rows) -> Rows:
+        """The places of rows that were described."""
+        found = self.places[side.city, side.side][rows]
+        assert (found >= 0).all(), f"rows of {side.city}/{side.side} were not described"
+        return found
+
+
+def allocate(count: int, dimensions: int, storage: Storage) -> Values:
+    """An empty (count, dimensions) array; a large one in a temporary file (TMPDIR), gone with the array."""
+    dtype = np.dtype(storage)
+    if count * dimensions * dtype.itemsize <= MAPPED_BYTES:
+        return np.empty((count, dimensions), dtype)
+    with tempfile.TemporaryFile() as stream:  # the mapping outlives it
+        return np.memmap(stream, dtype, "w+", shape=(count, dimensions))
 
 
 @torch.inference_mode()
 def describe(
-    network: PlaceNetwork, reader: PlaceReader, side: Side, rows: Sequence[int], ranks: Ranks, workers: int,
-    advanced: Callable[[int], None] = lambda count: None,
-) -> npt.NDArray[np.float32]:  # fmt: skip
-    """(N, D) unit-length descriptors of `rows`, in order, the same on every rank.
+    network: PlaceNetwork, reader: PlaceReader, wanted: Wanted, ranks: Ranks, workers: int = 0,
+    storage: Storage = "float32", advanced: Callable[[int], None] = lambda count: None,
+) -> Descriptors | None:  # fmt: skip
+    """Unit-length descriptors of the wanted rows on rank 0, None on the others; each side is wanted once.
 
-    The network must be in evaluation mode. `advanced` is told how many images of this rank were just done.
+    Ranks take whole batches in turn, so that batches, and with them the numbers, are those of a single rank. No rank
+    holds more than a batch, but for rank 0's result. The network must be in evaluation mode. `advanced` is told how
+    many images of this rank were just done, on every rank at the same time.
 
     Raises:
-        TrainingError: a descriptor is not finite.
+        TrainingError: on every rank, when a descriptor is not finite.
     """
-    mine = list(rows)[ranks.share(len(rows))]
-    loader: DataLoader[Any] = DataLoader(
-        SideImages(reader, side, mine), batch_size=BATCH_IMAGES, collate_fn=stack, num_workers=workers
+    pictures: ConcatDataset[Reading | UserError] = ConcatDataset(
+        [SideImages(reader, side, rows.tolist()) for side, rows in wanted]
     )
-    parts = [torch.empty(0, network.dimensions, device=ranks.device)]
-    for batch in loader:
-        images = batch.to(ranks.device)
-        parts.append(network(images.image, images.extra))
-        advanced(len(images.image))
-    descriptors = ranks.gather_rows(torch.cat(parts), len(rows)).float().cpu().numpy()
-    if not np.isfinite(descriptors).all():
-        bad = str(side.keys[list(rows)[int(np.flatnonzero(~np.isfinite(descriptors).all(axis=1))[0])]])
+    total, turn = len(pictures), BATCH_IMAGES * ranks.world_size
+    starts = range(ranks.rank * BATCH_IMAGES, total, turn)
+    batches = [list(range(begin, min(begin + BATCH_IMAGES, total))) for begin in starts]
+    loader: DataLoader[Any] = DataLoader(
+        pictures, batch_sampler=batches, collate_fn=stack_or_error, num_workers=workers,
+        multiprocessing_context="fork" if workers else None,  # kept pictures are shared that way
+    )  # fmt: skip
+    values = allocate(total, network.dimensions, storage) if ranks.is_first else None
+    described, finite = iter(loader), True
+    for begin in range(0, total, turn):
+        # A rank whose turn is past the end sends an empty batch.
+        mine = torch.zeros(BATCH_IMAGES, network.dimensions, device=ranks.device)
+        count = 0
+        if (batch := next(described, None)) is not None:
+            if isinstance(batch, UserError):
+                raise batch
+            images = batch.to(ranks.device)
+            count = len(images.image)
+            mine[:count] = network(images.image, images.extra)
+        parts = ranks.gather_first(mine)
+        advanced(count)
+        if values is not None and parts is not None:
+            finite &= _store(values[begin : begin + turn], parts)
+    (spoilt,) = ranks.any(not finite)
+    if spoilt:
+        bad = "" if values is None else _not_finite(values, wanted)
         raise TrainingError(
-            f"{side.city}/{side.side}",
-            "descriptors must be finite",
-            bad,
-            "Training diverged: lower the rate.",
+            bad or "evaluation", "descriptors must be finite", None, "Training diverged: lower the rate."
         )
-    return np.asarray(descriptors)
+    return None if values is None else Descriptors(values, places_of(wanted))
+
+
+def _store(out_ND: Values, parts: Sequence[Tensor]) -> bool:
+    """Write the parts of a turn; whether all of them are finite."""
+    rows = torch.cat(list(parts))[: len(out_ND)].cpu().numpy()
+    out_ND[:] = rows
+    return bool(np.isfinite(rows).all())
+
+
+def places_of(wanted: Wanted) -> dict[tuple[str, str], Rows]:
+    """`Descriptors.places` where the wanted rows lie one side after the other."""
+    out, begin = {}, 0
+    for side, rows in wanted:
+        out[side.city, side.side] = np.full(len(side), -1, np.int64)
+        out[side.city, side.side][rows] = np.arange(begin, begin + len(rows))
+        begin += len(rows)
+    return out
+
+
+def _not_finite(values: Values, wanted: Wanted) -> str:
+    """The first picture whose descriptor is not finite."""
+    place = next(place for place, row in enumerate(values) if not np.isfinite(row).all())
+    for side, rows in wanted:
+        if place < len(rows):
+            return f"{side.city}/{side.side} {side.keys[rows[place]]}"
+        place -= len(rows)
+    raise AssertionError("every place is of a side")

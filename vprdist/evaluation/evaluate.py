@@ -1,53 +1,113 @@
-"""Evaluating a network on validation cities: who is asked, who is searched, what counts."""
+"""Evaluating a network on validation cities: who is described, what is searched, what came out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from vprdist.data.msls import City, Side
 from vprdist.data.tasks import Task
-from vprdist.evaluation.descriptors import describe
-from vprdist.evaluation.metrics import average, per_query
-from vprdist.evaluation.retrieve import retrieve
-from vprdist.files import write_text
-from vprdist.network.inputs import PlaceReader
+from vprdist.evaluation.breakdown import write_queries
+from vprdist.evaluation.descriptors import Descriptors, Rows, Wanted, describe
+from vprdist.evaluation.predictions import write_predictions
+from vprdist.evaluation.ranking import Ranking, rank
+from vprdist.evaluation.whitening import check_dimensions, check_images, whitened
+from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import PlaceNetwork, set_mode
 from vprdist.ranks import Ranks
-from vprdist.spec.result import Protocol
-from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import KS
+from vprdist.spec.result import Protocol, VariantResult
+from vprdist.spec.trial import EvaluateSpec, TrialSpec
 
 StageReport = Callable[[str, int, int], None]
+LEARN_IMAGES = 20_000
+"""Images of the training cities that whitening is learnt on, at most."""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What a trial's last evaluation answers beyond its result.
+
+    subtasks: tasks of each subtask, for the rows of single queries.
+    predict: tasks of cities whose ground truth nobody here knows.
+    """
+
+    subtasks: Mapping[str, Sequence[Task]] = field(default_factory=dict)
+    predict: Sequence[Task] = ()
+
+
+NOTHING = Extra()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One evaluation of the descriptors; `dimensions` is None where all were kept."""
+
+    whitening: str
+    dimensions: int | None
+    ranking: Ranking
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out: means over all queries, means a city, and the retrieved keys a query."""
+    """What came out, on rank 0: the ranking of the trial's own protocol, and what was asked beyond it."""
 
-    metrics: dict[str, float]
-    city_metrics: dict[str, dict[str, float]]
-    predictions: dict[str, list[tuple[str, list[str]]]]
+    ranking: Ranking
+    variants: Sequence[Variant] = ()
+    subtasks: Mapping[str, Ranking] = field(default_factory=dict)
+    predicted: Ranking | None = None
 
-    def write_predictions(self, folder: Path) -> None:
-        """One file a city in MSLS' form: `query_key key key …`, nearest first."""
-        for city, rows in self.predictions.items():
-            write_text(folder / f"{city}.txt", "".join(" ".join([query, *keys]) + "\n" for query, keys in rows))
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Means over all queries."""
+        return self.ranking.metrics
+
+    @property
+    def city_metrics(self) -> dict[str, dict[str, float]]:
+        """Means over the queries of each city."""
+        return self.ranking.city_metrics
+
+    def results(self, protocol: Protocol) -> tuple[VariantResult, ...]:
+        """The variants for the result row; `protocol` is that of the result."""
+        return tuple(
+            VariantResult(
+                protocol=protocol.model_copy(update={"whitening": each.whitening, "dimensions": each.dimensions}),
+                metrics=each.ranking.metrics,
+                city_metrics=each.ranking.city_metrics,
+            )
+            for each in self.variants
+        )
+
+    def write(self, folder: Path) -> None:
+        """Predictions of each city, of cities without ground truth (`submission.txt`), and `queries.parquet`."""
+        for city, rows in self.ranking.predictions.items():
+            write_predictions(folder / f"{city}.txt", rows)
+        if self.predicted is not None:
+            rows = [row for city in self.predicted.predictions.values() for row in city]
+            write_predictions(folder / "submission.txt", rows)
+        if self.subtasks:
+            write_queries(folder / "queries.parquet", self.subtasks)
 
 
 def describe_protocol(tasks: Sequence[Task], trial: TrialSpec, dataset: str) -> Protocol:
     """How these tasks are evaluated, for the result row. `dataset` is the digest of the validation cities."""
+    evaluate = trial.evaluate
     return Protocol(
         dataset=dataset,
         cities=tuple(task.city.name for task in tasks),
-        subtask=trial.evaluate.subtask,
-        gallery=trial.evaluate.gallery,
+        subtask=evaluate.subtask,
+        gallery=evaluate.gallery,
         positive_radius_m=trial.data.positive_radius_m,
-        image_size=trial.evaluate.image_size or trial.train.image_size,
+        image_size=evaluate.image_size or trial.train.image_size,
         num_queries=sum(len(task.queries) for task in tasks),
         num_database=sum(len(task.gallery) for task in tasks),
+        whitening=evaluate.whitening,
+        queries=evaluate.queries,
+        database=evaluate.database,
+        dimensions=evaluate.dimensions[0] if evaluate.dimensions else None,
+        storage=evaluate.storage,
     )
 
 
@@ -57,32 +117,98 @@ def evaluate(
     tasks: Sequence[Task],
     ranks: Ranks,
     stage: StageReport = lambda *_: None,
-) -> Evaluation:
-    """Describe, search and count. The network is left in evaluation mode."""
+    *,
+    training: Sequence[City] = (),
+    extra: Extra = NOTHING,
+    kept: KeptPictures | None = None,
+) -> Evaluation | None:
+    """Describe, search and count; all ranks describe, rank 0 does the rest and alone returns an evaluation.
+
+    The network is left in evaluation mode.
+
+    Args:
+        tasks: of the trial's subtask; they make its result.
+        training: cities to learn whitening on, where it is `train`.
+        kept: where decoded pictures are kept from one evaluation to the next.
+
+    Raises:
+        TrainingError: a descriptor is not finite.
+        UserError: whitening that cannot be learnt; before anything is described, but for equal descriptors.
+    """
+    check_whitening(trial.evaluate, tasks, training, network.dimensions)
     set_mode(network, trial.train.batch_norm, training=False)
-    reader = PlaceReader(trial, trial.evaluate.image_size or trial.train.image_size)
-    total, done = sum(len(t.queries) + len(t.gallery) for t in tasks), 0
+    reader = PlaceReader(trial, trial.evaluate.image_size or trial.train.image_size, kept)
+    learning = learning_rows(trial.evaluate, tasks, training)
+    wanted = wanted_rows(tasks, learning, extra)
+    total, done = sum(len(rows) for _, rows in wanted), 0
 
     def advanced(count: int) -> None:
         nonlocal done
         done += count * ranks.world_size  # the other ranks go at the same pace
         stage("descriptors", min(done, total), total)
 
-    values, city_metrics, predictions = [], {}, {}
-    for task in tasks:
-        if not len(task.queries):
-            continue  # a subtask may leave a city without queries
-        query, gallery = (
-            describe(network, reader, side, rows.tolist(), ranks, trial.run.workers, advanced)
-            for side, rows in ((task.city.query, task.queries), (task.city.database, task.gallery))
-        )
-        ranked = retrieve(query, gallery, max(KS))
-        values.append(per_query(list(ranked), task.positives))
-        city_metrics[task.city.name] = average(values[-1])
-        keys = task.city.database.keys[task.gallery]
-        asked = task.city.query.keys[task.queries]
-        predictions[task.city.name] = [
-            (str(name), [str(key) for key in keys[rows]]) for name, rows in zip(asked, ranked, strict=True)
-        ]
-    merged = {name: np.concatenate([v[name] for v in values]) for name in values[0]}
-    return Evaluation(average(merged), city_metrics, predictions)
+    descriptors = describe(network, reader, wanted, ranks, trial.run.workers, trial.evaluate.storage, advanced)
+    return None if descriptors is None else assess(descriptors, trial.evaluate, tasks, learning, extra)
+
+
+def assess(
+    descriptors: Descriptors, spec: EvaluateSpec, tasks: Sequence[Task], learning: Wanted, extra: Extra = NOTHING
+) -> Evaluation:
+    """Search and count, from descriptors of everything that is asked for.
+
+    Args:
+        learning: what whitening is learnt on.
+
+    Raises:
+        UserError: whitening that cannot be learnt.
+    """
+    rows = np.concatenate([np.empty(0, np.int64), *(descriptors.of(side, rows) for side, rows in learning)])
+    evaluations = whitened(descriptors, spec, rows)
+    _, _, values = next(evaluations)
+    ranking = rank(tasks, values, spec.gallery)
+    subtasks = {name: rank(some, values, spec.gallery) for name, some in extra.subtasks.items()}
+    predicted = rank(extra.predict, values, spec.gallery) if extra.predict else None
+    del values  # one set of whitened descriptors at a time
+    variants = [Variant(how, dimensions, rank(tasks, values, spec.gallery)) for how, dimensions, values in evaluations]
+    return Evaluation(ranking, variants, subtasks, predicted)
+
+
+def check_whitening(spec: EvaluateSpec, tasks: Sequence[Task], training: Sequence[City], available: int) -> None:
+    """Whether there are enough dimensions, and images to learn whitening on: known before anything is described.
+
+    Args:
+        available: dimensions of the descriptors.
+
+    Raises:
+        UserError: there are not.
+    """
+    if spec.whitening == "none":
+        return
+    check_dimensions(spec, available)
+    num_images = sum(len(rows) for _, rows in learning_rows(spec, tasks, training))
+    check_images(max(spec.dimensions or (available,)), num_images)
+
+
+def learning_rows(spec: EvaluateSpec, tasks: Sequence[Task], training: Sequence[City]) -> Wanted:
+    """What whitening is learnt on: nothing; the evaluated galleries; or database images of the training cities.
+
+    Of these all but panoramas, or evenly chosen ones where there are many.
+    """
+    if spec.whitening == "none":
+        return []
+    if spec.whitening == "database":
+        return [(task.city.database, task.gallery) for task in tasks]
+    sides = [(city.database, np.flatnonzero(~city.database.pano)) for city in training]
+    step = max(1, -(-sum(len(rows) for _, rows in sides) // LEARN_IMAGES))
+    return [(side, rows[::step]) for side, rows in sides]
+
+
+def wanted_rows(tasks: Sequence[Task], learning: Wanted, extra: Extra) -> Wanted:
+    """All that must be described: each side once, with its rows in order."""
+    everything = [*tasks, *(task for some in extra.subtasks.values() for task in some), *extra.predict]
+    rows: dict[tuple[str, str], list[Rows]] = {}
+    sides: dict[tuple[str, str], Side] = {}
+    for side, some in [*(each for task in everything for each in task.sides), *learning]:
+        sides[side.city, side.side] = side
+        rows.setdefault((side.city, side.side), []).append(some)
+    return [(side, np.unique(np.concatenate(rows[name]))) for name, side in sides.items()]

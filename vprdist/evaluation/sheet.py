@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from vprdist.data.msls import Side
-from vprdist.data.tasks import Task
-from vprdist.evaluation.evaluate import Evaluation
+from vprdist.evaluation.ranking import Ranking
 from vprdist.files import publish
 from vprdist.network.inputs import PlaceReader
 
@@ -27,24 +25,27 @@ def network_view(image_3HW: Tensor, extra_Chw: Tensor | None, mode: str) -> Imag
     pixels = image_3HW.numpy().transpose(1, 2, 0)
     if extra_Chw is None or mode == "rgb+semantics":
         return Image.fromarray(pixels)
-    mask = extra_Chw[0].numpy()
+    mask = extra_Chw[0].numpy().astype(np.float32)
     grey = Image.fromarray(np.uint8(np.round(255 * mask / max(float(mask.max()), 1e-6))))
     shape = np.asarray(grey.resize((pixels.shape[1], pixels.shape[0]), Image.Resampling.BILINEAR))
     return Image.fromarray((pixels * (shape[..., None] / 255)).astype(np.uint8))
 
 
-def write_sheet(path: Path, reader: PlaceReader, tasks: Sequence[Task], evaluation: Evaluation) -> None:
+def write_sheet(path: Path, reader: PlaceReader, ranking: Ranking) -> None:
     """A PNG: evenly spaced queries, each with its nearest gallery pictures, a frame for right and wrong."""
-    asked = [(task, index) for task in tasks for index in range(len(task.queries))]
+    tasks = ranking.tasks
+    asked = [(number, index) for number, task in enumerate(tasks) for index in range(len(task.queries))]
     chosen = [asked[i] for i in np.linspace(0, len(asked) - 1, min(NUM_QUERIES, len(asked))).astype(int)]
     height, width = reader.image_size
     scale = max(1, math.ceil(96 / height))
     cell = (width * scale + GAP, height * scale + GAP + TITLE)
     sheet = Image.new("RGB", (cell[0] * (NUM_RETRIEVED + 1) + GAP, cell[1] * len(chosen) + GAP), "white")
     draw = ImageDraw.Draw(sheet)
-    for line, (task, index) in enumerate(chosen):
-        rows: list[tuple[Side, int, bool | None]] = [(task.city.query, int(task.queries[index]), None)]
-        rows += [(task.city.database, row, right) for row, right in _retrieved(task, index, evaluation)]
+    for line, (number, index) in enumerate(chosen):
+        rows: list[tuple[Side, int, bool | None]] = [
+            (tasks[number].city.query, int(tasks[number].queries[index]), None)
+        ]
+        rows += _retrieved(ranking, number, index)
         for column, (side, row, right) in enumerate(rows):
             corner = (GAP + column * cell[0], GAP + line * cell[1])
             _draw(sheet, draw, corner, _picture(reader, side, row, scale), right)
@@ -52,12 +53,15 @@ def write_sheet(path: Path, reader: PlaceReader, tasks: Sequence[Task], evaluati
         sheet.save(stream, "PNG")
 
 
-def _retrieved(task: Task, index: int, evaluation: Evaluation) -> list[tuple[int, bool]]:
-    """(database row, is it right) of the nearest pictures."""
-    places: dict[str, int] = {str(task.city.database.keys[row]): place for place, row in enumerate(task.gallery)}
-    keys = evaluation.predictions[task.city.name][index][1][:NUM_RETRIEVED]
-    right: npt.NDArray[np.int64] = task.positives[index]
-    return [(int(task.gallery[places[key]]), places[key] in right) for key in keys]
+def _retrieved(ranking: Ranking, number: int, index: int) -> list[tuple[Side, int, bool | None]]:
+    """(side, database row, is it right) of the nearest pictures; in a merged gallery they may be of any city."""
+    right = ranking.tasks[number].positives[index] + ranking.starts[number]
+    out: list[tuple[Side, int, bool | None]] = []
+    for image in ranking.retrieved[number][index][:NUM_RETRIEVED].tolist():
+        owner = bisect_right(ranking.starts, image) - 1
+        task = ranking.tasks[owner]
+        out.append((task.city.database, int(task.gallery[image - ranking.starts[owner]]), image in right))
+    return out
 
 
 def _picture(reader: PlaceReader, side: Side, row: int, scale: int) -> Image.Image:

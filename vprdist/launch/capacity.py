@@ -14,7 +14,7 @@ from vprdist.spec.profile import ClusterProfile
 TRIAL_GB = 2.5
 """Memory that a trial of the demo needs at most, where the profile does not say."""
 SLURM_CONCURRENT = 8
-"""What a login node bears without being asked: each trial in flight has a process of 115-200 MB there."""
+"""What a login node bears without being asked: a search has a process of 115 MB there for each trial in flight."""
 
 
 class Capacity(NamedTuple):

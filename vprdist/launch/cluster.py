@@ -1,21 +1,24 @@
-"""What the dispatcher asks of a cluster, and the one way a job is submitted: a helper that outlives the driver."""
+"""What the dispatcher asks of a cluster, and the one way jobs are submitted: a helper that outlives the driver."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from vprdist.errors import LaunchError
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import JobRecord, machine_name
 
 SUBMIT_TIMEOUT_S = 300.0
+Cause = Literal["job", "cluster", "time"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,18 @@ class Sight:
     Args:
         state: `alive` (queued or running), `gone`, or `unknown`.
         job_id: its id where the cluster found one; a job is adopted by it.
-        reason: the cluster's word for how it ended.
+        reason: the cluster's word for how it ended, or why it waits.
+        cause: of an end: the `job` itself, the `cluster` (preempted, a failed node), or its `time` limit.
+        node: where it ran, when that was one node.
+        held: still in the queue, where it will never start: it is cancelled before another is submitted.
     """
 
     state: Literal["alive", "gone", "unknown"]
     job_id: str | None = None
     reason: str = ""
+    cause: Cause = "job"
+    node: str = ""
+    held: bool = False
 
 
 ALIVE, GONE, UNKNOWN = Sight("alive"), Sight("gone"), Sight("unknown")
@@ -41,6 +50,8 @@ class Cluster(Protocol):
 
     confirm_s: float
     """Seconds between the two looks after which a job is taken for dead."""
+    batch: int
+    """Jobs that one helper may submit."""
 
     def refresh(self, records: Iterable[JobRecord], now: float) -> None:
         """Look at the whole queue once, if the last look is old enough."""
@@ -48,52 +59,90 @@ class Cluster(Protocol):
     def look(self, folder: TrialFolder, record: JobRecord, now: float) -> Sight:
         """What the last look says about one job."""
 
-    def cancel(self, folder: TrialFolder, record: JobRecord) -> None:
-        """End the job, with everything that it started."""
+    def cancel(self, folder: TrialFolder, record: JobRecord) -> bool:
+        """End the job, with everything that it started; False when the cluster did not take the order."""
+
+    def silent_s(self, now: float) -> float:
+        """For how long the cluster has not answered; 0 when it did."""
 
 
-def submit(folder: TrialFolder, record: JobRecord, environment: Mapping[str, str]) -> None:
-    """Journal the intent, then submit in a helper process of its own session.
+class Submission(NamedTuple):
+    """One job to submit, and its trial's folder."""
 
-    The helper finishes its submission and its journal whatever becomes of the driver, and holds the submit lock
-    (inherited, so that there is no moment without it) while it does: an intent whose lock is free was never
-    submitted, or its helper was killed.
+    folder: TrialFolder
+    record: JobRecord
 
-    Raises:
-        LaunchError: the cluster refused the job; the message ends with its words.
+
+def submit(wanted: Sequence[Submission], environment: Mapping[str, str]) -> dict[str, LaunchError]:
+    """Journal the intents, then submit in a helper process of its own session.
+
+    The helper finishes its submissions and their journals whatever becomes of the driver, and holds the submit locks
+    (inherited, so that there is no moment without them) while it does: an intent whose lock is free was never
+    submitted, or its helper was killed. A trial that was finished, cancelled or taken meanwhile is left alone.
+
+    Returns:
+        What the cluster refused, by trial id; the message ends with its words.
     """
-    log = folder.attempt_log(record) / "submission.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as locks:
+        taken: list[tuple[Submission, int]] = []
+        for submission in wanted:
+            lock = _take(submission.folder.submit_lock)
+            if lock is None:
+                continue
+            locks.callback(os.close, lock)
+            if submission.folder.is_over:  # a person may have cancelled it a moment ago
+                continue
+            taken.append((_journal(submission), lock))
+        if taken:
+            _run_helper(taken, environment)
+    return {entry.folder.trial_id: error for entry, _ in taken if (error := _refusal(entry)) is not None}
+
+
+def _journal(submission: Submission) -> Submission:
+    folder, record = submission
+    folder.attempt_log(record).mkdir(parents=True, exist_ok=True)
     record = record.updated(state="intent", machine=machine_name(), job_id=None, submitted_at=None)
-    lock = _take(folder.submit_lock)
-    if lock is None:
-        return
-    try:
-        folder.write_job(record)
-        code = _run_helper(folder, record, environment, log, lock)
-    finally:
-        os.close(lock)
-    if code != 0:
-        said = log.read_text(errors="replace").strip().splitlines()
-        raise LaunchError(f"job {record.name}", "the cluster accepts the job", None, " | ".join(said[-3:]))
+    folder.write_job(record)
+    return Submission(folder, record)
 
 
-def _run_helper(folder: TrialFolder, record: JobRecord, environment: Mapping[str, str], log: Path, lock: int) -> int:
-    """The helper's exit status; 0 too when it takes too long: it holds the lock, and journals in the end."""
-    with log.open("ab") as output:
+def _run_helper(taken: Sequence[tuple[Submission, int]], environment: Mapping[str, str]) -> None:
+    """Returns when the helper has ended, or takes too long: it holds the locks, and journals in the end."""
+    first = taken[0][0]
+    orders = [{"folder": str(s.folder.path), "token": s.record.token, "lock": lock} for s, lock in taken]
+    with submission_log(first.folder, first.record).open("ab") as output:
         helper = subprocess.Popen(
-            [sys.executable, "-m", "vprdist.launch.submit", str(folder.path), record.token],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", "vprdist.launch.submit"],
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=(lock,),
+            pass_fds=[lock for _, lock in taken],
             env=dict(environment),
         )
+    assert helper.stdin is not None
+    with contextlib.suppress(BrokenPipeError), helper.stdin as stdin:
+        stdin.write(json.dumps(orders).encode())
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        helper.wait(SUBMIT_TIMEOUT_S)
+
+
+def submission_log(folder: TrialFolder, record: JobRecord) -> Path:
+    """What was said while the job was submitted."""
+    return folder.attempt_log(record) / "submission.log"
+
+
+def _refusal(entry: Submission) -> LaunchError | None:
+    """Why the helper has ended and the journal still says intent; None when all is well or still under way."""
+    folder, record = entry
+    now = folder.job()
+    if now is None or now.token != record.token or now.state != "intent" or folder.is_submitting:
+        return None
     try:
-        return helper.wait(SUBMIT_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        return 0
+        said = submission_log(folder, record).read_text(errors="replace").strip().splitlines()
+    except FileNotFoundError:
+        said = ["the helper that submits jobs ended early; see the submission.log of the sweep's other trials"]
+    return LaunchError(f"job {record.name}", "the cluster accepts the job", None, " | ".join(said[-3:]))
 
 
 def _take(path: Path) -> int | None:

@@ -6,23 +6,32 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from vprdist.errors import LaunchError
 from vprdist.launch.capacity import capacity
-from vprdist.launch.cluster import Cluster, submit
+from vprdist.launch.cluster import Cluster, Submission, submit
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import JobRecord, job_name, machine_name, new_token
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.node import DEFAULT_JOB
+from vprdist.launch.nodes import NodeHealth
 from vprdist.launch.params import job_environment, submission_parameters
+from vprdist.launch.refusals import is_impossible, is_limit, is_wrong
 from vprdist.launch.slurm import SlurmCluster
-from vprdist.launch.watch import Phase, Watch
+from vprdist.launch.watch import Next, Phase, Watch
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
+
+LOOK_S = 1.0
+"""Seconds between two looks at trial folders: a result frees its place at once, however seldom the queue is asked."""
+END_AGAIN_S = 30.0
+"""Seconds before a job that could not be ended is ended again."""
+SILENCE_S = 60.0
+"""After so long without an answer of the cluster a person is told."""
 
 
 class Dispatcher:
@@ -40,7 +49,14 @@ class Dispatcher:
         self.profile, self.runs, self.job = profile, runs.absolute(), job
         self.capacity = capacity(profile)
         self.cluster: Cluster = LocalCluster() if profile.kind == "local" else SlurmCluster(profile)
+        self.nodes = NodeHealth(self.runs, profile.exclude_after)
+        self._avoided: set[str] = set()
+        self._use_all_nodes = self._silent = False
+        self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._watches: dict[str, Watch] = {}
+        self._ending: list[tuple[TrialFolder, JobRecord]] = []
+        self._end_again_at = 0.0
+        self._told: set[tuple[str, str]] = set()
         self._inbox: queue.SimpleQueue[TrialSpec | str] = queue.SimpleQueue()
         self._wake, self._stop = threading.Event(), threading.Event()
         self._error: BaseException | None = None
@@ -78,6 +94,14 @@ class Dispatcher:
         """Every wanted trial's phase."""
         return {trial_id: watch.phase for trial_id, watch in list(self._watches.items())}
 
+    def tell(self, text: str) -> None:
+        """Say something to whoever asks for `news`."""
+        self._news.put(text)
+
+    def news(self) -> list[str]:
+        """What happened since the last time that a person may want to know."""
+        return [self._news.get() for _ in range(self._news.qsize())]
+
     def check(self) -> None:
         """Raise what ended the thread, if something did."""
         if self._error is not None:
@@ -98,7 +122,7 @@ class Dispatcher:
                 self._wake.clear()
                 self._read_inbox()
                 self._tick(time.time())
-                self._wake.wait(self.profile.poll_s)
+                self._wake.wait(min(self.profile.poll_s, LOOK_S))
         except BaseException as error:  # kept for the main thread, never swallowed
             self._error = error
 
@@ -111,46 +135,104 @@ class Dispatcher:
                 folder = TrialFolder.of(self.runs, wanted.trial_id)
                 known = self._watches.get(folder.trial_id)
                 if known is None or known.phase == "done":
-                    self._watches[folder.trial_id] = Watch(wanted, folder, self.profile.max_attempts)
+                    self._watches[folder.trial_id] = Watch(wanted, folder, self.profile)
 
     def _tick(self, now: float) -> None:
+        if self._ending and now >= self._end_again_at:
+            self._end_cancelled(now)
         active = [watch for watch in self._watches.values() if watch.phase != "done"]
         for watch in active:
             watch.take()
         self.cluster.refresh([watch.record for watch in active if watch.record is not None], now)
         following = [(watch, watch.tick(self.cluster, now)) for watch in active]  # adopted jobs count below
-        for watch, step in following:
-            if step != "nothing" and self._has_room(watch) and not self._stop.is_set():
-                self._submit(watch, again=step == "submit again")
+        for watch in active:
+            self._remember(watch, now)
+        self._tell_of_silence(now)
+        running = sum(watch.phase == "running" for watch in active)
+        room = max(0, self.capacity.concurrent - running)
+        due = [(watch, step) for watch, step in following if step != "nothing"][:room]
+        while due and not self._stop.is_set():
+            self._submit(due[: self.cluster.batch], now)
+            due = due[self.cluster.batch :]
 
-    def _has_room(self, candidate: Watch) -> bool:
-        running = [w for w in self._watches.values() if w.phase == "running" and w is not candidate]
-        return len(running) < self.capacity.concurrent
-
-    def _submit(self, watch: Watch, again: bool) -> None:
-        record = self._next_record(watch, again)
-        watch.folder.write_trial(watch.trial)
-        try:
-            submit(watch.folder, record, job_environment(os.environ, record.num_threads))
-        except LaunchError as error:
-            watch.refused(error, record)
+    def _remember(self, watch: Watch, now: float) -> None:
+        """Deaths of jobs, by node; a result clears its node's name."""
+        if self.profile.kind == "local" or watch.record is None:
             return
-        watch.record, watch.phase = watch.folder.job(), "running"
+        death, watch.death = watch.death, None
+        node = (death.node if death else "") or watch.folder.last_node(watch.record)
+        if death is not None:
+            self.tell(f"{watch.record.name} ended without a result: {death.reason}")
+            if death.cause != "time":
+                self.nodes.died(node, watch.folder.trial_id, death.reason, now)
+        elif watch.phase == "done" and watch.folder.has_result:
+            self.nodes.finished(node, watch.folder.trial_id, now)
 
-    def _next_record(self, watch: Watch, again: bool) -> JobRecord:
-        last, token = watch.record, new_token()
-        attempt = 1 if last is None or last.state == "cancelled" else last.attempt + again
+    def _tell_of_silence(self, now: float) -> None:
+        silent = self.cluster.silent_s(now)
+        if silent > SILENCE_S and not self._silent:
+            self.tell(f"SLURM has not answered for {silent:.0f} s; jobs are left as they are")
+        elif self._silent and not silent:
+            self.tell("SLURM answers again")
+        self._silent = silent > SILENCE_S if silent else False
+
+    def _submit(self, due: Sequence[tuple[Watch, Next]], now: float) -> None:
+        avoided = self._avoided_nodes(now)
+        records = {watch.folder.trial_id: self._next_record(watch, step, avoided, now) for watch, step in due}
+        for watch, _ in due:
+            watch.folder.write_trial(watch.trial)
+        orders = [Submission(watch.folder, records[watch.folder.trial_id]) for watch, _ in due]
+        refusals = submit(orders, job_environment(os.environ, self.capacity.threads))
+        for watch, _ in due:
+            error, record = refusals.get(watch.folder.trial_id), records[watch.folder.trial_id]
+            if error is None:
+                watch.submitted()
+            else:
+                self._refused(watch, record, error, now)
+
+    def _refused(self, watch: Watch, record: JobRecord, error: LaunchError, now: float) -> None:
+        if is_limit(str(error)):
+            self.tell(f"SLURM takes no more jobs of yours for now; trying again: {error.remedy}")
+            watch.postponed(record, now, max(10.0, self.profile.poll_s))
+        elif record.avoided and is_impossible(str(error)):
+            self.tell("without the avoided nodes too few are left: they are used again")
+            self._use_all_nodes = True
+            watch.postponed(record, now, 0.0)
+        else:
+            watch.refused(error, record, now, wait_s=self.cluster.confirm_s, final=is_wrong(str(error)))
+
+    def _avoided_nodes(self, now: float) -> set[str]:
+        """Nodes that are bad at this moment; a person is told once of each."""
+        if self.profile.kind == "local" or self._use_all_nodes:
+            return set()
+        avoided = self.nodes.avoided(now)
+        for node in set(avoided) - self._avoided:
+            self.tell(f"node {node} is avoided from now on: {avoided[node]}")
+        self._avoided = set(avoided)
+        return self._avoided
+
+    def _next_record(self, watch: Watch, step: Next, avoided: set[str], now: float) -> JobRecord:
+        last, token, profile = watch.record, new_token(), self.profile
+        if profile.kind == "slurm" and not self._use_all_nodes:
+            avoided = avoided | self.nodes.deathbeds(watch.folder.trial_id, now)
+        profile = profile.model_copy(update={"exclude": (*profile.exclude, *sorted(avoided))})
+        fresh = last is None or last.state == "cancelled"
         gpus = self._free_gpus(watch)
         return JobRecord(
             state="intent",
-            cluster=self.profile.kind,
+            cluster=profile.kind,
             name=job_name(watch.folder.trial_id),
             token=token,
-            attempt=attempt,
+            attempt=1 if fresh or last is None else last.attempt + (step == "submit again"),
+            lost=0 if fresh or last is None else last.lost + (step == "submit after loss"),
+            max_requeues=profile.max_requeues,
             job=self.job,
-            parameters=submission_parameters(self.profile, watch.folder.trial_id, token, gpus),
+            parameters=submission_parameters(profile, watch.folder.trial_id, token, gpus),
             num_threads=self.capacity.threads,
             gpus=gpus,
+            avoided=tuple(sorted(avoided)),
+            ports=profile.ports,
+            scratch=profile.scratch,
             machine=machine_name(),
         )
 
@@ -169,5 +251,15 @@ class Dispatcher:
         if record is not None and record.state != "cancelled":
             # Journalled first: a rank that starts meanwhile finds that it is not wanted.
             watch.folder.write_job(record.updated(state="cancelled"))
-            self.cluster.cancel(watch.folder, record)
+            self._ending.append((watch.folder, record))
         watch.finish()
+        self._end_cancelled(time.time())
+
+    def _end_cancelled(self, now: float) -> None:
+        """End the jobs of cancelled trials; what the cluster does not answer is asked again."""
+        left = [(folder, record) for folder, record in self._ending if not self.cluster.cancel(folder, record)]
+        for folder, record in left:
+            if (folder.trial_id, record.token) not in self._told:
+                self._told.add((folder.trial_id, record.token))
+                self.tell(f"{record.name}: its job {record.job_id} could not be ended yet; trying again")
+        self._ending, self._end_again_at = left, now + END_AGAIN_S

@@ -47,6 +47,11 @@ class TrialFolder:
         """Whether the trial is done."""
         return self.result_file.exists()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether there is a result or a failure: nothing is submitted for it any more."""
+        return self.has_result or self.failure_file.exists()
+
     def result(self) -> ResultRow:
         """The trial's result.
 
@@ -117,6 +122,11 @@ class TrialFolder:
         """One row for each time the job's rank 0 started."""
         return read_json_lines(self.starts_file)[0]
 
+    def all_starts(self) -> list[dict[str, Any]]:
+        """Those of attempts that were given up too, oldest first."""
+        rows = [row for path in self.log.glob("starts-*.jsonl") for row in read_json_lines(path)[0]]
+        return sorted([*rows, *self.starts()], key=lambda row: float(row["time"]))
+
     def add_start(self, row: dict[str, object]) -> None:
         """Record that the job's rank 0 started."""
         append_json_line(self.starts_file, row)
@@ -135,6 +145,17 @@ class TrialFolder:
         """Whether a driver or its helper is between intent and submission."""
         return held(self.submit_lock)
 
+    def last_node(self, record: JobRecord) -> str:
+        """Where rank 0 of this submission started last; empty when it never did."""
+        hosts = [str(row.get("host", "")) for row in self.starts() if row.get("token") == record.token]
+        return hosts[-1] if hosts else ""
+
+    def progressed(self, record: JobRecord) -> bool:
+        """Whether a checkpoint came after this submission's last start."""
+        starts = [float(row["time"]) for row in self.starts() if row.get("token") == record.token]
+        saved = [path.stat().st_mtime for path in (self.path / "checkpoint").glob("*")]
+        return bool(starts and saved) and max(saved) > starts[-1]
+
     def attempt_log(self, record: JobRecord) -> Path:
         """The log folder of one submission: never shared, since job ids start again and a stale pickle would run."""
         return self.log / f"attempt-{record.attempt}-{record.token[:8]}"
@@ -145,7 +166,7 @@ class TrialFolder:
         for pattern in ("*_log.out", "*_log.err", "submission.log"):
             files = sorted(folder.glob(pattern))
             share = max(3, count // max(1, len(files)))
-            lines = [line for path in files for line in _tail(path, share)]
+            lines = [line for path in files for line in tail(path, share)]
             if lines:
                 return tuple(lines)
         return ()
@@ -159,7 +180,8 @@ def held(path: Path) -> bool:
         return not free
 
 
-def _tail(path: Path, count: int) -> Iterator[str]:
+def tail(path: Path, count: int) -> Iterator[str]:
+    """The last lines of a log that may be long, without empty ones."""
     with path.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(max(0, size - TAIL_BYTES))

@@ -24,10 +24,15 @@ class JobRecord(Spec):
     name: str = Field(description="the job's name on the cluster; adoption goes by it and by the token")
     token: str = Field(description="names this one submission; a job whose token is not the journal's leaves at once")
     attempt: int = Field(ge=1)
+    lost: int = Field(default=0, ge=0, description="submissions before this one that the cluster took away")
+    max_requeues: int = Field(default=100, ge=0, description="times that it may run into its time limit and go on")
     job: str = Field(description="module:function that the ranks call")
     parameters: dict[str, Any] = Field(description="what submitit is told")
     num_threads: int | None = None
     gpus: tuple[int, ...] = ()
+    avoided: tuple[str, ...] = Field(default=(), description="nodes left out because jobs died there")
+    ports: tuple[int, int] | None = None
+    scratch: str | None = Field(default=None, description="node-local folder; its $VARIABLES are the node's")
     machine: str = Field(description="where a local job's pid means something")
     job_id: str | None = None
     pid: int | None = None
@@ -41,13 +46,20 @@ class JobRecord(Spec):
         return self.model_copy(update=changes)
 
 
+Ending = Literal["died", "refused", "mistake", "cancelled"]
+
+
 class Failure(Spec):
-    """`failure.json`: the trial was given up; the same command started again tries anew."""
+    """`failure.json`: the trial was given up; the same command started again tries anew.
+
+    `kind`: its jobs `died` too often, the cluster `refused` them, the job found a `mistake` that no second attempt
+    mends, or a person `cancelled` it.
+    """
 
     reason: str
     attempts: int
     log_lines: tuple[str, ...] = ()
-    final: bool = Field(default=False, description="a mistake that no second attempt mends")
+    kind: Ending = "died"
     at: float = Field(default_factory=time.time)
 
 

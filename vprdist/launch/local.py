@@ -18,6 +18,7 @@ class LocalCluster:
     """This machine. Nothing is polled but /proc and locks, so every look is fresh."""
 
     confirm_s = 0.5
+    batch = 1  # a helper's process group is its job's: cancelling kills the group
 
     def refresh(self, records: Iterable[JobRecord], now: float) -> None:
         """Nothing to do: `look` asks the kernel."""
@@ -33,14 +34,18 @@ class LocalCluster:
             return ALIVE
         return ALIVE if folder.is_running else GONE
 
-    def cancel(self, folder: TrialFolder, record: JobRecord) -> None:
+    def silent_s(self, now: float) -> float:
+        """The kernel always answers."""
+        return 0.0
+
+    def cancel(self, folder: TrialFolder, record: JobRecord) -> bool:
         """Kill the job's process group. Checkpoints appear by rename, so that nothing is torn by it.
 
         submitit's own cancel is a SIGINT, which ranks started by a background process ignore; and its ranks
         ignore SIGTERM.
         """
         if record.machine != machine_name():
-            return
+            return False
         groups = {record.process_group} if process_alive(record.pid, record.pid_start) else set()
         groups |= {_group_of_rank(folder, record)}
         for group in groups - {None, os.getpgrp()}:
@@ -50,6 +55,7 @@ class LocalCluster:
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline and (process_alive(record.pid, record.pid_start) or folder.is_running):
             time.sleep(0.02)
+        return not folder.is_running
 
 
 def _group_of_rank(folder: TrialFolder, record: JobRecord) -> int | None:

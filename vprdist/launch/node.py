@@ -6,17 +6,19 @@ import importlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from vprdist.errors import LaunchError, UserError
+from vprdist.errors import LaunchError, Stopped, UserError
 from vprdist.files import locked
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import Failure, JobRecord, pid_start
+from vprdist.launch.leave import Leave
 from vprdist.launch.params import THREAD_VARIABLES
 from vprdist.spec.trial import TrialSpec
+from vprdist.world import World
 
 DEFAULT_JOB = "vprdist.training.run:run_trial"
 OLD_COPY_S = 20.0
@@ -26,19 +28,12 @@ RANK_ZERO_S = 180.0
 
 
 class TrialFunction(Protocol):
-    """Runs one trial in one rank: resumes from `checkpoint/`, and on rank 0 writes `result.json` at the end."""
+    """Runs one trial in one rank: resumes from `checkpoint/`, and on rank 0 writes `result.json` at the end.
 
-    def __call__(
-        self,
-        trial: TrialSpec,
-        folder: Path,
-        *,
-        rank: int,
-        world_size: int,
-        local_rank: int,
-        rendezvous: Path,
-        num_threads: int,
-    ) -> object: ...
+    It raises `Stopped` when `world.should_stop()` has become true and what it did so far is saved.
+    """
+
+    def __call__(self, trial: TrialSpec, folder: Path, world: World) -> object: ...
 
 
 class NodeJob:
@@ -60,7 +55,8 @@ class NodeJob:
 def run_job(folder: str, token: str, job: str = DEFAULT_JOB, requeues: int = 0) -> None:
     """Run a trial in this rank, if this submission is still the one that is wanted, and no other copy runs.
 
-    A `UserError` is final: it is written to `failure.json`, since no further attempt would mend it.
+    A `UserError` is final: it is written to `failure.json`, since no further attempt would mend it. At the signal
+    (preemption, time limit) the trial saves itself, and the job goes back into the queue.
     """
     import submitit
 
@@ -122,7 +118,7 @@ def _start_row(record: JobRecord, start: str, world: Any) -> dict[str, object]:
         "job_id": world.job_id,
         "pid": pid,
         "pid_start": pid_start(pid),
-        "host": socket.gethostname(),
+        "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
         "time": time.time(),
     }
 
@@ -131,30 +127,57 @@ def _call(place: TrialFolder, record: JobRecord, job: str, start: str, world: An
     num_threads = record.num_threads or max(1, len(os.sched_getaffinity(0)) // _ranks_here(world))
     for name in THREAD_VARIABLES:  # before numpy or torch are loaded
         os.environ[name] = str(num_threads)
+    give_gpus()
     trial = place.trial()
     if trial.trial_id != place.trial_id:
         rule = f"the folder of trial {trial.trial_id}"
         raise LaunchError(place.trial_file, rule, place.trial_id, "Run driver and jobs with one version of vprdist.")
+    leave = Leave(record, place.attempt_log(record))
+    leave.listen()
+    mine = World(
+        rank=world.global_rank,
+        world_size=world.num_tasks,
+        local_rank=world.local_rank,
+        rendezvous=place.log / f"rendezvous-{start}",
+        ports=record.ports,
+        num_threads=num_threads,
+        scratch=Path(os.path.expandvars(record.scratch)) if record.scratch else None,
+        should_stop=lambda: leave.asked,
+    )
     try:
-        find_job(job)(
-            trial,
-            place.path,
-            rank=world.global_rank,
-            world_size=world.num_tasks,
-            local_rank=world.local_rank,
-            rendezvous=place.log / f"rendezvous-{start}",
-            num_threads=num_threads,
-        )
+        run: TrialFunction = find_function(job)
+        run(trial, place.path, mine)
+    except Stopped:
+        leave.now(rank=mine.rank)
     except UserError as error:
-        place.write_failure(Failure(reason=str(error), attempts=record.attempt, final=True))
+        place.write_failure(Failure(reason=str(error), attempts=record.attempt, kind="mistake"))
         raise
+    finally:
+        leave.close()
+
+
+def give_gpus() -> None:
+    """Let this process see the GPUs that SLURM gave it, and no others."""
+    if (gpus := visible_gpus(os.environ)) is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
+
+
+def visible_gpus(environ: Mapping[str, str]) -> str | None:
+    """What CUDA_VISIBLE_DEVICES must become; None when it is right, or SLURM gave no GPUs.
+
+    With cgroups SLURM hides other jobs' GPUs; without them only this variable keeps jobs of one node apart. SLURM
+    sets it for the step or for each task; a site's prolog or container may lose it, but not SLURM's own variables.
+    """
+    if "CUDA_VISIBLE_DEVICES" in environ:
+        return None
+    return environ.get("SLURM_STEP_GPUS") or environ.get("SLURM_JOB_GPUS") or None
 
 
 def _ranks_here(world: Any) -> int:
     return max(1, int(world.num_tasks) // max(1, int(world.num_nodes)))
 
 
-def find_job(name: str) -> TrialFunction:
+def find_function(name: str) -> Callable[..., object]:
     """The function of a `module:function` name.
 
     Raises:
@@ -162,7 +185,7 @@ def find_job(name: str) -> TrialFunction:
     """
     module, _, function = name.partition(":")
     try:
-        found: TrialFunction = getattr(importlib.import_module(module), function)
+        found: Callable[..., object] = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise LaunchError(f"job {name}", "a job is module:function, importable on the node", str(error)) from None
     return found

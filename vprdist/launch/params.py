@@ -10,7 +10,8 @@ from vprdist.launch.journal import job_name
 from vprdist.spec.profile import ClusterProfile
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-FOREIGN_PREFIXES = ("RAY_", "TUNE_")
+FOREIGN_PREFIXES = ("RAY_", "TUNE_", "SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
+OURS = ("SLURM_CONF",)
 
 
 def submission_parameters(
@@ -57,8 +58,12 @@ def _slurm(profile: ClusterProfile, trial_id: str, token: str) -> dict[str, Any]
         "nodes": profile.nodes,
         "ntasks_per_node": profile.ranks,
         "stderr_to_stdout": True,
-        "additional_parameters": {"requeue": True},
+        "array_parallelism": profile.array_limit,
+        # Both words are flags: sites differ in what they do without one.
+        "additional_parameters": {"requeue" if profile.requeue else "no-requeue": True},
     }
+    if profile.reservation:
+        parameters["additional_parameters"]["reservation"] = profile.reservation
     optional: dict[str, Any] = {
         "cpus_per_task": profile.cpus_per_task,
         "gpus_per_node": profile.gpus_per_node or None,
@@ -68,6 +73,10 @@ def _slurm(profile: ClusterProfile, trial_id: str, token: str) -> dict[str, Any]
         "qos": profile.qos,
         "constraint": profile.constraint,
         "exclude": ",".join(profile.exclude) or None,
+        "mail_user": profile.mail_user,
+        "mail_type": ",".join(profile.mail_types) or None,
+        # A rank that dies takes the others along: they would wait for it until a timeout.
+        "srun_args": ["--kill-on-bad-exit=1", *profile.srun_args],
         "setup": list(profile.setup) or None,
     }
     return parameters | {key: value for key, value in optional.items() if value is not None}
@@ -76,9 +85,9 @@ def _slurm(profile: ClusterProfile, trial_id: str, token: str) -> dict[str, Any]
 def job_environment(environ: Mapping[str, str], num_threads: int | None) -> dict[str, str]:
     """The environment a job is submitted from: none of Ray's variables, and the thread count of its share.
 
-    The GPUs are chosen by submitit here and by SLURM there, so that a driver's own choice is taken out.
+    A driver that is a job itself does not hand its own job's facts down: sbatch would take them for options.
     """
-    clean = {key: value for key, value in environ.items() if not key.startswith(FOREIGN_PREFIXES)}
+    clean = {key: value for key, value in environ.items() if key in OURS or not key.startswith(FOREIGN_PREFIXES)}
     for key in THREAD_VARIABLES:
         clean.pop(key, None)
         if num_threads is not None:

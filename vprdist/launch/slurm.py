@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vprdist.launch.cluster import UNKNOWN, Sight
 from vprdist.launch.folder import TrialFolder
@@ -24,6 +27,13 @@ GONE_STATES = frozenset((
     "PREEMPTED", "TIMEOUT", "REVOKED",
 ))
 # fmt: on
+LOST_STATES = frozenset(("BOOT_FAIL", "NODE_FAIL", "PREEMPTED", "REVOKED"))
+"""The cluster's doing."""
+TIME_STATES = frozenset(("DEADLINE", "TIMEOUT"))
+HELD_FOR_EVER = "launch failed requeued held"
+"""A job that could not be started on its node: SLURM keeps it, and never tries again by itself."""
+SACCT_AGAIN_S = 600.0
+SCANCEL_BATCH = 200
 SQUEUE_FORMAT = "%i|%j|%T|%r|%N|%k"
 
 
@@ -41,10 +51,15 @@ class QueueRow:
     @property
     def sight(self) -> Sight:
         """The row as the dispatcher understands it; a word that we do not know is unknown, not dead."""
+        node = self.nodes if self.nodes and not set(self.nodes) & set("[,(") else ""
+        if self.state in ALIVE_STATES and self.reason.strip("()").replace("_", " ") == HELD_FOR_EVER:
+            return Sight("gone", self.job_id, f"SLURM says {HELD_FOR_EVER}", "cluster", node, held=True)
         if self.state in ALIVE_STATES:
             return Sight("alive", self.job_id, self.reason)
         if self.state in GONE_STATES:
-            return Sight("gone", self.job_id, f"SLURM says {self.state}" + (f" on {self.nodes}" if self.nodes else ""))
+            reason = f"SLURM says {self.state}" + (f" on {self.nodes}" if self.nodes else "")
+            lost, late = self.state in LOST_STATES, self.state in TIME_STATES
+            return Sight("gone", self.job_id, reason, "cluster" if lost else "time" if late else "job", node)
         return Sight("unknown", self.job_id, self.state)
 
 
@@ -77,7 +92,7 @@ def squeue_command(user: str, names: Iterable[str]) -> list[str]:
 def sacct_command(job_ids: Iterable[str]) -> list[str]:
     """What became of jobs that squeue has forgotten; bounded to a week, so that accounting is not searched whole."""
     ids = ",".join(sorted(job_ids))
-    fields = "--format=JobID,JobName%80,State,NodeList"
+    fields = "--format=JobID,JobName%80,State%24,NodeList%80"
     return ["sacct", "--noheader", "--allocations", "--parsable2", f"--jobs={ids}", fields, "--starttime=now-7days"]
 
 
@@ -87,11 +102,13 @@ class SlurmCluster:
     def __init__(self, profile: ClusterProfile) -> None:
         self.poll_s = profile.poll_s
         self.confirm_s = max(profile.poll_s, 5.0)
+        self.batch = 32
         self._asked: frozenset[str] = frozenset()
         self._rows: list[QueueRow] = []
         self._looked_at = 0.0  # 0: there is no answer yet, or the last question failed
         self._tried_at = 0.0
-        self._accounting = True
+        self._silent_since = 0.0
+        self._no_sacct_until = 0.0
 
     def refresh(self, records: Iterable[JobRecord], now: float) -> None:
         """One squeue for all jobs that were ever journalled, at most every `poll_s`."""
@@ -99,22 +116,27 @@ class SlurmCluster:
         if not known or now - self._tried_at < self.poll_s:
             return
         self._tried_at = now
-        answer = _ask(squeue_command(current_user(), [record.name for record in known]))
+        answer = ask(squeue_command(current_user(), [record.name for record in known]))
         if answer is None:
-            self._looked_at = 0.0
+            self._looked_at, self._silent_since = 0.0, self._silent_since or now
             return
+        self._silent_since = 0.0
         self._rows = parse_squeue(answer)
-        self._ask_accounting(known)
+        self._ask_accounting(known, now)
         self._asked, self._looked_at = frozenset(record.name for record in known), now
 
-    def _ask_accounting(self, known: Sequence[JobRecord]) -> None:
+    def silent_s(self, now: float) -> float:
+        """Since the first question that was not answered."""
+        return now - self._silent_since if self._silent_since else 0.0
+
+    def _ask_accounting(self, known: Sequence[JobRecord], now: float) -> None:
         found = {row.name for row in self._rows}
         lost = {record.job_id: record for record in known if record.job_id and record.name not in found}
-        if not lost or not self._accounting:
+        if not lost or now < self._no_sacct_until:
             return
-        answer = _ask(sacct_command(job_id for job_id in lost if job_id))
-        if answer is None:
-            self._accounting = False  # none here; it is not asked again
+        answer = ask(sacct_command(job_id for job_id in lost if job_id))
+        if answer is None:  # there is none here, or it is down: squeue alone must do for a while
+            self._no_sacct_until = now + SACCT_AGAIN_S
             return
         for row in parse_sacct(answer):
             record = lost.get(row.job_id)
@@ -141,22 +163,49 @@ class SlurmCluster:
             return False
         if (folder.attempt_log(record) / f"{sight.job_id}_submitted.pkl").exists():
             return False
-        _ask(["scancel", f"--name={record.name}", str(sight.job_id)])
+        scancel([f"--name={record.name}", str(sight.job_id)])
         return True
 
-    def cancel(self, folder: TrialFolder, record: JobRecord) -> None:
+    def cancel(self, folder: TrialFolder, record: JobRecord) -> bool:
         """scancel by id and name together: ids start again on a fresh cluster."""
-        if record.job_id is not None:
-            _ask(["scancel", f"--name={record.name}", record.job_id])
+        return record.job_id is None or scancel([f"--name={record.name}", record.job_id])
 
 
-def _ask(command: list[str]) -> str | None:
-    """What the command prints, None when it is missing, fails or hangs."""
+def cancel_jobs(job_ids: Iterable[str]) -> bool:
+    """scancel; whether it went through. Of arrays the whole: squeue's `12_[0-3%4]` is no word for scancel."""
+    wanted = sorted({job_id.split("_")[0] for job_id in job_ids})
+    batches = [wanted[begin : begin + SCANCEL_BATCH] for begin in range(0, len(wanted), SCANCEL_BATCH)]
+    return all(list(map(scancel, batches)))  # a list: every batch is asked for, whatever became of those before
+
+
+def scancel(words: Sequence[str]) -> bool:
+    """Whether SLURM took the order; a job that is over needs none."""
+    try:
+        done = subprocess.run(
+            ["scancel", *words], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    said = done.stderr.lower()
+    return done.returncode == 0 or "already complet" in said or "invalid job id" in said
+
+
+def ask(command: list[str]) -> str | None:
+    """What one of SLURM's commands prints; None when it is missing, fails or hangs."""
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout
+
+
+def job_script(parameters: dict[str, Any], logs: Path) -> str:
+    """The sbatch script of one job, word for word as `submit_to_slurm` submits it; nothing is written or asked."""
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(logs))}"
+    text: str = _make_sbatch_string(command=command, folder=logs, **parameters)
+    return text
 
 
 def submit_to_slurm(folder: TrialFolder, record: JobRecord, logs: Path) -> JobRecord:
@@ -165,7 +214,7 @@ def submit_to_slurm(folder: TrialFolder, record: JobRecord, logs: Path) -> JobRe
 
     from vprdist.launch.node import NodeJob
 
-    executor = submitit.SlurmExecutor(logs)
+    executor = submitit.SlurmExecutor(logs, max_num_timeout=record.max_requeues)
     executor.update_parameters(**record.parameters)
     job = executor.submit(NodeJob(record.job), str(folder.path), record.token)
     return record.updated(state="submitted", job_id=job.job_id, submitted_at=time.time())

@@ -1,36 +1,71 @@
-"""`python -m vprdist.launch.submit FOLDER TOKEN`: submit the job whose intent stands in the trial's journal.
+"""`python -m vprdist.launch.submit`: submit the jobs whose intents stand in their trials' journals.
 
-The dispatcher starts this in a session of its own, holding the trial's submit lock. It survives the driver's
-Ctrl-C and kill -9, so that a job that was submitted is a job that was journalled.
+Orders come as JSON on standard input: folder, token, and the descriptor of the submit lock that this process
+inherited. The dispatcher starts this in a session of its own. It survives the driver's Ctrl-C and kill -9, so that a
+job that was submitted is a job that was journalled.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
+from vprdist.launch.cluster import submission_log
 from vprdist.launch.folder import TrialFolder
 
+ANSWER_S = 120
+"""How long one sbatch may take."""
 
-def main(arguments: list[str]) -> int:
-    """Submit and journal; 0 when the journal says `submitted`."""
-    folder, token = TrialFolder(Path(arguments[0])), arguments[1]
+
+def main() -> int:
+    """Submit and journal; 0 when every order was carried out."""
+    refused = 0
+    for order in json.load(sys.stdin):
+        refused += not _carry_out(TrialFolder(Path(order["folder"])), str(order["token"]))
+        os.close(int(order["lock"]))  # from here on the trial may be cancelled, or submitted again
+    return int(refused > 0)
+
+
+def _carry_out(folder: TrialFolder, token: str) -> bool:
     record = folder.job()
     if record is None or record.token != token or record.state != "intent":
         print(f"The journal of {folder.trial_id} no longer asks for submission {token}; nothing was submitted.")
-        return 1
-    logs = folder.attempt_log(record)
+        return False
     if record.cluster == "local":
         from vprdist.launch.local import submit_here as submit
     else:
         from vprdist.launch.slurm import submit_to_slurm as submit
     try:
-        folder.write_job(submit(folder, record, logs))
+        with _deadline(ANSWER_S):
+            folder.write_job(submit(folder, record, folder.attempt_log(record)))
     except Exception as error:  # whatever sbatch or submitit says goes to the person in one line
-        print(f"{type(error).__name__}: {error}")
-        return 1
-    return 0
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        with submission_log(folder, record).open("a") as log:
+            log.write(words + "\n")
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _deadline(seconds: int) -> Iterator[None]:
+    """An sbatch that hangs must not hold the lock for ever; a job that it makes later is found by its name."""
+
+    def late(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"sbatch did not answer within {seconds} s")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

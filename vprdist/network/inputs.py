@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,23 @@ from torch.utils.data import Dataset
 
 from vprdist.data.images import load_image
 from vprdist.data.msls import Side
-from vprdist.errors import CacheError
+from vprdist.errors import CacheError, UserError
 from vprdist.semantics.cache import Cache, open_cache
+from vprdist.semantics.masks import Levels
+from vprdist.semantics.placebo import other_classes, other_image, scatter
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import CLASSES
+
+Reading = tuple[Tensor, Tensor | None]
+"""One picture and what the mode adds; see `Batch`."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B pictures, (B, 3, H, W) uint8, and what the mode adds, (B, C, h, w) float32 in [0, 1] or None."""
+    """B pictures, (B, 3, H, W) uint8 with the channels last in memory, and what the mode adds or None.
+
+    What is added are whole numbers, (B, C, h, w): a quarter of the bytes of a float; `InputStem` divides them.
+    """
 
     image: Tensor
     extra: Tensor | None
@@ -30,15 +39,61 @@ class Batch:
         extra = None if self.extra is None else self.extra.to(device, non_blocking=True)
         return Batch(self.image.to(device, non_blocking=True), extra)
 
+    def pin_memory(self) -> Batch:
+        return Batch(self.image.pin_memory(), None if self.extra is None else self.extra.pin_memory())
+
     def part(self, which: slice) -> Batch:
         return Batch(self.image[which], None if self.extra is None else self.extra[which])
 
 
-class PlaceReader:
-    """Reads pictures and what the input mode adds, one image at a time. Cheap to pickle for data loader workers."""
+class KeptPictures:
+    """Decoded pictures of one size, kept where the first reader of each put them, for all workers of a rank.
 
-    def __init__(self, trial: TrialSpec, image_size: tuple[int, int]) -> None:
-        self.input, self.image_size = trial.input, image_size
+    Args:
+        sides: whose pictures may be kept; those that do not fit, and other sides', are decoded every time.
+        keep_mb: the most memory it takes, in megabytes; it grows with what is read. Forked workers share it.
+    """
+
+    def __init__(self, sides: Sequence[Side], image_size: tuple[int, int], keep_mb: int) -> None:
+        self.image_size = image_size
+        picture_bytes = 3 * image_size[0] * image_size[1]
+        capacity = min(sum(map(len, sides)), keep_mb * 2**20 // picture_bytes)
+        self._pixels = _mapped(capacity * picture_bytes).view(capacity, *image_size, 3)
+        self._filled = _mapped(capacity)
+        self._first: dict[tuple[str, str], int] = {}
+        total = 0
+        for side in sides:
+            self._first[side.city, side.side] = total
+            total += len(side)
+
+    def load(self, side: Side, row: int) -> Tensor:
+        """(H, W, 3) uint8. Errors as `load_image`."""
+        height, width = self.image_size
+        place = self._first.get((side.city, side.side), len(self._filled)) + row
+        if place >= len(self._filled):
+            return torch.from_numpy(load_image(side.image_path(row), height, width).copy())
+        if not self._filled[place]:
+            # Two workers may both decode it: they write the same bytes, and the mark comes after them.
+            self._pixels[place] = torch.from_numpy(load_image(side.image_path(row), height, width).copy())
+            self._filled[place] = 1
+        return self._pixels[place]
+
+
+def _mapped(count: int) -> Tensor:
+    """(count,) uint8 zeros that forked processes share, without a file; a page takes memory when it is written to."""
+    return torch.frombuffer(mmap.mmap(-1, max(1, count)), dtype=torch.uint8)[:count]
+
+
+class PlaceReader:
+    """Reads pictures and what the input mode adds, one image at a time. Cheap to pickle for data loader workers.
+
+    Args:
+        kept: where decoded pictures are kept, used where they are of the same size.
+    """
+
+    def __init__(self, trial: TrialSpec, image_size: tuple[int, int], kept: KeptPictures | None = None) -> None:
+        self.input, self.image_size, self.seed = trial.input, image_size, trial.seed
+        self.kept = kept if kept is not None and kept.image_size == image_size else None
         self._cache: Cache | None = None
         if trial.input.needs_cache:
             if trial.input.cache is None:
@@ -47,31 +102,50 @@ class PlaceReader:
                     "Import one: vprdist cache import SOURCE --data ROOT --out FOLDER.",
                 )  # fmt: skip
             self._cache = open_cache(Path(trial.input.cache))
+        self.classes = trial.input.class_names
+        if trial.input.placebo == "classes":
+            self.classes = other_classes(self.classes, trial.seed)
 
     def read(self, side: Side, row: int) -> tuple[Tensor, Tensor | None]:
-        """(3, H, W) uint8 and (C, h, w) float32 or None."""
-        image = load_image(side.image_path(row), *self.image_size)
-        return torch.from_numpy(image.transpose(2, 0, 1).copy()), self._extra(side, row)
+        """(3, H, W) uint8, a view of (H, W, 3), and (C, h, w) whole numbers or None; see `Batch`."""
+        if self.kept is not None:
+            pixels = self.kept.load(side, row)
+        else:
+            pixels = torch.from_numpy(load_image(side.image_path(row), *self.image_size).copy())
+        return pixels.permute(2, 0, 1), self._extra(side, row)
 
     def _extra(self, side: Side, row: int) -> Tensor | None:
         if self._cache is None:
             return None
-        where = (side.city, side.side, str(side.keys[row]))
         if self.input.uses_mask:
-            assert self.input.mask_reduce is not None
-            mask = self._cache.mask(*where, self.input.class_names, self.input.mask_reduce)
-            return torch.from_numpy(np.ascontiguousarray(mask))[None]
-        return torch.from_numpy(self._cache.activations(*where, CLASSES).astype(np.float32) / 255)
+            return torch.from_numpy(np.ascontiguousarray(self._mask(self._cache, side, row)))[None]
+        return torch.from_numpy(self._cache.activations(side.city, side.side, str(side.keys[row]), CLASSES))
+
+    def _mask(self, cache: Cache, side: Side, row: int) -> Levels:
+        """The mask of a picture, or the placebo in its place."""
+        assert self.input.mask_reduce is not None
+        seed, key, placebo = self.seed, str(side.keys[row]), self.input.placebo
+        if placebo == "image":
+            if len(side) < 2:
+                rule = "the placebo mask of another image needs a second image"
+                raise CacheError(f"{side.city}/{side.side}", rule, len(side), "Choose another placebo.")
+            key = str(side.keys[other_image(len(side), row, seed, side.city, side.side, key)])
+        levels = cache.levels(side.city, side.side, key, self.classes, self.input.mask_reduce)
+        return scatter(levels, seed, side.city, side.side, key) if placebo == "random" else levels
 
 
 def stack(items: Sequence[tuple[Tensor, Tensor | None]]) -> Batch:
     """One batch of single pictures."""
+    images = torch.stack([image.permute(1, 2, 0) for image, _ in items]).permute(0, 3, 1, 2)
     extras = [extra for _, extra in items if extra is not None]
-    return Batch(torch.stack([image for image, _ in items]), torch.stack(extras) if extras else None)
+    return Batch(images, torch.stack(extras) if extras else None)
 
 
-class SideImages(Dataset[tuple[Tensor, Tensor | None]]):
-    """Some rows of one side, in order, for descriptors."""
+class SideImages(Dataset[Reading | UserError]):
+    """Some rows of one side, in order, for descriptors.
+
+    What a person can mend is handed over instead of raised: torch would wrap it, and its traceback, in another error.
+    """
 
     def __init__(self, reader: PlaceReader, side: Side, rows: Sequence[int]) -> None:
         self.reader, self.side, self.rows = reader, side, list(rows)
@@ -79,5 +153,18 @@ class SideImages(Dataset[tuple[Tensor, Tensor | None]]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor | None]:
-        return self.reader.read(self.side, self.rows[index])
+    def __getitem__(self, index: int) -> Reading | UserError:
+        try:
+            return self.reader.read(self.side, self.rows[index])
+        except UserError as error:
+            return error
+
+
+def stack_or_error(items: Sequence[Reading | UserError]) -> Batch | UserError:
+    """One batch of what `SideImages` read, or the first error among it."""
+    readings = []
+    for item in items:
+        if isinstance(item, UserError):
+            return item
+        readings.append(item)
+    return stack(readings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vprdist.semantics.masks import FULL
 from vprdist.spec.vocabulary import ConvInit, InputMode
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -15,14 +16,17 @@ class InputStem(nn.Module):
 
     `masked`: the mask in [0, 1] multiplies RGB in [0, 1] before ImageNet normalisation. `rgb+mask`, `rgb+semantics`:
     mask or activations follow the normalised RGB as channels in [0, 1].
+
+    Args:
+        full: the whole number that stands for 1 in what the mode adds (`masks.full_level`).
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mode: InputMode) -> None:
+    def __init__(self, mode: InputMode, full: int = FULL) -> None:
         super().__init__()
-        self.mode = mode
+        self.mode, self.full = mode, full
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -31,13 +35,13 @@ class InputStem(nn.Module):
 
         Args:
             image_B3HW: uint8 RGB.
-            extra_BChw: mask (one channel) or activations in [0, 1], at any resolution; None for `rgb`.
+            extra_BChw: levels of a mask (one channel), or activations, at any resolution; None for `rgb`.
         """
         image = image_B3HW.to(self.mean.dtype) / 255
         if self.mode == "rgb":
             return (image - self.mean) / self.std
         assert extra_BChw is not None, "every mode but rgb has a mask or activations"
-        extra = extra_BChw.to(self.mean.dtype)
+        extra = extra_BChw.to(self.mean.dtype) / self.full
         if extra.shape[-2:] != image.shape[-2:]:
             extra = nn.functional.interpolate(extra, size=image.shape[-2:], mode="bilinear", align_corners=False)
         if self.mode == "masked":

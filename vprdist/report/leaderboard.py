@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,23 +12,31 @@ from rich.table import Table
 from rich.text import Text
 
 from vprdist.files import write_parquet, write_text
-from vprdist.report.published import COLUMNS, NOTES, TABLE_I, published_name
+from vprdist.report.evidence import Block, Difference, Part, Standing
+from vprdist.report.published import COLUMNS, NOTES, published_rows
 from vprdist.report.rows import Row
 from vprdist.spec.vocabulary import CLASS_GROUPS
 
 FIELDS = (
-    "name", "trial", "mode", "classes", "mask_reduce", "conv1_init", "backbone", "unfreeze", "seeds", *COLUMNS,
-    "recall@1_noise95", "recall@1_seed_sd", "untrained_recall@1", "protocol", "num_queries", "steps", "wall_s",
-    "num_ranks", "device", "fallbacks",
+    "name", "group", "trial", "mode", "classes", "mask_reduce", "conv1_init", "backbone", "unfreeze", "seeds",
+    *COLUMNS, *(f"{column}_{end}" for column in COLUMNS for end in ("low", "high")), "interval", "recall@1_seed_sd",
+    "baseline", "difference", "difference_low", "difference_high", "p", "p_holm", "untrained_recall@1", "protocol",
+    "num_queries", "num_clusters", "steps", "wall_s", "num_ranks", "device", "fallbacks",
+)  # fmt: skip
+PART_FIELDS = (
+    "name", "trial", "protocol", "kind", "part", "num_queries", "num_clusters", "metric", "score", "low",
+    "high",
 )  # fmt: skip
 
 
-def as_record(row: Row) -> dict[str, object]:
+def as_record(block: Block, standing: Standing) -> dict[str, object]:
     """One flat record of plain values; shares are in [0, 1], wall_s is the mean over the seeds in seconds."""
+    row = standing.row
     trial, names = row.trial, row.trial.input.class_names
     group = next((name for name, classes in CLASS_GROUPS.items() if classes == names), "+".join(names))
     return {
         "name": row.name,
+        "group": standing.group,
         "trial": " ".join(result.trial_id for result in row.results),
         "mode": trial.input.mode,
         "classes": group if trial.input.uses_mask else None,
@@ -39,11 +46,18 @@ def as_record(row: Row) -> dict[str, object]:
         "unfreeze": trial.network.unfreeze_name,
         "seeds": " ".join(map(str, row.seeds)),
         **{column: row.metric(column) for column in COLUMNS},
-        "recall@1_noise95": row.query_noise("recall@1"),
+        **{
+            f"{column}_{end}": value
+            for column, bounds in standing.intervals.items()
+            for end, value in zip(("low", "high"), bounds, strict=True)
+        },
+        "interval": "clusters of queries" if standing.paired else "Wilson",
         "recall@1_seed_sd": row.seed_spread("recall@1"),
+        **_difference_record(standing),
         "untrained_recall@1": row.untrained("recall@1"),
         "protocol": row.protocol.fingerprint,
         "num_queries": row.protocol.num_queries,
+        "num_clusters": block.num_clusters if standing.paired else None,
         "steps": row.results[0].steps,
         "wall_s": round(sum(result.wall_s for result in row.results) / len(row.results), 1),
         "num_ranks": "+".join(sorted({str(result.num_ranks) for result in row.results})),
@@ -52,31 +66,103 @@ def as_record(row: Row) -> dict[str, object]:
     }
 
 
-def write_leaderboard(folder: Path, rows: Sequence[Row], title: str) -> list[Path]:
-    """Publish leaderboard.csv, .md and .parquet; returns their paths."""
-    records = [as_record(row) for row in rows]
+def _difference_record(standing: Standing) -> dict[str, object]:
+    found = standing.difference
+    if found is None:
+        return {}
+    low, high = found.interval or (None, None)
+    return {
+        "baseline": found.baseline,
+        "difference": found.value,
+        "difference_low": low,
+        "difference_high": high,
+        "p": found.p,
+        "p_holm": found.p_holm,
+    }
+
+
+def part_records(blocks: Sequence[Block]) -> list[dict[str, object]]:
+    """The breakdowns, a record for each row and part of the queries."""
+    return [
+        {
+            "name": standing.row.name,
+            "trial": " ".join(result.trial_id for result in standing.row.results),
+            "protocol": block.protocol.fingerprint,
+            "kind": part.kind,
+            "part": part.name,
+            "num_queries": part.num_queries,
+            "num_clusters": part.num_clusters,
+            "metric": block.objective,
+            "score": part.score,
+            "low": part.interval[0],
+            "high": part.interval[1],
+        }
+        for block in blocks
+        for standing in block.standings
+        for part in standing.parts
+    ]
+
+
+def write_leaderboard(folder: Path, blocks: Sequence[Block], title: str) -> list[Path]:
+    """Publish leaderboard.csv, .md, .parquet, and breakdown.csv where there are breakdowns; returns their paths."""
+    records = [as_record(block, standing) for block in blocks for standing in block.standings]
+    paths = [folder / f"leaderboard.{kind}" for kind in ("csv", "md", "parquet")]
+    write_text(paths[0], _csv(records, FIELDS))
+    write_text(paths[1], markdown(blocks, title))
+    write_parquet(paths[2], records, FIELDS)
+    if parts := part_records(blocks):
+        paths.append(folder / "breakdown.csv")
+        write_text(paths[-1], _csv(parts, PART_FIELDS))
+    return paths
+
+
+def _csv(records: Sequence[Mapping[str, object]], fields: Sequence[str]) -> str:
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(stream, fields, lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _csv_value(value) for key, value in record.items()} for record in records)
-    paths = [folder / f"leaderboard.{kind}" for kind in ("csv", "md", "parquet")]
-    write_text(paths[0], stream.getvalue())
-    write_text(paths[1], markdown(rows, title))
-    write_parquet(paths[2], records, FIELDS)
-    return paths
+    return stream.getvalue()
 
 
 def _csv_value(value: object) -> object:
     return f"{value:.6f}" if isinstance(value, float) else "" if value is None else value
 
 
-def _cells(row: Row) -> list[str]:
+def short(metric: str) -> str:
+    """A metric's name in tables: R@1, mAP@5."""
+    return metric.replace("recall", "R").replace("map", "mAP")
+
+
+def with_interval(value: float, bounds: tuple[float, float] | None, signed: bool = False) -> str:
+    """A score or a difference, its interval in brackets where it has one."""
+    form = "+.3f" if signed else ".3f"
+    return f"{value:{form}}" + ("" if bounds is None else f" [{bounds[0]:{form}}, {bounds[1]:{form}}]")
+
+
+def difference_text(found: Difference) -> str:
+    """A difference with its interval, a dash for an interval that nothing tells."""
+    return with_interval(found.value, found.interval, signed=True) + (" [–]" if found.interval is None else "")
+
+
+def p_text(p: float | None) -> str:
+    """A p-value, never as zero; a dash where nothing tells it."""
+    if p is None:
+        return "–"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _cells(objective: str, standing: Standing) -> list[str]:
+    row, found = standing.row, standing.difference
     untrained = row.untrained("recall@1")
     spread = row.seed_spread("recall@1")
+    bounds = standing.intervals.get(objective)
     return [
         row.name,
-        f"{row.metric('recall@1'):.3f} ±{row.query_noise('recall@1'):.3f}",
-        *(f"{row.metric(column):.3f}" for column in COLUMNS[1:]),
+        "-" if standing.group is None else str(standing.group),
+        with_interval(row.metric(objective), bounds),
+        "-" if found is None else difference_text(found),
+        "-" if found is None else p_text(found.p_holm),
+        *(f"{row.metric(column):.3f}" for column in COLUMNS if column != objective),
         "-" if untrained is None else f"{untrained:.3f}",
         str(len(row.seeds)) if spread is None else f"{len(row.seeds)} (sd {spread:.3f})",
         f"{sum(r.wall_s for r in row.results) / len(row.results):.0f}",
@@ -84,38 +170,54 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-HEADERS = (
-    "name", "R@1", "R@5", "R@10", "R@20", "mAP@1", "mAP@5", "mAP@10", "mAP@20", "R@1 untrained", "seeds", "wall s",
-    "trial",
-)  # fmt: skip
-READING = "± is the 95 % interval that the number of queries alone leaves; rows closer than that are not told apart."
+def headers(objective: str) -> list[str]:
+    """The columns of a leaderboard, the objective before the other metrics."""
+    rest = (short(column) for column in COLUMNS if column != objective)
+    ends = ("R@1 untrained", "seeds", "wall s", "trial")
+    return ["name", "group", f"{short(objective)} [95 %]", "to baseline [95 %]", "p", *rest, *ends]
 
 
-def _by_protocol(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+def reading(block: Block) -> list[str]:
+    """How a block's numbers are to be read, in sentences."""
+    lines = list(block.notes)
+    if block.num_clusters is None:
+        return lines
+    seeds = (
+        "One seed a row: what another seed would change is not in them."
+        if block.seed_sd is None
+        else f"What seeds change (sd {block.seed_sd:.3f}) is in them."
+    )
+    named = sorted({s.difference.baseline for s in block.standings if s.difference})
+    baseline = named[0] if len(named) == 1 else "the row's own baseline (leaderboard.csv names it)"
     return [
-        (f"protocol {mark}: {members[0].protocol.summary}", members)
-        for mark, group in groupby(rows, key=lambda row: row.protocol.fingerprint)
-        for members in [list(group)]
+        f"[95 %]: an interval by {block.num_clusters} clusters of neighbouring queries. {seeds}",
+        *(
+            [f"to baseline: minus {baseline}, on the same queries; p is corrected by Holm over the whole sweep."]
+            if named
+            else []
+        ),
+        *(["–: one cluster of queries tells nothing of chance."] if named and block.num_clusters < 2 else []),
+        "group: its rows are not told apart from its best one (5 %, all pairs counted).",
+        *lines,
     ]
 
 
-def _published_cells(rows: Sequence[Row]) -> list[list[str]]:
-    """The paper's row and ours beside it, in the paper's order."""
-    ours = {name: row for row in reversed(rows) if (name := published_name(row))}
-    return [
-        [
-            f"{name} ({ours[name].name})",
-            *(f"{v:.3f} ({ours[name].metric(c):.3f})" for c, v in zip(COLUMNS, printed, strict=True)),
-        ]
-        for name, printed in TABLE_I.items()
-        if name in ours
-    ]
+def _published_cells(block: Block) -> list[list[str]]:
+    """The paper's rows, ours in brackets."""
+    return [[f"{name} ({ours})", *scores] for name, ours, *scores in published_rows(block)]
 
 
-PUBLISHED_HEADERS = ("published (our row)", *HEADERS[1:9])
-WIDE = 130
+PUBLISHED_HEADERS = ("published (our row)", *map(short, COLUMNS))
+WIDE = 150
 """Terminal columns that the whole table takes; a narrower one goes without what the files have anyway."""
-WIDE_ONLY = ("mAP@1", "mAP@5", "mAP@10", "seeds", "wall s", "trial")
+NARROW = ("name", "group", "[95 %]", "p")
+NARROW_PUBLISHED = ("published", "R@1", "R@5", "R@10", "R@20", "mAP@20")
+PARTS_A_TABLE = 6
+
+
+def rows_of(blocks: Sequence[Block]) -> list[Row]:
+    """The rows of all blocks, in order."""
+    return [standing.row for block in blocks for standing in block.standings]
 
 
 def fallbacks(rows: Sequence[Row]) -> list[str]:
@@ -123,45 +225,81 @@ def fallbacks(rows: Sequence[Row]) -> list[str]:
     return sorted({text for row in rows for result in row.results for text in result.fallbacks})
 
 
-def show(rows: Sequence[Row], title: str, console: Console) -> None:
-    """Print the leaderboard; a narrow terminal gets fewer columns, never cut numbers."""
-    for heading, members in _by_protocol(rows):
-        _print_table(console, f"{title}\n{heading}", HEADERS, [_cells(row) for row in members], READING)
-    if beside := _published_cells(rows):
-        stacked = [[cell.replace(" (", "\n(") for cell in line] for line in beside]
-        _print_table(console, "the paper's Table I, ours in brackets below", PUBLISHED_HEADERS, stacked)
+def show(blocks: Sequence[Block], title: str, console: Console, parts: bool = False) -> None:
+    """Print the leaderboard; a narrow terminal gets fewer columns, never cut numbers.
+
+    Args:
+        parts: also the breakdowns by city, subtask and view direction.
+    """
+    for block in blocks:
+        lines = [_cells(block.objective, standing) for standing in block.standings]
+        _print_table(
+            console, f"{title}\n{block.heading}", headers(block.objective), lines, NARROW, "\n".join(reading(block))
+        )
+        if parts:
+            for heads, cells in _part_tables(block):
+                _print_table(console, f"{short(block.objective)} by part of the queries", heads, cells, ("",))
+        if beside := _published_cells(block):
+            stacked = [[cell.replace(" (", "\n(") for cell in line] for line in beside]
+            heads = ["published", *PUBLISHED_HEADERS[1:]]
+            _print_table(console, "the paper's Table I, ours in brackets below", heads, stacked, NARROW_PUBLISHED)
+    if any(published_rows(block) for block in blocks):
         for note in NOTES:
             console.print(note, style="dim", markup=False)
-    for text in fallbacks(rows):
+    for text in fallbacks(rows_of(blocks)):
         console.print(f"fell back: {text}", style="yellow", markup=False)
 
 
+def _part_tables(block: Block) -> list[tuple[list[str], list[list[str]]]]:
+    """(headers, lines) of the breakdowns: a row each, some parts a table."""
+    measured = [standing for standing in block.standings if standing.parts]
+    parts = measured[0].parts if measured else ()
+    tables = []
+    for start in range(0, len(parts), PARTS_A_TABLE):
+        chosen = slice(start, start + PARTS_A_TABLE)
+        heads = ["name", *(part_name(part) for part in parts[chosen])]
+        cells = [[s.row.name, *(with_interval(p.score, p.interval) for p in s.parts[chosen])] for s in measured]
+        tables.append((heads, cells))
+    return tables
+
+
+def part_name(part: Part) -> str:
+    """Which queries, how many, and in how many clusters."""
+    clusters = f"{part.num_clusters} cluster{'' if part.num_clusters == 1 else 's'}"
+    return f"{part.kind} {part.name} (n {part.num_queries}, {clusters})"
+
+
 def _print_table(
-    console: Console, title: str, headers: Sequence[str], lines: Sequence[Sequence[str]], caption: str | None = None
-) -> None:
-    table = Table(title=Text(title), title_justify="left", caption=caption, caption_justify="left")
-    shown = [i for i, header in enumerate(headers) if console.width >= WIDE or header not in WIDE_ONLY]
+    console: Console, title: str, heads: Sequence[str], lines: Sequence[Sequence[str]], narrow: Sequence[str],
+    caption: str | None = None,
+) -> None:  # fmt: skip
+    """`narrow`: how the headers end that a narrow terminal shows too."""
+    table = Table(
+        title=Text(title), title_justify="left", caption=None if caption is None else Text(caption),
+        caption_justify="left",
+    )  # fmt: skip
+    shown = [i for i, head in enumerate(heads) if console.width >= WIDE or head.endswith(tuple(narrow))]
     for index in shown:
-        table.add_column(headers[index], justify="left" if index == 0 else "right", no_wrap=index < 2)
+        table.add_column(Text(heads[index]), justify="left" if index == 0 else "right", no_wrap=index < 3)
     for line in lines:
         table.add_row(*(Text(line[index]) for index in shown))
     console.print(table)
 
 
-def markdown(rows: Sequence[Row], title: str) -> str:
+def markdown(blocks: Sequence[Block], title: str) -> str:
     """The leaderboard as Markdown."""
     parts = [f"# {title}", ""]
-    for heading, members in _by_protocol(rows):
-        parts += [heading, "", *_markdown_table(HEADERS, [_cells(row) for row in members]), "", READING, ""]
-    if cells := _published_cells(rows):
-        parts += [
-            "## The paper's Table I, ours in brackets",
-            "",
-            *_markdown_table(PUBLISHED_HEADERS, cells),
-            "",
-        ]
+    for block in blocks:
+        lines = [_cells(block.objective, standing) for standing in block.standings]
+        parts += [block.heading, "", *_markdown_table(headers(block.objective), lines), ""]
+        parts += [line for text in reading(block) for line in (text, "")]
+        for heads, cells in _part_tables(block):
+            parts += [f"{short(block.objective)} by part of the queries:", "", *_markdown_table(heads, cells), ""]
+        if published := _published_cells(block):
+            parts += ["The paper's Table I, ours in brackets:", "", *_markdown_table(PUBLISHED_HEADERS, published), ""]
+    if any(published_rows(block) for block in blocks):
         parts += [line for note in NOTES for line in (note, "")]
-    parts += [f"Fell back: {text}" for text in fallbacks(rows)]
+    parts += [f"Fell back: {text}" for text in fallbacks(rows_of(blocks))]
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from vprdist.report.evidence import Block
 from vprdist.report.rows import Row
-from vprdist.spec.vocabulary import STATIC_CLASSES
+from vprdist.spec.vocabulary import METRICS, STATIC_CLASSES
 
-COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "map@1", "map@5", "map@10", "map@20")
+COLUMNS = METRICS
+BACKBONE = "resnet50"
 
 TABLE_I: dict[str, tuple[float, ...]] = {
     "Normal-0-2": (0.604, 0.747, 0.789, 0.838, 0.604, 0.402, 0.347, 0.333),
@@ -30,10 +32,27 @@ def published_name(row: Row) -> str | None:
     """The paper's name of a configuration, where Table I has it: static classes reduced by mean, or plain RGB."""
     trial = row.trial
     masked = (
-        trial.input.mode == "masked" and trial.input.class_names == STATIC_CLASSES and trial.input.mask_reduce == "mean"
+        trial.input.mode == "masked"
+        and trial.input.class_names == STATIC_CLASSES
+        and trial.input.mask_reduce == "mean"
+        and trial.input.placebo == "none"
     )
-    if not (masked or trial.input.mode == "rgb"):
+    if row.is_variant or not (masked or trial.input.mode == "rgb"):
         return None
     kind, layers = "Masked" if masked else "Normal", trial.network.unfreeze_name
     name = f"{kind} All" if layers == "all" else f"{kind}-{layers}"
     return name if name in TABLE_I else None
+
+
+def published_rows(block: Block) -> list[list[str]]:
+    """The paper's rows that are among a protocol's, in the paper's order: its name, ours, `printed (ours)` a column."""
+    ours = {name: s.row for s in reversed(block.standings) if (name := published_name(s.row))}
+    return [
+        [
+            name if ours[name].trial.network.backbone == BACKBONE else f"{name} (another backbone)",
+            ours[name].name,
+            *(f"{v:.3f} ({ours[name].metric(c):.3f})" for c, v in zip(COLUMNS, printed, strict=True)),
+        ]
+        for name, printed in TABLE_I.items()
+        if name in ours
+    ]

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean, stdev
 
-from vprdist.spec.result import Protocol, ResultRow
+from vprdist.errors import UserError
+from vprdist.spec.result import Protocol, ResultRow, read_result
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import CLASS_GROUPS
 
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration under one protocol, over its seeds."""
+    """One configuration under one protocol, over its seeds.
+
+    is_variant: another evaluation of the same descriptors (other dimensions, or the raw ones beside whitened ones).
+    """
 
     name: str
     results: tuple[ResultRow, ...]
+    is_variant: bool = False
 
     @property
     def trial(self) -> TrialSpec:
@@ -39,16 +44,22 @@ class Row:
         """The standard deviation over the seeds; None with one seed."""
         return stdev(r.metrics[name] for r in self.results) if len(self.results) > 1 else None
 
-    def query_noise(self, name: str) -> float:
-        """Half of Wilson's 95 % interval: what the number of queries alone leaves open in a recall@k."""
-        share, count, z = self.metric(name), self.protocol.num_queries, 1.96
-        spread = share * (1 - share) / count + z**2 / (4 * count**2)
-        return z * math.sqrt(spread) / (1 + z**2 / count)
-
     def untrained(self, name: str) -> float | None:
         """The mean of the untrained network's metric; None where it was not measured."""
         values = [r.untrained[name] for r in self.results if r.untrained]
         return fmean(values) if values else None
+
+
+def readable_results(paths: Iterable[Path]) -> tuple[list[ResultRow], list[str]]:
+    """The results that are there, and why others count for nothing: unreadable, or of another version."""
+    results, refused = [], []
+    for path in paths:
+        if path.exists():
+            try:
+                results.append(read_result(path))
+            except UserError as error:
+                refused.append(str(error))
+    return results, refused
 
 
 def row_names(trials: Sequence[TrialSpec], axes: Sequence[str]) -> dict[str, str]:
@@ -62,6 +73,8 @@ def _axis_value(trial: TrialSpec, axis: str) -> str:
         value = value.get(part) if isinstance(value, dict) else None
     if value is None:
         return ""
+    if isinstance(value, dict):
+        value = value.get("name", value)
     if isinstance(value, list):
         group = next((name for name, classes in CLASS_GROUPS.items() if list(classes) == value), None)
         return group or "+".join(map(str, value))
@@ -69,11 +82,41 @@ def _axis_value(trial: TrialSpec, axis: str) -> str:
 
 
 def group_rows(results: Sequence[ResultRow], names: Mapping[str, str], objective: str) -> list[Row]:
-    """Rows, protocols together and best first within a protocol; equal rows by name."""
-    groups: dict[tuple[str, str, str], list[ResultRow]] = {}
+    """Rows, protocols together and best first within a protocol; equal rows by name.
+
+    Variants are rows of their own; protocols of variants alone come last.
+    """
+    groups: dict[tuple[str, str, str, bool], list[ResultRow]] = {}
     for result in results:
         without_seed = result.trial.model_copy(update={"seed": 0}).trial_id
-        key = (result.protocol.fingerprint, names.get(result.trial_id, result.trial_id), without_seed)
-        groups.setdefault(key, []).append(result)
-    rows = [Row(name, tuple(sorted(members, key=lambda r: r.trial.seed))) for (_, name, _), members in groups.items()]
-    return sorted(rows, key=lambda row: (row.protocol.fingerprint, -row.metric(objective), row.name))
+        name = names.get(result.trial_id, result.trial_id)
+        for each in (result, *_variants(result)):
+            key = (each.protocol.fingerprint, name, without_seed, each is not result)
+            groups.setdefault(key, []).append(each)
+    rows = [
+        Row(name, tuple(sorted(members, key=lambda r: r.trial.seed)), is_variant)
+        for (_, name, _, is_variant), members in groups.items()
+    ]
+    asked = {row.protocol.fingerprint for row in rows if not row.is_variant}
+
+    def place(row: Row) -> tuple[bool, str, float, str]:
+        protocol = row.protocol.fingerprint
+        return protocol not in asked, protocol, -row.metric(objective), row.name
+
+    return sorted(rows, key=place)
+
+
+def _variants(result: ResultRow) -> list[ResultRow]:
+    """A result's other evaluations as results. The untrained network was not evaluated so."""
+    return [
+        result.model_copy(
+            update={
+                "protocol": variant.protocol,
+                "metrics": variant.metrics,
+                "city_metrics": variant.city_metrics,
+                "untrained": None,
+                "variants": (),
+            }
+        )
+        for variant in result.variants
+    ]

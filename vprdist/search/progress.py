@@ -12,6 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from vprdist.console import duration
 from vprdist.launch.folder import TrialFolder
 from vprdist.search.view import Phases
 
@@ -70,7 +71,9 @@ class TrialReading:
             value = self.folder.objective(objective)
             return f"{self.name}: done" + ("" if math.isnan(value) else f", {objective} {value:.3f}")
         failure = self.folder.failure()
-        return f"{self.name}: failed, {failure.reason if failure else 'no result'}"
+        if failure is None:
+            return f"{self.name}: stopped early"
+        return f"{self.name}: {'cancelled' if failure.kind == 'cancelled' else 'failed'}, {failure.reason}"
 
 
 class SweepProgress:
@@ -79,11 +82,14 @@ class SweepProgress:
     Args:
         names: what each trial id is called.
         objective: the metric shown when a trial ends.
+        total: trials in all, where more are proposed on the way.
         console: where to; a terminal gets bars, anything else a line when a trial starts or ends and every 20 s.
     """
 
-    def __init__(self, names: Mapping[str, str], objective: str, console: Console | None = None) -> None:
-        self.names, self.objective = names, objective
+    def __init__(
+        self, names: Mapping[str, str], objective: str, console: Console | None = None, total: int = 0
+    ) -> None:
+        self.names, self.objective, self.total = names, objective, total
         self.console = console or Console(stderr=True)
         self._trials: dict[str, TrialReading] = {}
         self._running: dict[str, TrialReading] = {}
@@ -94,7 +100,7 @@ class SweepProgress:
     @contextlib.contextmanager
     def live(self, folders: Mapping[str, TrialFolder], phases: Phases) -> Iterator[None]:
         """Be visible while the block runs."""
-        self._phases = phases
+        self._phases, self._folders = phases, folders
         self._trials = {i: TrialReading(self.names.get(i, i), folder) for i, folder in folders.items()}
         self._ended = {i for i, trial in self._trials.items() if trial.folder.has_result}
         self._already, self._began_at = len(self._ended), time.monotonic()
@@ -115,32 +121,42 @@ class SweepProgress:
     def _update(self) -> None:
         self._drawn_at = time.monotonic()
         for trial_id, phase in self._phases().items():
+            if trial_id not in self._trials:  # proposed since
+                self._trials[trial_id] = TrialReading(self.names.get(trial_id, trial_id), self._folders[trial_id])
             trial = self._trials[trial_id]
             if trial_id in self._ended:
                 continue
             if phase == "running" and trial_id not in self._running:
                 self._running[trial_id] = trial
-                self._say(f"{trial.name}: started")
+                self._line(f"{trial.name}: started")
             over = trial.folder.has_result or trial.folder.failure_file.exists()
             if trial_id in self._running:
                 trial.read()
-            if over:
+            if over or phase == "done":
                 self._running.pop(trial_id, None)
                 self._ended.add(trial_id)
                 self.console.print(trial.ending(self.objective), highlight=False, markup=False)
         self._show()
 
-    def _say(self, line: str) -> None:
+    def say(self, text: str) -> None:
+        """One line of news, on a terminal too."""
+        self.console.print(text, style="yellow", highlight=False, markup=False)
+
+    @property
+    def _count(self) -> int:
+        return max(self.total, len(self._trials))
+
+    def _line(self, line: str) -> None:
         if self._bars is None:
             self.console.print(line, highlight=False, markup=False)
 
     def _show(self) -> None:
         if self._bars is not None:
-            self._bars.show(len(self._ended), len(self._trials), self._time_left(), self._running)
+            self._bars.show(len(self._ended), self._count, self._time_left(), self._running)
         elif time.monotonic() - self._line_at >= LINE_S and self._running:
             self._line_at = time.monotonic()
             lines = "; ".join(trial.line for trial in self._running.values())
-            self._say(f"[{len(self._ended)}/{len(self._trials)}] {lines}{self._time_left()}")
+            self._line(f"[{len(self._ended)}/{self._count}] {lines}{self._time_left()}")
 
     def _time_left(self) -> str:
         """Trials still to do at the pace of this run, counting the running ones' parts."""
@@ -148,8 +164,8 @@ class SweepProgress:
         finished = len(self._ended) - self._already + parts
         if finished < 0.05:
             return ""
-        left = (len(self._trials) - len(self._ended) - parts) * (time.monotonic() - self._began_at) / finished
-        return f", about {_duration(left)} left" if left > 0 else ""
+        left = (self._count - len(self._ended) - parts) * (time.monotonic() - self._began_at) / finished
+        return f", about {duration(left)} left" if left > 0 else ""
 
 
 class _Bars:
@@ -183,9 +199,3 @@ class _Bars:
             self.parts.update(
                 task, completed=trial.done, total=trial.total or None, stage=trial.stage, facts=trial.facts
             )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -24,6 +24,10 @@ QUIET = {
     "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # On a busy machine a reader of a trial's folder needs more than Ray's minute to start: 32 started at once starved
+    # each other, were ended by Ray as too late, and were started again; after ten minutes five of them lived.
+    "RAY_worker_register_timeout_seconds": "900",
+    "TUNE_MAX_PENDING_TRIALS_PG": "2",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",

@@ -18,14 +18,17 @@ LOOK_S = 0.1
 class FolderTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's classes are Any to mypy
     """Reports the rows of `metrics.jsonl`, from the first one on, and ends with the result or failure.
 
-    Config: `trial_id`, `runs`, `objective`. Each report carries `training_step` (the time attribute of
-    schedulers) and the newest known value of every number in the rows; the objective is NaN until it is known.
+    Config: `trial_id`, `runs`, `objective`, and `stopped` where an earlier driver's scheduler stopped the trial: then
+    its rows are all that comes. Each report carries `training_step`, the step of the last evaluation (the time
+    attribute of schedulers), and the newest known value of every number in the rows; the objective is NaN until it is
+    known.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Read the trial's folder from its first row."""
         self.folder = TrialFolder.of(Path(config["runs"]), config["trial_id"])
         self.objective = str(config["objective"])
+        self.stopped = bool(config.get("stopped"))
         self.offset = 0
         self.pending: list[dict[str, Any]] = []
         self.known: dict[str, float] = {"training_step": 0, self.objective: float("nan")}
@@ -41,13 +44,15 @@ class FolderTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's classes ar
         deadline = time.monotonic() + STEP_S
         while True:
             # The end is looked for before the rows are read: no row comes after it.
-            over = self.folder.has_result or self.folder.failure_file.exists()
+            over = self.folder.is_over or self.stopped
             self._read_rows()
             if self.pending:
                 self._learn(self.pending.pop(0))
                 return {**self.known, "done": False}
             if over:
-                return {**self.known, self.objective: self.folder.objective(self.objective), "done": True}
+                # The rows' last value is the objective of a stopped trial; a failed one has none.
+                value = self.known[self.objective] if self.stopped else self.folder.objective(self.objective)
+                return {**self.known, self.objective: value, "done": True}
             if time.monotonic() >= deadline:
                 return {**self.known, "done": False}
             time.sleep(LOOK_S)
@@ -62,7 +67,7 @@ class FolderTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's classes ar
                 self.pending.append(row)
 
     def _learn(self, row: dict[str, Any]) -> None:
-        if isinstance(row.get("step"), int):
+        if row.get("kind") == "evaluate" and isinstance(row.get("step"), int):
             self.known["training_step"] = row["step"]
         for key, value in row.items():
             if isinstance(value, (int, float)) and not isinstance(value, bool) and key != "step":

@@ -24,6 +24,9 @@ class View(Protocol):
             phases: what the dispatcher says about the wanted ones.
         """
 
+    def say(self, text: str) -> None:
+        """Show one line of news."""
+
     def tick(self) -> None:
         """Show what is new; called many times a second, and cheap when there is nothing to do."""
 
@@ -33,6 +36,9 @@ class NoView:
 
     def live(self, folders: Mapping[str, TrialFolder], phases: Phases) -> AbstractContextManager[object]:
         return contextlib.nullcontext()
+
+    def say(self, text: str) -> None:
+        """Nothing."""
 
     def tick(self) -> None:
         """Nothing."""

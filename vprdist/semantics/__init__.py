@@ -1,5 +1,6 @@
 """What each pixel shows: activations of the 19 classes, their Arrow cache, and the masks made of them.
 
 `importing.import_cache` fills a cache, `cache.open_cache` reads it, `masks.reduce_mask` makes a mask of
-chosen classes. Nothing here loads torch.
+chosen classes, `segmenters.open_segmenter` opens a network that makes activations, `sheet.write_sheet` draws what a
+cache holds. Torch is loaded inside `segmenters` alone, when a network is opened.
 """

@@ -12,12 +12,17 @@ from vprdist.spec.vocabulary import MaskReduce
 
 Activations: TypeAlias = npt.NDArray[np.uint8]
 Mask: TypeAlias = npt.NDArray[np.float32]
+Levels: TypeAlias = npt.NDArray[Any]
+
+REDUCTIONS = get_args(MaskReduce)
+NARROW_PIXELS = 100 * 100
+"""Fewer pixels are added in 16 bits in any case: then a call costs more than its work, and bytes take more calls."""
 
 FULL = 255
 """The stored value of probability 1: activations are softmax x 255, rounded."""
 
 
-def reduce_mask(activations_CHW: Activations | Sequence[Activations], how: MaskReduce) -> Mask:
+def reduce_mask(activations_CHW: Activations | Sequence[Activations], how: MaskReduce, peak: int | None = None) -> Mask:
     """The mask of C chosen classes, from their activations.
 
     The 19 activations of a pixel sum to about 255 (rounding of each makes it 250 to 258 on real data), so
@@ -31,6 +36,7 @@ def reduce_mask(activations_CHW: Activations | Sequence[Activations], how: MaskR
     Args:
         activations_CHW: (C, h, w) uint8, C >= 1, or C arrays of (h, w).
         how: the reduction.
+        peak: what the sum of a pixel's C activations is known not to exceed; a low one makes it faster.
 
     Returns:
         (h, w) float32 in [0, 1].
@@ -38,21 +44,57 @@ def reduce_mask(activations_CHW: Activations | Sequence[Activations], how: MaskR
     Raises:
         ValueError: no class, another dtype, or an unknown reduction: faults of the caller, not of a user.
     """
+    levels = reduce_levels(activations_CHW, how, peak)
+    mask: Mask = np.divide(levels, np.float32(full_level(len(activations_CHW), how)), dtype=np.float32)
+    return mask
+
+
+def reduce_levels(
+    activations_CHW: Activations | Sequence[Activations], how: MaskReduce, peak: int | None = None
+) -> Levels:
+    """The mask in whole numbers: `reduce_mask` is these as float32, divided by `full_level`.
+
+    Both steps are exact or correctly rounded wherever they are done, so a device that divides gets the same bits.
+
+    Args and errors as `reduce_mask`.
+
+    Returns:
+        (h, w): uint8 for `sum` and `max`, int16 for the `mean` of up to 128 classes (int32 beyond).
+    """
     stack: Activations = np.asarray(activations_CHW)
     if stack.ndim != 3 or not len(stack) or stack.dtype != np.uint8:
         raise ValueError(f"a mask is made of (C, h, w) uint8 with C >= 1, not {stack.dtype} {stack.shape}")
     if how == "max":
-        return _share(stack.max(axis=0), FULL)
-    if how not in get_args(MaskReduce):
+        likeliest: Levels = np.maximum.reduce(stack, axis=0)
+        return likeliest
+    if how not in REDUCTIONS:
         raise ValueError(f"a mask is reduced by mean, sum or max, not {how!r}")
-    # 16 bits hold 257 classes at 255; adding narrow numbers is what makes this fast.
-    total = stack.sum(axis=0, dtype=np.uint16 if len(stack) <= 257 else np.uint32)
-    if how == "mean":
-        return _share(total, FULL * len(stack))
-    np.minimum(total, FULL, out=total)
-    return _share(total, FULL)
+    num_pixels = stack.shape[1] * stack.shape[2]
+    if peak is not None and peak * (len(stack) - 1) < 256 * len(stack) and num_pixels >= NARROW_PIXELS:
+        return _sum_of_bytes(stack, how)
+    # One pass that adds narrow numbers is what makes this fast. Signed, since torch can do little with uint16.
+    total: Levels = np.add.reduce(stack, axis=0, dtype=np.int16 if len(stack) <= 128 else np.int32)
+    return total if how == "mean" else np.minimum(total, FULL).astype(np.uint8)
 
 
-def _share(total: npt.NDArray[Any], full: int) -> Mask:
-    share: Mask = np.divide(total, np.float32(full), dtype=np.float32)
-    return share
+def _sum_of_bytes(stack: Activations, how: MaskReduce) -> Levels:
+    """The sum of C classes that is below 256 C / (C - 1) everywhere, in bytes: numpy widens slowly.
+
+    A byte drops 256 from a sum T that reaches it. Not dropped, T is at least the classes' bitwise or. Dropped,
+    T - 256 is less than T / C by the bound, hence less than the largest class, and than the or. So comparing the two
+    tells, exactly.
+    """
+    low: Levels = np.add.reduce(stack, axis=0, dtype=np.uint8)
+    dropped = np.greater(np.bitwise_or.reduce(stack, axis=0), low).view(np.uint8)
+    if how == "sum":
+        low |= np.negative(dropped, out=dropped)  # 255 where clipped
+        return low
+    total: Levels = dropped.astype(np.int16)
+    total <<= 8
+    total |= low
+    return total
+
+
+def full_level(num_classes: int, how: MaskReduce) -> int:
+    """The level at which a mask of so many classes is 1."""
+    return FULL * num_classes if how == "mean" else FULL

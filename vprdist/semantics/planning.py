@@ -1,4 +1,4 @@
-"""What an import is going to write, decided before anything is written."""
+"""What a build is going to write, decided before anything is written."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from vprdist.data.msls import city_digest, city_names, read_city
 from vprdist.errors import CacheError
 from vprdist.files import digest_json
-from vprdist.semantics.cache.format import SHARDS, VERSION, SideName
+from vprdist.semantics.cache.format import SHARDS, SideName, version_of
 from vprdist.semantics.sources import Source
-from vprdist.spec.vocabulary import CLASSES
+from vprdist.spec.vocabulary import CLASSES, Compression
 
 SIDE_NAMES: tuple[SideName, ...] = ("query", "database")
 
@@ -24,8 +24,15 @@ class PlannedShard:
     """What a shard is to hold. `id` is the digest of all that decides its bytes."""
 
     id: str
+    city: str
+    side: SideName
     first: int
     keys: tuple[str, ...]
+
+    @property
+    def file(self) -> str:
+        """Relative to the cache."""
+        return f"{SHARDS}/{self.city}_{self.side}_{self.first:06d}-{self.id}.arrow"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,24 +44,37 @@ class PlannedSide:
     keys: tuple[str, ...]
     shards: tuple[PlannedShard, ...]
 
-    def file(self, shard: PlannedShard) -> str:
-        return f"{SHARDS}/{self.city}_{self.side}_{shard.first:06d}-{shard.id}.arrow"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that an import will write; made without writing anything."""
+    """All that a build will write; made without writing anything."""
 
     size: tuple[int, int]
+    compression: Compression
     sides: tuple[PlannedSide, ...]
 
     @property
     def cities(self) -> dict[str, str]:
         return {side.city: side.city_digest for side in self.sides}
 
+    @property
+    def shards(self) -> tuple[PlannedShard, ...]:
+        """All of them, in the order of the manifest."""
+        return tuple(shard for side in self.sides for shard in side.shards)
+
+    @property
+    def count(self) -> int:
+        """Images in all."""
+        return sum(len(side.keys) for side in self.sides)
+
 
 def make_plan(
-    reader: Source, root: Path, cities: Sequence[str], size: tuple[int, int] | None, shard_images: int
+    reader: Source,
+    root: Path,
+    cities: Sequence[str],
+    size: tuple[int, int] | None,
+    shard_images: int,
+    compression: Compression = "none",
 ) -> Plan:
     """The shards of these cities, before anything is written.
 
@@ -66,6 +86,9 @@ def make_plan(
         CacheError: the source lacks a side or is broken, or its sizes differ.
         DataError: the MSLS tree is broken.
     """
+    if shard_images < 1 or (size is not None and min(size) < 1):
+        rule = "sizes and images a shard are at least 1"
+        raise CacheError("cache", rule, (size, shard_images), "Choose larger ones.")
     sides: list[PlannedSide] = []
     plan_size = size
     for name in cities:
@@ -79,17 +102,20 @@ def make_plan(
                 raise CacheError(reader.path, rule, f"{name}/{side} {native}", "Choose a size.")
             fingerprint = reader.fingerprint(name, side, keys)
             step = min(shard_images, max(1, SHARD_BYTES // (len(CLASSES) * native[0] * native[1])))
-            what = [VERSION, name, side, digest, fingerprint, *native]
+            what = [version_of(compression), name, side, digest, fingerprint, *native]
+            # Uncompressed shards keep the ids that they had before there was a choice.
+            what += [] if compression == "none" else [compression]
             shards = []
             for first in range(0, len(keys), step):
                 part = keys[first : first + step]
-                shards.append(PlannedShard(id=digest_json([*what, first, part]), first=first, keys=part))
+                shard_id = digest_json([*what, first, part])
+                shards.append(PlannedShard(id=shard_id, city=name, side=side, first=first, keys=part))
             planned = PlannedSide(
                 city=name, side=side, city_digest=digest, source=fingerprint, keys=keys, shards=tuple(shards)
             )
             sides.append(planned)
     assert plan_size is not None, "at least one city is planned"
-    return Plan(size=plan_size, sides=tuple(sides))
+    return Plan(size=plan_size, compression=compression, sides=tuple(sides))
 
 
 def chosen_cities(reader: Source, root: Path, cities: Sequence[str] | None) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from vprdist.errors import nearest
+from vprdist.errors import RuleError, nearest
 from vprdist.spec.base import Spec
 from vprdist.spec.vocabulary import CLASSES
 
@@ -50,6 +50,45 @@ class ClassRecipe(Spec):
     repeat: float | None = Field(default=None, ge=0, le=1)
 
 
+class PlantedSpec(Spec):
+    """A truth to be found: which classes tell places apart, and which do not. All others look the same everywhere.
+
+    Streets are alike where they would tell places apart by themselves: no side streets, trees and parked cars equally
+    dense, rails and traffic lights everywhere, lots of one width, and each drive takes its pictures at other points
+    between two places. It is always a clear summer day, unless the sky is noise: then weather, light and season change
+    between visits as they do in the natural city. Outlines are shared: where buildings carry, skies show their roofs.
+
+    Attributes:
+        carry: class -> how much its look tells places apart, in (0, 1]; it is the same in all visits.
+        mislead: classes that, when a query is taken, look as the next street's do in the database.
+        noise: classes that are drawn afresh for every visit.
+    """
+
+    carry: dict[str, float] = Field(default_factory=dict)
+    mislead: tuple[str, ...] = ()
+    noise: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _possible(self) -> PlantedSpec:
+        for field, names in (("carry", tuple(self.carry)), ("mislead", self.mislead), ("noise", self.noise)):
+            for name in names:
+                if name not in CLASSES:
+                    raise RuleError(field, "every entry is one of the 19 classes", name, nearest(name, CLASSES))
+        named = [*self.carry, *self.mislead, *self.noise]
+        if twice := [name for name in CLASSES if named.count(name) > 1]:
+            raise RuleError("carry", "a class carries, misleads, or is noise", twice[0], "Name it once.")
+        for name, share in self.carry.items():
+            if not 0 < share <= 1:
+                raise RuleError("carry", "a class carries a share above 0, at most 1", share, f"Mend {name}.")
+        return self
+
+    def knobs(self, name: str) -> tuple[float, float, float]:
+        """(identity, churn, repeat) of a class."""
+        if name in self.mislead:
+            return 1.0, 0.0, 0.0
+        return self.carry.get(name, 0.0), float(name in self.noise), 0.0
+
+
 class DemoSpec(Spec):
     """A demo city in full: the same spec makes the same bytes on the same machine.
 
@@ -73,6 +112,15 @@ class DemoSpec(Spec):
     supersample: int = Field(default=2, ge=1, le=4, description="rays a pixel, in each direction")
     divisor: int = Field(default=2, ge=1, le=16, description="activations are height/divisor x width/divisor")
     recipe: dict[str, ClassRecipe] = Field(default_factory=dict)
+    planted: PlantedSpec | None = Field(default=None, description="a truth for tests of attribution; null: natural")
+
+    @model_serializer(mode="wrap")
+    def _without_planted(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Left out while it is null: cities that were made before it existed keep their folders."""
+        value: dict[str, Any] = plain(self)
+        if self.planted is None:
+            value.pop("planted", None)
+        return value
 
     @model_validator(mode="after")
     def _possible(self) -> DemoSpec:
@@ -87,6 +135,13 @@ class DemoSpec(Spec):
         for name in self.recipe:
             if name not in CLASSES:
                 raise ValueError(f"`recipe` names classes; found {name!r}. {nearest(name, CLASSES)}")
+        if self.planted is not None and self.recipe:
+            raise RuleError(
+                "planted", "a planted truth leaves no recipe of single classes", None, "Delete one of them."
+            )
+        if self.planted is not None and self.planted.mislead and self.streets < 2:
+            rule = "a class misleads to another street of its city: there are two or more"
+            raise RuleError("streets", rule, self.streets, "Raise streets, or delete planted.mislead.")
         if self.width % 8:
             raise ValueError(f"`width` is a multiple of 8; found {self.width}")
         if self.height % self.divisor or self.width % self.divisor:
@@ -106,10 +161,16 @@ class DemoSpec(Spec):
 
     def knobs(self, name: str) -> tuple[float, float, float]:
         """(identity, churn, repeat) of a class, natural values filled in."""
+        if self.planted is not None:
+            return self.planted.knobs(name)
         own = self.recipe.get(name, ClassRecipe())
         chosen = (own.identity, own.churn, own.repeat)
         identity, churn, repeat = (n if c is None else float(c) for c, n in zip(chosen, NATURAL[name], strict=True))
         return identity, churn, repeat
+
+    def misleads(self, name: str, visit: int | None) -> bool:
+        """Whether a class looks like another street's during that visit."""
+        return self.planted is not None and name in self.planted.mislead and (visit or 0) >= self.database_visits
 
     def resolved(self) -> dict[str, Any]:
         """The JSON value of the spec with every recipe filled in: two specs of one city have one value."""

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from vprdist.errors import LaunchError, nearest
+from vprdist.errors import LaunchError, RuleError, nearest
 from vprdist.spec.base import Spec
 from vprdist.spec.read import read_yaml, validate
 
 PLAIN = re.compile(r"[A-Za-z0-9_.,:@%+=/-]*")
+LISTS = re.compile(r"[A-Za-z0-9_.,&|()*\[\]-]*")
+"""SLURM's own grammar of constraints and node lists; quoted like every value before it meets a shell."""
+PLAIN_FIELDS = ("partition", "account", "qos", "shared", "srun_args", "mail_user", "reservation")
+MailType = Literal["BEGIN", "END", "FAIL", "REQUEUE", "TIME_LIMIT", "TIME_LIMIT_90", "ALL"]
+Port = Annotated[int, Field(ge=1024, le=65535)]
+
+
+class DriverJob(Spec):
+    """What `--detach` asks for: a small CPU job that drives the sweep, requeues and resumes."""
+
+    partition: str | None = Field(default=None, description="null: the profile's own")
+    cpus: int = Field(default=2, ge=1)
+    memory_gb: float | None = Field(default=None, gt=0, description="null: what the trials at once need, measured")
+    time_limit_min: int = Field(default=24 * 60, ge=2)
+
+    @field_validator("partition")
+    @classmethod
+    def _plain(cls, value: str | None) -> str | None:
+        return _plain_words(value)
 
 
 class ClusterProfile(Spec):
@@ -23,26 +42,86 @@ class ClusterProfile(Spec):
     nodes: int = Field(default=1, ge=1)
     gpus_per_node: int = Field(default=0, ge=0)
     cpus_per_task: int | None = Field(default=None, ge=1, description="null on this machine: its share of the cores")
-    memory_gb: float | None = Field(default=None, gt=0)
-    time_limit_min: int = Field(default=24 * 60, ge=1)
-    signal_lead_s: int = Field(default=120, ge=1, description="seconds of warning before the time limit")
+    memory_gb: float | None = Field(default=None, gt=0, description="a node")
+    time_limit_min: int = Field(default=24 * 60, ge=1, description="of one start of a job; it goes on after it")
+    signal_lead_s: int = Field(default=120, ge=1, description="seconds of warning (USR2) before the time limit")
+    requeue: bool = Field(default=True, description="SLURM may put a preempted job, or one of a failed node, back")
+    max_requeues: int = Field(default=100, ge=0, description="times a job may run into its time limit and go on")
     max_concurrent: int | None = Field(default=None, ge=1, description="trials at once; null: what the machine bears")
     max_attempts: int = Field(default=3, ge=1, description="submissions of one trial before it is given up")
-    poll_s: float = Field(default=1.0, gt=0, description="seconds between two looks at the queue")
+    array_limit: int = Field(default=64, ge=1, description="tasks of one job array that may run at once")
+    poll_s: float = Field(
+        # A queue that many people share is asked seldom; results are seen at once all the same.
+        default_factory=lambda before: 30.0 if before.get("kind") == "slurm" else 1.0,
+        gt=0,
+        description="seconds between two looks at the queue; by default 30 on SLURM",
+    )
+    exclude_after: int = Field(default=2, ge=0, description="deaths on a node in a row before it is avoided; 0 never")
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
-    exclude: tuple[str, ...] = ()
+    reservation: str | None = None
+    exclude: tuple[str, ...] = Field(default=(), description="nodes that are never used")
+    mail_user: str | None = None
+    mail_types: tuple[MailType, ...] = ()
+    ports: tuple[Port, Port] | None = Field(
+        default=None, description="first and last port at which rank 0 may be met; null: any free one"
+    )
+    shared: tuple[str, ...] = Field(
+        default=(), description="folders that compute nodes see; runs, data and cache must lie in one. Empty: unchecked"
+    )
+    scratch: str | None = Field(
+        default=None, description="node-local folder for copies of cache shards; $VARIABLES are the node's"
+    )
+    srun_args: tuple[str, ...] = Field(default=(), description="further words for srun, e.g. --container-image=…")
     setup: tuple[str, ...] = Field(default=(), description="shell lines before Python starts: modules, containers")
+    driver: DriverJob = DriverJob()
 
-    @field_validator("partition", "account", "qos", "constraint", "exclude")
+    @field_validator(*PLAIN_FIELDS)
     @classmethod
     def _plain(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
-        for word in value if isinstance(value, tuple) else [value or ""]:
-            if not PLAIN.fullmatch(word):
-                raise ValueError("a plain word is expected here; shell belongs into `setup`")
+        return _plain_words(value)
+
+    @field_validator("constraint", "exclude")
+    @classmethod
+    def _lists(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        return _plain_words(value, LISTS)
+
+    @field_validator("scratch")
+    @classmethod
+    def _scratch(cls, value: str | None) -> str | None:
+        _plain_words(value.translate({ord(c): None for c in "${}"}) if value else None)
         return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> ClusterProfile:
+        if self.ports and self.ports[0] > self.ports[1]:
+            raise RuleError("ports", "the first port is not above the last", list(self.ports))
+        if bool(self.mail_user) != bool(self.mail_types):
+            raise RuleError("mail_user", "mail needs mail_user and mail_types", None, "Set both, or none.")
+        if 0 < self.gpus_per_node < self.ranks:
+            rule = f"every rank has a GPU of its own: {self.ranks} ranks a node"
+            raise RuleError("gpus_per_node", rule, self.gpus_per_node, "Ask for as many, or lower `ranks`.")
+        if self.signal_lead_s >= 60 * self.time_limit_min:
+            rule = f"the warning comes after the start: less than the time limit, {60 * self.time_limit_min} s"
+            raise RuleError("signal_lead_s", rule, self.signal_lead_s)
+        return self
+
+    @property
+    def num_ranks(self) -> int:
+        """The world size of one trial."""
+        return self.nodes * self.ranks
+
+
+Words = TypeVar("Words", str | None, str | tuple[str, ...] | None)
+
+
+def _plain_words(value: Words, allowed: re.Pattern[str] = PLAIN) -> Words:
+    for word in value if isinstance(value, tuple) else [value or ""]:
+        if not allowed.fullmatch(word):
+            raise ValueError("a plain word is expected here; shell belongs into `setup`")
+    return value
 
 
 def profile_folders() -> tuple[Path, ...]:

@@ -7,12 +7,26 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from vprdist.errors import UserError
+from vprdist.errors import UserError, first_line
 from vprdist.files import digest_json, read_json
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Spec, hashed_unless
 from vprdist.spec.trial import TrialSpec
+from vprdist.spec.vocabulary import KS
 
 RESULT_VERSION = 1
+
+QUERY_COLUMNS = (
+    "subtask", "city", "query", "sequence_key", "frame_number", "view_direction", "night", "easting", "northing", "ca",
+    "num_positives", "retrieved", "hits", "positives", *(f"{name}@{k}" for name in ("recall", "map") for k in KS),
+)  # fmt: skip
+"""The columns of `predictions/queries.parquet`, which rank 0 writes before the result: a row for each subtask and
+each query of it that counts.
+
+Every subtask is evaluated from the same descriptors, under the trial's protocol but for the subtask; `all` is always
+there. frame_number and num_positives are whole numbers, night is a bool, easting and northing are metres, ca degrees
+clockwise from north (null where the city has none). `retrieved` holds the keys of the first 20, nearest first, `hits`
+a bool for each, `positives` up to five keys, nearest to the query first. The metrics are those of the query alone.
+"""
 
 
 class Protocol(Spec):
@@ -23,11 +37,15 @@ class Protocol(Spec):
     subtask: str
     gallery: str
     positive_radius_m: float
-    image_size: tuple[int, int]
+    image_size: tuple[int, int] | None = Field(description="null: unknown, the descriptors came from elsewhere")
     num_queries: int
     num_database: int
-    whitening: str = "none"
-    select: str = "last"
+    whitening: str = Field(default="none", description="and what it was learnt on: train, database")
+    select: str = Field(default="last", description="`val`, the reference's best checkpoint by R@5, is reserved")
+    queries: str = hashed_unless("subtask")
+    database: str = hashed_unless("subtask")
+    dimensions: int | None = hashed_unless(None, description="null: as many as the network has")
+    storage: str = hashed_unless("float32")
 
     @property
     def fingerprint(self) -> str:
@@ -37,12 +55,27 @@ class Protocol(Spec):
     @property
     def summary(self) -> str:
         """One line for a person."""
-        height, width = self.image_size
+        size = "unknown resolution" if self.image_size is None else "x".join(map(str, self.image_size))
+        queries = "queries" if self.queries == "subtask" else "queries (every one)"
+        database = "database images" if self.database == "subtask" else "database images (every one)"
+        gallery = "one gallery a city" if self.gallery == "city" else "one gallery of all cities"
+        where = {"train": ", learnt on the training cities", "database": ", learnt on this database"}
+        pca = f"PCA to {self.dimensions or 'all'} dimensions{where.get(self.whitening, '')}"
+        whitening = "whitening none" if self.whitening == "none" else f"whitening by {pca}"
+        stored = "" if self.storage == "float32" else f", {self.storage} descriptors"
         return (
-            f"{'+'.join(self.cities)}, subtask {self.subtask}, {self.num_queries} queries against "
-            f"{self.num_database} database images, one gallery a {self.gallery}, {height}x{width}, "
-            f"positives within {self.positive_radius_m:g} m, whitening {self.whitening}, {self.select} checkpoint"
+            f"{'+'.join(self.cities)}, subtask {self.subtask}, {self.num_queries} {queries} against "
+            f"{self.num_database} {database}, {gallery}, {size}, "
+            f"positives within {self.positive_radius_m:g} m, {whitening}{stored}, {self.select} checkpoint"
         )
+
+
+class VariantResult(Spec):
+    """Another evaluation of a result's descriptors: its own protocol and metrics."""
+
+    protocol: Protocol
+    metrics: dict[str, float]
+    city_metrics: dict[str, dict[str, float]]
 
 
 class ResultRow(Spec):
@@ -55,6 +88,7 @@ class ResultRow(Spec):
     metrics: dict[str, float]
     untrained: dict[str, float] | None = None
     city_metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
+    variants: tuple[VariantResult, ...] = Field(default=(), description="other dimensions, and the raw descriptors")
     steps: int
     final_loss: float | None
     wall_s: float = Field(description="from the first start to the result, waiting for a requeue included")
@@ -81,4 +115,4 @@ def read_result(path: Path) -> ResultRow:
         return ResultRow.model_validate_json(path.read_bytes())
     except (ValueError, AttributeError, ValidationError) as error:
         remedy = "Move the trial's folder away and run the sweep again."
-        raise UserError(path, "a result must be readable", str(error).splitlines()[0], remedy) from None
+        raise UserError(path, "a result must be readable", first_line(error), remedy) from None

@@ -8,18 +8,29 @@ from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
 from vprdist.files import digest_json
-from vprdist.spec.base import Spec, not_hashed
+from vprdist.spec.base import Spec, hashed_unless, not_hashed
 from vprdist.spec.demo import DemoSpec
+from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.vocabulary import (
     BACKBONE_UNITS,
     CLASS_GROUPS,
     CLASSES,
+    OFFICIAL_VIEW,
+    WEIGHTS,
     BatchNormMode,
+    Compression,
     ConvInit,
+    Gallery,
     InputMode,
+    LabelSource,
+    Loss,
     MaskReduce,
+    Placebo,
+    Precision,
+    Scope,
+    Storage,
     Subtask,
-    Weights,
+    Whitening,
     trained_units,
 )
 
@@ -28,7 +39,11 @@ ImageSize = tuple[Annotated[int, Field(ge=32, le=4096)], Annotated[int, Field(ge
 
 
 class DataSpec(Spec):
-    """Which places: an MSLS tree and its cities, or the built-in demo city (`root: demo`)."""
+    """Which places: an MSLS tree and its cities, or the built-in demo city (`root: demo`).
+
+    Graded labels are the official ones (`<city>_gt.h5`) where they are there and were made for this field of view, or
+    computed; `labels` may ask for either. It is not hashed: the official files' content is, as one of the digests.
+    """
 
     root: str = not_hashed("demo")
     demo: DemoSpec | None = not_hashed(None)
@@ -36,7 +51,8 @@ class DataSpec(Spec):
     validate_cities: Names = Field(default=(), alias="validate")
     positive_radius_m: float = Field(default=25.0, gt=0)
     fov_radius_m: float = Field(default=50.0, gt=0)
-    fov_degrees: float = Field(default=90.0, gt=0, le=180)
+    fov_degrees: float = Field(default=90.0, ge=1, le=180)
+    labels: LabelSource = not_hashed("auto", description="of the training cities: auto, official or computed")
 
     @model_validator(mode="after")
     def _cities(self) -> DataSpec:
@@ -47,20 +63,29 @@ class DataSpec(Spec):
             raise RuleError("validate", "a city to train on cannot validate", both[0], "Take it out of one list.")
         if self.demo is not None and self.root != "demo":
             raise RuleError("demo", "`demo` describes the built-in city", None, "Set `root: demo`, or delete `demo`.")
+        view = (self.fov_radius_m, self.fov_degrees)
+        if self.labels == "official" and view != OFFICIAL_VIEW:
+            rule = "official labels were made for a field of view of {:g} m and {:g} degrees".format(*OFFICIAL_VIEW)
+            raise RuleError("labels", rule, "{:g} m and {:g} degrees".format(*view), "Use `labels: computed`.")
         return self
 
 
 class InputSpec(Spec):
     """What the network sees (paper, section III): RGB, RGB times a mask, or RGB with further channels.
 
-    `classes` is a group ("static", "all") or a list of class names; only the mask modes use it.
+    `classes` is a group ("static", "all") or a list of class names; only the mask modes use it. `placebo` puts
+    another mask in the place of theirs, which says nothing of these classes (see `semantics.placebo`). What made the
+    activations is not hashed: their content is, as one of the trial's digests.
     """
 
     mode: InputMode = "rgb"
     classes: str | Names | None = "static"
     mask_reduce: MaskReduce | None = "mean"
     conv1_init: ConvInit | None = "inflate"
-    cache: str | None = not_hashed(None)
+    placebo: Placebo = hashed_unless("none")
+    cache: str | None = not_hashed(None, description="its folder; null with a segmenter: one in the run folder")
+    segmenter: SegmenterSpec | None = not_hashed(None, description="makes the cache, where it is not made yet")
+    compression: Compression = not_hashed("none", description="of a cache that a segmenter makes")
 
     @model_validator(mode="after")
     def _classes(self) -> InputSpec:
@@ -83,6 +108,8 @@ class InputSpec(Spec):
         for field, is_needed in needed.items():
             if is_needed and getattr(self, field) is None:
                 raise RuleError(field, f"mode {self.mode} needs a value here", None, "Delete the key for its default.")
+        if self.placebo == "classes" and self.uses_mask and self.class_names == CLASSES:
+            raise RuleError("placebo", "with all 19 classes there are no others to draw", self.placebo, "Use random.")
         return self
 
     @property
@@ -110,17 +137,23 @@ class InputSpec(Spec):
                 "classes": self.class_names if self.uses_mask else None,
                 "mask_reduce": self.mask_reduce if self.uses_mask else None,
                 "conv1_init": self.conv1_init if self.adds_channels else None,
+                "placebo": self.placebo if self.uses_mask else "none",
                 "cache": self.cache if self.needs_cache else None,
+                "segmenter": self.segmenter if self.needs_cache else None,
             }
         )
 
 
 class NetworkSpec(Spec):
-    """Backbone, the units that are trained, initial weights, GeM pooling (p learnable)."""
+    """Backbone, the units that are trained, initial weights, GeM pooling (p learnable).
+
+    Initial weights are a word or a checkpoint: one of the public GCL release, or `checkpoint/last.pt` of a trial. Its
+    path is not hashed: its content is, as one of the trial's digests. It holds p as well.
+    """
 
     backbone: str = "resnet50"
     unfreeze: str | Names = "0-2"
-    weights: Weights = "imagenet"
+    weights: str = Field(default="imagenet", description="imagenet, none, or the path of a checkpoint")
     gem_p: float = Field(default=3.0, gt=0)
 
     @model_validator(mode="after")
@@ -133,41 +166,125 @@ class NetworkSpec(Spec):
             raise RuleError("unfreeze", f"impossible layer set: {error}", self.unfreeze_name) from None
         return self
 
+    @model_validator(mode="after")
+    def _start(self) -> NetworkSpec:
+        if self.checkpoint is None:
+            return self
+        if not set(self.weights) & {"/", "."}:
+            remedy = f"{nearest(self.weights, WEIGHTS)} A file in this folder: ./{self.weights}."
+            raise RuleError("weights", "weights are a word or the path of a checkpoint", self.weights, remedy)
+        if self.gem_p != type(self).model_fields["gem_p"].default:
+            rule = "the checkpoint of network.weights holds the p of GeM"
+            raise RuleError("gem_p", rule, self.gem_p, "Delete the key.")
+        return self
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The path of the checkpoint that training starts from; None for a word."""
+        return None if self.weights in WEIGHTS else self.weights
+
+    def hashed(self) -> dict[str, Any]:
+        """As every spec; a checkpoint's path says nothing of what it holds."""
+        return {**super().hashed(), **({} if self.checkpoint is None else {"weights": "checkpoint"})}
+
     @property
     def unfreeze_name(self) -> str:
         return self.unfreeze if isinstance(self.unfreeze, str) else "+".join(self.unfreeze)
 
 
 class TrainSpec(Spec):
-    """GCL training. `steps` optimizer steps of `batch_pairs` pairs, in micro-batches of `micro_pairs`."""
+    """Training. `steps` optimizer steps of `batch_pairs` pairs, in micro-batches of `micro_pairs`.
 
+    `recipe` names the set of values that the others started from (`spec/recipes.py`); the values are what counts.
+    """
+
+    recipe: str | None = not_hashed(None)
     image_size: ImageSize = Field(default=(480, 640), description="height, width in pixels")
     steps: int = Field(default=16250, ge=0, description="0 evaluates the untrained network")
     batch_pairs: int = Field(default=32, ge=1)
     micro_pairs: int = Field(default=2, ge=1, description="pairs per forward pass on one rank, at most")
     chunk_queries: int = Field(default=10_000, ge=1, description="queries drawn between two drawings of pairs")
-    loss: Literal["gcl"] = "gcl"
+    chunked: bool = hashed_unless(
+        False, description="as the reference: each query once before any comes again, and a batch ends with its chunk"
+    )
+    chunks: int | None = hashed_unless(None, ge=1, description="`chunked`: end after so many, if `steps` are more")
+    pairs: Literal["drawn", "all"] = hashed_unless("drawn", description="all: each query with every partner of a batch")
+    loss: Loss = "gcl"
     margin: float = Field(default=0.5, gt=0)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(default=0.1, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
-    lr_drop_pairs: int | None = Field(default=250_000, ge=1, description="divide the rate by 10 after so many pairs")
+    schedule: Literal["step", "cosine"] = hashed_unless(
+        "step", description="cosine: from `lr` to zero at the last step"
+    )
+    warmup: float = hashed_unless(0.0, ge=0, lt=1, description="share of the steps in which the rate rises to `lr`")
+    lr_drop_pairs: int | None = Field(
+        default=250_000, ge=1,
+        description="step schedule: divide the rate by 10 after so many pairs (`chunked`: chunks of so many queries)",
+    )  # fmt: skip
     batch_norm: BatchNormMode = "reference"
+    precision: Precision = hashed_unless("float32", description="bf16: convolutions in bfloat16, the rest in float32")
 
     @model_validator(mode="after")
     def _whole(self) -> TrainSpec:
         if self.batch_pairs % self.micro_pairs:
-            raise RuleError("micro_pairs", f"it divides batch_pairs, {self.batch_pairs}", self.micro_pairs)
+            remedy = "Set both: a recipe gives both."
+            raise RuleError("micro_pairs", f"it divides batch_pairs, {self.batch_pairs}", self.micro_pairs, remedy)
+        if self.pairs == "all" and self.micro_pairs != self.batch_pairs:
+            rule = f"`pairs: all` needs a batch in one piece: micro_pairs is batch_pairs, {self.batch_pairs}"
+            raise RuleError("micro_pairs", rule, self.micro_pairs, "A smaller batch takes less memory.")
+        if self.pairs == "all" and self.batch_norm == "reference":
+            rule = "`pairs: all` passes a batch in one piece, `batch_norm: reference` each side of a micro-batch alone"
+            raise RuleError("batch_norm", rule, self.batch_norm, "Use frozen, or sync.")
+        if self.chunked and self.chunk_queries < self.micro_pairs:
+            rule = f"a chunk fills a micro-batch of {self.micro_pairs} pairs"
+            raise RuleError("chunk_queries", rule, self.chunk_queries, "Draw more queries a chunk.")
         return self
+
+    def ranks_fault(self, world_size: int) -> RuleError | None:
+        """The rule that a number of ranks breaks: what is dealt out to them must come out even."""
+        field, pieces, what = {
+            "reference": ("batch_pairs", self.batch_pairs // self.micro_pairs, "micro-batches of a step"),
+            "sync": ("micro_pairs", self.micro_pairs, "pairs of a micro-batch"),
+            "frozen": ("batch_pairs", self.batch_pairs, "pairs of a step"),
+        }[self.batch_norm]
+        if pieces % world_size == 0:
+            return None
+        rule = f"the {world_size} ranks divide the {what} (batch_norm: {self.batch_norm})"
+        return RuleError(field, rule, pieces, "Change one of the two.")
 
 
 class EvaluateSpec(Spec):
-    """MSLS rules: panoramas dropped, positives within the radius, one gallery a city."""
+    """How a trial is evaluated: the MSLS rules, and what is left open by them.
+
+    The queries that count are those of the subtask that have a positive within the radius; `queries: every` asks
+    those outside `subtask_index.csv` too (of MSLS' validation cities, some 11,000 instead of 740). Panoramas are
+    dropped. PCA whitening is learnt on the training cities or on the evaluated database itself; the first of
+    `dimensions` is the trial's result, further ones and the raw descriptors are variants of it.
+    """
 
     subtask: Subtask = "all"
-    gallery: Literal["city"] = "city"
+    gallery: Gallery = Field(default="city", description="one gallery a city, or all cities' images in one")
+    queries: Scope = hashed_unless("subtask", description="every: no matter of which subtask")
+    database: Scope = hashed_unless("subtask", description="every: images outside the subtask are searched too")
     image_size: ImageSize | None = Field(default=None, description="null: the training size")
     before_training: bool = Field(default=True, description="also evaluate the untrained network, for comparison")
+    whitening: Whitening = hashed_unless("none")
+    dimensions: tuple[Annotated[int, Field(ge=1)], ...] = hashed_unless((), description="empty: as the network's")
+    storage: Storage = hashed_unless("float32", description="of descriptors")
+    predict: Names = not_hashed((), description="cities without ground truth, to write predictions for")
+
+    @model_validator(mode="after")
+    def _possible(self) -> EvaluateSpec:
+        if self.queries == "every" and self.subtask != "all":
+            raise RuleError("queries", f"subtask {self.subtask} chooses the queries", self.queries, "Delete the key.")
+        if self.dimensions and self.whitening == "none":
+            rule = "only whitening changes the dimensions"
+            raise RuleError("dimensions", rule, list(self.dimensions), "Set `whitening: train` or `database`.")
+        for field, values in (("dimensions", self.dimensions), ("predict", self.predict)):
+            if len(set(values)) != len(values):
+                raise RuleError(field, "a value is named once", list(values))
+        return self
 
 
 class Digests(Spec):
@@ -176,14 +293,19 @@ class Digests(Spec):
     dataset: str
     cache: str | None
     weights: str
+    labels: str | None = hashed_unless(None, description="of official label files; null: all are computed")
 
 
 class RunSpec(Spec):
     """How a trial runs on its machine. Never hashed."""
 
     workers: int = Field(default=0, ge=0, description="data loader processes per rank")
+    keep_mb: int = Field(default=512, ge=0, description="decoded pictures that a rank keeps in memory, in megabytes")
+    compile: bool = Field(default=False, description="compile the network with torch.compile")
+    tensorboard: bool = Field(default=False, description="also write metrics for TensorBoard (extra `tensorboard`)")
     checkpoint_s: float = Field(default=300.0, gt=0, description="seconds between periodic checkpoints")
     log_steps: int = Field(default=5, ge=1)
+    evaluate_steps: int | None = Field(default=None, ge=1, description="also evaluate every so many steps")
 
 
 class TrialSpec(Spec):
@@ -202,15 +324,23 @@ class TrialSpec(Spec):
         """This trial with null where the mode ignores a field, named units, and its digests."""
         units = trained_units(self.network.backbone, self.network.unfreeze)
         evaluate = self.evaluate.model_copy(update={"image_size": self.evaluate.image_size or self.train.image_size})
+        train = self.train if self.train.chunked else self.train.model_copy(update={"chunks": None})
         name = self.network.unfreeze
         network = self.network.model_copy(update={"unfreeze": name if isinstance(name, str) else units})
         changes = {
             "input": self.input.resolved(),
             "network": network,
+            "train": train,
             "evaluate": evaluate,
             "digests": digests,
         }
         return self.model_copy(update=changes)
+
+    @property
+    def cities(self) -> Names:
+        """Every city whose pictures are read: to train, to validate, to predict."""
+        measured = (*self.data.train, *self.data.validate_cities)
+        return (*measured, *(name for name in self.evaluate.predict if name not in measured))
 
     @property
     def trial_id(self) -> str:

@@ -17,9 +17,21 @@ CLASS_GROUPS: dict[str, tuple[str, ...]] = {"static": STATIC_CLASSES, "all": CLA
 
 InputMode = Literal["rgb", "masked", "rgb+mask", "rgb+semantics"]
 MaskReduce = Literal["mean", "sum", "max"]
+Placebo = Literal["none", "random", "image", "classes"]
+Compression = Literal["none", "lz4", "zstd"]
 ConvInit = Literal["random", "inflate"]
-BatchNormMode = Literal["reference", "frozen"]
-Weights = Literal["imagenet", "none"]
+BatchNormMode = Literal["reference", "frozen", "sync"]
+Loss = Literal["gcl", "contrastive"]
+Precision = Literal["float32", "bf16"]
+WEIGHTS: tuple[str, ...] = ("imagenet", "none")
+"""The words for initial weights; anything else is the path of a checkpoint."""
+LabelSource = Literal["auto", "official", "computed"]
+OFFICIAL_VIEW: tuple[float, float] = (50.0, 90.0)
+"""The field of view that GCL's official labels were made for: radius in metres, opening in degrees."""
+Gallery = Literal["city", "merged"]
+Scope = Literal["subtask", "every"]
+Whitening = Literal["none", "train", "database"]
+Storage = Literal["float32", "float16"]
 
 MODE_CHANNELS: dict[str, int] = {"rgb": 3, "masked": 3, "rgb+mask": 4, "rgb+semantics": 22}
 
@@ -44,6 +56,7 @@ Subtask = Literal["all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d"]
 SUBTASKS: tuple[str, ...] = get_args(Subtask)
 KS: tuple[int, ...] = (1, 5, 10, 20)
 """The cut-offs of recall@k and mAP@k in the paper and in the leaderboard."""
+METRICS: tuple[str, ...] = tuple(f"{metric}@{k}" for metric in ("recall", "map") for k in KS)
 
 PAPER_TRAIN: tuple[str, ...] = ("amman", "boston", "london", "manila", "zurich")
 PAPER_VALIDATE: tuple[str, ...] = ("cph", "sf")

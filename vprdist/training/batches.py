@@ -3,58 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from vprdist.data.msls import Side
-from vprdist.data.pairs import Pairs
+from vprdist.errors import UserError
 from vprdist.network.inputs import Batch, PlaceReader, stack
+from vprdist.training.steps import RankPart
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """B pairs: queries, partners, and their graded similarity (B,) float32."""
+    """One rank's pairs of a step: queries, partners, their graded similarity, float32; and how they are divided."""
 
     query: Batch
     partner: Batch
     similarity: Tensor
+    part: RankPart
 
     def to(self, device: torch.device) -> PairBatch:
-        return PairBatch(self.query.to(device), self.partner.to(device), self.similarity.to(device))
+        similarity = self.similarity.to(device, non_blocking=True)
+        return replace(self, query=self.query.to(device), partner=self.partner.to(device), similarity=similarity)
 
-    def part(self, which: slice) -> PairBatch:
-        return PairBatch(self.query.part(which), self.partner.part(which), self.similarity[which])
+    def pin_memory(self) -> PairBatch:
+        query, partner = self.query.pin_memory(), self.partner.pin_memory()
+        return replace(self, query=query, partner=partner, similarity=self.similarity.pin_memory())
 
 
-class StepPairs(Dataset[PairBatch]):
-    """The pairs of the steps to come, one item a step; a rank reads its share only.
+class PairImages(Dataset[PairBatch | UserError]):
+    """Reads the pictures of a rank's part of a step; the part itself is the index.
 
-    Args:
-        pairs: all pairs of these steps, `batch_pairs` a step.
-        share: which of a step's pairs this rank reads.
+    What a person can mend is handed over instead of raised: torch would wrap it, and its traceback, in another error.
     """
 
-    def __init__(
-        self,
-        reader: PlaceReader,
-        cities: Sequence[tuple[Side, Side]],
-        pairs: Pairs,
-        batch_pairs: int,
-        share: slice,
-    ) -> None:
-        self.reader, self.cities, self.pairs = reader, list(cities), pairs
-        self.batch_pairs, self.share = batch_pairs, share
+    def __init__(self, reader: PlaceReader, cities: Sequence[tuple[Side, Side]]) -> None:
+        self.reader, self.cities = reader, list(cities)
 
-    def __len__(self) -> int:
-        return len(self.pairs) // self.batch_pairs
+    def __getitem__(self, part: RankPart) -> PairBatch | UserError:
+        try:
+            return self._read(part)
+        except UserError as error:
+            return error
 
-    def __getitem__(self, step: int) -> PairBatch:
-        part = self.pairs.part(slice(step * self.batch_pairs, (step + 1) * self.batch_pairs)).part(self.share)
-        query = [self.reader.read(self.cities[c][0], int(row)) for c, row in zip(part.city, part.query, strict=True)]
-        partner = [
-            self.reader.read(self.cities[c][1], int(row)) for c, row in zip(part.city, part.database, strict=True)
-        ]
-        return PairBatch(stack(query), stack(partner), torch.from_numpy(part.similarity.copy()))
+    def _read(self, part: RankPart) -> PairBatch:
+        pairs = part.pairs
+        query, partner = (
+            stack([self.reader.read(self.cities[c][side], int(row)) for c, row in zip(pairs.city, rows, strict=True)])
+            for side, rows in enumerate((pairs.query, pairs.database))
+        )
+        return PairBatch(query, partner, torch.from_numpy(part.similarity.copy()), part)

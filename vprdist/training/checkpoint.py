@@ -9,6 +9,7 @@ import torch
 
 from vprdist.errors import WeightsError
 from vprdist.files import publish
+from vprdist.tensors import load_tensors
 
 FILE = "last.pt"
 VERSION = 1
@@ -29,11 +30,8 @@ def load_checkpoint(folder: Path, trial_id: str) -> dict[str, Any] | None:
     path = folder / FILE
     if not path.exists():
         return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds here, and every one means the same
-        remedy = f"Delete {path} to start this trial anew."
-        raise WeightsError(path, "a checkpoint must be readable", str(error).splitlines()[0], remedy) from None
+    remedy = f"Delete {path} to start this trial anew."
+    state: dict[str, Any] = load_tensors(path, "a checkpoint must be readable", remedy)
     if state.get("version") != VERSION or state.get("trial_id") != trial_id:
         raise WeightsError(
             path, "the checkpoint is of this trial and version", state.get("trial_id"), f"Delete {path}."

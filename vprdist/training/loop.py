@@ -1,9 +1,12 @@
 """The training loop of one trial. What comes next depends on the step number alone, so a resumed run is exact.
 
-A step takes `batch_pairs` pairs, split evenly over the ranks and then into micro-batches; gradients are means over
-the whole batch. With `batch_norm: reference` every BatchNorm layer, frozen units included, runs in training mode and
-sees the images of one side of one micro-batch (GCL's published behaviour). With `frozen` all of them use and keep the
-initial statistics; then ranks and micro-batches change nothing but rounding.
+A step takes `batch_pairs` pairs, divided among the ranks and then into micro-batches; gradients are means over the
+whole batch, exchanged once a step. With `batch_norm: reference` every BatchNorm layer, frozen units included, runs in
+training mode and sees the images of one side of one micro-batch (GCL's published behaviour). With `frozen` all of them
+use and keep the initial statistics; with `sync` those of trained units see both sides of a micro-batch on all ranks.
+Under the last two, ranks change nothing but rounding.
+
+Nothing in a step waits for a GPU: losses stay on the device until they are reported, saved or judged.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,20 +25,25 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from vprdist.data.graph import CityGraph
+from vprdist.data.kinds import SHARES_OF
 from vprdist.data.msls import City
-from vprdist.data.pairs import PairSampler, PairStream, city_graph
-from vprdist.errors import TrainingError
+from vprdist.data.pairs import PairSampler
+from vprdist.errors import Stopped, TrainingError, UserError
+from vprdist.network.batch_norm import synchronise
 from vprdist.network.inputs import Batch, PlaceReader
 from vprdist.network.model import PlaceNetwork, set_mode
 from vprdist.ranks import Ranks
-from vprdist.spec.trial import TrainSpec, TrialSpec
-from vprdist.training.batches import PairBatch, StepPairs
+from vprdist.spec.trial import TrialSpec
+from vprdist.training.batches import PairBatch, PairImages
 from vprdist.training.checkpoint import load_checkpoint, save_checkpoint
 from vprdist.training.losses import build_loss
+from vprdist.training.objective import drawn_pairs, every_pair
+from vprdist.training.optimizer import build_optimizer
+from vprdist.training.schedule import learning_rate
+from vprdist.training.steps import RankParts, Steps
 
 Report = Callable[[dict[str, Any]], None]
-BLOCK_STEPS = 50
-"""Steps whose pairs are handed to the data loader at once."""
 
 
 @dataclass
@@ -48,7 +56,7 @@ class Progress:
 
 
 class _PairForward(nn.Module):
-    """Both sides of a pair in one call, which is the unit that DDP synchronises."""
+    """Both sides of a micro-batch in one call, which is the unit that DDP synchronises."""
 
     def __init__(self, network: PlaceNetwork, joint: bool) -> None:
         super().__init__()
@@ -64,60 +72,62 @@ class _PairForward(nn.Module):
         return both[:half], both[half:]
 
 
-def learning_rate(spec: TrainSpec, step: int) -> float:
-    """The rate at a step: divided by 10 after every `lr_drop_pairs` pairs."""
-    drops = 0 if spec.lr_drop_pairs is None else step * spec.batch_pairs // spec.lr_drop_pairs
-    return spec.lr * 0.1**drops
-
-
-def build_optimizer(spec: TrainSpec, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer over what is trained."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    if spec.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=spec.lr, weight_decay=spec.weight_decay)
-    return torch.optim.SGD(parameters, lr=spec.lr, weight_decay=spec.weight_decay)
-
-
 class Trainer:
     """Trains a network on the pairs of a trial's cities.
 
     Args:
+        cities, graphs: the training cities, and their labels.
         report: called with rows for metrics.jsonl.
         should_stop: asked after every step; when any rank says yes, a checkpoint is written and `Stopped` raised.
+        evaluate: called with the step on all ranks, every `run.evaluate_steps` steps; it changes nothing in training,
+            and may raise `Stopped` on all of them.
+
+    Attributes:
+        notices: what is to be recorded beside the result.
+
+    Raises:
+        TrainingError: the ranks cannot divide a batch, or the cities have no pairs.
+        WeightsError: the checkpoint is of another trial.
     """
 
     def __init__(
-        self, trial: TrialSpec, network: PlaceNetwork, cities: list[City], reader: PlaceReader, ranks: Ranks,
-        folder: Path, report: Report, should_stop: Callable[[], bool] = lambda: False,
+        self, trial: TrialSpec, network: PlaceNetwork, cities: Sequence[City], graphs: Sequence[CityGraph],
+        reader: PlaceReader, ranks: Ranks, folder: Path, report: Report,
+        should_stop: Callable[[], bool] = lambda: False, evaluate: Callable[[int], None] = lambda step: None,
     ) -> None:  # fmt: skip
         spec = trial.train
-        if spec.batch_pairs % ranks.world_size:
-            raise TrainingError(
-                "trial.train.batch_pairs", "the number of ranks must divide it", spec.batch_pairs,
-                f"There are {ranks.world_size} ranks.",
-            )  # fmt: skip
+        if fault := spec.ranks_fault(ranks.world_size):
+            raise TrainingError(f"trial.train.{fault.field}", fault.rule, fault.value, fault.remedy)
         self.trial, self.spec, self.network, self.ranks = trial, spec, network, ranks
-        self.reader, self.folder, self.report, self.should_stop = (
-            reader,
-            folder / "checkpoint",
-            report,
-            should_stop,
-        )
-        self.sides = [(city.query, city.database) for city in cities]
-        graphs = [city_graph(city, trial.data) for city in cities]
-        self.stream = PairStream(PairSampler(graphs, trial.seed, spec.chunk_queries))
+        self.folder, self.report = folder / "checkpoint", report
+        self.should_stop, self.evaluate = should_stop, evaluate
+        self.graphs = graphs
+        sampler = PairSampler(graphs, trial.seed, spec.chunk_queries, SHARES_OF[spec.loss], passes=spec.chunked)
+        self.notices = sampler.notices
+        self.steps = Steps(sampler, spec)
+        self.pictures = PairImages(reader, [(city.query, city.database) for city in cities])
         self.loss = build_loss(spec)
         self.optimizer = build_optimizer(spec, network)
         self.progress = Progress()
+        self._pending: list[tuple[Tensor, Tensor]] = []
         self._resume()
-        pair = _PairForward(network, joint=spec.batch_norm == "frozen")
-        # Buffers are never broadcast: frozen statistics are equal already, the reference's are each rank's own.
-        self.forward: nn.Module = pair
-        if ranks.world_size > 1:
-            with warnings.catch_warnings():
-                # torch 2.14 prefers an argument that older releases, which we support, do not know.
-                warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-                self.forward = DistributedDataParallel(pair, broadcast_buffers=False)
+        self._reported = (self.progress.step, self.progress.train_s)
+        self.forward = self._prepared(network)
+
+    def _prepared(self, network: PlaceNetwork) -> nn.Module:
+        """The forward pass of a micro-batch: compiled, synchronised and wrapped as the trial asks for."""
+        if self.spec.batch_norm == "sync":
+            synchronise(network.units, network.trained)
+        forward: nn.Module = _PairForward(network, joint=self.spec.batch_norm != "reference")
+        if self.trial.run.compile:
+            forward.compile()
+        if self.ranks.world_size == 1:
+            return forward
+        with warnings.catch_warnings():
+            # torch 2.14 prefers an argument that older releases, which we support, do not know.
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            # Buffers are never broadcast: frozen statistics are equal already, the reference's are each rank's own.
+            return DistributedDataParallel(forward, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def run(self) -> Progress:
         """Train up to the last step.
@@ -127,88 +137,145 @@ class Trainer:
             Stopped: asked to stop; a checkpoint was written.
         """
         set_mode(self.network, self.spec.batch_norm, training=True)
-        saved = time.monotonic()
-        while self.progress.step < self.spec.steps:
-            for batch in self._block():
-                begin = time.perf_counter()
-                loss = self._step(batch.to(self.ranks.device))
-                self._after_step(loss, time.perf_counter() - begin)
-                stop = self.ranks.any(self.should_stop())
-                due = self.ranks.any(time.monotonic() - saved > self.trial.run.checkpoint_s)
-                if stop or due:
-                    self.save()
-                    saved = time.monotonic()
-                if stop:
-                    raise Stopped
+        saved, clock = time.monotonic(), time.perf_counter()
+        for batch in self._loader():
+            if isinstance(batch, UserError):
+                raise batch
+            self._step(batch.to(self.ranks.device))
+            self.progress.step += 1
+            clock = self._account(clock)
+            self._report_step()
+            stop, due = self.ranks.any(self.should_stop(), time.monotonic() - saved > self.trial.run.checkpoint_s)
+            midway = self._evaluates_now()
+            if midway and not stop:
+                stop = self._evaluate_midway()
+            if stop or due or midway:
+                self.save()  # after the evaluation, which refuses a network that diverged
+                saved, clock = time.monotonic(), time.perf_counter()
+            if stop:
+                raise Stopped
         self.save()
         return self.progress
 
-    def _block(self) -> DataLoader[PairBatch]:
-        """The next steps' batches, from the step number alone."""
-        count = min(BLOCK_STEPS, self.spec.steps - self.progress.step)
-        pairs = self.stream.take(self.progress.step * self.spec.batch_pairs, count * self.spec.batch_pairs)
-        share = self.ranks.share(self.spec.batch_pairs)
-        steps = StepPairs(self.reader, self.sides, pairs, self.spec.batch_pairs, share)
+    def _evaluate_midway(self) -> bool:
+        """Evaluate one network on all ranks; True when they were asked to stop meanwhile."""
+        self.ranks.share_first(list(self.network.buffers()))
+        try:
+            self.evaluate(self.progress.step)
+        except Stopped:
+            return True
+        set_mode(self.network, self.spec.batch_norm, training=True)
+        return False
+
+    def _loader(self) -> DataLoader[PairBatch | UserError]:
+        """The steps to come."""
+        parts = RankParts(self.steps, self.progress.step, self.ranks, self.graphs)
+        workers, on_gpu = self.trial.run.workers, self.ranks.device.type == "cuda"
         return DataLoader(
-            steps,
-            batch_size=None,
-            num_workers=self.trial.run.workers,
-            pin_memory=self.ranks.device.type == "cuda",
-        )
+            self.pictures, batch_size=None, sampler=parts, num_workers=workers, pin_memory=on_gpu,
+            multiprocessing_context="fork" if workers else None,  # kept pictures are shared that way
+        )  # fmt: skip
 
-    def _step(self, batch: PairBatch) -> float:
+    def _evaluates_now(self) -> bool:
+        """Schedulers need to know how a trial does before it ends."""
+        every, step = self.trial.run.evaluate_steps, self.progress.step
+        return every is not None and step % every == 0 and step < self.steps.count
+
+    def _step(self, batch: PairBatch) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.spec, self.progress.step)
+            group["lr"] = self._rate(self.progress.step)
         self.optimizer.zero_grad(set_to_none=True)
-        mine, total = len(batch.similarity), torch.zeros((), device=self.ranks.device)
-        for begin in range(0, mine, self.spec.micro_pairs):
-            micro = batch.part(slice(begin, begin + self.spec.micro_pairs))
-            last = begin + self.spec.micro_pairs >= mine
-            loss = self._micro(micro, mine, synchronise=last)
-            total += loss
-        value = float(self.ranks.mean(total))
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"step {self.progress.step}", "the loss must be finite", value,
-                "Lower trial.train.lr; the last good checkpoint is kept.",
-            )  # fmt: skip
+        step = self._every_pair if self.spec.pairs == "all" else self._drawn_pairs
+        self._pending.append(step(batch))
         self.optimizer.step()
-        return value
 
-    def _micro(self, micro: PairBatch, mine: int, synchronise: bool) -> Tensor:
-        ddp = self.forward
-        quiet = (
-            ddp.no_sync() if isinstance(ddp, DistributedDataParallel) and not synchronise else contextlib.nullcontext()
+    def _rate(self, step: int) -> float:
+        return learning_rate(self.spec, step, self.steps.count, self.steps.chunk(step))
+
+    def _drawn_pairs(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+        """Gradients of the mean over the step's pairs; returns this rank's part of the loss and of the null share."""
+        part = batch.part
+        # DDP takes the mean over the ranks, so that each rank's pairs weigh as many times more.
+        weight = self.ranks.world_size / part.total if part.counts[self.ranks.rank] else 0.0
+        loss, null = torch.zeros(2, device=self.ranks.device)
+        for micro in part.micro:
+            with self._synchronised(micro is part.micro[-1]):
+                query, partner = self.forward(batch.query.part(micro), batch.partner.part(micro))
+                total, nulls = drawn_pairs(query, partner, batch.similarity[micro], self.loss)
+                (total * weight).backward()
+            loss, null = loss + total.detach() * weight, null + nulls * weight
+        return loss, null
+
+    def _every_pair(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+        """Gradients of the loss over every pair of the step; each rank computes it whole, for its own descriptors."""
+        query, partner = (
+            self.ranks.gather_with_gradient(side, batch.part.counts)
+            for side in self.forward(batch.query, batch.partner)
         )
-        with quiet:
-            query, partner = self.forward(micro.query, micro.partner)
-            loss = self.loss(query, partner, micro.similarity).sum() / mine
-            loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+        loss, null = every_pair(query, partner, batch.similarity, self.loss)
+        (loss * self.ranks.world_size).backward()
+        return loss.detach(), null
 
-    def _after_step(self, loss: float, seconds: float) -> None:
-        self.progress.step += 1
-        self.progress.train_s += seconds
-        self.progress.last_loss = loss
-        step = self.progress.step
-        if step % self.trial.run.log_steps == 0 or step == self.spec.steps:
-            self.report(
-                {
-                    "kind": "train",
-                    "step": step,
-                    "steps": self.spec.steps,
-                    "loss": loss,
-                    "lr": learning_rate(self.spec, step - 1),
-                    "pairs_per_s": round(self.spec.batch_pairs / seconds, 2),
-                }
-            )
+    def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[None]:
+        """Gradients are exchanged with the last micro-batch of a step alone."""
+        if last or not isinstance(self.forward, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self.forward.no_sync()
+
+    def _account(self, clock: float) -> float:
+        now = time.perf_counter()
+        self.progress.train_s += now - clock
+        return now
+
+    def _report_step(self) -> None:
+        step, log_steps = self.progress.step, self.trial.run.log_steps
+        if step % log_steps and step != self.steps.count:
+            return
+        null_share = self._judge()
+        since_step, since_s = self._reported
+        seconds = (self.progress.train_s - since_s) / (step - since_step)
+        self._reported = (step, self.progress.train_s)
+        self.report(
+            {
+                "kind": "train",
+                "step": step,
+                "steps": self.steps.count,
+                "loss": self.progress.last_loss,
+                "lr": self._rate(step - 1),
+                "null_share": round(null_share, 4),
+                "pairs_per_s": round(self.spec.batch_pairs / seconds, 2),
+                "train_s": round(self.progress.train_s, 2),
+                "left_s": round(seconds * (self.steps.count - step), 1),
+            }
+        )
+
+    def _judge(self) -> float:
+        """Look at the losses since the last look, which waits for the device; returns their mean share of null losses.
+
+        Raises:
+            TrainingError: one of them is not finite.
+        """
+        if not self._pending:
+            return 0.0
+        values = self.ranks.mean(torch.stack([torch.stack(each) for each in self._pending])).tolist()
+        self._pending.clear()
+        for step, (loss, _) in enumerate(values, self.progress.step - len(values) + 1):
+            if not math.isfinite(loss):
+                remedy = "Lower trial.train.lr; the last good checkpoint is kept."
+                raise TrainingError(f"step {step}", "the loss must be finite", loss, remedy)
+        self.progress.last_loss = values[-1][0]
+        return math.fsum(null for _, null in values) / len(values)
 
     def save(self) -> None:
         """Write the last checkpoint (rank 0), after all ranks took over rank 0's BatchNorm statistics.
 
         Under `batch_norm: reference` each rank's running statistics see its own images; they shape no gradient, but
         the network that is evaluated must be one.
+
+        Raises:
+            TrainingError: a loss since the last checkpoint is not finite; nothing is written.
         """
+        self._judge()
         self.ranks.share_first(list(self.network.buffers()))
         if self.ranks.is_first:
             state = {
@@ -218,6 +285,7 @@ class Trainer:
                 "progress": vars(self.progress),
             }
             save_checkpoint(self.folder, state)
+            self.report({"kind": "checkpoint", "step": self.progress.step})
         self.ranks.barrier()
 
     def _resume(self) -> None:
@@ -225,7 +293,8 @@ class Trainer:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.progress = Progress(**state["progress"])
-
-
-class Stopped(Exception):
-    """Training was asked to stop and wrote a checkpoint."""
+        first = torch.tensor(self.progress.step)
+        self.ranks.share_first([first])
+        (apart,) = self.ranks.any(int(first) != self.progress.step)
+        if apart:  # storage showed ranks different files: nobody's mistake, and another attempt mends it
+            raise RuntimeError(f"ranks saw checkpoints of different steps, here {self.progress.step}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,84 +16,133 @@ import torch
 
 from vprdist import __version__
 from vprdist.data.digest import dataset_digest
-from vprdist.data.msls import read_city
-from vprdist.data.tasks import build_tasks
-from vprdist.errors import UserError
-from vprdist.evaluation.evaluate import describe_protocol, evaluate
+from vprdist.data.graph import training_graphs
+from vprdist.data.msls import City, read_city
+from vprdist.data.tasks import breakdown_tasks, build_tasks, prediction_task
+from vprdist.errors import CacheError, DataError, Stopped, UserError
+from vprdist.evaluation.evaluate import NOTHING, Evaluation, Extra, check_whitening, describe_protocol, evaluate
 from vprdist.evaluation.sheet import write_sheet
-from vprdist.files import append_json_line, digest_file, read_json_lines, write_json
-from vprdist.network.backbones import FAMILIES
-from vprdist.network.inputs import PlaceReader
+from vprdist.files import digest_file, read_json_lines, write_json
+from vprdist.machine import cpu_has_bf16
+from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import build_network
+from vprdist.network.weights import weights_file
 from vprdist.ranks import Ranks, join
+from vprdist.semantics.cache.format import read_manifest
+from vprdist.semantics.cache.staging import staged
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.loop import Trainer
+from vprdist.training.watch import Watch
+from vprdist.world import World
+
+ALONE = World()
 
 
-def run_trial(
-    trial: TrialSpec, folder: Path, *, rank: int = 0, world_size: int = 1, local_rank: int = 0,
-    rendezvous: Path | None = None, num_threads: int | None = None,
-) -> None:  # fmt: skip
+def run_trial(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
     """Train and evaluate; resumes from `folder/checkpoint` when there is one; rank 0 publishes `result.json` last.
 
     Args:
         trial: resolved, with its digests.
         folder: the trial's folder on shared storage.
-        rank, world_size, local_rank: this process among the job's tasks.
-        rendezvous: a file, of this start of the job alone, through which the ranks meet.
-        num_threads: torch's CPU threads for this rank; None leaves torch's choice.
+        world: this process among the ranks of its job.
 
     Raises:
         UserError: bad data, weights or cache, or a loss that is not finite.
+        Stopped: asked to leave; what was trained is in the checkpoint.
     """
-    if num_threads:
-        torch.set_num_threads(num_threads)
+    if world.num_threads:
+        torch.set_num_threads(world.num_threads)
     # One convolution algorithm for one shape: the same seed gives the same result.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    with join(rank, world_size, local_rank, rendezvous or folder / "rendezvous.json") as ranks:
-        _Run(trial, folder, ranks).run()
+    with join(world, folder / "rendezvous.json") as ranks:
+        _Run(trial, folder, ranks, world).run()
 
 
 class _Run:
     """The stages of one trial on one rank."""
 
-    def __init__(self, trial: TrialSpec, folder: Path, ranks: Ranks) -> None:
-        self.trial, self.folder, self.ranks = trial, folder, ranks
+    def __init__(self, trial: TrialSpec, folder: Path, ranks: Ranks, world: World) -> None:
+        self.trial, self.folder, self.ranks, self.world = trial, folder, ranks, world
         self.begin = time.time()
         self.shown = 0.0
+        self.watch = Watch(folder, trial.run.tensorboard and ranks.is_first)
 
     def run(self) -> None:
-        trial, root = self.trial, Path(self.trial.data.root)
         self.stage("reading cities", 0, 1)
-        tasks = build_tasks([read_city(root, name) for name in trial.data.validate_cities], trial)
-        weights, fallbacks = initial_weights(trial)
+        if self.ranks.is_first:
+            check_inputs(self.trial)
+        with contextlib.ExitStack() as stack:
+            self._run(*self._stage_cache(stack))
+
+    def _stage_cache(self, stack: contextlib.ExitStack) -> tuple[TrialSpec, tuple[str, ...]]:
+        """The trial as it reads on this node, with a copy of its cache if the profile says so; and what fell back."""
+        trial, scratch = self.trial, self.world.scratch
+        if scratch is None or trial.input.cache is None:
+            return trial, ()
+        copying = staged(
+            Path(trial.input.cache),
+            trial.cities,
+            scratch,
+            lambda done, total: self.stage("copying the cache", done, total),
+        )
+        path, fallback = stack.enter_context(copying)
+        if fallback is not None:
+            print(f"fell back: {fallback}", flush=True)
+        here = trial.model_copy(update={"input": trial.input.model_copy(update={"cache": str(path)})})
+        (somewhere,) = self.ranks.any(fallback is not None)
+        return here, (fallback or f"the cache was not copied to {scratch} on one of the nodes",) if somewhere else ()
+
+    def _run(self, trial: TrialSpec, fallbacks: tuple[str, ...]) -> None:
+        root = Path(trial.data.root)
+        validate = [read_city(root, name) for name in trial.data.validate_cities]
+        tasks = build_tasks(validate, trial)
+        predict = [prediction_task(read_city(root, name), trial.evaluate) for name in trial.evaluate.predict]
+        weights, fell = initial_weights(trial)
+        fallbacks += fell
         network = build_network(trial, weights).to(self.ranks.device)
-        untrained = self._untrained(lambda: evaluate(network, trial, tasks, self.ranks, self.stage).metrics)
+        learn_on = whitening_cities(trial)
+        check_whitening(trial.evaluate, tasks, learn_on, network.dimensions)
+        cities = [read_city(root, name) for name in trial.data.train] if trial.train.steps else []
+        sides = [side for city in (*cities, *validate) for side in city.sides]
+        kept = KeptPictures(sides, trial.train.image_size, trial.run.keep_mb)
+
+        def measure(extra: Extra = NOTHING) -> Evaluation | None:
+            stage = self.stage_together
+            return evaluate(network, trial, tasks, self.ranks, stage, training=learn_on, extra=extra, kept=kept)
+
+        untrained = self._untrained(measure)
         trainer = None
         if trial.train.steps:
-            reader = PlaceReader(trial, trial.train.image_size)
-            cities = [read_city(root, name) for name in trial.data.train]
-            trainer = Trainer(trial, network, cities, reader, self.ranks, self.folder, self.report)
+            reader = PlaceReader(trial, trial.train.image_size, kept)
+            graphs, notices = training_graphs(trial, cities, self.folder.parents[1], self.say)
+            trainer = Trainer(
+                trial, network, cities, graphs, reader, self.ranks, self.folder, self.report, self.world.should_stop,
+                lambda step: self.report_evaluation(step, measure()),
+            )  # fmt: skip
+            fallbacks += (*notices, *trainer.notices)
             trainer.run()
-        evaluation = evaluate(network, trial, tasks, self.ranks, self.stage)
-        if not self.ranks.is_first:
+        evaluation = measure(Extra(breakdown_tasks(validate, trial), predict))
+        if evaluation is None:
             return
-        self.report({"kind": "evaluate", "step": trial.train.steps, **evaluation.metrics})
-        evaluation.write_predictions(self.folder / "predictions")
+        steps = trainer.progress.step if trainer else 0
+        self.report_evaluation(steps, evaluation)
+        evaluation.write(self.folder / "predictions")
         reader = PlaceReader(trial, trial.evaluate.image_size or trial.train.image_size)
-        write_sheet(self.folder / "predictions" / "sheet.png", reader, tasks, evaluation)
-        fallbacks += () if self.ranks.device.type == "cuda" else ("no GPU: ran on the CPU",)
+        write_sheet(self.folder / "predictions" / "sheet.png", reader, evaluation.ranking)
+        protocol = describe_protocol(tasks, trial, dataset_digest(root, trial.data.validate_cities))
+        fallbacks += _device_fallbacks(trial, self.ranks.device)
         starts = self._starts()
         row = ResultRow(
             trial_id=trial.trial_id,
-            trial=trial,
-            protocol=describe_protocol(tasks, trial, dataset_digest(root, trial.data.validate_cities)),
+            trial=self.trial,
+            protocol=protocol,
             metrics=evaluation.metrics,
             untrained=untrained if trial.train.steps else evaluation.metrics,
             city_metrics=evaluation.city_metrics,
-            steps=trial.train.steps,
+            variants=evaluation.results(protocol),
+            steps=steps,
             final_loss=trainer.progress.last_loss if trainer else None,
             wall_s=round(time.time() - starts[0], 2),
             train_s=round(trainer.progress.train_s, 2) if trainer else 0.0,
@@ -105,27 +155,59 @@ class _Run:
         )
         write_json(self.folder / "result.json", row.model_dump(mode="json", by_alias=True))
 
-    def _untrained(self, measure: Callable[[], Mapping[str, float]]) -> dict[str, float] | None:
+    def _untrained(self, measure: Callable[[], Evaluation | None]) -> dict[str, float] | None:
         """Metrics before training; a resumed run takes them from the rows of its first start."""
         if not (self.trial.evaluate.before_training and self.trial.train.steps):
             return None
         rows, _ = read_json_lines(self.folder / "metrics.jsonl")
-        for row in rows:
-            if row.get("kind") == "untrained":
-                return {name: row[name] for name in row if "@" in name}
-        # Every rank takes part in the measuring, or none: rank 0 alone appends the row, after all have read.
-        self.ranks.barrier()
-        metrics = dict(measure())
-        self.report({"kind": "untrained", "step": 0, **metrics})
-        return metrics
+        known = next((row for row in rows if row.get("kind") == "untrained"), None)
+        # Every rank takes part in the measuring, or none: the first one's look at the file decides.
+        (is_known,) = self.ranks.any(self.ranks.is_first and known is not None)
+        if is_known:
+            return {name: known[name] for name in known if "@" in name} if known else None
+        evaluation = measure()
+        if evaluation is None:
+            return None  # another rank tells
+        self.report({"kind": "untrained", "step": 0, **evaluation.metrics})
+        return evaluation.metrics
+
+    def report_evaluation(self, step: int, evaluation: Evaluation | None) -> None:
+        """Append the metrics of a step (rank 0, which alone has them)."""
+        if evaluation is not None:
+            self.report({"kind": "evaluate", "step": step, **evaluation.metrics})
 
     def report(self, row: dict[str, Any]) -> None:
-        """Append a row to metrics.jsonl (rank 0)."""
+        """Let a person see a row (rank 0)."""
         if self.ranks.is_first:
-            append_json_line(self.folder / "metrics.jsonl", {**row, "time": round(time.time(), 3)})
+            self.watch(row)
+
+    def say(self, text: str) -> None:
+        """A line in the log of the first rank."""
+        if self.ranks.is_first:
+            print(text, flush=True)
 
     def stage(self, name: str, done: int, total: int) -> None:
-        """Say what is being done, at most once a second."""
+        """Say what is being done, at most once a second; leave here when asked to: nothing is lost outside training.
+
+        Raises:
+            Stopped: the job was asked to leave.
+        """
+        if self.world.should_stop():
+            raise Stopped
+        self._show_stage(name, done, total)
+
+    def stage_together(self, name: str, done: int, total: int) -> None:
+        """The same where all ranks are at one place: they leave together when any of them is asked to.
+
+        Raises:
+            Stopped: on all ranks.
+        """
+        (stop,) = self.ranks.any(self.world.should_stop())
+        if stop:
+            raise Stopped
+        self._show_stage(name, done, total)
+
+    def _show_stage(self, name: str, done: int, total: int) -> None:
         if done in (0, total) or time.monotonic() - self.shown > 1:
             self.shown = time.monotonic()
             self.report({"kind": "stage", "stage": name, "done": done, "total": total})
@@ -134,6 +216,28 @@ class _Run:
         """When the job was started, each time; a run outside a job was started once, now."""
         rows, _ = read_json_lines(self.folder / "log" / "starts.jsonl")
         return [float(row["time"]) for row in rows] or [self.begin]
+
+
+def check_inputs(trial: TrialSpec) -> None:
+    """Data and cache are still what the trial was hashed with.
+
+    Raises:
+        DataError, CacheError: they have changed since it was submitted.
+    """
+    assert trial.digests is not None
+    cities = (*trial.data.train, *trial.data.validate_cities)
+    remedy = "Run the sweep again: what changed makes other trials."
+    found = dataset_digest(Path(trial.data.root), cities)
+    if found != trial.digests.dataset:
+        rule = (
+            f"the cities {', '.join(cities)} have the digest {trial.digests.dataset}, as when the trial was submitted"
+        )
+        raise DataError(trial.data.root, rule, found, remedy)
+    if trial.input.cache is not None:
+        held = read_manifest(Path(trial.input.cache)).digest_of(cities)
+        if held != trial.digests.cache:
+            rule = f"the cache has the digest {trial.digests.cache}, as when the trial was submitted"
+            raise CacheError(trial.input.cache, rule, held, remedy)
 
 
 def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
@@ -147,10 +251,16 @@ def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
     if wanted == "none":
         fell = trial.network.weights != "none"
         return None, (f"no pretrained weights for {trial.network.backbone}: started from random ones",) if fell else ()
-    path = FAMILIES[trial.network.backbone].find_weights(trial.network.backbone)
+    path = weights_file(trial.network.backbone, trial.network.weights)
     if (found := digest_file(path, 16)) != wanted:
         raise UserError(path, f"the initial weights have the digest {wanted}", found, "Install the same weights again.")
     return path, ()
+
+
+def whitening_cities(trial: TrialSpec) -> list[City]:
+    """The cities that whitening is learnt on, where it is learnt on training images."""
+    names = trial.data.train if trial.evaluate.whitening == "train" else ()
+    return [read_city(Path(trial.data.root), name) for name in names]
 
 
 def environment() -> dict[str, Any]:
@@ -163,6 +273,15 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
+
+
+def _device_fallbacks(trial: TrialSpec, device: torch.device) -> tuple[str, ...]:
+    on_gpu = device.type == "cuda"
+    found: tuple[str, ...] = () if on_gpu else ("no GPU: ran on the CPU",)
+    if trial.train.precision == "bf16":
+        has = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_has_bf16()
+        found += () if has else (f"no bfloat16 arithmetic in this {'GPU' if on_gpu else 'CPU'}: emulated, and slow",)
+    return found
 
 
 def _device_name(device: torch.device) -> str:

@@ -61,11 +61,10 @@ def _trees(build: Builder, spec: DemoSpec, street: Street, drive: Visit, leaf: F
     bare = drive.season == "winter" and weathering(spec, "vegetation") > 0.5
     slots = int((street.x1 - street.x0) / 11)
     table = looks(spec, "vegetation", street.city, street.number + 20_000, 2 * slots, drive.number)
-    green = 0.25 + 0.5 * ((street.number * 0.618) % 1)
     for number, look in enumerate(table):
         side = 1 if number < slots else -1
         x = street.x0 + (number % slots + 0.5) * 11 + 5 * (float(look[9]) - 0.5)
-        if look[0] < green and all(abs(x - c) > CROSSING_M / 2 + 2 for c in street.crossings):
+        if look[0] < street.green and all(abs(x - c) > CROSSING_M / 2 + 2 for c in street.crossings):
             _tree(build, x, side * (ROAD_M + 0.9), look, leaf, bare)
             build.shadows.append((x, side * (ROAD_M + 0.9), 1.6, 1.2))
     gardens = looks(spec, "vegetation", street.city, street.number + 30_000, len(street.lots), drive.number)
@@ -133,7 +132,8 @@ def _signs(build: Builder, spec: DemoSpec, street: Street, drive: Visit) -> None
 
 def _lights(build: Builder, spec: DemoSpec, street: Street, drive: Visit) -> None:
     """Traffic lights at side streets: one at the kerb for each direction, some hanging over the road."""
-    count = 4 * len(street.crossings)
+    spots = street.light_spots
+    count = 4 * len(spots)
     table = looks(spec, "traffic light", street.city, street.number, count, drive.number)
     case = colour((0.10, 0.11, 0.10), (0.10, 0.10, 0.10), (0.24, 0.22, 0.20), (0, 0, 0), (0, 0, 0))
     lamp = {0: (0.95, 0.12, 0.08), 1: (0.98, 0.65, 0.08), 2: (0.10, 0.85, 0.45)}
@@ -142,7 +142,7 @@ def _lights(build: Builder, spec: DemoSpec, street: Street, drive: Visit) -> Non
         if look[0] > 0.85:
             continue
         ahead, side = (1 if corner % 2 else -1), (1 if corner // 2 else -1)
-        x = street.crossings[crossing] + ahead * (CROSSING_M / 2 + 0.5)
+        x = spots[crossing] + ahead * (CROSSING_M / 2 + 0.5)
         y, height = side * (ROAD_M + 0.5), 2.6 + 0.9 * float(look[1])
         state = 0 if look[2] < 0.5 else 2 if look[2] < 0.9 else 1
         colours = np.concatenate([case, colour(lamp[state])])

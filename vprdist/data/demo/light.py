@@ -55,7 +55,8 @@ _VIEW_M = {"clear": 900.0, "overcast": 600.0, "rain": 180.0, "fog": 42.0, "snow"
 def _sky_looks(spec: DemoSpec, street: Street, drive: Visit) -> Floats:
     """Looks of the sky: of the place without churn, else one for the whole drive, often from the common stock."""
     count = int((street.x1 - street.x0) / SEGMENT_M) + 2
-    place = looks(spec, "sky", street.city, street.number, count, None)
+    seen = drive.number if spec.misleads("sky", drive.number) else None
+    place = looks(spec, "sky", street.city, street.number, count, seen)
     rng = generator(spec.seed, "fresh sky", drive.city, drive.street, drive.number)
     _, churn, repeat = spec.knobs("sky")
     stock = generator(spec.seed, "stock", "sky").random((NUM_STOCK, NUM_NUMBERS), np.float32)

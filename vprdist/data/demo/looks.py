@@ -21,6 +21,8 @@ PRESENCE = 0
 """The column that decides whether a slot is filled."""
 COMMON = 0.4
 """What every number is where identity is 0."""
+MOST_STREETS = 1000
+"""Numbers of streets lie below; callers add multiples of it, for tables of their own."""
 NUM_STOCK = 4
 """Looks in the common stock of a class."""
 
@@ -41,6 +43,8 @@ def looks(spec: DemoSpec, name: str, city: str, street: int, count: int, visit: 
     pattern that is the same in every street. Repeat and churn replace whole rows.
     """
     identity, churn, repeat = spec.knobs(name)
+    if spec.misleads(name, visit):
+        street += (street % MOST_STREETS + 1) % spec.streets - street % MOST_STREETS
     own = generator(spec.seed, "own", name, city, street).random((count, NUM_NUMBERS), np.float32)
     dice = generator(spec.seed, "dice", name, city, street).random((count, 3), np.float32)
     stock = generator(spec.seed, "stock", name).random((NUM_STOCK, NUM_NUMBERS), np.float32)

@@ -145,7 +145,6 @@ def _parked(build: Builder, spec: DemoSpec, street: Street, drive: Visit) -> Non
     """Vehicles at the kerb. Each class has slots of its own, taken or not: the churn of one never moves another."""
     clear = CROSSING_M / 2 + 4
     closed = [(side, x, clear - 1.5) for side in (-1, 1) for x in street.crossings]
-    full = 0.4 + 0.45 * generator(spec.seed, "parking", street.city, street.number).random()
     for side, x, look in _slots(spec, street, drive, "truck", 41):
         if any(abs(x - c) < clear + 4 for c in street.crossings):
             continue
@@ -154,7 +153,7 @@ def _parked(build: Builder, spec: DemoSpec, street: Street, drive: Visit) -> Non
             _long(build, x + 2 * (float(look[8]) - 0.5), side * (KERB_M - 0.15), -side, look, "truck", driving=False)
     for side, x, look in _slots(spec, street, drive, "car", 6.2):
         free = all(s != side or abs(x - c) > half for s, c, half in closed)
-        if free and look[0] < full:
+        if free and look[0] < street.parking:
             x += 0.8 * (float(look[8]) - 0.5)
             _car(build, x, side * KERB_M, -side if look[9] < 0.9 else side, look, driving=False)
     for side, x, look in _slots(spec, street, drive, "motorcycle", 17):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from vprdist.data.demo.looks import generator
 from vprdist.spec.demo import DemoSpec
@@ -13,8 +15,14 @@ from vprdist.spec.demo import DemoSpec
 LANE_M = 1.6
 """Distance of a lane's middle from the street's middle line."""
 
-WEATHERS = ("clear", "overcast", "rain", "fog", "snow")
 SEASONS = ("spring", "summer", "autumn", "winter")
+
+
+STEADY: dict[str, Any] = {
+    "weather": "clear", "light": "day", "season": "summer", "exposure": 1.0, "balance": (1.0, 1.0, 1.0),
+    "sun_azimuth": 0.6, "sun_elevation": 0.9,
+}  # fmt: skip
+"""The state of a planted city whose sky is no noise: what carries looks the same in all visits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +120,10 @@ def _draw(seed: int, city: str, street: int, number: int, database_visits: int) 
 
 def visit(spec: DemoSpec, city: str, street: int, number: int) -> Visit:
     """The visit of that number; database visits come first, in number and in time."""
-    return _draw(spec.seed, city, street, number, spec.database_visits)
+    drawn = _draw(spec.seed, city, street, number, spec.database_visits)
+    if spec.planted is None or "sky" in spec.planted.noise:
+        return drawn
+    return dataclasses.replace(drawn, **STEADY)
 
 
 def visits(spec: DemoSpec, city: str, side: str) -> list[Visit]:
@@ -127,10 +138,14 @@ def poses(spec: DemoSpec, drive: Visit) -> list[Pose]:
     rng = generator(spec.seed, "poses", drive.city, drive.street, drive.number)
     strays = spec.strays if drive.side == "query" else 0
     places = list(range(spec.places + strays))
+    shift = 0.0
+    if spec.planted is not None:
+        # Rows of trees and lamps tell the place by where they stand in the picture, unless each drive stops elsewhere.
+        shift = float(generator(spec.seed, "stops", drive.city, drive.street, drive.number).random()) - 0.5
     found: list[Pose] = []
     for place in reversed(places) if drive.backward else places:
         n, u = rng.normal(size=8), rng.random(3)
-        x = place * spec.spacing_m + 0.8 * n[0].clip(-2, 2)
+        x = (place + shift) * spec.spacing_m + 0.8 * n[0].clip(-2, 2)
         if place >= spec.places:
             # Past the last database picture: no positive within 25 m, whatever the noise.
             x += 40.0

@@ -23,6 +23,8 @@ MARGIN_M = 115.0
 """How far the street is built beyond its first and last picture."""
 CROSSING_M = 11.0
 BLOCK_M = 85.0
+LIGHTS_M = 28.0
+"""Distance of traffic lights in a street without side streets."""
 SEGMENT_M = 12.0
 """Length of road, or of sidewalk, that has one look."""
 
@@ -56,11 +58,25 @@ class Street:
     tram: bool
     crossings: tuple[float, ...]
     lots: tuple[Lot, ...]
+    green: float
+    """Share of tree slots that are planted."""
+    parking: float
+    """Share of parking slots that are taken."""
+
+    @property
+    def light_spots(self) -> tuple[float, ...]:
+        """Where traffic lights stand, metres along the street: at side streets, or else at regular distances."""
+        return self.crossings or tuple(float(x) for x in np.arange(self.x0 + 14, self.x1, LIGHTS_M))
 
     def to_map(self, x: float, y: float) -> tuple[float, float]:
         """Easting and northing, metres."""
         sin, cos = math.sin(self.bearing), math.cos(self.bearing)
         return self.east_m + x * sin - y * cos, self.north_m + x * cos + y * sin
+
+
+PLAIN_LOTS = {1: (("garden", "fence"),), -1: (("flush", "fence"), ("garden", "wall"))}
+"""(kind, border) of the lots of a planted city by side, in turn: they tell of no place."""
+PLAIN_LOT_M = 11.0
 
 
 def _kind(look: Floats) -> tuple[str, str]:
@@ -77,8 +93,8 @@ def _lots(spec: DemoSpec, city: str, street: int, x0: float, x1: float, crossing
         x, number, waiting = x0, 0, list(crossings)
         while x < x1:
             look = rows[min(number, most - 1)]
-            kind, border = _kind(look)
-            end = x + 7.5 + 8.5 * float(look[1])
+            kind, border = _kind(look) if spec.planted is None else PLAIN_LOTS[side][number % len(PLAIN_LOTS[side])]
+            end = x + (7.5 + 8.5 * float(look[1]) if spec.planted is None else PLAIN_LOT_M)
             if waiting and end > waiting[0] - CROSSING_M / 2 - 4:
                 # A lot in front of a side street ends at its corner; one too narrow gives its land away.
                 end = waiting[0] - CROSSING_M / 2
@@ -104,15 +120,18 @@ def _street(text: str, city: str, number: int) -> Street:
     column, row = divmod(number, rows)
     along, across = column * (length + 400.0), row * 160.0
     first = x0 + 30 + BLOCK_M * float(generator(spec.seed, "blocks", city, number).random())
-    crossings = tuple(float(x) for x in np.arange(first, x1 - 20, BLOCK_M))
+    natural = spec.planted is None
+    crossings = tuple(float(x) for x in np.arange(first, x1 - 20, BLOCK_M)) if natural else ()
+    parking = 0.4 + 0.45 * float(generator(spec.seed, "parking", city, number).random())
     bearing = turn if column % 2 == 0 else turn + math.pi
     # A street that runs the other way starts at the other end of its column.
     along += 0.0 if column % 2 == 0 else length
     sin, cos = math.sin(turn), math.cos(turn)
     return Street(
         city=city, number=number, east_m=east + along * sin - across * cos, north_m=north + along * cos + across * sin,
-        bearing=bearing, x0=x0, x1=x1, tram=number % 3 == 0, crossings=crossings,
+        bearing=bearing, x0=x0, x1=x1, tram=number % 3 == 0 or not natural, crossings=crossings,
         lots=tuple(_lots(spec, city, number, x0, x1, crossings)),
+        green=0.25 + 0.5 * ((number * 0.618) % 1) if natural else 0.5, parking=parking if natural else 0.6,
     )  # fmt: skip
 
 

@@ -6,10 +6,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from vprdist.errors import WeightsError
+from vprdist.errors import WeightsError, first_line
+from vprdist.tensors import is_state, load_tensors
+
+RULE = "the file must hold a state dict"
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -18,12 +20,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: unreadable, or not a plain state dict.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds here, and every one means the same
-        raise WeightsError(
-            path, "the file must hold a state dict", str(error).splitlines()[0], "Fetch it again."
-        ) from None
+    state = load_tensors(path, RULE, "Fetch it again.")
+    if not is_state(state):
+        raise WeightsError(path, RULE, type(state).__name__, "Fetch it again.")
     return dict(state)
 
 
@@ -36,6 +35,4 @@ def fill_units(units: OrderedDict[str, nn.Module], state: Mapping[str, Tensor], 
     try:
         nn.ModuleDict(units).load_state_dict(state)
     except RuntimeError as error:
-        raise WeightsError(
-            path, "the weights must be this backbone's", str(error).splitlines()[0], "Check the file."
-        ) from None
+        raise WeightsError(path, "the weights must be this backbone's", first_line(error), "Check the file.") from None

@@ -3,8 +3,9 @@
     <cache>/
       manifest.json            written last: a folder without it is no cache
       shards/<city>_<side>_<first>-<shard id>.arrow
-      shards/<same name>.json  only while the cache is being built: the digest of a finished shard
-      .lock                    held by the one process that builds
+      shards/<same name>.json  only while the cache is being built: the entry of a finished shard
+      .lock                    byte ranges of it are held by those that build, one for each shard being made
+      build/                   orders and logs of job arrays that segmented pictures; no part of the cache
 
 **manifest.json** is UTF-8 JSON, the fields of `Manifest` below. `format` is "vprdist-cache"; a reader refuses
 a `version` above its own. All activations of a cache have one `height` x `width`. `sides` lists each city's
@@ -12,10 +13,12 @@ query and database side: how many images, and a digest of their content. `shards
 order: image `first + r` of the side is row r of the shard; the images of a side stand in the row order of its
 CSVs.
 
+**Versions.** A cache names the oldest version that can read it: 1 where `compression` is "none", 2 where it is
+"lz4" or "zstd". So caches made before there was compression stay as they are, byte for byte and id for id, and a
+vprdist from before refuses a compressed cache by its version.
+
 **A shard** is an Arrow IPC *file* (magic ARROW1; footer at the end) whose record batches hold `batch_images`
-rows each (the last may hold fewer). With compression "none" a shard is one batch, so that the bytes of one class
-of one image lie together and those of one class of all images follow each other: a memory map reads the classes
-it wants and touches no page of the others. The columns:
+rows each (the last may hold fewer). The columns:
 
     key     utf8                    the image's MSLS key
     city    utf8                    the same in all rows
@@ -27,17 +30,32 @@ it wants and touches no page of the others. The columns:
 
 No column has nulls. The schema's metadata holds `vprdist.version`, `vprdist.height`, `vprdist.width` and
 `vprdist.shard`, the shard id: a digest of what the shard was to hold (format, city and its digest, keys, size,
-source), equal to `id` in the manifest, so that a shard of another data set is recognised without reading any
-pixel.
+source, compression), equal to `id` in the manifest, so that a shard of another data set is recognised without
+reading any pixel. `vprdist.peak`, which older shards lack, is the largest sum of the 19 activations of any pixel of
+the shard (about 258): a reader may add in bytes where it knows that little is lost.
 
-**Digests.** `sha256` of a shard is that of its whole file. `pixels` has, for each record batch, the byte range
-[start, end) of its class columns in the file; `frame` is the SHA-256 of all bytes outside these ranges: a few
-kilobytes of structure and keys, which a reader checks before it trusts any address in the file. `content` of a
-side is the SHA-256 over its images in order, each given as key, one zero byte, and the 32 bytes of its `sha256`.
-`digest` is the first 16 hex digits of the SHA-256 of the canonical JSON {"classes", "height", "width", "sides":
-{"<city>/<side>": content}} (sorted keys, no spaces, ASCII). It depends on no path, time, shard size or
-compression: caches of equal activations are equal. `cities` holds the digests of the MSLS cities
-(`vprdist.data.msls.city_digest`) that the cache was made for.
+**Compression "none".** A shard is one batch, so that the bytes of one class of one image lie together and those of
+one class of all images follow each other, class columns at equal distances: a memory map reads the classes it wants
+and touches no page of the others, and several classes of an image are one strided array.
+
+**Compression "lz4" or "zstd"** is Arrow's own (BodyCompression: LZ4 frames or zstd frames), so any Arrow reader gives
+the same table. Arrow compresses each buffer of a batch for itself (int64 little-endian: the uncompressed length, or -1
+where the rest is as it was; then one frame), and batches are small: a mask decompresses its own classes of
+`batch_images` images. The schema's metadata holds two things more. `vprdist.keys` is the key column once more, as a
+JSON list: a reader finds an image without decompressing anything. `vprdist.crc32` is the base64 of uint32
+little-endian numbers, 19 a batch: the CRC-32 of each class's buffer as it is stored, length included, so that a
+flipped byte is found before it is decompressed. Compressed bytes are those of one version of the compressor: another
+may write other bytes of the same content.
+
+**Digests.** `sha256` of a shard is that of its whole file. The `pixels` of a batch are the byte range [start, end) in
+the file from its first class column's buffer to the end of its last one's. The manifest lists them where
+uncompressed; where compressed it has none (they would be as many as images), and a reader takes them from the record
+batches' messages. `frame` is the SHA-256 of all bytes outside these ranges: structure, keys and check sums, which a
+reader checks before it trusts any address in the file. `content` of a side is the SHA-256 over its images in order,
+each given as key, one zero byte, and the 32 bytes of its `sha256`. `digest` is the first 16 hex digits of the SHA-256
+of the canonical JSON {"classes", "height", "width", "sides": {"<city>/<side>": content}} (sorted keys, no spaces,
+ASCII). It depends on no path, time, shard size or compression: caches of equal activations are equal. `cities` holds
+the digests of the MSLS cities (`vprdist.data.msls.city_digest`) that the cache was made for.
 """
 
 from __future__ import annotations
@@ -52,16 +70,30 @@ from pydantic import Field, ValidationError
 from vprdist.errors import CacheError
 from vprdist.files import digest_json
 from vprdist.spec.base import Spec
-from vprdist.spec.vocabulary import CLASSES
+from vprdist.spec.vocabulary import CLASSES, Compression
 
 FORMAT = "vprdist-cache"
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 SHARDS = "shards"
 LEADING = ("key", "city", "side", "sha256")
-REMEDY = "Run `vprdist cache import` again."
+REMEDY = "Run `vprdist cache import` (or `build`) again."
 
 SideName = Literal["query", "database"]
+
+BATCH_BYTES = 12 * 1024
+"""Where compressed, a class has at most so many bytes in a batch. Measured on lip6: from 96 x 120 on one image a batch
+is read fastest; at 48 x 60 four take a tenth fewer bytes than one (a batch has 2 KB of structure), for 20 to 50 us."""
+
+
+def version_of(compression: Compression) -> Literal[1, 2]:
+    """The oldest version that reads it."""
+    return 1 if compression == "none" else 2
+
+
+def batch_images_of(compression: Compression, size: tuple[int, int], count: int) -> int:
+    """Rows of a record batch, in a shard (or a cache whose longest shard) has `count` rows."""
+    return count if compression == "none" else max(1, BATCH_BYTES // (size[0] * size[1]))
 
 
 class ShardEntry(Spec):
@@ -93,11 +125,11 @@ class Manifest(Spec):
     """manifest.json; see the module's page."""
 
     format: Literal["vprdist-cache"] = "vprdist-cache"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 1
     classes: tuple[str, ...] = CLASSES
     height: int = Field(ge=1)
     width: int = Field(ge=1)
-    compression: Literal["none"] = "none"
+    compression: Compression = "none"
     batch_images: int = Field(ge=1, description="rows of a record batch; the whole shard where uncompressed")
     segmenter: str
     cities: dict[str, str]
@@ -147,6 +179,9 @@ def _check(path: Path, manifest: Manifest) -> None:
     """The manifest agrees with itself: shards tile their sides, and the digest is that of the sides."""
     if manifest.classes != CLASSES:
         raise CacheError(path, "the classes are the 19 of Cityscapes in trainId order", manifest.classes, REMEDY)
+    if manifest.version != (wanted := version_of(manifest.compression)):
+        rule = f"compression {manifest.compression} is version {wanted}"
+        raise CacheError(path, rule, manifest.version, REMEDY)
     ends: dict[tuple[str, str], int] = {}
     for shard in manifest.shards:
         if shard.first != ends.get((shard.city, shard.side), 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy as np
 
 from vprdist.errors import CacheError, nearest
 from vprdist.files import digest_file
-from vprdist.semantics.cache.format import REMEDY, Manifest, ShardEntry, read_manifest
+from vprdist.semantics.cache.format import REMEDY, Manifest, read_manifest
 from vprdist.semantics.cache.shard import MappedShard, check_size, remedy
-from vprdist.semantics.masks import Activations, Mask, reduce_mask
+from vprdist.semantics.masks import FULL, Activations, Levels, Mask, reduce_levels, reduce_mask
 from vprdist.spec.vocabulary import CLASSES, MaskReduce
 
 Progress = Callable[[int, int], None]
@@ -32,8 +33,7 @@ class Cache:
         self._forget()
 
     def _forget(self) -> None:
-        self._shards: dict[str, MappedShard] = {}
-        self._rows: dict[tuple[str, str], dict[str, tuple[ShardEntry, int]]] = {}
+        self._rows: dict[tuple[str, str], dict[str, tuple[MappedShard, int]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "manifest": self.manifest}
@@ -79,55 +79,92 @@ class Cache:
         return tuple(self._side(city, side))
 
     def views(self, city: str, side: str, key: str, classes: Sequence[str]) -> list[Activations]:
-        """One (h, w) uint8 view for each class, straight out of the memory map: no copy, read-only.
+        """One (h, w) uint8 array for each class; uncompressed a read-only view of the memory map, without a copy.
 
         Raises:
-            CacheError: unknown city, side, key or class; a shard that is missing, cut or of another cache.
+            CacheError: unknown city, side, key or class; a shard that is missing, cut or of another cache; of a
+                compressed shard also bytes that are not as they were written.
         """
-        channels = [_channel(name) for name in classes]
-        found = self._side(city, side).get(key)
-        if found is None:
-            raise CacheError(self.path, f"the cache must hold every key of {city}/{side}", key, REMEDY)
-        entry, row = found
-        shard = self._shard(entry)
-        return [shard.view(row, channel) for channel in channels]
+        shard, row = self._find(city, side, key)
+        return [shard.planes(row, _channels((name,)))[0] for name in classes]
 
     def activations(self, city: str, side: str, key: str, classes: Sequence[str] = CLASSES) -> Activations:
         """(C, h, w) uint8, softmax x 255, in the order of `classes`; a copy. Errors as `views`."""
-        views = self.views(city, side, key, classes)
-        return np.stack(views) if views else np.empty((0, *self.size), np.uint8)
+        shard, row = self._find(city, side, key)
+        planes = shard.planes(row, _channels(tuple(classes)))
+        return planes if planes.flags.owndata else planes.copy()
 
     def mask(self, city: str, side: str, key: str, classes: Sequence[str], reduce: MaskReduce = "mean") -> Mask:
         """(h, w) float32 in [0, 1] of at least one class; see `masks.reduce_mask`. Errors as `views`."""
-        return reduce_mask(self.views(city, side, key, classes), reduce)
+        shard, row = self._find(city, side, key)
+        channels = _channels(tuple(classes))
+        return reduce_mask(shard.planes(row, channels), reduce, _peak(shard, channels))
 
-    def _shard(self, entry: ShardEntry) -> MappedShard:
-        shard = self._shards.get(entry.file)
-        if shard is None:
-            shard = MappedShard(self.path, entry, self.size, self.manifest.batch_images)
-            self._shards[entry.file] = shard
-        return shard
+    def levels(self, city: str, side: str, key: str, classes: Sequence[str], reduce: MaskReduce = "mean") -> Levels:
+        """The same mask in whole numbers, before its division by `masks.full_level`; see `masks.reduce_levels`.
 
-    def _side(self, city: str, side: str) -> dict[str, tuple[ShardEntry, int]]:
-        """Where each key of a side lies; made at the side's first use, from the shards' key columns."""
+        A quarter or half of the bytes of `mask`: for whoever moves masks to a device and divides there.
+        """
+        shard, row = self._find(city, side, key)
+        channels = _channels(tuple(classes))
+        return reduce_levels(shard.planes(row, channels), reduce, _peak(shard, channels))
+
+    def mean_shares(self, num_images: int = 200) -> tuple[dict[str, float], int]:
+        """How much of the pictures each class covers: its mean activation over images spread evenly, in [0, 1].
+
+        Returns:
+            The shares by class, and of how many images they are.
+        """
+        sides = self.manifest.sides
+        images = [(side.city, side.side, row) for side in sides for row in range(side.count)]
+        chosen = images[:: -(-len(images) // num_images)]
+        total = np.zeros(len(CLASSES), np.int64)
+        for city, side, row in chosen:
+            total += self.activations(city, side, self.keys(city, side)[row]).sum(axis=(1, 2), dtype=np.int64)
+        shares = total / (FULL * self.size[0] * self.size[1] * len(chosen))
+        return dict(zip(CLASSES, shares.tolist(), strict=True)), len(chosen)
+
+    def _find(self, city: str, side: str, key: str) -> tuple[MappedShard, int]:
+        found = (self._rows.get((city, side)) or self._side(city, side)).get(key)
+        if found is None:
+            raise CacheError(self.path, f"the cache must hold every key of {city}/{side}", key, REMEDY)
+        return found
+
+    def _side(self, city: str, side: str) -> dict[str, tuple[MappedShard, int]]:
+        """Where each key of a side lies; made at the side's first use, from the shards' keys."""
         rows = self._rows.get((city, side))
         if rows is None:
             entries = [e for e in self.manifest.shards if (e.city, e.side) == (city, side)]
             if not entries:
                 known = sorted({f"{s.city}/{s.side}" for s in self.manifest.sides})
                 raise CacheError(self.path, "the cache must hold the side", f"{city}/{side}", nearest(city, known))
-            rows = {key: (entry, row) for entry in entries for row, key in enumerate(self._shard(entry).keys)}
+            made = self.manifest
+            shards = [
+                MappedShard(self.path, entry, self.size, made.batch_images, made.compression) for entry in entries
+            ]
+            rows = {key: (shard, row) for shard in shards for row, key in enumerate(shard.keys)}
             if len(rows) != sum(entry.count for entry in entries):
                 raise CacheError(self.path, f"a key stands once in {city}/{side}", None, REMEDY)
             self._rows[city, side] = rows
         return rows
 
 
+def _peak(shard: MappedShard, channels: slice | list[int]) -> int | None:
+    """What no sum of these classes exceeds: the shard's peak, unless a class stands twice (in no slice)."""
+    return shard.peak if isinstance(channels, slice) or len(set(channels)) == len(channels) else None
+
+
 @lru_cache(maxsize=1024)
-def _channel(name: str) -> int:
-    if name not in CLASSES:
-        raise CacheError("classes", "a class is one of the 19", name, nearest(name, CLASSES))
-    return CLASSES.index(name)
+def _channels(names: tuple[str, ...]) -> slice | list[int]:
+    """The classes' trainIds; as a slice, which costs no copy, where they stand at equal distances."""
+    for name in names:
+        if name not in CLASSES:
+            raise CacheError("classes", "a class is one of the 19", name, nearest(name, CLASSES))
+    channels = [CLASSES.index(name) for name in names]
+    steps = {after - before for before, after in itertools.pairwise(channels)} or {1}
+    if channels and len(steps) == 1 and (step := steps.pop()) > 0:
+        return slice(channels[0], channels[-1] + 1, step)
+    return channels
 
 
 def open_cache(path: Path) -> Cache:

@@ -1,77 +1,123 @@
-"""One shard as a memory map: numpy views of its classes, after the checks that keep wrong activations out."""
+"""One shard as a memory map: its keys and activations, after the checks that keep wrong activations out."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
-from vprdist.errors import CacheError
-from vprdist.semantics.cache.format import LEADING, VERSION, ShardEntry
+from vprdist.errors import CacheError, first_line
+from vprdist.semantics.cache.blocks import Block, find_blocks
+from vprdist.semantics.cache.format import LEADING, ShardEntry, version_of
+from vprdist.semantics.cache.pixels import CompressedPixels, MappedPixels
 from vprdist.semantics.masks import Activations
-from vprdist.spec.vocabulary import CLASSES
+from vprdist.spec.vocabulary import CLASSES, Compression
 
 
 class MappedShard:
-    """A shard's keys, image digests, and views of (h, w) uint8 straight into the file's pages (read-only).
+    """A shard's keys, and activations: uncompressed straight out of the file's pages (read-only).
 
     Raises:
         CacheError: missing, cut, no Arrow file, or the shard of another cache, city or side.
     """
 
-    def __init__(self, folder: Path, entry: ShardEntry, size: tuple[int, int], batch_images: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        entry: ShardEntry,
+        size: tuple[int, int],
+        batch_images: int,
+        compression: Compression = "none",
+    ) -> None:
         self.path = folder / entry.file
+        self._entry, self._size, self._compression = entry, size, compression
         check_size(folder, entry)
-        self._entry, self._size, self._batch_images = entry, size, batch_images
-        pages = map_file(self.path)
-        if frame_digest(pages, entry.pixels) != entry.frame:
-            raise self._error("structure and keys are as written; the shard was changed, or is of another cache")
         try:
-            reader = pa.ipc.open_file(pages)
-            self._check_schema(reader.schema)
-            batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
-            for batch in batches:
-                for name in LEADING:
-                    batch.column(name).validate(full=True)
+            self._pages = map_file(self.path)
+        except OSError:
+            # Removed since: a new manifest was published meanwhile, and this cache is the old one.
+            raise _missing(self.path) from None
+        blocks = self._checked_blocks()
+        try:
+            metadata = self._checked_metadata(pa.ipc.open_file(self._pages).schema)
+            # The frame's digest vouches for all rows; to decompress every batch's keys would take longer than masks.
+            leading = self._leading(("key", "city", "side"), 1 if blocks else None)
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise self._error("a shard is an Arrow IPC file", str(error).splitlines()[0]) from None
-        counts = [batch.num_rows for batch in batches]
-        if sum(counts) != entry.count or any(count != batch_images for count in counts[:-1]):
-            raise self._error(f"the shard holds {entry.count} images in batches of {batch_images}", counts)
+            raise self._error("a shard is an Arrow IPC file", first_line(error)) from None
         for name, value in (("city", entry.city), ("side", entry.side)):
-            found = {word for batch in batches for word in batch.column(name).to_pylist()}
+            found = set(leading.column(name).unique().to_pylist())
             if found != {value}:
                 raise self._error(f"all rows are of {name} {value!r}", sorted(str(word) for word in found)[:3])
-        self.keys: tuple[str, ...] = tuple(key for batch in batches for key in batch.column("key").to_pylist())
-        self.digests: tuple[bytes, ...] = tuple(d for batch in batches for d in batch.column("sha256").to_pylist())
-        self._planes = [[self._plane(batch, name) for name in CLASSES] for batch in batches]
+        try:
+            # None: made by a vprdist that did not note it.
+            self.peak = int(metadata["vprdist.peak"]) if "vprdist.peak" in metadata else None
+            self._pixels: MappedPixels | CompressedPixels
+            if blocks:
+                self.keys: tuple[str, ...] = tuple(json.loads(metadata["vprdist.keys"]))
+                sums = base64.b64decode(metadata["vprdist.crc32"])
+                self._pixels = CompressedPixels(self._pages, blocks, sums, size, batch_images)
+            else:
+                self.keys = tuple(leading.column("key").to_pylist())
+                self._pixels = MappedPixels(self._pages, size, batch_images)
+        except (ValueError, KeyError) as error:
+            raise self._error(str(error)) from None
+        if not len(self.keys) == self._pixels.num_rows == entry.count:
+            rule = f"the shard holds {entry.count} images"
+            raise self._error(rule, f"{len(self.keys)} keys, {self._pixels.num_rows} images")
 
-    def view(self, row: int, channel: int) -> Activations:
-        """(h, w) uint8 of one class (by its trainId) of one row: no copy, read-only."""
-        batch, row = divmod(row, self._batch_images)
-        view: Activations = self._planes[batch][channel][row]
-        return view
+    def planes(self, row: int, channels: slice | Sequence[int]) -> Activations:
+        """(C, h, w) uint8 of some classes (by trainId) of one row.
 
-    def _plane(self, batch: pa.RecordBatch, name: str) -> Activations:
-        column = batch.column(name)
-        height, width = self._size
-        num_bytes = len(column) * height * width
-        data = column.buffers()[1]
-        if column.null_count or column.offset or data is None or data.size < num_bytes:
-            raise self._error(f"column {name!r} has {height} x {width} bytes a row and no nulls")
-        return np.frombuffer(data, np.uint8, num_bytes).reshape(len(column), height, width)
+        Uncompressed and with a slice: no copy, read-only. With a list of channels, or compressed: a copy.
 
-    def _check_schema(self, schema: pa.Schema) -> None:
+        Raises:
+            CacheError: a compressed class is not as it was written.
+        """
+        try:
+            return self._pixels.planes(row, channels)
+        except ValueError as error:
+            raise self._error(str(error)) from None
+
+    def read_digests(self) -> tuple[bytes, ...]:
+        """The 32 bytes of each image's `sha256`."""
+        return tuple(self._leading(("sha256",), None).column("sha256").to_pylist())
+
+    def _leading(self, names: Sequence[str], num_batches: int | None) -> pa.Table:
+        """Some of the columns before the classes, of the first batches or of all; the classes are not touched."""
+        chosen = [LEADING.index(name) for name in names]
+        reader = pa.ipc.open_file(self._pages, options=pa.ipc.IpcReadOptions(included_fields=chosen, use_threads=False))
+        count = reader.num_record_batches if num_batches is None else num_batches
+        table = pa.Table.from_batches([reader.get_batch(index) for index in range(count)], reader.schema)
+        table.validate(full=True)
+        return table
+
+    def _checked_blocks(self) -> list[Block]:
+        """Where the batches of a compressed shard lie, after its frame was found to be as written."""
+        rule = "structure and keys are as written; the shard was changed, or is of another cache"
+        try:
+            blocks = find_blocks(self._pages) if self._compression != "none" else []
+        except ValueError as error:
+            raise self._error(rule, str(error)) from None
+        spans = self._entry.pixels or [block.pixels for block in blocks]
+        if frame_digest(self._pages, spans) != self._entry.frame:
+            raise self._error(rule)
+        for block in blocks:
+            if block.compression != self._compression:
+                raise self._error(f"the manifest's compression, {self._compression}, is the shard's", block.compression)
+        return blocks
+
+    def _checked_metadata(self, schema: pa.Schema) -> dict[str, str]:
         metadata = {
             key.decode(errors="replace"): value.decode(errors="replace")
             for key, value in (schema.metadata or {}).items()
         }
         height, width = self._size
         wanted = {
-            "vprdist.version": str(VERSION),
+            "vprdist.version": str(version_of(self._compression)),
             "vprdist.height": str(height),
             "vprdist.width": str(width),
             "vprdist.shard": self._entry.id,
@@ -83,6 +129,7 @@ class MappedShard:
             raise self._error("the columns are those of the format", schema.names)
         if any(schema.field(name).type != pa.binary(height * width) for name in CLASSES):
             raise self._error(f"a class column holds {height * width} bytes a row")
+        return metadata
 
     def _error(self, rule: str, value: object = None) -> CacheError:
         return CacheError(self.path, rule, value, remedy(self.path))
@@ -98,19 +145,23 @@ def check_size(folder: Path, entry: ShardEntry) -> None:
     try:
         found = path.stat().st_size
     except OSError:
-        raise CacheError(path, "every shard of the manifest is there", "missing", remedy(path)) from None
+        raise _missing(path) from None
     if found != entry.bytes:
         rule = f"the shard has {entry.bytes} bytes; it was cut or written over"
         raise CacheError(path, rule, found, remedy(path))
 
 
+def _missing(path: Path) -> CacheError:
+    return CacheError(path, "every shard of the manifest is there", "missing", remedy(path))
+
+
 def remedy(path: Path) -> str:
     """What to do about one bad shard."""
-    return f"Delete {path.name} and run `vprdist cache import` again: only this shard is made anew."
+    return f"Delete {path.name} and run `vprdist cache import` (or `build`) again: only this shard is made anew."
 
 
 def pixel_spans(pages: pa.Buffer) -> tuple[tuple[int, int], ...]:
-    """Where the class columns of each record batch lie in a shard: byte ranges [start, end)."""
+    """Where the class columns of each record batch lie in an uncompressed shard: byte ranges [start, end)."""
     reader = pa.ipc.open_file(pages)
     spans = []
     for index in range(reader.num_record_batches):

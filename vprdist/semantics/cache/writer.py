@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from collections.abc import Sequence
+import json
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from vprdist.files import digest_file, publish
-from vprdist.semantics.cache.format import VERSION, ShardEntry, SideName
+from vprdist.semantics.cache.blocks import buffer_at, find_blocks
+from vprdist.semantics.cache.format import ShardEntry, SideName, batch_images_of, version_of
 from vprdist.semantics.cache.shard import frame_digest, map_file, pixel_spans
 from vprdist.semantics.masks import Activations
-from vprdist.spec.vocabulary import CLASSES
+from vprdist.spec.vocabulary import CLASSES, Compression
+
+LEVEL = 6
+"""Of both compressors. Measured on lip6 at 96 x 120: lz4 a seventh smaller than at its default and read no slower,
+for 2 ms an image; level 9 takes three times as long for one percent."""
 
 
 def image_digest(activations_CHW: Activations) -> bytes:
@@ -21,17 +29,18 @@ def image_digest(activations_CHW: Activations) -> bytes:
     return hashlib.sha256(activations_CHW.tobytes()).digest()
 
 
-def shard_schema(shard_id: str, size: tuple[int, int]) -> pa.Schema:
-    """The schema of a shard, metadata included; see `format`."""
+def shard_schema(shard_id: str, size: tuple[int, int], compression: Compression, more: Mapping[str, str]) -> pa.Schema:
+    """The schema of a shard, metadata included, with `more` of that; see `format`."""
     height, width = size
     fields = [pa.field(name, pa.utf8(), nullable=False) for name in ("key", "city", "side")]
     fields.append(pa.field("sha256", pa.binary(32), nullable=False))
     fields += [pa.field(name, pa.binary(height * width), nullable=False) for name in CLASSES]
     metadata = {
-        "vprdist.version": str(VERSION),
+        "vprdist.version": str(version_of(compression)),
         "vprdist.height": str(height),
         "vprdist.width": str(width),
         "vprdist.shard": shard_id,
+        **more,
     }
     return pa.schema(fields, metadata=metadata)
 
@@ -45,6 +54,7 @@ def write_shard(
     first: int,
     keys: Sequence[str],
     activations_CNHW: Activations,
+    compression: Compression = "none",
 ) -> ShardEntry:
     """Publish one shard and return its manifest entry.
 
@@ -67,17 +77,28 @@ def write_shard(
         pa.array([city] * count, pa.utf8()),
         pa.array([side] * count, pa.utf8()),
     ]
+    batch_images = batch_images_of(compression, (height, width), count)
     columns.append(_fixed(np.frombuffer(digests, np.uint8), 32, count))
     columns += [_fixed(np.ascontiguousarray(plane), height * width, count) for plane in activations_CNHW]
-    schema = shard_schema(shard_id, (height, width))
+    more = {"vprdist.peak": str(_peak(activations_CNHW))}
+    sums = b""
+    if compression != "none":
+        sums = _check_sums(activations_CNHW, batch_images, compression)
+        more |= {"vprdist.keys": json.dumps(list(keys)), "vprdist.crc32": base64.b64encode(sums).decode()}
+    schema = shard_schema(shard_id, (height, width), compression, more)
+    whole = pa.record_batch(columns, schema=schema)
+    codec = None if compression == "none" else pa.Codec(compression, LEVEL)
     with publish(folder / file) as stream:
-        # One batch, so that the images of a class follow each other (see `format`).
-        with pa.ipc.new_file(stream, schema) as writer:
-            writer.write_batch(pa.record_batch(columns, schema=schema))
+        with pa.ipc.new_file(stream, schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+            for row in range(0, count, batch_images):
+                writer.write_batch(whole.slice(row, batch_images))
         stream.flush()
         written = Path(stream.name)
         sha256, pages = digest_file(written), map_file(written)
-        spans = pixel_spans(pages)
+        if compression == "none":
+            spans = listed = pixel_spans(pages)
+        else:
+            spans, listed = _check_written(pages, sums), ()
     return ShardEntry(
         file=file,
         id=shard_id,
@@ -87,9 +108,36 @@ def write_shard(
         count=count,
         sha256=sha256,
         bytes=pages.size,
-        pixels=spans,
+        pixels=listed,
         frame=frame_digest(pages, spans),
     )
+
+
+def _peak(activations_CNHW: Activations) -> int:
+    """The largest sum of a pixel's activations; image by image, since a shard's sums would take memory."""
+    return max(
+        int(np.add.reduce(activations_CNHW[:, row], axis=0, dtype=np.uint16).max())
+        for row in range(activations_CNHW.shape[1])
+    )
+
+
+def _check_sums(activations_CNHW: Activations, batch_images: int, compression: Compression) -> bytes:
+    """CRC-32 of the buffers that Arrow is going to write, batch by batch: hence compressed once more here."""
+    codec, sums = pa.Codec(compression, LEVEL), []
+    for row in range(0, activations_CNHW.shape[1], batch_images):
+        for images in activations_CNHW[:, row : row + batch_images]:
+            frame = codec.compress(np.ascontiguousarray(images), asbytes=True)
+            sums.append(zlib.crc32(frame, zlib.crc32(images.size.to_bytes(8, "little"))))
+    return np.array(sums, "<u4").tobytes()
+
+
+def _check_written(pages: pa.Buffer, sums: bytes) -> tuple[tuple[int, int], ...]:
+    """The pixels of each batch of a compressed shard, after its buffers were found to be those foreseen."""
+    data, blocks = memoryview(pages), find_blocks(pages)
+    channels = range(len(CLASSES))
+    found = [zlib.crc32(buffer_at(data, block.table, block.body, channel)) for block in blocks for channel in channels]
+    assert np.array(found, "<u4").tobytes() == sums, "Arrow compresses a buffer as its codec does"
+    return tuple(block.pixels for block in blocks)
 
 
 def _fixed(data: np.ndarray, item_bytes: int, count: int) -> pa.Array:

@@ -25,6 +25,7 @@ class NpzSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._held: tuple[Path, Activations] | None = None  # a side is read shard by shard, and unpacked once
 
     def has(self, city: str) -> bool:
         return any(self._file(city, side).exists() for side in SIDES)
@@ -55,8 +56,12 @@ class NpzSource:
     def read(self, city: str, side: str, keys: Sequence[str]) -> Iterator[tuple[str, Activations]]:
         path = self._file(city, side)
         rows = self._rows(path, keys)
-        activations = _load(path, "activations")
-        _check_activations(path, activations.shape, activations.dtype)
+        if self._held is None or self._held[0] != path:
+            self._held = None  # two sides never lie in memory
+            found = _load(path, "activations")
+            _check_activations(path, found.shape, found.dtype)
+            self._held = path, found
+        activations = self._held[1]
         if len(activations) != rows.pop(""):
             raise CacheError(path, "`activations` has one entry a key", activations.shape, "Make the file again.")
         for key in keys:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vprdist.errors import CacheError
+from vprdist.errors import CacheError, first_line
 from vprdist.files import digest_json
 from vprdist.semantics.masks import Activations
 from vprdist.spec.vocabulary import CLASSES, SIDES
@@ -74,4 +74,4 @@ class PngSource:
         except FileNotFoundError:
             raise CacheError(path, "an image has one PNG for each of the 19 classes", "missing", AGAIN) from None
         except (OSError, SyntaxError, ValueError) as error:
-            raise CacheError(path, "the PNG can be read whole", str(error).splitlines()[0], AGAIN) from None
+            raise CacheError(path, "the PNG can be read whole", first_line(error), AGAIN) from None

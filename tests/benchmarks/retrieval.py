@@ -1,0 +1,136 @@
+"""Exact retrieval in blocks beside plain FAISS with everything in memory: seconds, peak memory, and what differs.
+
+    python tests/benchmarks/retrieval.py                                      # MSLS' validation cities: 740 x 18,871
+    python tests/benchmarks/retrieval.py --queries 10000 --database 1000000   # 12 GB of disk below --folder
+
+Descriptors are random unit vectors; each query is a noisy copy of some database row. Sides, one after the other and
+each in a process of its own:
+
+    faiss     IndexFlatL2 over all descriptors, in memory
+    float32   ours; descriptors mapped from a file, a block at a time
+    float16   the same from half the bytes
+
+`own MB` is the peak of the memory that the process has to itself; pages of mapped files are the system's to take back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+SIDES = ("faiss", "float32", "float16")
+DEPTH, BLOCK = 20, 20_000
+
+
+def unit_rows(rng: np.random.Generator, count: int, dimensions: int) -> np.ndarray:
+    values = rng.standard_normal((count, dimensions), np.float32)
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+def write_world(folder: Path, queries: int, database: int, dimensions: int) -> None:
+    """gallery-float32.npy, gallery-float16.npy, query.npy, origin.npy (the row that a query is a copy of)."""
+    rng = np.random.default_rng(0)
+    shape = (database, dimensions)
+    stores = [
+        np.lib.format.open_memmap(folder / f"gallery-{kind}.npy", "w+", kind, shape) for kind in ("float32", "float16")
+    ]
+    for begin in range(0, database, BLOCK):
+        values = unit_rows(rng, min(BLOCK, database - begin), dimensions)
+        for store in stores:
+            store[begin : begin + len(values)] = values
+    origin = rng.integers(0, database, queries)
+    query = stores[0][np.sort(origin)] + 10 * unit_rows(rng, queries, dimensions)  # hard to find
+    np.save(folder / "query.npy", query / np.linalg.norm(query, axis=1, keepdims=True))
+    np.save(folder / "origin.npy", np.sort(origin))
+
+
+class OwnMemory(threading.Thread):
+    """Samples the memory that this process alone has."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak_mb = 0.0
+
+    def run(self) -> None:
+        while True:
+            status = Path("/proc/self/status").read_text()
+            self.peak_mb = max(self.peak_mb, int(status.split("RssAnon:")[1].split()[0]) / 1024)
+            time.sleep(0.02)
+
+
+def measure(side: str, folder: Path) -> dict[str, float]:
+    """One side in this process; the rows that it found go to `rows-<side>.npy`."""
+    import faiss
+
+    from vprdist.evaluation.retrieve import retrieve
+
+    query = np.load(folder / "query.npy")
+    memory = OwnMemory()
+    memory.start()
+    begin = time.perf_counter()
+    if side == "faiss":
+        index = faiss.IndexFlatL2(query.shape[1])
+        index.add(np.load(folder / "gallery-float32.npy"))
+        rows = index.search(query, DEPTH)[1]
+    else:
+        gallery = np.load(folder / f"gallery-{side}.npy", mmap_mode="r")
+        rows = retrieve(query.astype(side), gallery, DEPTH)
+    seconds = time.perf_counter() - begin
+    np.save(folder / f"rows-{side}.npy", rows)
+    return {"seconds": seconds, "own_mb": memory.peak_mb}
+
+
+def show(folder: Path, measured: dict[str, dict[str, float]]) -> None:
+    origin = np.load(folder / "origin.npy")
+    found = {side: np.load(folder / f"rows-{side}.npy") for side in measured}
+    first = next(iter(found.values()))
+    print(f"{'side':<9}{'seconds':>9}{'own MB':>9}{'R@1':>8}{'R@20':>8}   same 20 as {next(iter(found))}, same order")
+    for side, row in measured.items():
+        recall = [float((found[side][:, :k] == origin[:, None]).any(1).mean()) for k in (1, DEPTH)]
+        same = np.mean([len(np.intersect1d(a, b)) for a, b in zip(found[side], first, strict=True)]) / DEPTH
+        order = (found[side] == first).all(1).mean()
+        print(
+            f"{side:<9}{row['seconds']:>9.1f}{row['own_mb']:>9.0f}{recall[0]:>8.4f}{recall[1]:>8.4f}   "
+            f"{same:.5f}, {order:.4f}"
+        )
+    if "faiss" in measured:
+        for side in [side for side in measured if side != "faiss"]:
+            ratio = {name: measured[side][name] / measured["faiss"][name] for name in ("seconds", "own_mb")}
+            print(f"{side} beside faiss: {ratio['seconds']:.2f} of the time, {ratio['own_mb']:.2f} of the memory")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--queries", type=int, default=740)
+    parser.add_argument("--database", type=int, default=18_871)
+    parser.add_argument("--dimensions", type=int, default=2048)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
+    parser.add_argument("--folder", type=Path, help="for descriptors (default: a temporary one)")
+    parser.add_argument("--measure", choices=SIDES, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(args.measure, args.folder)))
+        return
+    with tempfile.TemporaryDirectory(dir=args.folder) as name:
+        folder = Path(name)
+        write_world(folder, args.queries, args.database, args.dimensions)
+        print(f"{args.queries} queries, {args.database} database rows, {args.dimensions} dimensions", flush=True)
+        measured = {}
+        for side in args.sides:
+            command = [sys.executable, __file__, "--measure", side, "--folder", name]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            measured[side] = json.loads(done.stdout)
+            print(side, measured[side], flush=True)
+        show(folder, measured)
+
+
+if __name__ == "__main__":
+    main()

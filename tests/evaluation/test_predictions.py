@@ -1,0 +1,140 @@
+"""Prediction files: what is read from them counts as MSLS' script counts it, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.evaluation.wild import slow_metrics, wild_cities, write_cities
+from vprdist.data.tasks import city_task
+from vprdist.errors import DataError
+from vprdist.evaluation.breakdown import query_rows
+from vprdist.evaluation.predictions import read_predictions, write_predictions
+from vprdist.spec.trial import EvaluateSpec
+
+
+def tasks_of(cities, subtask="all"):
+    return [city_task(city, EvaluateSpec(subtask=subtask), 25.0) for city in cities]
+
+
+def somebodys(cities, seed, gallery="merged"):
+    """Rows for every query, right or not: any 20 or more images, panoramas and other subtasks among them."""
+    rng = np.random.default_rng(seed)
+    keys = {city.name: city.database.keys for city in cities}
+    everything = np.concatenate(list(keys.values()))
+    rows = []
+    for city in cities:
+        choice = everything if gallery == "merged" else keys[city.name]
+        rows += [(str(key), rng.permutation(choice)[:25].tolist()) for key in city.query.keys]
+    return [rows[i] for i in rng.permutation(len(rows))]
+
+
+def usable(first, subtask):
+    """A world with a query in that subtask and enough images for the official script's rectangle."""
+    for seed in range(first, first + 1000):
+        cities = wild_cities(seed)
+        if sum(len(task.queries) for task in tasks_of(cities, subtask)) and min(len(c.database) for c in cities) > 25:
+            return cities
+    raise AssertionError
+
+
+WORLDS = [(subtask, seed) for subtask in ("all", "d2n") for seed in (0, 1000, 2000)]
+
+
+@pytest.mark.parametrize(("subtask", "seed"), WORLDS)
+def test_any_file_counts_by_the_rules(tmp_path, subtask, seed):
+    cities = usable(seed, subtask)
+    rows = somebodys(cities, seed)
+    write_predictions(tmp_path / "theirs.txt", rows)
+    tasks, said = tasks_of(cities, subtask), dict(rows)
+    ranking, notes = read_predictions(tmp_path / "theirs.txt", tasks, "merged")
+    found = {row["query"]: row for row in query_rows(subtask, ranking)}
+    for task in tasks:
+        for query, right in zip(task.queries, task.positives, strict=True):
+            key = str(task.city.query.keys[query])
+            positives = {str(name) for name in task.city.database.keys[task.gallery[right]]}
+            assert found[key]["retrieved"] == said[key][:20]
+            slow = slow_metrics(said[key], positives)
+            assert {name: found[key][name] for name in slow} == pytest.approx(slow)
+    assert len(found) == sum(len(task.queries) for task in tasks)
+    assert any("panoramas or of other subtasks" in note for note in notes)
+    assert any("are of queries that do not count" in note for note in notes)
+
+
+@pytest.mark.parametrize(("subtask", "seed"), WORLDS)
+def test_any_file_counts_as_in_the_official_script(official, tmp_path, subtask, seed):
+    cities = usable(seed, subtask)
+    write_cities(tmp_path / "msls", cities)
+    path = tmp_path / "theirs.txt"
+    write_predictions(path, somebodys(cities, seed))
+    ranking, _ = read_predictions(path, tasks_of(cities, subtask), "merged")
+    assert ranking.metrics == pytest.approx(official(tmp_path / "msls", path, "uno,dos", subtask), abs=1e-12)
+
+
+def test_marks_line_ends_and_comments_mean_nothing(tmp_path):
+    cities = usable(0, "all")
+    rows = somebodys(cities, 1, "city")
+    plain, windows = tmp_path / "plain.txt", tmp_path / "windows.txt"
+    write_predictions(plain, rows)
+    text = "# queries and what was found\n\n" + plain.read_text()
+    windows.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    one, two = (read_predictions(path, tasks_of(cities), "city")[0] for path in (plain, windows))
+    assert one.metrics == two.metrics
+    assert one.predictions == two.predictions
+
+
+def swap(line, place, word):
+    words = line.split()
+    words[place] = word
+    return " ".join(words)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: [swap(lines[0], 0, "who"), *lines[1:]], r"t\.txt:1: the first word is a query of uno, dos"),
+        (lambda lines: [*lines, lines[2]], r"t\.txt:\d+: a query has one line; it has line 3 too"),
+        (lambda lines: [lines[0], swap(lines[1], 7, "what"), *lines[2:]], r"t\.txt:2: predictions are database images"),
+        (lambda lines: [swap(lines[0], 7, lines[0].split()[3]), *lines[1:]], r"t\.txt:1: an image is predicted once"),
+        (lambda lines: [" ".join(lines[0].split()[:6]), *lines[1:]], r"t\.txt:1: a line has 20 predictions.*found 5"),
+        (lambda lines: [swap(lines[0], 4, "a,b,c"), *lines[1:]], r"t\.txt:1: a word is the key of one image"),
+        (lambda lines: ["# nothing"], r"t\.txt: every query that counts has a line; \d+ have none"),
+        (lambda lines: [swap(lines[0], 1, "schlüssel"), *lines[1:]], r"t\.txt:1: a predictions file is UTF-8 text"),
+    ],
+    ids=["query", "doubled", "unknown", "image twice", "few", "sequences", "missing", "latin-1"],
+)
+def test_a_wrong_file_is_one_message(tmp_path, change, message):
+    cities = usable(0, "all")
+    tasks = tasks_of(cities)
+    counting = {str(task.city.query.keys[row]) for task in tasks for row in task.queries}
+    rows = sorted(somebodys(cities, 1, "city"), key=lambda row: row[0] not in counting)
+    lines = [" ".join([query, *keys]) for query, keys in rows]
+    path = tmp_path / "t.txt"
+    path.write_bytes("\n".join(change(lines)).encode("latin-1"))
+    with pytest.raises(DataError, match=message):
+        read_predictions(path, tasks, "city")
+
+
+def test_the_gallery_that_was_searched_shows(tmp_path):
+    cities = usable(0, "all")
+    path = tmp_path / "t.txt"
+    write_predictions(path, somebodys(cities, 1, "merged"))
+    read_predictions(path, tasks_of(cities), "merged")
+    with pytest.raises(DataError, match=r"t\.txt:\d+: with one gallery a city.*--gallery merged"):
+        read_predictions(path, tasks_of(cities), "city")
+
+
+def test_queries_that_do_not_count_may_have_few_predictions_but_of_known_images(tmp_path):
+    cities = usable(0, "all")
+    tasks, path = tasks_of(cities), tmp_path / "t.txt"
+    counting = {str(task.city.query.keys[row]) for task in tasks for row in task.queries}
+    rows = somebodys(cities, 1)
+    write_predictions(path, rows)
+    whole, _ = read_predictions(path, tasks, "merged")
+    write_predictions(path, [(query, keys if query in counting else keys[:2]) for query, keys in rows])
+    short, notes = read_predictions(path, tasks, "merged")
+    assert short.metrics == whole.metrics
+    assert any("are of queries that do not count" in note for note in notes)
+    write_predictions(path, [(query, keys if query in counting else ["what"]) for query, keys in rows])
+    with pytest.raises(DataError, match=r"predictions are database images.*'what'"):
+        read_predictions(path, tasks, "merged")

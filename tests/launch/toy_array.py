@@ -1,0 +1,36 @@
+"""Work for job arrays: some pieces, each a file made once by whichever task comes to it first."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from vprdist.errors import DataError
+from vprdist.files import append_json_line, locked, write_text
+
+FUNCTION = "toy_array:make_pieces"
+
+
+def make_pieces(folder: str, index: int, count: int) -> None:
+    """`behaviour.json` says: pieces, dt (seconds a piece), die (indices that die at their first piece), mistake."""
+    place = Path(folder)
+    behaviour = json.loads((place / "behaviour.json").read_text())
+    append_json_line(place / "starts.jsonl", {"index": index, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")})
+    for number in range(behaviour["pieces"]):
+        piece = place / f"piece-{(number + index) % behaviour['pieces']}"
+        with locked(piece.with_suffix(".lock"), blocking=False) as mine:
+            if not mine or piece.exists():
+                continue
+            if behaviour.get("mistake"):
+                raise DataError("toy.jpg", "every picture is whole", "half of it", "Copy it again.")
+            time.sleep(behaviour.get("dt", 0.2))
+            if index in behaviour.get("die", []):
+                os._exit(9)
+            append_json_line(place / "made.jsonl", {"piece": piece.name, "index": index})
+            write_text(piece, "made")
+
+
+def pieces(folder: Path) -> int:
+    return len([path for path in folder.glob("piece-*") if path.suffix != ".lock"])

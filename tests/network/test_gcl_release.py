@@ -1,0 +1,206 @@
+"""Checkpoints to start from: the public GCL code gives the same descriptors, and what other files get."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+from torchvision import transforms
+
+from tests.public_code import checkout, shaken
+from vprdist.data.images import load_image
+from vprdist.errors import WeightsError
+from vprdist.network.checkpoints import read_checkpoint
+from vprdist.network.gcl_release import to_release
+from vprdist.network.model import PlaceNetwork, build_network
+from vprdist.network.stem import IMAGENET_MEAN, IMAGENET_STD, InputStem
+from vprdist.network.weights import look
+from vprdist.spec.trial import Digests, InputSpec, NetworkSpec, TrialSpec
+
+PUBLIC = "marialeyvallina+generalized_contrastive_loss"
+IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 64, 96), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The public code's `src.factory`, out of a checkout that is at hand; skips where none is."""
+    folder = checkout("VPRDIST_GCL_REPO", PUBLIC, "src", tmp_path_factory)
+    sys.path.insert(0, str(folder))
+    sys.modules["src.datasets"] = types.ModuleType("src.datasets")  # it reads MSLS, and needs h5py for that
+    try:
+        yield importlib.import_module("src.factory")
+    finally:
+        sys.path.remove(str(folder))
+        for name in [name for name in sys.modules if name.split(".")[0] == "src"]:
+            del sys.modules[name]
+
+
+def theirs(backbone: str, seed: int = 0, p: float = 2.7) -> nn.Module:
+    """A network of the release's form: the ResNet's children but the last two in a row, and GeM; `features` of it."""
+    torch.manual_seed(seed)
+    network = nn.Module()
+    network.backbone = nn.Sequential(*list(torchvision.models.get_model(backbone, weights=None).children())[:-2])
+    network.pool = nn.Module()
+    network.pool.p = nn.Parameter(torch.full((1,), p))
+    return shaken(network, seed)
+
+
+def descriptors_of(network: Any, image_B3HW: Tensor) -> Tensor:
+    """The slow, obvious way: normalise, backbone, mean of the p-th powers, root, length one."""
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+    features = network.backbone((image_B3HW / 255 - mean) / std).double()
+    p = network.pool.p.double()
+    pooled = features.clamp(min=1e-6).pow(p).flatten(2).mean(dim=2).pow(1 / p)
+    return (pooled / pooled.norm(dim=1, keepdim=True)).float()
+
+
+def save(path: Path, state: dict[str, Tensor], name: str = "model_state_dict") -> Path:
+    """As the public training code does."""
+    parameter = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=25.0, gamma=0.1)
+    rest = {"step": 51, "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+    torch.save({name: state, **rest}, path)
+    return path
+
+
+def started(path: Path, backbone: str = "resnet18", seed: int = 5, mode: str = "rgb") -> PlaceNetwork:
+    spec = NetworkSpec(backbone=backbone, unfreeze="2-2", weights=str(path))
+    trial = TrialSpec(input=InputSpec(mode=mode), network=spec, seed=seed)
+    return build_network(trial.resolved(Digests(dataset="d", cache="c", weights="w")), path).eval()
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "resnet152"])
+def test_the_public_code_gives_the_same_descriptors(
+    public: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str
+) -> None:
+    build = getattr(torchvision.models, backbone)
+    monkeypatch.setattr(public.models, backbone, lambda pretrained: build(weights=None))  # no download
+    torch.manual_seed(1)
+    trained = shaken(public.create_model(backbone, "GeM", norm="L2", p_gem=3), 1)  # the two-sided one it saves
+    trained.pool.p.data.fill_(2.6)
+    path = save(tmp_path / "theirs.pth", trained.state_dict())
+    single = public.create_model(backbone, "GeM", norm="L2", mode="single")
+    single.load_state_dict(torch.load(path)["model_state_dict"])
+    normalise = transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)
+    ours = started(path, backbone)
+    with torch.inference_mode():
+        wanted = single.eval()(normalise(IMAGES / 255))
+        found = ours(IMAGES)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=2e-6)
+        assert float((wanted[0] - wanted[1]).norm()) > 1e-3, "the descriptors tell pictures apart"
+        again = public.create_model(backbone, "GeM", norm="L2", mode="single")
+        again.load_state_dict(to_release(ours.state_dict(), 7)["model_state_dict"])
+        assert torch.equal(again.eval()(normalise(IMAGES / 255)), wanted), "and back, to the last bit"
+
+
+@pytest.mark.parametrize("name", ["model_state_dict", "state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_trial_starts_as_the_networks_of_the_release(tmp_path: Path, name: str, prefix: str) -> None:
+    network = theirs("resnet18")
+    path = save(tmp_path / "r18.pth", {prefix + k: v for k, v in network.state_dict().items()}, name)
+    ours = started(path)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(IMAGES), descriptors_of(network, IMAGES), rtol=0, atol=2e-6)
+    assert ours.pool.p.item() == pytest.approx(2.7) and ours.pool.p.requires_grad
+    assert torch.equal(started(path, seed=6)(IMAGES), ours(IMAGES)), "nothing is left to the seed"
+    trained = {key.split(".")[1] for key, value in ours.named_parameters() if value.requires_grad and "units" in key}
+    assert trained == {"conv1", "bn1", "layer3", "layer4"}
+
+
+def test_the_form_and_back_is_the_same_network(tmp_path: Path) -> None:
+    ours = started(save(tmp_path / "one.pth", theirs("resnet34").state_dict()), "resnet34")
+    made = to_release(ours.state_dict(), step=7)
+    assert made["step"] == 7 and list(made["model_state_dict"]) == list(theirs("resnet34").state_dict())
+    torch.save(made, tmp_path / "two.pth")
+    assert torch.equal(started(tmp_path / "two.pth", "resnet34")(IMAGES), ours(IMAGES))
+
+
+def test_a_trial_starts_from_the_checkpoint_of_another_trial(tmp_path: Path) -> None:
+    first = started(save(tmp_path / "one.pth", theirs("resnet18").state_dict()))
+    torch.save(
+        {"version": 1, "trial_id": "0" * 16, "network": first.state_dict(), "optimizer": {}}, tmp_path / "last.pt"
+    )
+    assert torch.equal(started(tmp_path / "last.pt")(IMAGES), first(IMAGES))
+    wide = started(tmp_path / "last.pt", mode="rgb+mask")
+    assert torch.allclose(wide(IMAGES, torch.rand(2, 1, 64, 96)), first(IMAGES), atol=1e-6), "new channels start at 0"
+    torch.save({"trial_id": "0" * 16, "network": wide.state_dict()}, tmp_path / "wide.pt")
+    with pytest.raises(
+        WeightsError, match=r"three input channels and GeM; found 'units.conv1.weight is .*\(64, 4, 7, 7\)"
+    ):
+        read_checkpoint(tmp_path / "wide.pt", "resnet18")
+
+
+def without(*keys: str) -> Callable[[dict[str, Tensor], Path], object]:
+    return lambda state, path: save(path, {key: value for key, value in state.items() if key not in keys})
+
+
+def features(name: str) -> dict[str, Tensor]:
+    """The state of one of the release's networks that vprdist has not."""
+    with torch.device("meta"):
+        network: Any = torchvision.models.get_model(name, weights=None)
+        network = nn.Sequential(*list(network.children())[:-2]) if name.startswith("res") else network.features
+    state = {f"backbone.{key}": value for key, value in network.state_dict().items()}
+    kept = {key: torch.zeros(value.shape) for key, value in state.items() if value.numel() < 2e5}
+    return {key: kept.get(key, torch.zeros(1)) for key in state}
+
+
+FAULTS: dict[str, tuple[Callable[[dict[str, Tensor], Path], object], str]] = {
+    "missing": (lambda state, path: None, "initial weights are a .*; found 'missing'. Check the path"),
+    "empty": (lambda state, path: path.write_bytes(b""), "initial weights are a checkpoint of the GCL release"),
+    "cut": (lambda state, path: path.write_bytes(save(path, state).read_bytes()[:5000]), "GCL release.*; found"),
+    "code": (lambda state, path: torch.save({"model_state_dict": nn.ReLU()}, path), "Weights only load failed"),
+    "a tensor": (lambda state, path: torch.save(torch.ones(1), path), "found 'Tensor'. Name such a file"),
+    "imagenet": (
+        lambda state, path: torch.save(torchvision.models.resnet18().state_dict(), path),
+        r"found \['bn1.bias', .*`network.weights: imagenet`",
+    ),
+    "no state": (lambda state, path: torch.save({"model_state_dict": {"a": 1}}, path), r"found \['model_state_dict'\]"),
+    "another resnet": (
+        lambda state, path: save(path, theirs("resnet34").state_dict()),
+        "that of resnet18 with .*; found 'resnet34'. Set network.backbone: resnet34",
+    ),
+    "average pooling": (without("pool.p"), "found 'no pool.p: the average or the maximum is pooled'"),
+    "a hole": (without("backbone.6.1.bn2.weight"), "found 'no units.layer3.1.bn2.weight'"),
+    "more": (lambda state, path: save(path, {**state, "head.weight": torch.ones(1)}), "found 'an unknown head.weight'"),
+    "halves": (
+        lambda state, path: save(path, {k: v.half() if v.is_floating_point() else v for k, v in state.items()}),
+        "units.conv1.weight is torch.float16",
+    ),
+    "p": (lambda state, path: save(path, {**state, "pool.p": torch.tensor([float("nan")])}), "above zero and finite"),
+    "VGG": (lambda state, path: save(path, features("vgg16")), r"ResNets \(resnet18, .*found 'VGG16'"),
+    "DenseNet": (lambda state, path: save(path, features("densenet161")), "found 'DenseNet'"),
+    "ResNeXt": (lambda state, path: save(path, features("resnext101_32x8d")), "found 'ResNeXt101 32x8d'"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_another_file_is_one_clear_message(tmp_path: Path, fault: str) -> None:
+    spoil, words = FAULTS[fault]
+    path = tmp_path / "bad.pth"
+    spoil(theirs("resnet18").state_dict(), path)
+    with pytest.raises(WeightsError, match=words) as caught:
+        read_checkpoint(path, "resnet18")
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+    refused = look("resnet18", str(path))["refused"]
+    assert isinstance(refused, dict) and refused["where"] == str(path)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (1024, 768), (320, 240), (700, 701)])
+def test_pictures_enter_as_in_the_public_code(tmp_path: Path, size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (size[1] // 4, size[0] // 4, 3), np.uint8)
+    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(tmp_path / "picture.jpg", quality=90)
+    steps = [transforms.Resize((480, 640)), transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+    wanted = transforms.Compose(steps)(Image.open(tmp_path / "picture.jpg").convert("RGB"))
+    read = torch.from_numpy(load_image(tmp_path / "picture.jpg", 480, 640).transpose(2, 0, 1).copy())
+    torch.testing.assert_close(InputStem("rgb")(read[None], None)[0], wanted, rtol=0, atol=1e-6)

@@ -1,0 +1,244 @@
+"""`vprdist plan` as a person runs it: it says what would happen, and leaves everything as it was."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from tests.launch.toy import toy_result
+from tests.worlds import write_activations
+from vprdist.cli import main
+from vprdist.data.msls import read_city
+from vprdist.data.tasks import build_tasks
+from vprdist.errors import UserError
+from vprdist.files import locked, write_json
+from vprdist.launch.folder import TrialFolder
+from vprdist.plan.power import power_of
+from vprdist.plan.survey import Plan, survey
+from vprdist.prepare import prepare
+from vprdist.report.power import Noise
+from vprdist.report.queries import queries_path
+from vprdist.semantics.importing import import_cache
+from vprdist.spec.profile import ClusterProfile, read_profile
+from vprdist.spec.result import ResultRow
+from vprdist.spec.sweep import SweepSpec, read_sweep
+
+SWEEP = """
+trial:
+  data: {{root: {root}, train: [ada], validate: [bob]}}
+  network: {{backbone: resnet18, weights: none}}
+  train: {{image_size: [32, 40], steps: 5, batch_pairs: 4, micro_pairs: 4}}
+search: {{grid: {{network.unfreeze: [0-2, 2-2, all]}}}}
+"""
+
+
+@pytest.fixture
+def sweep_file(small_tree: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SWEEP.format(root=small_tree))
+    return path
+
+
+def everything_below(*roots: Path) -> dict[str, tuple[int, int]]:
+    paths = [path for root in roots for path in root.rglob("*")]
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in paths}
+
+
+def plan_of(path: Path, runs: Path, profile: ClusterProfile | None = None, *words: str) -> Plan:
+    sweep = read_sweep(path, words)
+    return survey(sweep, profile or read_profile(sweep.cluster), runs)
+
+
+def leave_result(runs: Path, trial_id: str, row: ResultRow) -> None:
+    write_json(TrialFolder.of(runs, trial_id).path / "result.json", row.model_dump(mode="json", by_alias=True))
+
+
+def ids(sweep: SweepSpec, runs: Path) -> list[str]:
+    quiet = prepare(
+        sweep, read_profile("local"), runs, lambda text: None, lambda title: nullcontext(lambda done, total: None)
+    )
+    return [trial.trial_id for trial in quiet.trials]
+
+
+def test_nothing_is_written_and_the_words_say_so(sweep_file, small_tree, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    before = everything_below(tmp_path, small_tree)
+    assert main(["plan", str(sweep_file), "--runs", str(runs)]) == 0
+    text = capsys.readouterr().out
+    assert everything_below(tmp_path, small_tree) == before
+    assert not runs.exists()
+    for words in ("3 trials (3 new)", "no earlier result", "processes here", "counted; no trial is done yet"):
+        assert words in text, text
+    assert text.rstrip().endswith("To run it: the same words after `vprdist sweep`.")
+
+
+def test_ids_are_those_that_the_sweep_will_have(sweep_file, tmp_path):
+    runs = tmp_path / "runs"
+    planned = [each.trial_id for each in plan_of(sweep_file, runs).trials]
+    assert planned == ids(read_sweep(sweep_file), runs)
+
+
+def test_each_state_is_told_from_the_trials_folder(sweep_file, tmp_path):
+    runs = tmp_path / "runs"
+    trials = plan_of(sweep_file, runs, None, "seeds=[0,1]").trials
+    folders = [TrialFolder.of(runs, each.trial_id or "") for each in trials]
+    leave_result(runs, folders[0].trial_id, toy_result(trials[0].trial))
+    for folder in folders[1:5]:
+        folder.log.mkdir(parents=True)
+    write_json(folders[3].failure_file, {})
+    write_json(folders[4].job_file, {})
+    with locked(folders[1].running_lock), locked(folders[2].driver_lock):
+        states = [each.state for each in plan_of(sweep_file, runs, None, "seeds=[0,1]").trials]
+    assert states == ["done", "running", "watched by another driver", "failed before", "begun", "new"]
+
+
+def test_hours_and_gpu_hours_come_from_earlier_results(sweep_file, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    profile = ClusterProfile(kind="slurm", partition="gpu", gpus_per_node=2, ranks=2, time_limit_min=60)
+    first = plan_of(sweep_file, runs, profile).trials[0]
+    row = toy_result(first.trial, num_ranks=2)
+    values = {"train_s": 3600.0, "wall_s": 3600.0, "steps": 5, "device": "NVIDIA H100"}
+    leave_result(runs, first.trial_id or "", row.model_copy(update=values))
+    sweep = tmp_path / "mine.yaml"
+    sweep.write_text(sweep.read_text() + "budget: {gpu_hours: 3.9}\n")
+    plan = plan_of(sweep, runs, profile)
+    assert [each.state for each in plan.trials] == ["done", "new", "new"]
+    assert [each.estimate.hours for each in plan.to_run] == [1.0, 1.0]
+    assert plan.over_budget is not None
+    assert "at most 3.9 GPU-hours (estimated); found 4" in str(plan.over_budget)
+
+
+def test_a_sweep_above_its_budget_is_refused_by_plan_and_by_the_sweep(sweep_file, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    words = [str(sweep_file), "budget.trials=2", "--runs", str(runs)]
+    assert main(["plan", *words]) == 2
+    planned = capsys.readouterr()
+    assert "3 trials (3 new)" in planned.out, "the plan is shown all the same"
+    assert main(["sweep", *words]) == 2
+    assert capsys.readouterr().err == planned.err
+    assert "budget.trials: the sweep has at most 2 trials; found 3" in planned.err
+    assert not (runs / "trials").exists()
+
+
+def test_the_same_experiment_under_two_names_is_planned_once(sweep_file, tmp_path):
+    assert len(plan_of(sweep_file, tmp_path / "runs", None, "search.grid.network.unfreeze=[all, 0-2, all]").trials) == 2
+
+
+def test_a_searchers_trials_are_not_known_before(sweep_file, tmp_path, capsys):
+    words = ["search={searcher: random, num_trials: 7, space: {train.lr: {loguniform: [0.001, 0.1]}}}"]
+    assert main(["plan", str(sweep_file), "--runs", str(tmp_path / "runs"), *words]) == 0
+    text = capsys.readouterr().out
+    assert "7 trials (7 not proposed yet)" in text
+    assert "random proposes them over train.lr" in text
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        ("{searcher: shapley, num_trials: 80, subsets: {classes: [building, sky, pole]}}",
+         ("at most 80 trials (80 not proposed yet)", "5 trials a draw", "it stops at 8 draws (40 trials) or later")),
+        ("{searcher: greedy, subsets: {classes: [building, sky, pole]}, grid: {network.unfreeze: [0-2, all]}}",
+         ("at most 12 trials", "3 trials, then one less each time at each of 2 settings")),
+        ("{subsets: {classes: [building, sky, pole], take: leave_one_out}}",
+         ("subsets: 4 trials (4 new)", "of 3 players: building, sky, pole")),
+    ],
+)  # fmt: skip
+def test_what_a_search_of_subsets_takes_at_most(masked_file, tmp_path, capsys, search, words):
+    assert main(["plan", str(masked_file), "name=subsets", f"search={search}", "--runs", str(tmp_path / "runs")]) == 0
+    text = capsys.readouterr().out
+    for part in (*words, "8 queries: differences in recall@1 of two trials from 0.628 on are found"):
+        assert part in " ".join(text.split()), text
+    assert text.count("are found") == 1, "one smallest difference, not two"
+    refused = [str(masked_file), f"search={search}", "budget.trials=3", "--runs", str(tmp_path / "runs")]
+    assert main(["plan", *refused]) == main(["sweep", *refused]) == 2
+    assert "budget.trials: the sweep has at most 3 trials; found " in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "trials").exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "sweep"])
+def test_too_few_queries_for_any_claim_are_refused(masked_file, tmp_path, capsys, command):
+    search = "search={subsets: {classes: [building, sky], take: leave_one_out, confidence: 0.999}}"
+    assert main([command, str(masked_file), search, "--runs", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err
+    assert "bob: claims at confidence 0.999 need 11 queries" in error
+    assert "found 8. Validate on more cities" in error
+    assert not (tmp_path / "runs" / "trials").exists()
+
+
+@pytest.fixture
+def masked_file(sweep_file: Path, small_tree: Path, tmp_path: Path) -> Path:
+    """The same sweep with masks from a cache of made-up activations."""
+    write_activations(small_tree, ("ada", "bob"), tmp_path / "activations")
+    import_cache(tmp_path / "activations", small_tree, tmp_path / "cache", segmenter="test")
+    masks = f"trial:\n  input: {{mode: masked, mask_reduce: sum, cache: {tmp_path / 'cache'}}}\n"
+    sweep_file.write_text(sweep_file.read_text().replace("trial:\n", masks))
+    return sweep_file
+
+
+def test_on_a_cluster_the_script_is_shown_though_there_is_no_slurm_here(sweep_file, tmp_path, capsys, monkeypatch):
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    monkeypatch.setenv("PATH", str(bare))
+    before = everything_below(tmp_path)
+    assert main(["plan", str(sweep_file), "cluster=example-gpu", "--runs", str(tmp_path / "runs")]) == 0
+    text = capsys.readouterr().out
+    assert "#SBATCH --job-name=vprdist-" in text
+    assert "there is no SLURM here" in text
+    assert "--detach would run it as a job of" in text
+    assert everything_below(tmp_path) == before
+
+
+def test_the_demo_city_is_not_made_by_a_plan(tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `demo`")
+    repo = Path(__file__).resolve().parents[2]
+    assert main(["plan", str(repo / "sweeps" / "table1.yaml"), "--runs", str(tmp_path / "runs")]) == 0
+    text = capsys.readouterr().out
+    assert "8 not resolved yet" in text
+    assert "demo" in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_sweep_would_refuse_the_plan_refuses(sweep_file, tmp_path, capsys):
+    assert main(["plan", str(sweep_file), "trial.data.train=[nowhere]", "--runs", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err
+    assert "nowhere" in error
+    assert "Traceback" not in error
+    with pytest.raises(UserError):
+        plan_of(sweep_file, tmp_path / "runs", None, "trial.data.train=[nowhere]")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.yaml", "tree"]
+
+
+def test_the_plan_says_what_the_sweep_could_tell(sweep_file, tmp_path, capsys):
+    assert main(["plan", str(sweep_file), "seeds=[0,1]", "--runs", str(tmp_path / "runs")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "what it can tell" in told and "Holm over 2 comparisons" in told and "2 seeds a row" in told
+    assert "assumed: no earlier trials" in told and "with 3 seeds: 0." in told
+    power = plan_of(sweep_file, tmp_path / "runs", None, "seeds=[0,1]").power
+    tree = read_sweep(sweep_file).trials[0].data
+    assert power.num_queries == len(
+        build_tasks([read_city(Path(tree.root), "bob")], read_sweep(sweep_file).trials[0])[0].queries
+    )
+    assert power.effect(10) < power.effect(2)
+
+
+def test_a_plan_of_one_row_compares_nothing(sweep_file, tmp_path):
+    assert plan_of(sweep_file, tmp_path / "runs", None, "search.grid.network.unfreeze=[all]").power is None
+
+
+def test_noise_comes_from_the_same_cities_and_from_files_that_can_be_read(sweep_file, tmp_path):
+    sweep = read_sweep(sweep_file)
+    row = toy_result(plan_of(sweep_file, tmp_path / "runs").trials[0].trial)
+    same, other = (
+        row.model_copy(update={"protocol": row.protocol.model_copy(update={"cities": (city,)})})
+        for city in ("bob", "eve")
+    )
+    path = queries_path(tmp_path / "trials" / same.trial_id)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"cut")
+    count = same.protocol.num_queries
+    power = power_of(sweep, count, 3, [same], tmp_path)
+    assert power.noise == Noise() and "must be readable" in "".join(power.lines())
+    assert power_of(sweep, count, 3, [other], tmp_path).left_out == ()

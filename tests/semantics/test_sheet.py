@@ -1,0 +1,83 @@
+"""The sheet of a cache, pixel by pixel where it matters, and its command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.worlds import write_city
+from vprdist.cli import main
+from vprdist.data.demo.sheet import PALETTE
+from vprdist.data.msls import read_city
+from vprdist.errors import CacheError
+from vprdist.semantics.importing import import_cache
+from vprdist.semantics.sheet import CELL_WIDTH, GAP, HEAD, LABEL_WIDTH, MARGIN, class_names, write_sheet
+from vprdist.spec.vocabulary import CLASSES, STATIC_CLASSES
+
+
+@pytest.fixture
+def cache(small_tree: Path, tmp_path: Path) -> Path:
+    """`bob`: the left half of every picture is building, the right half car, at 204 of 255; the rest is sky."""
+    for name in ("query", "database"):
+        keys = [str(key) for key in getattr(read_city(small_tree, "bob"), name).keys]
+        activations = np.zeros((len(keys), 19, 8, 10), np.uint8)
+        activations[:, CLASSES.index("building"), :, :5] = 204
+        activations[:, CLASSES.index("car"), :, 5:] = 204
+        activations[:, CLASSES.index("sky")] = 51
+        (tmp_path / "source").mkdir(exist_ok=True)
+        np.savez(tmp_path / "source" / f"bob_{name}.npz", keys=np.array(keys), activations=activations)
+    import_cache(tmp_path / "source", small_tree, tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def cells(path: Path, column: int, height: int) -> list[np.ndarray]:
+    pixels = np.asarray(Image.open(path)).astype(int)
+    x = MARGIN + LABEL_WIDTH + column * (CELL_WIDTH + GAP)
+    tops = [MARGIN + HEAD + row * (height + GAP) for row in range(4)]
+    return [pixels[top : top + height, x : x + CELL_WIDTH] for top in tops]
+
+
+def test_each_column_is_a_picture_and_what_the_cache_says_of_it(cache: Path, small_tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    assert main(["cache", "sheet", str(cache), "--data", str(small_tree), str(out), "--images", "3"]) == 0
+    side = read_city(small_tree, "bob").query
+    for column, row in enumerate((0, 3, 7)):  # evenly over the eight queries
+        with Image.open(side.image_path(row)) as file:
+            size = (CELL_WIDTH, round(CELL_WIDTH * file.height / file.width))
+            wanted = np.asarray(file.convert("RGB").resize(size, Image.Resampling.BILINEAR)).astype(int)
+        picture, classes, mask, masked = cells(out, column, size[1])
+        assert (picture == wanted).all()
+        left, right = slice(0, CELL_WIDTH // 3), slice(2 * CELL_WIDTH // 3, None)
+        assert (classes[:, left] == PALETTE[CLASSES.index("building")]).all()
+        assert (classes[:, right] == PALETTE[CLASSES.index("car")]).all()
+        assert (mask[:, left] == 204).all() and (mask[:, right] == 0).all()
+        assert np.abs(masked[:, left] - wanted[:, left] * 0.8).max() <= 0.5 + 1e-3 and (masked[:, right] == 0).all()
+
+
+def test_other_classes_make_another_mask(cache: Path, small_tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    write_sheet(cache, small_tree, out, city="bob", classes="car,sky", reduce="max", images=1)
+    mask = cells(out, 0, round(CELL_WIDTH * 32 / 40))[2]
+    assert (mask[:, :50] == 51).all() and (mask[:, -50:] == 204).all()
+
+
+def test_classes_by_group_or_by_name() -> None:
+    assert class_names("static") == STATIC_CLASSES
+    assert class_names("sky, traffic_sign,road") == ("road", "traffic sign", "sky")
+    with pytest.raises(CacheError, match="Did you mean 'building'"):
+        class_names("bilding")
+
+
+def test_wrong_questions_are_answered(cache: Path, small_tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    with pytest.raises(CacheError, match="the city must be in the cache"):
+        write_sheet(cache, small_tree, out, city="ada")
+    with pytest.raises(CacheError, match="at least one column"):
+        write_sheet(cache, small_tree, out, images=0)
+    write_city(tmp_path / "other", "bob", num_query=8, num_database=16, seed=9)
+    with pytest.raises(CacheError, match="was made for the data set"):
+        write_sheet(cache, tmp_path / "other", out)
+    assert not out.exists()

@@ -1,0 +1,116 @@
+"""SegFormer from a folder: as a plain call of the library, with the right classes, and without the internet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vprdist.errors import WeightsError
+from vprdist.semantics.segmenters import open_segmenter
+from vprdist.semantics.segmenters.weights import weights_digest
+from vprdist.spec.segmenter import SegmenterSpec
+from vprdist.spec.vocabulary import CLASSES
+
+transformers = pytest.importorskip(
+    "transformers", reason="transformers is not installed: pip install -e .[transformers]"
+)
+
+SIZE = (48, 64)
+TINY = {
+    "hidden_sizes": [8, 8, 16, 16],
+    "depths": [1, 1, 1, 1],
+    "num_attention_heads": [1, 1, 2, 2],
+    "decoder_hidden_size": 16,
+}
+
+
+def save_model(folder: Path, labels: list[str], seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    config = transformers.SegformerConfig(**TINY, num_labels=len(labels), id2label=dict(enumerate(labels)))
+    transformers.SegformerForSemanticSegmentation(config).save_pretrained(folder)
+    return folder
+
+
+def spec_of(folder: Path, **keys: Any) -> SegmenterSpec:
+    return SegmenterSpec(name=f"transformers:{folder}", image_size=SIZE, **keys)
+
+
+@pytest.mark.parametrize("pixels", [None, {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.9, 0.8, 0.7]}])
+def test_the_same_as_a_plain_call(tmp_path: Path, pixels: dict[str, Any] | None) -> None:
+    folder = save_model(tmp_path / "model", list(CLASSES))
+    before = weights_digest(spec_of(folder))
+    if pixels:
+        (folder / "preprocessor_config.json").write_text(json.dumps(pixels))
+        assert weights_digest(spec_of(folder)) != before, "other pixels are other activations"
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, *SIZE), dtype=np.uint8)
+    told = pixels or {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    mean, std = (np.reshape(told[name], (3, 1, 1)) for name in ("image_mean", "image_std"))
+    model = transformers.SegformerForSemanticSegmentation.from_pretrained(folder).eval()
+    with torch.no_grad():
+        wanted = model(torch.from_numpy((images / 255 - mean) / std).float()).logits.softmax(dim=1)
+    segmenter = open_segmenter(spec_of(folder))
+    found = segmenter(torch.from_numpy(images))
+    assert segmenter.output_size(SIZE) == (12, 16) and found.shape == (2, 19, 12, 16)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+    assert float(found.std(dim=(2, 3)).max()) > 1e-5, "pixels differ"
+
+
+def test_another_name_of_the_same_files_is_the_same(tmp_path: Path) -> None:
+    one, other = (save_model(tmp_path / name, list(CLASSES)) for name in ("one", "other"))
+    assert weights_digest(spec_of(one)) == weights_digest(spec_of(other))
+    assert weights_digest(spec_of(save_model(tmp_path / "third", list(CLASSES), seed=1))) != weights_digest(
+        spec_of(one)
+    )
+
+
+def test_only_the_19_classes_in_order_are_taken(tmp_path: Path) -> None:
+    for name, labels, words in (
+        ("ade", [f"thing {i}" for i in range(150)], "the 19 classes of Cityscapes; found 150"),
+        ("order", [*CLASSES[1:], CLASSES[0]], "class 0 of the model is 'road'; found 'sidewalk'"),
+    ):
+        with pytest.raises(WeightsError, match=words):
+            open_segmenter(spec_of(save_model(tmp_path / name, labels)))
+    for name, labels in (
+        ("unnamed", [f"LABEL_{i}" for i in range(19)]),
+        ("spelled", [c.title().replace(" ", "_") for c in CLASSES]),
+    ):
+        open_segmenter(spec_of(save_model(tmp_path / name, labels)))
+
+
+def test_a_model_that_is_not_here_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="Run `hf download nobody/segformer-of-no-one`"):
+        open_segmenter(SegmenterSpec(name="transformers:nobody/segformer-of-no-one"))
+    with pytest.raises(WeightsError, match="a machine that reaches the hub"):
+        open_segmenter(spec_of(tmp_path / "no" / "such" / "folder"))
+    with pytest.raises(WeightsError, match=r"config\.json"):
+        open_segmenter(spec_of(tmp_path))
+
+
+@pytest.mark.parametrize("fault", ["cut", "config", "pixels", "no tensors", "missing tensor"])
+def test_a_broken_folder_is_one_clear_error(tmp_path: Path, fault: str) -> None:
+    folder = save_model(tmp_path / "model", list(CLASSES))
+    tensors = folder / "model.safetensors"
+    if fault == "cut":
+        tensors.write_bytes(tensors.read_bytes()[:-1000])
+    elif fault == "config":
+        (folder / "config.json").write_text("{")
+    elif fault == "pixels":
+        (folder / "preprocessor_config.json").write_text("[1")
+    elif fault == "no tensors":
+        tensors.unlink()
+    else:
+        from safetensors.torch import load_file, save_file
+
+        state = load_file(tensors)
+        del state["decode_head.classifier.weight"]
+        save_file(state, tensors, metadata={"format": "pt"})
+    with pytest.raises(WeightsError) as caught:
+        open_segmenter(spec_of(folder))
+    assert str(folder) in str(caught.value) and caught.value.remedy
+    if fault == "missing tensor":
+        assert "decode_head.classifier.weight" in str(caught.value)

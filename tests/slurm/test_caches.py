@@ -1,0 +1,60 @@
+"""A cache built by a job array on a real SLURM: the bytes of one builder, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.end_to_end.test_caches import build_words, files_of, vprdist, weights
+from tests.slurm.conftest import DevCluster, until
+from vprdist.semantics.cache import verify
+
+__all__ = ["weights"]
+
+
+def write_profile(cluster: DevCluster, path: Path) -> Path:
+    profile = cluster.profile(memory_gb=3)
+    path.write_text(yaml.safe_dump({**profile.model_dump(mode="json", exclude_defaults=True), "kind": "slurm"}))
+    return path
+
+
+@pytest.mark.slow
+def test_an_array_makes_the_bytes_of_one_builder_though_its_driver_dies_and_a_task_is_preempted(
+    slurm_cluster: DevCluster, small_tree: Path, weights: Path, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert vprdist(*build_words(small_tree, here, weights, "--city", "ada")).returncode == 0
+    profile = write_profile(slurm_cluster, tmp_path / "site.yaml")
+    words = build_words(small_tree, there, weights, "--city", "ada", "--cluster", profile, "--tasks", 2)
+    driver = subprocess.Popen([sys.executable, "-m", "vprdist", *words], stdout=subprocess.PIPE, text=True)
+    # Not earlier: a USR2 that meets a Python which still starts ends it, and that costs one more array.
+    until(lambda: list(there.glob("shards/*.arrow")), 90)
+    driver.kill()
+    driver.wait()
+    nodes = slurm_cluster.run("squeue", "--noheader", "--states=R", "--format=%N").split()
+    slurm_cluster.occupy(nodes[0], 1)
+    done = vprdist(*words)
+    assert done.returncode == 0, done.stderr + done.stdout
+    arrays = slurm_cluster.run("squeue", "--noheader", "--states=all", "--format=%F %j").splitlines()
+    assert len({line for line in arrays if "vprdist-cache" in line}) == 1, "one array was submitted, not two"
+    shards = {name: data for name, data in files_of(there).items() if not name.startswith("build/")}
+    assert shards == files_of(here)
+    verify(there)
+    assert not slurm_cluster.run("squeue", "--noheader", "--states=PD,R", "--name=vprdist-cache").strip()
+
+
+def test_weights_that_are_no_deeplab_end_before_any_job(
+    slurm_cluster: DevCluster, small_tree: Path, tmp_path: Path
+) -> None:
+    profile = write_profile(slurm_cluster, tmp_path / "site.yaml")
+    (tmp_path / "bad.pth").write_bytes(b"no checkpoint")
+    words = build_words(small_tree, tmp_path / "cache", tmp_path / "bad.pth", "--cluster", profile)
+    done = vprdist(*words)
+    assert done.returncode == 2
+    assert "bad.pth" in done.stderr
+    assert "vprdist-cache" not in slurm_cluster.run("squeue", "--noheader", "--states=PD,R", "--format=%j")
+    assert not (tmp_path / "cache").exists()

@@ -1,0 +1,173 @@
+"""Sweeps of subsets: which trials a file means, and what is refused, with its line and the remedy."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import yaml
+
+from tests.spec.test_sweep import refusal, sweep
+from vprdist.manifest import resolved_file
+from vprdist.spec.search import SearchSpec
+from vprdist.spec.subsets import SubsetSpec
+from vprdist.spec.sweep import read_sweep, trial_at
+from vprdist.spec.vocabulary import CLASSES, STATIC_CLASSES
+
+TAKE = """
+trial: {input: {mode: masked}}
+search:
+  subsets:
+    groups: {built: [fence, building], signs: ["traffic sign", "traffic light"], green: [vegetation]}
+    take: leave_one_out
+  grid: {network.unfreeze: [0-2, all]}
+seeds: [0, 1]
+"""
+SHAPLEY = """
+trial: {input: {mode: masked}}
+search:
+  searcher: shapley
+  num_trials: 200
+  subsets:
+    classes: static
+"""
+
+
+def masks(spec):
+    return [trial.input.class_names for trial in spec.trials]
+
+
+def test_leave_one_out_is_all_players_and_all_but_each(tmp_path):
+    spec = sweep(tmp_path, TAKE)
+    built, signs, green = {"building", "fence"}, {"traffic light", "traffic sign"}, {"vegetation"}
+    expected = [built | signs | green, signs | green, built | green, built | signs]
+    assert [set(names) for names in masks(spec)] == [m for _ in range(2) for m in expected for _ in range(2)]
+    assert {(t.network.unfreeze, t.seed) for t in spec.trials} == set(itertools.product(["0-2", "all"], [0, 1]))
+    assert {t.input.mask_reduce for t in spec.trials} == {"sum"}, "the default of a search of subsets"
+    assert spec.num_trials == 16
+
+
+def test_add_one_in_compares_with_nobody_which_is_a_trial_where_the_picture_stays(tmp_path):
+    spec = sweep(tmp_path, TAKE, "search.subsets.take=add_one_in", "seeds=[0]")
+    assert [set(names) for names in masks(spec)][:3] == [
+        {"building", "fence"}, {"traffic light", "traffic sign"}, {"vegetation"}
+    ]  # fmt: skip
+    words = ("search.subsets.take=add_one_in", "trial.input.mode=rgb+mask", "seeds=[0]")
+    modes = [t.input.mode for t in sweep(tmp_path, TAKE, *words).trials]
+    assert modes == ["rgb", *["rgb+mask"] * 3] * 2
+
+
+def test_a_list_names_players(tmp_path):
+    spec = sweep(tmp_path, TAKE, "search.subsets.take=[[green], [green, built]]", "seeds=[0]")
+    assert masks(spec)[:2] == [("vegetation",), ("building", "fence", "vegetation")]
+
+
+def test_players_are_static_classes_all_of_them_a_list_or_groups():
+    assert list(SubsetSpec().players) == list(STATIC_CLASSES)
+    assert list(SubsetSpec(classes="all").players) == list(CLASSES)
+    assert SubsetSpec(classes=("pole", "road")).players == {"pole": ("pole",), "road": ("road",)}
+    grouped = SubsetSpec(groups={"a": ("pole", "road"), "b": ("sky",)})
+    assert [grouped.class_names(subset) for subset in range(4)] == [
+        [],
+        ["road", "pole"],
+        ["sky"],
+        ["road", "pole", "sky"],
+    ]
+
+
+@pytest.mark.parametrize("take", ["leave_one_out", "add_one_in"])
+def test_the_reference_comes_first(take):
+    spec = SubsetSpec(classes=("pole", "road", "sky"), take=take)
+    reference, *others = spec.taken()
+    assert reference == {"leave_one_out": 7, "add_one_in": 0}[take]
+    assert [reference ^ other for other in others] == [1, 2, 4]
+
+
+def test_a_searcher_tries_all_players_first_and_takes_the_seed_of_a_point(tmp_path):
+    spec = sweep(tmp_path, SHAPLEY, "search.grid={network.unfreeze: [0-2, all]}", "search.num_trials=310", "seeds=[7]")
+    assert masks(spec) == [STATIC_CLASSES] * 2
+    assert spec.num_trials == 310
+    assert spec.axes == ("network.unfreeze", "input.mode", "input.classes")
+    assert spec.settings == ({"network.unfreeze": "0-2"}, {"network.unfreeze": "all"})
+    trial = trial_at(spec, {"network.unfreeze": "all", "input.classes": ["road"], "seed": 12})
+    assert (trial.seed, trial.network.unfreeze, trial.input.class_names) == (12, "all", ("road",))
+
+
+def test_a_greedy_search_knows_the_most_it_may_take(tmp_path):
+    text = SHAPLEY.replace("shapley\n  num_trials: 200", "greedy")
+    assert sweep(tmp_path, text).num_trials == 55
+    assert sweep(tmp_path, text, "seeds=[0,1]", "search.subsets.classes=all").num_trials == 2 * 190
+    assert sweep(tmp_path, text, "search.num_trials=20").num_trials == 20
+
+
+def test_to_optuna_players_are_booleans(tmp_path):
+    words = ("search.searcher=optuna", "search.num_trials=5", "search.space={input.mode: [masked, rgb+mask]}")
+    spec = sweep(tmp_path, SHAPLEY, *words)
+    assert list(spec.search.domains) == ["input.mode", *(f"player {name}" for name in STATIC_CLASSES)]
+    assert {t.input.mode for t in spec.trials} == {"masked", "rgb+mask"}
+    assert set(masks(spec)) == {STATIC_CLASSES}
+
+
+@pytest.mark.parametrize(
+    "text", [TAKE, SHAPLEY, SHAPLEY.replace("shapley", "optuna"), SHAPLEY.replace("shapley", "greedy")]
+)
+def test_the_resolved_file_is_the_same_search(tmp_path, text):
+    spec = sweep(tmp_path, text)
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(resolved_file(spec), sort_keys=False))
+    again = read_sweep(tmp_path / "again.yaml")
+    assert (again.search, again.trials, again.points) == (spec.search, spec.trials, spec.points)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "parts"),
+    [
+        (SHAPLEY, ("search.subsets.classes=[road, rod]",), ("search.subsets.classes", "'rod'", "Did you mean 'road'")),
+        (SHAPLEY.replace("static", "statc"), (), (":7: search.subsets.classes", "'statc'", "'static'")),
+        (SHAPLEY, ("search.subsets.classes=[road, sky, road]",), ("a class is named once", "'road'")),
+        (SHAPLEY, ("search.subsets.classes=[road]",), ("at least two players", "['road']")),
+        (SHAPLEY, ("search.subsets.classes=[]",), ("at least two players",)),
+        (SHAPLEY, ("search.subsets.groups={a: [road]}",), ("players are classes or groups", "'static'")),
+        (SHAPLEY, ("search.subsets.clases=all",), ("unknown key", "'classes'")),
+        (SHAPLEY, ("search.subsets.confidence=2.0",), ("search.subsets.confidence", "2.0")),
+        (SHAPLEY, ("search.num_trials=null",), ("told how many trials",)),
+        (SHAPLEY.replace("200", "151"), (), (":5: search.num_trials", "8 draws of 10 players take 152 trials", "151")),
+        (SHAPLEY, ("search.grid={network.unfreeze: [0-2, all]}",), ("take 304 trials",)),
+        (SHAPLEY, ("trial.input.mode=rgb+mask", "search.num_trials=159"), ("take 160 trials",)),
+        (SHAPLEY, ("search.scheduler=asha",), ("search.scheduler", "train to their end", "'asha'", "Delete")),
+        (TAKE, ("search.scheduler=median",), ("search.scheduler", "train to their end")),
+        (SHAPLEY.replace("shapley", "optuna"), ("search.scheduler=asha",), ("train to their end",)),
+        (SHAPLEY, ("seeds=[0,1]",), ("one seed", "each draw of an order has a seed of its own")),
+        (SHAPLEY, ("search.space={train.lr: [0.1, 0.2]}",), ("search.space", "only random and optuna", "`grid`")),
+        (SHAPLEY.replace("shapley", "optuna"), ("search.grid={train.lr: [0.1]}",), ("searches no grid", "`space`")),
+        (SHAPLEY, ("search.grid={input.classes: [static]}",), ("search.grid.input.classes", "Delete the axis")),
+        (SHAPLEY, ("search.grid={input.mask_reduce: [sum]}",), ("search.grid.input.mask_reduce", "Delete the axis")),
+        (SHAPLEY, ("trial.input.mask_reduce=mean",), ("trial.input.mask_reduce", "darkens", "'mean'")),
+        (SHAPLEY.replace("masked", "rgb"), (), (":2: trial.input.mode", "modes with a mask", "'rgb'", "masked")),
+        (SHAPLEY, ("search.grid={input.mode: [rgb, masked]}", "search.num_trials=999"),
+         ("search.grid.input.mode", "'rgb'")),
+        (SHAPLEY, ("search.subsets.take=leave_one_out",), ("listed by `take`, or proposed by a searcher",)),
+        (TAKE, ("search.subsets.take=null",), (":4: search.subsets", "listed by `take`, or proposed")),
+        (TAKE, ("search.subsets.take=leave_one",), ("search.subsets.take", "'leave_one'", "'leave_one_out'")),
+        (TAKE, ("search.subsets.take=[[green], [gren]]",), ("a subset names players", "'gren'", "'green'")),
+        (TAKE, ("search.subsets.take=[[green], []]",), ("empty subset makes an empty mask",)),
+        (TAKE, ("search.subsets.take=[]",), ("at least one", "leave_one_out")),
+        (TAKE, ("search.subsets.take=[[green, built], [built, green]]",), ("a subset is listed once",)),
+        (TAKE, ("search.subsets.take=[[green, green]]",), ("names a player once",)),
+        (TAKE, ("search.subsets.tie=0.1",), ("only searcher shapley has ties",)),
+        (TAKE, ("search.subsets.groups.green=[vegetation, fence]",), (":5: search.subsets.groups", "named once")),
+        (TAKE, ("search.subsets.groups.green=[]",), ("a group has at least one class", "'green'")),
+        (TAKE, ("search.subsets.groups.green=[tree]",), ("one of the 19 classes", "'tree'")),
+        (TAKE, ("search.num_trials=5",), ("as many trials as it has points",)),
+        ("search: {searcher: greedy}\n", (), ("greedy searches subsets of classes", "Add `subsets:")),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_where_what_and_how_to_mend_it(tmp_path, text, words, parts):
+    message = refusal(tmp_path, text, *words)
+    for part in parts:
+        assert part in message, message
+    assert "\n" not in message.strip()
+
+
+def test_a_search_without_subsets_is_what_it_was():
+    assert SearchSpec().domains == {}
+    assert SearchSpec().subsets is None

@@ -1,0 +1,141 @@
+"""What a driver does before and after Tune: signals while it prepares, and the sweep's list of trials."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from vprdist import sweep as driver
+from vprdist.board import leaderboard
+from vprdist.files import write_text
+from vprdist.manifest import Manifest, read_manifest
+from vprdist.search.driver import _Book
+from vprdist.search.proposals import Proposals
+from vprdist.spec.search import SearchSpec
+from vprdist.spec.sweep import read_sweep
+from vprdist.spec.trial import Digests, TrainSpec, TrialSpec
+
+SWEEP = Path(__file__).resolve().parents[1] / "sweeps" / "table1.yaml"
+
+
+@pytest.fixture
+def requeued(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    asked: list[str] = []
+    monkeypatch.setattr(driver, "requeue_self", lambda: asked.append("requeue"))
+    return asked
+
+
+def test_a_driver_job_that_still_prepares_goes_back_into_the_queue_at_usr2(
+    requeued: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_NAME", "vprdist-driver-mine")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    before = signal.getsignal(signal.SIGUSR2)
+    reached = []
+
+    def prepare() -> None:
+        with driver._requeued_at_usr2(Console(quiet=True)):
+            os.kill(os.getpid(), signal.SIGUSR2)
+            reached.append("what the driver was doing goes on")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            prepare()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert requeued == ["requeue"]
+    assert reached == []
+
+
+def test_elsewhere_usr2_is_left_alone(requeued: list[str]) -> None:
+    before = signal.getsignal(signal.SIGUSR2)
+    with driver._requeued_at_usr2(Console(quiet=True)):
+        assert signal.getsignal(signal.SIGUSR2) == before
+    assert requeued == []
+
+
+def test_a_manifest_keeps_the_trials_that_it_knows_until_others_are_known(tmp_path: Path) -> None:
+    sweep = read_sweep(SWEEP)
+    trials = [t.resolved(Digests(dataset="d", cache="c", weights="w")) for t in sweep.trials[:2]]
+    first = Manifest(tmp_path, sweep, ())
+    for trial in trials:
+        first.add(trial)
+    first.write()
+    again = Manifest(tmp_path, sweep, ())
+    again.keep_known()
+    again.write()
+    assert list(read_manifest(tmp_path)["names"]) == [trial.trial_id for trial in trials]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "expected"),
+    [
+        ("null", [0] * 4),
+        ("first", [0] * 4),
+        ("{network.unfreeze: 0-2}", [0, 0, 2, 2]),
+        ("{input.mode: masked}", [2, 3, 2, 3]),
+        ("best", None),
+    ],
+)
+def test_a_manifest_names_the_trial_that_each_is_compared_with(tmp_path: Path, baseline, expected) -> None:
+    words = [f"baseline={baseline}", "search.grid.network.unfreeze=[0-2, all]", "seeds=[0,1]"]
+    sweep = read_sweep(SWEEP, words)
+    trials = [t.resolved(Digests(dataset="d", cache="c", weights="w")) for t in sweep.trials]
+    book = Manifest(tmp_path, sweep, ())
+    for trial in trials:
+        book.add(trial)
+    book.compare(trials)
+    book.write()
+    found = read_manifest(tmp_path)["baselines"]
+    if expected is None:
+        assert found is None
+    else:
+        ids = [trial.trial_id for trial in trials]
+        assert found == {ids[2 * i + s]: ids[2 * e + s] for i, e in enumerate(expected) for s in (0, 1)}
+    again = Manifest(tmp_path, sweep, ())
+    again.keep_known()
+    again.write()
+    assert read_manifest(tmp_path)["baselines"] == found
+
+
+def test_a_leaderboard_leaves_out_results_of_another_version_and_says_so(tmp_path: Path) -> None:
+    from tests.report.test_leaderboard import result
+
+    sweep, rows = read_sweep(SWEEP), [result(0.5), result(0.6, unfreeze="all")]
+    book = Manifest(tmp_path / "sweeps" / "table1", sweep, ())
+    for number, row in enumerate(rows):
+        book.add(row.trial)
+        text = row.model_dump_json(by_alias=True)
+        path = tmp_path / "trials" / row.trial_id / "result.json"
+        write_text(path, text if number else text.replace('"version":', '"version":9'))
+    book.write()
+    out = io.StringIO()
+    assert leaderboard(book.folder, tmp_path, Console(file=out, width=200)) == 0
+    told = out.getvalue()
+    assert f"left out: {tmp_path / 'trials' / rows[0].trial_id / 'result.json'}: a result has version" in told
+    assert "1 of 2 trials, 1 unreadable or of another version left out" in told
+    assert "0.600" in told and "0.500" not in told
+
+
+def test_retry_of_a_search_runs_what_failed_and_proposes_nothing(tmp_path: Path) -> None:
+    def resolve(point: dict[str, float]) -> TrialSpec:
+        trial = TrialSpec(train=TrainSpec(lr=point["train.lr"]))
+        return trial.resolved(Digests(dataset="d", cache=None, weights="w"))
+
+    search = SearchSpec.model_validate_json(
+        '{"space": {"train.lr": {"kind": "uniform", "low": 0.1, "high": 1.0}}, "searcher": "random", "num_trials": 9}'
+    )
+    first = Proposals(tmp_path / "proposals.jsonl", resolve, "recall@1")
+    ids = [first.propose({"train.lr": rate}).trial_id for rate in (0.2, 0.3, 0.4)]
+    everything = _Book(tmp_path, (), search, Proposals(first.path, resolve, "recall@1"))
+    assert everything.pending() == ids and everything.wants_more and everything.size == 9
+    some = _Book(tmp_path, (), search, Proposals(first.path, resolve, "recall@1"), frozenset([str(ids[1])]))
+    assert some.pending() == [ids[1]]
+    assert not some.wants_more
+    assert some.proposals is not None
+    assert [known.trial_id for known in some.proposals.known] == [ids[1]]

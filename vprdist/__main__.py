@@ -1,0 +1,7 @@
+"""`python -m vprdist`: the same as `vprdist`."""
+
+import sys
+
+from vprdist.cli import main
+
+sys.exit(main())

@@ -1,0 +1,142 @@
+"""One game: the subsets of a sweep at one setting of its other axes, and what is known of their values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vprdist.attribution.contributions import contributions
+from vprdist.attribution.draws import Floats, Whole, backward_subsets, draw_orders, forward_subsets
+from vprdist.attribution.draws import subsets_of_draw as subsets_of
+from vprdist.attribution.greedy import GreedyStep, greedy_step
+from vprdist.attribution.settled import confidence_of_look, looks, settled
+from vprdist.spec.subsets import Point, SubsetSpec
+
+ValueOf = Callable[[Point], float | None]
+"""The objective of a point's trial; None while it is not over, NaN when it failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Game:
+    """Subsets and seeds to points and values.
+
+    Attributes:
+        setting: the values of the sweep's other axes.
+        nobody: what the empty subset is worth; None where it is a trial.
+    """
+
+    subsets: SubsetSpec
+    setting: Point
+    nobody: float | None
+    value_of: ValueOf
+
+    def point(self, subset: int, seed: int) -> Point:
+        """The point of a subset under a seed."""
+        return {**self.subsets.point(self.setting, subset), "seed": seed}
+
+    def value(self, subset: int, seed: int) -> float | None:
+        """What is known of a subset's value."""
+        if subset == 0 and self.nobody is not None:
+            return self.nobody
+        return self.value_of(self.point(subset, seed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """Draws whose trials are all over, and how the search stands.
+
+    Attributes:
+        orders: (R, n); forward, backward: (R, n+1) values (see `draws`).
+        failed: draws left out since one of their trials failed.
+        is_settled: whether the ranking is; at most `sweep.num_trials` trials were made to settle it.
+        wanted: points whose trials come next; none when the search is over.
+    """
+
+    orders: Whole
+    forward: Floats
+    backward: Floats
+    failed: int
+    is_settled: bool
+    wanted: tuple[Point, ...] = field(default=())
+
+    @property
+    def contributions(self) -> Floats:
+        """(R, n); without rows where one draw alone is over, which tells nothing of its error."""
+        if len(self.orders) < 2:
+            return np.empty((0, self.orders.shape[1]))
+        return contributions(self.orders, self.forward, self.backward)
+
+
+def draw_until_settled(game: Game, *, order_seed: int, first_seed: int, max_draws: int) -> Drawn:
+    """Where a search for Shapley values stands.
+
+    All draws up to the next look are asked for at once, so that their trials may run side by side. Draw r has the
+    trial seed `first_seed` + r; its order depends on `order_seed` and r.
+    """
+    orders = draw_orders(game.subsets.num_players, max_draws, order_seed)
+    done: list[int] = []
+    forward, backward = (np.empty((max_draws, orders.shape[1] + 1)) for _ in range(2))
+    failed = begun = 0
+    is_settled, wanted = False, []
+    for look, count in enumerate(looks(max_draws), 1):
+        for row in range(begun, count):
+            seed = first_seed + row
+            missing = [subset for subset in (*subsets_of(orders[row]), 0) if game.value(subset, seed) is None]
+            wanted += [game.point(subset, seed) for subset in missing]
+            if not missing:
+                for side, subsets in ((forward, forward_subsets), (backward, backward_subsets)):
+                    side[row] = [game.value(int(subset), seed) for subset in subsets(orders[row])]
+                whole = not np.isnan(forward[row]).any() and not np.isnan(backward[row]).any()
+                failed += not whole
+                done += [row] * whole
+        begun = count
+        if wanted:
+            break
+        if len(done) > 1:
+            known = contributions(orders[done], forward[done], backward[done])
+            level = confidence_of_look(game.subsets.confidence, look)
+            is_settled = bool(settled(known, confidence=level, tie=game.subsets.tie))
+        if is_settled:
+            break
+    return Drawn(
+        orders=orders[done], forward=forward[done], backward=backward[done], failed=failed, is_settled=is_settled,
+        wanted=tuple(wanted),
+    )  # fmt: skip
+
+
+def greedy_state(game: Game, seeds: tuple[int, ...]) -> tuple[GreedyStep, tuple[Point, ...]]:
+    """Where a greedy selection by the mean over seeds stands, and the points whose trials come next.
+
+    A trial that failed is left out of its subset's mean.
+    """
+
+    def mean(subset: int) -> float | None:
+        values = [game.value(subset, seed) for seed in seeds]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            return None
+        whole = [value for value in known if not math.isnan(value)]
+        return sum(whole) / len(whole) if whole else math.nan
+
+    step = greedy_step(game.subsets.num_players, mean)
+    every = [(subset, seed) for subset in step.wanted for seed in seeds]
+    return step, tuple(game.point(*each) for each in every if game.value(*each) is None)
+
+
+def taken_contributions(game: Game, seeds: tuple[int, ...]) -> Floats:
+    """(S, n): what each player adds to all the others (leave_one_out) or to nobody (add_one_in), one row a seed.
+
+    Seeds of which a trial failed or is not over are left out.
+    """
+    reference, *alone = game.subsets.taken()
+    sign = -1 if game.subsets.take == "leave_one_out" else 1
+    rows = []
+    for seed in seeds:
+        values = [game.value(subset, seed) for subset in (reference, *alone)]
+        numbers = np.array([math.nan if value is None else value for value in values])
+        if not np.isnan(numbers).any():
+            rows.append(sign * (numbers[1:] - numbers[0]))
+    return np.array(rows, np.float64).reshape(len(rows), game.subsets.num_players)

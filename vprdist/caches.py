@@ -1,0 +1,277 @@
+"""Caches that are made by segmenting pictures: on this machine, or spread over a cluster as a job array."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vprdist.console import Bar, Tell
+from vprdist.errors import CacheError
+from vprdist.files import digest_json, write_text
+from vprdist.launch.array import one_task, run_array
+from vprdist.launch.capacity import usable_memory_gb, visible_gpus
+from vprdist.launch.check import check_cluster
+from vprdist.machine import usable_cores
+from vprdist.semantics.cache.format import read_manifest
+from vprdist.semantics.order import CacheOrder
+from vprdist.semantics.segmenters.weights import weights_digest
+from vprdist.spec.profile import ClusterProfile
+from vprdist.spec.segmenter import SegmenterSpec
+from vprdist.spec.trial import TrialSpec
+
+PROCESS_GB = 3.0
+"""Memory that a process on the CPU needs: DeepLabV3+ with eight pictures of 480x640."""
+LOOK_S = 0.2
+OTHERS_S = 3.0
+"""Seconds before another round of workers, while somebody else makes the last shards."""
+TASK = "vprdist.semantics.worker:make_part"
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What an order takes: images in all and done, and its shards' files with their images."""
+
+    images: int
+    done: int
+    built: bool
+    shards: tuple[tuple[str, int], ...]
+    segmenter: str
+    replaces: str | None
+    notes: tuple[str, ...] = ()
+
+
+def device_of(profile: ClusterProfile, spec: SegmenterSpec) -> Literal["cpu", "cuda"]:
+    """Where a network runs under this profile; an exported one has no use for a GPU."""
+    has_gpu = profile.gpus_per_node if profile.kind == "slurm" else visible_gpus()
+    return "cuda" if has_gpu and spec.family != "litert" else "cpu"
+
+
+def with_cache(trial: TrialSpec, runs: Path, profile: ClusterProfile) -> TrialSpec:
+    """A trial whose segmenter's cache has a folder; where none is named, one in the run folder for this segmenter.
+
+    Raises:
+        WeightsError: the segmenter's weights are not there.
+    """
+    spec = trial.input.segmenter
+    if not trial.input.needs_cache or spec is None:
+        return trial
+    if trial.input.cache is not None:
+        return trial
+    what = [spec.identity(weights_digest(spec), device_of(profile, spec)), trial.input.compression, trial.data.root]
+    cache = str(runs / "data" / f"cache-{digest_json(what, 8)}")
+    return trial.model_copy(update={"input": trial.input.model_copy(update={"cache": cache})})
+
+
+def orders_of(trials: Iterable[TrialSpec], profile: ClusterProfile) -> list[CacheOrder]:
+    """What has to be made for these trials: one order for each cache, of all the cities that they need of it.
+
+    Raises:
+        CacheError: two segmenters are to fill one folder.
+    """
+    orders: dict[str, CacheOrder] = {}
+    for trial in trials:
+        wanted = trial.input
+        if not wanted.needs_cache or wanted.segmenter is None:
+            continue
+        assert wanted.cache is not None, "with_cache has named it"
+        order = CacheOrder(
+            root=trial.data.root, cities=trial.cities, out=wanted.cache,
+            segmenter=wanted.segmenter, device=device_of(profile, wanted.segmenter), compression=wanted.compression,
+        )  # fmt: skip
+        known = orders.setdefault(order.out, order)
+        if known.model_copy(update={"cities": order.cities}) != order:
+            rule = "a cache holds the activations of one segmenter, data set and compression; trials name it for two"
+            remedy = "Leave out trial.input.cache: then each has a folder of its own."
+            raise CacheError(order.out, rule, f"{known.segmenter.name}, {order.segmenter.name}", remedy)
+        cities = tuple(sorted({*known.cities, *order.cities}))
+        orders[order.out] = order.model_copy(update={"cities": cities})
+    return list(orders.values())
+
+
+def look_at(order: CacheOrder) -> Outlook:
+    """What there is of a cache and what is missing; nothing is written, and torch is loaded in a process of its own.
+
+    Raises:
+        CacheError: weights or pictures are missing, or the folder holds a cache of another size or segmenter.
+    """
+    notes, found = [], None
+    worker = _Worker(order, ("plan",))
+    try:
+        for said in worker.says():
+            found = said.get("plan", found)
+            notes += [said["note"]] if "note" in said else []
+    finally:
+        worker.end()
+    assert found is not None, "a worker that ends well has said its plan"
+    shards = tuple((str(file), int(count)) for file, count in found["shards"])
+    return Outlook(
+        found["images"], found["done"], found["built"], shards, found["segmenter"], found["replaces"],
+        tuple(notes),
+    )  # fmt: skip
+
+
+def check(order: CacheOrder, profile: ClusterProfile) -> list[str]:
+    """What of the cluster could not be checked.
+
+    Raises:
+        LaunchError: it cannot run such an array.
+    """
+    paths = [path for path in map(Path, (order.root, order.out, order.segmenter.source)) if path.is_absolute()]
+    notes = check_cluster(one_task(profile), paths)
+    return [note for note in notes if not note.startswith("sbatch")]
+
+
+def make(
+    order: CacheOrder, profile: ClusterProfile, tell: Tell, bar: Bar, tasks: int | None = None, replace: bool = False
+) -> None:
+    """Make a cache, or what of it is missing; returns when it is complete.
+
+    Args:
+        replace: a cache of another segmenter, size or compression gives way.
+        profile: where: on this machine, or as a job array of the cluster.
+        tasks: of the array, at most; None: as many as the profile lets run at once.
+
+    Raises:
+        CacheError: as `look_at`, and a picture that is cut, a full disk.
+        LaunchError: the cluster refuses the array, or its tasks keep dying.
+    """
+    outlook = look_at(order)
+    if outlook.built:
+        return
+    if outlook.replaces and not replace:
+        rule = "the cache there is of this segmenter, size and compression"
+        remedy = "Leave out trial.input.segmenter to use it as it is; or name another folder, or none."
+        raise CacheError(order.out, rule, outlook.replaces, remedy)
+    if outlook.replaces:
+        tell(f"{order.out}: replaces a cache of {outlook.replaces}")
+    for note in outlook.notes:
+        tell(f"fell back: {note}")
+    if order.device == "cpu":
+        tell("no GPU: the pictures are segmented on the CPU")
+    left = outlook.images - outlook.done
+    tell(f"{order.out}: {left} of {outlook.images} pictures are to be segmented by {outlook.segmenter}")
+    with bar("segmenting pictures") as advance:
+        if profile.kind == "local":
+            _here(order, outlook, advance)
+        else:
+            _on_cluster(order, outlook, profile, tell, advance, tasks)
+
+
+def _here(order: CacheOrder, outlook: Outlook, advance: Callable[[int, int], None]) -> None:
+    """Rounds of workers, until the cache is complete: shards that somebody else makes are passed by, and waited for."""
+    _round(order, outlook, advance)
+    while not _lists(Path(order.out), outlook):
+        time.sleep(OTHERS_S)
+        now = look_at(order)
+        if now.built:  # by others, in shards of another length
+            return
+        _round(order, now, advance)
+
+
+def _round(order: CacheOrder, outlook: Outlook, advance: Callable[[int, int], None]) -> None:
+    """One process for each GPU, or core: a network on the CPU computes in one thread, so that its bytes are the same
+    on every machine of a kind."""
+    gpus = visible_gpus() if order.device == "cuda" else ()
+    most = len(gpus) or max(1, min(usable_cores(), int(usable_memory_gb() // PROCESS_GB)))
+    count = max(1, min(most, sum(not (Path(order.out) / file).exists() for file, _ in outlook.shards)))
+    made = [0] * count
+    errors: list[BaseException] = []
+    workers = [_Worker(order, ("make", str(i), str(count)), gpus[i] if gpus else None) for i in range(count)]
+
+    def follow(index: int) -> None:
+        try:
+            for said in workers[index].says():
+                made[index] = int(said.get("made", made[index]))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=follow, args=(index,), daemon=True) for index in range(count)]
+    try:
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads) and not errors:
+            advance(outlook.done + sum(made), outlook.images)
+            time.sleep(LOOK_S)
+    finally:
+        for worker in workers:
+            worker.end()
+    if errors:
+        raise errors[0]
+    advance(outlook.done + sum(made), outlook.images)
+
+
+def _on_cluster(
+    order: CacheOrder, outlook: Outlook, profile: ClusterProfile, tell: Tell, advance: Callable[[int, int], None],
+    tasks: int | None,
+) -> None:  # fmt: skip
+    out, file = Path(order.out), order.folder / "order.json"
+    write_text(file, order.model_dump_json(indent=1) + "\n")
+    missing = [shard for shard, _ in outlook.shards if not (out / shard).exists()]
+    count = max(1, min(tasks or profile.array_limit, len(missing)))
+
+    def tick() -> int:
+        # Shards appear by rename, whole.
+        made = sum(images for shard, images in outlook.shards if (out / shard).exists())
+        advance(made, outlook.images)
+        return made
+
+    run_array(
+        profile, f"cache-{order.digest}", order.folder / "logs", TASK, (str(file),), count,
+        is_done=lambda: _lists(out, outlook), tick=tick, tell=tell,
+    )  # fmt: skip
+    tick()
+
+
+def _lists(out: Path, outlook: Outlook) -> bool:
+    """The published manifest has every planned shard."""
+    try:
+        listed = {entry.file for entry in read_manifest(out).shards}
+    except CacheError:
+        return False
+    return listed.issuperset(file for file, _ in outlook.shards)
+
+
+class _Worker:
+    """A process that looks at an order or makes a part of it."""
+
+    def __init__(self, order: CacheOrder, words: tuple[str, ...], gpu: int | None = None) -> None:
+        self.order = order
+        environment = os.environ | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)})
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "vprdist.semantics.worker", *words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
+            stdin.write(order.model_dump_json())
+
+    def says(self) -> Iterator[dict[str, Any]]:
+        """What it says, while it works.
+
+        Raises:
+            CacheError: what it found wrong, or that it died.
+        """
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            said: dict[str, Any] = json.loads(line)
+            if "error" in said:
+                raise CacheError(**said["error"])
+            yield said
+        if code := self._process.wait():
+            rule = "the process that segments pictures ends well"
+            raise CacheError(self.order.out, rule, f"exit code {code}", "Start the same command again.")
+
+    def end(self) -> None:
+        """Returns when it is gone."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._process.wait()

@@ -1,0 +1,72 @@
+"""What training needs of a city: who takes part, and the graded similarity of every pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix, vstack
+
+from vprdist.data.labels import Say, is_official, label_blocks, labels_digest, read_labels
+from vprdist.data.msls import City
+from vprdist.errors import DataError
+from vprdist.spec.trial import DataSpec, TrialSpec
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class CityGraph:
+    """What sampling needs of one city: queries and database rows that take part, and the graded similarity.
+
+    similarity is (N, M), query x database rows, of values above 0; absent entries are 0.
+    """
+
+    name: str
+    queries: Ints
+    gallery: Ints
+    similarity: csr_matrix
+
+    def similarity_of(self, queries: Ints, rows: Ints) -> npt.NDArray[np.float32]:
+        """(len(queries), len(rows)) float32: every query's similarity to every database row; rows may repeat."""
+        return np.asarray(self.similarity[queries][:, rows].toarray(), np.float32)
+
+
+def training_graphs(
+    trial: TrialSpec, cities: Sequence[City], runs: Path, say: Say
+) -> tuple[list[CityGraph], tuple[str, ...]]:
+    """The graphs of a trial's training cities, kept from an earlier job where there was one; and what to record.
+
+    A rank holds 8 bytes a pair of images whose fields of view meet, and 8 bytes a query.
+
+    Args:
+        trial: with its digests.
+        cities: those of `trial.data.train`, in this order.
+        runs: the run folder.
+        say: told what takes long; once a city.
+
+    Raises:
+        DataError: a label file that cannot be used, or is another one than when the trial was submitted.
+    """
+    assert trial.digests is not None
+    spec = trial.data
+    if (found := labels_digest(spec)) != trial.digests.labels:
+        rule = f"the official labels have the digest {trial.digests.labels}, as when the trial was submitted"
+        raise DataError(spec.root, rule, found, "Run the sweep again: what changed makes other trials.")
+    graphs = [_graph(city, read_labels(city, spec, runs, say, trial.train.loss)) for city in cities]
+    computed = [city.name for city in cities if not is_official(city.folder, spec)]
+    if found is None or not computed:
+        return graphs, ()
+    return graphs, (f"no official labels of {', '.join(computed)}: computed, beside official ones of other cities",)
+
+
+def city_graph(city: City, spec: DataSpec) -> CityGraph:
+    """One city's graph, made here and now."""
+    return _graph(city, vstack(list(label_blocks(city, spec)), format="csr"))
+
+
+def _graph(city: City, similarity: csr_matrix) -> CityGraph:
+    return CityGraph(city.name, np.flatnonzero(~city.query.pano), np.flatnonzero(~city.database.pano), similarity)

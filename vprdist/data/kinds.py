@@ -1,0 +1,75 @@
+"""The three kinds of partner that a query may draw, by graded similarity s (GCL, section 3.2), and who has them.
+
+Positives (s >= 0.5) are drawn half the time, soft negatives (0 < s < 0.5) and hard negatives (s = 0) a quarter each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vprdist.data.labels import label_blocks
+from vprdist.data.msls import City
+from vprdist.errors import TrainingError
+from vprdist.spec.trial import DataSpec
+from vprdist.spec.vocabulary import Loss
+
+POSITIVE, SOFT, HARD = KINDS = 0, 1, 2
+Shares = tuple[float, float, float]
+SHARES: Shares = (0.5, 0.25, 0.25)
+"""How often a positive, a soft and a hard negative are drawn (GCL)."""
+SHARES_OF: dict[Loss, Shares] = {"gcl": SHARES, "contrastive": (0.5, 0.0, 0.5)}
+"""Of every loss: what a sweep is checked against before torch is loaded. The contrastive loss draws halves."""
+POSITIVE_SIMILARITY = 0.5
+NAMES = ("positive (similarity >= 0.5)", "soft negative (similarity below 0.5)", "hard negative (similarity 0)")
+
+
+@dataclass(frozen=True)
+class CityKinds:
+    """Which kinds of partner the queries of a city have, panoramas left out on both sides."""
+
+    name: str
+    num_queries: int
+    num_gallery: int
+    found: frozenset[int]
+
+
+def city_kinds(city: City, spec: DataSpec, loss: Loss = "gcl") -> CityKinds:
+    """Looks at a training city until each kind was found, so that a whole city costs little.
+
+    Raises:
+        DataError: a label file that cannot be used.
+    """
+    queries, gallery = ~city.query.pano, ~city.database.pano
+    found: set[int] = set()
+    begin = 0
+    for block in label_blocks(city, spec, loss):
+        block, begin = block[queries[begin : begin + block.shape[0]]][:, gallery], begin + block.shape[0]
+        positive = block.data >= POSITIVE_SIMILARITY
+        has = {POSITIVE: positive.any(), SOFT: not positive.all(), HARD: block.nnz < block.shape[0] * block.shape[1]}
+        found |= {kind for kind in KINDS if has[kind]}
+        if len(found) == len(KINDS):
+            break
+    return CityKinds(city.name, int(queries.sum()), int(gallery.sum()), frozenset(found))
+
+
+def check_kinds(cities: Sequence[CityKinds], shares: Shares) -> tuple[str, ...]:
+    """Every kind with a share is found in some training city: else its draws would be skipped, the others' shares grow.
+
+    Returns:
+        What a person should know: the cities without one of the kinds.
+
+    Raises:
+        TrainingError: no query of any city has a partner of such a kind.
+    """
+    notices = []
+    for kind in (kind for kind in KINDS if shares[kind]):
+        without = [city for city in cities if kind not in city.found]
+        counts = "; ".join(f"{c.name}: {c.num_queries} queries, {c.num_gallery} database images" for c in without)
+        if len(without) == len(cities):
+            rule = f"some query of a training city has a {NAMES[kind]}, which are {shares[kind]:.0%} of the draws"
+            remedy = "Check the positions and compass angles of these cities, or choose others."
+            raise TrainingError("trial.data.train", rule, f"none ({counts})", remedy)
+        if without:
+            notices.append(f"no {NAMES[kind]} in {counts}: {shares[kind]:.0%} of the draws there are skipped")
+    return tuple(notices)

@@ -1,0 +1,147 @@
+"""The labels of a city: its graded similarity, from the official file or computed, and kept for the next job.
+
+Computing a large city takes minutes, and so does reading its dense label file; a sweep's jobs would do it again and
+again. So the sparse matrix is kept in `<root>/vprdist_labels/`, or in the run folder where the root cannot be written
+to. The name of a file holds a digest of all that its content depends on: it is never out of date, only unused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_matrix, vstack
+
+from vprdist.data.msls import City, city_folder
+from vprdist.data.official import DATASETS, official_blocks, official_digest, official_file
+from vprdist.data.similarity import similarity_blocks
+from vprdist.errors import DataError, first_line
+from vprdist.files import digest_json, locked, publish
+from vprdist.spec.trial import DataSpec
+from vprdist.spec.vocabulary import OFFICIAL_VIEW, Loss
+
+Say = Callable[[str], None]
+ALGORITHM = 1
+"""Raised by whoever changes what is computed: labels kept before are then unused."""
+
+
+def is_official(folder: Path, spec: DataSpec) -> bool:
+    """Whether the labels of the training city in this folder are the official ones (see `DataSpec.labels`).
+
+    Raises:
+        DataError: they must be, and the city has none.
+    """
+    path = official_file(folder)
+    exists = path.exists()
+    if spec.labels == "official" and not exists:
+        remedy = "Put the file there, or set trial.data.labels: auto."
+        raise DataError(path, "with `labels: official` a training city has a label file", None, remedy)
+    made_for = (spec.fov_radius_m, spec.fov_degrees) == OFFICIAL_VIEW
+    return exists and made_for and spec.labels != "computed"
+
+
+def labels_digest(spec: DataSpec) -> str | None:
+    """What the official labels of the training cities are, by content; None where all labels are computed.
+
+    Raises:
+        DataError: a label file that must be there is missing, or one cannot be read.
+    """
+    folders = [city_folder(Path(spec.root), name)[1] for name in spec.train]
+    found = {folder.name: official_digest(official_file(folder)) for folder in folders if is_official(folder, spec)}
+    return digest_json(found) if found else None
+
+
+def label_blocks(city: City, spec: DataSpec, loss: Loss = "gcl") -> Iterator[csr_matrix]:
+    """The similarity of a city's pairs for a loss, float32 rows in order, some queries at a time; nothing is kept.
+
+    Raises:
+        DataError: a label file that cannot be used.
+    """
+    if is_official(city.folder, spec):
+        return official_blocks(city, loss)
+    query, database = city.query, city.database
+    assert query.ca is not None and database.ca is not None, "training cities come from train_val"
+    return similarity_blocks(
+        query.positions, query.ca, database.positions, database.ca, spec.fov_radius_m, spec.fov_degrees
+    )
+
+
+def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, loss: Loss = "gcl") -> csr_matrix:
+    """(N, M) similarity of a training city, float32, query x database rows; absent entries are 0.
+
+    The first who asks makes it, others wait for that. Where nothing can be kept, everybody makes it.
+
+    Args:
+        runs: the run folder, for where the root cannot be written to.
+        say: told when something is made, and where it is kept.
+
+    Raises:
+        DataError: a label file that cannot be used.
+    """
+    name = f"{city.name}-{_content_digest(city, spec, loss)}.npz"
+    shape = (len(city.query), len(city.database))
+    root = city.folder.parents[1]
+    places = (root / "vprdist_labels" / name, runs / "data" / "labels" / name)
+    for place in places:
+        if (kept := _read(place, shape, say)) is not None:
+            return kept
+    with contextlib.ExitStack() as stack:
+        ours = next((place for place in places if _lock(stack, place)), None)
+        # Somebody may have made them meanwhile. What cannot be used was said above.
+        if ours is not None and (kept := _read(ours, shape, lambda message: None)) is not None:
+            return kept
+        source = "reading the official labels" if is_official(city.folder, spec) else "computing the labels"
+        where = (
+            f"kept in {ours}" if ours else f"NOT kept: neither {places[0].parent} nor {places[1].parent} can be locked"
+        )
+        say(f"{source} of {city.name}; they are {where}")
+        made = vstack(list(label_blocks(city, spec, loss)), format="csr")
+        if ours is not None:
+            _write(ours, made, say)
+    return made
+
+
+def _content_digest(city: City, spec: DataSpec, loss: Loss) -> str:
+    """16 hex digits over what the labels are made from: much less than what a city is."""
+    if is_official(city.folder, spec):
+        return digest_json(["official", DATASETS[loss], official_digest(official_file(city.folder))])
+    digest = hashlib.sha256(f"computed {ALGORITHM} {spec.fov_radius_m!r} {spec.fov_degrees!r}".encode())
+    for side in city.sides:
+        assert side.ca is not None, "training cities come from train_val"
+        digest.update(f" {len(side)} ".encode() + side.positions.tobytes() + side.ca.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _lock(stack: contextlib.ExitStack, place: Path) -> bool:
+    """Hold a place for the one who makes it; False where it cannot be written to."""
+    try:
+        stack.enter_context(locked(place.with_suffix(".lock")))
+    except OSError:
+        return False
+    return True
+
+
+def _read(place: Path, shape: tuple[int, int], say: Say) -> csr_matrix | None:
+    """What is kept there; None where nothing is, or nothing that can be used, which is said."""
+    try:
+        with np.load(place) as file:  # the archive checks every array's CRC
+            kept = csr_matrix((file["data"], file["indices"], file["indptr"]), shape=shape)
+        kept.check_format(full_check=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        say(f"{place}: kept labels cannot be used and are made again ({first_line(error)})")
+        return None
+    return kept
+
+
+def _write(place: Path, made: csr_matrix, say: Say) -> None:
+    try:
+        with publish(place) as stream:
+            np.savez(stream, data=made.data, indices=made.indices, indptr=made.indptr)
+    except OSError as error:
+        say(f"{place}: the labels could not be kept ({error.strerror})")

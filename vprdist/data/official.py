@@ -1,0 +1,116 @@
+"""The official label files of GCL: `train_val/<city>_gt.h5`, query x database in the row order of the CSVs.
+
+Their dataset `fov` holds the graded similarity, which is what GCL draws pairs by and trains with; it was made for
+fields of view of 50 m and 90 degrees. As in the reference, values are float32 before they are compared with anything.
+Their dataset `sim` holds the binary labels of the contrastive loss that GCL is compared with, for which it is read.
+A file is a dense matrix, gigabytes for a large city: it is read some rows at a time and kept sparse.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+
+from vprdist.data.msls import City
+from vprdist.errors import DataError, first_line
+from vprdist.spec.vocabulary import Loss
+
+if TYPE_CHECKING:
+    import h5py
+
+DATASETS: dict[Loss, str] = {"gcl": "fov", "contrastive": "sim"}
+"""Which dataset is the label of which loss, as in the reference."""
+BLOCK_BYTES = 2**27
+NUM_SAMPLES, SAMPLE_BYTES = 256, 2**16
+REMEDY = "Fetch the file again, or set trial.data.labels: computed."
+
+
+def official_file(folder: Path) -> Path:
+    """Where the official labels of the city in this folder lie, where there are any."""
+    return folder.with_name(f"{folder.name}_gt.h5")
+
+
+@lru_cache(maxsize=256)
+def official_digest(path: Path) -> str:
+    """16 hex digits over a label file's size and 256 samples of 64 KiB spread evenly over it (16 MiB in all).
+
+    The header with the shapes is in the first sample, and a smaller file is read whole. Labels made in another way
+    differ in a quarter of a percent of a file as surely as in all of it; a single value changed by hand may be missed.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            digest = hashlib.sha256(f"{size}\0".encode())
+            if size <= NUM_SAMPLES * SAMPLE_BYTES:
+                digest.update(stream.read())
+            else:
+                for sample in range(NUM_SAMPLES):
+                    stream.seek(sample * (size - SAMPLE_BYTES) // (NUM_SAMPLES - 1))
+                    digest.update(stream.read(SAMPLE_BYTES))
+    except OSError as error:
+        raise DataError(path, "a label file can be read", error.strerror, REMEDY) from None
+    return digest.hexdigest()[:16]
+
+
+def official_blocks(city: City, loss: Loss = "gcl") -> Iterator[csr_matrix]:
+    """The labels of a city for a loss, from its label file: float32 rows in order, some queries at a time.
+
+    Raises:
+        DataError: the file is unreadable, lacks the dataset, does not fit the city's CSVs, or holds a value outside
+            [0, 1].
+    """
+    import h5py
+
+    path, name = official_file(city.folder), DATASETS[loss]
+    try:
+        with h5py.File(path, "r") as file:
+            labels = _dataset(file, path, name, (len(city.query), len(city.database)))
+            count = _block_rows(labels)
+            for begin in range(0, len(city.query), count):
+                block = labels[begin : begin + count].astype(np.float32)
+                _check_values(block, f"{path}: {name}", begin)
+                yield csr_matrix(block)
+    except OSError as error:
+        reason = first_line(error)
+        raise DataError(path, "a label file is an HDF5 file that can be read", reason, REMEDY) from None
+
+
+def _dataset(file: h5py.File, path: Path, name: str, shape: tuple[int, int]) -> h5py.Dataset:
+    import h5py
+
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        raise DataError(path, f"a label file has the dataset {name!r}", ", ".join(file) or "nothing", REMEDY)
+    if found.shape != shape:
+        rule = f"{name!r} has one row a query and one column a database image of the CSVs, {shape[0]} x {shape[1]}"
+        raise DataError(path, rule, " x ".join(map(str, found.shape)), REMEDY)
+    if found.dtype.kind not in "fiub":
+        raise DataError(path, f"{name!r} holds numbers", str(found.dtype), REMEDY)
+    return found
+
+
+def _block_rows(labels: h5py.Dataset) -> int:
+    """Rows at once: within the budget, and whole chunks of the file where they fit, so that each is unpacked once."""
+    rows = max(1, BLOCK_BYTES // (int(labels.shape[1]) * int(labels.dtype.itemsize)))
+    chunk = int(labels.chunks[0]) if labels.chunks else 1
+    return rows - rows % chunk if rows > chunk else rows
+
+
+def _check_values(block: npt.NDArray[np.float32], where: str, begin: int) -> None:
+    if block.min() >= 0 and block.max() <= 1:  # NaN fails both
+        return
+    row, column = (int(i[0]) for i in np.nonzero(~((block >= 0) & (block <= 1))))
+    raise DataError(
+        f"{where}[{begin + row}, {column}]", "a similarity lies in [0, 1]", float(block[row, column]), REMEDY
+    )

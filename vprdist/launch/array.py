@@ -1,0 +1,221 @@
+"""Tasks of one kind as one job array: submitted once, watched by name, submitted again where tasks were lost.
+
+What the tasks make lies in files, and is made once whoever makes it: a task that finds nothing left to do ends. So
+nothing is journalled here but the array's name, and one more submission than needed does no harm.
+
+`python -m vprdist.launch.array` is the helper that submits, in an environment of its own (see `submit`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vprdist.errors import LaunchError, UserError
+from vprdist.files import locked, read_json, write_json
+from vprdist.launch.folder import tail
+from vprdist.launch.journal import current_user, job_name, new_token
+from vprdist.launch.node import find_function, give_gpus
+from vprdist.launch.params import THREAD_VARIABLES, job_environment, submission_parameters
+from vprdist.launch.refusals import is_limit
+from vprdist.launch.slurm import ask, cancel_jobs, parse_squeue, squeue_command
+from vprdist.spec.profile import ClusterProfile
+
+SBATCH_S = 120.0
+LOOK_S = 1.0
+SILENCE_S = 60.0
+MISTAKE = "mistake.json"
+
+
+class ArrayTask:
+    """The call that submitit pickles: `module:function`, called with the given words, its index and their number."""
+
+    def __init__(self, function: str, logs: str) -> None:
+        self.function, self.logs = function, logs
+
+    def __call__(self, words: tuple[str, ...], index: int, count: int) -> None:
+        """A mistake of the user's is noted beside the logs: no other task, and no other attempt, would mend it."""
+        threads = os.environ.get("SLURM_CPUS_PER_TASK") or str(len(os.sched_getaffinity(0)))
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, threads))  # before numpy or torch are loaded
+        give_gpus()
+        try:
+            find_function(self.function)(*words, index, count)
+        except UserError as error:
+            write_json(Path(self.logs) / MISTAKE, error.to_json())
+            raise
+
+    def checkpoint(self, words: tuple[str, ...], index: int, count: int) -> Any:
+        """At preemption or the time limit: the same call once more; what it has made is not made again."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, words, index, count)
+
+
+def one_task(profile: ClusterProfile) -> ClusterProfile:
+    """What one task of an array asks for: one process, one GPU where the profile has some, its share of the memory."""
+    memory = profile.memory_gb and profile.memory_gb / profile.ranks
+    gpus = min(1, profile.gpus_per_node)
+    return profile.model_copy(update={"nodes": 1, "ranks": 1, "gpus_per_node": gpus, "memory_gb": memory})
+
+
+def run_array(
+    profile: ClusterProfile, name: str, logs: Path, function: str, words: tuple[str, ...], count: int, *,
+    is_done: Callable[[], bool], tick: Callable[[], int], tell: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Have `count` tasks work until `is_done`. Tasks of an earlier call are found by name and waited for.
+
+    Args:
+        name: the array's, the same for the same work.
+        logs: a folder of this work alone, on shared storage.
+        function: `module:function` for each task; called with `words`, its index and `count`.
+        tick: called about once a second; how much is made.
+        tell: what a person should know.
+
+    Raises:
+        LaunchError: the cluster refuses the array, all tasks of `max_attempts` arrays ended too early, or a task
+            found a mistake of the user's.
+    """
+    watch = _Watch(profile, name, logs, tell)
+    order = {"function": function, "words": list(words), "count": count, "logs": str(logs)}
+    order["parameters"] = submission_parameters(one_task(profile), name, new_token())
+    try:
+        _follow(watch, order, logs, is_done, tick)
+    except KeyboardInterrupt:
+        tell(f"array {watch.name} goes on; the same command comes back to it, scancel --name={watch.name} ends it")
+        raise
+
+
+def _follow(
+    watch: _Watch, order: Mapping[str, Any], logs: Path, is_done: Callable[[], bool], tick: Callable[[], int]
+) -> None:
+    while not is_done():
+        with locked(logs / "lock", blocking=False) as mine:
+            if mine:  # another driver watches and submits; this one waits with it
+                watch.look(order, is_done)
+        watch.see(tick())
+        time.sleep(LOOK_S)
+
+
+class _Watch:
+    """The array as the queue shows it; unknown is not dead, and dead is looked at twice."""
+
+    def __init__(self, profile: ClusterProfile, name: str, logs: Path, tell: Callable[[str], None]) -> None:
+        self.profile, self.name, self.logs, self.tell = profile, job_name(name), logs, tell
+        self.confirm_s = max(profile.poll_s, 5.0)
+        self.submissions = 0
+        self._begun = self._waiting = False
+        self._made = 0
+        self._looked_at = self._silent_since = 0.0
+        self._gone_since: float | None = None
+
+    def see(self, made: int) -> None:
+        """How much is made by now: an array that made something was no failure, however it ended."""
+        if made > self._made and self._made and self.submissions > 1:
+            self.submissions = 1
+        self._made = made
+
+    def _end(self, job_ids: list[str]) -> None:
+        if not cancel_jobs(job_ids):
+            self.tell(f"scancel was not answered; end them by hand: scancel {' '.join(job_ids)}")
+
+    def look(self, order: Mapping[str, Any], is_done: Callable[[], bool]) -> None:
+        """At most every `poll_s` one squeue, and what follows from it."""
+        now = time.monotonic()
+        if self._looked_at and now - self._looked_at < self.profile.poll_s:
+            return
+        self._looked_at = now
+        if not self._begun:  # what an earlier driver was told of may be mended by now
+            self._begun = True
+            (self.logs / MISTAKE).unlink(missing_ok=True)
+        answer = ask(squeue_command(current_user(), [self.name]))
+        if answer is None:
+            self._silent(now)
+            return
+        self._silent_since = 0.0
+        rows = [(row, row.sight) for row in parse_squeue(answer)]
+        for row, sight in rows:
+            if sight.held:
+                self._end([row.job_id])
+        alive = [row for row, sight in rows if sight.state != "gone"]
+        if (mistake := self._mistake()) is not None:
+            if alive:
+                self._end([row.job_id for row in alive])
+            raise LaunchError(**mistake)
+        if alive:
+            if not self.submissions:
+                self.tell(f"array {self.name} is in the queue already")
+            self.submissions, self._gone_since = max(1, self.submissions), None
+        elif (self.submissions == 0 or self._is_gone(now)) and not is_done():
+            self._submit(order)
+
+    def _is_gone(self, now: float) -> bool:
+        if self._gone_since is None:
+            self._gone_since = now
+        return now - self._gone_since >= self.confirm_s
+
+    def _silent(self, now: float) -> None:
+        self._silent_since = self._silent_since or now
+        if now - self._silent_since > SILENCE_S:
+            self.tell(f"SLURM has not answered for {now - self._silent_since:.0f} s; the array is left as it is")
+            self._silent_since = now
+
+    def _mistake(self) -> dict[str, Any] | None:
+        path = self.logs / MISTAKE
+        return dict(read_json(path)) if path.exists() else None
+
+    def _submit(self, order: Mapping[str, Any]) -> None:
+        if self.submissions >= self.profile.max_attempts:
+            rule = f"one of {self.submissions} arrays makes everything; their tasks ended too early"
+            raise LaunchError(self.logs, rule, " | ".join(self._last_lines()) or "no output")
+        if self.submissions:
+            self.tell(f"tasks of array {self.name} ended too early; submitted again for what is missing")
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "vprdist.launch.array"], input=json.dumps(order), capture_output=True,
+                text=True, timeout=SBATCH_S, check=False, start_new_session=True,
+                env=job_environment(os.environ, None),
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            remedy = "The same command again finds the array, should it have been made."
+            raise LaunchError("sbatch", f"it answers within {SBATCH_S:g} s", "no answer", remedy) from None
+        if done.returncode and is_limit(done.stderr):
+            if not self._waiting:
+                self.tell(f"SLURM takes no more jobs of yours for now; trying again: {done.stderr.strip()[-200:]}")
+            self._waiting = True
+            return
+        if done.returncode:
+            raise LaunchError(f"job array {self.name}", "the cluster accepts it", None, done.stderr.strip()[-400:])
+        self.tell(f"array {self.name}: job {done.stdout.strip()}, {order['count']} task(s); logs in {self.logs}")
+        self.submissions, self._gone_since = self.submissions + 1, None
+
+    def _last_lines(self) -> list[str]:
+        logs = sorted(self.logs.glob("*_log.out"), key=lambda path: path.stat().st_mtime)
+        return [line for path in logs[-1:] for line in tail(path, 5)]
+
+
+def main() -> int:
+    """Submit the array whose order comes as JSON on standard input; prints its job id."""
+    import submitit
+
+    order = json.load(sys.stdin)
+    executor = submitit.SlurmExecutor(order["logs"], max_num_timeout=100)
+    executor.update_parameters(**order["parameters"])
+    count = int(order["count"])
+    task, words = ArrayTask(order["function"], order["logs"]), tuple(order["words"])
+    try:
+        jobs = executor.map_array(task, [words] * count, range(count), [count] * count)
+    except Exception as error:  # whatever sbatch or submitit says goes to the person in one line
+        print(" ".join(f"{type(error).__name__}: {error}".split()), file=sys.stderr)
+        return 1
+    print(jobs[0].job_id.split("_")[0])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Is this a cluster that can run these jobs? Asked before anything is submitted, with at most three commands."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vprdist.errors import LaunchError, nearest
+from vprdist.launch.journal import current_user, job_name
+from vprdist.launch.params import submission_parameters
+from vprdist.launch.refusals import is_impossible, is_wrong
+from vprdist.launch.slurm import job_script
+from vprdist.spec.profile import ClusterProfile
+
+COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol")
+ANSWER_S = 10.0
+SINFO_FORMAT = "%P|%D|%c|%m|%G|%l|%f"
+UNLIMITED_MIN = 10**9
+
+
+@dataclass(frozen=True)
+class NodeKind:
+    """Nodes of one partition that are alike. Memory in MB, the partition's time limit in minutes."""
+
+    partition: str
+    default: bool
+    count: int
+    cpus: int
+    memory_mb: int
+    gpus: int
+    limit_min: int
+    features: frozenset[str]
+
+
+def check_cluster(profile: ClusterProfile, paths: Sequence[Path]) -> tuple[str, ...]:
+    """SLURM is there, and has the partition, account, nodes and time that the profile asks for.
+
+    Args:
+        paths: what a job reads and writes: runs, data, cache.
+
+    Returns:
+        What could not be checked, and what SLURM says of such a job. Unknown is no reason to refuse.
+
+    Raises:
+        LaunchError: something is missing or impossible; nothing was submitted.
+    """
+    if profile.kind == "local":
+        return ()
+    missing = [name for name in COMMANDS if shutil.which(name) is None]
+    if missing:
+        remedy = "Start this on a login node of the cluster, or choose `cluster: local`."
+        raise LaunchError("PATH", "SLURM's commands are there", ", ".join(missing), remedy)
+    notes = list(check_shared(profile, (*paths, Path(sys.prefix))))
+    kinds = parse_sinfo(_answer(["sinfo", "--noheader", "--exact", f"--format={SINFO_FORMAT}"]))
+    check_partition(profile, kinds)
+    notes += _check_account(profile)
+    notes.append(ask_only(profile))
+    return tuple(notes)
+
+
+def check_shared(profile: ClusterProfile, paths: Sequence[Path]) -> tuple[str, ...]:
+    """What jobs use lies in folders that the profile says compute nodes see.
+
+    Raises:
+        LaunchError: something does not.
+    """
+    if not profile.shared:
+        return ("that compute nodes see the run folder, data and Python: the profile does not say what is `shared`",)
+    folders = [Path(folder).resolve() for folder in profile.shared]
+    for path in paths:
+        if not any(path.resolve().is_relative_to(folder) for folder in folders):
+            rule = f"compute nodes see it: it lies in one of the profile's shared folders, {', '.join(profile.shared)}"
+            remedy = "Move it, choose another (--runs FOLDER), or add its file system to `shared`."
+            raise LaunchError(path, rule, str(path.resolve()), remedy)
+    return ()
+
+
+def parse_sinfo(text: str) -> list[NodeKind]:
+    """The rows of `sinfo --exact --format=SINFO_FORMAT`."""
+    kinds = []
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.split("|")]
+        if len(fields) == 7:
+            name, count, cpus, memory, gres, limit, features = fields
+            kinds.append(
+                NodeKind(
+                    name.rstrip("*"), name.endswith("*"), int(count), int(cpus.rstrip("+")), int(memory.rstrip("+")),
+                    parse_gpus(gres), parse_limit(limit), frozenset(features.split(",")) - {"(null)"},
+                )
+            )  # fmt: skip
+    return kinds
+
+
+def parse_gpus(gres: str) -> int:
+    """GPUs in a gres list: `gpu:a100:4(S:0-1),nvme:1` has 4."""
+    total = 0
+    for entry in gres.split(","):
+        words = entry.split("(")[0].split(":")
+        if words[0] == "gpu" and words[-1].isdecimal():
+            total += int(words[-1])
+    return total
+
+
+def parse_limit(text: str) -> int:
+    """Minutes of `1-02:00:00`, `30:00`, `infinite`."""
+    if not text[:1].isdecimal():
+        return UNLIMITED_MIN
+    days, _, clock = text.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    hours, minutes = (parts[0], parts[1]) if len(parts) == 3 else (0, parts[0])
+    return int(days or 0) * 1440 + hours * 60 + minutes
+
+
+def check_partition(profile: ClusterProfile, kinds: Sequence[NodeKind]) -> None:
+    """Some node of the partition has what a job asks of each of its nodes.
+
+    Raises:
+        LaunchError: which rule no node meets, and the largest value there is.
+    """
+    known = sorted({kind.partition for kind in kinds})
+    wanted = profile.partition.split(",") if profile.partition else [k.partition for k in kinds if k.default][:1]
+    if not wanted:
+        rule = "the cluster has no default partition: the profile names one"
+        raise LaunchError("profile: partition", rule, None, nearest("", known))
+    for name in wanted:
+        if name not in known:
+            raise LaunchError("profile: partition", "the cluster has no such partition", name, nearest(name, known))
+    here = [kind for kind in kinds if kind.partition in wanted]
+    where = f"partition {','.join(wanted)}"
+    if profile.constraint and profile.constraint.replace("_", "").replace("-", "").isalnum():
+        features = sorted(set().union(*(kind.features for kind in here)))
+        if profile.constraint not in features:
+            remedy = nearest(profile.constraint, features or ("none",))
+            rule = f"no node of {where} has this feature"
+            raise LaunchError("profile: constraint", rule, profile.constraint, remedy)
+        here = [kind for kind in here if profile.constraint in kind.features]
+    asked = {
+        "gpus_per_node": (profile.gpus_per_node, max((k.gpus for k in here), default=0), "GPUs"),
+        "cpus_per_task": (profile.ranks * (profile.cpus_per_task or 1), max((k.cpus for k in here), default=0), "CPUs"),
+        "memory_gb": (round((profile.memory_gb or 0) * 1024), max((k.memory_mb for k in here), default=0), "MB"),
+        "nodes": (profile.nodes, sum(k.count for k in here), "nodes"),
+        "time_limit_min": (profile.time_limit_min, max((k.limit_min for k in here), default=0), "minutes"),
+    }
+    for field, (value, most, unit) in asked.items():
+        if value > most:
+            each = "a job" if field in ("nodes", "time_limit_min") else "a node"
+            rule = f"{where} has at most {most} {unit} {each}"
+            raise LaunchError(f"profile: {field}", rule, value, "Ask for less, or choose another partition.")
+
+
+def _check_account(profile: ClusterProfile) -> list[str]:
+    """The user may charge the account; where accounting does not answer that is a note."""
+    if profile.account is None and profile.qos is None:
+        return []
+    command = ["sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={current_user()}"]
+    try:
+        text = _answer([*command, "format=account,qos"])
+    except LaunchError:
+        return ["account and qos: accounting does not answer"]
+    rows = [line.split("|") for line in text.splitlines() if "|" in line]
+    accounts, qos = {row[0] for row in rows}, {name for row in rows for name in row[1].split(",") if name}
+    for field, value, known in (("account", profile.account, accounts), ("qos", profile.qos, qos)):
+        if value is not None and known and value not in known:
+            rule = f"user {current_user()} may use this {field}"
+            raise LaunchError(f"profile: {field}", rule, value, nearest(value, sorted(known)))
+    return [] if rows else [f"account and qos: accounting knows nothing of user {current_user()}"]
+
+
+def ask_only(profile: ClusterProfile) -> str:
+    """What sbatch says of one job of this profile without submitting it.
+
+    Raises:
+        LaunchError: it would be refused.
+    """
+    parameters = submission_parameters(profile, "test-only", "test-only")
+    with tempfile.TemporaryDirectory(prefix="vprdist-check-") as folder:
+        script = Path(folder) / "job.sbatch"
+        script.write_text(job_script(parameters, Path(folder)))
+        try:
+            done = subprocess.run(
+                ["sbatch", "--test-only", str(script)], capture_output=True, text=True, timeout=ANSWER_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"sbatch --test-only: no answer within {ANSWER_S:g} s"
+    said = " ".join((done.stderr + done.stdout).split())
+    if done.returncode and (is_wrong(said) or is_impossible(said)):
+        raise LaunchError(f"job {job_name('…')}", "the cluster accepts such a job", None, f"sbatch --test-only: {said}")
+    return f"sbatch --test-only: {said}"
+
+
+def _answer(command: list[str]) -> str:
+    """What one of SLURM's commands prints.
+
+    Raises:
+        LaunchError: it fails, or does not answer in time.
+    """
+    remedy = "Nothing was submitted. Try again in a while, or ask the operators."
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise LaunchError(command[0], f"it answers within {ANSWER_S:g} s", "no answer", remedy) from None
+    except OSError as error:
+        raise LaunchError(command[0], "it can be started", error.strerror, remedy) from None
+    if done.returncode != 0:
+        raise LaunchError(command[0], "it answers", " ".join(done.stderr.split())[:300], remedy)
+    return done.stdout

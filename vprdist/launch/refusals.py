@@ -1,0 +1,45 @@
+"""What sbatch's refusals mean: wait, change something, or do not try again. Words of SLURM 20 to 24."""
+
+from __future__ import annotations
+
+LIMITS = (
+    "MaxSubmitJob",  # QOSMaxSubmitJobPerUserLimit, AssocMaxSubmitJobLimit, …
+    "job submit limit",
+    "Slurm temporarily unable to accept job",
+    "Resource temporarily unavailable",
+)
+WRONG = (
+    "invalid partition",
+    "Invalid account",
+    "Invalid qos",
+    "Invalid feature",
+    "Invalid generic resource",
+    "Invalid node name",
+    "unrecognized option",
+    "requested reservation is invalid",
+    "Requested time limit is invalid",
+)
+IMPOSSIBLE = (
+    "Requested node configuration is not available",
+    "Node count specification invalid",
+    "More processors requested than permitted",
+)
+
+
+def is_limit(words: str) -> bool:
+    """The user has as many jobs as the site allows, or the controller is busy: later it will do."""
+    return _has(words, LIMITS)
+
+
+def is_impossible(words: str) -> bool:
+    """No node of the partition can take such a job, as things are."""
+    return _has(words, IMPOSSIBLE)
+
+
+def is_wrong(words: str) -> bool:
+    """The same job will never be taken."""
+    return _has(words, WRONG) or (is_impossible(words) and not is_limit(words))
+
+
+def _has(words: str, known: tuple[str, ...]) -> bool:
+    return any(word.lower() in words.lower() for word in known)

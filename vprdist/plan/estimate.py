@@ -1,0 +1,86 @@
+"""How long trials take, from how long earlier ones took."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+from vprdist.errors import UserError
+from vprdist.spec.profile import ClusterProfile
+from vprdist.spec.result import ResultRow, read_result
+from vprdist.spec.trial import TrialSpec
+
+NEWEST = 500
+"""Results that are read, newest first: a run folder may hold thousands."""
+Basis = Literal["the same recipe", "similar trials", "nothing"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One trial's wall time in hours, from `count` earlier results; None where there are none."""
+
+    hours: float | None
+    basis: Basis
+    count: int = 0
+
+
+def read_results(runs: Path) -> list[ResultRow]:
+    """The newest results of a run folder; what cannot be read is left out."""
+    paths = sorted((runs / "trials").glob("*/result.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    rows = []
+    for path in paths[:NEWEST]:
+        try:
+            rows.append(read_result(path))
+        except UserError:
+            continue
+    return rows
+
+
+def estimate(trial: TrialSpec, profile: ClusterProfile, results: Sequence[ResultRow]) -> Estimate:
+    """The wall time of one trial, from the median of earlier ones: the same recipe, or scaled from similar ones.
+
+    The time of a step is taken to grow with pixels and pairs, and to shrink with ranks; the rest of a trial's time
+    (reading, evaluating) as the pixels. Only results of the same kind of device count.
+    """
+    usable = [row for row in results if row.steps and _on_gpu(row) == bool(profile.gpus_per_node)]
+    for basis, key in (("the same recipe", _recipe), ("similar trials", _kin)):
+        wanted = key(trial, profile.num_ranks)
+        like = [row for row in usable if key(row.trial, row.num_ranks) == wanted]
+        if like:
+            hours = median(_seconds(trial, profile, row) for row in like) / 3600
+            return Estimate(hours, "the same recipe" if basis == "the same recipe" else "similar trials", len(like))
+    return Estimate(None, "nothing")
+
+
+def total_hours(estimates: Iterable[Estimate]) -> float | None:
+    """The sum; None when one is unknown."""
+    hours = [each.hours for each in estimates]
+    return None if None in hours else math.fsum(hour for hour in hours if hour is not None)
+
+
+def _seconds(trial: TrialSpec, profile: ClusterProfile, row: ResultRow) -> float:
+    pixels = math.prod(trial.train.image_size) / math.prod(row.trial.train.image_size)
+    pairs = trial.train.batch_pairs / row.trial.train.batch_pairs
+    step = row.train_s / row.steps * pixels * pairs * row.num_ranks / profile.num_ranks
+    rest = max(0.0, row.wall_s - row.train_s) if row.starts == 1 else 0.0
+    return step * trial.train.steps + rest * pixels
+
+
+def _on_gpu(row: ResultRow) -> bool:
+    return not row.device.startswith("cpu")
+
+
+def _recipe(trial: TrialSpec, ranks: int) -> tuple[object, ...]:
+    train = trial.train
+    return (
+        trial.network.backbone, trial.network.unfreeze_name, trial.input.mode, train.image_size, train.batch_pairs,
+        train.micro_pairs, train.batch_norm, train.precision, train.pairs, ranks, trial.data.validate_cities,
+    )  # fmt: skip
+
+
+def _kin(trial: TrialSpec, ranks: int) -> tuple[object, ...]:
+    return (trial.network.backbone,)

@@ -1,0 +1,88 @@
+"""What a sweep could tell: the smallest difference between its rows that it would find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vprdist.errors import UserError
+from vprdist.report.power import Noise, detectable, measured_noise
+from vprdist.report.queries import Queries, queries_path, read_queries
+from vprdist.spec.result import ResultRow
+from vprdist.spec.sweep import SweepSpec
+
+MORE_SEEDS = (1, 3, 5, 10)
+
+
+@dataclass(frozen=True)
+class Power:
+    """The counts that a sweep's power hangs on, and the noise that is expected."""
+
+    objective: str
+    num_queries: int
+    num_seeds: int
+    num_comparisons: int
+    noise: Noise
+    left_out: tuple[str, ...] = ()
+
+    def effect(self, num_seeds: int) -> float:
+        """The detectable difference with that many seeds a row."""
+        return detectable(
+            num_queries=self.num_queries, num_seeds=num_seeds, num_comparisons=self.num_comparisons, noise=self.noise
+        )
+
+    def lines(self) -> Iterator[str]:
+        """For a person: the effect, what it is taken from, and what more seeds would bring."""
+        noise, count = self.noise, self.num_comparisons
+        yield (
+            f"differences in {self.objective} from {self.effect(self.num_seeds):.3f} on are found (80 % power at 5 %, "
+            f"Holm over {count} comparison{'' if count == 1 else 's'}): {self.num_queries} queries, "
+            f"{self.num_seeds} seed{'' if self.num_seeds == 1 else 's'} a row"
+        )
+        queries = f"measured on {noise.pairs} pairs of earlier trials" if noise.pairs else "assumed: no earlier trials"
+        seeds = "measured" if noise.seeds_measured else "assumed"
+        yield (
+            f"two rows differ on {noise.discordance:.0%} of queries, neighbours alike by a factor "
+            f"{noise.design_effect:.1f} ({queries}); a score varies by {noise.seed_sd:.3f} over seeds ({seeds})"
+        )
+        more = [seeds for seeds in MORE_SEEDS if seeds > self.num_seeds]
+        if more:
+            yield "with " + ", ".join(f"{seeds} seeds: {self.effect(seeds):.3f}" for seeds in more)
+        if self.left_out:
+            yield f"left out: {len(self.left_out)} file(s) of earlier trials, the first: {self.left_out[0]}"
+
+
+def power_of(
+    sweep: SweepSpec, num_queries: int | None, num_trials: int, results: Sequence[ResultRow], runs: Path
+) -> Power | None:
+    """What the sweep could tell; None where its queries are not known yet or there is nothing to compare.
+
+    None too for a search of subsets, whose rows are not compared one by one: `attribute.check_queries` speaks for it.
+
+    Args:
+        results: earlier ones, newest first; those on the same cities tell how rows differ.
+    """
+    num_rows = num_trials // len(sweep.seeds)
+    if num_queries is None or num_rows < 2 or sweep.search.subsets is not None:
+        return None
+    trial = sweep.trials[0]
+    like = [
+        row
+        for row in results
+        if row.protocol.num_queries == num_queries
+        and row.protocol.subtask == trial.evaluate.subtask
+        and set(row.protocol.cities) == set(trial.data.validate_cities)
+    ]
+    like = [row for row in like if row.protocol.fingerprint == like[0].protocol.fingerprint]
+    left_out: list[str] = []
+
+    def queries_of(name: str) -> Queries | None:
+        try:
+            return read_queries(queries_path(runs / "trials" / name))
+        except UserError as error:
+            left_out.append(str(error))
+            return None
+
+    noise = measured_noise(like, queries_of, sweep.objective)
+    return Power(sweep.objective, num_queries, len(sweep.seeds), num_rows - 1, noise, tuple(left_out))

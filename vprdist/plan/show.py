@@ -1,0 +1,180 @@
+"""A plan as a person reads it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vprdist.launch.journal import job_name
+from vprdist.launch.params import submission_parameters
+from vprdist.plan.budget import gpu_hours
+from vprdist.plan.driver_cost import driver_cost, driver_job_gb
+from vprdist.plan.estimate import total_hours
+from vprdist.plan.survey import Plan, Planned
+from vprdist.spec.search import SUBSET_SEARCHERS
+from vprdist.spec.subsets import FIRST_LOOK
+
+SHOWN = 16
+"""Trials in the table unless all are asked for."""
+
+
+def show_plan(plan: Plan, names: Mapping[str, str], console: Console, full: bool) -> None:
+    """Everything but the job's script."""
+    _trials(plan, names, console, full)
+    for title, lines in (
+        ("subsets", _subsets(plan)),
+        ("a job", _job(plan)),
+        ("time", _time(plan)),
+        ("space", _space(plan)),
+        ("driver", _driver(plan)),
+        ("what it can tell", plan.power.lines() if plan.power is not None else iter(())),
+        ("not done by plan", iter([*plan.looked.notes, *(f"would fall back: {f}" for f in plan.looked.fallbacks)])),
+    ):
+        text = list(lines)
+        if text:
+            console.print(f"\n[bold]{title}[/bold]")
+            for line in text:
+                console.print(f"  {line}", markup=False, highlight=False)
+
+
+def script_of(plan: Plan) -> str | None:
+    """The sbatch script of the first trial that would run; None on this machine."""
+    from vprdist.launch.slurm import job_script
+
+    first = next(iter(plan.to_run), None)
+    if plan.profile.kind != "slurm" or first is None:
+        return None
+    trial_id = first.trial_id or "0" * 16
+    logs = plan.runs / "trials" / trial_id / "log" / "attempt-1-TOKEN"
+    return job_script(submission_parameters(plan.profile, trial_id, "TOKEN"), logs)
+
+
+def _trials(plan: Plan, names: Mapping[str, str], console: Console, full: bool) -> None:
+    states = Counter(planned.state for planned in plan.trials)
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    most = "at most " if plan.sweep.search.searcher in SUBSET_SEARCHERS else ""
+    size = f"{most}{len(plan.trials)} trials ({counts})"
+    console.print(Text.assemble((plan.sweep.name, "bold"), f": {size}, cluster {plan.sweep.cluster}"))
+    table = Table("trial", "what", "seed", "state", "hours")
+    if plan.sweep.search.searcher is not None:
+        axes = ", ".join(plan.sweep.axes)
+        console.print(
+            f"  {plan.sweep.search.searcher} proposes them over {axes}; those of earlier runs are kept", markup=False
+        )
+        return
+    shown = plan.trials if full else plan.trials[:SHOWN]
+    for planned in shown:
+        hours = "?" if planned.estimate.hours is None else f"{planned.estimate.hours:.3g}"
+        what = names.get(planned.trial_id or "", _words(planned))
+        table.add_row(planned.trial_id or "-", Text(what), str(planned.trial.seed), planned.state, hours)
+    console.print(table)
+    if len(shown) < len(plan.trials):
+        console.print(f"  … and {len(plan.trials) - len(shown)} more (--full shows all)")
+
+
+def _words(planned: Planned) -> str:
+    trial = planned.trial
+    return f"{trial.input.mode} {trial.network.unfreeze_name}"
+
+
+def _subsets(plan: Plan) -> Iterator[str]:
+    """What a search of subsets asks for, and what the queries can show."""
+    sweep, search, subsets = plan.sweep, plan.sweep.search, plan.sweep.search.subsets
+    if subsets is None:
+        return
+    yield f"of {subsets.num_players} players: {', '.join(subsets.players)}"
+    settings = f" at each of {len(sweep.settings)} settings" if len(sweep.settings) > 1 else ""
+    if search.searcher == "shapley":
+        each = max(subsets.draw_trials(sweep.nobody_runs(setting)) for setting in sweep.settings)
+        fewest = f"{FIRST_LOOK} draws ({FIRST_LOOK * each} trials)"
+        yield f"{each} trials a draw (an order, its reverse, a seed of its own){settings}"
+        yield f"it stops at {fewest} or later, when the ranking is settled at {subsets.confidence:g}"
+    if search.searcher == "greedy":
+        yield f"{subsets.num_players} trials, then one less each time{settings}; it stops when no player helps"
+    yield from plan.queries
+
+
+def _job(plan: Plan) -> Iterator[str]:
+    profile, room = plan.profile, plan.capacity
+    ranks = f"{profile.nodes} node(s) x {profile.ranks} rank(s)"
+    if profile.kind == "local":
+        gpus = f"{room.gpus_per_trial} GPU(s)" if room.gpus_per_trial else "no GPU"
+        yield f"{ranks} on this machine, {room.threads} thread(s) a rank, {gpus}"
+    else:
+        cpus = f"{profile.cpus_per_task or 'the default'} CPU(s) a rank"
+        memory = "default memory" if profile.memory_gb is None else f"{profile.memory_gb:g} GB a node"
+        requeue = "requeued when preempted or out of time" if profile.requeue else "not requeued"
+        yield f"{ranks}, {profile.gpus_per_node} GPU(s) a node, {cpus}, {memory}"
+        yield f"time limit {profile.time_limit_min} min, USR2 {profile.signal_lead_s} s before it; {requeue}"
+    yield f"at most {room.concurrent} trials at once, {profile.max_attempts} attempts each"
+
+
+def _time(plan: Plan) -> Iterator[str]:
+    todo = plan.to_run
+    estimates = [planned.estimate for planned in todo]
+    if not todo:
+        yield "nothing is left to run: the leaderboard is all that the sweep would make"
+        return
+    hours = total_hours(estimates)
+    if hours is None:
+        unknown = sum(each.hours is None for each in estimates)
+        yield f"{unknown} of {len(todo)} trials have no earlier result to tell from: run one of them, then plan again"
+    else:
+        basis = "the same recipe" if all(e.basis == "the same recipe" for e in estimates) else "similar trials, scaled"
+        wall = hours / min(plan.capacity.concurrent, len(todo))
+        yield f"about {hours:.3g} h of trials, {wall:.3g} h at full concurrency, from {basis}"
+    cost = gpu_hours(plan.profile, estimates)
+    if plan.profile.gpus_per_node:
+        yield f"{'at most ' if cost.bound else 'about '}{cost.hours:.4g} GPU-hours" + (
+            " (every trial at its time limit)" if cost.bound else ""
+        )
+    limit = plan.profile.time_limit_min / 60
+    late = [planned for planned in todo if (planned.estimate.hours or 0) > limit]
+    if late and plan.profile.kind == "slurm":
+        then = "they are requeued and resume" if plan.profile.requeue else "they are submitted again and resume"
+        yield f"{len(late)} trial(s) take longer than the time limit of {limit:g} h: {then}"
+    budget = plan.sweep.budget
+    if budget.gpu_hours is not None or budget.trials is not None:
+        yield f"budget: {budget.gpu_hours or '-'} GPU-hours, {budget.trials or '-'} trials"
+
+
+def _space(plan: Plan) -> Iterator[str]:
+    room, count = plan.space, len(plan.to_run)
+    how = "measured on done trials" if room.measured else "counted; no trial is done yet"
+    size = f"{room.files * count} files, {_bytes(room.bytes * count)}"
+    yield f"{size} in {plan.runs} ({room.files} files, {_bytes(room.bytes)} a trial, {how})"
+    free = "unknown" if room.free_files is None else f"{room.free_files}"
+    yield f"free there: {_bytes(room.free_bytes or 0)}, {free} inodes"
+    short_files = room.free_files is not None and room.free_files < room.files * count
+    if short_files or (room.free_bytes is not None and room.free_bytes < room.bytes * count):
+        yield "WARNING: that is not enough. `vprdist prune` removes what no leaderboard needs."
+
+
+def _driver(plan: Plan) -> Iterator[str]:
+    concurrent = min(plan.capacity.concurrent, max(1, len(plan.to_run)))
+    readers = plan.sweep.search.readers(concurrent)
+    cost = driver_cost(readers)
+    segments = any(planned.trial.input.segmenter is not None for planned in plan.trials)
+    yield f"about {cost.memory_mb:.0f} MB in {cost.processes} processes here, with {concurrent} trials at once"
+    if plan.profile.kind == "slurm":
+        yield f"one squeue every {plan.profile.poll_s:g} s, whatever the number of jobs"
+        memory_gb = driver_job_gb(readers, segments)
+        yield f"--detach would run it as a job of {plan.profile.driver.cpus} CPUs and {memory_gb:g} GB"
+
+
+def example_name(plan: Plan) -> str:
+    """The job that the printed script would be."""
+    first = next(iter(plan.to_run))
+    return job_name(first.trial_id or "…")
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

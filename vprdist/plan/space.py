@@ -1,0 +1,65 @@
+"""Files and bytes that trials leave, and what the run folder's file system has left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import mean
+
+from vprdist.spec.trial import TrialSpec
+
+SAMPLE = 30
+"""Done trials that are looked at."""
+FILES, RANK_FILES = 19, 1
+"""Specs, journal, result, metrics, locks, checkpoint, predictions, starts, and what submitit leaves in the log."""
+LOG_BYTES = 400_000
+PARAMETERS = {
+    "resnet18": 11_176_513, "resnet34": 21_284_673, "resnet50": 23_508_033, "resnet101": 42_500_161,
+    "resnet152": 58_143_809, "efficientnet_lite0": 3_371_009,
+}  # fmt: skip
+"""Of each backbone with GeM's p; a test counts them."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """What one trial leaves (`measured` from done ones, or counted), and what is free; None where unknown."""
+
+    files: int
+    bytes: int
+    measured: bool
+    free_files: int | None
+    free_bytes: int | None
+
+
+def space(trials: Sequence[TrialSpec], runs: Path, num_ranks: int) -> Space:
+    """For trials like these."""
+    done = islice((path.parent for path in (runs / "trials").glob("*/result.json")), SAMPLE)
+    sizes = [_folder_size(folder) for folder in done]
+    if sizes:
+        files, size = round(mean(count for count, _ in sizes)), round(mean(size for _, size in sizes))
+    else:
+        files = FILES + RANK_FILES * num_ranks
+        size = LOG_BYTES + max((checkpoint_bytes(trial) for trial in trials), default=0)
+    free_files, free_bytes = _free(runs)
+    return Space(files, size, bool(sizes), free_files, free_bytes)
+
+
+def checkpoint_bytes(trial: TrialSpec) -> int:
+    """Weights, and AdamW's two moments where all are trained; float32."""
+    copies = 3 if trial.train.optimizer == "adamw" else 1
+    return 4 * copies * PARAMETERS[trial.network.backbone]
+
+
+def _folder_size(folder: Path) -> tuple[int, int]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return len(files), sum(path.stat().st_size for path in files)
+
+
+def _free(runs: Path) -> tuple[int | None, int | None]:
+    """Of the file system on which the run folder lies, or would lie."""
+    there = next(folder for folder in (runs, *runs.parents) if folder.exists())
+    stat = os.statvfs(there)
+    return (stat.f_favail or None), stat.f_bavail * stat.f_frsize

@@ -1,0 +1,129 @@
+"""Everything that `vprdist plan` says, gathered without writing a file or starting a job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vprdist.attribute import check_queries
+from vprdist.errors import UserError
+from vprdist.launch.capacity import Capacity, capacity
+from vprdist.launch.folder import TrialFolder, held
+from vprdist.plan.budget import check_budget
+from vprdist.plan.estimate import Estimate, estimate, read_results
+from vprdist.plan.power import Power, power_of
+from vprdist.plan.space import Space, space
+from vprdist.prepare import Looked, check_profile, look
+from vprdist.spec.profile import ClusterProfile
+from vprdist.spec.result import ResultRow
+from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.trial import TrialSpec
+
+State = Literal[
+    "new",
+    "done",
+    "running",
+    "watched by another driver",
+    "failed before",
+    "begun",
+    "not resolved yet",
+    "not proposed yet",
+]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One trial: its id where it is known, how far it is, and how long it would take."""
+
+    trial: TrialSpec
+    trial_id: str | None
+    state: State
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep would do."""
+
+    sweep: SweepSpec
+    profile: ClusterProfile
+    runs: Path
+    looked: Looked
+    trials: tuple[Planned, ...]
+    capacity: Capacity
+    space: Space
+    over_budget: UserError | None
+    power: Power | None
+    queries: tuple[str, ...] = ()
+
+    @property
+    def to_run(self) -> list[Planned]:
+        """Trials that would be submitted, or are on their way."""
+        return [planned for planned in self.trials if planned.state != "done"]
+
+
+def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
+    """Look at everything.
+
+    Raises:
+        UserError: the sweep cannot run as it is.
+    """
+    check_profile(profile, sweep.trials)
+    looked = look(sweep, profile, runs)
+    results = read_results(runs)
+    if sweep.search.searcher is None:
+        trials = tuple(_planned(trial, profile, runs, results) for trial in _once(looked.trials))
+    else:  # what will be proposed nobody knows: each trial is taken to cost what the first point does
+        first = looked.trials[0]
+        like = Planned(first, None, "not proposed yet", estimate(first, profile, results))
+        trials = (like,) * sweep.num_trials
+    remaining = [planned.estimate for planned in trials if planned.state != "done"]
+    over = None
+    try:
+        check_budget(sweep, profile, len(trials), remaining)
+    except UserError as error:
+        over = error
+    room = space([planned.trial for planned in trials], runs, profile.num_ranks)
+    found = power_of(sweep, looked.num_queries, len(trials), results, runs)
+    queries = tuple(check_queries(sweep, looked.trials))
+    return Plan(sweep, profile, runs, looked, trials, capacity(profile), room, over, found, queries)
+
+
+def _once(trials: Sequence[TrialSpec]) -> list[TrialSpec]:
+    """The same experiment twice runs once."""
+    seen: dict[str, TrialSpec] = {}
+    for trial in trials:
+        seen.setdefault(trial.trial_id if trial.digests else trial.model_dump_json(), trial)
+    return list(seen.values())
+
+
+def _planned(trial: TrialSpec, profile: ClusterProfile, runs: Path, results: Sequence[ResultRow]) -> Planned:
+    expected = estimate(trial, profile, results)
+    if trial.digests is None:
+        return Planned(trial, None, "not resolved yet", expected)
+    return Planned(trial, trial.trial_id, trial_state(TrialFolder.of(runs, trial.trial_id)), expected)
+
+
+def trial_state(folder: TrialFolder) -> State:
+    """How far a trial is, from its folder alone."""
+    if folder.has_result:
+        return "done"
+    if folder.is_running:
+        return "running"
+    if folder.path.exists() and held(folder.driver_lock):
+        return "watched by another driver"
+    if folder.failure_file.exists():
+        return "failed before"
+    return "begun" if folder.job_file.exists() else "new"
+
+
+def paths_of(trials: Sequence[TrialSpec], runs: Path) -> list[Path]:
+    """What jobs read and write, and compute nodes must see."""
+    roots = {Path(trial.data.root) for trial in trials if trial.data.root != "demo"}
+    caches = {Path(trial.input.cache) for trial in trials if trial.input.cache is not None}
+    segmenters = [trial.input.segmenter for trial in trials if trial.input.segmenter is not None]
+    weights = {path for path in (Path(spec.source) for spec in segmenters) if path.exists()}
+    checkpoints = {Path(path).expanduser() for trial in trials if (path := trial.network.checkpoint) is not None}
+    return sorted({runs} | roots | caches | weights | checkpoints)

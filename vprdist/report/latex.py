@@ -1,0 +1,65 @@
+"""The leaderboard as a LaTeX table for papers: booktabs, a row a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vprdist.report.evidence import Block, Difference, Standing
+from vprdist.report.leaderboard import p_text, reading, short
+from vprdist.report.published import COLUMNS
+
+SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$",
+}  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
+
+
+def latex(blocks: Sequence[Block], title: str) -> str:
+    """A table for each protocol, to be `\\input`; needs `\\usepackage{booktabs}`."""
+    return "\n".join(_table(block, title) for block in blocks)
+
+
+def _table(block: Block, title: str) -> str:
+    others = [column for column in COLUMNS if column != block.objective]
+    heads = ["", short(block.objective), "95\\,\\%", "$\\Delta$", "95\\,\\%", "$p$", *map(short, others)]
+    notes = " ".join(escaped(text) for text in (f"{block.heading}.", *reading(block)))
+    lines = [" & ".join(_cells(block.objective, others, standing)) + r" \\" for standing in block.standings]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escaped(title)}. {notes}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+            r"\toprule",
+            " & ".join(heads) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _cells(objective: str, others: Sequence[str], standing: Standing) -> list[str]:
+    row, found = standing.row, standing.difference
+    bounds = standing.intervals.get(objective)
+    return [
+        escaped(row.name),
+        f"{row.metric(objective):.3f}",
+        "" if bounds is None else f"[{bounds[0]:.3f}, {bounds[1]:.3f}]",
+        "" if found is None else f"${found.value:+.3f}$",
+        "" if found is None else _bounds(found),
+        "" if found is None else p_text(found.p_holm).replace("<", "$<$").replace("–", "--"),
+        *(f"{row.metric(column):.3f}" for column in others),
+    ]
+
+
+def _bounds(found: Difference) -> str:
+    return "--" if found.interval is None else f"$[{found.interval[0]:+.3f}, {found.interval[1]:+.3f}]$"

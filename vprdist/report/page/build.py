@@ -1,0 +1,208 @@
+"""Puts the page together: one HTML file with its style, its script and its pictures inside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from vprdist.report.evidence import Block, Standing
+from vprdist.report.leaderboard import (
+    difference_text,
+    fallbacks,
+    p_text,
+    part_name,
+    reading,
+    rows_of,
+    short,
+    with_interval,
+)
+from vprdist.report.page.charts import Line, interval_bar, line_chart
+from vprdist.report.page.contents import MOST_LINES, Contents
+from vprdist.report.page.flips import MOST_BYTES, Album, FlipSet, flip_sets
+from vprdist.report.page.maps import Choice, CityMap, choices, city_maps, first_pair, found_metric
+from vprdist.report.published import COLUMNS, NOTES, TABLE_I, published_name, published_rows
+from vprdist.spec.vocabulary import KS
+
+NUM_FIGURES = 4
+MOST_FAILURES = 50
+
+
+def page(contents: Contents) -> str:
+    """The whole page as HTML. Text from data is escaped; only our own script may run, and nothing is loaded."""
+    style, script = _part("style.css"), _part("page.js")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    album = Album(contents.pictures)
+    masked = next((r.trial for r in rows_of(contents.blocks) if r.trial.input.uses_mask), None)
+    return environment.from_string(_part("template.html")).render(
+        contents=contents,
+        style=Markup(style),
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        sections=[_section(block, contents, album) for block in contents.blocks],
+        training=_training(contents),
+        progress=_progress(contents),
+        figures=[
+            {"figure": f, "pictures": [album.uri(jpeg) for jpeg in (f.picture, f.classes, f.mask, f.masked)]}
+            for f in (contents.pictures.figure(masked, NUM_FIGURES) if masked is not None else [])
+        ],
+        figure_mask=None if masked is None else f"{masked.input.mask_reduce} of {', '.join(masked.input.class_names)}",
+        album_full=album.full,
+        most_bytes=MOST_BYTES,
+        notes=NOTES,
+        notes_at=next((i for i, block in enumerate(contents.blocks) if published_rows(block)), None),
+        fallbacks=fallbacks(rows_of(contents.blocks)),
+        manifest=json.dumps(contents.manifest, indent=1),
+        most_lines=MOST_LINES,
+    )
+
+
+def _part(name: str) -> str:
+    return (files("vprdist.report.page") / name).read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A cell of a sortable table: what is read, and what it is sorted by."""
+
+    text: str
+    sort: float | str | None
+    bar: str = ""
+
+
+def _section(block: Block, contents: Contents, album: Album) -> dict[str, Any]:
+    """What the template needs for one protocol."""
+    queries = contents.queries
+    shown = choices(block, queries)
+    row, baseline = first_pair(block, shown) if shown else (0, 0)
+    maps: list[CityMap] = city_maps(block, queries, shown[row], shown[baseline]) if shown else []
+    scale = _score_scale(block)
+    sets: list[FlipSet] = flip_sets(block, queries, contents.answers, album)
+    return {
+        "block": block,
+        "reading": reading(block),
+        "headers": _headers(block),
+        "lines": [_line(block, standing, scale) for standing in block.standings],
+        "parts": _parts(block),
+        "recall": _recall_chart(block),
+        "published": published_rows(block),
+        "choices": shown,
+        "first": (row, baseline),
+        "maps": maps,
+        "map_data": _map_data(shown, maps),
+        "metric": short(found_metric(block.objective)),
+        "flips": sets,
+    }
+
+
+def _headers(block: Block) -> list[tuple[str, str]]:
+    """(text, what it means) of the leaderboard's columns."""
+    others = [column for column in COLUMNS if column != block.objective]
+    return [
+        ("row", "the row's values on the swept axes"),
+        ("group", "rows of one group are not told apart from its best row"),
+        (f"{short(block.objective)}", "the objective, with its 95 % interval"),
+        ("to baseline", "difference to the baseline on the same queries, with its 95 % interval"),
+        ("p", "chance of a difference as large where there is none, corrected by Holm over the whole sweep"),
+        *((short(column), column) for column in others),
+        ("published", f"{short(block.objective)} in the paper's Table I (ResNet50): another protocol"),
+        ("untrained", "R@1 of the network before training"),
+        ("seeds", "seeds that the row is the mean of"),
+        ("wall s", "mean seconds from start to result"),
+        ("trials", "ids"),
+    ]
+
+
+def _score_scale(block: Block) -> tuple[float, float]:
+    bounds = [s.intervals.get(block.objective) or (s.row.metric(block.objective),) * 2 for s in block.standings]
+    return min(low for low, _ in bounds), max(high for _, high in bounds)
+
+
+def _line(block: Block, standing: Standing, scale: tuple[float, float]) -> list[_Cell]:
+    row, found, objective = standing.row, standing.difference, block.objective
+    score, bounds = row.metric(objective), standing.intervals.get(objective)
+    name, spread, untrained = published_name(row), row.seed_spread(objective), row.untrained("recall@1")
+    printed = TABLE_I[name][COLUMNS.index(objective)] if name else None
+    wall = sum(result.wall_s for result in row.results) / len(row.results)
+    return [
+        _Cell(row.name, row.name),
+        _Cell("–" if standing.group is None else str(standing.group), standing.group),
+        _Cell(with_interval(score, bounds), score, interval_bar(score, bounds, scale)),
+        _Cell("–", None) if found is None else _Cell(difference_text(found), found.value),
+        _Cell("–", None) if found is None else _Cell(p_text(found.p_holm), found.p_holm),
+        *(_Cell(f"{row.metric(c):.3f}", row.metric(c)) for c in COLUMNS if c != objective),
+        _Cell("–" if printed is None else f"{printed:.3f}", printed),
+        _Cell("–" if untrained is None else f"{untrained:.3f}", untrained),
+        _Cell(str(len(row.seeds)) + ("" if spread is None else f" (sd {spread:.3f})"), len(row.seeds)),
+        _Cell(f"{wall:.0f}", wall),
+        _Cell(" ".join(result.trial_id for result in row.results), row.results[0].trial_id),
+    ]
+
+
+def _parts(block: Block) -> dict[str, Any] | None:
+    measured = [standing for standing in block.standings if standing.parts]
+    if not measured:
+        return None
+    return {
+        "headers": [part_name(part) for part in measured[0].parts],
+        "lines": [
+            [_Cell(s.row.name, s.row.name), *(_Cell(with_interval(p.score, p.interval), p.score) for p in s.parts)]
+            for s in measured
+        ],
+    }
+
+
+def _recall_chart(block: Block) -> Markup:
+    lines = []
+    for number, standing in enumerate(block.standings[:MOST_LINES]):
+        names = [f"recall@{k}" for k in KS]
+        band = [(k, *standing.intervals[n]) for k, n in zip(KS, names, strict=True) if n in standing.intervals]
+        values = [(float(k), standing.row.metric(name)) for k, name in zip(KS, names, strict=True)]
+        lines.append(Line(standing.row.name, number, values, band))
+    told = "; ".join(f"{line.label}: " + ", ".join(f"{y:.3f} at {x:g}" for x, y in line.points) for line in lines)
+    return line_chart(
+        lines, title="recall at 1, 5, 10 and 20", description=told, x_label="k retrieved", y_label="recall@k",
+        x_ticks=[float(k) for k in KS],
+    )  # fmt: skip
+
+
+def _map_data(shown: Sequence[Choice], maps: Sequence[CityMap]) -> list[Mapping[str, str]]:
+    """What the script repaints the maps from: per choice and city a digit a query."""
+    return [{city.city: choice.found[city.city] for city in maps} for choice in shown]
+
+
+def _training(contents: Contents) -> list[Markup]:
+    """Loss and objective over steps; rows in the leaderboard's order, each seed a line."""
+    numbers: dict[str, int] = {}
+    for curve in contents.curves:
+        numbers.setdefault(curve.row, len(numbers))
+    charts = []
+    for title, label, kind in (("loss over steps", "loss", "loss"), ("objective over steps", "", "objective")):
+        lines = [
+            Line(curve.row, numbers[curve.row], points)
+            for curve in contents.curves
+            if (points := getattr(curve, kind)) and numbers[curve.row] < MOST_LINES
+        ]
+        told = f"{len(lines)} trials; the values are in their metrics.jsonl"
+        name = label or short(contents.objective)
+        charts.append(line_chart(lines, title=title, description=told, x_label="step", y_label=name))
+    return [chart for chart in charts if chart]
+
+
+def _progress(contents: Contents) -> dict[str, Any]:
+    bad = [each for each in contents.progress if each.state in ("failed", "cancelled", "ended", "stopped")]
+    return {
+        "states": Counter(each.state for each in contents.progress).most_common(),
+        "spent_h": sum(each.spent_h for each in contents.progress),
+        "wasted_h": sum(each.wasted_h for each in contents.progress),
+        "bad": bad[:MOST_FAILURES],
+        "more": max(0, len(bad) - MOST_FAILURES),
+    }

@@ -1,0 +1,109 @@
+"""What the page shows besides the leaderboard: gathered by the command, which may read what this room may not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from vprdist.report.evidence import Block
+from vprdist.report.queries import Queries
+from vprdist.spec.trial import TrialSpec
+
+MOST_LINES = 8
+"""Rows in a chart: as many as colours and dashes tell apart."""
+
+
+class Pictures(Protocol):
+    """Small JPEG files of a sweep's places, made when asked for. None: this picture cannot be had."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why there are no pictures at all; None where there are."""
+
+    def thumbnail(self, city: str, side: str, key: str) -> bytes | None:
+        """The picture of a key of the `query` or `database` side."""
+
+    def masked(self, city: str, key: str, trial: TrialSpec) -> bytes | None:
+        """A query as a trial's network sees it: times its mask, brightened to the mask's own maximum."""
+
+    def figure(self, trial: TrialSpec, count: int) -> list[Figure]:
+        """The paper's Figure 2 for some evenly spaced queries; empty where there is no cache."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One query on its way into a masked network, as JPEG files."""
+
+    city: str
+    key: str
+    picture: bytes
+    classes: bytes
+    mask: bytes
+    masked: bytes
+
+
+class NoPictures:
+    """Where data cannot be reached."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason: str | None = reason
+
+    def thumbnail(self, city: str, side: str, key: str) -> bytes | None:
+        return None
+
+    def masked(self, city: str, key: str, trial: TrialSpec) -> bytes | None:
+        return None
+
+    def figure(self, trial: TrialSpec, count: int) -> list[Figure]:
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How one trial is getting on. Hours count devices: GPUs, or ranks where the job has no GPU."""
+
+    trial: str
+    name: str
+    state: str
+    spent_h: float
+    wasted_h: float
+    why: str = ""
+    log_lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One trial's training: (step, loss) and (step, objective), untrained first."""
+
+    row: str
+    seed: int
+    loss: Sequence[tuple[int, float]] = ()
+    objective: Sequence[tuple[int, float]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """Everything that is on the page. `queries` and `answers` are by trial id, of rows that were compared."""
+
+    title: str
+    objective: str
+    written: str
+    blocks: Sequence[Block]
+    progress: Sequence[Progress]
+    curves: Sequence[Curve]
+    queries: Mapping[str, Queries]
+    answers: Answers
+    pictures: Pictures
+    sweep_file: str
+    manifest: Mapping[str, Any]
+    left_out: Sequence[str] = ()
+    refresh_s: int | None = None
+    gpus: bool = field(default=False)
+
+
+class Answers(Protocol):
+    """What a trial retrieved for some (city, query) of its own subtask; see `queries.read_answers`."""
+
+    def __call__(self, trial_id: str, wanted: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Mapping[str, Any]]:
+        """By (city, query): `retrieved`, `hits` and `positives`."""

@@ -1,0 +1,108 @@
+"""The memory of a search: every proposal, on the disk before its trial starts, and what was stopped early."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vprdist.errors import SweepFileError, UserError
+from vprdist.files import canonical_json, read_json_lines
+from vprdist.spec.search import Point
+from vprdist.spec.trial import TrialSpec
+
+Resolve = Callable[[Point], TrialSpec]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A point and its trial; `refused` says why the point is no trial."""
+
+    point: Point
+    trial_id: str | None
+    refused: str = ""
+
+
+@dataclass
+class Proposals:
+    """`proposals.jsonl` in the sweep's folder. Rows: `proposed`, `refused`, `stopped`; appended, never changed.
+
+    Args:
+        path: the file.
+        resolve: a point to its trial, with digests; raises UserError for values that do not go together.
+        objective: the metric of a stopped trial that is kept.
+        tell: called with each trial that is new in this run of the driver.
+    """
+
+    path: Path
+    resolve: Resolve
+    objective: str
+    tell: Callable[[TrialSpec], None] = lambda trial: None
+    known: list[Proposal] = field(default_factory=list)
+    stopped: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    ids: dict[str, str | None] = field(default_factory=dict)
+    """By the canonical JSON of a point; two points may be one trial."""
+
+    def read(self) -> None:
+        """What earlier drivers proposed. A proposal whose trial has another id by now (its data changed) is dropped."""
+        self.read_stops()
+        for row in read_json_lines(self.path)[0]:
+            if row["kind"] == "stopped":
+                continue
+            if row["kind"] == "refused":
+                self._remember(Proposal(row["point"], None, row["why"]))
+            elif (again := self._resolved(row["point"])) and again.trial_id == row["trial"]:
+                self._remember(Proposal(row["point"], again.trial_id))
+                self.tell(again)
+
+    def read_stops(self) -> None:
+        """What earlier drivers' schedulers stopped."""
+        rows, _ = read_json_lines(self.path)
+        self.stopped = {row["trial"]: row for row in rows if row["kind"] == "stopped"}
+
+    def propose(self, point: Point) -> Proposal:
+        """Resolve and journal a new point. One whose trial is known already is returned as it is, not journalled.
+
+        Raises:
+            UserError: something outside the point is wrong, a cache or weights that are missing: it may be mended.
+        """
+        try:
+            trial = self.resolve(point)
+        except SweepFileError as error:
+            refused = Proposal(point, None, str(error))
+            self._append({"kind": "refused", "point": point, "why": str(error)})
+            self._remember(refused)
+            return refused
+        proposal = Proposal(point, trial.trial_id)
+        if trial.trial_id not in {known.trial_id for known in self.known}:
+            self._append({"kind": "proposed", "trial": trial.trial_id, "point": point})
+            self._remember(proposal)
+            self.tell(trial)
+        self.ids[canonical_json(point)] = trial.trial_id
+        return proposal
+
+    def stop(self, trial_id: str, step: int, value: float) -> None:
+        """The scheduler stopped a trial: this sweep never runs it again."""
+        row = {"kind": "stopped", "trial": trial_id, "step": step, "value": value}
+        self.stopped[trial_id] = row
+        self._append(row)
+
+    def _remember(self, proposal: Proposal) -> None:
+        self.known.append(proposal)
+        self.ids[canonical_json(proposal.point)] = proposal.trial_id
+
+    def _resolved(self, point: Point) -> TrialSpec | None:
+        try:
+            return self.resolve(point)
+        except UserError:
+            return None
+
+    def _append(self, row: Mapping[str, Any]) -> None:
+        """One line, on the disk when this returns: a trial must not start that nobody remembers."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab", buffering=0) as stream:
+            stream.write((json.dumps(row) + "\n").encode())
+            os.fsync(stream.fileno())

@@ -1,0 +1,74 @@
+"""Tune's searcher of subsets: it asks a pure rule. Imported only when a search needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from vprdist.files import canonical_json
+from vprdist.search.proposals import Proposal, Proposals
+from vprdist.spec.subsets import Point
+
+
+class SubsetSearch(Searcher):  # type: ignore[misc]  # Ray's classes are Any to mypy
+    """Issues earlier proposals again in their order, then what the rule wants next, each trial once.
+
+    Args:
+        proposals: the search's memory.
+        wanted: the points that come next as far as trials are over; asked again whenever one ends. None issues what
+            is known and no more.
+        num_trials: proposals in all.
+        config: what every trial's actor is told besides its id.
+    """
+
+    def __init__(
+        self, proposals: Proposals, wanted: Callable[[], list[Point]] | None, num_trials: int, objective: str,
+        config: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        super().__init__(metric=objective, mode="max")
+        self.proposals, self.wanted, self.num_trials = proposals, wanted, num_trials
+        self.config = dict(config)
+        self._again = [known for known in proposals.known if known.trial_id is not None]
+        self._running: set[str] = set()
+        self._next: list[Point] = []
+        self._asked: set[str] = set()
+        self._is_news = True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's config, None to wait for a value, FINISHED when there are no more."""
+        if self._again:
+            return self._issue(trial_id, self._again.pop(0))
+        while len(self.proposals.known) < self.num_trials and (point := self._pop()) is not None:
+            before = len(self.proposals.known)
+            proposal = self.proposals.propose(point)
+            if proposal.trial_id is not None and len(self.proposals.known) > before:
+                return self._issue(trial_id, proposal)
+            self._is_news = True  # refused, or the trial of another point: its value may be there already
+        return None if self._running else str(Searcher.FINISHED)
+
+    def _pop(self) -> Point | None:
+        """The next point that was not asked for yet. Asking the rule takes time: only when there is something new."""
+        if not self._next and self._is_news and self.wanted is not None:
+            self._is_news = False
+            self._next = [point for point in self.wanted() if canonical_json(point) not in self._asked]
+        if not self._next:
+            return None
+        self._asked.add(canonical_json(self._next[0]))
+        return self._next.pop(0)
+
+    def _issue(self, trial_id: str, proposal: Proposal) -> dict[str, Any]:
+        self._running.add(trial_id)
+        return {**self.config, "trial_id": proposal.trial_id}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial ended; its value is read from its folder."""
+        self._running.discard(trial_id)
+        self._is_news = True
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the sweep's folder is the memory."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a fresh searcher reads the sweep's folder."""

@@ -1,0 +1,355 @@
+"""Filling a cache from a source of activations: planned, made shard by shard by any number of builders, published."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import time
+from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vprdist.errors import CacheError
+from vprdist.files import digest_file, read_json, write_json, write_text
+from vprdist.semantics.builders import Builders
+from vprdist.semantics.cache.format import (
+    MANIFEST,
+    SHARDS,
+    VERSION,
+    Manifest,
+    ShardEntry,
+    SideEntry,
+    batch_images_of,
+    read_manifest,
+    version_of,
+)
+from vprdist.semantics.cache.reader import Cache, open_cache
+from vprdist.semantics.cache.shard import MappedShard
+from vprdist.semantics.cache.writer import write_shard
+from vprdist.semantics.planning import Plan, PlannedShard, PlannedSide
+from vprdist.semantics.resize import resize_area
+from vprdist.semantics.sources import Source
+from vprdist.spec.vocabulary import CLASSES, Compression
+
+OURS = re.compile(r"\.?(.+)_(query|database)_\d{6,}-[0-9a-f]{16}\.(arrow|json)(\.[0-9a-f]{8}\.tmp)?")
+LOOK_S = 0.5
+"""Seconds between two looks at shards that other builders make."""
+Progress = Callable[[int, int], None]
+Made = Callable[[PlannedShard, int, bool], None]
+"""Called with a shard, how many of its images are done, and whether this builder made them."""
+
+
+def build(source: Source, plan: Plan, out: Path, segmenter: str, progress: Progress | None = None) -> Cache:
+    """Make what is missing of the planned cache, and publish it; a cache that is complete is returned at once.
+
+    A build that was cut continues with the missing shards, and ends with the same bytes as one that was not. Several
+    builders of one folder share the shards: each is made once. Cities that the cache already holds stay in it. A
+    reader of the old cache keeps its shards until the new manifest is published.
+
+    Args:
+        segmenter: what made the activations, in words; for people, in no digest.
+        progress: called with the number of images done and of all.
+
+    Raises:
+        CacheError: a source that lacks something or is broken, a cache of another size or segmenter, a full disk.
+    """
+    with _disk(out):
+        old = _old_manifest(out)
+        if old is not None and _is_complete(out, old, plan, segmenter):
+            return open_cache(out)
+        _check_fits(out, old, plan, segmenter)
+        with Builders(out) as builders:
+            trusted = _trusted(out, plan, old)
+            shards = [shard for shard in plan.shards if shard.id not in trusted]
+            counts = {entry.id: entry.count for entry in trusted.values()}
+
+            def made(shard: PlannedShard, count: int, by_me: bool) -> None:
+                counts[shard.id] = count
+                if progress:
+                    progress(sum(counts.values()), plan.count)
+
+            _make(source, plan, out, shards, builders, made)
+            _publish(out, plan, segmenter, builders)
+        return open_cache(out)
+
+
+def build_part(
+    source: Source, plan: Plan, out: Path, segmenter: str, index: int, count: int,
+    progress: Callable[[int], object] = lambda made: None,
+) -> Cache | None:  # fmt: skip
+    """As `build`, as one of `count` builders that are not waited for: makes shards that nobody has made or is making.
+
+    The builders begin at different places and go round, so that all shards are made whichever of them ever start.
+
+    Args:
+        progress: called with the number of images that this builder has made.
+
+    Returns:
+        The cache, when these were the last shards; None while others are still being made.
+    """
+    with _disk(out), Builders(out) as builders:
+        old = _old_manifest(out)
+        if old is not None and _is_complete(out, old, plan, segmenter):
+            return open_cache(out)
+        _check_fits(out, old, plan, segmenter)
+        shards = list(plan.shards)
+        first, following = (i * len(shards) // count for i in (index, index + 1))
+        # What is there already is read by the one part whose share it is: a disk may have changed it.
+        doubted = {shard.id for shard in shards[first:following]}
+        mine: dict[str, int] = {}
+
+        def made(shard: PlannedShard, count: int, by_me: bool) -> None:
+            if by_me:
+                mine[shard.id] = count
+                progress(sum(mine.values()))
+
+        _make(source, plan, out, shards[first:] + shards[:first], builders, made, wait=False, doubted=doubted)
+        if progress_of(plan, out) < plan.count:
+            return None
+        _publish(out, plan, segmenter, builders)
+    return open_cache(out)
+
+
+def progress_of(plan: Plan, out: Path) -> int:
+    """How many of the planned images are in finished shards."""
+    old = _old_manifest(out)
+    noted = {entry.id: entry for entry in old.shards} if old else {}
+    return sum(len(shard.keys) for shard in plan.shards if _finished(out, shard, noted.get(shard.id)))
+
+
+def is_built(plan: Plan, out: Path, segmenter: str) -> bool:
+    """Whether the cache holds what is planned, in shards of whatever length, and none was lost or cut.
+
+    Raises:
+        CacheError: it holds other cities of another size or segmenter, or is of a newer version.
+    """
+    old = _old_manifest(out)
+    if old is not None and _is_complete(out, old, plan, segmenter):
+        return True
+    _check_fits(out, old, plan, segmenter)
+    return False
+
+
+def would_replace(plan: Plan, out: Path, segmenter: str) -> str | None:
+    """The size, segmenter and compression of the cache that is there, where the planned one differs in them."""
+    old = _old_manifest(out)
+    held = None if old is None else _kind((old.height, old.width), old.segmenter, old.compression)
+    return held if held != _kind(plan.size, segmenter, plan.compression) else None
+
+
+@contextlib.contextmanager
+def _disk(out: Path) -> Iterator[None]:
+    if out.exists() and not out.is_dir():
+        raise CacheError(out, "the cache is a folder", "a file", "Choose another path.")
+    try:
+        yield
+    except OSError as error:
+        remedy = "Make room, or see to the permissions, and start again: finished shards are kept."
+        raise CacheError(out, "the disk must take the cache", error.strerror or str(error), remedy) from error
+
+
+def _old_manifest(out: Path) -> Manifest | None:
+    """What is there already. A manifest that cannot be read is made anew, but not one of a newer version."""
+    if not (out / MANIFEST).exists():
+        return None
+    try:
+        return read_manifest(out)
+    except CacheError:
+        try:
+            version = read_json(out / MANIFEST)["version"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if isinstance(version, int) and version > VERSION:
+            raise
+        return None
+
+
+def _is_complete(out: Path, old: Manifest, plan: Plan, segmenter: str) -> bool:
+    """The old cache holds what is planned, in shards of whatever length, and none was lost or cut."""
+    if (old.segmenter, old.compression) != (segmenter, plan.compression) or (old.height, old.width) != plan.size:
+        return False
+    sources = {(side.city, side.side): (old.cities[side.city], side.source) for side in old.sides}
+    if any(sources.get((side.city, side.side)) != (side.city_digest, side.source) for side in plan.sides):
+        return False
+    return all((out / e.file).is_file() and (out / e.file).stat().st_size == e.bytes for e in old.shards)
+
+
+def _check_fits(out: Path, old: Manifest | None, plan: Plan, segmenter: str) -> None:
+    """A cache has one size, segmenter and compression; what is replaced whole may change them."""
+    kept = [city for city in old.cities if city not in plan.cities] if old else []
+    made = old and _kind((old.height, old.width), old.segmenter, old.compression)
+    wanted = _kind(plan.size, segmenter, plan.compression)
+    if kept and made != wanted:
+        rule = f"a cache has one size and one segmenter, and one compression; {', '.join(kept)} here: {made}"
+        raise CacheError(out, rule, wanted, "Choose another folder, or that size, segmenter and compression.")
+
+
+def _kind(size: tuple[int, int], segmenter: str, compression: Compression) -> str:
+    return f"{size[0]} x {size[1]}, {segmenter!r}, {compression}"
+
+
+def _trusted(out: Path, plan: Plan, old: Manifest | None) -> dict[str, ShardEntry]:
+    """By id, the planned shards that are on disk with the digest noted when they were written; others lose their note.
+
+    Every byte is read: a disk may have changed what was finished before the build was cut.
+    """
+    noted = {entry.id: entry for entry in old.shards} if old else {}
+    trusted: dict[str, ShardEntry] = {}
+    for shard in plan.shards:
+        entry = _finished(out, shard, noted.get(shard.id))
+        if entry is None:
+            continue
+        if digest_file(out / shard.file) == entry.sha256:
+            trusted[shard.id] = entry
+        else:
+            _note(out, shard).unlink(missing_ok=True)
+            (out / shard.file).unlink(missing_ok=True)
+    return trusted
+
+
+def _finished(out: Path, shard: PlannedShard, listed: ShardEntry | None) -> ShardEntry | None:
+    """The entry of a shard that is on disk whole, from the manifest or from the note of its builder."""
+    try:
+        found = (out / shard.file).stat().st_size
+    except OSError:
+        return None
+    for entry in (listed, _read_note(_note(out, shard))):
+        if entry is not None and entry.id == shard.id and entry.bytes == found:
+            return entry
+    return None
+
+
+def _is_made(out: Path, shard: PlannedShard, listed: ShardEntry | None, doubted: bool) -> bool:
+    """Whether a shard is on disk, and with `doubted` also has the digest that it was written with."""
+    entry = _finished(out, shard, listed)
+    return entry is not None and not (doubted and digest_file(out / shard.file) != entry.sha256)
+
+
+def _note(out: Path, shard: PlannedShard) -> Path:
+    return (out / shard.file).with_suffix(".json")
+
+
+def _read_note(path: Path) -> ShardEntry | None:
+    try:
+        return ShardEntry.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _make(
+    source: Source, plan: Plan, out: Path, shards: Sequence[PlannedShard], builders: Builders, made: Made,
+    wait: bool = True, doubted: Container[str] = (),
+) -> None:  # fmt: skip
+    """Make these shards where they are not finished, in order.
+
+    Args:
+        wait: for those that others are making.
+        doubted: ids of shards that are compared with their digest before they are taken for finished.
+    """
+    old = _old_manifest(out)
+    listed = {entry.id: entry for entry in old.shards} if old else {}
+    left = list(shards)
+    while left:
+        busy = []
+        for shard in left:
+            with builders.making(shard) as mine:
+                if not mine:
+                    busy.append(shard)
+                elif _is_made(out, shard, listed.get(shard.id), shard.id in doubted):
+                    made(shard, len(shard.keys), False)
+                else:
+                    _write(source, plan, out, shard, made)
+        left = busy if wait else []
+        if left:
+            time.sleep(LOOK_S)
+
+
+def _write(source: Source, plan: Plan, out: Path, shard: PlannedShard, made: Made) -> None:
+    """One shard, whole, and the note of its digest."""
+    # Class first, as on disk: the columns are then written without another copy.
+    activations_CNHW = np.empty((len(CLASSES), len(shard.keys), *plan.size), np.uint8)
+    for row, (key, activations_CHW) in enumerate(source.read(shard.city, shard.side, shard.keys)):
+        assert key == shard.keys[row], "a source yields the keys in the order asked for"
+        activations_CNHW[:, row] = resize_area(activations_CHW, plan.size)
+        made(shard, row + 1, True)
+    entry = write_shard(
+        out, shard.file, shard.id, shard.city, shard.side, shard.first, shard.keys, activations_CNHW, plan.compression
+    )
+    write_json(_note(out, shard), entry.model_dump(mode="json"))
+
+
+def _publish(out: Path, plan: Plan, segmenter: str, builders: Builders) -> None:
+    """The manifest, once every planned shard is there; the last builder of a folder cleans up behind all."""
+    with builders.publishing():
+        old = _old_manifest(out)
+        _check_fits(out, old, plan, segmenter)
+        noted = {entry.id: entry for entry in old.shards} if old else {}
+        entries = []
+        for shard in plan.shards:
+            entry = _finished(out, shard, noted.get(shard.id))
+            if entry is None:
+                raise CacheError(out / shard.file, "a finished shard stays where it is", None, "Start the build again.")
+            entries.append(entry)
+        manifest = _manifest(out, plan, entries, old, segmenter)
+        write_text(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+        if builders.alone():
+            _clean(out, manifest, plan)
+
+
+def _manifest(out: Path, plan: Plan, entries: list[ShardEntry], old: Manifest | None, segmenter: str) -> Manifest:
+    """The manifest of the planned cities and of the others that the cache held, sorted by name."""
+    kept_cities = {c: d for c, d in old.cities.items() if c not in plan.cities} if old else {}
+    cities = dict(sorted({**plan.cities, **kept_cities}.items()))
+    sides = [_side_entry(out, plan, side, entries) for side in plan.sides]
+    if old:
+        entries = entries + [entry for entry in old.shards if entry.city in kept_cities]
+        sides += [side for side in old.sides if side.city in kept_cities]
+    shards = sorted(entries, key=lambda e: (e.city, e.side == "database", e.first))
+    draft = Manifest(
+        version=version_of(plan.compression),
+        height=plan.size[0],
+        width=plan.size[1],
+        compression=plan.compression,
+        batch_images=batch_images_of(plan.compression, plan.size, max(entry.count for entry in shards)),
+        segmenter=segmenter,
+        cities=cities,
+        sides=tuple(sorted(sides, key=lambda s: (s.city, s.side == "database"))),
+        shards=tuple(shards),
+        digest="",
+    )
+    return draft.model_copy(update={"digest": draft.digest_of(cities)})
+
+
+def _side_entry(out: Path, plan: Plan, side: PlannedSide, entries: list[ShardEntry]) -> SideEntry:
+    """The content of a side, from its shards as they are on disk."""
+    content = hashlib.sha256()
+    for entry in entries:
+        if (entry.city, entry.side) == (side.city, side.side):
+            shard = MappedShard(
+                out, entry, plan.size, batch_images_of(plan.compression, plan.size, entry.count), plan.compression
+            )
+            for key, digest in zip(shard.keys, shard.read_digests(), strict=True):
+                content.update(key.encode() + b"\0" + digest)
+    return SideEntry(
+        city=side.city, side=side.side, count=len(side.keys), source=side.source, content=content.hexdigest()
+    )
+
+
+def _clean(out: Path, manifest: Manifest, plan: Plan) -> None:
+    """Remove notes of published shards, leftovers of killed builders, and replaced shards; and nothing else.
+
+    Finished shards of other cities stay: another order that was cut will go on with them.
+    """
+    listed = {Path(entry.file).name for entry in manifest.shards}
+    for path in (out / SHARDS).iterdir():
+        ours = OURS.fullmatch(path.name)
+        if ours is None or path.name in listed:
+            continue
+        shard = path.with_suffix(".arrow")
+        pending = ours[1] not in plan.cities and shard.exists() and shard.with_suffix(".json").exists()
+        if ours[4] or shard.name in listed or not pending:
+            path.unlink(missing_ok=True)
+    for path in out.glob(f".{MANIFEST}.*.tmp"):
+        path.unlink(missing_ok=True)

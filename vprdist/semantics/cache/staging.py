@@ -1,0 +1,138 @@
+"""Copies of cache shards on a node's own disk: made once a node, shared by its ranks and by other jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import getpass
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from vprdist.errors import CacheError
+from vprdist.files import digest_file, write_text
+from vprdist.semantics.cache.format import MANIFEST, Manifest, read_manifest
+
+Progress = Callable[[int, int], None]
+MARGIN = 1.1
+"""A disk must have so much more room than the copy needs: other jobs write too."""
+
+
+class Staged(NamedTuple):
+    """Where to read the cache, and what was fallen back to (None: the copy is used)."""
+
+    path: Path
+    fallback: str | None
+
+
+@contextlib.contextmanager
+def staged(
+    cache: Path, cities: Iterable[str], scratch: Path, progress: Progress = lambda done, total: None
+) -> Iterator[Staged]:
+    """Read these cities' activations from the node's own disk while the block runs.
+
+    The copy is a cache of its own, that holds these cities alone; it appears by one rename after every shard's
+    SHA-256 was compared. Whoever comes while it is made waits for it. A reader's shared lock keeps it from being
+    evicted; copies that nobody reads go, the longest unused first, when room is needed.
+
+    Args:
+        scratch: a folder of the node; copies lie below `vprdist-<user>` in it.
+        progress: called with bytes done and of all while copying.
+
+    Yields:
+        The copy; or `cache` itself and the reason, where the disk is too small or cannot be written.
+
+    Raises:
+        CacheError: a shard is not what the manifest says.
+    """
+    whole = read_manifest(cache)
+    part = part_of(whole, cities)
+    with contextlib.ExitStack() as stack:
+        try:
+            if not scratch.is_absolute() or "$" in str(scratch):
+                raise OSError(f"{scratch} is no folder of this node: a variable of it is not set here")
+            home = scratch / f"vprdist-{getpass.getuser()}"
+            home.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((home / f"{part.digest}.lock").open("a"))
+            copy = home / part.digest
+            _make(cache, part, copy, lock, progress)
+            os.utime(lock.fileno())  # the time of its last use
+        except OSError as error:
+            reason = f"the cache was not copied to {scratch} ({error.strerror or error}): read from {cache}"
+            yield Staged(cache, reason)
+            return
+        yield Staged(copy, None)
+
+
+def part_of(manifest: Manifest, cities: Iterable[str]) -> Manifest:
+    """The manifest of the same cache with some cities alone."""
+    wanted = set(cities)
+    return manifest.model_copy(
+        update={
+            "cities": {city: digest for city, digest in manifest.cities.items() if city in wanted},
+            "sides": tuple(side for side in manifest.sides if side.city in wanted),
+            "shards": tuple(shard for shard in manifest.shards if shard.city in wanted),
+            "digest": manifest.digest_of(wanted),
+        }
+    )
+
+
+def _make(cache: Path, part: Manifest, copy: Path, lock: IO[str], progress: Progress) -> None:
+    """Returns with a shared lock and a whole copy. The kernel frees the lock of a copier that is killed."""
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    while not (copy / MANIFEST).exists():
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (copy / MANIFEST).exists():
+            _copy(cache, part, copy, progress)
+        # To take the shared lock the other one is let go for a moment, in which the copy may be evicted.
+        fcntl.flock(lock, fcntl.LOCK_SH)
+
+
+def _copy(cache: Path, part: Manifest, copy: Path, progress: Progress) -> None:
+    total = sum(shard.bytes for shard in part.shards)
+    for left in copy.parent.glob(f"{part.digest}-*"):  # of a copier that was killed: we hold its lock now
+        shutil.rmtree(left, ignore_errors=True)
+    _make_room(copy.parent, int(total * MARGIN), keep=part.digest)
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{part.digest}-", dir=copy.parent))
+    try:
+        done = 0
+        for shard in part.shards:
+            target = unfinished / shard.file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(cache / shard.file, target)
+            if (found := digest_file(target)) != shard.sha256:
+                rule = f"the shard's SHA-256 is {shard.sha256[:16]}…"
+                raise CacheError(cache / shard.file, rule, f"{found[:16]}…", "Run `vprdist cache verify`.")
+            done += shard.bytes
+            progress(done, total)
+        write_text(unfinished / MANIFEST, part.model_dump_json(indent=1))
+        unfinished.rename(copy)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def _make_room(home: Path, needed: int, keep: str) -> None:
+    """Evict copies that nobody reads until there is room.
+
+    Raises:
+        OSError: there is not.
+    """
+    locks = sorted(home.glob("*.lock"), key=lambda path: path.stat().st_mtime)
+    for path in locks:
+        if shutil.disk_usage(home).free >= needed:
+            return
+        if path.stem == keep:
+            continue
+        with path.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # somebody reads it
+            shutil.rmtree(home / path.stem, ignore_errors=True)
+    free = shutil.disk_usage(home).free
+    if free < needed:
+        raise OSError(f"it needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")

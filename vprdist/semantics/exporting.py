@@ -1,0 +1,145 @@
+"""A cache back to files that others read: the paper's grey PNGs, or one .npz a side. Both can be imported again."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vprdist.errors import CacheError
+from vprdist.files import publish, read_json, write_json
+from vprdist.semantics.cache import Cache, open_cache
+from vprdist.semantics.masks import Activations
+from vprdist.semantics.resize import resize_area
+from vprdist.semantics.sources.png import FILES
+from vprdist.spec.vocabulary import CLASSES
+
+NOTE = "export.json"
+"""In the export's folder: of which cache it is, so that an export goes on with no other's files."""
+
+Progress = Callable[[int, int], None]
+
+
+def export_png(path: Path, out: Path, *, size: tuple[int, int] | None = None, progress: Progress | None = None) -> int:
+    """Write `<out>/<city>/<side>/<key>/<class>.png`, 8-bit grey, and return the number of images.
+
+    An image's folder appears by one rename, so an export that was cut goes on with the missing images. At the
+    cache's own size an import of the export gives equal activations (name that size, imports halve PNGs otherwise).
+
+    Args:
+        path: the cache.
+        size: (height, width) of the PNGs; None: the cache's. Larger is bilinear, as masks are enlarged in training;
+            smaller is averaged by area.
+        progress: called with the number of images done and of all.
+
+    Raises:
+        CacheError: no cache or a damaged one, a folder that holds something else, a full disk.
+    """
+    cache = open_cache(path)
+
+    def write(city: str, side: str, keys: tuple[str, ...], advance: Callable[[], None]) -> None:
+        home = out / city / side
+        home.mkdir(parents=True, exist_ok=True)
+        for key in keys:
+            if not (home / key).exists():
+                _write_image(home / key, resized(cache.activations(city, side, key), size or cache.size))
+            advance()
+
+    return _export(cache, out, {"layout": "png", "size": list(size or cache.size)}, write, progress)
+
+
+def export_npz(path: Path, out: Path, *, progress: Progress | None = None) -> int:
+    """Write `<out>/<city>_<side>.npz` with `keys` (N) and `activations` (N, 19, h, w), deflated; as `export_png`.
+
+    Images pass one by one: a side may be larger than memory. A side appears whole; an export that was cut goes on
+    with the missing sides.
+    """
+    cache = open_cache(path)
+
+    def write(city: str, side: str, keys: tuple[str, ...], advance: Callable[[], None]) -> None:
+        target = out / f"{city}_{side}.npz"
+        there = target.exists()
+        if not there:
+            with publish(target) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+                with archive.open("keys.npy", "w") as member:
+                    np.lib.format.write_array(member, np.array(keys), allow_pickle=False)
+                with archive.open("activations.npy", "w", force_zip64=True) as member:
+                    shape = (len(keys), len(CLASSES), *cache.size)
+                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(member, header)
+                    for key in keys:
+                        member.write(cache.activations(city, side, key).tobytes())
+                        advance()
+        for _ in keys if there else ():
+            advance()
+
+    return _export(cache, out, {"layout": "npz", "size": list(cache.size)}, write, progress)
+
+
+def resized(activations_CHW: Activations, size: tuple[int, int]) -> Activations:
+    """(C, h, w): bilinear where it grows, by area where it shrinks in both directions."""
+    height, width = activations_CHW.shape[1:]
+    if size[0] <= height and size[1] <= width:
+        return resize_area(activations_CHW, size)
+    planes = [Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR) for plane in activations_CHW]
+    return np.stack([np.asarray(plane) for plane in planes])
+
+
+def _export(
+    cache: Cache,
+    out: Path,
+    what: dict[str, object],
+    write: Callable[[str, str, tuple[str, ...], Callable[[], None]], None],
+    progress: Progress | None,
+) -> int:
+    total, done = sum(side.count for side in cache.manifest.sides), 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total)
+
+    try:
+        _claim(out, {"cache": cache.digest, **what})
+        for side in cache.manifest.sides:
+            write(side.city, side.side, cache.keys(side.city, side.side), advance)
+    except OSError as error:
+        remedy = "Make room, or see to the permissions, and export again: what is finished is kept."
+        raise CacheError(out, "the disk must take the export", error.strerror or str(error), remedy) from error
+    return total
+
+
+def _claim(out: Path, what: dict[str, object]) -> None:
+    """The folder is new, empty, or holds a part of this very export."""
+    remedy = "Choose another folder, or delete it."
+    if out.exists() and not out.is_dir():
+        raise CacheError(out, "an export is a folder", "a file", remedy)
+    try:
+        found = read_json(out / NOTE)
+    except FileNotFoundError:
+        if out.exists() and any(out.iterdir()):
+            raise CacheError(out, "an export begins in an empty folder", min(out.iterdir()).name, remedy) from None
+        write_json(out / NOTE, what)
+        return
+    except ValueError:
+        found = None
+    if found != what:
+        raise CacheError(out, f"the folder holds the export of {what}", found, remedy)
+
+
+def _write_image(folder: Path, activations_CHW: Activations) -> None:
+    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    unfinished.mkdir()
+    try:
+        for file, plane in zip(FILES, activations_CHW, strict=True):
+            Image.fromarray(plane).save(unfinished / file)
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise

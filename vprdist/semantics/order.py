@@ -1,0 +1,43 @@
+"""What cache is wanted: handed to the process that makes it, on this machine or on a node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from vprdist.files import digest_json
+from vprdist.spec.base import Spec
+from vprdist.spec.segmenter import SegmenterSpec
+from vprdist.spec.vocabulary import Compression
+
+
+class CacheOrder(Spec):
+    """Activations of some cities of an MSLS tree by a segmenter, in a folder of their own; absolute paths.
+
+    `device` is where the network runs: said by whoever orders, since the machine that plans may have no GPU.
+    """
+
+    root: str
+    cities: tuple[str, ...] = Field(min_length=1)
+    out: str
+    segmenter: SegmenterSpec
+    device: Literal["cpu", "cuda"] = "cpu"
+    compression: Compression = "none"
+    shard_images: int = Field(default=256, ge=1)
+
+    @field_validator("cities")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(value)))
+
+    @property
+    def digest(self) -> str:
+        """Names the work: the same order is the same work."""
+        return digest_json(self.model_dump(mode="json"))
+
+    @property
+    def folder(self) -> Path:
+        """Where the order and the logs of its tasks lie, beside the shards."""
+        return Path(self.out) / "build" / self.digest

@@ -1,0 +1,90 @@
+"""Placebo masks: what a mask does besides showing its classes, so that a class can be said to help.
+
+A mask may help or hurt only because it darkens pixels, or because any pattern would. A class helps when its mask beats
+its placebos, which keep one thing of the real mask each and lose the classes:
+
+- `random`: the very values of the real mask, laid out anew in random blobs. Its sum, and so the light that it lets
+  through, is that of the real mask.
+- `image`: the real mask of another picture of the same side, drawn once for each picture. It looks like a street, at
+  the wrong place.
+- `classes`: the mask of as many other classes, drawn once a seed. Where too few are left (the ten static classes leave
+  nine), some of the chosen ones fill up the number.
+
+All are decided by the trial's seed, city, side and key: the same in every epoch, rank and process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from vprdist.semantics.masks import Levels
+from vprdist.spec.vocabulary import CLASSES
+
+BLOBS = 5
+"""Knots of the random field along the shorter side of a mask: blobs as large as houses and trees are in pictures."""
+
+
+def other_classes(chosen: Sequence[str], seed: int) -> tuple[str, ...]:
+    """As many classes, in trainId order: others where there are enough, filled up with chosen ones where not.
+
+    Raises:
+        ValueError: all classes are chosen; a spec refuses that.
+    """
+    others = [name for name in CLASSES if name not in chosen]
+    if not others:
+        raise ValueError("with all 19 classes there are no others to draw")
+    rng = _rng("classes", seed, ",".join(sorted(chosen)))
+    drawn = {others[i] for i in rng.permutation(len(others))[: len(chosen)]}
+    known = [name for name in CLASSES if name in chosen]
+    drawn |= {known[i] for i in rng.permutation(len(known))[: len(chosen) - len(drawn)]}
+    return tuple(name for name in CLASSES if name in drawn)
+
+
+def other_image(num_images: int, row: int, seed: int, city: str, side: str, key: str) -> int:
+    """The row of another image of the same side; every other one is as likely.
+
+    Raises:
+        ValueError: there is no other.
+    """
+    if num_images < 2:
+        raise ValueError(f"{city}/{side} has one image: there is no other to take the mask of")
+    step = 1 + int(_rng("image", seed, city, side, key).integers(num_images - 1))
+    return (row + step) % num_images
+
+
+def scatter(mask_hw: Levels, seed: int, city: str, side: str, key: str) -> Levels:
+    """The values of a mask in random places: the brightest go where a smooth random field is highest.
+
+    Args:
+        mask_hw: (h, w), in whole numbers or floats.
+
+    Returns:
+        (h, w), the same values as often as before.
+    """
+    height, width = mask_hw.shape
+    field = _smooth_field(height, width, _rng("random", seed, city, side, key))
+    out = np.empty(height * width, mask_hw.dtype)
+    out[np.argsort(field, axis=None, kind="stable")] = np.sort(mask_hw, axis=None)
+    return out.reshape(height, width)
+
+
+def _smooth_field(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """White noise at a few knots, interpolated linearly."""
+    knots = tuple(max(2, round(BLOBS * length / min(height, width))) for length in (height, width))
+    field: np.ndarray = _weights(height, knots[0]) @ rng.standard_normal(knots) @ _weights(width, knots[1]).T
+    return field
+
+
+def _weights(length: int, knots: int) -> np.ndarray:
+    """(length, knots): how much each knot counts at each pixel of an axis."""
+    at = np.linspace(0, knots - 1, length)[:, None]
+    weights: np.ndarray = np.maximum(0.0, 1.0 - np.abs(at - np.arange(knots)))
+    return weights
+
+
+def _rng(*words: object) -> np.random.Generator:
+    digest = hashlib.sha256("\0".join(map(str, words)).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16]))

@@ -1,0 +1,49 @@
+"""Segmentation networks, one family a file, one interface (`base.Segmenter`).
+
+To add one: name it in `spec.segmenter.FAMILIES`, write its file beside the others with a function
+`open_network(spec, device)`, add it to `NETWORKS`, and to `weights.weights_files` if it has more than one file.
+
+Torch is loaded by `open_segmenter`, not by importing this package.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from vprdist.semantics.segmenters.weights import weights_digest
+from vprdist.spec.segmenter import SegmenterSpec
+
+if TYPE_CHECKING:
+    from vprdist.semantics.segmenters.base import Segmenter
+
+NETWORKS: dict[str, str] = {
+    "deeplabv3plus": "vprdist.semantics.segmenters.deeplabv3plus",
+    "transformers": "vprdist.semantics.segmenters.huggingface",
+    "litert": "vprdist.semantics.segmenters.litert",
+}
+"""The module of each family; it has `open_network(spec: SegmenterSpec, device: str) -> Segmenter`."""
+
+
+def open_segmenter(spec: SegmenterSpec, device: str = "cpu") -> Segmenter:
+    """The network of a spec with its weights, and the inference that the spec asks for around it.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:<index>"; a litert network runs on the CPU whatever is said here.
+
+    Raises:
+        WeightsError: weights that are missing, cut or another network's; a library that is not installed; windows
+            that do not lie on the network's grid.
+        CacheError: a GPU that is not there.
+    """
+    from vprdist.semantics.segmenters.inference import check_device, wrap
+
+    if spec.family == "litert":
+        device = "cpu"
+    check_device(device)
+
+    digest = weights_digest(spec)
+    network: Segmenter = import_module(NETWORKS[spec.family]).open_network(spec, device)
+    segmenter = wrap(network, spec, device)
+    segmenter.description = spec.words(digest, device)
+    return segmenter

@@ -1,0 +1,109 @@
+"""`transformers:<name or folder>`: SegFormer and its kin, from Hugging Face's library (extra `transformers`)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vprdist.errors import WeightsError, first_line
+from vprdist.semantics.segmenters.base import IMAGENET_MEAN, IMAGENET_STD
+from vprdist.semantics.segmenters.weights import model_folder
+from vprdist.spec.segmenter import MSLS_SIZE, SegmenterSpec
+from vprdist.spec.vocabulary import CLASSES
+
+AGAIN = "Fetch it again, or write it again with save_pretrained."
+
+
+class TransformersSegmenter:
+    """A model with `logits` (B, 19, h, w), behind its own normalisation and before softmax."""
+
+    def __init__(self, model: Any, pixels: dict[str, Any], image_size: tuple[int, int], device: str) -> None:
+        self.model = model.eval().to(device)
+        self.image_size, self.description = image_size, "transformers"
+        self.scale = float(pixels["rescale_factor"])
+        self.mean = torch.tensor(pixels["image_mean"], device=device).view(3, 1, 1)
+        self.std = torch.tensor(pixels["image_std"], device=device).view(3, 1, 1)
+        self._sizes: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def output_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Found by trying: kin of SegFormer answer at a quarter, an eighth or the picture's own resolution."""
+        if image_size not in self._sizes:
+            with torch.inference_mode():
+                answer = self(torch.zeros(1, 3, *image_size, dtype=torch.uint8))
+            self._sizes[image_size] = (answer.shape[2], answer.shape[3])
+        return self._sizes[image_size]
+
+    def __call__(self, image_B3HW: Tensor) -> Tensor:
+        normalised = (image_B3HW.to(self.mean.device).float() * self.scale - self.mean) / self.std
+        probability_BCHW: Tensor = self.model(pixel_values=normalised).logits.float().softmax(dim=1)
+        return probability_BCHW
+
+
+def open_network(spec: SegmenterSpec, device: str) -> TransformersSegmenter:
+    """The model of the spec, from this machine's disk.
+
+    Raises:
+        WeightsError: the library or the model is not here, the model is broken, or has other classes.
+    """
+    folder = model_folder(spec.source)
+    try:
+        from transformers import AutoModelForSemanticSegmentation
+    except ImportError:
+        remedy = "Install it: pip install 'vprdist[transformers]'."
+        raise WeightsError(spec.name, "this segmenter needs the package transformers", None, remedy) from None
+    try:
+        model, report = AutoModelForSemanticSegmentation.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # the library raises many kinds here, and every one means the same
+        rule = "the folder holds a model for semantic segmentation"
+        found = first_line(error)
+        raise WeightsError(folder, rule, found, AGAIN) from None
+    if absent := sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"])):
+        # The library would fill these with random numbers and only say so.
+        raise WeightsError(folder, "the model's weights are complete", f"no {absent[0]}", AGAIN)
+    check_classes(folder, model.config.id2label)
+    return TransformersSegmenter(model, read_pixels(folder), spec.picture_size or MSLS_SIZE, device)
+
+
+def check_classes(folder: Path, labels: dict[int, str]) -> None:
+    """The model's classes are the 19 of Cityscapes in trainId order; names that say nothing are passed at 19.
+
+    Raises:
+        WeightsError: they are not.
+    """
+    names = [str(labels[index]).lower().replace("_", " ") for index in sorted(labels)]
+    unnamed = names == [f"label {index}" for index in range(len(CLASSES))]
+    if names == list(CLASSES) or unnamed:
+        return
+    remedy = "Use a model that was trained on Cityscapes, such as a SegFormer whose name says so."
+    if len(names) != len(CLASSES):
+        raise WeightsError(folder, f"the model has the {len(CLASSES)} classes of Cityscapes", len(names), remedy)
+    index = next(i for i, name in enumerate(names) if name != CLASSES[i])
+    raise WeightsError(folder, f"class {index} of the model is {CLASSES[index]!r}", names[index], remedy)
+
+
+def read_pixels(folder: Path) -> dict[str, Any]:
+    """How the model wants its pixels: rescale_factor, image_mean, image_std; ImageNet's where it does not say.
+
+    Raises:
+        WeightsError: the file is broken.
+    """
+    pixels: dict[str, Any] = {"rescale_factor": 1 / 255, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        return pixels
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        pixels.update({name: told[name] for name in pixels if name in told})
+        if not told.get("do_rescale", True):
+            pixels["rescale_factor"] = 1.0
+        if not told.get("do_normalize", True):
+            pixels.update(image_mean=(0.0, 0.0, 0.0), image_std=(1.0, 1.0, 1.0))
+    except (ValueError, AttributeError) as error:
+        raise WeightsError(path, "the file is JSON with the pixels' mean and std", str(error), AGAIN) from None
+    return pixels

@@ -1,0 +1,121 @@
+"""Activations that are made when they are asked for: the pictures of an MSLS tree through a segmenter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vprdist.data.images import load_image
+from vprdist.data.msls import city_folder, city_names
+from vprdist.errors import DataError
+from vprdist.files import digest_json
+from vprdist.semantics.masks import FULL, Activations
+from vprdist.semantics.segmenters import open_segmenter
+from vprdist.semantics.segmenters.weights import weights_digest
+from vprdist.spec.segmenter import SegmenterSpec
+
+if TYPE_CHECKING:
+    from vprdist.semantics.segmenters.base import Segmenter
+
+BATCH_IMAGES = 8
+LOADERS = 2
+
+
+class SegmentedSource:
+    """A source whose activations a network makes.
+
+    `read` cuts batches from the keys that it is given, in their order, and nothing else decides the bytes: who asks
+    for whole shards gets the same shards however they are spread over tasks. Planning (`has`, `fingerprint`, and
+    `size` where the spec decides it) loads no torch.
+
+    Args:
+        root: the MSLS tree.
+        spec: the segmenter.
+        device: "cpu", "cuda" or "cuda:<index>". It is part of the fingerprint only where it changes the precision.
+        batch_images: pictures a forward pass; in the fingerprint, since the last bit of a sum may depend on it.
+
+    Raises:
+        WeightsError: the weights are not there.
+    """
+
+    def __init__(
+        self, root: Path, spec: SegmenterSpec, device: str = "cpu", *, batch_images: int = BATCH_IMAGES
+    ) -> None:
+        self.path, self.spec, self.device, self.batch_images = Path(root), spec, device, batch_images
+        self.weights = weights_digest(spec)
+        self.description = spec.words(self.weights, device)
+        self._segmenter: Segmenter | None = None
+
+    def has(self, city: str) -> bool:
+        return city in city_names(self.path)
+
+    def size(self, city: str, side: str, keys: Sequence[str]) -> tuple[int, int]:
+        if self.spec.stored_size is not None:
+            return self.spec.stored_size
+        segmenter = self._open()
+        return segmenter.output_size(segmenter.image_size)
+
+    def fingerprint(self, city: str, side: str, keys: Sequence[str]) -> str:
+        """From the segmenter, the digest of its weights, and the pictures' names and sizes in bytes.
+
+        Raises:
+            DataError: a picture is missing or empty. Finding it here stops a gap before anything is computed.
+        """
+        folder = self._folder(city, side)
+        try:
+            with os.scandir(folder) as entries:
+                sizes = {entry.name: entry.stat().st_size for entry in entries}
+        except OSError as error:
+            raise DataError(folder, "a side has a folder of images", error.strerror, "Unpack the city again.") from None
+        for key in keys:
+            if not sizes.get(f"{key}.jpg"):
+                state = "missing" if f"{key}.jpg" not in sizes else "empty"
+                raise DataError(folder / f"{key}.jpg", "every key has a picture", state, "Unpack the city again.")
+        what = [self.spec.identity(self.weights, self.device), self.batch_images]
+        return digest_json(["segmented", what, [[key, sizes[f"{key}.jpg"]] for key in keys]])
+
+    def read(self, city: str, side: str, keys: Sequence[str]) -> Iterator[tuple[str, Activations]]:
+        """(key, (19, h, w) uint8, softmax x 255 rounded) in the order of `keys`.
+
+        Raises:
+            DataError: a missing or cut picture.
+            WeightsError: the segmenter cannot be opened.
+        """
+        segmenter, folder = self._open(), self._folder(city, side)
+        height, width = segmenter.image_size
+        batches = [keys[first : first + self.batch_images] for first in range(0, len(keys), self.batch_images)]
+        with ThreadPoolExecutor(LOADERS, thread_name_prefix="pictures") as loaders:
+
+            def load(batch: Sequence[str]) -> list[Any]:
+                return [loaders.submit(load_image, folder / f"{key}.jpg", height, width) for key in batch]
+
+            # Pictures are decoded while the network works on those before them: one batch ahead, and no more.
+            waiting = [load(batch) for batch in batches[:1]]
+            for index, batch in enumerate(batches):
+                images_BHW3 = np.stack([image.result() for image in waiting.pop()])
+                waiting = [load(following) for following in batches[index + 1 : index + 2]]
+                yield from zip(batch, segment(segmenter, images_BHW3), strict=True)
+
+    def _open(self) -> Segmenter:
+        if self._segmenter is None:
+            self._segmenter = open_segmenter(self.spec, self.device)
+        return self._segmenter
+
+    def _folder(self, city: str, side: str) -> Path:
+        return city_folder(self.path, city)[1] / side / "images"
+
+
+def segment(segmenter: Segmenter, images_BHW3: Activations) -> Activations:
+    """(B, 19, h, w) uint8, softmax x 255 rounded, of one batch of uint8 RGB pictures."""
+    import torch
+
+    pictures_B3HW = torch.from_numpy(images_BHW3).permute(0, 3, 1, 2).contiguous()
+    with torch.inference_mode():
+        activations_BCHW = segmenter(pictures_B3HW).mul(FULL).round().to(torch.uint8)
+    found: Activations = activations_BCHW.cpu().numpy()
+    return found

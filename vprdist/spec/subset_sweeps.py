@@ -1,0 +1,69 @@
+"""What a sweep of subsets adds to the reading of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vprdist.errors import SweepFileError
+from vprdist.spec.read import Origin
+from vprdist.spec.subsets import FIRST_LOOK, Point, SubsetSpec
+
+if TYPE_CHECKING:
+    from vprdist.spec.sweep import SweepSpec
+
+MASKED = ("masked", "rgb+mask")
+
+
+def subset_points(sweep: SweepSpec, points: Sequence[Point], origin: Origin) -> list[Point]:
+    """The points of `take`; of a searcher, those that are tried before anything starts: all players at each point.
+
+    Raises:
+        SweepFileError: an axis does not go with subsets.
+    """
+    search, subsets = sweep.search, _subsets(sweep)
+    for section, axes in (("grid", sweep.grid), ("space", search.space)):
+        for axis in ("input.classes", "input.mask_reduce"):
+            if axis in axes:
+                rule = "the subsets say which classes make the mask, and one way of reducing them compares their sizes"
+                raise SweepFileError(origin.where(("search", section, axis)), rule, None, "Delete the axis.")
+    if search.searcher in ("random", "optuna") and sweep.grid:
+        remedy = "Write the axes under `space`."
+        raise SweepFileError(origin.where(("search", "grid")), f"{search.searcher} searches no grid", None, remedy)
+    chosen = subsets.taken() or [subsets.everybody]
+    return [subsets.point(at, subset) for at in points for subset in chosen if subset or sweep.nobody_runs(at)]
+
+
+def check_subsets(sweep: SweepSpec, origin: Origin) -> SweepSpec:
+    """The sweep, its masks comparable and its trials enough to tell something; the trials of a greedy search counted.
+
+    Raises:
+        SweepFileError: they are not.
+    """
+    search, subsets = sweep.search, _subsets(sweep)
+    space = search.space.get("input.mode")
+    modes = sweep.grid.get("input.mode", space.samples if space else (sweep.trial.input.mode,))
+    if wrong := [mode for mode in modes if mode not in MASKED]:
+        axis = next((key for key, axes in (("grid", sweep.grid), ("space", search.space)) if "input.mode" in axes), "")
+        where = origin.where(("search", axis, "input.mode") if axis else ("trial", "input", "mode"))
+        remedy = "Use masked or rgb+mask." if axis else "Set trial.input.mode: masked (or rgb+mask)."
+        raise SweepFileError(where, "subsets of classes need modes with a mask", wrong[0], remedy)
+    if sweep.trial.input.mask_reduce == "mean":
+        rule = "subsets of different size are compared by sum or max: a mean darkens the picture by their number"
+        remedy = "Delete trial.input.mask_reduce; its default is sum here."
+        raise SweepFileError(origin.where(("trial", "input", "mask_reduce")), rule, "mean", remedy)
+    if search.searcher == "shapley":
+        fewest = FIRST_LOOK * sum(subsets.draw_trials(sweep.nobody_runs(setting)) for setting in sweep.settings)
+        if (search.num_trials or 0) < fewest:
+            rule = f"{FIRST_LOOK} draws of {subsets.num_players} players take {fewest} trials, and fewer tell nothing"
+            where, remedy = origin.where(("search", "num_trials")), "Raise num_trials, or form groups of classes."
+            raise SweepFileError(where, rule, search.num_trials, remedy)
+    if search.searcher == "greedy" and search.num_trials is None:
+        most = subsets.greedy_trials() * len(sweep.seeds) * len(sweep.settings)
+        return sweep.model_copy(update={"search": search.model_copy(update={"num_trials": most})})
+    return sweep
+
+
+def _subsets(sweep: SweepSpec) -> SubsetSpec:
+    assert sweep.search.subsets is not None
+    return sweep.search.subsets

@@ -1,0 +1,124 @@
+"""Subsets of classes as a sweep file asks for them: who the players are, and which subsets of them to try."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from vprdist.errors import RuleError, nearest
+from vprdist.spec.base import Spec
+from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES
+
+Names = tuple[str, ...]
+Point = dict[str, Any]
+"""One choice of the search: dotted trial key to value; `seed` where a searcher chooses it."""
+
+FIRST_LOOK = 8
+"""Draws of orders before the ranking is looked at; with fewer, intervals are wide and players seldom meet."""
+
+
+class SubsetSpec(Spec):
+    """Whose subsets are tried: single classes (`classes`), or `groups` of classes that come and go together.
+
+    A subset is a whole number whose bit i is player i.
+    """
+
+    classes: str | Names | None = Field(default=None, description='"static", "all" or a list; null: static, or groups')
+    groups: dict[str, Names] = Field(default_factory=dict, description="a name for each group, its classes")
+    take: Literal["leave_one_out", "add_one_in"] | tuple[Names, ...] | None = Field(
+        default=None, description="without a searcher: which subsets; a list names players"
+    )
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="of intervals, claims and the settled ranking")
+    tie: float = Field(default=0.02, gt=0, lt=1, description="shapley: a smaller difference of two values is none")
+
+    @model_validator(mode="after")
+    def _possible(self) -> SubsetSpec:
+        if self.groups and self.classes is not None:
+            raise RuleError("classes", "players are classes or groups", self.classes, "Delete one of the two.")
+        if isinstance(self.classes, str) and self.classes not in CLASS_GROUPS:
+            rule = "`classes` is static, all, or a list of class names"
+            raise RuleError("classes", rule, self.classes, nearest(self.classes, CLASS_GROUPS))
+        field = "groups" if self.groups else "classes"
+        for player, classes in self.players.items():
+            if not classes:
+                raise RuleError(field, "a group has at least one class", player, "Name a class, or delete the group.")
+            for name in classes:
+                if name not in CLASSES:
+                    raise RuleError(field, "every entry is one of the 19 classes", name, nearest(name, CLASSES))
+        lists = self.groups.values() or [() if isinstance(self.classes, str) else self.classes or ()]
+        named = [name for names in lists for name in names]
+        if twice := [name for name in CLASSES if named.count(name) > 1]:
+            raise RuleError(field, "a class is named once", twice[0], "It can be of one player only.")
+        if self.num_players < 2:
+            raise RuleError(field, "a search of subsets has at least two players", list(self.players), "Name more.")
+        if isinstance(self.take, tuple):
+            self._check_list(self.take)
+        return self
+
+    def _check_list(self, subsets: tuple[Names, ...]) -> None:
+        for subset in subsets:
+            if not subset:
+                raise RuleError("take", "an empty subset makes an empty mask", [], "Name a player, or delete it.")
+            for name in subset:
+                if name not in self.players:
+                    rule = "a subset names players"
+                    raise RuleError("take", rule, name, nearest(name, self.players))
+            if len(set(subset)) != len(subset):
+                raise RuleError("take", "a subset names a player once", list(subset), "Delete it.")
+        chosen = [frozenset(subset) for subset in subsets]
+        for subset, names in zip(subsets, chosen, strict=True):
+            if chosen.count(names) > 1:
+                raise RuleError("take", "a subset is listed once", list(subset), "Delete one of them.")
+        if not subsets:
+            raise RuleError("take", "a list of subsets has at least one", [], "Name one, or use leave_one_out.")
+
+    @property
+    def players(self) -> dict[str, Names]:
+        """Each player's classes by its name, in the order of the file (of a class group: trainId order)."""
+        if self.groups:
+            return dict(self.groups)
+        chosen = "static" if self.classes is None else self.classes
+        return {name: (name,) for name in (CLASS_GROUPS[chosen] if isinstance(chosen, str) else chosen)}
+
+    @property
+    def num_players(self) -> int:
+        return len(self.players)
+
+    @property
+    def everybody(self) -> int:
+        """The subset of all players."""
+        return (1 << self.num_players) - 1
+
+    def class_names(self, subset: int) -> list[str]:
+        """The classes of a subset in trainId order: one subset has one mask and one trial."""
+        chosen = {name for i, names in enumerate(self.players.values()) if subset >> i & 1 for name in names}
+        return [name for name in CLASSES if name in chosen]
+
+    def taken(self) -> list[int]:
+        """The subsets of `take`, the one that they are compared with first. Of add_one_in that is the empty one."""
+        alone = [1 << i for i in range(self.num_players)]
+        if self.take == "leave_one_out":
+            return [self.everybody, *(self.everybody ^ one for one in alone)]
+        if self.take == "add_one_in":
+            return [0, *alone]
+        names = list(self.players)
+        return [sum(1 << names.index(name) for name in subset) for subset in self.take or ()]
+
+    def point(self, setting: Point, subset: int) -> Point:
+        """The point of a subset at the other axes' values; of the empty one, the network that gets no mask."""
+        if subset == 0:
+            return {**setting, "input.mode": "rgb"}
+        return {**setting, "input.classes": self.class_names(subset)}
+
+    def draw_trials(self, nobody_runs: bool) -> int:
+        """Trials of one draw (see `attribution.draws`).
+
+        Args:
+            nobody_runs: the empty subset is a trial too (mode rgb+mask: a plain rgb network).
+        """
+        return 2 * self.num_players - 1 + nobody_runs
+
+    def greedy_trials(self) -> int:
+        """Subsets that a greedy selection asks for at most: n, then n - 1, …, then one."""
+        return self.num_players * (self.num_players + 1) // 2

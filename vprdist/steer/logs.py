@@ -1,0 +1,56 @@
+"""`vprdist logs`: what a trial's job printed, followed across requeues and attempts."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vprdist.launch.folder import TrialFolder
+
+LOOK_S = 0.5
+
+
+class LogReader:
+    """The output of one rank over all submissions of a trial, in their order, each byte once."""
+
+    def __init__(self, folder: TrialFolder, rank: int = 0, every: bool = False) -> None:
+        self.folder, self.rank, self.every = folder, rank, every
+        self._read: dict[Path, int] = {}
+        self._decoders: dict[Path, codecs.IncrementalDecoder] = {}  # a look may end within a letter
+
+    def files(self) -> list[Path]:
+        """Logs, oldest submission first; unless all are wanted the newest one's, and those begun before it came."""
+        attempts = sorted(self.folder.log.glob("attempt-*"), key=lambda path: path.stat().st_mtime)
+        found = [path for attempt in attempts for path in self._logs(attempt)]
+        return found if self.every else [path for path in found if path in self._read or path == found[-1]]
+
+    def _logs(self, attempt: Path) -> list[Path]:
+        ours = sorted(attempt.glob(f"*_{self.rank}_log.out"))
+        return ours or [path for path in [attempt / "submission.log"] if path.exists() and path.stat().st_size]
+
+    def new(self) -> str:
+        """What came since the last time."""
+        out = []
+        for path in self.files():
+            with path.open("rb") as stream:
+                stream.seek(self._read.get(path, 0))
+                data = stream.read()
+            if data:
+                if path not in self._read:
+                    out.append(f"==> {path}\n")
+                    self._decoders[path] = codecs.getincrementaldecoder("utf-8")("replace")
+                self._read[path] = self._read.get(path, 0) + len(data)
+                out.append(self._decoders[path].decode(data))
+        return "".join(out)
+
+
+def follow(reader: LogReader, write: Callable[[str], None]) -> None:
+    """Write what comes until the trial is over."""
+    while True:
+        over = reader.folder.is_over  # looked at before reading: nothing comes after it
+        write(reader.new())
+        if over:
+            return
+        time.sleep(LOOK_S)

@@ -1,0 +1,59 @@
+"""Files of tensors: read without running what is in them, compared by name, shape and type."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vprdist.errors import WeightsError, first_line
+
+
+def load_tensors(path: Path, rule: str, remedy: str) -> Any:
+    """What torch.save wrote: tensors, plain values and numpy numbers, on the CPU. Anything else is refused.
+
+    Raises:
+        WeightsError: missing, cut, or more than that; it says `rule` and `remedy`.
+    """
+    try:
+        with _numpy_scalars():
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(path, rule, "missing", "Check the path.") from None
+    except Exception as error:  # torch raises many kinds here, and every one means the same
+        raise WeightsError(path, rule, first_line(error), remedy) from None
+
+
+def is_state(value: object) -> TypeGuard[Mapping[str, Tensor]]:
+    """Whether it is a state dict: tensors by name."""
+    return isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+
+
+def first_difference(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
+    """The first tensor that is absent, of another shape or type, or too many, in words; None: there is none."""
+    for key, value in wanted.items():
+        if key not in state:
+            return f"no {key}"
+        if state[key].shape != value.shape or state[key].dtype != value.dtype:
+            return f"{key} is {state[key].dtype} {tuple(state[key].shape)}, not {tuple(value.shape)}"
+    more = next((key for key in state if key not in wanted), None)
+    return None if more is None else f"an unknown {more}"
+
+
+@contextmanager
+def _numpy_scalars() -> Iterator[None]:
+    """Lets `weights_only` pass numpy numbers, which published checkpoints carry as scores.
+
+    Beside numbers that allows nothing; old numpy wrote another module's name into the file.
+    """
+    scalar: Any = np.float64(0).__reduce__()[0]
+    allowed: list[Any] = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType, codecs.encode]
+    allowed += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    with torch.serialization.safe_globals(allowed):
+        yield

@@ -1,0 +1,45 @@
+"""The network that a finished trial left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vprdist.errors import WeightsError
+from vprdist.network.model import PlaceNetwork, build_network
+from vprdist.spec.trial import TrialSpec
+from vprdist.training.checkpoint import FILE, load_checkpoint
+from vprdist.training.run import initial_weights
+
+
+def trained_network(trial: TrialSpec, folder: Path) -> PlaceNetwork:
+    """The network of the trial's last checkpoint, on the CPU; of a trial without steps, its initial one.
+
+    Args:
+        folder: the trial's.
+
+    Raises:
+        WeightsError: there is no checkpoint, or it is not this trial's.
+    """
+    if not trial.train.steps:
+        weights, _ = initial_weights(trial)
+        return build_network(trial, weights)
+    network, _ = last_network(trial, folder)
+    return network
+
+
+def last_network(trial: TrialSpec, folder: Path) -> tuple[PlaceNetwork, int]:
+    """The network of the trial's last checkpoint, on the CPU, and the step that it is of.
+
+    Raises:
+        WeightsError: there is no checkpoint, or it is not this trial's.
+    """
+    state = load_checkpoint(folder / "checkpoint", trial.trial_id)
+    if state is None:
+        remedy = (
+            "Trials of no steps leave none, and `vprdist prune` removes them; a sweep in another run folder (--runs) "
+            "trains the trial again."
+        )
+        raise WeightsError(folder / "checkpoint" / FILE, "the trial has a checkpoint", "missing", remedy)
+    network = build_network(trial, None)
+    network.load_state_dict(state["network"])
+    return network, int(state["progress"]["step"])
