@@ -1,0 +1,166 @@
+"""What a finished search of subsets says of its classes: `attribution.json` in the sweep's folder.
+
+An *arm* is a subset of players with its own mask, or with a placebo in the mask's place. What a player *adds* is a
+difference of arms, by the method of the search (Shapley's value, leave-one-out, add-one-in). The control is the same
+difference between the placebos of these arms.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from vprdist.spec.base import Spec
+
+ATTRIBUTION_VERSION = 2
+Claim = Literal["helps", "hurts", "none", "untold"]
+"""none: neither was detected; untold: nothing here tells (one seed of trained arms, or too few queries)."""
+EFFECT_COLUMNS = (
+    "setting", "player", "kind", "name", "placebo", "num_queries", "value", "low", "high", "claim", "bound",
+)  # fmt: skip
+"""The columns of `attribution.parquet`: a row an effect. `kind` is adds (of the whole), beyond (its placebo), city,
+subtask, interaction (`name` is then the other player); `placebo` names the control, null for the real mask."""
+
+
+class Effect(Spec):
+    """A difference in the objective; its interval holds together with those of all players. Null: nothing tells it."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class PartEffect(Spec):
+    """What a player adds on some of the queries: those of a city or of a subtask. Its interval stands alone."""
+
+    kind: Literal["city", "subtask"]
+    name: str
+    num_queries: int
+    adds: Effect
+
+
+class Flip(Spec):
+    """A query that is found with the player and missed without it (`gained`), or the other way round.
+
+    `with_player` and `without` are the keys of the first database images retrieved.
+    """
+
+    gained: bool
+    city: str
+    query: str
+    with_player: str
+    without: str
+
+
+class PlayerRow(Spec):
+    """One player: a class, or a group of classes.
+
+    Attributes:
+        adds: what it adds with its own mask.
+        placebos: by placebo, what it adds when every arm has that placebo in its mask's place.
+        beyond: by placebo, `adds` less that, on the same queries and seeds.
+        claim: `helps` only where it adds something and that is more than every placebo adds; `hurts` the other way.
+        bound: where nothing is claimed: no effect larger than this was detected (beyond its placebos, if it has any).
+        seed_sd: standard deviation of `adds` over seeds or draws; null with one.
+        area: mean share of the validation pictures' activations; confidence: mean activation where the class is the
+            likeliest one. Null where it is nowhere, or nobody looked.
+        num_gained, num_lost: queries found with everybody and missed without the player; the other way. Null where
+            no such two arms were evaluated.
+        flips: some of them.
+    """
+
+    player: str
+    classes: tuple[str, ...]
+    adds: Effect
+    placebos: dict[str, Effect] = Field(default_factory=dict)
+    beyond: dict[str, Effect] = Field(default_factory=dict)
+    claim: Claim
+    bound: float | None = None
+    seed_sd: float | None = None
+    area: float | None = None
+    confidence: float | None = None
+    parts: tuple[PartEffect, ...] = ()
+    num_gained: int | None = None
+    num_lost: int | None = None
+    flips: tuple[Flip, ...] = ()
+
+
+class PairRow(Spec):
+    """Two players' Shapley interaction index: above zero they complement, below one stands in for the other."""
+
+    players: tuple[str, str]
+    adds: Effect
+    claim: Literal["complement", "replace", "none"]
+
+
+class ArmValue(Spec):
+    """What one arm is worth: the mean over seeds of its objective. `alone`: of networks trained on this arm only."""
+
+    players: tuple[str, ...]
+    placebo: str | None = None
+    value: float
+    num_seeds: int
+    alone: float | None = None
+
+
+class Agreement(Spec):
+    """How well the values of arms from one network agree with those of networks trained on each arm alone.
+
+    Kendall's tau-b over `count` arms, with an interval by resampled queries; null where it has no meaning.
+    """
+
+    count: int
+    tau: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Cost(Spec):
+    """What the attribution took, in seconds times devices (GPUs, or ranks where there is none)."""
+
+    num_trials: int
+    train_s: float = Field(description="of all trials but the finalists: training and evaluation")
+    num_probes: int = 0
+    probe_s: float = 0.0
+    num_finalists: int = 0
+    finalists_s: float = 0.0
+    on_gpu: bool = False
+
+
+class SettingRow(Spec):
+    """One setting of the sweep's other axes (mode, layer set): its players, best first, and how they were found.
+
+    Attributes:
+        method: leave_one_out, add_one_in, greedy, shapley, one_network.
+        confidence: at which the intervals and claims of all players hold together.
+        nobody: what no player at all is worth.
+        players: best first; empty for greedy.
+        taken: of greedy: players in the order in which they were taken in.
+        pairs: strongest interaction first.
+        arms: best first.
+        notes: sentences that a reader needs.
+    """
+
+    setting: dict[str, Any]
+    method: str
+    confidence: float
+    nobody: float | None
+    num_queries: int | None
+    num_clusters: int | None = None
+    num_seeds: int
+    players: tuple[PlayerRow, ...] = ()
+    taken: tuple[str, ...] = ()
+    pairs: tuple[PairRow, ...] = ()
+    arms: tuple[ArmValue, ...] = ()
+    agreement: Agreement | None = None
+    cost: Cost | None = None
+    notes: tuple[str, ...] = ()
+
+
+class AttributionReport(Spec):
+    """The whole file."""
+
+    version: int = ATTRIBUTION_VERSION
+    objective: str
+    settings: tuple[SettingRow, ...]
