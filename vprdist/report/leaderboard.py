@@ -291,19 +291,21 @@ def markdown(blocks: Sequence[Block], title: str) -> str:
     parts = [f"# {title}", ""]
     for block in blocks:
         lines = [_cells(block.objective, standing) for standing in block.standings]
-        parts += [block.heading, "", *_markdown_table(headers(block.objective), lines), ""]
+        parts += [block.heading, "", *markdown_table(headers(block.objective), lines), ""]
         parts += [line for text in reading(block) for line in (text, "")]
         for heads, cells in _part_tables(block):
-            parts += [f"{short(block.objective)} by part of the queries:", "", *_markdown_table(heads, cells), ""]
+            parts += [f"{short(block.objective)} by part of the queries:", "", *markdown_table(heads, cells), ""]
         if published := _published_cells(block):
-            parts += ["The paper's Table I, ours in brackets:", "", *_markdown_table(PUBLISHED_HEADERS, published), ""]
+            parts += ["The paper's Table I, ours in brackets:", "", *markdown_table(PUBLISHED_HEADERS, published), ""]
     if any(published_rows(block) for block in blocks):
         parts += [line for note in NOTES for line in (note, "")]
     parts += [f"Fell back: {text}" for text in fallbacks(rows_of(blocks))]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _markdown_table(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table, its first column to the left."""
+
     def cell(text: str) -> str:
         return text.replace("|", "\\|").replace("\n", " ")
 

@@ -1,0 +1,236 @@
+"""A sweep's attribution on disk (JSON, Parquet, Markdown, LaTeX) and on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import starmap
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vprdist.errors import UserError, first_line
+from vprdist.files import canonical_json, read_json, write_json, write_parquet, write_text
+from vprdist.report.attribution_tables import (
+    DASH,
+    Cell,
+    Column,
+    arm_columns,
+    lines,
+    pair_columns,
+    part_columns,
+    player_columns,
+)
+from vprdist.report.latex import escaped
+from vprdist.report.leaderboard import markdown_table
+from vprdist.report.wording import answer, claim_key, control, heading, pair_text, reading
+from vprdist.spec.attribution import (
+    ATTRIBUTION_VERSION,
+    EFFECT_COLUMNS,
+    AttributionReport,
+    Effect,
+    PlayerRow,
+    SettingRow,
+)
+
+REMEDY = "Run the sweep again: what has a result is not run twice, and the attribution is written anew."
+ENDS = ("json", "parquet", "md", "tex")
+MOST_PAIRS = 5
+"""Interactions on the terminal; the files have more."""
+MARGIN = 3
+"""Terminal columns that a column costs beside its text."""
+
+
+def attribution_path(folder: Path) -> Path:
+    """Where a sweep's attribution lies."""
+    return folder / "attribution.json"
+
+
+def attribution_files(folder: Path) -> list[Path]:
+    """The files of `write_attribution` that are there."""
+    return [path for path in (folder / f"attribution.{end}" for end in ENDS) if path.exists()]
+
+
+def read_attribution(path: Path) -> AttributionReport | None:
+    """The report in a file; None where there is no file.
+
+    Raises:
+        UserError: unreadable, or of another version.
+    """
+    try:
+        value = read_json(path)
+        version = value.get("version") if isinstance(value, dict) else None
+        if version != ATTRIBUTION_VERSION:
+            raise UserError(path, f"an attribution has version {ATTRIBUTION_VERSION}", version, REMEDY)
+        return AttributionReport.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(path, "an attribution must be readable", f"{place}: {first['msg']}", REMEDY) from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise UserError(path, "an attribution must be readable", first_line(error), REMEDY) from None
+
+
+def write_attribution(folder: Path, report: AttributionReport) -> list[Path]:
+    """Publish attribution.json, .parquet (`EFFECT_COLUMNS`), .md and .tex; returns their paths."""
+    paths = [folder / f"attribution.{end}" for end in ENDS]
+    write_parquet(paths[1], effect_records(report), EFFECT_COLUMNS)
+    write_text(paths[2], markdown(report))
+    write_text(paths[3], latex(report))
+    # Last: who sees it may count on the others.
+    write_json(paths[0], report.model_dump(mode="json"))
+    return paths
+
+
+def effect_records(report: AttributionReport) -> list[dict[str, object]]:
+    """A flat record an effect. `setting` is canonical JSON; claim and bound stand where the claim is made."""
+    records = []
+    for setting in report.settings:
+        for player in setting.players:
+            records += _player_records(setting, player)
+        for pair in setting.pairs:
+            first, second = pair.players
+            records.append(
+                {"player": first, "kind": "interaction", "name": second, "claim": pair.claim, **_numbers(pair.adds)}
+            )
+        for record in records:
+            record.setdefault("setting", canonical_json(setting.setting))
+            record.setdefault("num_queries", setting.num_queries)
+    return records
+
+
+def _player_records(setting: SettingRow, player: PlayerRow) -> list[dict[str, object]]:
+    claimed = {"claim": player.claim, "bound": player.bound}
+    records: list[dict[str, object]] = [{"kind": "adds", **_numbers(player.adds), **claimed}]
+    records += [{"kind": "adds", "placebo": name, **_numbers(e)} for name, e in player.placebos.items()]
+    records += [{"kind": "beyond", "placebo": name, **_numbers(e)} for name, e in player.beyond.items()]
+    records += [
+        {"kind": part.kind, "name": part.name, "num_queries": part.num_queries, **_numbers(part.adds)}
+        for part in player.parts
+    ]
+    return [{"player": player.player, **record} for record in records]
+
+
+def _numbers(effect: Effect) -> dict[str, object]:
+    return {"value": effect.value, "low": effect.low, "high": effect.high}
+
+
+def show_attribution(report: AttributionReport, console: Console) -> None:
+    """Print each setting's answer, table and sentences; a narrow terminal gets fewer columns, never cut numbers."""
+    for setting in report.settings:
+        console.print(Text(f"\nwhat each class adds to {report.objective} ({heading(setting)})", style="bold"))
+        console.print(Text(answer(setting, report.objective)))
+        if text := control(setting):
+            console.print(Text(text, style="yellow"))
+        if setting.players:
+            _print_players(setting, console)
+        told = [pair for pair in setting.pairs if pair.claim != "none"]
+        sentences = [*reading(setting), *(pair_text(pair) for pair in told[:MOST_PAIRS])]
+        for sentence in sentences:
+            console.print(Text(f"  {sentence}", style="dim"))
+
+
+def _print_players(setting: SettingRow, console: Console) -> None:
+    columns = player_columns(setting)
+    shown, is_short = columns, False
+    if sum(_width(column) for column in columns) + 1 > console.width:
+        is_short = True
+        shown = fitting(player_columns(setting, narrow=True), console.width)
+    table = Table()
+    for column in shown:
+        table.add_column(
+            Text(column.head), justify="left" if column.plain else "right", overflow="fold",
+            no_wrap=is_short and not column.plain,
+        )  # fmt: skip
+    for row in lines(shown):
+        table.add_row(*(Text(cell.text) for cell in row))
+    console.print(table)
+    if is_short:
+        console.print(Text(f"  {claim_key(setting)}", style="dim"))
+        names = [column.head for column in shown]
+        if missing := [column.head for column in columns if column.head not in names]:
+            console.print(Text(f"  no room for: {', '.join(missing)} (attribution.md)", style="dim"))
+
+
+def fitting(columns: Sequence[Column], width: int) -> list[Column]:
+    """The columns that a terminal has room for; the highest rank goes first, of one rank the last column."""
+    shown = list(columns)
+    while sum(_width(column) for column in shown) + 1 > width:
+        worst = max(column.rank for column in shown)
+        if worst == 0:
+            break
+        shown.remove([column for column in shown if column.rank == worst][-1])
+    return shown
+
+
+def _width(column: Column) -> int:
+    """With its margin. Words may be broken into lines, heads too; a number may not."""
+    texts = [cell.text for cell in column.cells]
+    longest = max((len(text) for text in texts), default=0)
+    if column.plain:
+        longest = min(longest, 36)
+    return max(longest, *(len(word) for word in column.head.split())) + MARGIN
+
+
+def markdown(report: AttributionReport) -> str:
+    """Everything but the flipped queries, as Markdown."""
+    parts = [f"# Which classes help? ({report.objective})", ""]
+    for setting in report.settings:
+        parts += [f"## {heading(setting)}", "", answer(setting, report.objective), ""]
+        parts += [line for text in (control(setting), *reading(setting)) if text for line in (text, "")]
+        tables: Mapping[str, Sequence[Column]] = {
+            "": player_columns(setting) if setting.players else [],
+            "Interactions:": pair_columns(setting) if setting.pairs else [],
+            "By city and subtask; each interval stands alone:": part_columns(setting),
+            "The best and the worst arms:": arm_columns(setting) if setting.arms else [],
+        }
+        for title, columns in tables.items():
+            if columns:
+                parts += [title, ""] if title else []
+                rows = [[cell.text for cell in row] for row in lines(columns)]
+                parts += [*markdown_table([column.head for column in columns], rows), ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def latex(report: AttributionReport) -> str:
+    """A table for each setting with players, to be `\\input`; needs `\\usepackage{booktabs}`."""
+    return "\n".join(_latex_table(setting, report.objective) for setting in report.settings if setting.players)
+
+
+def _latex_table(setting: SettingRow, objective: str) -> str:
+    columns = [column for column in player_columns(setting, narrow=True) if column.rank <= 3]
+    caption = " ".join(
+        escaped(text)
+        for text in (
+            f"What each class adds to {objective} ({heading(setting)}).", answer(setting, objective),
+            control(setting) or "", f"{claim_key(setting)}.",
+        )
+    )  # fmt: skip
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{' '.join(caption.split())}}}",
+            rf"\begin{{tabular}}{{{''.join('l' if column.plain else 'r' for column in columns)}}}",
+            r"\toprule",
+            " & ".join(escaped(column.head) for column in columns) + r" \\",
+            r"\midrule",
+            *(" & ".join(starmap(_latex_cell, zip(row, columns, strict=True))) + r" \\" for row in lines(columns)),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _latex_cell(cell: Cell, column: Column) -> str:
+    """Effects in mathematics, so that a sign is a minus and no hyphen."""
+    if column.plain or column.head == "claim" or cell.sort is None:
+        return escaped(cell.text).replace(DASH, "--")
+    number, _, rest = cell.text.partition(" ")
+    return f"${number}$" + (f" ${rest}$" if rest and DASH not in rest else "")

@@ -1,0 +1,278 @@
+"""What an attribution says, in words: the same ones on the terminal, the page, in Markdown and in LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vprdist.report.leaderboard import with_interval
+from vprdist.spec.attribution import Agreement, Claim, Cost, Effect, PairRow, PlayerRow, SettingRow
+
+METHODS: Mapping[str, tuple[str, str]] = {
+    "leave_one_out": ("leave-one-out", "A class adds what is lost when it alone is left out."),
+    "add_one_in": ("add-one-in", "A class adds what it is worth alone, less what nobody is worth."),
+    "shapley": ("Shapley's value", "A class adds what its joining brings, on average over orders in which all join."),
+    "one_network": ("one network for all arms", "A class adds what one network makes of it, evaluated arm by arm."),
+    "greedy": ("greedy search", "It takes in the best class, then the best beside it, and so on."),
+}
+"""By the report's word: a method's name, and what a class adds by it."""
+
+MARKS: Mapping[Claim, str] = {"helps": "▲", "hurts": "▼", "none": "–", "untold": "?"}
+CLAIM_WORDS: Mapping[Claim, str] = {
+    "helps": "helps", "hurts": "hurts", "none": "no claim", "untold": "nothing tells",
+}  # fmt: skip
+"""Where there is no room for `claim_text`."""
+STRENGTH: Mapping[Claim, int] = {"helps": 3, "hurts": 2, "none": 1, "untold": 0}
+PAIR_WORDS = {
+    "complement": "complement each other", "replace": "one stands in for the other", "none": "no interaction detected",
+}  # fmt: skip
+NO_CONTROL = (
+    "No control was run: without placebo masks, what a class tells cannot be told from how much its mask darkens."
+)
+MOST_TOLD = 3
+"""Claims whose numbers are in the answer; the others are named."""
+SECONDS_UP_TO = 360
+
+
+def effect_text(effect: Effect) -> str:
+    """+0.120 [+0.080, +0.160]; a dash for an interval that nothing tells."""
+    return with_interval(effect.value, bounds(effect), signed=True) + ("" if bounds(effect) else " [–]")
+
+
+def bounds(effect: Effect) -> tuple[float, float] | None:
+    """The interval, where there is a whole one."""
+    return None if effect.low is None or effect.high is None else (effect.low, effect.high)
+
+
+def level(setting: SettingRow) -> str:
+    """At which intervals hold: 95 %."""
+    return f"{100 * setting.confidence:g} %"
+
+
+def setting_name(setting: Mapping[str, Any]) -> str:
+    """`mode masked, unfreeze 0-2`; empty for a sweep of one setting. Keys that end alike are written whole."""
+    ends = [key.rpartition(".")[2] for key in setting]
+
+    def name(key: str) -> str:
+        end = key.rpartition(".")[2]
+        return end if ends.count(end) == 1 else key
+
+    return ", ".join(f"{name(key)} {_plain(value)}" for key, value in setting.items())
+
+
+def _plain(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def method_name(setting: SettingRow) -> str:
+    """How the effects were found; an unknown method by its own name."""
+    known = METHODS.get(setting.method)
+    return known[0] if known else setting.method.replace("_", " ")
+
+
+def heading(setting: SettingRow) -> str:
+    """The setting and the method."""
+    name = setting_name(setting.setting)
+    return f"{name}: {method_name(setting)}" if name else method_name(setting)
+
+
+def claim_text(player: PlayerRow) -> str:
+    """A claim as `PlayerRow` means it."""
+    if player.claim == "untold":
+        return "nothing here tells"
+    if player.claim == "none":
+        none = "no effect detected" if player.bound is None else f"no effect larger than {player.bound:.3f} detected"
+        return f"{none} beyond its placebos" if player.placebos else none
+    if not player.placebos:
+        return f"{player.claim} (no control was run)"
+    return "helps: more than every placebo" if player.claim == "helps" else "hurts: less than every placebo adds"
+
+
+def short_claim(player: PlayerRow) -> str:
+    """A claim for a narrow column; `CLAIM_KEY` says what it means."""
+    if player.claim == "none" and player.bound is not None:
+        return f"none > {player.bound:.3f}"
+    return player.claim
+
+
+def label(player: PlayerRow) -> str:
+    """A claim beside a drawn interval; one that leaves zero out and claims nothing says why."""
+    if player.claim == "none":
+        return "not beyond placebos" if is_like_placebo(player) else "no effect detected"
+    return CLAIM_WORDS[player.claim]
+
+
+def claim_key(setting: SettingRow) -> str:
+    """What the short claims mean, those that there are."""
+    placebos = any(player.placebos for player in setting.players)
+    words: dict[str, str] = {
+        "helps": "more than every placebo" if placebos else "adds something; no control was run",
+        "hurts": "less than every placebo adds" if placebos else "takes something; no control was run",
+        "none": "no effect detected" + (" beyond the placebos" if placebos else "") + "; > x: none larger than x",
+        "untold": "nothing here tells",
+    }
+    used = {player.claim for player in setting.players}
+    return "; ".join(f"{claim}: {meaning}" for claim, meaning in words.items() if claim in used)
+
+
+def answer(setting: SettingRow, objective: str) -> str:
+    """Which classes help, in one sentence: claims first, then what is not told from nothing, then what is untold."""
+    if not setting.players:
+        return _order(setting)
+    by_claim = {claim: [p for p in setting.players if p.claim == claim] for claim in STRENGTH}
+    parts = [*_claimed(by_claim["helps"], objective), *_claimed(by_claim["hurts"], objective)]
+    if not parts and by_claim["none"]:
+        parts.append("no class was found to help or to hurt")
+    like = [player for player in by_claim["none"] if is_like_placebo(player)]
+    quiet = [player for player in by_claim["none"] if player not in like]
+    if like:
+        few = " and ".join(f"{p.player} ({effect_text(p.adds)})" for p in like) if len(like) < 3 else _names(like)
+        verb = "changes" if len(like) == 1 else "change"
+        parts.append(f"{few} {verb} {objective}, but no more than placebos do, as far as this tells{_bound(like)}")
+    if quiet:
+        largest = [player.bound for player in quiet if player.bound is not None]
+        beyond = " beyond placebos" if all(player.placebos for player in quiet) else ""
+        than = f" larger than {max(largest):.3f}" if len(largest) == len(quiet) else ""
+        parts.append(f"no effect{than}{beyond} was detected for {_names(quiet)}")
+    if by_claim["untold"]:
+        parts.append(f"nothing here tells of {_names(by_claim['untold'])} (too few seeds or queries)")
+    text = "; ".join(parts) + "."
+    # A class keeps its name as it is written, at the head of a sentence too.
+    return text if text.startswith(tuple(player.player for player in setting.players)) else _capital(text)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def is_like_placebo(player: PlayerRow) -> bool:
+    """Whether its own interval leaves zero out, and a placebo's addition is not told from it."""
+    found = bounds(player.adds)
+    return bool(player.claim == "none" and player.placebos and found and (found[0] > 0 or found[1] < 0))
+
+
+def _claimed(players: Sequence[PlayerRow], objective: str) -> list[str]:
+    """The strongest with numbers, the others by name; those without a control apart."""
+    parts = []
+    for is_controlled in (True, False):
+        ranked = sorted(players, key=lambda player: -abs(player.adds.value))
+        group = [player for player in ranked if bool(player.placebos) is is_controlled]
+        if not group:
+            continue
+        how = "no control was run"
+        if is_controlled:
+            how = "beyond every placebo" if group[0].claim == "helps" else "less than every placebo adds"
+        first, *others = [f"{player.player} ({effect_text(player.adds)})" for player in group[:MOST_TOLD]]
+        if not others:
+            parts.append(f"{group[0].player} {group[0].claim} ({effect_text(group[0].adds)} {objective}, {how})")
+            continue
+        strongest = f"{', '.join([first, *others[:-1]])} and {others[-1]}"
+        rest = f", and by less {_names(group[MOST_TOLD:])}" if group[MOST_TOLD:] else ""
+        parts.append(f"{strongest} {group[0].claim.removesuffix('s')} {objective}{rest} (each: {how})")
+    return parts
+
+
+def _bound(players: Sequence[PlayerRow]) -> str:
+    largest = [player.bound for player in players if player.bound is not None]
+    return f" (none larger than {max(largest):.3f} beyond them was detected)" if len(largest) == len(players) else ""
+
+
+def _names(players: Sequence[PlayerRow]) -> str:
+    return ", ".join(player.player for player in players)
+
+
+def _order(setting: SettingRow) -> str:
+    if setting.method == "greedy":
+        taken = ", then ".join(setting.taken)
+        return f"Taken in, in this order: {taken}." if taken else "No class was taken in."
+    return "No class could be measured."
+
+
+def steps(setting: SettingRow) -> list[str]:
+    """Greedy's players in order, with what the subset so far is worth where the report has that arm."""
+    values = {frozenset(arm.players): arm.value for arm in setting.arms if arm.placebo is None}
+    found = [values.get(frozenset(setting.taken[: count + 1])) for count in range(len(setting.taken))]
+    before = [setting.nobody, *found]
+    out = []
+    for player, value, last in zip(setting.taken, found, before, strict=False):
+        gain = "" if value is None or last is None else f" ({value - last:+.3f})"
+        out.append(player if value is None else f"{player}: {value:.3f}{gain}")
+    return out
+
+
+def control(setting: SettingRow) -> str | None:
+    """A plain word where there is no control, or not for everybody."""
+    bare = [player for player in setting.players if not player.placebos]
+    if len(bare) == len(setting.players):
+        return NO_CONTROL
+    return f"No control was run for {_names(bare)}." if bare else None
+
+
+def reading(setting: SettingRow) -> list[str]:
+    """How the numbers are to be read, what one network and others agree on, what it took, and the report's notes."""
+    known = METHODS.get(setting.method)
+    lines = [known[1]] if known else []
+    measured = _measured(setting)
+    if setting.players:
+        lines.append(f"Intervals and claims of all classes hold together at {level(setting)}, for {measured}.")
+    else:
+        lines.append(f"An order, without intervals, on {measured}.")
+    if setting.nobody is not None:
+        lines.append(f"Nobody at all is worth {setting.nobody:.3f}.")
+    if setting.agreement is not None:
+        lines.append(agreement_text(setting.agreement))
+    if setting.cost is not None:
+        lines.append(cost_text(setting.cost))
+    return [*lines, *setting.notes]
+
+
+def _measured(setting: SettingRow) -> str:
+    queries = "these queries" if setting.num_queries is None else f"these {setting.num_queries} queries"
+    if setting.num_queries is not None and setting.num_clusters is not None:
+        queries += f" in {_count(setting.num_clusters, 'cluster')}"
+    return f"{queries} and networks like these ({_count(setting.num_seeds, 'seed')})"
+
+
+def pair_text(pair: PairRow) -> str:
+    """Two players and what they do to each other."""
+    return f"{pair.players[0]} and {pair.players[1]}: {PAIR_WORDS[pair.claim]}, {effect_text(pair.adds)}"
+
+
+def agreement_text(found: Agreement) -> str:
+    """Whether one network ranks arms as networks trained on each of them do."""
+    arms = _count(found.count, "arm")
+    if found.tau is None:
+        return (
+            f"One network and networks trained on each arm alone have {arms} in common: too few, or too alike, to "
+            "say whether they agree."
+        )
+    limits = None if found.low is None or found.high is None else (found.low, found.high)
+    word = "are not told to agree with"
+    if limits is not None and limits[0] > 0:
+        word = "agree with"
+    elif limits is not None and limits[1] < 0:
+        word = "contradict"
+    tau = f"{found.tau:.2f}" + ("" if limits is None else f" [{limits[0]:.2f}, {limits[1]:.2f}]")
+    return (
+        f"One network's values {word} those of networks trained on each arm alone: Kendall's tau {tau} over {arms} "
+        "(1: the same order, 0: unrelated)."
+    )
+
+
+def cost_text(cost: Cost) -> str:
+    """What it took; finalists apart."""
+    parts = f"It took {_count(cost.num_trials, 'training')} ({_time(cost.train_s, cost)} with their evaluation)"
+    if cost.num_probes:
+        parts += f" and {_count(cost.num_probes, 'probe')} ({_time(cost.probe_s, cost)})"
+    if cost.num_finalists:
+        parts += f"; {_count(cost.num_finalists, 'finalist')} apart: {_time(cost.finalists_s, cost)}"
+    return f"{parts}."
+
+
+def _time(seconds: float, cost: Cost) -> str:
+    unit = "GPU" if cost.on_gpu else "rank"
+    return f"{seconds:.0f} {unit}-seconds" if seconds < SECONDS_UP_TO else f"{seconds / 3600:,.3g} {unit}-hours"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
