@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from vprdist.report.evidence import Block, Standing
@@ -26,6 +26,7 @@ from vprdist.report.leaderboard import (
     with_interval,
 )
 from vprdist.report.page.charts import Line, interval_bar, line_chart
+from vprdist.report.page.classes import classes_section
 from vprdist.report.page.contents import MOST_LINES, Contents
 from vprdist.report.page.flips import MOST_BYTES, Album, FlipSet, flip_sets
 from vprdist.report.page.maps import Choice, CityMap, choices, city_maps, first_pair, found_metric
@@ -38,12 +39,19 @@ MOST_FAILURES = 50
 
 def page(contents: Contents) -> str:
     """The whole page as HTML. Text from data is escaped; only our own script may run, and nothing is loaded."""
-    style, script = _part("style.css"), _part("page.js")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    album = Album(contents.pictures)
-    masked = next((r.trial for r in rows_of(contents.blocks) if r.trial.input.uses_mask), None)
+    style, script = _part("style.css") + _part("classes.css"), _part("page.js")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_part)
+    )
+    trials = [row.trial for row in rows_of(contents.blocks)]
+    # Classes stand first, and would leave no room for the leaderboard's own pictures.
+    first = Album(contents.pictures, MOST_BYTES // 2)
+    classes = None if contents.attribution is None else classes_section(contents.attribution, trials, first)
+    album = Album(contents.pictures, MOST_BYTES - first.used)
+    masked = next((trial for trial in trials if trial.input.uses_mask), None)
     return environment.from_string(_part("template.html")).render(
         contents=contents,
+        classes=classes,
         style=Markup(style),
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -55,7 +63,7 @@ def page(contents: Contents) -> str:
             for f in (contents.pictures.figure(masked, NUM_FIGURES) if masked is not None else [])
         ],
         figure_mask=None if masked is None else f"{masked.input.mask_reduce} of {', '.join(masked.input.class_names)}",
-        album_full=album.full,
+        album_full=album.full or first.full,
         most_bytes=MOST_BYTES,
         notes=NOTES,
         notes_at=next((i for i, block in enumerate(contents.blocks) if published_rows(block)), None),

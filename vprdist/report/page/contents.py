@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from vprdist.report.evidence import Block
 from vprdist.report.queries import Queries
+from vprdist.spec.attribution import AttributionReport
 from vprdist.spec.trial import TrialSpec
 
 MOST_LINES = 8
@@ -100,6 +101,7 @@ class Contents:
     left_out: Sequence[str] = ()
     refresh_s: int | None = None
     gpus: bool = field(default=False)
+    attribution: AttributionReport | None = None
 
 
 class Answers(Protocol):

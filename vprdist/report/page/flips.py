@@ -55,22 +55,23 @@ class FlipSet:
 
 
 class Album:
-    """Pictures as data URIs, up to `MOST_BYTES` on the page."""
+    """Pictures as data URIs, up to `most` bytes of them."""
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: Pictures, most: int = MOST_BYTES) -> None:
         self.pictures = pictures
         self.full = False
-        self._left = MOST_BYTES
+        self.used = 0
+        self._most = most
 
     def uri(self, jpeg: bytes | None) -> str | None:
         """The picture's URI; None where there is none, or no room any more."""
         if jpeg is None:
             return None
         text = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
-        if len(text) > self._left:
+        if self.used + len(text) > self._most:
             self.full = True
             return None
-        self._left -= len(text)
+        self.used += len(text)
         return text
 
 
