@@ -14,6 +14,7 @@ from vprdist.errors import UserError
 from vprdist.files import write_text
 from vprdist.launch.folder import TrialFolder
 from vprdist.manifest import read_manifest
+from vprdist.report.attribution import attribution_files, attribution_path, read_attribution, show_attribution
 from vprdist.report.evidence import Block, weigh
 from vprdist.report.latex import latex
 from vprdist.report.leaderboard import show, write_leaderboard
@@ -21,6 +22,7 @@ from vprdist.report.page.build import page
 from vprdist.report.page.contents import MOST_LINES, Contents, Curve, NoPictures, Pictures, Progress
 from vprdist.report.queries import Queries, queries_path, read_answers, read_queries
 from vprdist.report.rows import group_rows, readable_results
+from vprdist.spec.attribution import AttributionReport
 from vprdist.spec.result import ResultRow
 from vprdist.steer.facts import Facts
 from vprdist.steer.find import find_sweep
@@ -32,7 +34,7 @@ LEFT_OUT = 3
 
 @dataclass(frozen=True)
 class Board:
-    """A sweep's results as they are now."""
+    """A sweep's results as they are now, and what it says of its classes; `not_attributed`: why that is left out."""
 
     folder: Path
     runs: Path
@@ -41,6 +43,8 @@ class Board:
     refused: Sequence[str]
     blocks: Sequence[Block]
     queries: Mapping[str, Queries]
+    attribution: AttributionReport | None = None
+    not_attributed: str | None = None
 
     @property
     def title(self) -> str:
@@ -54,7 +58,8 @@ class Board:
         """Files that count for nothing, and why; the first of many."""
         told = [f"left out: {reason}" for reason in self.refused[:LEFT_OUT]]
         more = len(self.refused) - LEFT_OUT
-        return [*told, f"left out: {more} more files like these"] if more > 0 else told
+        told += [f"left out: {more} more files like these"] if more > 0 else []
+        return [*told, f"left out: {self.not_attributed}"] if self.not_attributed else told
 
 
 def read_board(folder: Path, runs: Path) -> Board:
@@ -82,7 +87,12 @@ def read_board(folder: Path, runs: Path) -> Board:
         return found
 
     blocks = weigh(rows, manifest["objective"], queries_of, manifest["baselines"])
-    return Board(folder, runs, manifest, results, refused, blocks, queries)
+    attribution, why = None, None
+    try:
+        attribution = read_attribution(attribution_path(folder))
+    except UserError as error:  # it costs the page its section, not the leaderboard
+        why = str(error)
+    return Board(folder, runs, manifest, results, refused, blocks, queries, attribution, why)
 
 
 def leaderboard(folder: Path, runs: Path, console: Console, parts: bool = False, plots: bool = False) -> int:
@@ -102,12 +112,18 @@ def leaderboard(folder: Path, runs: Path, console: Console, parts: bool = False,
     written = [*write_leaderboard(folder, board.blocks, board.title), folder / "leaderboard.tex"]
     write_text(written[-1], latex(board.blocks, board.title))
     write_page(board, None)
+    if board.attribution is not None:
+        show_attribution(board.attribution, console)
     if plots:
-        from vprdist.report.plots import write_plots
+        from vprdist.report.plots import write_attribution_plots, write_plots
 
         written += write_plots(folder / "plots", board.blocks)
+        if board.attribution is not None:
+            written += write_attribution_plots(folder / "plots", board.attribution)
     console.print(f"\npage:        {page_path(folder)} (open it in a browser)")
     console.print(f"leaderboard: {', '.join(str(path) for path in written)}")
+    if board.attribution is not None:
+        console.print(f"classes:     {', '.join(map(str, attribution_files(folder)))}")
     console.print(f"trials:      {runs / 'trials'} (metrics, checkpoint, log; predictions/sheet.png to look at)")
     if all(len(standing.row.seeds) == 1 for block in board.blocks for standing in block.standings):
         console.print(
@@ -170,6 +186,7 @@ def write_page(board: Board, refresh_s: int | None) -> None:
         left_out=left_out,
         refresh_s=refresh_s,
         gpus=any(each.gpus for each in facts),
+        attribution=board.attribution,
     )
     write_text(page_path(board.folder), page(contents))
 

@@ -1,22 +1,32 @@
-"""Plots for papers as SVG and PNG, by matplotlib: recall@k curves, and the leaderboard with intervals."""
+"""Plots for papers as SVG and PNG, by matplotlib: recall@k, the leaderboard and what classes add, with intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vprdist.errors import UserError
 from vprdist.files import publish
+from vprdist.report.attribution_tables import placebos_of
 from vprdist.report.evidence import Block
 from vprdist.report.leaderboard import short
 from vprdist.report.page.contents import MOST_LINES
+from vprdist.report.wording import CLAIM_WORDS, bounds, heading, level
+from vprdist.spec.attribution import AttributionReport, Claim, Effect, SettingRow
 from vprdist.spec.vocabulary import KS
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#7d6200", "#5746af", "#6b7280")
 DASHES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (3, 1, 1, 1)), (0, (1, 3)), (0, (6, 4)))
 MARKS = "sv^Dov<>"
 MOST_BARS = 60
+CLAIMS: dict[Claim, tuple[str, str]] = {
+    "helps": ("#0072b2", "#0072b2"), "hurts": ("#d55e00", "#d55e00"), "none": ("#000000", "white"),
+    "untold": ("#6b7280", "white"),
+}  # fmt: skip
+"""By claim the colour of line and edge, and of the mark's inside: claims differ without colours too."""
+FAINT = "#8a919c"
 
 
 def write_plots(folder: Path, blocks: Sequence[Block]) -> list[Path]:
@@ -25,22 +35,43 @@ def write_plots(folder: Path, blocks: Sequence[Block]) -> list[Path]:
     Raises:
         UserError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("--plots", "plots are drawn by matplotlib", None, "pip install 'vprdist[plots]'.") from None
     paths = []
     for block in blocks:
         mark = f"-{block.protocol.fingerprint}" if len(blocks) > 1 else ""
         for name, draw in (("recall", _recall), ("leaderboard", _leaderboard)):
-            figure = Figure(layout="constrained")
-            draw(block, figure)
-            for kind in ("svg", "png"):
-                paths.append(folder / f"{name}{mark}.{kind}")
-                # Without a date the same results give the same file.
-                metadata = {"Date": None} if kind == "svg" else {}
-                with publish(paths[-1]) as stream:
-                    figure.savefig(stream, format=kind, dpi=200, metadata=metadata)
+            paths += _written(folder, f"{name}{mark}", partial(draw, block))
+    return paths
+
+
+def write_attribution_plots(folder: Path, report: AttributionReport) -> list[Path]:
+    """Publish `attribution` as .svg and .png, of several settings `attribution-1` and so on; greedy has none.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    paths = []
+    for number, setting in enumerate(report.settings, 1):
+        if setting.players:
+            mark = f"-{number}" if len(report.settings) > 1 else ""
+            paths += _written(folder, f"attribution{mark}", partial(_attribution, setting, report.objective))
+    return paths
+
+
+def _written(folder: Path, name: str, draw: Callable[[Any], None]) -> list[Path]:
+    """A figure as both kinds of files."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError("--plots", "plots are drawn by matplotlib", None, "pip install 'vprdist[plots]'.") from None
+    figure = Figure(layout="constrained")
+    draw(figure)
+    paths = []
+    for kind in ("svg", "png"):
+        paths.append(folder / f"{name}.{kind}")
+        # Without a date the same results give the same file.
+        metadata = {"Date": None} if kind == "svg" else {}
+        with publish(paths[-1]) as stream:
+            figure.savefig(stream, format=kind, dpi=200, metadata=metadata)
     return paths
 
 
@@ -76,7 +107,49 @@ def _leaderboard(block: Block, figure: Any) -> None:
     axes.grid(axis="x", alpha=0.3)
 
 
-def _plain(name: str) -> str:
+def _attribution(setting: SettingRow, objective: str, figure: Any) -> None:
+    placebos = placebos_of(setting)
+    row = 0.26 + 0.09 * len(placebos)
+    figure.set_size_inches(5.5, 1.3 + row * len(setting.players))
+    axes = figure.add_subplot()
+    lane = 0.7 / (len(placebos) + 1)
+    for place, player in enumerate(setting.players):
+        colour, face = CLAIMS[player.claim]
+        axes.axhline(place + 0.5, color="#d5d8dd", linewidth=0.5, zorder=0)
+        _effect(axes, player.adds, place - 0.35 + lane / 2, colour, 1.5, marker="o", markersize=5, markerfacecolor=face)
+        for number, name in enumerate(placebos):
+            if (effect := player.placebos.get(name)) is not None:
+                mark = "sD^v<>"[number % 6]
+                height = place - 0.35 + lane * (number + 1.5)
+                _effect(axes, effect, height, FAINT, 0.7, marker=mark, markersize=3, markerfacecolor="white")
+    axes.axvline(0, color="black", linewidth=0.8, zorder=0)
+    axes.set_yticks(range(len(setting.players)), [_plain(p.player) for p in setting.players], fontsize=8)
+    axes.set(
+        xlabel=f"adds to {short(objective)}, with {level(setting)} intervals", ylim=(len(setting.players) - 0.5, -0.5)
+    )
+    axes.set_title(_plain(heading(setting), 70), fontsize=9)
+    axes.grid(axis="x", alpha=0.3)
+    claims = {player.claim for player in setting.players}
+    for claim, (colour, face) in CLAIMS.items():
+        if claim in claims:
+            label = CLAIM_WORDS[claim]
+            axes.plot([], [], "o-", color=colour, markersize=5, markerfacecolor=face, label=label)
+    for number, name in enumerate(placebos):
+        mark = "sD^v<>"[number % 6]
+        label = f"placebo {_plain(name)}"
+        axes.plot([], [], mark + "-", color=FAINT, linewidth=0.7, markersize=3, markerfacecolor="white", label=label)
+    figure.legend(loc="outside lower center", fontsize=7, ncols=4, frameon=False)
+
+
+def _effect(axes: Any, effect: Effect, height: float, colour: str, width: float, **mark: Any) -> None:
+    """A mark, and its interval where there is one, as far as a difference of shares can go."""
+    if (found := bounds(effect)) is not None:
+        low, high = max(found[0], -1.0), min(found[1], 1.0)
+        axes.plot([low, high], [height, height], color=colour, linewidth=width)
+    axes.plot([effect.value], [height], color=colour, linestyle="none", **mark)
+
+
+def _plain(name: str, most: int = 40) -> str:
     """A name that matplotlib does not take for mathematics, and that leaves room for the plot."""
-    text = name.replace("$", r"\$")
-    return text if len(text) <= 40 else text[:39] + "…"
+    text = name if len(name) <= most else name[: most - 1] + "…"
+    return text.replace("$", r"\$")
