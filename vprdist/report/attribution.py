@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import starmap
 from pathlib import Path
+from textwrap import wrap
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -39,8 +40,8 @@ REMEDY = "Run the sweep again: what has a result is not run twice, and the attri
 ENDS = ("json", "parquet", "md", "tex")
 MOST_PAIRS = 5
 """Interactions on the terminal; the files have more."""
-MARGIN = 3
-"""Terminal columns that a column costs beside its text."""
+MARGIN, MOST_WORDS = 3, 36
+"""Terminal columns that a column costs beside its text, and that words get before they are broken into lines."""
 
 
 def attribution_path(folder: Path) -> Path:
@@ -142,9 +143,10 @@ def _print_players(setting: SettingRow, console: Console) -> None:
         shown = fitting(player_columns(setting, narrow=True), console.width)
     table = Table()
     for column in shown:
+        room = _width(column) - MARGIN
         table.add_column(
-            Text(column.head), justify="left" if column.plain else "right", overflow="fold",
-            no_wrap=is_short and not column.plain,
+            Text("\n".join(wrap(column.head, room))), justify="left" if column.plain else "right", overflow="fold",
+            min_width=None if column.plain else room, no_wrap=not column.plain,
         )  # fmt: skip
     for row in lines(shown):
         table.add_row(*(Text(cell.text) for cell in row))
@@ -172,7 +174,7 @@ def _width(column: Column) -> int:
     texts = [cell.text for cell in column.cells]
     longest = max((len(text) for text in texts), default=0)
     if column.plain:
-        longest = min(longest, 36)
+        longest = min(longest, MOST_WORDS)
     return max(longest, *(len(word) for word in column.head.split())) + MARGIN
 
 

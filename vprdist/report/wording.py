@@ -271,7 +271,10 @@ def cost_text(cost: Cost) -> str:
 
 def _time(seconds: float, cost: Cost) -> str:
     unit = "GPU" if cost.on_gpu else "rank"
-    return f"{seconds:.0f} {unit}-seconds" if seconds < SECONDS_UP_TO else f"{seconds / 3600:,.3g} {unit}-hours"
+    hours = seconds / 3600
+    if seconds < SECONDS_UP_TO:
+        return f"{seconds:.0f} {unit}-seconds"
+    return f"{hours:,.0f} {unit}-hours" if hours >= 100 else f"{hours:.3g} {unit}-hours"
 
 
 def _count(number: int, what: str) -> str:
