@@ -46,4 +46,10 @@ def estimate(contributions: Floats) -> Estimate:
 
 def quantile(confidence: float, freedom: int, num_claims: int = 1) -> float:
     """Student's two-sided quantile; NaN where there is no degree of freedom."""
-    return float(stdtrit(freedom, 1 - (1 - confidence) / (2 * num_claims))) if freedom > 0 else float("nan")
+    return float(quantiles(confidence, np.array(freedom, np.float64), num_claims))
+
+
+def quantiles(confidence: float, freedom: Floats, num_claims: int = 1) -> Floats:
+    """As `quantile`, for each of several degrees of freedom, which need not be whole."""
+    level = 1 - (1 - confidence) / (2 * num_claims)
+    return np.where(freedom > 0, stdtrit(np.where(freedom > 0, freedom, 1.0), level), np.nan)
