@@ -132,7 +132,7 @@ NETWORKS = {
     "no luck": ([0.0] * 10, 0.0),
     "graded luck": (np.linspace(0.04, 0.4, 10).tolist(), 0.0),
     "half of the players have none": ([0.28] * 5 + [0.0] * 5, 0.0),
-    "half of it shared": ([0.1] * 10, 0.2),
+    "four fifths of it shared": ([0.1] * 10, 0.2),
     "all shared": ([0.0] * 10, 0.3),
     "four groups": ([0.2] * 4, 0.0),
 }
