@@ -20,7 +20,8 @@ from vprdist.errors import DataError
 from vprdist.files import canonical_json, read_json
 from vprdist.search.subset_rule import SubsetRule
 from vprdist.spec.result import ResultRow
-from vprdist.spec.sweep import SweepSpec, read_sweep, trial_at
+from vprdist.spec.sweep import SweepSpec, trial_at
+from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import DataSpec, Digests, EvaluateSpec, TrialSpec
 
 PLAYERS = ["building", "pole", "sky"]

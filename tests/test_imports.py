@@ -86,7 +86,7 @@ def test_a_library_lives_in_one_room(library):
 @pytest.mark.parametrize(
     "modules",
     [
-        "vprdist.spec.sweep, vprdist.spec.trial, vprdist.spec.result, vprdist.spec.profile",
+        "vprdist.spec.sweep_file, vprdist.spec.trial, vprdist.spec.result, vprdist.spec.profile",
         "vprdist.launch.dispatcher, vprdist.launch.node",
         "vprdist.search.driver, vprdist.search.trainable, vprdist.search.progress",
         "vprdist.report.leaderboard, vprdist.report.page.build, vprdist.report.power, vprdist.report.plots",

@@ -17,7 +17,7 @@ from vprdist.manifest import Manifest, read_manifest
 from vprdist.search.driver import _Book
 from vprdist.search.proposals import Proposals
 from vprdist.spec.search import SearchSpec
-from vprdist.spec.sweep import read_sweep
+from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import Digests, TrainSpec, TrialSpec
 
 SWEEP = Path(__file__).resolve().parents[1] / "sweeps" / "table1.yaml"

@@ -29,7 +29,8 @@ from vprdist.plan.survey import paths_of
 from vprdist.prepare import Prepared, check_profile, check_runs_folder, prepare, unready
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.search import SUBSET_SEARCHERS
-from vprdist.spec.sweep import SweepSpec, read_sweep, trial_at
+from vprdist.spec.sweep import SweepSpec, trial_at
+from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
 
 if TYPE_CHECKING:

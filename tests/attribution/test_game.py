@@ -14,7 +14,8 @@ from vprdist.attribution.game import Game, draw_until_settled, greedy_state, tak
 from vprdist.files import canonical_json
 from vprdist.search.subset_rule import SubsetRule, max_draws
 from vprdist.spec.subsets import SubsetSpec
-from vprdist.spec.sweep import SweepSpec, read_sweep
+from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.sweep_file import read_sweep
 
 PLAYERS = ("building", "pole", "sky", "car")
 WORTH = [0.2, 0.1, 0.0, -0.1]

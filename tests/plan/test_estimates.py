@@ -18,7 +18,8 @@ from vprdist.plan.estimate import Estimate, estimate, read_results, total_hours
 from vprdist.plan.space import PARAMETERS, checkpoint_bytes, space
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
-from vprdist.spec.sweep import SweepSpec, read_sweep
+from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import Digests, NetworkSpec, TrainSpec, TrialSpec
 from vprdist.spec.vocabulary import BACKBONE_UNITS
 

@@ -23,7 +23,8 @@ from vprdist.report.queries import queries_path
 from vprdist.semantics.importing import import_cache
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.result import ResultRow
-from vprdist.spec.sweep import SweepSpec, read_sweep
+from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.sweep_file import read_sweep
 
 SWEEP = """
 trial:

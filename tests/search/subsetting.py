@@ -18,7 +18,8 @@ from vprdist.search.driver import Outcome, run_search
 from vprdist.search.proposals import Proposals
 from vprdist.search.subset_rule import SubsetRule
 from vprdist.spec.search import SUBSET_SEARCHERS
-from vprdist.spec.sweep import SweepSpec, read_sweep, trial_at
+from vprdist.spec.sweep import SweepSpec, trial_at
+from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import Digests, TrialSpec
 from vprdist.world import World
 

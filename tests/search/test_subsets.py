@@ -17,7 +17,8 @@ from vprdist.launch.folder import TrialFolder
 from vprdist.search.points import decode, encode
 from vprdist.search.subset_search import SubsetSearch
 from vprdist.spec.subsets import Point
-from vprdist.spec.sweep import SweepSpec, read_sweep, trial_at
+from vprdist.spec.sweep import SweepSpec, trial_at
+from vprdist.spec.sweep_file import read_sweep
 
 SWEEP = """
 trial: {input: {mode: masked}}

@@ -11,7 +11,8 @@ from tests.spec.test_sweep import refusal, sweep
 from vprdist.manifest import resolved_file
 from vprdist.spec.search import SearchSpec
 from vprdist.spec.subsets import SubsetSpec
-from vprdist.spec.sweep import read_sweep, trial_at
+from vprdist.spec.sweep import trial_at
+from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.vocabulary import CLASSES, STATIC_CLASSES
 
 TAKE = """

@@ -10,7 +10,8 @@ import yaml
 from vprdist.errors import SweepFileError
 from vprdist.manifest import resolved_file
 from vprdist.spec.recipes import RECIPES
-from vprdist.spec.sweep import read_sweep, trial_at
+from vprdist.spec.sweep import trial_at
+from vprdist.spec.sweep_file import read_sweep
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 

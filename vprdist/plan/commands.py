@@ -37,7 +37,7 @@ def _plan(args: argparse.Namespace, console: Console) -> int:
     from vprdist.plan.survey import paths_of, survey
     from vprdist.report.rows import row_names
     from vprdist.spec.profile import read_profile
-    from vprdist.spec.sweep import read_sweep
+    from vprdist.spec.sweep_file import read_sweep
 
     sweep = read_sweep(args.file, args.overrides)
     profile = read_profile(sweep.cluster)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from vprdist.errors import SweepFileError
 from vprdist.spec.read import Origin
 from vprdist.spec.subsets import FIRST_LOOK, Point, SubsetSpec
-
-if TYPE_CHECKING:
-    from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.sweep import SweepSpec
 
 MASKED = ("masked", "rgb+mask")
 
