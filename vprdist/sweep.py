@@ -15,6 +15,7 @@ from rich.console import Console
 
 from vprdist.attribute import check_queries, show_attribution
 from vprdist.board import leaderboard
+from vprdist.checks import check_profile, check_runs_folder
 from vprdist.console import bar
 from vprdist.errors import UserError
 from vprdist.launch.capacity import capacity
@@ -26,7 +27,7 @@ from vprdist.plan.budget import check_budget
 from vprdist.plan.driver_cost import driver_job_gb
 from vprdist.plan.estimate import estimate, read_results
 from vprdist.plan.survey import paths_of
-from vprdist.prepare import Prepared, check_profile, check_runs_folder, prepare, unready
+from vprdist.prepare import Prepared, prepare, unready
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.search import SUBSET_SEARCHERS
 from vprdist.spec.sweep import SweepSpec, trial_at

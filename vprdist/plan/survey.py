@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from vprdist.attribute import check_queries
+from vprdist.checks import check_profile
 from vprdist.errors import UserError
 from vprdist.launch.capacity import Capacity, capacity
 from vprdist.launch.folder import TrialFolder, held
@@ -15,7 +16,7 @@ from vprdist.plan.budget import check_budget
 from vprdist.plan.estimate import Estimate, estimate, read_results
 from vprdist.plan.power import Power, power_of
 from vprdist.plan.space import Space, space
-from vprdist.prepare import Looked, check_profile, look
+from vprdist.prepare import Looked, look
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
 from vprdist.spec.sweep import SweepSpec

@@ -1,0 +1,114 @@
+"""From a trial to its id: paths made absolute, and the digests of its data, labels, cache and weights filled in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from vprdist.data.digest import city_digest_cached, dataset_digest
+from vprdist.data.labels import labels_digest
+from vprdist.errors import CacheError, LaunchError, WeightsError
+from vprdist.spec.trial import DataSpec, Digests, TrialSpec
+
+CacheKey = tuple[str, DataSpec, tuple[str, ...]]
+"""A cache and the cities that it must hold: those of the data, and those to predict."""
+
+
+class Resolver:
+    """Fills in the digests of trials; each city, cache, backbone and checkpoint is looked at once."""
+
+    def __init__(self) -> None:
+        self._weights: dict[tuple[str, str], tuple[str, str | None]] = {}
+        self._caches: dict[CacheKey, str] = {}
+
+    def resolve(self, trial: TrialSpec) -> TrialSpec:
+        """A trial with an id. Its data were checked, and its paths are absolute.
+
+        Raises:
+            UserError: no cache where the mode needs one, or it does not cover the cities; refused weights.
+        """
+        cities = (*trial.data.train, *trial.data.validate_cities)
+        dataset = dataset_digest(Path(trial.data.root), cities)
+        cache, weights = _cache_digest(trial, self._caches), self._weights_digest(trial)
+        digests = Digests(dataset=dataset, cache=cache, weights=weights, labels=labels_digest(trial.data))
+        return trial.resolved(digests)
+
+    def check_checkpoint(self, trial: TrialSpec) -> None:
+        """The checkpoint that the trial starts from, if any, is there and its network's.
+
+        Raises:
+            WeightsError: it is not.
+        """
+        if trial.network.checkpoint is not None:
+            self._weights_digest(absolute(trial))
+
+    def _weights_digest(self, trial: TrialSpec) -> str:
+        backbone, weights = trial.network.backbone, trial.network.weights
+        if weights == "none":
+            return "none"
+        if (backbone, weights) not in self._weights:
+            self._weights[backbone, weights] = _find_weights(backbone, weights)
+        return self._weights[backbone, weights][0]
+
+    @property
+    def fallbacks(self) -> tuple[str, ...]:
+        """What had to be fallen back to so far, in words."""
+        return tuple(note for _, note in self._weights.values() if note)
+
+
+def absolute(trial: TrialSpec) -> TrialSpec:
+    """Paths as a job on another machine, with another working folder, must see them."""
+    data = trial.data.model_copy(update={"root": str(Path(trial.data.root).expanduser().resolve())})
+    cache = trial.input.cache and str(Path(trial.input.cache).expanduser().resolve())
+    segmenter = trial.input.segmenter and trial.input.segmenter.absolute()
+    where = trial.input.model_copy(update={"cache": cache, "segmenter": segmenter})
+    network = trial.network
+    if network.checkpoint is not None:
+        network = network.model_copy(update={"weights": str(Path(network.checkpoint).expanduser().resolve())})
+    return trial.model_copy(update={"data": data, "input": where, "network": network})
+
+
+def _cache_digest(trial: TrialSpec, known: dict[CacheKey, str]) -> str | None:
+    from vprdist.semantics.cache import open_cache
+
+    if not trial.input.needs_cache:
+        return None
+    if trial.input.cache is None:
+        raise CacheError(
+            "trial.input.cache",
+            f"mode {trial.input.mode} needs a cache of semantic activations",
+            None,
+            f"Name a segmenter (trial.input.segmenter), or import one: vprdist cache import SOURCE --data "
+            f"{trial.data.root} --out FOLDER.",
+        )
+    key = (trial.input.cache, trial.data, trial.evaluate.predict)
+    if key not in known:
+        cache = open_cache(Path(trial.input.cache))
+        cities = (*trial.data.train, *trial.data.validate_cities)
+        cache.covers({city: city_digest_cached(Path(trial.data.root), city) for city in trial.cities})
+        # The digest of what makes the result alone: a city added to the cache later changes no trial.
+        known[key] = cache.manifest.digest_of(cities)
+    return known[key]
+
+
+def _find_weights(backbone: str, weights: str) -> tuple[str, str | None]:
+    """(digest or "none", a note when they could not be had). In a process of its own: see network/weights.py.
+
+    Raises:
+        WeightsError: no such backbone here, or the checkpoint is missing or another network's.
+    """
+    command = [sys.executable, "-m", "vprdist.network.weights", backbone, weights]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LaunchError(" ".join(command), "looking for weights must end well", done.stderr.strip()[-400:])
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if "refused" in answer:
+        raise WeightsError(**answer["refused"])
+    if "error" in answer:
+        return (
+            "none",
+            f"{backbone} starts from RANDOM weights, its trials are other trials: {answer['error']}",
+        )
+    return str(answer["digest"]), None
