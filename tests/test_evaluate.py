@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.test_run import make_trial
+from tests.training.making import make_trial
 from tests.worlds import write_city
 from vprdist.cli import main
 from vprdist.data.msls import read_city

@@ -104,7 +104,7 @@ def test_a_manifest_names_the_trial_that_each_is_compared_with(tmp_path: Path, b
 
 
 def test_a_leaderboard_leaves_out_results_of_another_version_and_says_so(tmp_path: Path) -> None:
-    from tests.report.test_leaderboard import result
+    from tests.report.making import result
 
     sweep, rows = read_sweep(SWEEP), [result(0.5), result(0.6, unfreeze="all")]
     book = Manifest(tmp_path / "sweeps" / "table1", sweep, ())

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.launch.toy import toy_result
-from tests.training.test_run import make_trial, run_here
+from tests.training.making import make_trial, run_here
 from vprdist.errors import SweepFileError
 from vprdist.network.model import build_network
 from vprdist.plan.budget import GpuHours, check_budget, gpu_hours

@@ -1,19 +1,28 @@
-"""Makes `predictions/queries.parquet` of chosen hits, and worlds whose truth is known."""
+"""Makes results, their per-query files and whole sweeps as jobs leave them, and worlds whose truth is known."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
-from vprdist.files import write_parquet
-from vprdist.report.queries import METRICS
-from vprdist.spec.result import QUERY_COLUMNS, ResultRow
+from vprdist.board import leaderboard, page_path
+from vprdist.files import append_json_line, write_json, write_parquet, write_text
+from vprdist.report.evidence import weigh
+from vprdist.report.queries import METRICS, queries_path, read_queries
+from vprdist.report.rows import group_rows, row_names
+from vprdist.spec.result import QUERY_COLUMNS, Protocol, ResultRow
+from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, TrainSpec, TrialSpec
 
 DEPTH = 20
+QUERIES = 240
+KEYS = [f"{metric}@{k}" for metric in ("recall", "map") for k in (1, 5, 10, 20)]
+HOSTILE = '<script>document.title="owned"</script> "quoted\' & &amp; \u202eright to left\u202c ' + "x" * 300
 
 
 def scores(hits: Sequence[bool], num_positives: int) -> dict[str, float]:
@@ -41,6 +50,24 @@ def record(
     }  # fmt: skip
 
 
+def records_of(
+    share: float, seed: int, *, noise: float = 0.05, direction=lambda i: "Forward" if i % 3 else "Left", order=None
+):
+    """Queries of two cities and eight drives; the first `share` of a hidden order of drives are found."""
+    luck = np.random.default_rng(seed)
+    hard = np.random.default_rng(99).random(QUERIES) + luck.normal(0, noise, QUERIES)
+    out = []
+    for i in range(QUERIES):
+        drive, frame = divmod(i, 30)
+        hit = bool(hard[i] < share)
+        common = {"city": "ab"[drive % 2], "sequence": f"d{drive}", "frame": frame, "direction": direction(i)}
+        out.append(record(f"q{i}", [False, hit, True], positives=("right", "left"), **common))
+        out[-1] |= {"recall@1": float(hit), "map@1": float(hit)}
+        if i % 4 == 0:
+            out.append(record(f"q{i}", [hit], subtask="s2w", **common))
+    return [out[i] for i in (order if order is not None else range(len(out)))]
+
+
 def write_queries(trial_folder: Path, records: Sequence[Mapping[str, Any]]) -> Path:
     path = trial_folder / "predictions" / "queries.parquet"
     write_parquet(path, records, QUERY_COLUMNS)
@@ -53,6 +80,78 @@ def consistent(one: ResultRow, records: Sequence[Mapping[str, Any]] | None) -> R
     if not own:
         return one
     return one.model_copy(update={"metrics": {name: fmean(record[name] for record in own) for name in METRICS}})
+
+
+def result(
+    recall, *, mode="rgb", unfreeze="0-2", seed=0, subtask="all", num_queries=100, reduce="mean", margin=0.5, **more
+) -> ResultRow:
+    trial = TrialSpec(
+        data=DataSpec(train=("a",), validate_cities=("b",)),
+        input=InputSpec(mode=mode, mask_reduce=reduce),
+        network=NetworkSpec(unfreeze=unfreeze),
+        train=TrainSpec(margin=margin),
+        seed=seed,
+    ).resolved(Digests(dataset="d", cache="c" if mode != "rgb" else None, weights="w"))
+    protocol = Protocol(
+        dataset="v", cities=("b",), subtask=subtask, gallery="city", positive_radius_m=25.0, image_size=(96, 128),
+        num_queries=num_queries, num_database=50,
+    )  # fmt: skip
+    fields = {
+        "metrics": dict.fromkeys(KEYS, recall), "untrained": dict.fromkeys(KEYS, 0.1), "steps": 3, "final_loss": 0.1,
+        "wall_s": 10.0, "train_s": 5.0, "num_ranks": 1, "device": "cpu x1", "peak_memory_mb": 1.0, "starts": 1,
+    } | more  # fmt: skip
+    return ResultRow(trial_id=trial.trial_id, trial=trial, protocol=protocol, **fields)
+
+
+def rows_of(*results, objective="recall@1"):
+    names = row_names([r.trial for r in results], ["input.mode", "network.unfreeze"])
+    return group_rows(results, names, objective)
+
+
+def judged(tmp_path, files, baselines=None, objective="recall@1"):
+    """`files`: [(result, records or None)]."""
+    files = [(consistent(one, records), records) for one, records in files]
+    for one, records in files:
+        if records is not None:
+            write_queries(tmp_path / one.trial_id, records)
+    rows = rows_of(*(one for one, _ in files), objective=objective)
+    return weigh(rows, objective, lambda trial: read_queries(queries_path(tmp_path / trial)), baselines)
+
+
+def leave(runs: Path, rows, name="mine", names=None) -> Path:
+    """A sweep's folders as a driver and its jobs leave them; `rows`: [(result, records or None)]."""
+    folder = runs / "sweeps" / name
+    entries = []
+    rows = [(consistent(one, records), records) for one, records in rows]
+    for index, (one, records) in enumerate(rows):
+        trial = runs / "trials" / one.trial_id
+        row = names[index] if names else f"{one.trial.input.mode} {one.trial.network.unfreeze_name}"
+        entries.append({"trial": one.trial_id, "name": row, "seed": one.trial.seed})
+        write_text(trial / "result.json", one.model_dump_json(by_alias=True))
+        write_json(trial / "trial.json", one.trial.to_json())
+        for step in (5, 10):
+            append_json_line(trial / "metrics.jsonl", {"kind": "train", "step": step, "steps": 10, "loss": 1 / step})
+        append_json_line(trial / "metrics.jsonl", {"kind": "evaluate", "step": 10, "recall@1": one.metrics["recall@1"]})
+        if records is not None:
+            write_queries(trial, records)
+    write_json(folder / "manifest.json", {"name": name, "objective": "recall@1", "trials": entries, "fallbacks": []})
+    write_text(folder / "sweep.yaml", f"name: {name}\n# {HOSTILE}\n")
+    return folder
+
+
+def four(tmp_path: Path) -> Path:
+    rows = [
+        (result(0.5, wall_s=100.0), records_of(0.5, 0, noise=0.3)),
+        (result(0.72, unfreeze="all", wall_s=9.0), records_of(0.72, 1, noise=0.3)),
+        (result(0.6, mode="masked", wall_s=20.0), records_of(0.6, 2, noise=0.3)),
+        (result(0.4, mode="masked", unfreeze="all", wall_s=30.0), None),
+    ]
+    return leave(tmp_path, rows)
+
+
+def written(folder: Path, runs: Path) -> str:
+    assert leaderboard(folder, runs, Console(file=io.StringIO(), width=200)) == 0
+    return page_path(folder).read_text()
 
 
 def world(

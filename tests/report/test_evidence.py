@@ -9,44 +9,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.report.making import consistent, record, write_queries
-from tests.report.test_leaderboard import result, rows_of
+from tests.report.making import QUERIES, consistent, judged, record, records_of, result, rows_of, write_queries
 from vprdist.errors import UserError
 from vprdist.report.evidence import weigh
 from vprdist.report.latex import latex
 from vprdist.report.leaderboard import markdown, show, write_leaderboard
 from vprdist.report.queries import queries_path, read_answers, read_queries
 from vprdist.report.statistics import Panel, bootstrap, clusters, holm, interval, p_values
-
-QUERIES = 240
-
-
-def records_of(
-    share: float, seed: int, *, noise: float = 0.05, direction=lambda i: "Forward" if i % 3 else "Left", order=None
-):
-    """Queries of two cities and eight drives; the first `share` of a hidden order of drives are found."""
-    luck = np.random.default_rng(seed)
-    hard = np.random.default_rng(99).random(QUERIES) + luck.normal(0, noise, QUERIES)
-    out = []
-    for i in range(QUERIES):
-        drive, frame = divmod(i, 30)
-        hit = bool(hard[i] < share)
-        common = {"city": "ab"[drive % 2], "sequence": f"d{drive}", "frame": frame, "direction": direction(i)}
-        out.append(record(f"q{i}", [False, hit, True], positives=("right", "left"), **common))
-        out[-1] |= {"recall@1": float(hit), "map@1": float(hit)}
-        if i % 4 == 0:
-            out.append(record(f"q{i}", [hit], subtask="s2w", **common))
-    return [out[i] for i in (order if order is not None else range(len(out)))]
-
-
-def judged(tmp_path, files, baselines=None, objective="recall@1"):
-    """`files`: [(result, records or None)]."""
-    files = [(consistent(one, records), records) for one, records in files]
-    for one, records in files:
-        if records is not None:
-            write_queries(tmp_path / one.trial_id, records)
-    rows = rows_of(*(one for one, _ in files), objective=objective)
-    return weigh(rows, objective, lambda trial: read_queries(queries_path(tmp_path / trial)), baselines)
 
 
 def three(tmp_path, **more):

@@ -8,8 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from PIL import Image
 
-from tests.report.test_evidence import judged, records_of
-from tests.report.test_leaderboard import result
+from tests.report.making import judged, records_of, result
 from vprdist.errors import UserError
 from vprdist.report.evidence import Block
 from vprdist.report.latex import escaped, latex

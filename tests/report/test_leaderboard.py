@@ -10,41 +10,13 @@ import pyarrow.parquet
 import pytest
 from rich.console import Console
 
+from tests.report.making import KEYS, result, rows_of
 from vprdist.errors import UserError
 from vprdist.report.evidence import weigh
 from vprdist.report.leaderboard import markdown, show, write_leaderboard
 from vprdist.report.published import NOTES, TABLE_I, published_name, published_rows
-from vprdist.report.rows import group_rows, row_names
-from vprdist.spec.result import Protocol, ResultRow, VariantResult, read_result
-from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, TrainSpec, TrialSpec
-
-KEYS = [f"{metric}@{k}" for metric in ("recall", "map") for k in (1, 5, 10, 20)]
-
-
-def result(
-    recall, *, mode="rgb", unfreeze="0-2", seed=0, subtask="all", num_queries=100, reduce="mean", margin=0.5, **more
-) -> ResultRow:
-    trial = TrialSpec(
-        data=DataSpec(train=("a",), validate_cities=("b",)),
-        input=InputSpec(mode=mode, mask_reduce=reduce),
-        network=NetworkSpec(unfreeze=unfreeze),
-        train=TrainSpec(margin=margin),
-        seed=seed,
-    ).resolved(Digests(dataset="d", cache="c" if mode != "rgb" else None, weights="w"))
-    protocol = Protocol(
-        dataset="v", cities=("b",), subtask=subtask, gallery="city", positive_radius_m=25.0, image_size=(96, 128),
-        num_queries=num_queries, num_database=50,
-    )  # fmt: skip
-    fields = {
-        "metrics": dict.fromkeys(KEYS, recall), "untrained": dict.fromkeys(KEYS, 0.1), "steps": 3, "final_loss": 0.1,
-        "wall_s": 10.0, "train_s": 5.0, "num_ranks": 1, "device": "cpu x1", "peak_memory_mb": 1.0, "starts": 1,
-    } | more  # fmt: skip
-    return ResultRow(trial_id=trial.trial_id, trial=trial, protocol=protocol, **fields)
-
-
-def rows_of(*results, objective="recall@1"):
-    names = row_names([r.trial for r in results], ["input.mode", "network.unfreeze"])
-    return group_rows(results, names, objective)
+from vprdist.report.rows import row_names
+from vprdist.spec.result import VariantResult, read_result
 
 
 def blocks_of(*results, objective="recall@1"):

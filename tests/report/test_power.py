@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.report.making import record, write_queries
-from tests.report.test_leaderboard import result
+from tests.report.making import record, result, write_queries
 from vprdist.report.power import Noise, detectable, measured_noise
 from vprdist.report.queries import queries_path, read_queries
 from vprdist.report.statistics import Panel, holm, p_values

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.slurm.conftest import DevCluster, until
-from tests.training.test_run import losses, make_trial, run_here
+from tests.training.making import losses, make_trial, run_here
 from tests.worlds import write_city
 from vprdist.launch.dispatcher import Dispatcher
 from vprdist.launch.folder import TrialFolder

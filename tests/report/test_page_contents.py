@@ -1,0 +1,161 @@
+"""What the page tells: queries that flipped, pictures, results as they come, and what is not there or not readable."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+
+from tests.report.making import four, leave, records_of, result, written
+from vprdist import board
+from vprdist.board import leaderboard, page_path, read_board, watch, write_page
+from vprdist.files import write_text
+from vprdist.report.page.build import page
+from vprdist.report.page.contents import Contents, Figure, NoPictures
+from vprdist.report.page.flips import MOST_BYTES, Album
+from vprdist.report.queries import queries_path
+
+
+def test_the_watch_ends_with_the_last_trial(tmp_path, monkeypatch):
+    folder = four(tmp_path)
+    waiting = tmp_path / "trials" / result(0.5).trial_id / "result.json"
+    text = waiting.read_text()
+    waiting.unlink()
+    seen = []
+
+    def sleep(seconds: float) -> None:
+        seen.append(page_path(folder).read_text())
+        write_text(waiting, text)
+
+    assert watch(folder, tmp_path, Console(file=io.StringIO()), 7, sleep) == 0
+    assert len(seen) == 1 and 'data-refresh="7"' in seen[0] and "3 of 4 trials" in seen[0]
+    last = page_path(folder).read_text()
+    assert 'data-refresh="0"' in last and "4 of 4 trials" in last
+
+
+def test_the_last_page_has_a_result_that_came_while_the_board_was_read(tmp_path, monkeypatch):
+    folder = four(tmp_path)
+    waiting = tmp_path / "trials" / result(0.5).trial_id / "result.json"
+    text = waiting.read_text()
+    waiting.unlink()
+
+    def read_slowly(*places: Path) -> board.Board:
+        found = read_board(*places)
+        write_text(waiting, text)
+        return found
+
+    monkeypatch.setattr(board, "read_board", read_slowly)
+    assert watch(folder, tmp_path, Console(file=io.StringIO()), 7, lambda seconds: None) == 0
+    assert "4 of 4 trials" in page_path(folder).read_text()
+
+
+def test_a_sweep_without_a_result_has_a_page_too(tmp_path, browser):
+    folder = four(tmp_path)
+    for path in (tmp_path / "trials").glob("*/result.json"):
+        path.unlink()
+    write_page(read_board(folder, tmp_path), 30)
+    browser.open(page_path(folder))
+    assert "No trial has a result yet." in browser.run("document.body.innerText")
+    assert browser.run("document.querySelectorAll('svg.chart').length") == 2
+    assert browser.complaints == []
+
+
+class Painted:
+    """Pictures of one colour."""
+
+    reason = None
+
+    def __init__(self, side: int = 8) -> None:
+        stream = io.BytesIO()
+        noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+        Image.fromarray(noise).save(stream, "JPEG", quality=95)
+        self.jpeg, self.asked = stream.getvalue(), []
+
+    def thumbnail(self, city, side, key):
+        self.asked.append((side, key))
+        return self.jpeg
+
+    def masked(self, city, key, trial):
+        return self.jpeg
+
+    def figure(self, trial, count):
+        return [Figure("a", f"q{i}", *[self.jpeg] * 4) for i in range(count)]
+
+
+def contents_of(folder: Path, runs: Path, pictures) -> Contents:
+    from vprdist.report.queries import queries_path, read_answers
+
+    board = read_board(folder, runs)
+    return Contents(
+        title=board.title, objective="recall@1", written="now", blocks=board.blocks, progress=[], curves=[],
+        queries=board.queries, pictures=pictures, sweep_file="", manifest={},
+        answers=lambda trial, wanted: read_answers(queries_path(runs / "trials" / trial), wanted, "all"),
+    )  # fmt: skip
+
+
+def test_flips_are_queries_that_one_row_alone_finds(tmp_path, browser):
+    folder, pictures = four(tmp_path), Painted()
+    path = tmp_path / "page.html"
+    path.write_text(page(contents_of(folder, tmp_path, pictures)))
+    browser.open(path)
+    told = browser.run("[...document.querySelectorAll('[id^=flips] summary')].map((e) => e.textContent)")
+    best = {r["query"]: r["recall@1"] for r in records_of(0.72, 1, noise=0.3) if r["subtask"] == "all"}
+    other = {r["query"]: r["recall@1"] for r in records_of(0.6, 2, noise=0.3) if r["subtask"] == "all"}
+    gained = [q for q in best if other[q] and not best[q]]
+    lost = [q for q in best if best[q] and not other[q]]
+    assert told[0] == f"masked 0-2 against rgb all: {len(gained)} gained, {len(lost)} lost"
+    first = "[...document.querySelector('[id^=flips]').querySelectorAll('h4')]"
+    shown = browser.run(f"{first}.map((e) => [e.textContent.split(':')[0], e.querySelector('bdi').textContent])")
+    assert [kind for kind, _ in shown] == ["Gained"] * 4 + ["Lost"] * 4
+    assert all(query in (gained if kind == "Gained" else lost) for kind, query in shown)
+    assert browser.run("[...document.images].every((i) => i.complete && i.naturalWidth > 0)"), "every picture is whole"
+    assert browser.run("document.querySelectorAll('.figures img').length") == 16
+    assert {side for side, _ in pictures.asked} == {"query", "database"}
+
+
+def test_without_pictures_keys_are_shown_and_the_reason(tmp_path):
+    text = page(contents_of(four(tmp_path), tmp_path, NoPictures("/data/msls: <gone>.")))
+    assert "No pictures: <bdi>/data/msls: &lt;gone&gt;.</bdi>" in text and "<img" not in text
+
+
+def test_pictures_stop_at_a_number_of_bytes(tmp_path):
+    album = Album(Painted(400))
+    taken = [album.uri(album.pictures.jpeg) for _ in range(3 * MOST_BYTES // len(album.pictures.jpeg))]
+    assert sum(len(uri) for uri in taken if uri) <= MOST_BYTES and album.full and taken[0] and not taken[-1]
+    big = Painted(700)
+    text = page(contents_of(four(tmp_path), tmp_path, big))
+    assert len(text) < MOST_BYTES + 1_000_000 and "shown by their keys" in text
+
+
+def test_rows_of_two_protocols_have_tables_of_their_own(tmp_path, browser):
+    rows = [
+        (result(0.5), records_of(0.5, 0, noise=0.3)),
+        (result(0.9, subtask="s2w", unfreeze="all"), records_of(0.9, 1)),
+    ]
+    folder = leave(tmp_path, rows)
+    written(folder, tmp_path)
+    browser.open(page_path(folder))
+    assert browser.run("document.querySelectorAll('table.sortable[id^=table]').length") == 2
+    assert browser.run("document.body.innerText.split('are not ranked with these').length") == 3
+    assert browser.complaints == []
+
+
+def test_files_that_are_not_there_are_no_reason_to_stop(tmp_path):
+    folder = four(tmp_path)
+    shutil.rmtree(tmp_path / "trials" / result(0.5).trial_id / "predictions")
+    (tmp_path / "trials" / result(0.6, mode="masked").trial_id / "metrics.jsonl").unlink()
+    assert "no per-query results" in written(folder, tmp_path)
+
+
+def test_an_unreadable_file_costs_its_row_the_comparison_and_not_the_leaderboard(tmp_path):
+    folder = four(tmp_path)
+    queries_path(tmp_path / "trials" / result(0.5).trial_id).write_bytes(b"cut")
+    out = io.StringIO()
+    assert leaderboard(folder, tmp_path, Console(file=out, width=400)) == 0
+    assert "queries.parquet: per-query results must be readable" in out.getvalue()
+    assert "4 of 4 trials, 1 unreadable or of another version left out" in out.getvalue()
+    assert "per-query results must be readable" in page_path(folder).read_text()

@@ -1,0 +1,76 @@
+"""Makes trials on small trees, runs them here or by ranks of their own, and reads what they left."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.worlds import write_activations
+from vprdist.data.digest import dataset_digest
+from vprdist.ranks import Ranks
+from vprdist.semantics.cache import open_cache
+from vprdist.semantics.importing import import_cache
+from vprdist.spec.result import ResultRow
+from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, RunSpec, TrainSpec, TrialSpec
+from vprdist.training.checkpoint import load_checkpoint
+from vprdist.training.run import run_trial
+from vprdist.world import World
+
+REPO = Path(__file__).resolve().parents[2]
+CPU = Ranks(0, 1, torch.device("cpu"))
+
+
+def make_trial(root: Path, cache: Path | None = None, mode: str = "rgb", **train: object) -> TrialSpec:
+    recipe = {
+        "image_size": (32, 40),
+        "steps": 6,
+        "batch_pairs": 4,
+        "micro_pairs": 4,
+        "lr": 0.05,
+        "batch_norm": "frozen",
+    }
+    trial = TrialSpec(
+        data=DataSpec(root=str(root), train=("ada",), validate_cities=("bob",)),
+        input=InputSpec(mode=mode, cache=str(cache) if cache else None),
+        network=NetworkSpec(backbone="resnet18", weights="none", unfreeze="2-2"),
+        train=TrainSpec(**{**recipe, **train}),
+        run=RunSpec(log_steps=1),
+    )
+    held = open_cache(cache).manifest.digest_of(("ada", "bob")) if cache else None
+    return trial.resolved(Digests(dataset=dataset_digest(root, ("ada", "bob")), cache=held, weights="none"))
+
+
+def run_here(trial: TrialSpec, folder: Path) -> ResultRow:
+    run_trial(trial, folder, World(num_threads=1))
+    return ResultRow.model_validate_json((folder / "result.json").read_text())
+
+
+def losses(folder: Path) -> dict[int, float]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {row["step"]: row["loss"] for row in rows if row["kind"] == "train"}
+
+
+def make_cache(root: Path, folder: Path) -> Path:
+    write_activations(root, ("ada", "bob"), folder / "npz")
+    import_cache(folder / "npz", root, folder / "cache")
+    return folder / "cache"
+
+
+def start_ranks(trial: TrialSpec, folder: Path, world: int, **options: Any) -> list[subprocess.Popen[bytes]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "trial.json").write_text(json.dumps(trial.to_json()))
+    # A rank that reads the address of an earlier start waits there for ever: each start has a rendezvous of its own.
+    (folder / "rendezvous.json").unlink(missing_ok=True)
+    command = [sys.executable, "-m", "tests.training.ranks", str(folder / "trial.json"), str(folder)]
+    return [subprocess.Popen([*command, str(rank), str(world)], cwd=REPO, **options) for rank in range(world)]
+
+
+def weights_of(folder: Path, trial: TrialSpec) -> dict[str, torch.Tensor]:
+    state = load_checkpoint(folder / "checkpoint", trial.trial_id)
+    assert state is not None
+    return state["network"]

@@ -1,0 +1,172 @@
+"""Runs that are cut and go on, and runs of several ranks: the result is that of one undisturbed process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.making import CPU, losses, make_trial, run_here, start_ranks, weights_of
+from vprdist.data.graph import city_graph
+from vprdist.data.msls import read_city
+from vprdist.data.tasks import build_tasks
+from vprdist.errors import Stopped, TrainingError, WeightsError
+from vprdist.evaluation.evaluate import evaluate
+from vprdist.network.inputs import PlaceReader
+from vprdist.network.model import build_network
+from vprdist.ranks import Ranks
+from vprdist.spec.result import ResultRow
+from vprdist.spec.trial import RunSpec
+from vprdist.training.checkpoint import load_checkpoint
+from vprdist.training.loop import Trainer
+
+
+@pytest.mark.parametrize(
+    "recipe", [{"batch_norm": "frozen"}, {"batch_norm": "reference", "micro_pairs": 2, "optimizer": "adamw"}]
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(small_tree, tmp_path, recipe):
+    trial = make_trial(small_tree, chunk_queries=10, **recipe)
+    whole = run_here(trial, tmp_path / "whole")
+
+    def trainer(folder, stop_at):
+        cities = [read_city(small_tree, "ada")]
+        network = build_network(trial, None)
+        reader = PlaceReader(trial, trial.train.image_size)
+        steps = []
+        graphs = [city_graph(city, trial.data) for city in cities]
+        made = Trainer(trial, network, cities, graphs, reader, CPU, folder, steps.append, lambda: len(steps) >= stop_at)
+        return made
+
+    for stop_at in (2, 3):  # interrupted twice, at steps 2 and 5
+        with pytest.raises(Stopped):
+            trainer(tmp_path / "cut", stop_at).run()
+    resumed = run_here(trial, tmp_path / "cut")
+    assert resumed.metrics == whole.metrics
+    assert resumed.final_loss == whole.final_loss
+    for name, value in weights_of(tmp_path / "whole", trial).items():
+        assert torch.equal(value, weights_of(tmp_path / "cut", trial)[name]), name
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_result(small_tree, tmp_path):
+    trial = make_trial(small_tree, steps=30)
+    often = trial.model_copy(update={"run": RunSpec(checkpoint_s=0.001, log_steps=1)})
+    whole = run_here(often, tmp_path / "whole")
+    folder = tmp_path / "killed"
+    (process,) = start_ranks(often, folder, 1)
+    while len(losses(folder) if (folder / "metrics.jsonl").exists() else {}) < 5:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "result.json").exists()
+    resumed = run_here(often, folder)
+    assert resumed.metrics == whole.metrics
+    assert resumed.final_loss == whole.final_loss
+    assert resumed.untrained == whole.untrained
+
+
+def test_a_checkpoint_of_another_trial_is_refused(small_tree, tmp_path):
+    run_here(make_trial(small_tree, steps=1), tmp_path / "t")
+    (tmp_path / "t" / "result.json").unlink()
+    with pytest.raises(WeightsError, match="of this trial and version"):
+        run_here(make_trial(small_tree, steps=2), tmp_path / "t")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"micro_pairs": 1},
+        # Statistics of a few images magnify rounding: a low rate keeps it small.
+        {"micro_pairs": 2, "batch_norm": "sync", "lr": 1e-3},
+        {"pairs": "all"},
+        {"micro_pairs": 2, "batch_norm": "reference", "chunked": True, "chunk_queries": 7, "lr": 1e-4},
+    ],
+    ids=["frozen", "sync", "all", "reference"],
+)
+def test_two_gloo_ranks_equal_one(small_tree, tmp_path, recipe):
+    trial = make_trial(small_tree, **recipe)
+    one = run_here(trial, tmp_path / "one")
+    ranks = start_ranks(trial, tmp_path / "two", 2)
+    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
+    two = ResultRow.model_validate_json((tmp_path / "two" / "result.json").read_text())
+    assert two.num_ranks == 2
+    found, expected = losses(tmp_path / "two"), losses(tmp_path / "one")
+    assert np.allclose([found[s] for s in expected], list(expected.values()), rtol=1e-4)
+    mine, theirs = weights_of(tmp_path / "one", trial), weights_of(tmp_path / "two", trial)
+    # Under the reference each rank's statistics see its own images; they shape no gradient.
+    own = ("running", "num_batches") if recipe.get("batch_norm") == "reference" else ()
+    compared = [name for name in mine if not any(word in name for word in own)]
+    still = build_network(trial, None).state_dict()
+    for name in compared:  # how far each moved, beside where it came from: absolute distances would hide small ones
+        one_way, other_way = ((after[name] - still[name]).float() for after in (mine, theirs))
+        assert torch.allclose(one_way, other_way, atol=0.2 * float(one_way.abs().max()) + 1e-6), name
+    moved = any("running_mean" in name and not torch.equal(mine[name], still[name]) for name in mine)
+    assert moved == (recipe.get("batch_norm") in ("sync", "reference"))
+    assert two.metrics["recall@5"] == pytest.approx(one.metrics["recall@5"], abs=0.26), "rounding may swap near ties"
+
+
+@pytest.mark.slow
+def test_ranks_with_moving_statistics_evaluate_one_network(small_tree, tmp_path):
+    trial = make_trial(small_tree, batch_norm="reference", micro_pairs=2)
+    ranks = start_ranks(trial, tmp_path / "two", 2)
+    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
+    recorded = ResultRow.model_validate_json((tmp_path / "two" / "result.json").read_text())
+    network = build_network(trial, None)
+    network.load_state_dict(weights_of(tmp_path / "two", trial))
+    tasks = build_tasks([read_city(small_tree, "bob")], trial)
+    alone = evaluate(network, trial, tasks, CPU)
+    alone.write(tmp_path / "alone")
+    assert (tmp_path / "two" / "predictions" / "bob.txt").read_text() == (tmp_path / "alone" / "bob.txt").read_text()
+    assert recorded.metrics == pytest.approx(alone.metrics)
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_others_within_seconds_and_the_run_goes_on_from_its_checkpoint(small_tree, tmp_path):
+    trial = make_trial(small_tree, steps=60)
+    often = trial.model_copy(update={"run": RunSpec(checkpoint_s=0.1, log_steps=1)})
+    folder = tmp_path / "t"
+    first, second = start_ranks(often, folder, 2, stderr=subprocess.PIPE)
+    try:
+        while not (folder / "checkpoint" / "last.pt").exists():
+            assert first.poll() is None and second.poll() is None
+            time.sleep(0.02)
+        second.send_signal(signal.SIGKILL)
+        _, said = first.communicate(timeout=30)
+    finally:
+        first.kill()
+        second.wait()
+    assert first.returncode == 1
+    lines = [line for line in said.decode().splitlines() if line.strip()]
+    assert "rank 0: another rank of this job died" in lines[-1]
+    assert not (folder / "result.json").exists()
+    state = load_checkpoint(folder / "checkpoint", trial.trial_id)
+    assert state is not None and 0 < state["progress"]["step"] < 60
+    short = [rank.wait(timeout=240) for rank in start_ranks(often, folder, 2)]
+    assert short == [0, 0]
+    assert sorted(losses(folder)) == list(range(1, 61)), "it went on where the checkpoint was"
+
+
+@pytest.mark.slow
+def test_ranks_leave_together_when_one_is_asked_during_an_evaluation(small_tree, tmp_path):
+    trial = make_trial(small_tree, steps=4)
+    folder = tmp_path / "t"
+    ranks = start_ranks(trial, folder, 2, env={**os.environ, "ASK_RANK_TO_STOP": "1"})
+    assert [rank.wait(timeout=120) for rank in ranks] == [75, 75]
+    assert not (folder / "result.json").exists()
+    assert [rank.wait(timeout=240) for rank in start_ranks(trial, folder, 2)] == [0, 0]
+
+
+def test_ranks_must_divide_the_batch(small_tree, tmp_path):
+    trial = make_trial(small_tree, batch_pairs=4)
+    with pytest.raises(TrainingError, match="the 3 ranks divide the pairs of a step"):
+        Trainer(
+            trial, build_network(trial, None), [read_city(small_tree, "ada")], [], PlaceReader(trial, (32, 40)),
+            Ranks(0, 3, torch.device("cpu")), tmp_path, print,
+        )  # fmt: skip
