@@ -116,12 +116,16 @@ def locked(path: Path, blocking: bool = True) -> Iterator[bool]:
 
 def write_parquet(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
     """Publish rows as a Parquet table with the given columns in order (absent values are null)."""
+    write_columns(path, {name: [row.get(name) for row in rows] for name in columns})
+
+
+def write_columns(path: Path, columns: Mapping[str, Sequence[object]]) -> None:
+    """Publish columns of one length as a Parquet table."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    table = pa.table({name: [row.get(name) for row in rows] for name in columns})
     with publish(path) as stream:
-        parquet.write_table(table, stream, compression="zstd")
+        parquet.write_table(pa.table(dict(columns)), stream, compression="zstd")
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:

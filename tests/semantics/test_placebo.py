@@ -9,15 +9,19 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vprdist.semantics.placebo import other_classes, other_image, scatter
+from vprdist.semantics.placebo import layout, other_classes, other_image, scatter
 from vprdist.spec.vocabulary import CLASSES, STATIC_CLASSES
 
 WHERE = (3, "ada", "query", "k1")
 
 
+def scattered(mask: np.ndarray, *where: object) -> np.ndarray:
+    return scatter(mask, layout(*mask.shape, *where))
+
+
 def test_scattered_values_are_the_same_as_often() -> None:
     mask = np.repeat(np.linspace(0, 1, 30, dtype=np.float32), 20).reshape(20, 30)  # many ties
-    out = scatter(mask, *WHERE)
+    out = scattered(mask, *WHERE)
     assert out.shape == mask.shape
     assert out.dtype == np.float32
     assert Counter(out.ravel().tolist()) == Counter(mask.ravel().tolist())
@@ -28,7 +32,7 @@ def test_scattered_masks_know_nothing_of_the_real_one_and_are_blobs() -> None:
     rng = np.random.default_rng(0)
     mask = np.zeros((24, 32), np.float32)
     mask[:12] = 1.0  # a half that is always the same
-    outs = np.stack([scatter(mask, 0, "ada", "query", f"k{i}") for i in range(400)])
+    outs = np.stack([scattered(mask, 0, "ada", "query", f"k{i}") for i in range(400)])
     assert np.abs(outs.mean(axis=0) - 0.5).max() < 0.15, "everywhere as often"
     steps = np.abs(np.diff(outs, axis=2)).mean()
     noise = np.abs(np.diff(rng.permuted(mask.ravel()).reshape(mask.shape), axis=1)).mean()
@@ -39,7 +43,7 @@ def test_scattered_masks_know_nothing_of_the_real_one_and_are_blobs() -> None:
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_flat_and_tiny_masks_stay_what_they_are(shape: tuple[int, int], value: float) -> None:
     mask = np.full(shape, value, np.float32)
-    assert np.array_equal(scatter(mask, *WHERE), mask)
+    assert np.array_equal(scattered(mask, *WHERE), mask)
 
 
 def test_another_image_is_never_the_same_and_every_other_one_is_as_likely() -> None:
@@ -75,12 +79,12 @@ def test_another_process_draws_the_same() -> None:
         "import numpy as np; from vprdist.spec.vocabulary import STATIC_CLASSES;"
         "from vprdist.semantics.placebo import *;"
         "print(other_classes(STATIC_CLASSES, 7), other_image(9, 1, 7, 'a', 'query', 'k'),"
-        "scatter(np.arange(12, dtype=np.float32).reshape(3, 4), 7, 'a', 'query', 'k').tolist())"
+        "scatter(np.arange(12, dtype=np.float32).reshape(3, 4), layout(3, 4, 7, 'a', 'query', 'k')).tolist())"
     )
     here = (
         f"{other_classes(STATIC_CLASSES, 7)} {other_image(9, 1, 7, 'a', 'query', 'k')} "
-        f"{scatter(np.arange(12, dtype=np.float32).reshape(3, 4), 7, 'a', 'query', 'k').tolist()}"
+        f"{scatter(np.arange(12, dtype=np.float32).reshape(3, 4), layout(3, 4, 7, 'a', 'query', 'k')).tolist()}"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert there.strip() == here
-    assert scatter(np.arange(12, dtype=np.float32).reshape(3, 4), 8, "a", "query", "k").tolist() != here
+    assert scatter(np.arange(12, dtype=np.float32).reshape(3, 4), layout(3, 4, 8, "a", "query", "k")).tolist() != here

@@ -18,6 +18,7 @@ from vprdist.errors import TrainingError, UserError
 from vprdist.network.inputs import PlaceReader, Reading, SideImages, stack_or_error
 from vprdist.network.model import PlaceNetwork
 from vprdist.ranks import Ranks
+from vprdist.spec.arms import Arm
 from vprdist.spec.vocabulary import Storage
 
 BATCH_IMAGES = 32
@@ -55,7 +56,6 @@ def allocate(count: int, dimensions: int, storage: Storage) -> Values:
         return np.memmap(stream, dtype, "w+", shape=(count, dimensions))
 
 
-@torch.inference_mode()
 def describe(
     network: PlaceNetwork, reader: PlaceReader, wanted: Wanted, ranks: Ranks, workers: int = 0,
     storage: Storage = "float32", advanced: Callable[[int], None] = lambda count: None,
@@ -69,39 +69,56 @@ def describe(
     Raises:
         TrainingError: on every rank, when a descriptor is not finite.
     """
-    pictures: ConcatDataset[Reading | UserError] = ConcatDataset(
-        [SideImages(reader, side, rows.tolist()) for side, rows in wanted]
+    found = describe_arms(network, reader, wanted, None, ranks, workers, storage, advanced)
+    return None if found is None else found[0]
+
+
+@torch.inference_mode()
+def describe_arms(
+    network: PlaceNetwork, reader: PlaceReader, wanted: Wanted, arms: Sequence[Arm] | None, ranks: Ranks,
+    workers: int = 0, storage: Storage = "float32", advanced: Callable[[int], None] = lambda count: None,
+) -> list[Descriptors] | None:  # fmt: skip
+    """As `describe`, for each of some arms: pictures are read once, and described through each arm's mask.
+
+    Args:
+        arms: None: once, with the mask of the trial itself, if its mode has one.
+    """
+    images: ConcatDataset[Reading | UserError] = ConcatDataset(
+        [SideImages(reader, side, rows.tolist(), arms) for side, rows in wanted]
     )
-    total, turn = len(pictures), BATCH_IMAGES * ranks.world_size
+    total, turn = len(images), BATCH_IMAGES * ranks.world_size
     starts = range(ranks.rank * BATCH_IMAGES, total, turn)
     batches = [list(range(begin, min(begin + BATCH_IMAGES, total))) for begin in starts]
     loader: DataLoader[Any] = DataLoader(
-        pictures, batch_sampler=batches, collate_fn=stack_or_error, num_workers=workers,
+        images, batch_sampler=batches, collate_fn=stack_or_error, num_workers=workers,
         multiprocessing_context="fork" if workers else None,  # kept pictures are shared that way
     )  # fmt: skip
-    values = allocate(total, network.dimensions, storage) if ranks.is_first else None
+    views = range(1 if arms is None else len(arms))
+    values = [allocate(total, network.dimensions, storage) for _ in views] if ranks.is_first else None
     described, finite = iter(loader), True
     for begin in range(0, total, turn):
-        # A rank whose turn is past the end sends an empty batch.
-        mine = torch.zeros(BATCH_IMAGES, network.dimensions, device=ranks.device)
-        count = 0
-        if (batch := next(described, None)) is not None:
-            if isinstance(batch, UserError):
-                raise batch
-            images = batch.to(ranks.device)
-            count = len(images.image)
-            mine[:count] = network(images.image, images.extra)
-        parts = ranks.gather_first(mine)
-        advanced(count)
-        if values is not None and parts is not None:
-            finite &= _store(values[begin : begin + turn], parts)
+        batch = next(described, None)
+        if isinstance(batch, UserError):
+            raise batch
+        batch = None if batch is None else batch.to(ranks.device)
+        for view in views:
+            # A rank whose turn is past the end sends an empty batch.
+            mine = torch.zeros(BATCH_IMAGES, network.dimensions, device=ranks.device)
+            if batch is not None:
+                extra = batch.extra if arms is None else batch.extra[:, view : view + 1]
+                mine[: len(batch.image)] = network(batch.image, extra)
+            parts = ranks.gather_first(mine)
+            advanced(0 if batch is None else len(batch.image))
+            if values is not None and parts is not None:
+                finite &= _store(values[view][begin : begin + turn], parts)
     (spoilt,) = ranks.any(not finite)
     if spoilt:
-        bad = "" if values is None else _not_finite(values, wanted)
+        bad = [_not_finite(each, wanted) for each in values or ()]
         raise TrainingError(
-            bad or "evaluation", "descriptors must be finite", None, "Training diverged: lower the rate."
-        )
-    return None if values is None else Descriptors(values, places_of(wanted))
+            next(filter(None, bad), "evaluation"), "descriptors must be finite", None,
+            "Training diverged: lower the rate.",
+        )  # fmt: skip
+    return None if values is None else [Descriptors(each, places_of(wanted)) for each in values]
 
 
 def _store(out_ND: Values, parts: Sequence[Tensor]) -> bool:
@@ -122,8 +139,10 @@ def places_of(wanted: Wanted) -> dict[tuple[str, str], Rows]:
 
 
 def _not_finite(values: Values, wanted: Wanted) -> str:
-    """The first picture whose descriptor is not finite."""
-    place = next(place for place, row in enumerate(values) if not np.isfinite(row).all())
+    """The first picture whose descriptor is not finite; empty where all are."""
+    place = next((place for place, row in enumerate(values) if not np.isfinite(row).all()), None)
+    if place is None:
+        return ""
     for side, rows in wanted:
         if place < len(rows):
             return f"{side.city}/{side.side} {side.keys[rows[place]]}"

@@ -11,13 +11,14 @@ import numpy as np
 from vprdist.data.msls import City, Side
 from vprdist.data.tasks import Task
 from vprdist.evaluation.breakdown import write_queries
-from vprdist.evaluation.descriptors import Descriptors, Rows, Wanted, describe
+from vprdist.evaluation.descriptors import Descriptors, Rows, Wanted, describe_arms
 from vprdist.evaluation.predictions import write_predictions
 from vprdist.evaluation.ranking import Ranking, rank
 from vprdist.evaluation.whitening import check_dimensions, check_images, whitened
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import PlaceNetwork, set_mode
 from vprdist.ranks import Ranks
+from vprdist.spec.arms import Arm
 from vprdist.spec.result import Protocol, VariantResult
 from vprdist.spec.trial import EvaluateSpec, TrialSpec
 
@@ -135,20 +136,38 @@ def evaluate(
         TrainingError: a descriptor is not finite.
         UserError: whitening that cannot be learnt; before anything is described, but for equal descriptors.
     """
+    found = evaluate_arms(network, trial, tasks, None, ranks, stage, training=training, extra=extra, kept=kept)
+    return None if found is None else found[0]
+
+
+def evaluate_arms(
+    network: PlaceNetwork,
+    trial: TrialSpec,
+    tasks: Sequence[Task],
+    arms: Sequence[Arm] | None,
+    ranks: Ranks,
+    stage: StageReport = lambda *_: None,
+    *,
+    training: Sequence[City] = (),
+    extra: Extra = NOTHING,
+    kept: KeptPictures | None = None,
+) -> list[Evaluation] | None:
+    """As `evaluate`, through each of some arms (None: through the trial's own mask, if any): an evaluation each."""
     check_whitening(trial.evaluate, tasks, training, network.dimensions)
     set_mode(network, trial.train.batch_norm, training=False)
     reader = PlaceReader(trial, trial.evaluate.image_size or trial.train.image_size, kept)
     learning = learning_rows(trial.evaluate, tasks, training)
     wanted = wanted_rows(tasks, learning, extra)
-    total, done = sum(len(rows) for _, rows in wanted), 0
+    total, done = sum(len(rows) for _, rows in wanted) * (1 if arms is None else len(arms)), 0
 
     def advanced(count: int) -> None:
         nonlocal done
         done += count * ranks.world_size  # the other ranks go at the same pace
         stage("descriptors", min(done, total), total)
 
-    descriptors = describe(network, reader, wanted, ranks, trial.run.workers, trial.evaluate.storage, advanced)
-    return None if descriptors is None else assess(descriptors, trial.evaluate, tasks, learning, extra)
+    workers, storage = trial.run.workers, trial.evaluate.storage
+    found = describe_arms(network, reader, wanted, arms, ranks, workers, storage, advanced)
+    return None if found is None else [assess(each, trial.evaluate, tasks, learning, extra) for each in found]
 
 
 def assess(

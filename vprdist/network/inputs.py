@@ -16,8 +16,8 @@ from vprdist.data.images import load_image
 from vprdist.data.msls import Side
 from vprdist.errors import CacheError, UserError
 from vprdist.semantics.cache import Cache, open_cache
-from vprdist.semantics.masks import Levels
-from vprdist.semantics.placebo import other_classes, other_image, scatter
+from vprdist.semantics.placebo import layout, other_classes, other_image, scatter
+from vprdist.spec.arms import Arm
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import CLASSES
 
@@ -102,36 +102,54 @@ class PlaceReader:
                     "Import one: vprdist cache import SOURCE --data ROOT --out FOLDER.",
                 )  # fmt: skip
             self._cache = open_cache(Path(trial.input.cache))
-        self.classes = trial.input.class_names
-        if trial.input.placebo == "classes":
-            self.classes = other_classes(self.classes, trial.seed)
 
-    def read(self, side: Side, row: int) -> tuple[Tensor, Tensor | None]:
-        """(3, H, W) uint8, a view of (H, W, 3), and (C, h, w) whole numbers or None; see `Batch`."""
+    def read(self, side: Side, row: int, arm: Arm | None = None) -> Reading:
+        """(3, H, W) uint8, a view of (H, W, 3), and (C, h, w) whole numbers or None; see `Batch`.
+
+        Args:
+            arm: another mask than the trial's own.
+        """
+        if self._cache is None:
+            return self._picture(side, row), None
+        if self.input.uses_mask:
+            return self._picture(side, row), self._masks(self._cache, side, row, [arm or self.input.arm])
+        activations = self._cache.activations(side.city, side.side, str(side.keys[row]), CLASSES)
+        return self._picture(side, row), torch.from_numpy(activations)
+
+    def read_arms(self, side: Side, row: int, arms: Sequence[Arm]) -> Reading:
+        """The picture, and its masks under some arms, (A, h, w) whole numbers."""
+        assert self._cache is not None, "only modes with a mask have arms"
+        return self._picture(side, row), self._masks(self._cache, side, row, arms)
+
+    def _picture(self, side: Side, row: int) -> Tensor:
         if self.kept is not None:
             pixels = self.kept.load(side, row)
         else:
             pixels = torch.from_numpy(load_image(side.image_path(row), *self.image_size).copy())
-        return pixels.permute(2, 0, 1), self._extra(side, row)
+        return pixels.permute(2, 0, 1)
 
-    def _extra(self, side: Side, row: int) -> Tensor | None:
-        if self._cache is None:
-            return None
-        if self.input.uses_mask:
-            return torch.from_numpy(np.ascontiguousarray(self._mask(self._cache, side, row)))[None]
-        return torch.from_numpy(self._cache.activations(side.city, side.side, str(side.keys[row]), CLASSES))
-
-    def _mask(self, cache: Cache, side: Side, row: int) -> Levels:
-        """The mask of a picture, or the placebo in its place."""
+    def _masks(self, cache: Cache, side: Side, row: int, arms: Sequence[Arm]) -> Tensor:
+        """The masks of a picture, or the placebos in their place."""
         assert self.input.mask_reduce is not None
-        seed, key, placebo = self.seed, str(side.keys[row]), self.input.placebo
-        if placebo == "image":
-            if len(side) < 2:
-                rule = "the placebo mask of another image needs a second image"
-                raise CacheError(f"{side.city}/{side.side}", rule, len(side), "Choose another placebo.")
-            key = str(side.keys[other_image(len(side), row, seed, side.city, side.side, key)])
-        levels = cache.levels(side.city, side.side, key, self.classes, self.input.mask_reduce)
-        return scatter(levels, seed, side.city, side.side, key) if placebo == "random" else levels
+        seed, key, placebos = self.seed, str(side.keys[row]), {arm.placebo for arm in arms}
+        source = {"image": self._other_key(side, row)} if "image" in placebos else {}
+        places = layout(*cache.size, seed, side.city, side.side, key) if "random" in placebos else None
+        masks = []
+        for arm in arms:
+            classes = other_classes(arm.classes, seed) if arm.placebo == "classes" else arm.classes
+            if not classes:
+                masks.append(np.zeros(cache.size, np.uint8))
+                continue
+            of = source.get(arm.placebo, key)
+            levels = cache.levels(side.city, side.side, of, classes, self.input.mask_reduce)
+            masks.append(scatter(levels, places) if arm.placebo == "random" and places is not None else levels)
+        return torch.from_numpy(np.stack(masks))
+
+    def _other_key(self, side: Side, row: int) -> str:
+        if len(side) < 2:
+            rule = "the placebo mask of another image needs a second image"
+            raise CacheError(f"{side.city}/{side.side}", rule, len(side), "Choose another placebo.")
+        return str(side.keys[other_image(len(side), row, self.seed, side.city, side.side, str(side.keys[row]))])
 
 
 def stack(items: Sequence[tuple[Tensor, Tensor | None]]) -> Batch:
@@ -142,19 +160,21 @@ def stack(items: Sequence[tuple[Tensor, Tensor | None]]) -> Batch:
 
 
 class SideImages(Dataset[Reading | UserError]):
-    """Some rows of one side, in order, for descriptors.
+    """Some rows of one side, in order, for descriptors; with their masks under some arms, where there are arms.
 
     What a person can mend is handed over instead of raised: torch would wrap it, and its traceback, in another error.
     """
 
-    def __init__(self, reader: PlaceReader, side: Side, rows: Sequence[int]) -> None:
-        self.reader, self.side, self.rows = reader, side, list(rows)
+    def __init__(self, reader: PlaceReader, side: Side, rows: Sequence[int], arms: Sequence[Arm] | None = None) -> None:
+        self.reader, self.side, self.rows, self.arms = reader, side, list(rows), arms
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Reading | UserError:
         try:
+            if self.arms is not None:
+                return self.reader.read_arms(self.side, self.rows[index], self.arms)
             return self.reader.read(self.side, self.rows[index])
         except UserError as error:
             return error

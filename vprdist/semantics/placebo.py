@@ -19,9 +19,12 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from vprdist.semantics.masks import Levels
 from vprdist.spec.vocabulary import CLASSES
+
+Places = npt.NDArray[np.intp]
 
 BLOBS = 5
 """Knots of the random field along the shorter side of a mask: blobs as large as houses and trees are in pictures."""
@@ -55,20 +58,25 @@ def other_image(num_images: int, row: int, seed: int, city: str, side: str, key:
     return (row + step) % num_images
 
 
-def scatter(mask_hw: Levels, seed: int, city: str, side: str, key: str) -> Levels:
-    """The values of a mask in random places: the brightest go where a smooth random field is highest.
+def layout(height: int, width: int, seed: int, city: str, side: str, key: str) -> Places:
+    """(h w,) a picture's pixels in the order of its random mask: from where a smooth random field is lowest on."""
+    field = _smooth_field(height, width, _rng("random", seed, city, side, key))
+    return np.argsort(field, axis=None, kind="stable")
+
+
+def scatter(mask_hw: Levels, places: Places) -> Levels:
+    """The values of a mask in random places: the brightest go where the field of `layout` is highest.
 
     Args:
         mask_hw: (h, w), in whole numbers or floats.
+        places: its picture's layout.
 
     Returns:
         (h, w), the same values as often as before.
     """
-    height, width = mask_hw.shape
-    field = _smooth_field(height, width, _rng("random", seed, city, side, key))
-    out = np.empty(height * width, mask_hw.dtype)
-    out[np.argsort(field, axis=None, kind="stable")] = np.sort(mask_hw, axis=None)
-    return out.reshape(height, width)
+    out = np.empty(mask_hw.size, mask_hw.dtype)
+    out[places] = np.sort(mask_hw, axis=None, kind="stable")
+    return out.reshape(mask_hw.shape)
 
 
 def _smooth_field(height: int, width: int, rng: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
 from vprdist.files import digest_json
+from vprdist.spec.arms import Arm, ArmsSpec
 from vprdist.spec.base import Spec, hashed_unless, not_hashed
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.segmenter import SegmenterSpec
@@ -123,6 +124,11 @@ class InputSpec(Spec):
         return tuple(name for name in CLASSES if name in chosen)
 
     @property
+    def arm(self) -> Arm:
+        """What the mask is made of."""
+        return Arm(self.class_names, self.placebo)
+
+    @property
     def needs_cache(self) -> bool:
         return self.mode != "rgb"
 
@@ -223,6 +229,7 @@ class TrainSpec(Spec):
         description="step schedule: divide the rate by 10 after so many pairs (`chunked`: chunks of so many queries)",
     )  # fmt: skip
     batch_norm: BatchNormMode = "reference"
+    arms: ArmsSpec | None = hashed_unless(None, description="one network for all subsets of some players' classes")
     precision: Precision = hashed_unless("float32", description="bf16: convolutions in bfloat16, the rest in float32")
 
     @model_validator(mode="after")
@@ -319,6 +326,23 @@ class TrialSpec(Spec):
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     digests: Digests | None = None
     run: RunSpec = not_hashed(RunSpec())
+
+    @model_validator(mode="after")
+    def _armed(self) -> TrialSpec:
+        arms, shown = self.train.arms, self.input
+        if arms is None:
+            return self
+        if not shown.uses_mask:
+            raise RuleError("input.mode", "arms are masks: the mode is masked or rgb+mask", shown.mode)
+        if shown.mask_reduce == "mean":
+            rule = "arms of different size are compared by sum or max: a mean darkens the picture by their number"
+            raise RuleError("input.mask_reduce", rule, "mean", "Set trial.input.mask_reduce: sum.")
+        if shown.placebo != "none":
+            raise RuleError("input.placebo", "train.arms names the placebos itself", shown.placebo, "Delete the key.")
+        if shown.class_names != arms.class_names:
+            rule = "input.classes are those of all players of train.arms"
+            raise RuleError("input.classes", rule, list(shown.class_names), f"Write {list(arms.class_names)}.")
+        return self
 
     def resolved(self, digests: Digests) -> TrialSpec:
         """This trial with null where the mode ignores a field, named units, and its digests."""

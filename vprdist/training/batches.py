@@ -51,7 +51,12 @@ class PairImages(Dataset[PairBatch | UserError]):
     def _read(self, part: RankPart) -> PairBatch:
         pairs = part.pairs
         query, partner = (
-            stack([self.reader.read(self.cities[c][side], int(row)) for c, row in zip(pairs.city, rows, strict=True)])
+            stack(
+                [
+                    self.reader.read(self.cities[c][side], int(row), part.arm)
+                    for c, row in zip(pairs.city, rows, strict=True)
+                ]
+            )
             for side, rows in enumerate((pairs.query, pairs.database))
         )
         return PairBatch(query, partner, torch.from_numpy(part.similarity.copy()), part)

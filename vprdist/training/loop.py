@@ -169,7 +169,7 @@ class Trainer:
 
     def _loader(self) -> DataLoader[PairBatch | UserError]:
         """The steps to come."""
-        parts = RankParts(self.steps, self.progress.step, self.ranks, self.graphs)
+        parts = RankParts(self.trial, self.steps, self.progress.step, self.ranks, self.graphs)
         workers, on_gpu = self.trial.run.workers, self.ranks.device.type == "cuda"
         return DataLoader(
             self.pictures, batch_size=None, sampler=parts, num_workers=workers, pin_memory=on_gpu,

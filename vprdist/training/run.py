@@ -147,7 +147,7 @@ class _Run:
             wall_s=round(time.time() - starts[0], 2),
             train_s=round(trainer.progress.train_s, 2) if trainer else 0.0,
             num_ranks=self.ranks.world_size,
-            device=_device_name(self.ranks.device),
+            device=device_name(self.ranks.device),
             peak_memory_mb=round(_peak_memory_mb(self.ranks.device), 1),
             starts=len(starts),
             fallbacks=fallbacks,
@@ -284,7 +284,8 @@ def _device_fallbacks(trial: TrialSpec, device: torch.device) -> tuple[str, ...]
     return found
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """The GPU, or the CPU and its threads."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu x{torch.get_num_threads()}"
 
 

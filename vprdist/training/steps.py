@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ from vprdist.data.graph import CityGraph
 from vprdist.data.pairs import ChunkRow, Pairs, PairSampler, PairStream
 from vprdist.errors import TrainingError
 from vprdist.ranks import Ranks
-from vprdist.spec.trial import TrainSpec
+from vprdist.spec.arms import Arm
+from vprdist.spec.trial import TrainSpec, TrialSpec
+from vprdist.training.arms import arm_of_step
 
 Floats = npt.NDArray[np.float32]
 
@@ -72,6 +74,7 @@ class RankPart:
         total: how many pairs the step has on all ranks.
         counts: how many of them each rank has. A short step may leave this rank none; it then reads one micro-batch
             that counts for nothing, since all ranks must meet.
+        arm: through which the step shows its pictures; None: through the trial's own mask, if any.
     """
 
     pairs: Pairs
@@ -79,6 +82,7 @@ class RankPart:
     similarity: Floats
     total: int
     counts: tuple[int, ...]
+    arm: Arm | None = None
 
 
 def rank_part(pairs: Pairs, spec: TrainSpec, rank: int, world_size: int, graphs: Sequence[CityGraph]) -> RankPart:
@@ -119,10 +123,12 @@ def similarity_of_all(pairs: Pairs, graphs: Sequence[CityGraph]) -> Floats:
 
 
 class RankParts(Sampler[RankPart]):
-    """The parts of one rank from a step on: what the data loader is to read."""
+    """The parts of one rank of a trial from a step on: what the data loader is to read."""
 
-    def __init__(self, steps: Steps, first: int, ranks: Ranks, graphs: Sequence[CityGraph]) -> None:
-        self.steps, self.first, self.ranks, self.graphs = steps, first, ranks, graphs
+    def __init__(
+        self, trial: TrialSpec, steps: Steps, first: int, ranks: Ranks, graphs: Sequence[CityGraph]
+    ) -> None:  # fmt: skip
+        self.trial, self.steps, self.first, self.ranks, self.graphs = trial, steps, first, ranks, graphs
 
     def __len__(self) -> int:
         return self.steps.count - self.first
@@ -130,4 +136,5 @@ class RankParts(Sampler[RankPart]):
     def __iter__(self) -> Iterator[RankPart]:
         for step in range(self.first, self.steps.count):
             ranks, spec = self.ranks, self.steps.spec
-            yield rank_part(self.steps.pairs(step), spec, ranks.rank, ranks.world_size, self.graphs)
+            part = rank_part(self.steps.pairs(step), spec, ranks.rank, ranks.world_size, self.graphs)
+            yield replace(part, arm=arm_of_step(self.trial, step))

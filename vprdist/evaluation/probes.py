@@ -1,0 +1,91 @@
+"""One trained network under many arms, by inference only: parts of a `ProbeOrder`, each a Parquet file."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vprdist.data.msls import City
+from vprdist.data.tasks import Task
+from vprdist.evaluation.evaluate import Evaluation, Extra, evaluate_arms
+from vprdist.evaluation.ranking import Ranking
+from vprdist.files import locked, write_columns, write_json
+from vprdist.network.inputs import KeptPictures
+from vprdist.network.model import PlaceNetwork
+from vprdist.ranks import Ranks
+from vprdist.spec.arms import Arm, classes_of
+from vprdist.spec.probes import PROBE_COLUMNS, PartReport, Probe, ProbeOrder
+from vprdist.spec.trial import TrialSpec
+from vprdist.spec.vocabulary import METRICS
+
+
+def make_parts(
+    order: ProbeOrder, network: PlaceNetwork, trial: TrialSpec, tasks: Sequence[Task], extra: Extra, ranks: Ranks, *,
+    training: Sequence[City], kept: KeptPictures | None, turn: int, advanced: Callable[[int], None],
+    device: str,
+) -> None:  # fmt: skip
+    """Make the parts that are missing and that nobody else is making.
+
+    Args:
+        extra: the subtasks whose queries are told apart too.
+        turn: where in the order this process begins, so that processes seldom meet.
+        advanced: told how many probes were just made, by this process.
+
+    Raises:
+        UserError: pictures or masks that cannot be read, a network whose descriptors are not finite.
+    """
+    parts = list(order.parts.items())
+    for path, probes in parts[turn:] + parts[:turn]:
+        if path.exists():
+            continue
+        with locked(path.with_name(f".{path.stem}.lock"), blocking=False) as mine:
+            if not mine or path.exists():
+                continue
+            begin = time.perf_counter()
+            arms = [Arm(classes_of(order.players, subset), placebo) for subset, placebo in probes]
+            found = evaluate_arms(network, trial, tasks, arms, ranks, training=training, extra=extra, kept=kept)
+            assert found is not None, "there is one rank"
+            report = PartReport(
+                num_probes=len(probes), num_pictures=_num_pictures(tasks), seconds=time.perf_counter() - begin,
+                device=device, threads=_threads(),
+            )  # fmt: skip
+            write_json(path.with_suffix(".json"), report.model_dump(mode="json"))
+            _write(path, probes, found)
+        path.with_name(f".{path.stem}.lock").unlink(missing_ok=True)
+        advanced(len(probes))
+
+
+def _num_pictures(tasks: Sequence[Task]) -> int:
+    return sum(len(rows) for task in tasks for _, rows in task.sides)
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _write(path: Path, probes: Sequence[Probe], found: Sequence[Evaluation]) -> None:
+    columns: dict[str, list[object]] = {name: [] for name in PROBE_COLUMNS}
+    for probe, evaluation in zip(probes, found, strict=True):
+        for subtask, ranking in evaluation.subtasks.items():
+            for name, values in zip(PROBE_COLUMNS, _columns(probe, subtask, ranking), strict=True):
+                columns[name].extend(values)
+    write_columns(path, columns)
+
+
+def _columns(probe: Probe, subtask: str, ranking: Ranking) -> Iterator[Sequence[object]]:
+    """One subtask's values of each column."""
+    places = [(task.city.name, str(task.city.query.keys[row])) for task in ranking.tasks for row in task.queries]
+    for value in (*probe, subtask):
+        yield [value] * len(places)
+    yield [city for city, _ in places]
+    yield [key for _, key in places]
+    retrieved = itertools.chain.from_iterable(ranking.retrieved)
+    yield [str(ranking.keys[rows[0]]) if len(rows) else None for rows in retrieved]
+    for name in METRICS:
+        yield np.concatenate([values[name] for values in ranking.values]).astype(np.float32).tolist()

@@ -1,0 +1,83 @@
+"""Arms: what a mask may be made of. One network can learn to see under all of them, and be evaluated under each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import model_validator
+
+from vprdist.errors import RuleError, nearest
+from vprdist.spec.base import Spec
+from vprdist.spec.vocabulary import CLASSES, Placebo
+
+Names = tuple[str, ...]
+Control = Literal["random", "image", "classes"]
+"""A placebo by name; see `semantics.placebo`."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The classes of a mask, in trainId order, and the placebo in its place. Without classes nothing is shown."""
+
+    classes: Names
+    placebo: Placebo = "none"
+
+
+class ArmsSpec(Spec):
+    """One network for all subsets: every training step shows its pictures through an arm that is drawn for it.
+
+    A step's subset has each size equally often, and every subset of a size equally often: Shapley's value weighs sizes
+    so. With `placebos` every other step shows one of them in the place of the subset's own mask, each equally often:
+    a network that never saw such masks would do worse under them for that reason alone.
+
+    Attributes:
+        players: what comes and goes together: the classes of each player.
+    """
+
+    players: tuple[Names, ...]
+    placebos: tuple[Control, ...] = ()
+
+    @model_validator(mode="after")
+    def _possible(self) -> ArmsSpec:
+        named = [name for classes in self.players for name in classes]
+        for name in named:
+            if name not in CLASSES:
+                raise RuleError("players", "every entry is one of the 19 classes", name, nearest(name, CLASSES))
+            if named.count(name) > 1:
+                raise RuleError("players", "a class is named once", name, "It can be of one player only.")
+        if len(self.players) < 2 or not all(self.players):
+            raise RuleError(
+                "players", "there are two players or more, each of a class", [list(p) for p in self.players]
+            )
+        check_placebos(self.placebos, self.class_names)
+        return self
+
+    @property
+    def class_names(self) -> Names:
+        """The classes of all players, in trainId order."""
+        return self.classes_of((1 << len(self.players)) - 1)
+
+    def classes_of(self, subset: int) -> Names:
+        """The classes of a subset of the players, in trainId order."""
+        return classes_of(self.players, subset)
+
+
+def classes_of(players: Iterable[Names], subset: int) -> Names:
+    """The classes of a subset of players, in trainId order: bit i of the subset is player i."""
+    chosen = {name for i, names in enumerate(players) if subset >> i & 1 for name in names}
+    return tuple(name for name in CLASSES if name in chosen)
+
+
+def check_placebos(placebos: Sequence[str], classes: Sequence[str]) -> None:
+    """Each is named once, and there are classes to draw from.
+
+    Raises:
+        RuleError: not so; its field is `placebos`.
+    """
+    if len(set(placebos)) != len(placebos):
+        raise RuleError("placebos", "a placebo is named once", list(placebos), "Delete one of them.")
+    if "classes" in placebos and set(classes) == set(CLASSES):
+        rule = "with all 19 classes there are no others to draw"
+        raise RuleError("placebos", rule, "classes", "Use random and image, or fewer classes.")

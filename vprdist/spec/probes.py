@@ -1,0 +1,76 @@
+"""Probes: evaluations of one trained network under many arms. They belong to its trial, and are no trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from vprdist.files import digest_json
+from vprdist.spec.arms import Names
+from vprdist.spec.base import Spec
+from vprdist.spec.vocabulary import METRICS, Placebo
+
+PROBE_COLUMNS = ("subset", "placebo", "subtask", "city", "query", "nearest", *METRICS)
+"""The columns of a part's Parquet file: a row for each arm, subtask and query of it that counts.
+
+`subset` is a whole number whose bit i is player i; `nearest` the key of the first image retrieved. The metrics are
+those of the query alone. What a query is (its sequence, direction, …) stands in the trial's `queries.parquet`.
+"""
+PART_ARMS = 16
+"""Arms of one part: what is lost at most when a process dies, and what one reading of the pictures serves."""
+Probe = tuple[int, Placebo]
+"""A subset and what is shown in its mask's place."""
+
+
+class ProbeOrder(Spec):
+    """The arms that a trial's network is to be evaluated under, by the trial's own protocol.
+
+    They are made in parts, each a file that appears whole. Asked for more arms later, an order finds its full parts.
+
+    Attributes:
+        trial: the trial's folder.
+        players: the classes of each player.
+        threads: of each process on the CPU; null: as the job has cores.
+    """
+
+    trial: str
+    players: tuple[Names, ...]
+    probes: tuple[Probe, ...]
+    threads: int | None = Field(default=1, ge=1)
+
+    @property
+    def folder(self) -> Path:
+        """Where the parts lie: a folder for these players."""
+        return Path(self.trial) / "probes" / digest_json([list(names) for names in self.players], 8)
+
+    @property
+    def digest(self) -> str:
+        """Names the order: equal ones are one piece of work."""
+        return digest_json([self.trial, self.players, self.probes], 8)
+
+    @property
+    def parts(self) -> dict[Path, tuple[Probe, ...]]:
+        """The probes of each part, by its file."""
+        cuts = [self.probes[begin : begin + PART_ARMS] for begin in range(0, len(self.probes), PART_ARMS)]
+        return {self.folder / f"{digest_json(cut, 12)}.parquet": cut for cut in cuts}
+
+    @property
+    def missing(self) -> list[Path]:
+        """Parts that nobody has made yet."""
+        return [path for path in self.parts if not path.exists()]
+
+    @property
+    def num_done(self) -> int:
+        """Probes that are made."""
+        return sum(len(cut) for path, cut in self.parts.items() if path.exists())
+
+
+class PartReport(Spec):
+    """What one part took; beside it, as JSON."""
+
+    num_probes: int
+    num_pictures: int
+    seconds: float
+    device: str
+    threads: int
