@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from vprdist.console import Bar, Tell
 from vprdist.errors import CacheError
@@ -20,6 +14,7 @@ from vprdist.files import digest_json, write_text
 from vprdist.launch.array import one_task, run_array
 from vprdist.launch.capacity import usable_memory_gb, visible_gpus
 from vprdist.launch.check import check_cluster
+from vprdist.launch.workers import Worker, work_together
 from vprdist.machine import usable_cores
 from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.order import CacheOrder
@@ -30,10 +25,10 @@ from vprdist.spec.trial import TrialSpec
 
 PROCESS_GB = 3.0
 """Memory that a process on the CPU needs: DeepLabV3+ with eight pictures of 480x640."""
-LOOK_S = 0.2
 OTHERS_S = 3.0
 """Seconds before another round of workers, while somebody else makes the last shards."""
-TASK = "vprdist.semantics.worker:make_part"
+WORKER = "vprdist.semantics.worker"
+TASK = f"{WORKER}:make_part"
 
 
 @dataclass(frozen=True)
@@ -104,7 +99,7 @@ def look_at(order: CacheOrder) -> Outlook:
         CacheError: weights or pictures are missing, or the folder holds a cache of another size or segmenter.
     """
     notes, found = [], None
-    worker = _Worker(order, ("plan",))
+    worker = Worker(WORKER, order.model_dump_json(), ("plan",), error=CacheError)
     try:
         for said in worker.says():
             found = said.get("plan", found)
@@ -183,30 +178,10 @@ def _round(order: CacheOrder, outlook: Outlook, advance: Callable[[int, int], No
     gpus = visible_gpus() if order.device == "cuda" else ()
     most = len(gpus) or max(1, min(usable_cores(), int(usable_memory_gb() // PROCESS_GB)))
     count = max(1, min(most, sum(not (Path(order.out) / file).exists() for file, _ in outlook.shards)))
-    made = [0] * count
-    errors: list[BaseException] = []
-    workers = [_Worker(order, ("make", str(i), str(count)), gpus[i] if gpus else None) for i in range(count)]
-
-    def follow(index: int) -> None:
-        try:
-            for said in workers[index].says():
-                made[index] = int(said.get("made", made[index]))
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=follow, args=(index,), daemon=True) for index in range(count)]
-    try:
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads) and not errors:
-            advance(outlook.done + sum(made), outlook.images)
-            time.sleep(LOOK_S)
-    finally:
-        for worker in workers:
-            worker.end()
-    if errors:
-        raise errors[0]
-    advance(outlook.done + sum(made), outlook.images)
+    work_together(
+        WORKER, order.model_dump_json(), ("make",), count, lambda made: advance(outlook.done + made, outlook.images),
+        gpus=gpus, error=CacheError,
+    )  # fmt: skip
 
 
 def _on_cluster(
@@ -238,40 +213,3 @@ def _lists(out: Path, outlook: Outlook) -> bool:
     except CacheError:
         return False
     return listed.issuperset(file for file, _ in outlook.shards)
-
-
-class _Worker:
-    """A process that looks at an order or makes a part of it."""
-
-    def __init__(self, order: CacheOrder, words: tuple[str, ...], gpu: int | None = None) -> None:
-        self.order = order
-        environment = os.environ | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)})
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "vprdist.semantics.worker", *words],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-        )  # fmt: skip
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
-            stdin.write(order.model_dump_json())
-
-    def says(self) -> Iterator[dict[str, Any]]:
-        """What it says, while it works.
-
-        Raises:
-            CacheError: what it found wrong, or that it died.
-        """
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            said: dict[str, Any] = json.loads(line)
-            if "error" in said:
-                raise CacheError(**said["error"])
-            yield said
-        if code := self._process.wait():
-            rule = "the process that segments pictures ends well"
-            raise CacheError(self.order.out, rule, f"exit code {code}", "Start the same command again.")
-
-    def end(self) -> None:
-        """Returns when it is gone."""
-        if self._process.poll() is None:
-            self._process.terminate()
-        self._process.wait()
