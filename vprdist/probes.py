@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from pydantic import ValidationError
-
+from vprdist.attribution.probing import subsets_to_probe
 from vprdist.console import Bar, Tell
-from vprdist.errors import UserError, first_line
-from vprdist.files import read_json, write_text
+from vprdist.files import write_text
 from vprdist.launch.array import run_array
 from vprdist.launch.capacity import TRIAL_GB, usable_memory_gb, visible_gpus
+from vprdist.launch.folder import TrialFolder
 from vprdist.launch.workers import work_together
 from vprdist.machine import usable_cores
-from vprdist.spec.probes import PartReport, ProbeOrder
+from vprdist.spec.probes import Probe, ProbeOrder
 from vprdist.spec.profile import ClusterProfile
+from vprdist.spec.subsets import Point
+from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.vocabulary import Placebo
 
 WORKER = "vprdist.training.probe_worker"
 TASK = f"{WORKER}:make_part"
@@ -89,23 +90,19 @@ def _on_cluster(order: ProbeOrder, profile: ClusterProfile, tell: Tell, made: Ca
     tick()
 
 
-def reports(order: ProbeOrder) -> list[PartReport]:
-    """What the parts that are there took.
+def probes_of(sweep: SweepSpec, setting: Point) -> tuple[Probe, ...]:
+    """What each network of a setting is evaluated under: every subset with its own mask, and with each placebo."""
+    subsets = sweep.search.subsets
+    assert subsets is not None
+    chosen = subsets_to_probe(subsets.num_players, subsets.probes, sweep.search.seed)
+    kinds: tuple[Placebo, ...] = ("none", *subsets.placebos)
+    # Without its mask a network of mode rgb+mask still sees the picture; nobody has no placebo.
+    nobody: tuple[Probe, ...] = ((0, "none"),) if sweep.nobody_runs(setting) else ()
+    return nobody + tuple((subset, kind) for kind in kinds for subset in chosen)
 
-    Raises:
-        UserError: a report cannot be read.
-    """
-    return [read_report(path.with_suffix(".json")) for path in order.parts if path.exists()]
 
-
-def read_report(path: Path) -> PartReport:
-    """One part's.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        return PartReport.model_validate(read_json(path))
-    except (OSError, ValueError, ValidationError) as error:
-        remedy = f"Delete the part beside it and run the sweep again: {path.with_suffix('.parquet')}."
-        raise UserError(path, "the report of a part of probes must be readable", first_line(error), remedy) from None
+def order_of(sweep: SweepSpec, setting: Point, network: TrialFolder) -> ProbeOrder:
+    """The probes of one network of a sweep."""
+    assert sweep.search.subsets is not None
+    players = tuple(sweep.search.subsets.players.values())
+    return ProbeOrder(trial=str(network.path), players=players, probes=probes_of(sweep, setting))

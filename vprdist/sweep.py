@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from vprdist.attribute import check_queries, show_attribution
-from vprdist.board import leaderboard
+from vprdist.attribute import check_queries
 from vprdist.checks import check_profile, check_runs_folder
 from vprdist.console import bar
+from vprdist.drive import drive
 from vprdist.errors import UserError
 from vprdist.launch.capacity import capacity
 from vprdist.launch.check import check_cluster
@@ -29,14 +28,8 @@ from vprdist.plan.estimate import estimate, read_results
 from vprdist.plan.survey import paths_of
 from vprdist.prepare import Prepared, prepare, unready
 from vprdist.spec.profile import ClusterProfile, read_profile
-from vprdist.spec.search import SUBSET_SEARCHERS
-from vprdist.spec.sweep import SweepSpec, trial_at
+from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.sweep_file import read_sweep
-from vprdist.spec.trial import TrialSpec
-
-if TYPE_CHECKING:
-    from vprdist.launch.journal import Failure
-    from vprdist.search.proposals import Proposal
 
 EXAMPLE = """examples:
   python -m vprdist.sweep sweeps/table1.yaml
@@ -177,7 +170,7 @@ def _run(
     book.write()
     if detach:
         return _detach(sweep, profile, book.folder, runs, console)
-    return _drive(sweep, profile, prepared, book, runs, console, only)
+    return drive(sweep, profile, prepared, book, runs, console, only)
 
 
 def _check_cost(sweep: SweepSpec, profile: ClusterProfile, prepared: Prepared, runs: Path) -> None:
@@ -201,84 +194,6 @@ def _detach(sweep: SweepSpec, profile: ClusterProfile, folder: Path, runs: Path,
     console.print(f"look:   vprdist status {sweep.name} --runs {runs} --watch")
     console.print(f"end it: scancel {driver.job_id} (its jobs go on), or vprdist cancel {sweep.name} (they end too)")
     return 0
-
-
-def _drive(
-    sweep: SweepSpec, profile: ClusterProfile, prepared: Prepared, book: Manifest, runs: Path, console: Console,
-    only: frozenset[str] | None,
-) -> int:  # fmt: skip
-    from vprdist.search.driver import SearchInterrupted, run_search
-    from vprdist.search.progress import SweepProgress
-    from vprdist.search.proposals import Proposals
-
-    proposals = None
-    if sweep.search.searcher or sweep.search.scheduler:
-
-        def told(trial: TrialSpec) -> None:
-            book.add(trial)
-            book.write()
-
-        proposals = Proposals(
-            book.folder / "proposals.jsonl",
-            lambda point: prepared.resolve(trial_at(sweep, point)), sweep.objective, told,
-        )  # fmt: skip
-    trials = () if sweep.search.searcher else prepared.trials
-    wanted = None
-    if sweep.search.searcher in SUBSET_SEARCHERS:
-        from vprdist.search.subset_rule import SubsetRule
-
-        wanted = SubsetRule(sweep).wanted
-    try:
-        outcome = run_search(
-            [trial for trial in trials if only is None or trial.trial_id in only],
-            sweep_name=sweep.name,
-            objective=sweep.objective,
-            profile=profile,
-            runs=runs,
-            view=SweepProgress(book.names, sweep.objective, console, sweep.num_trials if only is None else 0),
-            search=sweep.search,
-            proposals=proposals,
-            only=only,
-            wanted=wanted,
-        )
-    except SearchInterrupted as left:
-        console.print(str(left), style="yellow", markup=False)
-        if left.signal == signal.SIGUSR2 and in_driver_job():
-            console.print("The driver goes back into the queue.")
-            requeue_self()
-        return 130
-    code = leaderboard(book.folder, runs, console)
-    if outcome.stopped:
-        text = f"{len(outcome.stopped)} trial(s) were stopped early by {sweep.search.scheduler}; they have no row"
-        console.print(text, style="yellow")
-    if sweep.search.subsets is not None:
-        ids = {} if proposals is None else proposals.ids
-        show_attribution(sweep, prepared.trials, ids, outcome.results, book.folder, console)
-    _show_refused(proposals.known if proposals else (), console)
-    return _show_failures(sweep, outcome.failures, book.names, console) or code
-
-
-def _show_refused(proposals: Sequence[Proposal], console: Console) -> None:
-    """Points that the searcher proposed and that are no trials."""
-    refused = [proposal for proposal in proposals if proposal.refused]
-    for proposal in refused[:5]:
-        console.print(f"no trial: {proposal.point}: {proposal.refused}", style="yellow", markup=False)
-    if len(refused) > 5:
-        console.print(f"… and {len(refused) - 5} more proposals that are no trials", style="yellow")
-
-
-def _show_failures(
-    sweep: SweepSpec, failures: Mapping[str, Failure], names: Mapping[str, str], console: Console
-) -> int:
-    """1 when there are some."""
-    for trial_id, failure in failures.items():
-        word = "cancelled" if failure.kind == "cancelled" else "failed"
-        console.print(f"{word}: {names[trial_id]} ({trial_id}): {failure.reason}", style="red", markup=False)
-        for line in failure.log_lines:
-            console.print(f"    {line}", style="dim", markup=False)
-    if failures:
-        console.print(f"The same command again, or vprdist retry {sweep.name}, tries them once more.", style="yellow")
-    return int(bool(failures))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -37,6 +37,10 @@ class Game:
         """The point of a subset under a seed."""
         return {**self.subsets.point(self.setting, subset), "seed": seed}
 
+    def under(self, placebo: str) -> Game:
+        """The same game with a placebo in every mask's place."""
+        return replace(self, setting={**self.setting, "input.placebo": placebo})
+
     def value(self, subset: int, seed: int) -> float | None:
         """What is known of a subset's value."""
         if subset == 0 and self.nobody is not None:
@@ -50,7 +54,9 @@ class Drawn:
 
     Attributes:
         orders: (R, n); forward, backward: (R, n+1) values (see `draws`).
+        rows: which draws these are.
         failed: draws left out since one of their trials failed.
+        begun: draws that were asked for so far.
         is_settled: whether the ranking is; at most `sweep.num_trials` trials were made to settle it.
         wanted: points whose trials come next; none when the search is over.
     """
@@ -58,7 +64,9 @@ class Drawn:
     orders: Whole
     forward: Floats
     backward: Floats
+    rows: tuple[int, ...]
     failed: int
+    begun: int
     is_settled: bool
     wanted: tuple[Point, ...] = field(default=())
 
@@ -70,8 +78,13 @@ class Drawn:
         return contributions(self.orders, self.forward, self.backward)
 
 
-def draw_until_settled(game: Game, *, order_seed: int, first_seed: int, max_draws: int) -> Drawn:
+def draw_until_settled(
+    game: Game, *, order_seed: int, first_seed: int, max_draws: int, is_control: bool = False
+) -> Drawn:
     """Where a search for Shapley values stands.
+
+    A control, the game of a placebo, has no end of its own: it makes all `max_draws`, those of the game it stands
+    beside, so that their differences are taken within draws.
 
     All draws up to the next look are asked for at once, so that their trials may run side by side. Draw r has the
     trial seed `first_seed` + r; its order depends on `order_seed` and r.
@@ -95,7 +108,7 @@ def draw_until_settled(game: Game, *, order_seed: int, first_seed: int, max_draw
         begun = count
         if wanted:
             break
-        if len(done) > 1:
+        if len(done) > 1 and not is_control:
             known = contributions(orders[done], forward[done], backward[done])
             level = confidence_of_look(game.subsets.confidence, look)
             is_settled = bool(settled(known, confidence=level, tie=game.subsets.tie))
@@ -103,7 +116,7 @@ def draw_until_settled(game: Game, *, order_seed: int, first_seed: int, max_draw
             break
     return Drawn(
         orders=orders[done], forward=forward[done], backward=backward[done], failed=failed, is_settled=is_settled,
-        wanted=tuple(wanted),
+        rows=tuple(done), begun=begun, wanted=tuple(wanted),
     )  # fmt: skip
 
 
@@ -124,6 +137,14 @@ def greedy_state(game: Game, seeds: tuple[int, ...]) -> tuple[GreedyStep, tuple[
     step = greedy_step(game.subsets.num_players, mean)
     every = [(subset, seed) for subset in step.wanted for seed in seeds]
     return step, tuple(game.point(*each) for each in every if game.value(*each) is None)
+
+
+def greedy_controls(game: Game, step: GreedyStep, seeds: tuple[int, ...]) -> tuple[Point, ...]:
+    """Trials that are missing of the placebos of what a finished selection took in, player by player."""
+    taken = np.cumsum([1 << player for player in step.taken]).tolist()
+    controls = [game.under(placebo) for placebo in game.subsets.placebos]
+    every = [(control, subset, seed) for control in controls for subset in taken for seed in seeds]
+    return tuple(control.point(*each) for control, *each in every if control.value(*each) is None)
 
 
 def taken_contributions(game: Game, seeds: tuple[int, ...]) -> Floats:

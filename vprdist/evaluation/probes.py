@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from vprdist.network.inputs import KeptPictures
 from vprdist.network.model import PlaceNetwork
 from vprdist.ranks import Ranks
 from vprdist.spec.arms import Arm, classes_of
-from vprdist.spec.probes import PROBE_COLUMNS, PartReport, Probe, ProbeOrder
+from vprdist.spec.probes import PROBE_COLUMNS, PartReport, ProbeOrder
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import METRICS
 
@@ -50,11 +49,11 @@ def make_parts(
             found = evaluate_arms(network, trial, tasks, arms, ranks, training=training, extra=extra, kept=kept)
             assert found is not None, "there is one rank"
             report = PartReport(
-                num_probes=len(probes), num_pictures=_num_pictures(tasks), seconds=time.perf_counter() - begin,
+                probes=probes, num_pictures=_num_pictures(tasks), seconds=time.perf_counter() - begin,
                 device=device, threads=_threads(),
             )  # fmt: skip
             write_json(path.with_suffix(".json"), report.model_dump(mode="json"))
-            _write(path, probes, found)
+            _write(path, found)
         path.with_name(f".{path.stem}.lock").unlink(missing_ok=True)
         advanced(len(probes))
 
@@ -69,23 +68,28 @@ def _threads() -> int:
     return torch.get_num_threads()
 
 
-def _write(path: Path, probes: Sequence[Probe], found: Sequence[Evaluation]) -> None:
+def _write(path: Path, found: Sequence[Evaluation]) -> None:
     columns: dict[str, list[object]] = {name: [] for name in PROBE_COLUMNS}
-    for probe, evaluation in zip(probes, found, strict=True):
-        for subtask, ranking in evaluation.subtasks.items():
-            for name, values in zip(PROBE_COLUMNS, _columns(probe, subtask, ranking), strict=True):
-                columns[name].extend(values)
+    for subtask in found[0].subtasks:
+        rankings = [evaluation.subtasks[subtask] for evaluation in found]
+        for name, values in zip(PROBE_COLUMNS, _columns(subtask, rankings), strict=True):
+            columns[name].extend(values)
     write_columns(path, columns)
 
 
-def _columns(probe: Probe, subtask: str, ranking: Ranking) -> Iterator[Sequence[object]]:
-    """One subtask's values of each column."""
-    places = [(task.city.name, str(task.city.query.keys[row])) for task in ranking.tasks for row in task.queries]
-    for value in (*probe, subtask):
-        yield [value] * len(places)
+def _columns(subtask: str, rankings: Sequence[Ranking]) -> Iterator[Sequence[object]]:
+    """One subtask's values of each column; `rankings` are those of the part's probes."""
+    tasks = rankings[0].tasks
+    places = [(task.city.name, str(task.city.query.keys[row])) for task in tasks for row in task.queries]
+    yield [subtask] * len(places)
     yield [city for city, _ in places]
     yield [key for _, key in places]
-    retrieved = itertools.chain.from_iterable(ranking.retrieved)
-    yield [str(ranking.keys[rows[0]]) if len(rows) else None for rows in retrieved]
+    yield [list(each) for each in zip(*map(_nearest, rankings), strict=True)]
     for name in METRICS:
-        yield np.concatenate([values[name] for values in ranking.values]).astype(np.float32).tolist()
+        by_probe = [np.concatenate([values[name] for values in ranking.values]) for ranking in rankings]
+        yield list(np.stack(by_probe, axis=1).astype(np.float32))
+
+
+def _nearest(ranking: Ranking) -> list[str | None]:
+    """The key of the first image that was retrieved for each query; None from an empty gallery."""
+    return [str(ranking.keys[rows[0]]) if len(rows) else None for task in ranking.retrieved for rows in task]

@@ -89,7 +89,7 @@ def _subsets(plan: Plan) -> Iterator[str]:
     yield f"of {subsets.num_players} players: {', '.join(subsets.players)}"
     settings = f" at each of {len(sweep.settings)} settings" if len(sweep.settings) > 1 else ""
     if search.searcher == "shapley":
-        each = max(subsets.draw_trials(sweep.nobody_runs(setting)) for setting in sweep.settings)
+        each = max(subsets.draw_trials(sweep.nobody_runs(setting)) for setting in sweep.arm_settings)
         fewest = f"{FIRST_LOOK} draws ({FIRST_LOOK * each} trials)"
         yield f"{each} trials a draw (an order, its reverse, a seed of its own){settings}"
         yield f"it stops at {fewest} or later, when the ranking is settled at {subsets.confidence:g}"

@@ -38,6 +38,15 @@ class Queries:
     cluster: npt.NDArray[np.int64]
     metrics: dict[str, npt.NDArray[np.float32]]
 
+    def only(self, subtask: str) -> Queries:
+        """Those of one subtask."""
+        chosen = self.subtask == subtask
+        metrics = {name: values[chosen] for name, values in self.metrics.items()}
+        return Queries(
+            self.subtask[chosen], self.city[chosen], self.query[chosen], self.view_direction[chosen],
+            self.easting_m[chosen], self.northing_m[chosen], self.cluster[chosen], metrics,
+        )  # fmt: skip
+
     def same_as(self, other: Queries) -> bool:
         """The same queries were asked."""
         return all(

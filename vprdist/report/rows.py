@@ -73,6 +73,8 @@ def _axis_value(trial: TrialSpec, axis: str) -> str:
         value = value.get(part) if isinstance(value, dict) else None
     if value is None:
         return ""
+    if axis == "train.arms":
+        return "one network"
     if isinstance(value, dict):
         value = value.get("name", value)
     if isinstance(value, list):

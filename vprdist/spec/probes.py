@@ -11,11 +11,12 @@ from vprdist.spec.arms import Names
 from vprdist.spec.base import Spec
 from vprdist.spec.vocabulary import METRICS, Placebo
 
-PROBE_COLUMNS = ("subset", "placebo", "subtask", "city", "query", "nearest", *METRICS)
-"""The columns of a part's Parquet file: a row for each arm, subtask and query of it that counts.
+PROBE_COLUMNS = ("subtask", "city", "query", "nearest", *METRICS)
+"""The columns of a part's Parquet file: a row for each subtask and each query of it that counts.
 
-`subset` is a whole number whose bit i is player i; `nearest` the key of the first image retrieved. The metrics are
-those of the query alone. What a query is (its sequence, direction, …) stands in the trial's `queries.parquet`.
+`nearest` (the key of the first image retrieved) and the metrics (of that query alone) are lists: one entry for each
+probe of the part, in the order in which the JSON beside the file names them. What a query is (its sequence, its
+direction, …) stands in the trial's own `queries.parquet`.
 """
 PART_ARMS = 16
 """Arms of one part: what is lost at most when a process dies, and what one reading of the pictures serves."""
@@ -67,9 +68,9 @@ class ProbeOrder(Spec):
 
 
 class PartReport(Spec):
-    """What one part took; beside it, as JSON."""
+    """What one part holds and took; beside it, as JSON. `num_pictures` were described for each of its probes."""
 
-    num_probes: int
+    probes: tuple[Probe, ...]
     num_pictures: int
     seconds: float
     device: str

@@ -13,8 +13,10 @@ from vprdist.spec.subsets import SubsetSpec
 
 PLAYER = "player "
 """Before a player's name: the axis of a searcher's space that says whether the player is there."""
-SUBSET_SEARCHERS = ("greedy", "shapley")
+SUBSET_SEARCHERS = ("greedy", "shapley", "one_network")
 """They propose subsets from the values of earlier ones; `random` and `optuna` propose points of any space."""
+COUNTED = ("greedy", "one_network")
+"""Searchers that say themselves how many trials they need at most, and may have several seeds a point."""
 
 
 class Choice(Spec):
@@ -60,7 +62,7 @@ class SearchSpec(Spec):
 
     space: dict[str, Choice | Range] = Field(default_factory=dict)
     subsets: SubsetSpec | None = None
-    searcher: Literal["random", "optuna", "greedy", "shapley"] | None = None
+    searcher: Literal["random", "optuna", "greedy", "shapley", "one_network"] | None = None
     num_trials: int | None = Field(default=None, ge=1, description="proposals of the searcher, in all")
     seed: int = Field(default=0, ge=0, description="of the searcher")
     scheduler: Literal["asha", "median"] | None = None
@@ -91,7 +93,7 @@ class SearchSpec(Spec):
             self._check_space()
         else:
             self._check_subsets(self.subsets)
-        if self.searcher not in (None, "greedy") and self.num_trials is None:
+        if self.searcher not in (None, *COUNTED) and self.num_trials is None:
             raise RuleError("num_trials", "a searcher is told how many trials to propose", None, "Set num_trials.")
         if self.num_trials is not None and not self.searcher:
             raise RuleError("num_trials", "a grid has as many trials as it has points", self.num_trials, "Delete it.")
@@ -113,9 +115,18 @@ class SearchSpec(Spec):
             raise RuleError("scheduler", rule, self.scheduler, "Delete `scheduler`, or search a space without subsets.")
         if (self.searcher is None) == (subsets.take is None):
             rule = "subsets are listed by `take`, or proposed by a searcher"
-            remedy = "Set subsets.take (leave_one_out, add_one_in, a list) or searcher (greedy, shapley, optuna)."
+            ways = "subsets.take (leave_one_out, add_one_in, a list) or searcher"
+            remedy = f"Set {ways} (one_network, greedy, shapley, optuna)."
             raise RuleError("subsets", rule, subsets.take and self.searcher, remedy)
         if self.space and self.searcher not in ("random", "optuna"):
             raise RuleError("space", "only random and optuna search a space", list(self.space), "Use `grid`.")
         if "tie" in subsets.model_fields_set and self.searcher != "shapley":
             raise RuleError("subsets", "only searcher shapley has ties", subsets.tie, "Delete `tie`.")
+        if subsets.placebos and self.searcher in ("random", "optuna"):
+            rule = f"{self.searcher} compares no arm with another"
+            remedy = "Delete `placebos`; run the subsets that it finds as a list, `take`, with them."
+            raise RuleError("subsets.placebos", rule, list(subsets.placebos), remedy)
+        for field in ("finalists", "probes"):
+            if field in subsets.model_fields_set and self.searcher != "one_network":
+                rule = f"only searcher one_network has {field}"
+                raise RuleError(f"subsets.{field}", rule, getattr(subsets, field), f"Delete `{field}`.")

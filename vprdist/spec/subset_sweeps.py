@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from vprdist.errors import SweepFileError
 from vprdist.spec.read import Origin
+from vprdist.spec.search import COUNTED
 from vprdist.spec.subsets import FIRST_LOOK, Point, SubsetSpec
 from vprdist.spec.sweep import SweepSpec
 
@@ -20,13 +21,22 @@ def subset_points(sweep: SweepSpec, points: Sequence[Point], origin: Origin) -> 
     """
     search, subsets = sweep.search, _subsets(sweep)
     for section, axes in (("grid", sweep.grid), ("space", search.space)):
-        for axis in ("input.classes", "input.mask_reduce"):
+        for axis in ("input.classes", "input.mask_reduce", *(("input.placebo",) if subsets.placebos else ())):
             if axis in axes:
                 rule = "the subsets say which classes make the mask, and one way of reducing them compares their sizes"
+                if axis == "input.placebo":
+                    rule = "subsets.placebos names the placebos of every arm"
                 raise SweepFileError(origin.where(("search", section, axis)), rule, None, "Delete the axis.")
     if search.searcher in ("random", "optuna") and sweep.grid:
         remedy = "Write the axes under `space`."
         raise SweepFileError(origin.where(("search", "grid")), f"{search.searcher} searches no grid", None, remedy)
+    if search.searcher == "one_network":
+        everybody = subsets.everybody
+        return [
+            point for at in points for point in (subsets.network_point(at), subsets.point(at, everybody))
+        ]  # the networks, and what a finalist is like
+    if not search.space:
+        points = sweep.arm_settings
     chosen = subsets.taken() or [subsets.everybody]
     return [subsets.point(at, subset) for at in points for subset in chosen if subset or sweep.nobody_runs(at)]
 
@@ -50,13 +60,20 @@ def check_subsets(sweep: SweepSpec, origin: Origin) -> SweepSpec:
         remedy = "Delete trial.input.mask_reduce; its default is sum here."
         raise SweepFileError(origin.where(("trial", "input", "mask_reduce")), rule, "mean", remedy)
     if search.searcher == "shapley":
-        fewest = FIRST_LOOK * sum(subsets.draw_trials(sweep.nobody_runs(setting)) for setting in sweep.settings)
+        fewest = FIRST_LOOK * sum(subsets.draw_trials(sweep.nobody_runs(setting)) for setting in sweep.arm_settings)
         if (search.num_trials or 0) < fewest:
             rule = f"{FIRST_LOOK} draws of {subsets.num_players} players take {fewest} trials, and fewer tell nothing"
             where, remedy = origin.where(("search", "num_trials")), "Raise num_trials, or form groups of classes."
             raise SweepFileError(where, rule, search.num_trials, remedy)
-    if search.searcher == "greedy" and search.num_trials is None:
-        most = subsets.greedy_trials() * len(sweep.seeds) * len(sweep.settings)
+    if search.searcher == "one_network":
+        every, fewest = 2**subsets.num_players - 1, FIRST_LOOK * (2 * subsets.num_players - 1)
+        if subsets.probes < min(every, fewest):
+            rule = f"probes are all {every} subsets, or at least {FIRST_LOOK} draws of orders, {fewest}"
+            where = origin.where(("search", "subsets", "probes"))
+            raise SweepFileError(where, rule, subsets.probes, "Raise it, or form groups of classes.")
+    if search.searcher in COUNTED and search.num_trials is None:
+        most = subsets.greedy_trials() if search.searcher == "greedy" else subsets.network_trials()
+        most *= len(sweep.seeds) * len(sweep.settings)
         return sweep.model_copy(update={"search": search.model_copy(update={"num_trials": most})})
     return sweep
 

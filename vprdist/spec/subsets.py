@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
+from vprdist.spec.arms import ArmsSpec, Control, check_placebos, classes_of
 from vprdist.spec.base import Spec
 from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES
 
@@ -29,6 +30,9 @@ class SubsetSpec(Spec):
     take: Literal["leave_one_out", "add_one_in"] | tuple[Names, ...] | None = Field(
         default=None, description="without a searcher: which subsets; a list names players"
     )
+    placebos: tuple[Control, ...] = Field(default=(), description="of every arm too: random, image, classes")
+    finalists: int = Field(default=3, ge=0, description="one_network: best subsets that are trained on their own too")
+    probes: int = Field(default=1024, ge=1, description="one_network: subsets that it is evaluated under, at most")
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="of intervals, claims and the settled ranking")
     tie: float = Field(default=0.02, gt=0, lt=1, description="shapley: a smaller difference of two values is none")
 
@@ -54,6 +58,7 @@ class SubsetSpec(Spec):
             raise RuleError(field, "a search of subsets has at least two players", list(self.players), "Name more.")
         if isinstance(self.take, tuple):
             self._check_list(self.take)
+        check_placebos(self.placebos, self.class_names(self.everybody))
         return self
 
     def _check_list(self, subsets: tuple[Names, ...]) -> None:
@@ -92,8 +97,12 @@ class SubsetSpec(Spec):
 
     def class_names(self, subset: int) -> list[str]:
         """The classes of a subset in trainId order: one subset has one mask and one trial."""
-        chosen = {name for i, names in enumerate(self.players.values()) if subset >> i & 1 for name in names}
-        return [name for name in CLASSES if name in chosen]
+        return list(classes_of(self.players.values(), subset))
+
+    @property
+    def arms(self) -> ArmsSpec:
+        """What the one network of searcher one_network is trained under."""
+        return ArmsSpec(players=tuple(self.players.values()), placebos=self.placebos)
 
     def taken(self) -> list[int]:
         """The subsets of `take`, the one that they are compared with first. Of add_one_in that is the empty one."""
@@ -111,6 +120,11 @@ class SubsetSpec(Spec):
             return {**setting, "input.mode": "rgb"}
         return {**setting, "input.classes": self.class_names(subset)}
 
+    def network_point(self, setting: Point) -> Point:
+        """The point of the one network for all subsets."""
+        arms = self.arms.model_dump(mode="json")
+        return {**setting, "train.arms": arms, "input.classes": self.class_names(self.everybody)}
+
     def draw_trials(self, nobody_runs: bool) -> int:
         """Trials of one draw (see `attribution.draws`).
 
@@ -120,5 +134,9 @@ class SubsetSpec(Spec):
         return 2 * self.num_players - 1 + nobody_runs
 
     def greedy_trials(self) -> int:
-        """Subsets that a greedy selection asks for at most: n, then n - 1, …, then one."""
-        return self.num_players * (self.num_players + 1) // 2
+        """Trials of a greedy selection at most: n subsets, then n - 1, …, then one; and placebos of those taken in."""
+        return self.num_players * (self.num_players + 1) // 2 + self.num_players * len(self.placebos)
+
+    def network_trials(self) -> int:
+        """Trials of searcher one_network at most: the network, and finalists with everybody beside them."""
+        return 1 + (self.finalists + 1 if self.finalists else 0)

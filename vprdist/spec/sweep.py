@@ -13,7 +13,7 @@ from vprdist.errors import SweepFileError, nearest
 from vprdist.spec.base import Spec
 from vprdist.spec.read import Key, Origin, validate
 from vprdist.spec.recipes import RECIPES
-from vprdist.spec.search import Point, SearchSpec
+from vprdist.spec.search import COUNTED, Point, SearchSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import KS
 
@@ -54,12 +54,25 @@ class SweepSpec(Spec):
     def axes(self) -> tuple[str, ...]:
         """The dotted keys that are varied."""
         own = tuple(self.search.space or self.grid)
-        return own if self.search.subsets is None else tuple(dict.fromkeys((*own, "input.mode", "input.classes")))
+        if self.search.subsets is None:
+            return own
+        shared = ("train.arms",) if self.search.searcher == "one_network" else ()
+        control = ("input.placebo",) if self.search.subsets.placebos else ()
+        return tuple(dict.fromkeys((*own, *shared, "input.mode", "input.classes", *control)))
 
     @property
     def settings(self) -> tuple[Point, ...]:
         """The points of the grid alone: subsets are searched at each of them."""
         return tuple(grid_points(self.grid))
+
+    @property
+    def arm_settings(self) -> tuple[Point, ...]:
+        """The settings whose subsets are trained arm by arm: with `placebos` each comes with its own mask first, then
+        with each placebo in the mask's place. One network sees all of them, and greedy asks what it has taken in."""
+        subsets = self.search.subsets
+        if subsets is None or not subsets.placebos or self.search.searcher in COUNTED:
+            return self.settings
+        return tuple({**at, "input.placebo": shown} for at in self.settings for shown in ("none", *subsets.placebos))
 
     def nobody_runs(self, setting: Point) -> bool:
         """Whether the empty subset is a trial: without its mask, a network of mode rgb+mask is one of mode rgb.
