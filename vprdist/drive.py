@@ -117,7 +117,8 @@ class _Driver:
         """The memory of what was proposed; None for a plain grid."""
         from vprdist.search.proposals import Proposals
 
-        sweep, book = self.sweep, self.book
+        # Tune pickles what it is given: these close over no console.
+        sweep, book, prepared = self.sweep, self.book, self.prepared
         if not (sweep.search.searcher or sweep.search.scheduler):
             return None
 
@@ -127,7 +128,7 @@ class _Driver:
 
         return Proposals(
             book.folder / "proposals.jsonl",
-            lambda point: self.prepared.resolve(trial_at(sweep, point)), sweep.objective, told,
+            lambda point: prepared.resolve(trial_at(sweep, point)), sweep.objective, told,
         )  # fmt: skip
 
     def probe(self, outcome: Outcome, proposals: Proposals) -> dict[str, list[int]]:

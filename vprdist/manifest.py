@@ -85,6 +85,8 @@ def baselines_of(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> dict[str, str
     if sweep.search.searcher is not None or sweep.baseline == "best":
         return {}
     changes = sweep.baseline if isinstance(sweep.baseline, dict) else sweep.points[0]
+    if sweep.baseline is None and sweep.search.subsets is not None and sweep.search.subsets.placebos:
+        changes = {"input.placebo": "none"}  # each placebo beside the mask that it stands for
     by_place = {
         (canonical_json(point), trial.seed): trial.trial_id for point, trial in zip(sweep.points, trials, strict=True)
     }

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from vprdist.attribution.probing import best_subsets
 from vprdist.errors import UserError, first_line
-from vprdist.files import read_json, read_parquet
+from vprdist.files import read_parquet
 from vprdist.report.queries import Queries, queries_path, read_queries
 from vprdist.spec.probes import PART_ARMS, PROBE_COLUMNS, PartReport, Probe, ProbeOrder
 from vprdist.spec.result import read_result
@@ -33,6 +33,11 @@ class ProbeValues:
     queries: Queries
     probes: Mapping[Probe, int]
     values_KQ: npt.NDArray[np.float32]
+
+    def of(self, probe: Probe) -> npt.NDArray[np.float32]:
+        """(Q,) of one probe."""
+        row: npt.NDArray[np.float32] = self.values_KQ[self.probes[probe]]
+        return row
 
 
 def read_probes(order: ProbeOrder, metric: str, queries: Queries, subtask: str) -> ProbeValues:
@@ -93,11 +98,20 @@ def values_of(order: ProbeOrder, objective: str) -> ProbeValues:
     """
     folder = Path(order.trial)
     subtask = read_result(folder / "result.json").protocol.subtask
-    queries = read_queries(queries_path(folder))
-    if queries is None:
+    return read_probes(order, objective, queries_of(folder), subtask)
+
+
+def queries_of(folder: Path) -> Queries:
+    """What a finished trial found for each query.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    found = read_queries(queries_path(folder))
+    if found is None:
         remedy = "Move the trial's folder away and run the sweep again."
         raise UserError(queries_path(folder), "a trial leaves per-query results", None, remedy)
-    return read_probes(order, objective, queries, subtask)
+    return found
 
 
 def finalists_of(sweep: SweepSpec, orders: Sequence[ProbeOrder]) -> list[int]:
@@ -128,7 +142,7 @@ def read_report(path: Path) -> PartReport:
         UserError: it cannot be read.
     """
     try:
-        return PartReport.model_validate(read_json(path))
+        return PartReport.model_validate_json(path.read_bytes())
     except (OSError, ValueError, ValidationError) as error:
         rule = "the report of a part of probes must be readable"
         raise UserError(path, rule, first_line(error), _again(path.with_suffix(".parquet"))) from None

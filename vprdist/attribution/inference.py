@@ -138,6 +138,17 @@ def effects(probed: Probed, cluster: Whole, *, confidence: float, num_claims: in
     return effects_of_sums(sums, probed.rows, confidence=confidence, num_claims=claims)
 
 
+def row_effects(rows: Floats, *, confidence: float) -> Effects:
+    """The effects of players, or pairs, from independent rows (R, n): a row a seed, or a draw with a seed of its own.
+
+    What varies between rows is all that is known of chance: these hold for the queries at hand. One row tells nothing.
+    """
+    found = estimate(rows)
+    half = found.half_widths(confidence, rows.shape[-1])
+    seed_sd = rows.std(axis=-2, ddof=1) if len(rows) > 1 else None
+    return Effects(found.values, found.values - half, found.values + half, found.errors, seed_sd, len(rows), 0)
+
+
 def effects_of_sums(sums: ClusterSums, rows: Floats | None, *, confidence: float, num_claims: int) -> Effects:
     """As `effects`, from sums over clusters."""
     num_seeds, num_clusters = sums.sums.shape[-3], sums.num_clusters

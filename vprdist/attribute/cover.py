@@ -1,0 +1,47 @@
+"""How much of the pictures a player's classes cover, and how sure the segmenter is of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vprdist.errors import UserError
+from vprdist.semantics.cache import open_cache
+from vprdist.semantics.masks import FULL
+from vprdist.spec.subsets import SubsetSpec
+from vprdist.spec.trial import TrialSpec
+from vprdist.spec.vocabulary import CLASSES
+
+MOST_IMAGES = 200
+
+
+def cover_of(trial: TrialSpec, subsets: SubsetSpec) -> dict[str, dict[str, object]]:
+    """By player `area` and `confidence`, as `spec.attribution.PlayerRow` has them, over the validation pictures.
+
+    Evenly chosen ones, where there are many. Empty where the cache cannot be read any more: it explains effects, and
+    makes none.
+    """
+    assert trial.input.cache is not None
+    try:
+        cache = open_cache(Path(trial.input.cache))
+        sides = [side for side in cache.manifest.sides if side.city in trial.data.validate_cities]
+        every = [(side.city, side.side, key) for side in sides for key in cache.keys(side.city, side.side)]
+        chosen = every[:: -(-len(every) // MOST_IMAGES) or 1]
+        stacks = [cache.activations(*at) for at in chosen]
+    except UserError:
+        return {}
+    if not stacks:
+        return {}
+    area, sure, pixels = np.zeros(len(CLASSES)), np.zeros(len(CLASSES)), np.zeros(len(CLASSES))
+    for stack_CHW in stacks:
+        likeliest = stack_CHW.argmax(axis=0)
+        area += stack_CHW.sum(axis=(1, 2), dtype=np.int64) / (FULL * likeliest.size * len(stacks))
+        pixels += np.bincount(likeliest.ravel(), minlength=len(CLASSES))
+        sure += np.bincount(likeliest.ravel(), stack_CHW.max(axis=0).ravel() / FULL, len(CLASSES))
+    out: dict[str, dict[str, object]] = {}
+    for player, names in subsets.players.items():
+        own = [CLASSES.index(name) for name in names]
+        confidence = float(sure[own].sum() / pixels[own].sum()) if pixels[own].any() else None
+        out[player] = {"area": float(area[own].sum()), "confidence": confidence}
+    return out

@@ -1,0 +1,183 @@
+"""Arms that were trained one by one: what their trials' values say of each player."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from vprdist.attribute.chances import mean_chance
+from vprdist.attribute.rows import best_first, on_gpu, pair_rows, player_rows
+from vprdist.attribution.claims import PlayerEffects
+from vprdist.attribution.draws import Floats
+from vprdist.attribution.exact import pairs
+from vprdist.attribution.game import Drawn, Game, greedy_state, taken_contributions
+from vprdist.attribution.inference import row_effects
+from vprdist.attribution.interactions import interactions
+from vprdist.search.subset_rule import drawn
+from vprdist.spec.attribution import Cost, Effect, PairRow, PlayerRow, SettingRow
+from vprdist.spec.result import ResultRow
+from vprdist.spec.subsets import Point
+from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.trial import TrialSpec
+
+ResultOf = Callable[[Point], ResultRow | None]
+
+
+def trained_setting(
+    sweep: SweepSpec, setting: Point, family: Sequence[Game], trial: TrialSpec, result_of: ResultOf
+) -> SettingRow:
+    """What one setting's trials say.
+
+    Args:
+        family: the setting's game, and those of its placebos.
+        trial: any of the setting.
+    """
+    rows = _Remembered(result_of)
+    family = [
+        replace(
+            game,
+            value_of=rows.valued(game),
+            nobody=None if game.nobody is None else mean_chance(trial, sweep.objective),
+        )
+        for game in family
+    ]
+    of = {None: _taken, "greedy": _greedy, "shapley": _shapley}[sweep.search.searcher]
+    told = of(sweep, family)
+    found = [row for row in rows.seen.values() if row is not None]
+    return told.model_copy(
+        update={
+            "setting": setting,
+            "nobody": family[0].nobody,
+            "num_queries": found[0].protocol.num_queries if found else None,
+            "cost": Cost(
+                num_trials=len(found),
+                train_s=sum(row.wall_s * row.num_ranks for row in found),
+                on_gpu=any(on_gpu(row.device) for row in found),
+            ),
+        }
+    )
+
+
+class _Remembered:
+    """Results by trial, each counted once."""
+
+    def __init__(self, result_of: ResultOf) -> None:
+        self.result_of = result_of
+        self.seen: dict[str, ResultRow | None] = {}
+
+    def valued(self, game: Game) -> Callable[[Point], float | None]:
+        def value_of(point: Point) -> float | None:
+            row = self.result_of(point)
+            if row is not None:
+                self.seen[row.trial_id] = row
+            return game.value_of(point)
+
+        return value_of
+
+
+def _row(sweep: SweepSpec, method: str, num_seeds: int, notes: Sequence[str], **more: object) -> SettingRow:
+    assert sweep.search.subsets is not None
+    return SettingRow(
+        setting={}, method=method, confidence=sweep.search.subsets.confidence, nobody=None, num_queries=None,
+        num_seeds=num_seeds, notes=tuple(notes), **more,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _players(sweep: SweepSpec, rows: Sequence[Floats]) -> tuple[PlayerRow, ...]:
+    """Players from rows (R, n) of their own masks, and of each placebo in the same draws or seeds."""
+    subsets = sweep.search.subsets
+    assert subsets is not None
+    if not len(rows[0]):
+        return ()
+
+    placebos = dict(zip(subsets.placebos, rows[1:], strict=True))
+    found = PlayerEffects(
+        adds=row_effects(rows[0], confidence=subsets.confidence),
+        placebos={name: row_effects(each, confidence=subsets.confidence) for name, each in placebos.items()},
+        beyond={name: row_effects(rows[0] - each, confidence=subsets.confidence) for name, each in placebos.items()},
+    )
+    return best_first(player_rows(subsets, found, {}))
+
+
+def _taken(sweep: SweepSpec, family: Sequence[Game]) -> SettingRow:
+    """Leave-one-out and add-one-in: one row a seed, of which every arm has a result."""
+    subsets = sweep.search.subsets
+    assert subsets is not None
+    by_seed = [[taken_contributions(game, (seed,)) for game in family] for seed in sweep.seeds]
+    by_seed = [kinds for kinds in by_seed if all(map(len, kinds))]
+    missing = len(sweep.seeds) - len(by_seed)
+    notes = [f"{len(by_seed)} seed(s)" + (f"; {missing} left out, since a trial failed" if missing else "")]
+    if len(by_seed) == 1:
+        notes.append("one seed tells no interval: 'seeds=[0,1,2]' on the same command")
+    empty = np.empty((0, subsets.num_players))
+    rows = [np.concatenate([empty, *(kinds[kind] for kinds in by_seed)]) for kind in range(len(family))]
+    return _row(sweep, str(subsets.take), len(by_seed), notes, players=_players(sweep, rows))
+
+
+def _shapley(sweep: SweepSpec, family: Sequence[Game]) -> SettingRow:
+    states = drawn(sweep, family)
+    state, subsets = states[0], sweep.search.subsets
+    assert subsets is not None
+    notes = [
+        f"{len(state.orders)} draws of an order and its reverse"
+        + (f"; {state.failed} left out, since a trial failed" if state.failed else ""),
+        f"the ranking is {'settled' if state.is_settled else 'NOT settled'} at {subsets.confidence:g}: neighbours "
+        f"are {'told apart, or' if state.is_settled else 'neither all told apart, nor known to'} differ by less than "
+        f"{subsets.tie:g}",
+    ]
+    shared = [row for row in state.rows if all(row in each.rows for each in states)]
+    if len(shared) < len(state.rows):
+        notes.append(f"{len(state.rows) - len(shared)} draws left out, since a trial of their placebos failed")
+    rows = [_of_draws(each, shared) for each in states]
+    pairs_found: tuple[PairRow, ...] = ()
+    if len(state.orders) > 1:
+        first, second = pairs(subsets.num_players)
+        found = interactions(state.orders, state.forward, state.backward)[:, first, second]
+        pairs_found = pair_rows(subsets, row_effects(found, confidence=subsets.confidence))
+    return _row(sweep, "shapley", len(shared), notes, players=_players(sweep, rows), pairs=pairs_found)
+
+
+def _of_draws(state: Drawn, rows: Sequence[int]) -> Floats:
+    """(R, n) contributions of some of a search's draws."""
+    chosen = [state.rows.index(row) for row in rows]
+    part = replace(state, orders=state.orders[chosen], forward=state.forward[chosen], backward=state.backward[chosen])
+    return part.contributions
+
+
+def _greedy(sweep: SweepSpec, family: Sequence[Game]) -> SettingRow:
+    """The players that were taken in, and by how much each raised the mean over seeds; no interval: it was picked."""
+    game, subsets = family[0], sweep.search.subsets
+    assert subsets is not None
+    step, _ = greedy_state(game, sweep.seeds)
+    names = list(subsets.players)
+    steps = list(itertools.pairwise([0, *np.cumsum([1 << player for player in step.taken]).tolist()]))
+    games = [game, *(game.under(placebo) for placebo in subsets.placebos)]
+    raised = [
+        [_mean(each, after, sweep.seeds) - _mean(each, before, sweep.seeds) for before, after in steps]
+        for each in games
+    ]
+    rows = []
+    for at, player in enumerate(step.taken):
+        values = [float(each[at]) for each in raised]
+        controls = {name: value for name, value in zip(subsets.placebos, values[1:], strict=True) if np.isfinite(value)}
+        rows.append(
+            PlayerRow(
+                player=names[player], classes=subsets.players[names[player]], claim="untold",
+                adds=Effect(value=values[0]),
+                placebos={name: Effect(value=value) for name, value in controls.items()},
+                beyond={name: Effect(value=values[0] - value) for name, value in controls.items()},
+            )
+        )  # fmt: skip
+    note = "greedy picks whoever looks best: what it took in has no interval; train the subset again to confirm it"
+    return _row(
+        sweep, "greedy", len(sweep.seeds), [note], players=tuple(rows), taken=tuple(names[p] for p in step.taken)
+    )
+
+
+def _mean(game: Game, subset: int, seeds: Sequence[int]) -> float:
+    """Over the seeds whose trial has a result; NaN without any."""
+    values = [value for seed in seeds if (value := game.value(subset, seed)) is not None and np.isfinite(value)]
+    return float(np.mean(values)) if values else float("nan")
