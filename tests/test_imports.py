@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "vprdist"
 ROOMS = (  # in the order in which a sweep meets them
     *("spec", "data", "semantics", "network", "training", "evaluation"),
-    *("launch", "attribution", "search", "report", "plan", "steer"),
+    *("launch", "attribution", "search", "report", "attribute", "plan", "steer"),
 )
 ALLOWED = {
     "spec": set(),
@@ -26,7 +26,9 @@ ALLOWED = {
     "attribution": set(),
     "search": {"launch", "attribution"},
     "report": set(),
-    "plan": {"launch", "report", "attribution"},
+    # It speaks of a finished sweep: of its trials, of their queries, and of the masks that its players made.
+    "attribute": {"data", "semantics", "launch", "attribution", "search", "report"},
+    "plan": {"launch", "report", "attribution", "attribute"},
     "steer": {"launch", "report"},
 }
 OWNERS = {
@@ -91,6 +93,8 @@ def test_a_library_lives_in_one_room(library):
         "vprdist.search.driver, vprdist.search.trainable, vprdist.search.progress",
         "vprdist.report.leaderboard, vprdist.report.page.build, vprdist.report.power, vprdist.report.plots",
         "vprdist.board, vprdist.pictures",
+        "vprdist.drive, vprdist.probes, vprdist.probed, vprdist.launch.workers",
+        "vprdist.attribute, vprdist.attribute.networks, vprdist.attribute.trained",
         "vprdist.sweep, vprdist.cli, vprdist.prepare, vprdist.data.demo, vprdist.semantics.importing",
         "vprdist.semantics.segmenters, vprdist.semantics.sources.segmented, vprdist.semantics.sheet",
     ],

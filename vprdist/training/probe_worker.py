@@ -20,10 +20,10 @@ from vprdist.errors import UserError
 from vprdist.evaluation.evaluate import Extra
 from vprdist.evaluation.probes import make_parts
 from vprdist.files import read_json
-from vprdist.launch.folder import TrialFolder
 from vprdist.network.inputs import KeptPictures
 from vprdist.ranks import join
 from vprdist.spec.probes import ProbeOrder
+from vprdist.spec.trial import TrialSpec
 from vprdist.training.run import check_inputs, device_name, whitening_cities
 from vprdist.training.trained import trained_network
 from vprdist.world import World
@@ -37,13 +37,13 @@ def work(order: ProbeOrder, index: int, count: int, advanced: Callable[[int], No
     """
     if order.threads is not None:
         torch.set_num_threads(order.threads)
-    folder = TrialFolder(Path(order.trial))
-    trial = folder.trial()
+    folder = Path(order.trial)
+    trial = TrialSpec.model_validate_json((folder / "trial.json").read_bytes())
     check_inputs(trial)
     cities = [read_city(Path(trial.data.root), name) for name in trial.data.validate_cities]
     tasks = build_tasks(cities, trial)
-    with join(World(), folder.path / "rendezvous.json") as ranks:
-        network = trained_network(trial, folder.path).to(ranks.device)
+    with join(World(), folder / "rendezvous.json") as ranks:
+        network = trained_network(trial, folder).to(ranks.device)
         size = trial.evaluate.image_size or trial.train.image_size
         kept = KeptPictures([side for city in cities for side in city.sides], size, trial.run.keep_mb)
         make_parts(
