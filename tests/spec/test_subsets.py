@@ -33,6 +33,16 @@ search:
     classes: static
 """
 
+NETWORK = """
+trial: {input: {mode: masked}}
+search:
+  searcher: one_network
+  subsets:
+    groups: {built: [fence, building], signs: ["traffic sign", "traffic light"], green: [vegetation]}
+    placebos: [random, image]
+seeds: [0, 1, 2]
+"""
+
 
 def masks(spec):
     return [trial.input.class_names for trial in spec.trials]
@@ -99,6 +109,58 @@ def test_a_greedy_search_knows_the_most_it_may_take(tmp_path):
     assert sweep(tmp_path, text).num_trials == 55
     assert sweep(tmp_path, text, "seeds=[0,1]", "search.subsets.classes=all").num_trials == 2 * 190
     assert sweep(tmp_path, text, "search.num_trials=20").num_trials == 20
+    assert sweep(tmp_path, text, "search.subsets.placebos=[random, image]").num_trials == 55 + 2 * 10
+
+
+def test_one_network_is_a_trial_a_seed_and_its_finalists_are_as_many_as_it_takes(tmp_path):
+    spec = sweep(tmp_path, NETWORK, "search.grid={network.unfreeze: [0-2, all]}")
+    names = ("building", "fence", "traffic light", "traffic sign", "vegetation")
+    assert set(masks(spec)) == {names}
+    arms = spec.search.subsets.arms
+    assert arms.players == (("fence", "building"), ("traffic sign", "traffic light"), ("vegetation",))
+    assert [t.train.arms for t in spec.trials] == [arms] * 3 + [None] * 3 + [arms] * 3 + [None] * 3
+    assert [t.seed for t in spec.trials] == [0, 1, 2] * 4
+    assert [t.network.unfreeze for t in spec.trials] == ["0-2"] * 6 + ["all"] * 6
+    assert {t.input.mask_reduce for t in spec.trials} == {"sum"}
+    assert {t.input.placebo for t in spec.trials} == {"none"}, "the network knows its placebos by its arms"
+    assert spec.num_trials == 2 * 3 * (1 + 3 + 1), "networks, finalists, and everybody beside them"
+    assert sweep(tmp_path, NETWORK, "search.subsets.finalists=0").num_trials == 3
+    assert spec.arm_settings == spec.settings
+
+
+@pytest.mark.parametrize("take", ["leave_one_out", "add_one_in", "[[green], [green, built]]"])
+def test_placebos_of_trained_arms_are_trials_of_their_own(tmp_path, take):
+    plain = sweep(tmp_path, TAKE, f"search.subsets.take={take}", "seeds=[0]")
+    spec = sweep(tmp_path, TAKE, f"search.subsets.take={take}", "seeds=[0]", "search.subsets.placebos=[image, classes]")
+    by_placebo = {
+        placebo: [(t.network.unfreeze, t.input.class_names) for t in spec.trials if t.input.placebo == placebo]
+        for placebo in ("none", "image", "classes")
+    }
+    for found in by_placebo.values():
+        assert found == [(t.network.unfreeze, t.input.class_names) for t in plain.trials]
+    assert len(spec.trials) == 3 * len(plain.trials)
+    assert "input.placebo" in spec.axes and "input.placebo" not in plain.axes
+
+
+def test_draws_of_placebos_count_among_the_trials(tmp_path):
+    words = ("search.subsets.placebos=[random]", "search.num_trials=304")
+    assert [at["input.placebo"] for at in sweep(tmp_path, SHAPLEY, *words).arm_settings] == ["none", "random"]
+    message = refusal(tmp_path, SHAPLEY, *words[:1], "search.num_trials=303")
+    assert "8 draws of 10 players take 304 trials" in message
+
+
+def test_probes_are_all_subsets_or_eight_draws(tmp_path):
+    """Of 3 players there are 7 subsets; of 10 there are 1023, and 8 draws ask for 8 x 19."""
+    assert sweep(tmp_path, NETWORK, "search.subsets.probes=7").search.subsets.probes == 7
+    ten = NETWORK.replace("groups: {built: [fence, building], signs: [\"traffic sign\", \"traffic light\"], "
+                          "green: [vegetation]}", "classes: static")  # fmt: skip
+    assert sweep(tmp_path, ten, "search.subsets.probes=152").search.subsets.num_players == 10
+    message = refusal(tmp_path, ten, "search.subsets.probes=151")
+    for part in ("search.subsets.probes", "all 1023 subsets, or at least 8 draws of orders, 152", "151", "Raise it"):
+        assert part in message, message
+    message = refusal(tmp_path, NETWORK.replace("placebos: [random, image]", "probes: 6"))
+    for part in (":7: search.subsets.probes", "probes are all 7 subsets", "found 6", "form groups"):
+        assert part in message, message
 
 
 def test_to_optuna_players_are_booleans(tmp_path):
@@ -110,7 +172,11 @@ def test_to_optuna_players_are_booleans(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", [TAKE, SHAPLEY, SHAPLEY.replace("shapley", "optuna"), SHAPLEY.replace("shapley", "greedy")]
+    "text",
+    [
+        *(TAKE, SHAPLEY, SHAPLEY.replace("shapley", "optuna"), SHAPLEY.replace("shapley", "greedy"), NETWORK),
+        TAKE.replace("take: ", "placebos: [random]\n    take: "),
+    ],
 )
 def test_the_resolved_file_is_the_same_search(tmp_path, text):
     spec = sweep(tmp_path, text)
@@ -160,6 +226,37 @@ def test_the_resolved_file_is_the_same_search(tmp_path, text):
         (TAKE, ("search.subsets.groups.green=[tree]",), ("one of the 19 classes", "'tree'")),
         (TAKE, ("search.num_trials=5",), ("as many trials as it has points",)),
         ("search: {searcher: greedy}\n", (), ("greedy searches subsets of classes", "Add `subsets:")),
+        ("search: {searcher: one_network}\n", (), ("one_network searches subsets of classes", "Add `subsets:")),
+        (NETWORK, ("search.subsets.placebos=[random, random]",),
+         ("search.subsets.placebos", "a placebo is named once", "Delete one")),
+        (NETWORK, ("search.subsets.placebos=[randon]",), ("search.subsets.placebos", "'randon'", "'random'")),
+        (NETWORK.replace("random, image", "image, image"), (), (":7: search.subsets.placebos", "named once")),
+        (SHAPLEY, ("search.subsets.classes=all", "search.subsets.placebos=[classes]", "search.num_trials=999"),
+         ("search.subsets.placebos", "with all 19 classes there are no others to draw", "Use random and image")),
+        (NETWORK, ("search.grid={input.placebo: [none, random]}",),
+         ("search.grid.input.placebo", "subsets.placebos names the placebos of every arm", "Delete the axis")),
+        (TAKE, ("search.subsets.placebos=[image]", "search.grid={input.placebo: [none, random]}"),
+         ("search.grid.input.placebo", "subsets.placebos names the placebos")),
+        (SHAPLEY.replace("shapley", "optuna"), ("search.subsets.placebos=[random]",),
+         ("search.subsets.placebos", "optuna compares no arm with another", "['random']", "`take`")),
+        (SHAPLEY.replace("shapley", "random"), ("search.subsets.placebos=[random]",),
+         ("search.subsets.placebos", "random compares no arm with another")),
+        (TAKE.replace("take: leave_one_out", "take: leave_one_out\n    finalists: 4"), (),
+         (":7: search.subsets.finalists", "only searcher one_network has finalists; found 4", "Delete `finalists`")),
+        (SHAPLEY, ("search.subsets.finalists=2",),
+         ("search.subsets.finalists", "only searcher one_network has finalists", "2", "Delete `finalists`")),
+        (TAKE, ("search.subsets.probes=100",),
+         ("search.subsets.probes", "only searcher one_network has probes", "100", "Delete `probes`")),
+        (NETWORK, ("search.subsets.finalists=-1",), ("search.subsets.finalists", "-1")),
+        (NETWORK, ("search.subsets.probes=0",), ("search.subsets.probes",)),
+        (NETWORK, ("search.subsets.tie=0.1",), ("only searcher shapley has ties",)),
+        (NETWORK, ("search.subsets.take=leave_one_out",), ("listed by `take`, or proposed by a searcher",)),
+        (NETWORK, ("search.scheduler=asha",), ("search.scheduler", "train to their end")),
+        (NETWORK, ("search.space={train.lr: [0.1, 0.2]}",), ("search.space", "only random and optuna")),
+        (NETWORK, ("trial.input.mask_reduce=mean",), ("trial.input.mask_reduce", "darkens", "'mean'")),
+        (NETWORK.replace("masked", "rgb"), (), (":2: trial.input.mode", "arms are masks", "Set trial.input.mode")),
+        (NETWORK, ("trial.input.placebo=random",),
+         ("trial.input.placebo", "train.arms names the placebos itself", "'random'")),
     ],
 )  # fmt: skip
 def test_a_refusal_says_where_what_and_how_to_mend_it(tmp_path, text, words, parts):

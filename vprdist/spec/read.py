@@ -155,7 +155,8 @@ def _as_message(model: type[BaseModel], finding: Any, more: int, origin: Origin,
     value, rule, remedy, kind = finding.get("input"), finding["msg"], "", finding["type"]
     own = finding.get("ctx", {}).get("error")
     if isinstance(own, RuleError):
-        found_key, rule, value, remedy = (*found_key, own.field), own.rule, own.value, own.remedy
+        found_key = (*found_key, *own.field.split("."))
+        rule, value, remedy = own.rule, own.value, own.remedy
     elif kind == "extra_forbidden":
         rule, value = "unknown key", None
         remedy = nearest(found_key[-1], _names(model, found_key[len(key) : -1]))

@@ -333,7 +333,8 @@ class TrialSpec(Spec):
         if arms is None:
             return self
         if not shown.uses_mask:
-            raise RuleError("input.mode", "arms are masks: the mode is masked or rgb+mask", shown.mode)
+            remedy = "Set trial.input.mode: masked (or rgb+mask)."
+            raise RuleError("input.mode", "arms are masks: the mode is masked or rgb+mask", shown.mode, remedy)
         if shown.mask_reduce == "mean":
             rule = "arms of different size are compared by sum or max: a mean darkens the picture by their number"
             raise RuleError("input.mask_reduce", rule, "mean", "Set trial.input.mask_reduce: sum.")
