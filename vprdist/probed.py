@@ -130,9 +130,17 @@ def reports(order: ProbeOrder) -> list[PartReport]:
     """What the parts that are there took.
 
     Raises:
-        UserError: a report cannot be read.
+        UserError: a report cannot be read, or is of other probes.
     """
-    return [read_report(path.with_suffix(".json")) for path in order.parts if path.exists()]
+    found = []
+    for path, probes in order.parts.items():
+        if path.exists():
+            beside = path.with_suffix(".json")
+            found.append(read_report(beside))
+            if found[-1].probes != probes:
+                rule = "the report of a part of probes must be of its probes"
+                raise UserError(beside, rule, len(found[-1].probes), _again(path))
+    return found
 
 
 def read_report(path: Path) -> PartReport:

@@ -1,0 +1,133 @@
+"""One network for all subsets as a user runs it: networks, probes, finalists, and what is said of the classes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.test_sweep import REPO, rows, starts
+from tests.training.making import make_cache
+
+SWEEP = """
+name: tiny
+trial:
+  data: {{root: {root}, train: [ada], validate: [bob]}}
+  input: {{mode: masked, cache: {cache}}}
+  network: {{backbone: resnet18, weights: none, unfreeze: 0-2}}
+  train: {{image_size: [32, 40], steps: 2, batch_pairs: 4, micro_pairs: 4, lr: 0.05, batch_norm: frozen}}
+  evaluate: {{before_training: false}}
+search:
+  searcher: one_network
+  subsets:
+    groups: {{built: [building, wall], thin: [pole], green: [vegetation, terrain]}}
+    placebos: [random, image, classes]
+    finalists: 1
+seeds: [0, 1]
+"""
+
+
+@contextmanager
+def started(file: Path, runs: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """The driver, and with it its probing processes, in a process group of their own, which is killed in the end."""
+    command = [sys.executable, "-m", "vprdist.sweep", str(file), "--runs", str(runs), *words]
+    process = subprocess.Popen(
+        command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def finish(file: Path, runs: Path, *words: str) -> str:
+    with started(file, runs, *words) as process:
+        output, _ = process.communicate(timeout=570)
+    assert process.returncode == 0, output
+    return output
+
+
+def attribution(runs: Path) -> dict[str, Any]:
+    """What is said, but for how long it took."""
+    told = json.loads((runs / "sweeps" / "tiny" / "attribution.json").read_text())
+    for setting in told["settings"]:
+        for name in ("train_s", "probe_s", "finalists_s"):
+            assert setting["cost"].pop(name) > 0
+    return told
+
+
+def parts(runs: Path) -> dict[Path, bytes]:
+    return {path.relative_to(runs): path.read_bytes() for path in runs.glob("trials/*/probes/*/*.parquet")}
+
+
+@pytest.mark.slow
+def test_killed_while_probing_it_goes_on_trains_nothing_twice_and_says_the_same(
+    small_tree: Path, tmp_path: Path
+) -> None:
+    file, runs = tmp_path / "tiny.yaml", tmp_path / "runs"
+    file.write_text(SWEEP.format(root=small_tree, cache=make_cache(small_tree, tmp_path)))
+    with started(file, runs, "cluster=local") as driver:
+        deadline = time.monotonic() + 300
+        while not parts(runs):
+            assert driver.poll() is None and time.monotonic() < deadline, driver.communicate()[0]
+            time.sleep(0.05)
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
+    early, networks = parts(runs), starts(runs)
+    assert len(early) < 4, "the kill came while probing"
+    assert set(networks.values()) == {1} and len(networks) == 2, "the networks alone were trained by then"
+
+    output = finish(file, runs)
+    assert "of 56 probes of 2 network(s) are to be made" in output and "probing: 56 of" not in output
+    assert len(list(runs.glob("trials/*/result.json"))) == len(starts(runs))
+    assert set(starts(runs).values()) == {1}, "nothing was trained twice"
+    assert networks.items() <= starts(runs).items()
+    made = parts(runs)
+    assert len(made) == 4 and all(made[path] == data for path, data in early.items()), "no part was made again"
+
+    (setting,) = attribution(runs)["settings"]
+    assert (setting["method"], setting["num_seeds"], setting["num_queries"]) == ("one_network", 2, 8)
+    assert {row["player"] for row in setting["players"]} == {"built", "thin", "green"}
+    for row in setting["players"]:
+        assert set(row["placebos"]) == set(row["beyond"]) == {"random", "image", "classes"}
+        assert row["area"] is not None and row["num_gained"] is not None
+    assert len(setting["arms"]) == 28 and len(setting["pairs"]) == 3
+    alone = [arm["players"] for arm in setting["arms"] if arm["alone"] is not None]
+    assert ["built", "thin", "green"] in alone and len(alone) == (len(starts(runs)) - 2) // 2
+    assert setting["cost"] == {
+        "num_trials": 2, "num_probes": 56, "num_finalists": len(starts(runs)) - 2, "on_gpu": setting["cost"]["on_gpu"]
+    }  # fmt: skip
+    folder = runs / "sweeps" / "tiny"
+    for name in ("attribution.parquet", "attribution.md", "attribution.tex", "leaderboard.html", "manifest.json"):
+        assert (folder / name).stat().st_size > 0, name
+    assert len(rows(runs, "tiny")) == 1 + len(alone), "a row for the network, one for each finalist"
+    for words in ("built", "thin", "green"):
+        assert words in output
+
+    before = (starts(runs), attribution(runs), made)
+    again = finish(file, runs)
+    assert "probing" not in again
+    assert (starts(runs), attribution(runs), parts(runs)) == before, "finished, it only shows"
+
+    # The same networks probed without a break, elsewhere.
+    other = tmp_path / "other"
+    shutil.copytree(runs, other)
+    for place in other.glob("trials/*/probes"):
+        shutil.rmtree(place)
+    (other / "sweeps" / "tiny" / "attribution.json").unlink()
+    assert "56 of 56 probes of 2 network(s)" in finish(file, other)
+    assert attribution(other) == attribution(runs)
+    assert parts(other) == made, "to the byte"
+    assert set(starts(other).values()) == {1}
