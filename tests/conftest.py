@@ -6,10 +6,33 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.worlds import write_city
+from tests.worlds import write_deeplab, write_small_tree
+from vprdist.files import locked
+
+TOGETHER = ("tests/slurm/", "tests/training/test_ranks_and_resume.py")
+"""Tests that share something dear: with `-n` all below one of these go to one worker, one group after the other."""
+
+
+@pytest.hookimpl(optionalhook=True)  # there without xdist too
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Groups by path, the largest first: while tests of SLURM wait, the other worker has the machine.
+
+    xdist's own `loadgroup` goes by a mark that it hides in the test's id, which pytest 9 no longer lets it do: the
+    marked tests were spread over all workers, each with clusters of its own, and nothing said so.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((group for group in TOGETHER if nodeid.startswith(group)), nodeid)
+
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -24,11 +47,27 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def small_tree(tmp_path: Path) -> Path:
-    """An MSLS tree of two small cities, `ada` to train and `bob` to validate, with random pictures."""
-    root = tmp_path / "tree"
-    write_city(root, "ada", num_query=12, num_database=20, seed=1)
-    write_city(root, "bob", num_query=8, num_database=16, seed=2)
-    return root
+    """A tree of `ada` and `bob` that a test may change: see worlds.py."""
+    return write_small_tree(tmp_path / "tree")
+
+
+@pytest.fixture(scope="session")
+def shared_by_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run of the tests: what is dear to make is made once for all of xdist's workers, under a lock."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def deeplab_weights(shared_by_workers: Path) -> Path:
+    """The file of a DeepLabV3+, 236 MB; nobody changes it."""
+    path = shared_by_workers / "deeplab" / "weights.pth"
+    path.parent.mkdir(exist_ok=True)
+    with locked(path.with_suffix(".lock")):
+        if not path.exists():
+            write_deeplab(path.with_suffix(".part"))
+            path.with_suffix(".part").rename(path)
+    return path
 
 
 @pytest.fixture

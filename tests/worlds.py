@@ -69,6 +69,13 @@ def write_city(root: Path, city: str, *, num_query: int, num_database: int, seed
     write_side(folder / "query", [f"{city}_q{i:03d}" for i in range(num_query)], query, seed=seed + 100)
 
 
+def write_small_tree(root: Path) -> Path:
+    """An MSLS tree of two small cities, `ada` to train and `bob` to validate, with random pictures."""
+    write_city(root, "ada", num_query=12, num_database=20, seed=1)
+    write_city(root, "bob", num_query=8, num_database=16, seed=2)
+    return root
+
+
 def write_activations(root: Path, cities: Sequence[str], folder: Path) -> None:
     """Activations of every picture as .npz files, (19, 16, 20) of few levels, for `import_cache`."""
     rng = np.random.default_rng(0)

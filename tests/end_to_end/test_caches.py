@@ -12,20 +12,13 @@ import numpy as np
 import pytest
 
 from tests.end_to_end.test_sweep import starts
-from tests.worlds import write_activations, write_deeplab
+from tests.worlds import write_activations
 from vprdist.files import read_json
 from vprdist.semantics.cache import open_cache, verify
 from vprdist.semantics.cache.format import MANIFEST
 from vprdist.semantics.importing import import_cache
 
 IMAGES = 24  # of small_tree's bob
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "deeplab.pth"
-    write_deeplab(path)
-    return path
 
 
 def vprdist(*words: object) -> subprocess.CompletedProcess[str]:
@@ -43,9 +36,9 @@ def files_of(cache: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_killed_builds_go_on_to_the_same_bytes(small_tree: Path, weights: Path, tmp_path: Path) -> None:
+def test_killed_builds_go_on_to_the_same_bytes(small_tree: Path, deeplab_weights: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    done = vprdist(*build_words(small_tree, whole, weights))
+    done = vprdist(*build_words(small_tree, whole, deeplab_weights))
     assert done.returncode == 0, done.stderr + done.stdout
     assert f"{IMAGES} of {IMAGES} pictures are to be segmented by deeplabv3plus resnet101 os16" in done.stdout
     assert f"segmenting pictures: {IMAGES}/{IMAGES}" in done.stdout
@@ -56,7 +49,7 @@ def test_killed_builds_go_on_to_the_same_bytes(small_tree: Path, weights: Path, 
     assert np.abs(stack.sum(axis=0) - 255).max() <= 10, "probabilities"
 
     # Its worker lives in another process: all of the group is killed, as by a power cut.
-    command = [sys.executable, "-m", "vprdist", *build_words(small_tree, cut, weights)]
+    command = [sys.executable, "-m", "vprdist", *build_words(small_tree, cut, deeplab_weights)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
     assert process.stdout is not None
     for line in process.stdout:
@@ -65,28 +58,30 @@ def test_killed_builds_go_on_to_the_same_bytes(small_tree: Path, weights: Path, 
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (cut / MANIFEST).exists()
-    done = vprdist(*build_words(small_tree, cut, weights))
+    done = vprdist(*build_words(small_tree, cut, deeplab_weights))
     assert done.returncode == 0, done.stderr
     assert files_of(cut) == files_of(whole)
-    again = vprdist(*build_words(small_tree, cut, weights))
+    again = vprdist(*build_words(small_tree, cut, deeplab_weights))
     assert "to be segmented" not in again.stdout
     assert again.returncode == 0
 
 
 @pytest.mark.slow
-def test_two_builds_at_once_share_the_work_and_both_end_well(small_tree: Path, weights: Path, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "vprdist", *build_words(small_tree, tmp_path / "cache", weights)]
+def test_two_builds_at_once_share_the_work_and_both_end_well(
+    small_tree: Path, deeplab_weights: Path, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-m", "vprdist", *build_words(small_tree, tmp_path / "cache", deeplab_weights)]
     both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     ends = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], ends
     verify(tmp_path / "cache")
 
 
-def test_a_sweep_replaces_no_cache_of_somebody_elses(small_tree: Path, weights: Path, tmp_path: Path) -> None:
+def test_a_sweep_replaces_no_cache_of_somebody_elses(small_tree: Path, deeplab_weights: Path, tmp_path: Path) -> None:
     write_activations(small_tree, ("ada", "bob"), tmp_path / "npz")
     cache = import_cache(tmp_path / "npz", small_tree, tmp_path / "cache")
     file = tmp_path / "mine.yaml"
-    file.write_text(SWEEP.format(root=small_tree, weights=weights))
+    file.write_text(SWEEP.format(root=small_tree, weights=deeplab_weights))
     done = vprdist("sweep", file, "--runs", tmp_path / "runs", f"trial.input.cache={cache.path}")
     assert done.returncode == 2
     rule = "the cache there is of this segmenter, size and compression"
@@ -110,9 +105,9 @@ def test_a_sweep_replaces_no_cache_of_somebody_elses(small_tree: Path, weights: 
     ],
 )
 def test_bad_orders_are_one_message(
-    small_tree: Path, weights: Path, tmp_path: Path, words: list[str], message: str
+    small_tree: Path, deeplab_weights: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
-    done = vprdist(*build_words(small_tree, tmp_path / "cache", weights), *words)
+    done = vprdist(*build_words(small_tree, tmp_path / "cache", deeplab_weights), *words)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
@@ -120,17 +115,17 @@ def test_bad_orders_are_one_message(
 
 
 def test_a_cut_picture_is_one_message_and_what_was_made_is_kept(
-    small_tree: Path, weights: Path, tmp_path: Path
+    small_tree: Path, deeplab_weights: Path, tmp_path: Path
 ) -> None:
     picture = small_tree / "train_val" / "bob" / "query" / "images" / "bob_q005.jpg"
     good = picture.read_bytes()
     picture.write_bytes(good[:300] + bytes(len(good) - 300))  # as long as it was: sizes are what the plan goes by
-    done = vprdist(*build_words(small_tree, tmp_path / "cache", weights))
+    done = vprdist(*build_words(small_tree, tmp_path / "cache", deeplab_weights))
     assert done.returncode == 2
     assert "bob_q005.jpg: the picture must be readable" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     picture.write_bytes(good)
-    assert vprdist(*build_words(small_tree, tmp_path / "cache", weights)).returncode == 0
+    assert vprdist(*build_words(small_tree, tmp_path / "cache", deeplab_weights)).returncode == 0
 
 
 SWEEP = """
@@ -146,9 +141,11 @@ search: {{grid: {{input.placebo: [none, random]}}}}
 
 
 @pytest.mark.slow
-def test_a_sweep_makes_the_cache_that_its_trials_need_once(small_tree: Path, weights: Path, tmp_path: Path) -> None:
+def test_a_sweep_makes_the_cache_that_its_trials_need_once(
+    small_tree: Path, deeplab_weights: Path, tmp_path: Path
+) -> None:
     file, runs = tmp_path / "mine.yaml", tmp_path / "runs"
-    file.write_text(SWEEP.format(root=small_tree, weights=weights))
+    file.write_text(SWEEP.format(root=small_tree, weights=deeplab_weights))
     planned = vprdist("plan", file, "--runs", runs)
     assert planned.returncode == 0, planned.stderr
     assert "56 of 56 pictures would be segmented first" in planned.stdout

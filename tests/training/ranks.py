@@ -1,4 +1,6 @@
-"""Run a trial in this process as one rank: `python -m tests.training.ranks TRIAL FOLDER RANK WORLD`.
+"""Run a trial in this process as one rank: `python -m tests.training.ranks RANK WORLD FOLDER…`.
+
+The trials of several folders are run one after the other.
 
 With ASK_RANK_TO_STOP that rank, and no other, is asked to leave after half a second; it then exits with 75."""
 
@@ -16,19 +18,14 @@ from vprdist.training.run import run_trial
 from vprdist.world import World
 
 if __name__ == "__main__":
-    trial_file, folder, rank, world = sys.argv[1:]
-    trial = TrialSpec.model_validate_json(Path(trial_file).read_text())
-    here = World(
-        rank=int(rank),
-        world_size=int(world),
-        local_rank=int(rank),
-        rendezvous=Path(folder) / "rendezvous.json",
-        num_threads=1,
-    )
+    rank, world, *folders = sys.argv[1:]
+    here = World(rank=int(rank), world_size=int(world), local_rank=int(rank), num_threads=1)
     if os.environ.get("ASK_RANK_TO_STOP") == rank:
         asked = time.monotonic() + 0.5
         here = replace(here, should_stop=lambda: time.monotonic() > asked)
     try:
-        run_trial(trial, Path(folder), here)
+        for folder in map(Path, folders):
+            trial = TrialSpec.model_validate_json((folder / "trial.json").read_text())
+            run_trial(trial, folder, replace(here, rendezvous=folder / "rendezvous.json"))
     except Stopped:
         sys.exit(75)

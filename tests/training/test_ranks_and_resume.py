@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tests.training.making import CPU, losses, make_trial, run_here, start_ranks, weights_of
+from tests.worlds import write_small_tree
 from vprdist.data.graph import city_graph
 from vprdist.data.msls import read_city
 from vprdist.data.tasks import build_tasks
@@ -21,7 +23,7 @@ from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
 from vprdist.ranks import Ranks
 from vprdist.spec.result import ResultRow
-from vprdist.spec.trial import RunSpec
+from vprdist.spec.trial import RunSpec, TrialSpec
 from vprdist.training.checkpoint import load_checkpoint
 from vprdist.training.loop import Trainer
 
@@ -52,20 +54,31 @@ def test_a_resumed_run_equals_an_uninterrupted_one(small_tree, tmp_path, recipe)
         assert torch.equal(value, weights_of(tmp_path / "cut", trial)[name]), name
 
 
+STEPS_TO_DIE_IN = 24
+RECIPES = {
+    "frozen": {"micro_pairs": 1},
+    # Statistics of a few images magnify rounding: a low rate keeps it small.
+    "sync": {"micro_pairs": 2, "batch_norm": "sync", "lr": 1e-3},
+    "all": {"pairs": "all"},
+    "reference": {"micro_pairs": 2, "batch_norm": "reference", "chunked": True, "chunk_queries": 7, "lr": 1e-4},
+    "moving statistics": {"micro_pairs": 2, "batch_norm": "reference"},
+}
+
+
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_result(small_tree, tmp_path):
-    trial = make_trial(small_tree, steps=30)
+    trial = make_trial(small_tree, steps=20)
     often = trial.model_copy(update={"run": RunSpec(checkpoint_s=0.001, log_steps=1)})
-    whole = run_here(often, tmp_path / "whole")
+    whole = run_here(trial, tmp_path / "whole")
     folder = tmp_path / "killed"
-    (process,) = start_ranks(often, folder, 1)
+    (process,) = start_ranks(1, (often, folder))
     while len(losses(folder) if (folder / "metrics.jsonl").exists() else {}) < 5:
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "result.json").exists()
-    resumed = run_here(often, folder)
+    resumed = run_here(trial, folder)
     assert resumed.metrics == whole.metrics
     assert resumed.final_loss == whole.final_loss
     assert resumed.untrained == whole.untrained
@@ -78,28 +91,28 @@ def test_a_checkpoint_of_another_trial_is_refused(small_tree, tmp_path):
         run_here(make_trial(small_tree, steps=2), tmp_path / "t")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        {"micro_pairs": 1},
-        # Statistics of a few images magnify rounding: a low rate keeps it small.
-        {"micro_pairs": 2, "batch_norm": "sync", "lr": 1e-3},
-        {"pairs": "all"},
-        {"micro_pairs": 2, "batch_norm": "reference", "chunked": True, "chunk_queries": 7, "lr": 1e-4},
-    ],
-    ids=["frozen", "sync", "all", "reference"],
-)
-def test_two_gloo_ranks_equal_one(small_tree, tmp_path, recipe):
-    trial = make_trial(small_tree, **recipe)
-    one = run_here(trial, tmp_path / "one")
-    ranks = start_ranks(trial, tmp_path / "two", 2)
+@pytest.fixture(scope="module")
+def on_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, TrialSpec]]:
+    """Every recipe on two gloo ranks, one after the other: two processes load torch once for all of them."""
+    folder = tmp_path_factory.mktemp("ranks")
+    write_small_tree(folder / "tree")
+    trials = {name: make_trial(folder / "tree", **recipe) for name, recipe in RECIPES.items()}
+    ranks = start_ranks(2, *((trial, folder / name) for name, trial in trials.items()))
     assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
-    two = ResultRow.model_validate_json((tmp_path / "two" / "result.json").read_text())
+    return folder, trials
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["frozen", "sync", "all", "reference"])
+def test_two_gloo_ranks_equal_one(on_two_ranks, tmp_path, name):
+    (folder, trials), recipe = on_two_ranks, RECIPES[name]
+    trial, here = trials[name], folder / name
+    one = run_here(trial, tmp_path / "one")
+    two = ResultRow.model_validate_json((here / "result.json").read_text())
     assert two.num_ranks == 2
-    found, expected = losses(tmp_path / "two"), losses(tmp_path / "one")
+    found, expected = losses(here), losses(tmp_path / "one")
     assert np.allclose([found[s] for s in expected], list(expected.values()), rtol=1e-4)
-    mine, theirs = weights_of(tmp_path / "one", trial), weights_of(tmp_path / "two", trial)
+    mine, theirs = weights_of(tmp_path / "one", trial), weights_of(here, trial)
     # Under the reference each rank's statistics see its own images; they shape no gradient.
     own = ("running", "num_batches") if recipe.get("batch_norm") == "reference" else ()
     compared = [name for name in mine if not any(word in name for word in own)]
@@ -113,26 +126,25 @@ def test_two_gloo_ranks_equal_one(small_tree, tmp_path, recipe):
 
 
 @pytest.mark.slow
-def test_ranks_with_moving_statistics_evaluate_one_network(small_tree, tmp_path):
-    trial = make_trial(small_tree, batch_norm="reference", micro_pairs=2)
-    ranks = start_ranks(trial, tmp_path / "two", 2)
-    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
-    recorded = ResultRow.model_validate_json((tmp_path / "two" / "result.json").read_text())
+def test_ranks_with_moving_statistics_evaluate_one_network(on_two_ranks, tmp_path):
+    folder, trials = on_two_ranks
+    trial, here = trials["moving statistics"], folder / "moving statistics"
+    recorded = ResultRow.model_validate_json((here / "result.json").read_text())
     network = build_network(trial, None)
-    network.load_state_dict(weights_of(tmp_path / "two", trial))
-    tasks = build_tasks([read_city(small_tree, "bob")], trial)
+    network.load_state_dict(weights_of(here, trial))
+    tasks = build_tasks([read_city(folder / "tree", "bob")], trial)
     alone = evaluate(network, trial, tasks, CPU)
     alone.write(tmp_path / "alone")
-    assert (tmp_path / "two" / "predictions" / "bob.txt").read_text() == (tmp_path / "alone" / "bob.txt").read_text()
+    assert (here / "predictions" / "bob.txt").read_text() == (tmp_path / "alone" / "bob.txt").read_text()
     assert recorded.metrics == pytest.approx(alone.metrics)
 
 
 @pytest.mark.slow
 def test_a_rank_that_dies_ends_the_others_within_seconds_and_the_run_goes_on_from_its_checkpoint(small_tree, tmp_path):
-    trial = make_trial(small_tree, steps=60)
+    trial = make_trial(small_tree, steps=STEPS_TO_DIE_IN)
     often = trial.model_copy(update={"run": RunSpec(checkpoint_s=0.1, log_steps=1)})
     folder = tmp_path / "t"
-    first, second = start_ranks(often, folder, 2, stderr=subprocess.PIPE)
+    first, second = start_ranks(2, (often, folder), stderr=subprocess.PIPE)
     try:
         while not (folder / "checkpoint" / "last.pt").exists():
             assert first.poll() is None and second.poll() is None
@@ -147,20 +159,20 @@ def test_a_rank_that_dies_ends_the_others_within_seconds_and_the_run_goes_on_fro
     assert "rank 0: another rank of this job died" in lines[-1]
     assert not (folder / "result.json").exists()
     state = load_checkpoint(folder / "checkpoint", trial.trial_id)
-    assert state is not None and 0 < state["progress"]["step"] < 60
-    short = [rank.wait(timeout=240) for rank in start_ranks(often, folder, 2)]
+    assert state is not None and 0 < state["progress"]["step"] < STEPS_TO_DIE_IN
+    short = [rank.wait(timeout=240) for rank in start_ranks(2, (trial, folder))]
     assert short == [0, 0]
-    assert sorted(losses(folder)) == list(range(1, 61)), "it went on where the checkpoint was"
+    assert sorted(losses(folder)) == list(range(1, STEPS_TO_DIE_IN + 1)), "it went on where the checkpoint was"
 
 
 @pytest.mark.slow
 def test_ranks_leave_together_when_one_is_asked_during_an_evaluation(small_tree, tmp_path):
     trial = make_trial(small_tree, steps=4)
     folder = tmp_path / "t"
-    ranks = start_ranks(trial, folder, 2, env={**os.environ, "ASK_RANK_TO_STOP": "1"})
+    ranks = start_ranks(2, (trial, folder), env={**os.environ, "ASK_RANK_TO_STOP": "1"})
     assert [rank.wait(timeout=120) for rank in ranks] == [75, 75]
     assert not (folder / "result.json").exists()
-    assert [rank.wait(timeout=240) for rank in start_ranks(trial, folder, 2)] == [0, 0]
+    assert [rank.wait(timeout=240) for rank in start_ranks(2, (trial, folder))] == [0, 0]
 
 
 def test_ranks_must_divide_the_batch(small_tree, tmp_path):
