@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +18,23 @@ from vprdist.spec.trial import TrialSpec
 from vprdist.training.run import run_trial
 from vprdist.world import World
 
+
+def asked_later(seconds: float) -> Callable[[], bool]:
+    """False at first, and true so long after the first question, which comes when the ranks have met."""
+    asked: list[float] = []
+
+    def should_stop() -> bool:
+        asked.append(time.monotonic())
+        return asked[-1] > asked[0] + seconds
+
+    return should_stop
+
+
 if __name__ == "__main__":
     rank, world, *folders = sys.argv[1:]
     here = World(rank=int(rank), world_size=int(world), local_rank=int(rank), num_threads=1)
     if os.environ.get("ASK_RANK_TO_STOP") == rank:
-        asked = time.monotonic() + 0.5
-        here = replace(here, should_stop=lambda: time.monotonic() > asked)
+        here = replace(here, should_stop=asked_later(0.5))
     try:
         for folder in map(Path, folders):
             trial = TrialSpec.model_validate_json((folder / "trial.json").read_text())
