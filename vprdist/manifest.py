@@ -28,6 +28,11 @@ class Manifest:
         self._seeds: dict[str, int] = {}
         self._baselines: dict[str, str] = {}
 
+    @property
+    def players(self) -> dict[str, tuple[str, ...]] | None:
+        """Of a search of subsets: what rows are named by."""
+        return None if self.sweep.search.subsets is None else self.sweep.search.subsets.players
+
     def compare(self, trials: Sequence[TrialSpec]) -> None:
         """Note which trial each is compared with; `trials` are those of the sweep's points and seeds, in order."""
         self._baselines = baselines_of(self.sweep, trials)
@@ -35,7 +40,7 @@ class Manifest:
     def add(self, trial: TrialSpec) -> None:
         """One more trial."""
         axes = self.sweep.axes
-        self.names[trial.trial_id] = row_names([trial], axes)[trial.trial_id] if axes else self.sweep.name
+        self.names[trial.trial_id] = row_names([trial], axes, self.players)[trial.trial_id] if axes else self.sweep.name
         self._seeds[trial.trial_id] = trial.seed
 
     def keep_known(self) -> None:

@@ -115,7 +115,7 @@ def queries_of(folder: Path) -> Queries:
 
 
 def finalists_of(sweep: SweepSpec, orders: Sequence[ProbeOrder]) -> list[int]:
-    """The subsets that are trained on their own: the best by the networks' mean, and everybody beside them."""
+    """The subsets that are trained on their own: everybody, and the best others by the networks' mean."""
     subsets = sweep.search.subsets
     assert subsets is not None
     if not orders or not subsets.finalists:
@@ -123,7 +123,8 @@ def finalists_of(sweep: SweepSpec, orders: Sequence[ProbeOrder]) -> list[int]:
     found = [values_of(order, sweep.objective) for order in orders]
     means = np.mean([each.values_KQ.mean(axis=1) for each in found], axis=0)
     shown = {subset: float(means[row]) for (subset, kind), row in found[0].probes.items() if kind == "none" and subset}
-    return list(dict.fromkeys([*best_subsets(shown, subsets.finalists), subsets.everybody]))
+    del shown[subsets.everybody]
+    return [subsets.everybody, *best_subsets(shown, subsets.finalists)]
 
 
 def reports(order: ProbeOrder) -> list[PartReport]:

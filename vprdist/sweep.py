@@ -25,6 +25,7 @@ from vprdist.manifest import Manifest
 from vprdist.plan.budget import check_budget
 from vprdist.plan.driver_cost import driver_job_gb
 from vprdist.plan.estimate import estimate, read_results
+from vprdist.plan.probes import probe_cost
 from vprdist.plan.survey import paths_of
 from vprdist.prepare import Prepared, prepare, unready
 from vprdist.spec.profile import ClusterProfile, read_profile
@@ -182,7 +183,8 @@ def _check_cost(sweep: SweepSpec, profile: ClusterProfile, prepared: Prepared, r
     else:
         left = [trial for trial in prepared.trials if not TrialFolder.of(runs, trial.trial_id).has_result]
         estimates = [estimate(trial, profile, results) for trial in left]
-    check_budget(sweep, profile, sweep.num_trials, estimates)
+    probes = probe_cost(sweep, prepared.trials[0], profile, results, runs)
+    check_budget(sweep, profile, sweep.num_trials, estimates + ([probes.estimate(profile)] if probes else []))
 
 
 def _detach(sweep: SweepSpec, profile: ClusterProfile, folder: Path, runs: Path, console: Console) -> int:

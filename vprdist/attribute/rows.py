@@ -12,6 +12,9 @@ from vprdist.attribution.inference import Effects
 from vprdist.spec.attribution import Effect, PairRow, PlayerRow
 from vprdist.spec.subsets import SubsetSpec
 
+ADDS, BEYOND = 1.0, 2.0
+"""What a metric in [0, 1] can change at most: by a player; by a player and not by its placebo."""
+
 
 def player_rows(subsets: SubsetSpec, found: PlayerEffects, more: Mapping[str, Mapping[str, Any]]) -> list[PlayerRow]:
     """One row a player, in the sweep file's order.
@@ -27,8 +30,9 @@ def player_rows(subsets: SubsetSpec, found: PlayerEffects, more: Mapping[str, Ma
             PlayerRow(
                 player=player, classes=classes, adds=effect_at(found.adds, i), claim=claims[i],
                 placebos={name: effect_at(each, i) for name, each in found.placebos.items()},
-                beyond={name: effect_at(each, i) for name, each in found.beyond.items()},
-                bound=finite(bounds[i]), seed_sd=seed_sd, **dict(more.get(player, {})),
+                beyond={name: effect_at(each, i, BEYOND) for name, each in found.beyond.items()},
+                bound=_within(bounds[i], BEYOND if found.beyond else ADDS), seed_sd=seed_sd,
+                **dict(more.get(player, {})),
             )
         )  # fmt: skip
     return rows
@@ -50,10 +54,15 @@ def pair_rows(subsets: SubsetSpec, found: Effects) -> tuple[PairRow, ...]:
     return tuple(sorted(rows, key=lambda row: -abs(row.adds.value)))
 
 
-def effect_at(found: Effects, index: int) -> Effect:
-    """One player's effect."""
-    low, high = finite(float(found.low[index])), finite(float(found.high[index]))
+def effect_at(found: Effects, index: int, most: float = ADDS) -> Effect:
+    """One player's effect; its interval ends where the metric does."""
+    low, high = _within(found.low[index], most), _within(found.high[index], most)
     return Effect(value=float(found.values[index]), low=low, high=high)
+
+
+def _within(value: float, most: float) -> float | None:
+    known = finite(float(value))
+    return None if known is None else max(-most, min(most, known))
 
 
 def finite(value: float) -> float | None:

@@ -43,7 +43,8 @@ def _plan(args: argparse.Namespace, console: Console) -> int:
     profile = read_profile(sweep.cluster)
     plan = survey(sweep, profile, args.runs.resolve())
     resolved = [planned.trial for planned in plan.trials if planned.trial_id]
-    names = row_names(resolved, sweep.axes) if sweep.axes else {}
+    players = None if sweep.search.subsets is None else sweep.search.subsets.players
+    names = row_names(resolved, sweep.axes, players) if sweep.axes else {}
     show_plan(plan, names, console, args.full)
     script = script_of(plan)
     if script is not None:

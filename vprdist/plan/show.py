@@ -93,6 +93,11 @@ def _subsets(plan: Plan) -> Iterator[str]:
         fewest = f"{FIRST_LOOK} draws ({FIRST_LOOK * each} trials)"
         yield f"{each} trials a draw (an order, its reverse, a seed of its own){settings}"
         yield f"it stops at {fewest} or later, when the ranking is settled at {subsets.confidence:g}"
+    if plan.probes is not None:
+        yield from plan.probes.lines()
+        yield f"then {subsets.finalists} best subsets, and everybody, are trained alone: {sweep.num_trials} trials in all"
+    if subsets.placebos:
+        yield f"each arm comes with its placebos too: {', '.join(subsets.placebos)}"
     if search.searcher == "greedy":
         yield f"{subsets.num_players} trials, then one less each time{settings}; it stops when no player helps"
     yield from plan.queries

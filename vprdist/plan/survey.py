@@ -15,6 +15,7 @@ from vprdist.launch.folder import TrialFolder, held
 from vprdist.plan.budget import check_budget
 from vprdist.plan.estimate import Estimate, estimate, read_results
 from vprdist.plan.power import Power, power_of
+from vprdist.plan.probes import ProbeCost, probe_cost
 from vprdist.plan.space import Space, space
 from vprdist.prepare import Looked, look
 from vprdist.spec.profile import ClusterProfile
@@ -58,6 +59,7 @@ class Plan:
     over_budget: UserError | None
     power: Power | None
     queries: tuple[str, ...] = ()
+    probes: ProbeCost | None = None
 
     @property
     def to_run(self) -> list[Planned]:
@@ -81,6 +83,9 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
         like = Planned(first, None, "not proposed yet", estimate(first, profile, results))
         trials = (like,) * sweep.num_trials
     remaining = [planned.estimate for planned in trials if planned.state != "done"]
+    probes = probe_cost(sweep, looked.trials[0], profile, results, runs)
+    if probes is not None:
+        remaining.append(probes.estimate(profile))
     over = None
     try:
         check_budget(sweep, profile, len(trials), remaining)
@@ -89,7 +94,7 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
     room = space([planned.trial for planned in trials], runs, profile.num_ranks)
     found = power_of(sweep, looked.num_queries, len(trials), results, runs)
     queries = tuple(check_queries(sweep, looked.trials))
-    return Plan(sweep, profile, runs, looked, trials, capacity(profile), room, over, found, queries)
+    return Plan(sweep, profile, runs, looked, trials, capacity(profile), room, over, found, queries, probes)
 
 
 def _once(trials: Sequence[TrialSpec]) -> list[TrialSpec]:

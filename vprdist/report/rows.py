@@ -62,12 +62,27 @@ def readable_results(paths: Iterable[Path]) -> tuple[list[ResultRow], list[str]]
     return results, refused
 
 
-def row_names(trials: Sequence[TrialSpec], axes: Sequence[str]) -> dict[str, str]:
-    """A name for each trial id: its values on the swept axes, without those that its mode ignores."""
-    return {trial.trial_id: " ".join(filter(None, (_axis_value(trial, axis) for axis in axes))) for trial in trials}
+Players = Mapping[str, tuple[str, ...]]
+"""Classes by the name of the group that they come and go in."""
 
 
-def _axis_value(trial: TrialSpec, axis: str) -> str:
+def row_names(trials: Sequence[TrialSpec], axes: Sequence[str], players: Players | None = None) -> dict[str, str]:
+    """A name for each trial id: its values on the swept axes, without those that its mode ignores.
+
+    Args:
+        players: of a search of subsets: masks are then named by them.
+    """
+    return {
+        trial.trial_id: " ".join(filter(None, (_axis_value(trial, axis, players or {}) for axis in axes)))
+        for trial in trials
+    }
+
+
+def _axis_value(trial: TrialSpec, axis: str, players: Players) -> str:
+    if axis == "input.classes" and trial.input.uses_mask and players:
+        shown = [name for name, classes in players.items() if set(classes) <= set(trial.input.class_names)]
+        if {c for name in shown for c in players[name]} == set(trial.input.class_names):
+            return "everybody" if len(shown) == len(players) else "+".join(shown)
     value: object = trial.to_json()
     for part in axis.split("."):
         value = value.get(part) if isinstance(value, dict) else None

@@ -31,7 +31,7 @@ class SubsetSpec(Spec):
         default=None, description="without a searcher: which subsets; a list names players"
     )
     placebos: tuple[Control, ...] = Field(default=(), description="of every arm too: random, image, classes")
-    finalists: int = Field(default=3, ge=0, description="one_network: best subsets that are trained on their own too")
+    finalists: int = Field(default=3, ge=0, description="one_network: best subsets, trained alone beside everybody")
     probes: int = Field(default=1024, ge=1, description="one_network: subsets that it is evaluated under, at most")
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="of intervals, claims and the settled ranking")
     tie: float = Field(default=0.02, gt=0, lt=1, description="shapley: a smaller difference of two values is none")
@@ -138,5 +138,5 @@ class SubsetSpec(Spec):
         return self.num_players * (self.num_players + 1) // 2 + self.num_players * len(self.placebos)
 
     def network_trials(self) -> int:
-        """Trials of searcher one_network at most: the network, and finalists with everybody beside them."""
+        """Trials of searcher one_network: the network, and everybody and the finalists on their own."""
         return 1 + (self.finalists + 1 if self.finalists else 0)

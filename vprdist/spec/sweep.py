@@ -57,7 +57,7 @@ class SweepSpec(Spec):
         if self.search.subsets is None:
             return own
         shared = ("train.arms",) if self.search.searcher == "one_network" else ()
-        control = ("input.placebo",) if self.search.subsets.placebos else ()
+        control = ("input.placebo",) if self.search.subsets.placebos and not shared else ()
         return tuple(dict.fromkeys((*own, *shared, "input.mode", "input.classes", *control)))
 
     @property
