@@ -1,0 +1,251 @@
+"""Does one network rank subsets of classes as networks do that are trained on each subset alone, and at which cost?
+
+    python tests/benchmarks/one_network.py --runs /tmp/runs             all of it: some 100 trainings, about an hour
+    python tests/benchmarks/one_network.py --runs /tmp/runs --cost      the cost of both sides alone, minutes
+
+The truth: all 31 subsets of five groups of classes, trained on their own on the demo city, three seeds. Beside it: one
+network for all subsets (with and without placebos in its training), the untrained network under every mask, and what
+leave-one-out and add-one-in say of all subsets if what players add is summed. Everything is run by vprdist's own
+sweeps, so a second run reads what is there. --cost wants a machine without other work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from vprdist.attribute.chances import chances
+from vprdist.attribution.agreement import agreement
+from vprdist.launch.folder import TrialFolder
+from vprdist.manifest import read_manifest
+from vprdist.probed import queries_of, reports, values_of
+from vprdist.probes import order_of
+from vprdist.spec.result import read_result
+from vprdist.spec.sweep_file import read_sweep
+
+GROUPS = {
+    "built": ["building", "wall", "fence"],
+    "furniture": ["pole", "traffic light", "traffic sign"],
+    "ground": ["road", "sidewalk", "terrain"],
+    "green": ["vegetation"],
+    "traffic": ["person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"],
+}
+SUBSETS = list(range(1, 2 ** len(GROUPS)))
+OBJECTIVE = "recall@1"
+Values = dict[int, np.ndarray]
+"""By subset (Q,) values of each query."""
+
+
+def names_of(subset: int) -> list[str]:
+    return [name for i, name in enumerate(GROUPS) if subset >> i & 1]
+
+
+def sweep_file(name: str, steps: int, seeds: Sequence[int], search: Mapping[str, Any]) -> dict[str, Any]:
+    """A sweep over the five groups; `search` beside them."""
+    subsets = {"groups": GROUPS, **search.get("subsets", {})}
+    return {
+        "name": name,
+        "scale": "demo",
+        "trial": {
+            "input": {"mode": "masked"},
+            "network": {"unfreeze": "0-2"},
+            "train": {"steps": steps, "schedule": "cosine"},
+            "evaluate": {"before_training": False},
+        },
+        "search": {**search, "subsets": subsets},
+        "seeds": list(seeds),
+        "objective": OBJECTIVE,
+        "cluster": "local",
+    }
+
+
+def run_sweep(runs: Path, content: Mapping[str, Any]) -> Path:
+    """Run a sweep by the command that a user types; returns its folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sweep.yaml"
+        path.write_text(yaml.safe_dump(dict(content), sort_keys=False))
+        subprocess.run([sys.executable, "-m", "vprdist.sweep", str(path), "--runs", str(runs)], check=True)
+    return runs / "sweeps" / str(content["name"])
+
+
+def truth_values(runs: Path, folder: Path) -> dict[int, Values]:
+    """By seed the values of networks that were trained on each subset alone."""
+    by_classes = {frozenset(c for name in names_of(s) for c in GROUPS[name]): s for s in SUBSETS}
+    out: dict[int, Values] = {}
+    for entry in read_manifest(folder)["trials"]:
+        trial = TrialFolder.of(runs, entry["trial"])
+        spec = trial.trial()
+        queries = queries_of(trial.path).only("all")
+        out.setdefault(spec.seed, {})[by_classes[frozenset(spec.input.class_names)]] = queries.metrics[OBJECTIVE]
+    return out
+
+
+def network_orders(runs: Path, folder: Path) -> list[Any]:
+    """The probe orders of a sweep's networks, by seed."""
+    sweep = read_sweep(folder / "sweep.yaml")
+    trials = [TrialFolder.of(runs, entry["trial"]) for entry in read_manifest(folder)["trials"]]
+    networks = sorted((t for t in trials if t.trial().train.arms is not None), key=lambda t: t.trial().seed)
+    return [order_of(sweep, {}, network) for network in networks]
+
+
+def probed_values(order: Any) -> Values:
+    found = values_of(order, OBJECTIVE)
+    return {subset: found.of((subset, "none")) for subset in SUBSETS}
+
+
+def summed(values: Values, nobody: np.ndarray, way: str) -> Values:
+    """Every subset's value if players add what they add in the 6 arms of leave-one-out, or the 5 of add-one-in."""
+    everybody = SUBSETS[-1]
+    alone = [1 << i for i in range(len(GROUPS))]
+    if way == "leave_one_out":
+        lost = [values[everybody] - values[everybody ^ one] for one in alone]
+        return {s: values[everybody] - sum(lost[i] for i in range(len(alone)) if not s >> i & 1) for s in SUBSETS}
+    gain = [values[one] - nobody for one in alone]
+    return {s: nobody + sum(gain[i] for i in range(len(alone)) if s >> i & 1) for s in SUBSETS}
+
+
+def compare(method: Values, truth: Sequence[Values], cluster: np.ndarray, nobody: np.ndarray) -> str:
+    """Kendall's tau-b with the truth's seeds one by one (mean), and with their mean: 31 subsets, and 32 with nobody."""
+
+    def matrix(values: Values, with_nobody: bool) -> np.ndarray:
+        return np.stack([*([nobody] if with_nobody else []), *(values[s] for s in SUBSETS)])
+
+    mean = {s: np.mean([each[s] for each in truth], axis=0) for s in SUBSETS}
+    singles = [agreement(matrix(method, False), matrix(each, False), cluster).value for each in truth]
+    whole, with_nobody = (agreement(matrix(method, flag), matrix(mean, flag), cluster) for flag in (False, True))
+    single = np.mean([value for value in singles if value is not None])
+    return f"{single:.3f} | {whole.value:.3f} [{whole.low:.3f}, {whole.high:.3f}] | {with_nobody.value:.3f}"
+
+
+def show(runs: Path, steps: int, seeds: Sequence[int]) -> None:
+    """Run what is missing, and print the table."""
+    lists = {"subsets": {"take": [names_of(subset) for subset in SUBSETS]}}
+    truth_folder = run_sweep(runs, sweep_file("truth", steps, seeds, lists))
+    one = {"searcher": "one_network", "subsets": {"finalists": 0}}
+    plain = run_sweep(runs, sweep_file("one_plain", steps, seeds, one))
+    control = {"searcher": "one_network", "subsets": {"finalists": 3, "placebos": ["random", "image", "classes"]}}
+    placebo = run_sweep(runs, sweep_file("one_placebo", steps, seeds, control))
+    untrained = run_sweep(runs, sweep_file("one_untrained", 0, seeds[:1], one))
+
+    truth = truth_values(runs, truth_folder)
+    first = TrialFolder.of(runs, read_manifest(truth_folder)["trials"][0]["trial"])
+    queries = queries_of(first.path).only("all")
+    known = chances(first.trial(), OBJECTIVE)
+    nobody = np.array([known[at] for at in zip(queries.city, queries.query, strict=True)])
+    results = [read_result(TrialFolder.of(runs, e["trial"]).result_file) for e in read_manifest(truth_folder)["trials"]]
+    print(f"\n{len(queries.query)} queries, {len(np.unique(queries.cluster))} clusters; nobody {nobody.mean():.3f}")
+    print("subset | truth, mean of seeds | seeds | one network, mean of seeds")
+    networks = {
+        name: [probed_values(o) for o in network_orders(runs, f)]
+        for name, f in (("plain", plain), ("placebo", placebo))
+    }
+    for subset in sorted(SUBSETS, key=lambda s: -np.mean([truth[seed][s].mean() for seed in seeds])):
+        by_seed = [truth[seed][subset].mean() for seed in seeds]
+        shared = np.mean([each[subset].mean() for each in networks["plain"]])
+        single = " ".join(f"{value:.3f}" for value in by_seed)
+        print(f"{'+'.join(names_of(subset))} | {np.mean(by_seed):.3f} | {single} | {shared:.3f}")
+
+    print("\nmethod | tau with single seeds of the truth, mean | with their mean [95 %] | 32 values, nobody included")
+    pairs = list(itertools.permutations(seeds, 2))
+    between = [
+        agreement(*(np.stack([truth[s][k] for k in SUBSETS]) for s in pair), queries.cluster).value for pair in pairs
+    ]
+    print(f"another seed of the truth | {np.mean([v for v in between if v is not None]):.3f} | - | -")
+    for name, some in networks.items():
+        for seed, values in zip(seeds, some, strict=True):
+            print(
+                f"one network, {name}, seed {seed} | {compare(values, list(truth.values()), queries.cluster, nobody)}"
+            )
+        mean = {s: np.mean([each[s] for each in some], axis=0) for s in SUBSETS}
+        print(
+            f"one network, {name}, mean of {len(some)} | {compare(mean, list(truth.values()), queries.cluster, nobody)}"
+        )
+    [raw] = [probed_values(order) for order in network_orders(runs, untrained)]
+    print(f"untrained network | {compare(raw, list(truth.values()), queries.cluster, nobody)}")
+    for way in ("leave_one_out", "add_one_in"):
+        told = summed(truth[seeds[0]], nobody, way)
+        others = [truth[seed] for seed in seeds[1:]]
+        print(f"{way}, summed (seed {seeds[0]}, against the others) | {compare(told, others, queries.cluster, nobody)}")
+
+    print("\nseconds as they came out in these runs (beside whatever else ran)")
+    for seed in seeds:
+        own = [row for row in results if row.trial.seed == seed]
+        train, wall = sum(row.train_s for row in own), sum(row.wall_s for row in own)
+        print(f"truth, seed {seed}: training {train:.0f} s, with evaluation and start {wall:.0f} s")
+    for name, folder in (("plain", plain), ("placebo", placebo)):
+        for order in network_orders(runs, folder):
+            row, parts = read_result(Path(order.trial) / "result.json"), reports(order)
+            print(
+                f"one network, {name}, seed {row.trial.seed}: training {row.train_s:.0f} s (wall {row.wall_s:.0f} s), "
+                f"{sum(len(p.probes) for p in parts)} probes {sum(p.seconds for p in parts):.0f} s"
+            )
+
+
+def cost(runs: Path, steps: int, num_arms: int) -> None:
+    """Both sides in this process, one core: some arms of the truth, one network and its probes."""
+    import torch
+
+    from vprdist.training.probe_worker import work
+    from vprdist.training.run import run_trial
+    from vprdist.world import World
+
+    torch.set_num_threads(1)
+    seconds: dict[str, list[float]] = {"train": [], "wall": []}
+    truth = read_manifest(runs / "sweeps" / "truth")["trials"]
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder) / "trials"
+        for entry in truth[:: max(1, len(truth) // num_arms)][:num_arms]:
+            spec = TrialFolder.of(runs, entry["trial"]).trial()
+            begin = time.perf_counter()
+            run_trial(spec, scratch / spec.trial_id, World(num_threads=1))
+            seconds["wall"].append(time.perf_counter() - begin)
+            seconds["train"].append(read_result(scratch / spec.trial_id / "result.json").train_s)
+        order = network_orders(runs, runs / "sweeps" / "one_plain")[0]
+        spec = TrialFolder(Path(order.trial)).trial()
+        begin = time.perf_counter()
+        run_trial(spec, scratch / spec.trial_id, World(num_threads=1))
+        network = time.perf_counter() - begin
+        network_train = read_result(scratch / spec.trial_id / "result.json").train_s
+        (scratch / spec.trial_id / "trial.json").write_text(json.dumps(spec.to_json()))
+        begin = time.perf_counter()
+        work(order.model_copy(update={"trial": str(scratch / spec.trial_id)}), 0, 1, lambda made: None)
+        probes = time.perf_counter() - begin
+    arms = len(SUBSETS)
+    train, wall = (float(np.mean(seconds[name])) * arms for name in ("train", "wall"))
+    print(
+        f"one core, float32, {steps} steps of 16 pairs, 96x128, EfficientNet-Lite0 0-2; {num_arms} arms of the truth timed"
+    )
+    print("side | training s | with evaluation s")
+    print(f"truth, one seed, {arms} subsets (mean of {num_arms} arms times {arms}) | {train:.0f} | {wall:.0f}")
+    print(f"one network | {network_train:.0f} | {network:.0f}")
+    print(f"its {len(order.probes)} probes | {probes:.0f} | {probes:.0f}")
+    print(f"truth / one network | {train / (network_train + probes):.1f} | {wall / (network + probes):.1f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--cost", action="store_true", help="time both sides in this process, after a whole run")
+    parser.add_argument("--arms", type=int, default=4, help="arms of the truth that --cost times")
+    args = parser.parse_args()
+    if args.cost:
+        cost(args.runs.resolve(), args.steps, args.arms)
+    else:
+        show(args.runs.resolve(), args.steps, args.seeds)
+
+
+if __name__ == "__main__":
+    main()
