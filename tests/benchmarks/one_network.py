@@ -223,9 +223,7 @@ def cost(runs: Path, steps: int, num_arms: int) -> None:
         probes = time.perf_counter() - begin
     arms = len(SUBSETS)
     train, wall = (float(np.mean(seconds[name])) * arms for name in ("train", "wall"))
-    print(
-        f"one core, float32, {steps} steps of 16 pairs, 96x128, EfficientNet-Lite0 0-2; {num_arms} arms of the truth timed"
-    )
+    print(f"one core, float32, {steps} steps of 16 pairs, 96x128, EfficientNet-Lite0 0-2; {num_arms} arms timed")
     print("side | training s | with evaluation s")
     print(f"truth, one seed, {arms} subsets (mean of {num_arms} arms times {arms}) | {train:.0f} | {wall:.0f}")
     print(f"one network | {network_train:.0f} | {network:.0f}")

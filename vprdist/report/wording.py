@@ -12,7 +12,10 @@ METHODS: Mapping[str, tuple[str, str]] = {
     "leave_one_out": ("leave-one-out", "A class adds what is lost when it alone is left out."),
     "add_one_in": ("add-one-in", "A class adds what it is worth alone, less what nobody is worth."),
     "shapley": ("Shapley's value", "A class adds what its joining brings, on average over orders in which all join."),
-    "one_network": ("one network for all arms", "A class adds what one network makes of it, evaluated arm by arm."),
+    "one_network": (
+        "one network for all arms",
+        "A class adds what its joining brings to one network, on average over orders (Shapley's value).",
+    ),
     "greedy": ("greedy search", "It takes in the best class, then the best beside it, and so on."),
 }
 """By the report's word: a method's name, and what a class adds by it."""
