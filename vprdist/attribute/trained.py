@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from vprdist.attribution.interactions import interactions
 from vprdist.search.subset_rule import drawn
 from vprdist.spec.attribution import Cost, Effect, PairRow, PlayerRow, SettingRow
 from vprdist.spec.result import ResultRow
-from vprdist.spec.subsets import Point
+from vprdist.spec.subsets import Point, SubsetSpec
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
 
@@ -36,29 +36,33 @@ def trained_setting(
         trial: any of the setting.
     """
     rows = _Remembered(result_of)
-    family = [
-        replace(
-            game,
-            value_of=rows.valued(game),
-            nobody=None if game.nobody is None else mean_chance(trial, sweep.objective),
-        )
-        for game in family
-    ]
+    nobody = None if family[0].nobody is None else mean_chance(trial, sweep.objective)
+    family = [replace(game, value_of=rows.valued(game), nobody=nobody) for game in family]
     of = {None: _taken, "greedy": _greedy, "shapley": _shapley}[sweep.search.searcher]
-    told = of(sweep, family)
-    found = [row for row in rows.seen.values() if row is not None]
-    return told.model_copy(
-        update={
-            "setting": setting,
-            "nobody": family[0].nobody,
-            "num_queries": found[0].protocol.num_queries if found else None,
-            "cost": Cost(
-                num_trials=len(found),
-                train_s=sum(row.wall_s * row.num_ranks for row in found),
-                on_gpu=any(on_gpu(row.device) for row in found),
-            ),
-        }
-    )
+    told = of(sweep, family[0].subsets, family)
+    found = list(rows.seen.values())
+    return SettingRow(
+        setting=setting, method=told.method, confidence=family[0].subsets.confidence, nobody=nobody,
+        num_queries=found[0].protocol.num_queries if found else None, num_seeds=told.num_seeds,
+        players=told.players, taken=told.taken, pairs=told.pairs, notes=tuple(told.notes),
+        cost=Cost(
+            num_trials=len(found),
+            train_s=sum(row.wall_s * row.num_ranks for row in found),
+            on_gpu=any(on_gpu(row.device) for row in found),
+        ),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What one way of searching says; fields as `SettingRow` has them."""
+
+    method: str
+    num_seeds: int
+    notes: Sequence[str]
+    players: tuple[PlayerRow, ...]
+    pairs: tuple[PairRow, ...] = ()
+    taken: tuple[str, ...] = ()
 
 
 class _Remembered:
@@ -66,7 +70,7 @@ class _Remembered:
 
     def __init__(self, result_of: ResultOf) -> None:
         self.result_of = result_of
-        self.seen: dict[str, ResultRow | None] = {}
+        self.seen: dict[str, ResultRow] = {}
 
     def valued(self, game: Game) -> Callable[[Point], float | None]:
         def value_of(point: Point) -> float | None:
@@ -78,21 +82,10 @@ class _Remembered:
         return value_of
 
 
-def _row(sweep: SweepSpec, method: str, num_seeds: int, notes: Sequence[str], **more: object) -> SettingRow:
-    assert sweep.search.subsets is not None
-    return SettingRow(
-        setting={}, method=method, confidence=sweep.search.subsets.confidence, nobody=None, num_queries=None,
-        num_seeds=num_seeds, notes=tuple(notes), **more,  # type: ignore[arg-type]
-    )  # fmt: skip
-
-
-def _players(sweep: SweepSpec, rows: Sequence[Floats]) -> tuple[PlayerRow, ...]:
+def _players(subsets: SubsetSpec, rows: Sequence[Floats]) -> tuple[PlayerRow, ...]:
     """Players from rows (R, n) of their own masks, and of each placebo in the same draws or seeds."""
-    subsets = sweep.search.subsets
-    assert subsets is not None
     if not len(rows[0]):
         return ()
-
     placebos = dict(zip(subsets.placebos, rows[1:], strict=True))
     found = PlayerEffects(
         adds=row_effects(rows[0], confidence=subsets.confidence),
@@ -102,10 +95,8 @@ def _players(sweep: SweepSpec, rows: Sequence[Floats]) -> tuple[PlayerRow, ...]:
     return best_first(player_rows(subsets, found, {}))
 
 
-def _taken(sweep: SweepSpec, family: Sequence[Game]) -> SettingRow:
+def _taken(sweep: SweepSpec, subsets: SubsetSpec, family: Sequence[Game]) -> _Told:
     """Leave-one-out and add-one-in: one row a seed, of which every arm has a result."""
-    subsets = sweep.search.subsets
-    assert subsets is not None
     by_seed = [[taken_contributions(game, (seed,)) for game in family] for seed in sweep.seeds]
     by_seed = [kinds for kinds in by_seed if all(map(len, kinds))]
     missing = len(sweep.seeds) - len(by_seed)
@@ -114,13 +105,12 @@ def _taken(sweep: SweepSpec, family: Sequence[Game]) -> SettingRow:
         notes.append("one seed tells no interval: 'seeds=[0,1,2]' on the same command")
     empty = np.empty((0, subsets.num_players))
     rows = [np.concatenate([empty, *(kinds[kind] for kinds in by_seed)]) for kind in range(len(family))]
-    return _row(sweep, str(subsets.take), len(by_seed), notes, players=_players(sweep, rows))
+    return _Told(str(subsets.take), len(by_seed), notes, _players(subsets, rows))
 
 
-def _shapley(sweep: SweepSpec, family: Sequence[Game]) -> SettingRow:
+def _shapley(sweep: SweepSpec, subsets: SubsetSpec, family: Sequence[Game]) -> _Told:
     states = drawn(sweep, family)
-    state, subsets = states[0], sweep.search.subsets
-    assert subsets is not None
+    state = states[0]
     notes = [
         f"{len(state.orders)} draws of an order and its reverse"
         + (f"; {state.failed} left out, since a trial failed" if state.failed else ""),
@@ -137,7 +127,7 @@ def _shapley(sweep: SweepSpec, family: Sequence[Game]) -> SettingRow:
         first, second = pairs(subsets.num_players)
         found = interactions(state.orders, state.forward, state.backward)[:, first, second]
         pairs_found = pair_rows(subsets, row_effects(found, confidence=subsets.confidence))
-    return _row(sweep, "shapley", len(shared), notes, players=_players(sweep, rows), pairs=pairs_found)
+    return _Told("shapley", len(shared), notes, _players(subsets, rows), pairs_found)
 
 
 def _of_draws(state: Drawn, rows: Sequence[int]) -> Floats:
@@ -147,10 +137,9 @@ def _of_draws(state: Drawn, rows: Sequence[int]) -> Floats:
     return part.contributions
 
 
-def _greedy(sweep: SweepSpec, family: Sequence[Game]) -> SettingRow:
+def _greedy(sweep: SweepSpec, subsets: SubsetSpec, family: Sequence[Game]) -> _Told:
     """The players that were taken in, and by how much each raised the mean over seeds; no interval: it was picked."""
-    game, subsets = family[0], sweep.search.subsets
-    assert subsets is not None
+    game = family[0]
     step, _ = greedy_state(game, sweep.seeds)
     names = list(subsets.players)
     steps = list(itertools.pairwise([0, *np.cumsum([1 << player for player in step.taken]).tolist()]))
@@ -172,9 +161,7 @@ def _greedy(sweep: SweepSpec, family: Sequence[Game]) -> SettingRow:
             )
         )  # fmt: skip
     note = "greedy picks whoever looks best: what it took in has no interval; train the subset again to confirm it"
-    return _row(
-        sweep, "greedy", len(sweep.seeds), [note], players=tuple(rows), taken=tuple(names[p] for p in step.taken)
-    )
+    return _Told("greedy", len(sweep.seeds), [note], tuple(rows), taken=tuple(names[p] for p in step.taken))
 
 
 def _mean(game: Game, subset: int, seeds: Sequence[int]) -> float:
