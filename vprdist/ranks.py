@@ -120,6 +120,17 @@ def pick_device(local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank % torch.cuda.device_count())
 
 
+def _make_exact(device: torch.device) -> None:
+    """The same seed gives the same result on this GPU, and float32 is float32."""
+    torch.cuda.set_device(device)
+    # One convolution algorithm for one shape, chosen without a stopwatch.
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    # TF32, cuDNN's default for convolutions, keeps ten bits of a float32: who wants speed says bf16.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 @contextlib.contextmanager
 def join(world: World, rendezvous: Path) -> Iterator[Ranks]:
     """Meet the other ranks; NCCL on GPUs, gloo on the CPU.
@@ -138,7 +149,7 @@ def join(world: World, rendezvous: Path) -> Iterator[Ranks]:
     """
     device = pick_device(world.local_rank)
     if device.type == "cuda":
-        torch.cuda.set_device(device)
+        _make_exact(device)
     if world.world_size == 1:
         yield Ranks(0, 1, device)
         return

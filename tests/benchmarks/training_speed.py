@@ -12,10 +12,11 @@ after the other, each in a process of its own:
   ours       the same in bfloat16: the same pairs, losses and optimizer as `plain`
   bare       forward and backward of that network alone, on one batch of tensors again and again: the limit of `ours`
   bare32     the same in float32: the limit of `float32`
-  one rank   `ours`, one rank pinned to one core;  two ranks: two gloo ranks pinned to a core each
+  one rank   `ours`, one rank pinned to one core;  two ranks: two gloo ranks pinned to a core each (not on a GPU)
 
-Prints precision, batch and threads of every side, pairs a second (the first step left out), peak memory and ratios, and
-how far the losses of `reference` are from those of `plain`, and those of `ours` from those of `float32`.
+Prints precision, batch and threads of every side, pairs a second (the first row left out), peak memory and ratios, and
+how far the losses of `reference` are from those of `plain`, and those of `ours` from those of `float32`. On a GPU a
+step takes milliseconds, so that a row should be ten: `--size 480 640 --steps 60 --log-steps 10 --workers 8`.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ SIDES: dict[str, dict[str, Any]] = {
     "bare": {"precision": "bf16"},
     "bare32": {"precision": "float32"},
 }
+ROUNDED = (("reference", "plain"), ("ours", "float32"))
+"""Sides whose losses differ by rounding alone."""
 
 
 def main() -> None:
@@ -49,6 +52,7 @@ def main() -> None:
     parser.add_argument("--city", default="lip6a")
     parser.add_argument("--size", type=int, nargs=2, default=(192, 240), help="height and width")
     parser.add_argument("--steps", type=int, default=4, help="of 32 pairs; the first is left out of the time")
+    parser.add_argument("--log-steps", type=int, default=1, help="steps between two looks at the clock and the loss")
     parser.add_argument("--workers", type=int, default=0, help="data loader processes of our loop")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--rank", type=int, default=0, help=argparse.SUPPRESS)
@@ -60,10 +64,11 @@ def main() -> None:
         print(json.dumps(one_side(args)))
         return
     rows = {side: start(args, side)[0] for side in SIDES}
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    rows["one rank"] = start(args, "ours", (cores[0],))[0]
-    pair = start(args, "ours", tuple(cores))
-    rows["two ranks"] = {**pair[0], "pairs_per_s": min(row["pairs_per_s"] for row in pair)}
+    if rows["ours"]["device"] == "cpu":
+        cores = sorted(os.sched_getaffinity(0))[:2]
+        rows["one rank"] = start(args, "ours", (cores[0],))[0]
+        pair = start(args, "ours", tuple(cores))
+        rows["two ranks"] = {**pair[0], "pairs_per_s": min(row["pairs_per_s"] for row in pair)}
     show(rows, args)
 
 
@@ -72,7 +77,7 @@ def start(args: argparse.Namespace, side: str, cores: tuple[int, ...] = ()) -> l
     with tempfile.TemporaryDirectory(prefix="vprdist-speed-") as folder:
         common = [sys.executable, __file__, "--side", side, "--data", str(args.data), "--city", args.city]
         common += ["--size", *map(str, args.size), "--steps", str(args.steps), "--workers", str(args.workers)]
-        common += ["--folder", folder]
+        common += ["--log-steps", str(args.log_steps), "--folder", folder]
         ranks = [["--rank", str(i), "--world", str(len(cores)), "--core", str(c)] for i, c in enumerate(cores)] or [[]]
         begun = [subprocess.Popen([*common, *rank], stdout=subprocess.PIPE, text=True, cwd=REPO) for rank in ranks]
         said = [process.communicate()[0] for process in begun]
@@ -87,15 +92,24 @@ def one_side(args: argparse.Namespace) -> dict[str, Any]:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
 
+    from vprdist.ranks import pick_device
+
     torch.set_num_threads(threads)
+    device = pick_device(args.rank)
     run = {"plain": plain, "bare": bare, "bare32": bare}.get(args.side, ours)
-    step_s, losses = run(args)
+    step_s, losses = run(args, device)
+    on_gpu = device.type == "cuda"
     return {
         "pairs_per_s": BATCH * (len(step_s) - 1) / sum(step_s[1:]),
         "losses": losses,
         "threads": threads,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        "peak_mb": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _resident_mb(),
     }
+
+
+def _resident_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def make_trial(args: argparse.Namespace) -> Any:
@@ -107,12 +121,12 @@ def make_trial(args: argparse.Namespace) -> Any:
         data=DataSpec(root=str(args.data), train=(args.city,)),
         network=NetworkSpec(backbone="resnet50", weights="none", unfreeze="0-2"),
         train=TrainSpec(**recipe),
-        run=RunSpec(log_steps=1, workers=args.workers, checkpoint_s=1e9),
+        run=RunSpec(log_steps=args.log_steps, workers=args.workers, checkpoint_s=1e9),
     )
     return trial.resolved(Digests(dataset="-", cache=None, weights="none"))
 
 
-def ours(args: argparse.Namespace) -> tuple[list[float], list[float]]:
+def ours(args: argparse.Namespace, device: Any) -> tuple[list[float], dict[int, float]]:
     from vprdist.data.graph import city_graph
     from vprdist.data.msls import read_city
     from vprdist.network.inputs import KeptPictures, PlaceReader
@@ -128,13 +142,13 @@ def ours(args: argparse.Namespace) -> tuple[list[float], list[float]]:
     with join(world, args.folder / "rendezvous.json") as ranks:
         reader = PlaceReader(trial, trial.train.image_size, kept)
         graphs = [city_graph(city, trial.data)]
-        trainer = Trainer(trial, build_network(trial, None), [city], graphs, reader, ranks, args.folder, rows.append)
-        trainer.run()
+        network = build_network(trial, None).to(device)
+        Trainer(trial, network, [city], graphs, reader, ranks, args.folder, rows.append).run()
     train = [row for row in rows if row["kind"] == "train"]
-    return [BATCH / row["pairs_per_s"] for row in train], [row["loss"] for row in train]
+    return [BATCH / row["pairs_per_s"] for row in train], {row["step"]: row["loss"] for row in train}
 
 
-def plain(args: argparse.Namespace) -> tuple[list[float], list[float]]:
+def plain(args: argparse.Namespace, device: Any) -> tuple[list[float], dict[int, float]]:
     """The published loop, written out for this benchmark."""
     import torch
     from PIL import Image
@@ -147,7 +161,8 @@ def plain(args: argparse.Namespace) -> tuple[list[float], list[float]]:
 
     args = argparse.Namespace(**{**vars(args), "side": "reference"})
     trial, city = make_trial(args), read_city(args.data, args.city)
-    network = build_network(trial, None).to(memory_format=torch.contiguous_format).train()
+    network = build_network(trial, None).to(device, memory_format=torch.contiguous_format).train()
+    torch.backends.cudnn.allow_tf32 = False  # as ours: float32
     units, pool = torch.nn.Sequential(*network.units.values()), network.pool
     pairs = PairStream(PairSampler([city_graph(city, trial.data)], 0, 10_000)).take(0, BATCH * args.steps)
     prepare = transforms.Compose(
@@ -171,8 +186,10 @@ def plain(args: argparse.Namespace) -> tuple[list[float], list[float]]:
         return torch.nn.functional.normalize(pool(units(image)))
 
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
-    times, losses, clock = [], [], time.perf_counter()
-    for query, partner, similarity in torch.utils.data.DataLoader(Pictures(), BATCH, num_workers=4):
+    times, losses, clock = [], {}, time.perf_counter()
+    batches = torch.utils.data.DataLoader(Pictures(), BATCH, num_workers=4)
+    for step, batch in enumerate(batches, 1):
+        query, partner, similarity = (part.to(device) for part in batch)
         total = 0.0
         for j in range(0, BATCH, 2):
             part = slice(j, j + 2)
@@ -185,34 +202,40 @@ def plain(args: argparse.Namespace) -> tuple[list[float], list[float]]:
             total += error.item()
         optimizer.step()
         optimizer.zero_grad()
-        times.append(time.perf_counter() - clock)
-        losses.append(total)
-        clock = time.perf_counter()
+        losses[step] = total
+        if step % args.log_steps == 0:
+            times.append((time.perf_counter() - clock) / args.log_steps)
+            clock = time.perf_counter()
     return times, losses
 
 
-def bare(args: argparse.Namespace) -> tuple[list[float], list[float]]:
+def bare(args: argparse.Namespace, device: Any) -> tuple[list[float], dict[int, float]]:
     """Forward and backward of the network on the images of one step, that are tensors already."""
     import torch
 
     from vprdist.network.model import build_network, set_mode
 
     trial = make_trial(args)
-    network = build_network(trial, None)
+    network = build_network(trial, None).to(device)
     set_mode(network, "frozen", training=True)
-    images = torch.randint(0, 256, (2 * BATCH, *trial.train.image_size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    torch.backends.cudnn.allow_tf32 = False
+    size = (2 * BATCH, *trial.train.image_size, 3)
+    images = torch.randint(0, 256, size, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
     times = []
-    for _ in range(args.steps):
+    for _ in range(args.steps // args.log_steps):
         clock = time.perf_counter()
-        network(images).sum().backward()
-        times.append(time.perf_counter() - clock)
-    return times, []
+        for _ in range(args.log_steps):
+            value = network(images).sum()
+            value.backward()
+        value.item()
+        times.append((time.perf_counter() - clock) / args.log_steps)
+    return times, {}
 
 
 def show(rows: dict[str, dict[str, Any]], args: argparse.Namespace) -> None:
-    print(
-        f"ResNet50, layer3 and layer4 trained, {args.size[0]}x{args.size[1]}, {args.steps - 1} timed steps of {BATCH}"
-    )
+    timed = args.steps - args.log_steps
+    print(f"ResNet50, layer3 and layer4 trained, {args.size[0]}x{args.size[1]}, {timed} timed steps of {BATCH} pairs")
+    print(f"on {rows['ours']['device']}")
     print(f"{'side':<10} {'precision':>9} {'micro':>5} {'threads':>7} {'pairs/s':>8} {'peak MB':>8}")
     for name, row in rows.items():
         recipe = SIDES.get(name, SIDES["ours"])
@@ -230,10 +253,12 @@ def show(rows: dict[str, dict[str, Any]], args: argparse.Namespace) -> None:
     print(f"reference / plain               {rate['reference'] / rate['plain']:.2f}")
     print(f"ours / bare                     {rate['ours'] / rate['bare']:.2f}   (aim 0.9)")
     print(f"float32 / bare32                {rate['float32'] / rate['bare32']:.2f}   (aim 0.9)")
-    print(f"two ranks / twice one rank      {rate['two ranks'] / (2 * rate['one rank']):.2f}   (aim 0.9)")
+    if "two ranks" in rate:
+        print(f"two ranks / twice one rank      {rate['two ranks'] / (2 * rate['one rank']):.2f}   (aim 0.9)")
     # Under `frozen` BatchNorm is another function than in `plain`: what bfloat16 costs is seen beside float32.
-    for side, other in (("reference", "plain"), ("ours", "float32")):
-        apart = [abs(a - b) / b for a, b in zip(rows[side]["losses"], rows[other]["losses"], strict=True)]
+    for side, other in ROUNDED:
+        known = rows[other]["losses"]
+        apart = [abs(loss - known[step]) / known[step] for step, loss in rows[side]["losses"].items()]
         print(f"loss of {side} against {other}, step by step: {', '.join(f'{100 * value:.2g} %' for value in apart)}")
 
 

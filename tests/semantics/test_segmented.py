@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vprdist.data.images import load_image
 from vprdist.data.msls import city_folder, read_city
-from vprdist.errors import DataError, WeightsError
+from vprdist.errors import CacheError, DataError, WeightsError
 from vprdist.semantics.sources import segmented
 from vprdist.semantics.sources.segmented import SegmentedSource
 from vprdist.spec.segmenter import SegmenterSpec
@@ -78,6 +78,15 @@ def test_the_bytes_are_softmax_by_hand_in_batches_of_the_keys(
             assert activations.dtype == np.uint8 and activations.shape == (19, 8, 10)
             np.testing.assert_array_equal(activations, np.round(wanted * 255).astype(np.uint8))
     assert source.size("ada", "database", keys) == (8, 10)
+
+
+def test_activations_that_are_not_finite_are_refused(
+    small_tree: Path, weights: Path, network: Colours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As numbers beyond float16 give them; as bytes they would look like any others."""
+    monkeypatch.setattr(Colours, "__call__", lambda self, image: torch.full((len(image), 19, 8, 10), float("nan")))
+    with pytest.raises(CacheError, match=r"colours: activations are finite; found 'NaN'\. Choose `precision"):
+        list(source_of(small_tree, weights).read("ada", "database", keys_of(small_tree)))
 
 
 def test_a_shard_has_the_same_bytes_whoever_makes_it(small_tree: Path, weights: Path, network: Colours) -> None:

@@ -2,7 +2,8 @@
 
 The trials of several folders are run one after the other.
 
-With ASK_RANK_TO_STOP that rank, and no other, is asked to leave after half a second; it then exits with 75."""
+With ASK_RANK_TO_STOP that rank, and no other, is asked to leave after half a second; it then exits with 75. With
+GLOO_ON_GPU all ranks exchange by gloo, which lets two of them share a GPU."""
 
 from __future__ import annotations
 
@@ -11,7 +12,10 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+import torch.distributed as dist
 
 from vprdist.errors import Stopped
 from vprdist.spec.trial import TrialSpec
@@ -30,8 +34,14 @@ def asked_later(seconds: float) -> Callable[[], bool]:
     return should_stop
 
 
+def _by_gloo(init: Callable[..., None], backend: str, **options: object) -> None:
+    init("gloo", **options)
+
+
 if __name__ == "__main__":
     rank, world, *folders = sys.argv[1:]
+    if "GLOO_ON_GPU" in os.environ:
+        dist.init_process_group = partial(_by_gloo, dist.init_process_group)
     here = World(rank=int(rank), world_size=int(world), local_rank=int(rank), num_threads=1)
     if os.environ.get("ASK_RANK_TO_STOP") == rank:
         here = replace(here, should_stop=asked_later(0.5))

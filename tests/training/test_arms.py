@@ -190,7 +190,7 @@ def test_workers_change_nothing_and_placebos_do(small_tree: Path, tmp_path: Path
 def test_two_gloo_ranks_under_arms_equal_one(small_tree: Path, tmp_path: Path) -> None:
     trial = arm_trial(small_tree, make_cache(small_tree, tmp_path), "rgb+mask", micro_pairs=1, steps=3)
     run_here(trial, tmp_path / "one")
-    ranks = start_ranks(trial, tmp_path / "two", 2)
+    ranks = start_ranks(2, (trial, tmp_path / "two"))
     assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
     assert ResultRow.model_validate_json((tmp_path / "two" / "result.json").read_text()).num_ranks == 2
     found, expected = losses(tmp_path / "two"), losses(tmp_path / "one")

@@ -53,9 +53,6 @@ def run_trial(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
     """
     if world.num_threads:
         torch.set_num_threads(world.num_threads)
-    # One convolution algorithm for one shape: the same seed gives the same result.
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
     with join(world, folder / "rendezvous.json") as ranks:
         _Run(trial, folder, ranks, world).run()
 

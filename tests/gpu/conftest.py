@@ -1,0 +1,12 @@
+"""What needs a real GPU; `pytest tests/gpu` on a machine that has one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _gpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
