@@ -280,6 +280,12 @@ def test_each_setting_has_its_own_row(small_tree, tmp_path):
         assert [each.cost.num_trials for each in report.settings] == [len(finished.results) // 2] * 2
 
 
+def test_placebos_of_the_grid_are_told_apart_by_name(small_tree, tmp_path):
+    finished = Finished(small_tree, tmp_path, ["search.grid={input.placebo: [none, random]}"])
+    report = finished.report()
+    assert [each.setting for each in report.settings] == [{"input.placebo": "none"}, {"input.placebo": "random"}]
+
+
 def test_what_it_took_is_the_time_of_every_rank(small_tree, tmp_path):
     finished = Finished(small_tree, tmp_path, [])
     for number, (key, row) in enumerate(finished.results.items()):

@@ -76,8 +76,7 @@ def attribute(
         return float("nan") if row is None else row.metrics[sweep.objective]
 
     told: list[SettingRow] = []
-    for family in families(sweep, value_of):
-        setting = {key: value for key, value in family[0].setting.items() if key != "input.placebo"}
+    for setting, family in zip(sweep.settings, families(sweep, value_of), strict=True):
         trial = next(t for point, t in zip(sweep.points, trials, strict=True) if setting.items() <= point.items())
         if search.searcher != "one_network":
             told.append(trained_setting(sweep, setting, family, trial, result_of))
