@@ -56,9 +56,8 @@ def drive(
             console.print("The driver goes back into the queue.")
             requeue_self()
         return 130
-    if sweep.search.subsets is not None:
-        ids = {} if proposals is None else proposals.ids
-        attribute(sweep, prepared.trials, ids, outcome.results, book.folder, runs)
+    ids = {} if proposals is None else proposals.ids
+    attribute(sweep, prepared.trials, ids, outcome.results, book.folder, runs)
     code = leaderboard(book.folder, runs, console)
     if outcome.stopped:
         text = f"{len(outcome.stopped)} trial(s) were stopped early by {sweep.search.scheduler}; they have no row"

@@ -18,6 +18,7 @@ from vprdist.attribution.draws import backward_subsets, draw_orders, forward_sub
 from vprdist.data.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError
+from vprdist.report.attribution import attribution_files
 from vprdist.spec.attribution import Effect
 from vprdist.spec.trial import DataSpec, EvaluateSpec, TrialSpec
 
@@ -300,6 +301,16 @@ def test_a_list_of_subsets_has_its_leaderboard_alone(small_tree, tmp_path):
     finished = Finished(small_tree, tmp_path, ["search.subsets.take=[[sky], [pole, building]]"])
     assert finished.report() is None
     assert not finished.folder.exists()
+
+
+def test_what_an_earlier_search_of_the_name_said_is_not_shown_beside_others(small_tree, tmp_path):
+    earlier = Finished(small_tree, tmp_path, [])
+    assert earlier.report() is not None and len(attribution_files(earlier.folder)) == 4
+    grid = ["search={grid: {network.unfreeze: [0-2]}}", "trial.input.classes=[sky]"]
+    for words in (["search.subsets.take=[[sky], [pole, building]]"], grid):
+        earlier.report()
+        assert Finished(small_tree, tmp_path, words).report() is None
+        assert attribution_files(earlier.folder) == []
 
 
 def test_queries_are_counted_before_anything_runs(small_tree, tmp_path):
