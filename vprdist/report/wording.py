@@ -233,6 +233,8 @@ def _measured(setting: SettingRow) -> str:
     queries = "these queries" if setting.num_queries is None else f"these {setting.num_queries} queries"
     if setting.num_queries is not None and setting.num_clusters is not None:
         queries += f" in {_count(setting.num_clusters, 'cluster')}"
+    if setting.num_seeds == 1 and setting.method == "one_network":
+        return f"{queries} and this very network (1 seed)"
     return f"{queries} and networks like these ({_count(setting.num_seeds, 'seed')})"
 
 
