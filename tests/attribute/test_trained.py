@@ -19,6 +19,7 @@ from vprdist.data.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError
 from vprdist.report.attribution import attribution_files
+from vprdist.report.wording import answer, reading, steps
 from vprdist.spec.attribution import Effect
 from vprdist.spec.trial import DataSpec, EvaluateSpec, TrialSpec
 
@@ -247,6 +248,9 @@ def test_greedy_tells_who_was_taken_in(small_tree, tmp_path):
     assert first.low is first.high is second.low is second.high is None
     assert {row.claim for row in told.players} == {"untold"}, "it was picked for looking best"
     assert any("no interval" in note for note in told.notes)
+    assert answer(told, "recall@1") == "Taken in, in this order: building, then pole."
+    assert reading(told)[1].startswith("An order, without intervals, on these")
+    assert steps(told)[1] == f"pole: {both:.3f} ({both - alone:+.3f})"
 
 
 def test_greedy_asks_the_placebos_of_whom_it_took_in_and_of_nobody_else(small_tree, tmp_path):
