@@ -276,6 +276,21 @@ def test_greedy_asks_the_placebos_of_whom_it_took_in_and_of_nobody_else(small_tr
             assert row.placebos[kind].low is row.beyond[kind].low is None
 
 
+def test_the_first_step_of_greedy_begins_at_the_network_without_a_mask(small_tree, tmp_path):
+    words = ["search.subsets.take=null", "search.searcher=greedy", "search.subsets.placebos=[random]"]
+    finished = Finished(small_tree, tmp_path, [*words, "trial.input.mode=rgb+mask"])
+    first = finished.setting().players[0]
+    assert first.adds.value == pytest.approx(np.mean([finished.of(("building",), s) for s in range(3)]) - 0.35)
+    control = np.mean([finished.of(("building",), s, "random") for s in range(3)]) - 0.35
+    assert first.placebos["random"].value == pytest.approx(control)
+    assert finished.sweep.num_trials == 3 * (6 + 3 + 1)
+    without_nobody = {key: row for key, row in finished.results.items() if row.trial.input.mode != "rgb"}
+    assert len(finished.results) - len(without_nobody) == 3
+    finished.results = without_nobody
+    told = finished.setting()
+    assert told.taken == ("building", "pole") and [row.player for row in told.players] == ["pole"]
+
+
 def test_each_setting_has_its_own_row(small_tree, tmp_path):
     for more in ([], ["search.subsets.placebos=[random]"]):
         finished = Finished(small_tree, tmp_path, ["search.grid={network.unfreeze: [0-2, all]}", *more])

@@ -145,13 +145,16 @@ def _greedy(sweep: SweepSpec, subsets: SubsetSpec, family: Sequence[Game]) -> _T
     names = list(subsets.players)
     steps = list(itertools.pairwise([0, *np.cumsum([1 << player for player in step.taken]).tolist()]))
     games = [game, *(game.under(placebo) for placebo in subsets.placebos)]
-    raised = [
-        [_mean(each, after, sweep.seeds) - _mean(each, before, sweep.seeds) for before, after in steps]
-        for each in games
-    ]
+
+    def raised(by: Game, before: int, after: int) -> float:
+        # Nobody has no mask, and so no placebo.
+        return _mean(by, after, sweep.seeds) - _mean(by if before else game, before, sweep.seeds)
+
     rows = []
-    for at, player in enumerate(step.taken):
-        values = [float(each[at]) for each in raised]
+    for player, (before, after) in zip(step.taken, steps, strict=True):
+        values = [raised(each, before, after) for each in games]
+        if not np.isfinite(values[0]):
+            continue  # every trial of nobody failed
         controls = {name: value for name, value in zip(subsets.placebos, values[1:], strict=True) if np.isfinite(value)}
         rows.append(
             PlayerRow(

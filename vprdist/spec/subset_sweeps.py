@@ -72,8 +72,12 @@ def check_subsets(sweep: SweepSpec, origin: Origin) -> SweepSpec:
             where = origin.where(("search", "subsets", "probes"))
             raise SweepFileError(where, rule, subsets.probes, "Raise it, or form groups of classes.")
     if search.searcher in COUNTED and search.num_trials is None:
-        most = subsets.greedy_trials() if search.searcher == "greedy" else subsets.network_trials()
-        most *= len(sweep.seeds) * len(sweep.settings)
+        each = [
+            subsets.greedy_trials(sweep.nobody_runs(setting)) if search.searcher == "greedy"
+            else subsets.network_trials()
+            for setting in sweep.settings
+        ]  # fmt: skip
+        most = len(sweep.seeds) * sum(each)
         return sweep.model_copy(update={"search": search.model_copy(update={"num_trials": most})})
     return sweep
 
