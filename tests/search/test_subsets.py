@@ -154,6 +154,10 @@ def test_two_points_that_are_one_trial_are_issued_once(tmp_path: Path, sweep_fil
     searcher.on_trial_complete("a", {"recall@1": 0.5})
     assert searcher.suggest("b") == "FINISHED"
     assert len(memory.known) == 1
+    again = proposals(sweep, tmp_path / "runs")
+    again.read()
+    assert again.ids == memory.ids, "who comes back, to retry too, knows the trial by both points"
+    assert len(again.known) == 1
 
 
 def test_a_point_whose_trial_is_over_already_lets_the_rule_go_on_at_once(tmp_path: Path, sweep_file: Path) -> None:
