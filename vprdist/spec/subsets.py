@@ -144,4 +144,9 @@ class SubsetSpec(Spec):
 
     def network_trials(self) -> int:
         """Trials of searcher one_network: the network, and everybody and the finalists on their own."""
-        return 1 + (self.finalists + 1 if self.finalists else 0)
+        return 1 + (self.num_finalists + 1 if self.finalists else 0)
+
+    @property
+    def num_finalists(self) -> int:
+        """Subsets beside everybody that are trained alone: no more than were probed, of which there may be fewer."""
+        return min(self.finalists, self.everybody - 1, self.probes - 1)
