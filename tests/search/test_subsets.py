@@ -88,6 +88,8 @@ def test_greedy_asks_for_the_next_when_values_are_known_and_passes_over_what_fai
     ]  # fmt: skip
     assert len(outcome.failures) == 1
     (runs / "broken").unlink()
+    same = drive(runs, sweep, frozenset(outcome.failures))
+    assert same.failures == outcome.failures, "who was given up a moment ago is not tried again"
     again = drive(runs, sweep)
     assert not again.failures, "the same command tries it once more"
     assert len(again.results) == 6

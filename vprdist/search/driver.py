@@ -65,6 +65,7 @@ def run_search(
     proposals: Proposals | None = None,
     only: frozenset[str] | None = None,
     wanted: Wanted | None = None,
+    given_up: frozenset[str] = frozenset(),
 ) -> Outcome:
     """Run every trial that has no result yet, and gather the results of all.
 
@@ -79,7 +80,8 @@ def run_search(
         search: the searcher and the scheduler.
         proposals: their memory; needed where there is one of them.
         only: ids of known trials: no other is run, and none is proposed.
-        wanted: the rule of a greedy or Shapley search.
+        wanted: the rule of a search of subsets.
+        given_up: ids of trials that failed a moment ago, in the same run of the driver: they are not tried again.
 
     Raises:
         SearchInterrupted: at Ctrl-C or SIGTERM; jobs go on.
@@ -90,7 +92,7 @@ def run_search(
     if pending or book.wants_more:
         shown = view or NoView()
         with Dispatcher(profile, runs, job) as dispatcher, shown.live(book.folders, dispatcher.phases):
-            dispatcher.retire_failures(pending)
+            dispatcher.retire_failures(trial_id for trial_id in pending if trial_id not in given_up)
             with _interruptible(sweep_name, dispatcher) as interrupted:
                 _Session(dispatcher, book, shown, interrupted).run(objective)
     return book.outcome()
