@@ -56,9 +56,8 @@ def drive(
             console.print("The driver goes back into the queue.")
             requeue_self()
         return 130
-    if sweep.search.subsets is not None:
-        ids = {} if proposals is None else proposals.ids
-        attribute(sweep, prepared.trials, ids, outcome.results, book.folder, runs)
+    ids = {} if proposals is None else proposals.ids
+    attribute(sweep, prepared.trials, ids, outcome.results, book.folder, runs)
     code = leaderboard(book.folder, runs, console)
     if outcome.stopped:
         text = f"{len(outcome.stopped)} trial(s) were stopped early by {sweep.search.scheduler}; they have no row"
@@ -90,9 +89,13 @@ class _Driver:
         finalists = self.probe(outcome, proposals)
         if not any(finalists.values()):
             return outcome, proposals
-        return self.search(SubsetRule(self.sweep, lambda setting: finalists[canonical_json(setting)]))
+        # A network that failed has no probes: should it be tried again now, nothing could be said of any.
+        rule = SubsetRule(self.sweep, lambda setting: finalists[canonical_json(setting)])
+        return self.search(rule, frozenset(outcome.failures))
 
-    def search(self, rule: SubsetRule | None) -> tuple[Outcome, Proposals | None]:
+    def search(
+        self, rule: SubsetRule | None, given_up: frozenset[str] = frozenset()
+    ) -> tuple[Outcome, Proposals | None]:
         """Trials through Tune, until the searcher, or the rule of subsets, wants no more."""
         from vprdist.search.driver import run_search
         from vprdist.search.progress import SweepProgress
@@ -110,6 +113,7 @@ class _Driver:
             proposals=proposals,
             only=only,
             wanted=None if rule is None else rule.wanted,
+            given_up=given_up,
         )
         return outcome, proposals
 

@@ -184,7 +184,7 @@ def _check_cost(sweep: SweepSpec, profile: ClusterProfile, prepared: Prepared, r
         left = [trial for trial in prepared.trials if not TrialFolder.of(runs, trial.trial_id).has_result]
         estimates = [estimate(trial, profile, results) for trial in left]
     probes = probe_cost(sweep, prepared.trials[0], profile, results, runs)
-    check_budget(sweep, profile, sweep.num_trials, estimates + ([probes.estimate(profile)] if probes else []))
+    check_budget(sweep, profile, sweep.num_trials, estimates + (probes.estimates(profile) if probes else []))
 
 
 def _detach(sweep: SweepSpec, profile: ClusterProfile, folder: Path, runs: Path, console: Console) -> int:

@@ -15,6 +15,7 @@ from vprdist.attribute.networks import network_setting
 from vprdist.files import write_columns, write_json, write_parquet
 from vprdist.launch.folder import TrialFolder
 from vprdist.probes import order_of
+from vprdist.report.wording import reading
 from vprdist.search.subset_rule import families, network_point
 from vprdist.spec.attribution import SettingRow
 from vprdist.spec.probes import PROBE_COLUMNS, PartReport
@@ -144,7 +145,15 @@ def test_pairs_arms_flips_parts_and_costs(small_tree, tmp_path):
 
 
 def test_one_network_claims_nothing_and_says_why(small_tree, tmp_path):
-    told = Probed(small_tree, tmp_path, ["seeds=[0]"]).setting()
+    probed = Probed(small_tree, tmp_path, ["seeds=[0]"])
+    whole = np.ones(len(probed.places))
+    for probe in probed.values[0]:
+        probed.values[0][probe] = whole if probe[0] in (3, EVERYBODY) else 0 * whole
+    probed.write(0)
+    told = probed.setting()
     assert {row.claim for row in told.players} == {"untold"}
+    assert any(pair.adds.low is not None and pair.adds.low > 0 for pair in told.pairs), "there is something to claim"
+    assert {pair.claim for pair in told.pairs} == {"none"}
+    assert reading(told)[1].endswith("and this very network (1 seed).")
     assert {row.bound for row in told.players} == {row.area for row in told.players} == {None}, "the cache is gone"
     assert any("one network" in note and "seeds=[0,1,2]" in note for note in told.notes)

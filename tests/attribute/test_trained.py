@@ -18,6 +18,8 @@ from vprdist.attribution.draws import backward_subsets, draw_orders, forward_sub
 from vprdist.data.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError
+from vprdist.report.attribution import attribution_files
+from vprdist.report.wording import answer, reading, steps
 from vprdist.spec.attribution import Effect
 from vprdist.spec.trial import DataSpec, EvaluateSpec, TrialSpec
 
@@ -246,6 +248,9 @@ def test_greedy_tells_who_was_taken_in(small_tree, tmp_path):
     assert first.low is first.high is second.low is second.high is None
     assert {row.claim for row in told.players} == {"untold"}, "it was picked for looking best"
     assert any("no interval" in note for note in told.notes)
+    assert answer(told, "recall@1") == "Taken in, in this order: building, then pole."
+    assert reading(told)[1].startswith("An order, without intervals, on these")
+    assert steps(told)[1] == f"pole: {both:.3f} ({both - alone:+.3f})"
 
 
 def test_greedy_asks_the_placebos_of_whom_it_took_in_and_of_nobody_else(small_tree, tmp_path):
@@ -271,6 +276,21 @@ def test_greedy_asks_the_placebos_of_whom_it_took_in_and_of_nobody_else(small_tr
             assert row.placebos[kind].low is row.beyond[kind].low is None
 
 
+def test_the_first_step_of_greedy_begins_at_the_network_without_a_mask(small_tree, tmp_path):
+    words = ["search.subsets.take=null", "search.searcher=greedy", "search.subsets.placebos=[random]"]
+    finished = Finished(small_tree, tmp_path, [*words, "trial.input.mode=rgb+mask"])
+    first = finished.setting().players[0]
+    assert first.adds.value == pytest.approx(np.mean([finished.of(("building",), s) for s in range(3)]) - 0.35)
+    control = np.mean([finished.of(("building",), s, "random") for s in range(3)]) - 0.35
+    assert first.placebos["random"].value == pytest.approx(control)
+    assert finished.sweep.num_trials == 3 * (6 + 3 + 1)
+    without_nobody = {key: row for key, row in finished.results.items() if row.trial.input.mode != "rgb"}
+    assert len(finished.results) - len(without_nobody) == 3
+    finished.results = without_nobody
+    told = finished.setting()
+    assert told.taken == ("building", "pole") and [row.player for row in told.players] == ["pole"]
+
+
 def test_each_setting_has_its_own_row(small_tree, tmp_path):
     for more in ([], ["search.subsets.placebos=[random]"]):
         finished = Finished(small_tree, tmp_path, ["search.grid={network.unfreeze: [0-2, all]}", *more])
@@ -278,6 +298,12 @@ def test_each_setting_has_its_own_row(small_tree, tmp_path):
         assert [each.setting for each in report.settings] == [{"network.unfreeze": "0-2"}, {"network.unfreeze": "all"}]
         assert {each.method for each in report.settings} == {"leave_one_out"}
         assert [each.cost.num_trials for each in report.settings] == [len(finished.results) // 2] * 2
+
+
+def test_placebos_of_the_grid_are_told_apart_by_name(small_tree, tmp_path):
+    finished = Finished(small_tree, tmp_path, ["search.grid={input.placebo: [none, random]}"])
+    report = finished.report()
+    assert [each.setting for each in report.settings] == [{"input.placebo": "none"}, {"input.placebo": "random"}]
 
 
 def test_what_it_took_is_the_time_of_every_rank(small_tree, tmp_path):
@@ -294,6 +320,16 @@ def test_a_list_of_subsets_has_its_leaderboard_alone(small_tree, tmp_path):
     finished = Finished(small_tree, tmp_path, ["search.subsets.take=[[sky], [pole, building]]"])
     assert finished.report() is None
     assert not finished.folder.exists()
+
+
+def test_what_an_earlier_search_of_the_name_said_is_not_shown_beside_others(small_tree, tmp_path):
+    earlier = Finished(small_tree, tmp_path, [])
+    assert earlier.report() is not None and len(attribution_files(earlier.folder)) == 4
+    grid = ["search={grid: {network.unfreeze: [0-2]}}", "trial.input.classes=[sky]"]
+    for words in (["search.subsets.take=[[sky], [pole, building]]"], grid):
+        earlier.report()
+        assert Finished(small_tree, tmp_path, words).report() is None
+        assert attribution_files(earlier.folder) == []
 
 
 def test_queries_are_counted_before_anything_runs(small_tree, tmp_path):

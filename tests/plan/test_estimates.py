@@ -15,6 +15,7 @@ from vprdist.network.model import build_network
 from vprdist.plan.budget import GpuHours, check_budget, gpu_hours
 from vprdist.plan.driver_cost import driver_cost, driver_job_gb
 from vprdist.plan.estimate import Estimate, estimate, read_results, total_hours
+from vprdist.plan.probes import ProbeCost
 from vprdist.plan.space import PARAMETERS, checkpoint_bytes, space
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
@@ -127,3 +128,13 @@ def test_the_driver_costs_more_with_more_trials():
     assert driver_cost(16).memory_mb > driver_cost(8).memory_mb
     assert driver_cost(16).processes - driver_cost(8).processes == 8
     assert driver_job_gb(8) * 1000 > driver_cost(8).memory_mb
+
+
+def test_probes_of_unknown_length_count_with_every_jobs_time_limit():
+    """Three networks of 100 probes are three arrays of seven jobs, each of one GPU."""
+    profile = ClusterProfile(kind="slurm", gpus_per_node=4, ranks=4, time_limit_min=60)
+    unknown = ProbeCost(num_networks=3, num_probes=100, num_pictures=None, device_s=None, basis="")
+    found = gpu_hours(profile, unknown.estimates(profile))
+    assert (found.hours, found.bound) == (24.0, True)
+    known = ProbeCost(num_networks=3, num_probes=100, num_pictures=9, device_s=7200.0, basis="")
+    assert gpu_hours(profile, known.estimates(profile)).hours == 2.0

@@ -28,7 +28,7 @@ def proposals(sweep: SweepSpec, runs: Path) -> Proposals:
     return Proposals(path, lambda point: trial_at(sweep, point).resolved(DIGESTS), sweep.objective)
 
 
-def drive(runs: Path, sweep: SweepSpec) -> Outcome:
+def drive(runs: Path, sweep: SweepSpec, given_up: frozenset[str] = frozenset()) -> Outcome:
     """A whole search."""
     searched = sweep.search.searcher is not None
     return run_search(
@@ -41,6 +41,7 @@ def drive(runs: Path, sweep: SweepSpec) -> Outcome:
         search=sweep.search,
         proposals=proposals(sweep, runs) if searched else None,
         wanted=SubsetRule(sweep).wanted if sweep.search.searcher in SUBSET_SEARCHERS else None,
+        given_up=given_up,
     )
 
 

@@ -88,9 +88,22 @@ def test_greedy_asks_for_the_next_when_values_are_known_and_passes_over_what_fai
     ]  # fmt: skip
     assert len(outcome.failures) == 1
     (runs / "broken").unlink()
+    same = drive(runs, sweep, frozenset(outcome.failures))
+    assert same.failures == outcome.failures, "who was given up a moment ago is not tried again"
     again = drive(runs, sweep)
     assert not again.failures, "the same command tries it once more"
     assert len(again.results) == 6
+
+
+def test_what_was_proposed_for_other_players_uses_up_no_trials(tmp_path: Path, sweep_file: Path) -> None:
+    runs = tmp_path / "runs"
+    for other in ("pole", "sky"):
+        words = f"search={{searcher: greedy, subsets: {{classes: [building, {other}]}}}}"
+        sweep = read_sweep(sweep_file, [words])
+        assert sweep.num_trials == 3, "one, the other, both"
+        found = drive(runs, sweep).results.values()
+    tried = {row.trial.input.class_names for row in found}
+    assert tried == {("building",), ("pole",), ("building", "pole"), ("sky",), ("building", "sky")}
 
 
 def optuna(sweep_file: Path) -> SweepSpec:
@@ -136,13 +149,17 @@ def test_two_points_that_are_one_trial_are_issued_once(tmp_path: Path, sweep_fil
     points = [{**setting, "input.mode": "rgb", "seed": 0} for setting in sweep.settings]
     assert len({trial_at(sweep, point).resolved(DIGESTS).trial_id for point in points}) == 1
     memory = proposals(sweep, tmp_path / "runs")
-    searcher = SubsetSearch(memory, lambda: points, 96, "recall@1", {})
+    searcher = SubsetSearch(memory, lambda: points, set(), 96, "recall@1", {})
     assert isinstance(searcher.suggest("a"), dict)
     assert searcher.suggest("b") is None, "it waits for the one that runs"
     assert {canonical_json(point) for point in points} == set(memory.ids)
     searcher.on_trial_complete("a", {"recall@1": 0.5})
     assert searcher.suggest("b") == "FINISHED"
     assert len(memory.known) == 1
+    again = proposals(sweep, tmp_path / "runs")
+    again.read()
+    assert again.ids == memory.ids, "who comes back, to retry too, knows the trial by both points"
+    assert len(again.known) == 1
 
 
 def test_a_point_whose_trial_is_over_already_lets_the_rule_go_on_at_once(tmp_path: Path, sweep_file: Path) -> None:
@@ -155,7 +172,7 @@ def test_a_point_whose_trial_is_over_already_lets_the_rule_go_on_at_once(tmp_pat
         known = [canonical_json(point) in memory.ids for point in (first, same)]
         return [{**first, "seed": 1}] if all(known) else [same] if known[0] else [first]
 
-    searcher = SubsetSearch(memory, wanted, 96, "recall@1", {})
+    searcher = SubsetSearch(memory, wanted, set(), 96, "recall@1", {})
     issued = searcher.suggest("a")
     searcher.on_trial_complete("a", {"recall@1": 0.5})
     following = searcher.suggest("b")
@@ -167,7 +184,7 @@ def test_a_point_whose_trial_is_over_already_lets_the_rule_go_on_at_once(tmp_pat
 def test_retry_issues_what_is_known_and_no_more(tmp_path: Path, sweep_file: Path) -> None:
     memory = proposals(read_sweep(sweep_file), tmp_path / "runs")
     memory.propose({"input.classes": ["sky"], "seed": 0})
-    searcher = SubsetSearch(memory, None, 60, "recall@1", {})
+    searcher = SubsetSearch(memory, None, set(), 60, "recall@1", {})
     assert isinstance(searcher.suggest("a"), dict)
     searcher.on_trial_complete("a")
     assert searcher.suggest("b") == "FINISHED"

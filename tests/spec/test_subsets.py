@@ -126,6 +126,10 @@ def test_one_network_is_a_trial_a_seed_and_its_finalists_are_as_many_as_it_takes
     assert spec.num_trials == 2 * 3 * (1 + 3 + 1), "networks, finalists, and everybody beside them"
     assert sweep(tmp_path, NETWORK, "search.subsets.finalists=0").num_trials == 3
     assert spec.arm_settings == spec.settings
+    many = sweep(tmp_path, NETWORK, "search.subsets.finalists=99")
+    assert many.num_trials == 3 * (1 + 1 + 6), "three players have seven subsets"
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(resolved_file(many)))
+    assert read_sweep(tmp_path / "again.yaml").num_trials == many.num_trials
 
 
 @pytest.mark.parametrize("take", ["leave_one_out", "add_one_in", "[[green], [green, built]]"])
@@ -255,6 +259,14 @@ def test_the_resolved_file_is_the_same_search(tmp_path, text):
         (NETWORK, ("search.space={train.lr: [0.1, 0.2]}",), ("search.space", "only random and optuna")),
         (NETWORK, ("trial.input.mask_reduce=mean",), ("trial.input.mask_reduce", "darkens", "'mean'")),
         (NETWORK.replace("masked", "rgb"), (), (":2: trial.input.mode", "arms are masks", "Set trial.input.mode")),
+        (NETWORK, ("search.num_trials=14",),
+         ("search.num_trials", "networks and finalists are 15 trials", "14", "Delete it")),
+        (NETWORK, ("search.grid={train.arms: [null]}",),
+         ("search.grid.train.arms", "the subsets say which arms there are", "Delete the axis")),
+        (TAKE, ("trial.train.arms={players: [[road], [sky]]}", "trial.input.classes=[road, sky]"),
+         ("trial.train.arms", "the subsets say which arms there are", "Delete the key")),
+        (TAKE, ("trial.input.placebo=random", "search.subsets.placebos=[random]"),
+         ("trial.input.placebo", "subsets.placebos names the placebos of every arm", "'random'", "Delete the key")),
         (NETWORK, ("trial.input.placebo=random",),
          ("trial.input.placebo", "train.arms names the placebos itself", "'random'")),
     ],

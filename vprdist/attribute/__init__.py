@@ -13,7 +13,7 @@ from vprdist.errors import DataError
 from vprdist.files import canonical_json
 from vprdist.launch.folder import TrialFolder
 from vprdist.probes import order_of
-from vprdist.report.attribution import write_attribution
+from vprdist.report.attribution import forget_attribution, write_attribution
 from vprdist.spec.attribution import AttributionReport, SettingRow
 from vprdist.spec.result import ResultRow
 from vprdist.spec.subsets import Point
@@ -52,6 +52,8 @@ def attribute(
 ) -> AttributionReport | None:  # fmt: skip
     """Write what each class contributes; nothing for lists of subsets and for Optuna's proposals.
 
+    What an earlier search of the same name said goes, also where nothing takes its place.
+
     Args:
         trials: the sweep's resolved trials, one for each of its points and seeds.
         proposed: trial ids by the canonical JSON of the points that a searcher proposed; for `take` it is empty.
@@ -63,7 +65,8 @@ def attribute(
     from vprdist.search.subset_rule import families, network_point
 
     search = sweep.search
-    if search.searcher in ("random", "optuna") or isinstance(search.subsets and search.subsets.take, tuple):
+    forget_attribution(folder)
+    if search.subsets is None or search.searcher in ("random", "optuna") or isinstance(search.subsets.take, tuple):
         return None
     pairs = zip(sweep.points, trials, strict=True)
     ids = {canonical_json({**point, "seed": t.seed}): t.trial_id for point, t in pairs} | dict(proposed)
@@ -76,8 +79,7 @@ def attribute(
         return float("nan") if row is None else row.metrics[sweep.objective]
 
     told: list[SettingRow] = []
-    for family in families(sweep, value_of):
-        setting = {key: value for key, value in family[0].setting.items() if key != "input.placebo"}
+    for setting, family in zip(sweep.settings, families(sweep, value_of), strict=True):
         trial = next(t for point, t in zip(sweep.points, trials, strict=True) if setting.items() <= point.items())
         if search.searcher != "one_network":
             told.append(trained_setting(sweep, setting, family, trial, result_of))

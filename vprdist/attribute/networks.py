@@ -54,18 +54,19 @@ def network_setting(
         told[name] |= more
     for name, more in cover_of(networks[0].trial, subsets).items():
         told[name] |= more
-    rows = player_rows(subsets, found, told)
+    rows, together = player_rows(subsets, found, told), pair_rows(subsets, whole.pairs())
     notes = []
     if len(networks) == 1:
         # A network's own luck would be claimed as an effect.
         rows = [row.model_copy(update={"claim": "untold", "bound": None}) for row in rows]
+        together = tuple(pair.model_copy(update={"claim": "none"}) for pair in together)
         notes.append("one network: intervals hold for it alone, and nothing is claimed; 'seeds=[0,1,2]' trains three")
     alone = _alone(sweep, game, result_of)
     cost = _cost(networks, orders, [row for some in alone.values() for row in some])
     return SettingRow(
         setting=setting, method="one_network", confidence=subsets.confidence, nobody=float(whole.nobody_Q.mean()),
         num_queries=len(whole.queries.query), num_clusters=len(np.unique(whole.queries.cluster)),
-        num_seeds=len(networks), players=best_first(rows), pairs=pair_rows(subsets, whole.pairs()),
+        num_seeds=len(networks), players=best_first(rows), pairs=together,
         arms=_arms(sweep, whole, alone), agreement=_agreement(sweep, whole, alone, runs), cost=cost,
         notes=tuple(notes),
     )  # fmt: skip

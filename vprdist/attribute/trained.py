@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vprdist.attribute.chances import mean_chance
-from vprdist.attribute.rows import best_first, on_gpu, pair_rows, player_rows
+from vprdist.attribute.rows import best_first, on_gpu, pair_rows, player_rows, players_of
 from vprdist.attribution.claims import PlayerEffects
 from vprdist.attribution.draws import Floats
 from vprdist.attribution.exact import pairs
@@ -17,7 +17,7 @@ from vprdist.attribution.game import Drawn, Game, greedy_state, taken_contributi
 from vprdist.attribution.inference import row_effects
 from vprdist.attribution.interactions import interactions
 from vprdist.search.subset_rule import drawn
-from vprdist.spec.attribution import Cost, Effect, PairRow, PlayerRow, SettingRow
+from vprdist.spec.attribution import ArmValue, Cost, Effect, PairRow, PlayerRow, SettingRow
 from vprdist.spec.result import ResultRow
 from vprdist.spec.subsets import Point, SubsetSpec
 from vprdist.spec.sweep import SweepSpec
@@ -44,7 +44,7 @@ def trained_setting(
     return SettingRow(
         setting=setting, method=told.method, confidence=family[0].subsets.confidence, nobody=nobody,
         num_queries=found[0].protocol.num_queries if found else None, num_seeds=told.num_seeds,
-        players=told.players, taken=told.taken, pairs=told.pairs, notes=tuple(told.notes),
+        players=told.players, taken=told.taken, pairs=told.pairs, arms=told.arms, notes=tuple(told.notes),
         cost=Cost(
             num_trials=len(found),
             train_s=sum(row.wall_s * row.num_ranks for row in found),
@@ -63,6 +63,7 @@ class _Told:
     players: tuple[PlayerRow, ...]
     pairs: tuple[PairRow, ...] = ()
     taken: tuple[str, ...] = ()
+    arms: tuple[ArmValue, ...] = ()
 
 
 class _Remembered:
@@ -144,13 +145,16 @@ def _greedy(sweep: SweepSpec, subsets: SubsetSpec, family: Sequence[Game]) -> _T
     names = list(subsets.players)
     steps = list(itertools.pairwise([0, *np.cumsum([1 << player for player in step.taken]).tolist()]))
     games = [game, *(game.under(placebo) for placebo in subsets.placebos)]
-    raised = [
-        [_mean(each, after, sweep.seeds) - _mean(each, before, sweep.seeds) for before, after in steps]
-        for each in games
-    ]
+
+    def raised(by: Game, before: int, after: int) -> float:
+        # Nobody has no mask, and so no placebo.
+        return _mean(by, after, sweep.seeds) - _mean(by if before else game, before, sweep.seeds)
+
     rows = []
-    for at, player in enumerate(step.taken):
-        values = [float(each[at]) for each in raised]
+    for player, (before, after) in zip(step.taken, steps, strict=True):
+        values = [raised(each, before, after) for each in games]
+        if not np.isfinite(values[0]):
+            continue  # every trial of nobody failed
         controls = {name: value for name, value in zip(subsets.placebos, values[1:], strict=True) if np.isfinite(value)}
         rows.append(
             PlayerRow(
@@ -161,7 +165,19 @@ def _greedy(sweep: SweepSpec, subsets: SubsetSpec, family: Sequence[Game]) -> _T
             )
         )  # fmt: skip
     note = "greedy picks whoever looks best: what it took in has no interval; train the subset again to confirm it"
-    return _Told("greedy", len(sweep.seeds), [note], tuple(rows), taken=tuple(names[p] for p in step.taken))
+    arms = [
+        ArmValue(
+            players=players_of(subsets, after), placebo=kind, value=_mean(each, after, sweep.seeds),
+            num_seeds=len(sweep.seeds),
+        )
+        for kind, each in zip((None, *subsets.placebos), games, strict=True)
+        for _, after in steps
+        if np.isfinite(_mean(each, after, sweep.seeds))
+    ]  # fmt: skip
+    return _Told(
+        "greedy", len(sweep.seeds), [note], tuple(rows), taken=tuple(names[p] for p in step.taken),
+        arms=tuple(sorted(arms, key=lambda arm: -arm.value)),
+    )  # fmt: skip
 
 
 def _mean(game: Game, subset: int, seeds: Sequence[int]) -> float:

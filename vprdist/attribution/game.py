@@ -140,11 +140,13 @@ def greedy_state(game: Game, seeds: tuple[int, ...]) -> tuple[GreedyStep, tuple[
 
 
 def greedy_controls(game: Game, step: GreedyStep, seeds: tuple[int, ...]) -> tuple[Point, ...]:
-    """Trials that are missing of the placebos of what a finished selection took in, player by player."""
+    """Trials that are missing to tell what a finished selection's steps brought: nobody's, from whom the first step
+    begins, where that is a trial; and those of the placebos of what was taken in, player by player."""
     taken = np.cumsum([1 << player for player in step.taken]).tolist()
     controls = [game.under(placebo) for placebo in game.subsets.placebos]
-    every = [(control, subset, seed) for control in controls for subset in taken for seed in seeds]
-    return tuple(control.point(*each) for control, *each in every if control.value(*each) is None)
+    every = [(game, 0, seed) for seed in seeds]
+    every += [(control, subset, seed) for control in controls for subset in taken for seed in seeds]
+    return tuple(each.point(subset, seed) for each, subset, seed in every if each.value(subset, seed) is None)
 
 
 def taken_contributions(game: Game, seeds: tuple[int, ...]) -> Floats:

@@ -13,6 +13,7 @@ from vprdist.launch.folder import TrialFolder
 from vprdist.plan.estimate import Estimate
 from vprdist.probed import read_report
 from vprdist.probes import probes_of
+from vprdist.spec.probes import PART_ARMS
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
 from vprdist.spec.sweep import SweepSpec
@@ -48,11 +49,16 @@ class ProbeCost:
         else:
             yield f"about {self.device_s / 3600:.3g} device-hours of probes ({self.basis}); jobs share them"
 
-    def estimate(self, profile: ClusterProfile) -> Estimate:
-        """As the wall time of one trial that costs as much: a probing job has one GPU, a trial may have more."""
+    def estimates(self, profile: ClusterProfile) -> list[Estimate]:
+        """As the wall times of trials that cost as much: a probing job has one GPU, a trial may have more.
+
+        Where nothing tells it, each job may take its whole time limit.
+        """
+        gpus = max(1, profile.nodes * profile.gpus_per_node)
         if self.device_s is None:
-            return Estimate(None, "nothing")
-        return Estimate(self.device_s / 3600 / max(1, profile.nodes * profile.gpus_per_node), "similar trials")
+            jobs = self.num_networks * min(profile.array_limit, -(-self.num_probes // PART_ARMS))
+            return [Estimate(None, "nothing")] * -(-jobs // gpus)
+        return [Estimate(self.device_s / 3600 / gpus, "similar trials")]
 
 
 def probe_cost(

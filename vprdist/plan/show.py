@@ -95,7 +95,9 @@ def _subsets(plan: Plan) -> Iterator[str]:
         yield f"it stops at {fewest} or later, when the ranking is settled at {subsets.confidence:g}"
     if plan.probes is not None:
         yield from plan.probes.lines()
-        yield f"then everybody and the {subsets.finalists} best subsets are trained alone: {sweep.num_trials} in all"
+        if subsets.finalists:
+            yield f"then everybody and the {subsets.num_finalists} best subsets are trained alone"
+        yield f"{sweep.num_trials} trials in all"
     if subsets.placebos:
         yield f"each arm comes with its placebos too: {', '.join(subsets.placebos)}"
     if search.searcher == "greedy":

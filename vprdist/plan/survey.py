@@ -85,7 +85,7 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
     remaining = [planned.estimate for planned in trials if planned.state != "done"]
     probes = probe_cost(sweep, looked.trials[0], profile, results, runs)
     if probes is not None:
-        remaining.append(probes.estimate(profile))
+        remaining += probes.estimates(profile)
     over = None
     try:
         check_budget(sweep, profile, len(trials), remaining)

@@ -54,6 +54,13 @@ def attribution_files(folder: Path) -> list[Path]:
     return [path for path in (folder / f"attribution.{end}" for end in ENDS) if path.exists()]
 
 
+def forget_attribution(folder: Path) -> None:
+    """Remove what an earlier search of the same name said."""
+    # The JSON first: who finds it counts on the others.
+    for path in attribution_files(folder):
+        path.unlink(missing_ok=True)
+
+
 def read_attribution(path: Path) -> AttributionReport | None:
     """The report in a file; None where there is no file.
 

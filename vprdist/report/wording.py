@@ -120,7 +120,7 @@ def claim_key(setting: SettingRow) -> str:
 
 def answer(setting: SettingRow, objective: str) -> str:
     """Which classes help, in one sentence: claims first, then what is not told from nothing, then what is untold."""
-    if not setting.players:
+    if not setting.players or setting.method == "greedy":
         return _order(setting)
     by_claim = {claim: [p for p in setting.players if p.claim == claim] for claim in STRENGTH}
     parts = [*_claimed(by_claim["helps"], objective), *_claimed(by_claim["hurts"], objective)]
@@ -216,7 +216,7 @@ def reading(setting: SettingRow) -> list[str]:
     known = METHODS.get(setting.method)
     lines = [known[1]] if known else []
     measured = _measured(setting)
-    if setting.players:
+    if setting.players and setting.method != "greedy":
         lines.append(f"Intervals and claims of all classes hold together at {level(setting)}, for {measured}.")
     else:
         lines.append(f"An order, without intervals, on {measured}.")
@@ -233,6 +233,8 @@ def _measured(setting: SettingRow) -> str:
     queries = "these queries" if setting.num_queries is None else f"these {setting.num_queries} queries"
     if setting.num_queries is not None and setting.num_clusters is not None:
         queries += f" in {_count(setting.num_clusters, 'cluster')}"
+    if setting.num_seeds == 1 and setting.method == "one_network":
+        return f"{queries} and this very network (1 seed)"
     return f"{queries} and networks like these ({_count(setting.num_seeds, 'seed')})"
 
 

@@ -65,6 +65,7 @@ def run_search(
     proposals: Proposals | None = None,
     only: frozenset[str] | None = None,
     wanted: Wanted | None = None,
+    given_up: frozenset[str] = frozenset(),
 ) -> Outcome:
     """Run every trial that has no result yet, and gather the results of all.
 
@@ -79,7 +80,8 @@ def run_search(
         search: the searcher and the scheduler.
         proposals: their memory; needed where there is one of them.
         only: ids of known trials: no other is run, and none is proposed.
-        wanted: the rule of a greedy or Shapley search.
+        wanted: the rule of a search of subsets.
+        given_up: ids of trials that failed a moment ago, in the same run of the driver: they are not tried again.
 
     Raises:
         SearchInterrupted: at Ctrl-C or SIGTERM; jobs go on.
@@ -90,14 +92,19 @@ def run_search(
     if pending or book.wants_more:
         shown = view or NoView()
         with Dispatcher(profile, runs, job) as dispatcher, shown.live(book.folders, dispatcher.phases):
-            dispatcher.retire_failures(pending)
+            dispatcher.retire_failures(trial_id for trial_id in pending if trial_id not in given_up)
             with _interruptible(sweep_name, dispatcher) as interrupted:
                 _Session(dispatcher, book, shown, interrupted).run(objective)
     return book.outcome()
 
 
 class _Book:
-    """Every trial of the search, also those that are proposed on the way."""
+    """Every trial of the search, also those that are proposed on the way.
+
+    Attributes:
+        present: what the rule has asked for and is proposed. Earlier proposals may be of other players: they are kept,
+            and use up none of the present search's trials.
+    """
 
     def __init__(
         self, runs: Path, trials: Sequence[TrialSpec], search: SearchSpec, proposals: Proposals | None,
@@ -106,6 +113,7 @@ class _Book:
         self.runs, self.search, self.proposals, self.only = runs, search, proposals, only
         self.rule, self.objective = wanted, objective
         self._known_values: dict[str, float] = {}
+        self.present: set[str] = set()
         self.trials: dict[str, TrialSpec] = {}
         self.folders: dict[str, TrialFolder] = {}
         for trial in trials:
@@ -140,12 +148,12 @@ class _Book:
     @property
     def wants_more(self) -> bool:
         """Whether a searcher has proposals left."""
-        return (
-            self.proposals is not None
-            and self.only is None
-            and len(self.proposals.known) < (self.search.num_trials or 0)
-            and (self.rule is None or bool(self.wanted()))
-        )
+        if self.proposals is None or self.only is not None:
+            return False
+        most = self.search.num_trials or 0
+        if self.rule is None:
+            return len(self.proposals.known) < most
+        return bool(self.wanted()) and len(self.present) < most
 
     def wanted(self) -> list[Point]:
         """What the rule of a search of subsets wants next."""
@@ -157,7 +165,9 @@ class _Book:
         ids = self.proposals.ids if self.proposals else {}
         if (key := canonical_json(point)) not in ids:
             return None
-        if (trial_id := ids[key]) is None:
+        trial_id = ids[key]
+        self.present.add(trial_id or key)
+        if trial_id is None:
             return float("nan")
         folder = self.folders[trial_id]
         if trial_id not in self._known_values and folder.has_result:
@@ -250,8 +260,9 @@ class _Session:
             from vprdist.search.subset_search import SubsetSearch
 
             wanted = book.wanted if book.only is None else None
-            subsets = SubsetSearch(book.proposals, wanted, search.num_trials or 0, objective, config)
-            return {"search_alg": subsets, "num_samples": book.size}
+            most = search.num_trials or 0
+            subsets = SubsetSearch(book.proposals, wanted, book.present, most, objective, config)
+            return {"search_alg": subsets, "num_samples": len(book.trials) + most}
         inner = inner_searcher(search, objective) if search.searcher else None
         replay = Replay(
             book.proposals, inner if book.only is None else None, search, objective, book.values(objective), config

@@ -55,8 +55,7 @@ class Proposals:
             if row["kind"] == "refused":
                 self._remember(Proposal(row["point"], None, row["why"]))
             elif (again := self._resolved(row["point"])) and again.trial_id == row["trial"]:
-                self._remember(Proposal(row["point"], again.trial_id))
-                self.tell(again)
+                self._take(Proposal(row["point"], again.trial_id), again)
 
     def read_stops(self) -> None:
         """What earlier drivers' schedulers stopped."""
@@ -64,7 +63,7 @@ class Proposals:
         self.stopped = {row["trial"]: row for row in rows if row["kind"] == "stopped"}
 
     def propose(self, point: Point) -> Proposal:
-        """Resolve and journal a new point. One whose trial is known already is returned as it is, not journalled.
+        """Resolve and journal a new point. One whose trial is known already is another name of it, and no proposal.
 
         Raises:
             UserError: something outside the point is wrong, a cache or weights that are missing: it may be mended.
@@ -77,11 +76,9 @@ class Proposals:
             self._remember(refused)
             return refused
         proposal = Proposal(point, trial.trial_id)
-        if trial.trial_id not in {known.trial_id for known in self.known}:
+        if canonical_json(point) not in self.ids:
             self._append({"kind": "proposed", "trial": trial.trial_id, "point": point})
-            self._remember(proposal)
-            self.tell(trial)
-        self.ids[canonical_json(point)] = trial.trial_id
+        self._take(proposal, trial)
         return proposal
 
     def stop(self, trial_id: str, step: int, value: float) -> None:
@@ -89,6 +86,14 @@ class Proposals:
         row = {"kind": "stopped", "trial": trial_id, "step": step, "value": value}
         self.stopped[trial_id] = row
         self._append(row)
+
+    def _take(self, proposal: Proposal, trial: TrialSpec) -> None:
+        """A proposal, and its trial where that is new."""
+        if trial.trial_id in {known.trial_id for known in self.known}:
+            self.ids[canonical_json(proposal.point)] = trial.trial_id
+            return
+        self._remember(proposal)
+        self.tell(trial)
 
     def _remember(self, proposal: Proposal) -> None:
         self.known.append(proposal)

@@ -19,16 +19,17 @@ class SubsetSearch(Searcher):  # type: ignore[misc]  # Ray's classes are Any to 
         proposals: the search's memory.
         wanted: the points that come next as far as trials are over; asked again whenever one ends. None issues what
             is known and no more.
-        num_trials: proposals in all.
+        present: what of the memory `wanted` has asked for; what is proposed is added.
+        num_trials: of these, at most.
         config: what every trial's actor is told besides its id.
     """
 
     def __init__(
-        self, proposals: Proposals, wanted: Callable[[], list[Point]] | None, num_trials: int, objective: str,
-        config: Mapping[str, Any],
+        self, proposals: Proposals, wanted: Callable[[], list[Point]] | None, present: set[str], num_trials: int,
+        objective: str, config: Mapping[str, Any],
     ) -> None:  # fmt: skip
         super().__init__(metric=objective, mode="max")
-        self.proposals, self.wanted, self.num_trials = proposals, wanted, num_trials
+        self.proposals, self.wanted, self.present, self.num_trials = proposals, wanted, present, num_trials
         self.config = dict(config)
         self._again = [known for known in proposals.known if known.trial_id is not None]
         self._running: set[str] = set()
@@ -40,9 +41,10 @@ class SubsetSearch(Searcher):  # type: ignore[misc]  # Ray's classes are Any to 
         """The next trial's config, None to wait for a value, FINISHED when there are no more."""
         if self._again:
             return self._issue(trial_id, self._again.pop(0))
-        while len(self.proposals.known) < self.num_trials and (point := self._pop()) is not None:
+        while (point := self._pop()) is not None:
             before = len(self.proposals.known)
             proposal = self.proposals.propose(point)
+            self.present.add(proposal.trial_id or canonical_json(point))
             if proposal.trial_id is not None and len(self.proposals.known) > before:
                 return self._issue(trial_id, proposal)
             self._is_news = True  # refused, or the trial of another point: its value may be there already
@@ -53,7 +55,7 @@ class SubsetSearch(Searcher):  # type: ignore[misc]  # Ray's classes are Any to 
         if not self._next and self._is_news and self.wanted is not None:
             self._is_news = False
             self._next = [point for point in self.wanted() if canonical_json(point) not in self._asked]
-        if not self._next:
+        if not self._next or len(self.present) >= self.num_trials:
             return None
         self._asked.add(canonical_json(self._next[0]))
         return self._next.pop(0)

@@ -135,7 +135,7 @@ class SettingRow(Spec):
         method: leave_one_out, add_one_in, greedy, shapley, one_network.
         confidence: at which the intervals and claims of all players hold together.
         nobody: what no player at all is worth.
-        players: best first; empty for greedy.
+        players: best first; of greedy those that were taken in, in that order.
         taken: of greedy: players in the order in which they were taken in.
         pairs: strongest interaction first.
         arms: best first.

@@ -11,6 +11,7 @@ from vprdist.spec.subsets import FIRST_LOOK, Point, SubsetSpec
 from vprdist.spec.sweep import SweepSpec
 
 MASKED = ("masked", "rgb+mask")
+ARMS = "the subsets say which arms there are"
 
 
 def subset_points(sweep: SweepSpec, points: Sequence[Point], origin: Origin) -> list[Point]:
@@ -21,12 +22,21 @@ def subset_points(sweep: SweepSpec, points: Sequence[Point], origin: Origin) -> 
     """
     search, subsets = sweep.search, _subsets(sweep)
     for section, axes in (("grid", sweep.grid), ("space", search.space)):
-        for axis in ("input.classes", "input.mask_reduce", *(("input.placebo",) if subsets.placebos else ())):
+        for axis in (
+            "input.classes", "input.mask_reduce", "train.arms", *(("input.placebo",) if subsets.placebos else ())
+        ):  # fmt: skip
             if axis in axes:
                 rule = "the subsets say which classes make the mask, and one way of reducing them compares their sizes"
                 if axis == "input.placebo":
                     rule = "subsets.placebos names the placebos of every arm"
+                if axis == "train.arms":
+                    rule = ARMS
                 raise SweepFileError(origin.where(("search", section, axis)), rule, None, "Delete the axis.")
+    if subsets.placebos and search.searcher != "one_network" and sweep.trial.input.placebo != "none":
+        where, rule = origin.where(("trial", "input", "placebo")), "subsets.placebos names the placebos of every arm"
+        raise SweepFileError(where, rule, sweep.trial.input.placebo, "Delete the key.")
+    if sweep.trial.train.arms is not None:
+        raise SweepFileError(origin.where(("trial", "train", "arms")), ARMS, None, "Delete the key.")
     if search.searcher in ("random", "optuna") and sweep.grid:
         remedy = "Write the axes under `space`."
         raise SweepFileError(origin.where(("search", "grid")), f"{search.searcher} searches no grid", None, remedy)
@@ -71,10 +81,22 @@ def check_subsets(sweep: SweepSpec, origin: Origin) -> SweepSpec:
             rule = f"probes are all {every} subsets, or at least {FIRST_LOOK} draws of orders, {fewest}"
             where = origin.where(("search", "subsets", "probes"))
             raise SweepFileError(where, rule, subsets.probes, "Raise it, or form groups of classes.")
-    if search.searcher in COUNTED and search.num_trials is None:
-        most = subsets.greedy_trials() if search.searcher == "greedy" else subsets.network_trials()
-        most *= len(sweep.seeds) * len(sweep.settings)
+    return _counted(sweep, origin) if search.searcher in COUNTED else sweep
+
+
+def _counted(sweep: SweepSpec, origin: Origin) -> SweepSpec:
+    """With its trials at most, where the file does not say them; the networks and finalists of one network are all."""
+    search, subsets = sweep.search, _subsets(sweep)
+    is_greedy = search.searcher == "greedy"
+    each = [
+        subsets.greedy_trials(sweep.nobody_runs(at)) if is_greedy else subsets.network_trials() for at in sweep.settings
+    ]
+    most = len(sweep.seeds) * sum(each)
+    if search.num_trials is None:
         return sweep.model_copy(update={"search": search.model_copy(update={"num_trials": most})})
+    if search.num_trials < most and not is_greedy:
+        where, rule = origin.where(("search", "num_trials")), f"networks and finalists are {most} trials"
+        raise SweepFileError(where, rule, search.num_trials, "Delete it, or name fewer seeds or finalists.")
     return sweep
 
 

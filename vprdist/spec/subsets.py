@@ -133,10 +133,20 @@ class SubsetSpec(Spec):
         """
         return 2 * self.num_players - 1 + nobody_runs
 
-    def greedy_trials(self) -> int:
-        """Trials of a greedy selection at most: n subsets, then n - 1, …, then one; and placebos of those taken in."""
-        return self.num_players * (self.num_players + 1) // 2 + self.num_players * len(self.placebos)
+    def greedy_trials(self, nobody_runs: bool) -> int:
+        """Trials of a greedy selection at most: n subsets, then n - 1, …, then one; and placebos of those taken in.
+
+        Args:
+            nobody_runs: the empty subset is a trial too, as for `draw_trials`.
+        """
+        n = self.num_players
+        return n * (n + 1) // 2 + n * len(self.placebos) + nobody_runs
 
     def network_trials(self) -> int:
         """Trials of searcher one_network: the network, and everybody and the finalists on their own."""
-        return 1 + (self.finalists + 1 if self.finalists else 0)
+        return 1 + (self.num_finalists + 1 if self.finalists else 0)
+
+    @property
+    def num_finalists(self) -> int:
+        """Subsets beside everybody that are trained alone: no more than were probed, of which there may be fewer."""
+        return min(self.finalists, self.everybody - 1, self.probes - 1)
