@@ -13,6 +13,10 @@ import pytest
 from tests.worlds import write_deeplab, write_small_tree
 from vprdist.files import locked
 
+if "VPRDIST_TEST_GPU" not in os.environ:
+    # Tests compare with the CPU, start two ranks, and build networks there: only those of tests/gpu want a GPU.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 TOGETHER = ("tests/slurm/", "tests/training/test_ranks_and_resume.py")
 """Tests that share something dear: with `-n` all below one of these go to one worker, one group after the other."""
 

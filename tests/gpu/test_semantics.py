@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.evaluation.arms import ARMS
 from tests.evaluation.test_arms import alone, arm_trial
+from tests.semantics.test_inference import Quarter, pictures
 from tests.training.making import make_cache
 from vprdist.data.msls import read_city
 from vprdist.data.tasks import build_tasks
@@ -20,6 +22,7 @@ from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network, set_mode
 from vprdist.ranks import join
 from vprdist.semantics.segmenters import open_segmenter
+from vprdist.semantics.segmenters.inference import wrap
 from vprdist.semantics.sources.segmented import segment
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.trial import TrialSpec
@@ -69,3 +72,23 @@ def test_activations_that_overflow_are_refused(deeplab_weights):
     pictures = np.random.default_rng(0).integers(0, 256, (3, 96, 128, 3), np.uint8)
     with pytest.raises(CacheError, match="activations are finite"):
         segment(open_segmenter(spec, "cuda"), pictures)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_short_floats_on_a_gpu(precision: str) -> None:
+    class Convolution(Quarter):
+        weight = torch.randn(19, 3, 4, 4, generator=torch.Generator().manual_seed(0)) / 50
+        dtype = None
+
+        def __call__(self, image_B3HW: Tensor) -> Tensor:
+            logits = torch.nn.functional.conv2d(image_B3HW.float().cuda(), self.weight.cuda(), stride=4)
+            self.dtype = logits.dtype
+            return logits.softmax(dim=1)
+
+    spec = SegmenterSpec(name="transformers:x", image_size=(48, 64), precision=precision)
+    inner = Convolution((48, 64))
+    found = wrap(inner, spec, "cuda")(pictures(48, 64))
+    assert inner.dtype == getattr(torch, precision) and found.dtype == torch.float32
+    whole = wrap(inner, spec.model_copy(update={"precision": "float32"}), "cuda")(pictures(48, 64))
+    assert inner.dtype == torch.float32
+    assert (found - whole).abs().max() < 0.1

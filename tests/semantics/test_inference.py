@@ -153,26 +153,3 @@ def test_a_gpu_that_is_not_there_is_one_message(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(CacheError, match="no GPU on this machine; found 'cuda:1'"):
         open_segmenter(SegmenterSpec(name=f"transformers:{tmp_path}"), "cuda:1")
-
-
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_short_floats_on_a_gpu(precision: str) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU here")
-
-    class Convolution(Quarter):
-        weight = torch.randn(19, 3, 4, 4, generator=torch.Generator().manual_seed(0)) / 50
-        dtype = None
-
-        def __call__(self, image_B3HW: Tensor) -> Tensor:
-            logits = torch.nn.functional.conv2d(image_B3HW.float().cuda(), self.weight.cuda(), stride=4)
-            self.dtype = logits.dtype
-            return logits.softmax(dim=1)
-
-    spec = SegmenterSpec(name="transformers:x", image_size=(48, 64), precision=precision)
-    inner = Convolution((48, 64))
-    found = wrap(inner, spec, "cuda")(pictures(48, 64))
-    assert inner.dtype == getattr(torch, precision) and found.dtype == torch.float32
-    whole = wrap(inner, spec.model_copy(update={"precision": "float32"}), "cuda")(pictures(48, 64))
-    assert inner.dtype == torch.float32
-    assert (found - whole).abs().max() < 0.1

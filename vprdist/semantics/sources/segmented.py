@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from vprdist.semantics.segmenters.base import Segmenter
 
 BATCH_IMAGES = 8
-LOADERS, GPU_LOADERS = 2, 8
-"""Threads that decode pictures, beside a core that segments and beside a GPU, which is some 200 times faster."""
+LOADERS = 2
 
 
 class SegmentedSource:
@@ -90,8 +89,7 @@ class SegmentedSource:
         segmenter, folder = self._open(), self._folder(city, side)
         height, width = segmenter.image_size
         batches = [keys[first : first + self.batch_images] for first in range(0, len(keys), self.batch_images)]
-        threads = LOADERS if self.device == "cpu" else GPU_LOADERS
-        with ThreadPoolExecutor(threads, thread_name_prefix="pictures") as loaders:
+        with ThreadPoolExecutor(LOADERS, thread_name_prefix="pictures") as loaders:
 
             def load(batch: Sequence[str]) -> list[Any]:
                 return [loaders.submit(load_image, folder / f"{key}.jpg", height, width) for key in batch]
