@@ -11,7 +11,7 @@ import yaml
 from vprdist import __version__
 from vprdist.errors import UserError
 from vprdist.files import canonical_json, read_json, write_json, write_text
-from vprdist.report.rows import row_names
+from vprdist.report.rows import row_name
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.scales import SCALES
 from vprdist.spec.search import Choice, Range
@@ -40,7 +40,7 @@ class Manifest:
     def add(self, trial: TrialSpec) -> None:
         """One more trial."""
         axes = self.sweep.axes
-        self.names[trial.trial_id] = row_names([trial], axes, self.players)[trial.trial_id] if axes else self.sweep.name
+        self.names[trial.trial_id] = row_name(trial, axes, self.players) if axes else self.sweep.name
         self._seeds[trial.trial_id] = trial.seed
 
     def keep_known(self) -> None:

@@ -15,7 +15,7 @@ from vprdist.board import leaderboard, page_path
 from vprdist.files import append_json_line, write_json, write_parquet, write_text
 from vprdist.report.evidence import weigh
 from vprdist.report.queries import METRICS, queries_path, read_queries
-from vprdist.report.rows import group_rows, row_names
+from vprdist.report.rows import group_rows, row_name
 from vprdist.spec.result import QUERY_COLUMNS, Protocol, ResultRow
 from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, TrainSpec, TrialSpec
 
@@ -104,7 +104,7 @@ def result(
 
 
 def rows_of(*results, objective="recall@1"):
-    names = row_names([r.trial for r in results], ["input.mode", "network.unfreeze"])
+    names = {r.trial_id: row_name(r.trial, ["input.mode", "network.unfreeze"]) for r in results}
     return group_rows(results, names, objective)
 
 

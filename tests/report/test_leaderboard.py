@@ -15,7 +15,7 @@ from vprdist.errors import UserError
 from vprdist.report.evidence import weigh
 from vprdist.report.leaderboard import markdown, show, write_leaderboard
 from vprdist.report.published import NOTES, TABLE_I, published_name, published_rows
-from vprdist.report.rows import row_names
+from vprdist.report.rows import row_name
 from vprdist.spec.result import VariantResult, read_result
 
 
@@ -60,8 +60,21 @@ def test_variants_are_rows_under_their_own_protocol_and_not_the_papers():
 
 def test_names_leave_out_what_the_mode_ignores():
     trials = [result(0.1, mode=m, reduce=r).trial for m, r in (("rgb", "mean"), ("masked", "mean"), ("masked", "sum"))]
-    assert list(row_names(trials, ["input.mode", "input.mask_reduce"]).values()) == ["rgb", "masked mean", "masked sum"]
-    assert list(row_names(trials[1:2], ["input.classes"]).values()) == ["static"]
+    assert [row_name(t, ["input.mode", "input.mask_reduce"]) for t in trials] == ["rgb", "masked mean", "masked sum"]
+    assert row_name(trials[1], ["input.classes"]) == "static"
+
+
+def test_masks_of_a_search_of_subsets_are_named_by_its_players():
+    players = {"built": ("building", "wall"), "thin": ("pole",), "green": ("vegetation",)}
+    own = {"classes": ("building", "wall", "pole", "vegetation")}
+    named = {
+        "everybody": own["classes"], "all but thin": ("building", "wall", "vegetation"), "thin": ("pole",),
+        "building+pole": ("building", "pole"),
+    }  # fmt: skip
+    for name, classes in named.items():
+        trial = result(0.1, mode="masked").trial
+        shown = trial.input.model_copy(update={"classes": classes})
+        assert row_name(trial.model_copy(update={"input": shown}), ["input.classes"], players) == name
 
 
 def test_the_files(tmp_path):

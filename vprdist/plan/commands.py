@@ -35,16 +35,15 @@ def _plan(args: argparse.Namespace, console: Console) -> int:
     from vprdist.launch.check import COMMANDS, check_cluster
     from vprdist.plan.show import example_name, script_of, show_plan
     from vprdist.plan.survey import paths_of, survey
-    from vprdist.report.rows import row_names
+    from vprdist.report.rows import row_name
     from vprdist.spec.profile import read_profile
     from vprdist.spec.sweep_file import read_sweep
 
     sweep = read_sweep(args.file, args.overrides)
     profile = read_profile(sweep.cluster)
     plan = survey(sweep, profile, args.runs.resolve())
-    resolved = [planned.trial for planned in plan.trials if planned.trial_id]
     players = None if sweep.search.subsets is None else sweep.search.subsets.players
-    names = row_names(resolved, sweep.axes, players) if sweep.axes else {}
+    names = [row_name(planned.trial, sweep.axes, players) or sweep.name for planned in plan.trials]
     show_plan(plan, names, console, args.full)
     script = script_of(plan)
     if script is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -14,7 +14,7 @@ from vprdist.launch.params import submission_parameters
 from vprdist.plan.budget import gpu_hours
 from vprdist.plan.driver_cost import driver_cost, driver_job_gb
 from vprdist.plan.estimate import total_hours
-from vprdist.plan.survey import Plan, Planned
+from vprdist.plan.survey import Plan
 from vprdist.spec.search import SUBSET_SEARCHERS
 from vprdist.spec.subsets import FIRST_LOOK
 
@@ -22,7 +22,7 @@ SHOWN = 16
 """Trials in the table unless all are asked for."""
 
 
-def show_plan(plan: Plan, names: Mapping[str, str], console: Console, full: bool) -> None:
+def show_plan(plan: Plan, names: Sequence[str], console: Console, full: bool) -> None:
     """Everything but the job's script."""
     _trials(plan, names, console, full)
     for title, lines in (
@@ -53,7 +53,7 @@ def script_of(plan: Plan) -> str | None:
     return job_script(submission_parameters(plan.profile, trial_id, "TOKEN"), logs)
 
 
-def _trials(plan: Plan, names: Mapping[str, str], console: Console, full: bool) -> None:
+def _trials(plan: Plan, names: Sequence[str], console: Console, full: bool) -> None:
     states = Counter(planned.state for planned in plan.trials)
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     most = "at most " if plan.sweep.search.searcher in SUBSET_SEARCHERS else ""
@@ -67,18 +67,12 @@ def _trials(plan: Plan, names: Mapping[str, str], console: Console, full: bool) 
         )
         return
     shown = plan.trials if full else plan.trials[:SHOWN]
-    for planned in shown:
+    for planned, what in zip(shown, names, strict=False):
         hours = "?" if planned.estimate.hours is None else f"{planned.estimate.hours:.3g}"
-        what = names.get(planned.trial_id or "", _words(planned))
         table.add_row(planned.trial_id or "-", Text(what), str(planned.trial.seed), planned.state, hours)
     console.print(table)
     if len(shown) < len(plan.trials):
         console.print(f"  … and {len(plan.trials) - len(shown)} more (--full shows all)")
-
-
-def _words(planned: Planned) -> str:
-    trial = planned.trial
-    return f"{trial.input.mode} {trial.network.unfreeze_name}"
 
 
 def _subsets(plan: Plan) -> Iterator[str]:
