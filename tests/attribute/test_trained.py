@@ -49,10 +49,10 @@ def test_leave_one_out_is_the_mean_difference_over_seeds(small_tree, tmp_path):
         gone = [by_classes[(tuple(PLAYERS), s)] - by_classes[(without(row.player), s)] for s in range(3)]
         assert_same(row.adds, joint(np.array(gone)))
         assert row.seed_sd == pytest.approx(np.std(gone, ddof=1))
-        assert row.claim == {True: "helps", False: "none"}[row.adds.low > 0] if row.adds.value > 0 else "hurts"
+        assert row.claim == {True: "raises", False: "none"}[row.adds.low > 0] if row.adds.value > 0 else "lowers"
         assert row.classes == (row.player,) and not row.placebos and not row.beyond
     assert [row.player for row in told.players] == PLAYERS
-    assert {row.claim for row in told.players} == {"helps", "hurts"}
+    assert {row.claim for row in told.players} == {"raises", "lowers"}, "no placebo was run: nobody helps"
     assert told.notes == ("3 seed(s)",)
     assert (told.method, told.num_seeds, told.confidence) == ("leave_one_out", 3, 0.95)
 
@@ -160,6 +160,8 @@ def drawn_rows(finished: Finished, draws: int, nobody: float, kind: str = "none"
 def test_shapley_values_sum_to_what_all_are_worth_above_chance(small_tree, tmp_path):
     finished = Finished(small_tree, tmp_path, SHAPLEY)
     told = finished.setting()
+    assert {row.claim for row in told.players} <= {"raises", "lowers", "none"}, "no placebo was run"
+    assert told.players[0].claim == "raises"
     assert told.nobody == pytest.approx(chance_by_hand(small_tree))
     everybody = [v.metrics["recall@1"] for v in finished.results.values() if len(v.trial.input.class_names) == 3]
     total = sum(row.adds.value for row in told.players)

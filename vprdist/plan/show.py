@@ -101,7 +101,7 @@ def _subsets(plan: Plan) -> Iterator[str]:
     if subsets.placebos:
         yield f"each arm comes with its placebos too: {', '.join(subsets.placebos)}"
     if search.searcher == "greedy":
-        yield f"{subsets.num_players} trials, then one less each time{settings}; it stops when no player helps"
+        yield f"{subsets.num_players} trials, then one less each time{settings}; it stops when no player adds anything"
     yield from plan.queries
 
 
