@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from tests.launch.toy import toy_result
 from tests.worlds import write_activations
@@ -16,6 +18,7 @@ from vprdist.errors import UserError
 from vprdist.files import locked, write_json
 from vprdist.launch.folder import TrialFolder
 from vprdist.plan.power import power_of
+from vprdist.plan.show import show_plan
 from vprdist.plan.survey import Plan, survey
 from vprdist.prepare import prepare
 from vprdist.report.power import Noise
@@ -144,7 +147,7 @@ def test_a_searchers_trials_are_not_known_before(sweep_file, tmp_path, capsys):
         ("{searcher: greedy, subsets: {classes: [building, sky, pole]}, grid: {network.unfreeze: [0-2, all]}}",
          ("at most 12 trials", "3 trials, then one less each time at each of 2 settings")),
         ("{subsets: {classes: [building, sky, pole], take: leave_one_out}}",
-         ("subsets: 4 trials (4 new)", "of 3 players: building, sky, pole")),
+         ("subsets: 4 trials (4 new)", "of 3 players: building, sky, pole", "one seed claims nothing")),
     ],
 )  # fmt: skip
 def test_what_a_search_of_subsets_takes_at_most(masked_file, tmp_path, capsys, search, words):
@@ -157,6 +160,24 @@ def test_what_a_search_of_subsets_takes_at_most(masked_file, tmp_path, capsys, s
     assert main(["plan", *refused]) == main(["sweep", *refused]) == 2
     assert "budget.trials: the sweep has at most 3 trials; found " in capsys.readouterr().err
     assert not (tmp_path / "runs" / "trials").exists()
+
+
+@pytest.mark.parametrize(
+    ("search", "seeds", "is_said"),
+    [
+        ("{subsets: {classes: [building, sky], take: add_one_in}}", "[0]", True),
+        ("{searcher: one_network, subsets: {classes: [building, sky]}}", "[0]", True),
+        ("{subsets: {classes: [building, sky], take: leave_one_out}}", "[0, 1]", False),
+        ("{subsets: {classes: [building, sky], take: [[sky], [building]]}}", "[0]", False),  # claims nothing ever
+        ("{searcher: greedy, subsets: {classes: [building, sky]}}", "[0]", False),  # an order, whatever the seeds
+    ],
+)
+def test_that_one_seed_claims_nothing_is_said_where_it_matters(masked_file, tmp_path, search, seeds, is_said):
+    plan = plan_of(masked_file, tmp_path / "runs", None, f"search={search}", f"seeds={seeds}")
+    told = io.StringIO()
+    show_plan(plan, {}, Console(file=told, width=200), full=False)
+    assert "of 2 players" in told.getvalue()
+    assert ("one seed claims nothing" in told.getvalue()) == is_said
 
 
 @pytest.mark.parametrize("command", ["plan", "sweep"])

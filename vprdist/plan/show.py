@@ -102,6 +102,8 @@ def _subsets(plan: Plan) -> Iterator[str]:
         yield f"each arm comes with its placebos too: {', '.join(subsets.placebos)}"
     if search.searcher == "greedy":
         yield f"{subsets.num_players} trials, then one less each time{settings}; it stops when no player adds anything"
+    if len(sweep.seeds) == 1 and (search.searcher == "one_network" or isinstance(subsets.take, str)):
+        yield "one seed claims nothing: luck of training looks like an effect; 'seeds=[0,1,2]' tells them apart"
     yield from plan.queries
 
 
