@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from tests.launch.toy import toy_result
-from tests.worlds import write_activations
+from tests.worlds import write_activations, write_side
 from vprdist.cli import main
 from vprdist.data.msls import read_city
 from vprdist.data.tasks import build_tasks
@@ -188,6 +189,42 @@ def test_too_few_queries_for_any_claim_are_refused(masked_file, tmp_path, capsys
     assert "bob: claims at confidence 0.999 need 11 queries" in error
     assert "found 8. Validate on more cities" in error
     assert not (tmp_path / "runs" / "trials").exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "sweep"])
+@pytest.mark.parametrize(
+    "search",
+    [
+        "{grid: {input.placebo: [none, image]}}",
+        "{subsets: {classes: [building, sky], take: leave_one_out, placebos: [random, image]}}",
+        "{searcher: one_network, subsets: {classes: [building, sky], placebos: [image]}}",
+        "{searcher: greedy, subsets: {classes: [building, sky], placebos: [image]}}",
+        "{searcher: random, num_trials: 2, space: {input.placebo: [none, image]}}",
+    ],
+)
+def test_the_mask_of_another_picture_needs_another_picture(lonely_file, small_tree, tmp_path, capsys, command, search):
+    assert main([command, str(lonely_file), f"search={search}", "--runs", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err
+    assert f"{small_tree}/train_val/bob/query: placebo `image` takes the mask of another picture" in error
+    assert "found 1. Take `image` out of the placebos, or another city." in error
+    assert not (tmp_path / "runs" / "trials").exists()
+
+
+def test_of_other_placebos_one_picture_is_enough(lonely_file, tmp_path):
+    for words in ("search={grid: {input.placebo: [none, random]}}", "trial.input={mode: rgb, placebo: image}"):
+        assert plan_of(lonely_file, tmp_path / "runs", None, words).trials
+
+
+@pytest.fixture
+def lonely_file(masked_file: Path, small_tree: Path, tmp_path: Path) -> Path:
+    """As `masked_file`, but one query is all that is asked."""
+    shutil.rmtree(small_tree / "train_val" / "bob" / "query")
+    write_side(small_tree / "train_val" / "bob" / "query", ["only"], [(500_000.0, 5_000_000.0)])
+    shutil.rmtree(tmp_path / "activations")
+    shutil.rmtree(tmp_path / "cache")
+    write_activations(small_tree, ("ada", "bob"), tmp_path / "activations")
+    import_cache(tmp_path / "activations", small_tree, tmp_path / "cache", segmenter="test")
+    return masked_file
 
 
 @pytest.fixture
