@@ -253,6 +253,12 @@ def test_the_resolved_file_is_the_same_search(tmp_path, text):
          ("search.subsets.probes", "only searcher one_network has probes", "100", "Delete `probes`")),
         (NETWORK, ("search.subsets.finalists=-1",), ("search.subsets.finalists", "-1")),
         (NETWORK, ("search.subsets.probes=0",), ("search.subsets.probes",)),
+        (NETWORK, ("trial.train.steps=0",),
+         (":8: seeds", "train.steps 0 nothing is trained, and seeds are one network; found [0, 1, 2]", "one seed")),
+        (NETWORK, ("search.grid={train.steps: [0, 9]}",), (":8: seeds", "seeds are one network")),
+        (NETWORK, ("trial.train.steps=0", "seeds=[0]"),
+         ("search.subsets.finalists", "no finalist is trained alone; found 3", "Set search.subsets.finalists: 0")),
+        (TAKE, ("trial.train.steps=0",), (":8: seeds", "seeds are one network; found [0, 1]")),
         (NETWORK, ("search.subsets.tie=0.1",), ("only searcher shapley has ties",)),
         (NETWORK, ("search.subsets.take=leave_one_out",), ("listed by `take`, or proposed by a searcher",)),
         (NETWORK, ("search.scheduler=asha",), ("search.scheduler", "train to their end")),
@@ -276,6 +282,13 @@ def test_a_refusal_says_where_what_and_how_to_mend_it(tmp_path, text, words, par
     for part in parts:
         assert part in message, message
     assert "\n" not in message.strip()
+
+
+def test_an_untrained_network_may_be_probed(tmp_path):
+    words = ("trial.train.steps=0", "seeds=[0]")
+    assert sweep(tmp_path, NETWORK, *words, "search.subsets.finalists=0").num_trials == 1
+    assert len(sweep(tmp_path, TAKE, *words).trials) == 8
+    assert len(sweep(tmp_path, TAKE, words[0], "search.subsets.take=[[green], [built]]").trials) == 8, "claims nothing"
 
 
 def test_a_search_without_subsets_is_what_it_was():
