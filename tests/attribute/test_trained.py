@@ -10,17 +10,18 @@ from scipy.stats import t as student
 
 from tests.attribute.making import PLAYERS, WORTH, Finished, value
 from tests.attribution import games
-from tests.worlds import write_city
+from tests.worlds import spread_queries, write_city
 from vprdist.attribute import check_queries
-from vprdist.attribute.chances import chances, mean_chance
+from vprdist.attribute.chances import chances, mean_chance, num_clusters
 from vprdist.attribution.contributions import contributions
 from vprdist.attribution.draws import backward_subsets, draw_orders, forward_subsets
-from vprdist.data.msls import read_city
+from vprdist.data.msls import read_city, read_city_cached
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError
 from vprdist.report.attribution import attribution_files
 from vprdist.report.wording import answer, reading, steps
 from vprdist.spec.attribution import Effect
+from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import DataSpec, EvaluateSpec, TrialSpec
 
 SHAPLEY = ["search.subsets.take=null", "search.searcher=shapley", "search.num_trials=100", "seeds=[0]"]
@@ -337,10 +338,30 @@ def test_what_an_earlier_search_of_the_name_said_is_not_shown_beside_others(smal
 def test_queries_are_counted_before_anything_runs(small_tree, tmp_path):
     finished = Finished(small_tree, tmp_path, ["seeds=[0]"])
     [note] = check_queries(finished.sweep, finished.trials)
-    assert note.startswith("8 queries: differences in recall@1 of two trials from 0.628 on are found")
+    assert note.startswith("8 queries in 1 cluster: differences in recall@1 of two trials from 0.628 on are found")
     strict = Finished(small_tree, tmp_path, ["seeds=[0]", "search.subsets.confidence=0.9999"])
     with pytest.raises(DataError, match="need 15 queries with a positive, at the very least; found 8"):
         check_queries(strict.sweep, strict.trials)
+
+
+def test_of_one_networks_probes_clusters_are_counted(small_tree, tmp_path):
+    """Neighbours err together, and tell less than as many apart. Trained arms have their claims from seeds."""
+    words = ["search.subsets.take=null", "search.searcher=one_network"]
+    sweep = read_sweep(Finished(small_tree, tmp_path, ["seeds=[0]"]).file, words)
+    with pytest.raises(
+        DataError, match=r"bob: .* need 6 clusters of neighbouring queries .*; found 1\. Validate on more"
+    ):
+        check_queries(sweep, sweep.trials)
+    read_city_cached.cache_clear()
+    spread_queries(small_tree, "bob")
+    assert check_queries(sweep, sweep.trials)[0].startswith("8 queries in 8 clusters: ")
+
+
+def test_clusters_are_some_ten_frames_of_a_sequence_in_a_city(tmp_path):
+    for city, count in (("bob", 25), ("cat", 34)):
+        write_city(tmp_path, city, num_query=count, num_database=40, seed=2)
+    tasks = build_tasks([read_city(tmp_path, name) for name in ("bob", "cat")], TrialSpec())
+    assert num_clusters(tasks) == 2 + 3
 
 
 def test_chance_searches_the_gallery_that_the_trial_searches(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from tests.launch.toy import toy_result
-from tests.worlds import write_activations, write_side
+from tests.worlds import spread_queries, write_activations, write_side
 from vprdist.cli import main
 from vprdist.data.msls import read_city
 from vprdist.data.tasks import build_tasks
@@ -154,7 +154,7 @@ def test_a_searchers_trials_are_not_known_before(sweep_file, tmp_path, capsys):
 def test_what_a_search_of_subsets_takes_at_most(masked_file, tmp_path, capsys, search, words):
     assert main(["plan", str(masked_file), "name=subsets", f"search={search}", "--runs", str(tmp_path / "runs")]) == 0
     text = capsys.readouterr().out
-    for part in (*words, "8 queries: differences in recall@1 of two trials from 0.628 on are found"):
+    for part in (*words, "8 queries in 1 cluster: differences in recall@1 of two trials from 0.628 on are found"):
         assert part in " ".join(text.split()), text
     assert text.count("are found") == 1, "one smallest difference, not two"
     refused = [str(masked_file), f"search={search}", "budget.trials=3", "--runs", str(tmp_path / "runs")]
@@ -173,8 +173,8 @@ def test_what_a_search_of_subsets_takes_at_most(masked_file, tmp_path, capsys, s
         ("{searcher: greedy, subsets: {classes: [building, sky]}}", "[0]", False),  # an order, whatever the seeds
     ],
 )
-def test_that_one_seed_claims_nothing_is_said_where_it_matters(masked_file, tmp_path, search, seeds, is_said):
-    plan = plan_of(masked_file, tmp_path / "runs", None, f"search={search}", f"seeds={seeds}")
+def test_that_one_seed_claims_nothing_is_said_where_it_matters(spread_file, tmp_path, search, seeds, is_said):
+    plan = plan_of(spread_file, tmp_path / "runs", None, f"search={search}", f"seeds={seeds}")
     told = io.StringIO()
     show_plan(plan, {}, Console(file=told, width=200), full=False)
     assert "of 2 players" in told.getvalue()
@@ -188,6 +188,16 @@ def test_too_few_queries_for_any_claim_are_refused(masked_file, tmp_path, capsys
     error = capsys.readouterr().err
     assert "bob: claims at confidence 0.999 need 11 queries" in error
     assert "found 8. Validate on more cities" in error
+    assert not (tmp_path / "runs" / "trials").exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "sweep"])
+def test_too_few_clusters_for_probes_to_claim_anything_are_refused(masked_file, tmp_path, capsys, command):
+    search = "search={searcher: one_network, subsets: {classes: [building, sky]}}"
+    assert main([command, str(masked_file), search, "--runs", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err
+    assert "bob: claims at confidence 0.95 need 6 clusters of neighbouring queries" in error
+    assert "found 1. Validate on more cities" in error
     assert not (tmp_path / "runs" / "trials").exists()
 
 
@@ -216,23 +226,31 @@ def test_of_other_placebos_one_picture_is_enough(lonely_file, tmp_path):
 
 
 @pytest.fixture
-def lonely_file(masked_file: Path, small_tree: Path, tmp_path: Path) -> Path:
-    """As `masked_file`, but one query is all that is asked."""
-    shutil.rmtree(small_tree / "train_val" / "bob" / "query")
-    write_side(small_tree / "train_val" / "bob" / "query", ["only"], [(500_000.0, 5_000_000.0)])
-    shutil.rmtree(tmp_path / "activations")
-    shutil.rmtree(tmp_path / "cache")
-    write_activations(small_tree, ("ada", "bob"), tmp_path / "activations")
-    import_cache(tmp_path / "activations", small_tree, tmp_path / "cache", segmenter="test")
-    return masked_file
+def masked_file(sweep_file: Path, small_tree: Path, tmp_path: Path) -> Path:
+    """The same sweep with masks from a cache of made-up activations."""
+    return with_masks(sweep_file, small_tree, tmp_path / "cache")
 
 
 @pytest.fixture
-def masked_file(sweep_file: Path, small_tree: Path, tmp_path: Path) -> Path:
-    """The same sweep with masks from a cache of made-up activations."""
-    write_activations(small_tree, ("ada", "bob"), tmp_path / "activations")
-    import_cache(tmp_path / "activations", small_tree, tmp_path / "cache", segmenter="test")
-    masks = f"trial:\n  input: {{mode: masked, mask_reduce: sum, cache: {tmp_path / 'cache'}}}\n"
+def lonely_file(sweep_file: Path, small_tree: Path, tmp_path: Path) -> Path:
+    """As `masked_file`, but one query is all that is asked."""
+    query = small_tree / "train_val" / "bob" / "query"
+    shutil.rmtree(query)
+    write_side(query, ["only"], [(500_000.0, 5_000_000.0)])
+    return with_masks(sweep_file, small_tree, tmp_path / "cache")
+
+
+@pytest.fixture
+def spread_file(sweep_file: Path, small_tree: Path, tmp_path: Path) -> Path:
+    """As `masked_file`, each query in a cluster of its own."""
+    spread_queries(small_tree, "bob")
+    return with_masks(sweep_file, small_tree, tmp_path / "cache")
+
+
+def with_masks(sweep_file: Path, tree: Path, cache: Path) -> Path:
+    write_activations(tree, ("ada", "bob"), cache.with_name("activations"))
+    import_cache(cache.with_name("activations"), tree, cache, segmenter="test")
+    masks = f"trial:\n  input: {{mode: masked, mask_reduce: sum, cache: {cache}}}\n"
     sweep_file.write_text(sweep_file.read_text().replace("trial:\n", masks))
     return sweep_file
 
