@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -113,6 +114,31 @@ def test_hours_and_gpu_hours_come_from_earlier_results(sweep_file, tmp_path, cap
     assert [each.estimate.hours for each in plan.to_run] == [1.0, 1.0]
     assert plan.over_budget is not None
     assert "at most 3.9 GPU-hours (estimated); found 4" in str(plan.over_budget)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_gpu_hours_of_trials_and_probes_add_up_to_what_the_budget_counts(spread_file, tmp_path, known):
+    profile = ClusterProfile(kind="slurm", partition="gpu", gpus_per_node=2, ranks=2, time_limit_min=90)
+    search = "search={searcher: one_network, subsets: {classes: [building, sky, pole]}}"
+    words = (search, "seeds=[0,1,2]", "budget.gpu_hours=0.5")
+    if known:
+        first = plan_of(spread_file, tmp_path / "runs", profile, *words).looked.trials[0]
+        row = toy_result(first, num_ranks=2)
+        values = {"train_s": 720.0, "wall_s": 1080.0, "steps": 5, "device": "NVIDIA H100"}
+        leave_result(tmp_path / "runs", first.trial_id, row.model_copy(update=values))
+    plan = plan_of(spread_file, tmp_path / "runs", profile, *words)
+    told = io.StringIO()
+    show_plan(plan, {}, Console(file=told, width=200), full=False)
+    found = re.search(r"(about|at most) (\S+) GPU-hours: (\S+) of trials and (\S+) of probes", told.getvalue())
+    assert found, told.getvalue()
+    total, trials, probes = map(float, found.groups()[1:])
+    # Networks, everybody and three finalists, three seeds each, on two GPUs; of probes one job a network at its limit.
+    assert trials == pytest.approx(15 * 2 * (0.3 if known else 1.5))
+    assert probes == (pytest.approx(plan.probes.device_s / 3600, rel=1e-3) if known else 2 * 2 * 1.5)
+    assert total == pytest.approx(trials + probes, rel=1e-3)
+    assert found[1] == ("about" if known else "at most")
+    assert "trials and probes still to run take at most 0.5 GPU-hours" in str(plan.over_budget)
+    assert f"; found {total}." in str(plan.over_budget)
 
 
 def test_a_sweep_above_its_budget_is_refused_by_plan_and_by_the_sweep(sweep_file, tmp_path, capsys):

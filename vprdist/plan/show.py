@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +13,7 @@ from vprdist.launch.journal import job_name
 from vprdist.launch.params import submission_parameters
 from vprdist.plan.budget import gpu_hours
 from vprdist.plan.driver_cost import driver_cost, driver_job_gb
-from vprdist.plan.estimate import total_hours
+from vprdist.plan.estimate import Estimate, total_hours
 from vprdist.plan.survey import Plan, Planned
 from vprdist.spec.search import SUBSET_SEARCHERS
 from vprdist.spec.subsets import FIRST_LOOK
@@ -136,11 +136,8 @@ def _time(plan: Plan) -> Iterator[str]:
         basis = "the same recipe" if all(e.basis == "the same recipe" for e in estimates) else "similar trials, scaled"
         wall = hours / min(plan.capacity.concurrent, len(todo))
         yield f"about {hours:.3g} h of trials, {wall:.3g} h at full concurrency, from {basis}"
-    cost = gpu_hours(plan.profile, estimates)
     if plan.profile.gpus_per_node:
-        yield f"{'at most ' if cost.bound else 'about '}{cost.hours:.4g} GPU-hours" + (
-            " (every trial at its time limit)" if cost.bound else ""
-        )
+        yield _gpu_hours(plan, estimates)
     limit = plan.profile.time_limit_min / 60
     late = [planned for planned in todo if (planned.estimate.hours or 0) > limit]
     if late and plan.profile.kind == "slurm":
@@ -149,6 +146,17 @@ def _time(plan: Plan) -> Iterator[str]:
     budget = plan.sweep.budget
     if budget.gpu_hours is not None or budget.trials is not None:
         yield f"budget: {budget.gpu_hours or '-'} GPU-hours, {budget.trials or '-'} trials"
+
+
+def _gpu_hours(plan: Plan, estimates: Sequence[Estimate]) -> str:
+    """What the budget counts: trials, and probes beside them."""
+    probes = plan.probes.estimates(plan.profile) if plan.probes else []
+    cost = gpu_hours(plan.profile, [*estimates, *probes])
+    text = f"{'at most' if cost.bound else 'about'} {cost.text} GPU-hours"
+    if probes:
+        parts = [gpu_hours(plan.profile, some).text for some in (estimates, probes)]
+        text += f": {parts[0]} of trials and {parts[1]} of probes"
+    return f"{text} (what is of unknown length at its time limit)" if cost.bound else text
 
 
 def _space(plan: Plan) -> Iterator[str]:
