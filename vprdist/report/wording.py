@@ -118,7 +118,7 @@ def label(player: PlayerRow) -> str:
 def claim_key(setting: SettingRow) -> str:
     """What the short claims mean, those that there are."""
     placebos = any(player.placebos for player in setting.players)
-    words: dict[str, str] = {
+    words: dict[Claim, str] = {
         "helps": "more than every placebo",
         "hurts": "less than every placebo adds",
         **NEEDS_CONTROL,
