@@ -154,7 +154,8 @@ def test_a_sweep_above_its_budget_is_refused_by_plan_and_by_the_sweep(sweep_file
 
 
 def test_the_same_experiment_under_two_names_is_planned_once(sweep_file, tmp_path):
-    assert len(plan_of(sweep_file, tmp_path / "runs", None, "search.grid.network.unfreeze=[all, 0-2, all]").trials) == 2
+    words = "search.grid.network.unfreeze=[all, 0-2, [layer3, layer4]]"
+    assert len(plan_of(sweep_file, tmp_path / "runs", None, words).trials) == 2
 
 
 def test_a_searchers_trials_are_not_known_before(sweep_file, tmp_path, capsys):
