@@ -25,7 +25,7 @@ from vprdist.report.attribution import (
     show_attribution,
     write_attribution,
 )
-from vprdist.report.attribution_tables import arm_columns, pair_columns, part_columns
+from vprdist.report.attribution_tables import arm_columns, pair_columns, part_columns, player_columns
 from vprdist.report.wording import (
     NO_CONTROL,
     agreement_text,
@@ -34,6 +34,7 @@ from vprdist.report.wording import (
     control,
     cost_text,
     heading,
+    reading,
     setting_name,
     steps,
 )
@@ -244,6 +245,17 @@ def test_a_narrow_terminal_leaves_out_columns_and_cuts_no_number(what, width):
 def markdown_tables(what):
     lines = [line for line in markdown(what).splitlines() if line.startswith("|")]
     return [line.strip("|").split(" | ") for line in lines]
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_flipped_queries_are_said_to_be_of_one_network(width):
+    said = "Queries that are gained and lost are those of the first seed's network alone."
+    assert said in " ".join(shown(full(3), width).split()) and said in markdown(full(3))
+    (row,) = full(3).settings
+    assert said not in reading(row.model_copy(update={"num_seeds": 1})), "there is no other"
+    assert said not in reading(setting([player("wall", 0.1)])), "nobody looked"
+    meanings = {column.head: column.meaning for column in player_columns(row)}
+    assert all(meanings[head].endswith("by the first seed's network") for head in ("gained", "lost"))
 
 
 def test_a_short_claim_is_explained():

@@ -236,6 +236,8 @@ def test_flipped_queries_are_shown_with_and_without_the_class(tmp_path, browser)
     opened(browser, tmp_path, full(3), pictures=pictures)
     told = browser.run("[...document.querySelectorAll('#classes-flips1 details > summary')].map((e) => e.textContent)")
     assert told == ["road: 18 gained, 6 lost", "sidewalk: 18 gained, 6 lost"], "the third one has none"
+    note = browser.run("document.querySelector('#classes-flips1 > p').textContent")
+    assert "Both by the network of the first seed." in note
     kinds = browser.run(
         "[...document.querySelectorAll('#classes-flips1-1 h4')].map((e) => e.textContent.split(':')[0])"
     )

@@ -237,6 +237,8 @@ def reading(setting: SettingRow) -> list[str]:
         lines.append(f"Intervals and claims of all classes hold together at {level(setting)}, for {measured}.")
     else:
         lines.append(f"An order, without intervals, on {measured}.")
+    if setting.num_seeds > 1 and any(player.num_gained is not None for player in setting.players):
+        lines.append("Queries that are gained and lost are those of the first seed's network alone.")
     if setting.nobody is not None:
         lines.append(f"Nobody at all is worth {setting.nobody:.3f}.")
     if setting.agreement is not None:

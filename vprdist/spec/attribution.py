@@ -70,8 +70,8 @@ class PlayerRow(Spec):
         seed_sd: standard deviation of `adds` over seeds or draws; null with one.
         area: mean share of the validation pictures' activations; confidence: mean activation where the class is the
             likeliest one. Null where it is nowhere, or nobody looked.
-        num_gained, num_lost: queries found with everybody and missed without the player; the other way. Null where
-            no such two arms were evaluated.
+        num_gained, num_lost: queries that the first seed's network finds with everybody and misses without the player;
+            the other way. Null where no such two arms were evaluated.
         flips: some of them.
     """
 
