@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vprdist.attribute.memory import driver_probe_gb
 from vprdist.launch.journal import job_name
 from vprdist.launch.params import submission_parameters
 from vprdist.plan.budget import gpu_hours
@@ -179,7 +180,7 @@ def _driver(plan: Plan) -> Iterator[str]:
     yield f"about {cost.memory_mb:.0f} MB in {cost.processes} processes here, with {concurrent} trials at once"
     if plan.profile.kind == "slurm":
         yield f"one squeue every {plan.profile.poll_s:g} s, whatever the number of jobs"
-        memory_gb = driver_job_gb(readers, segments)
+        memory_gb = driver_job_gb(readers, segments, driver_probe_gb(plan.sweep, plan.looked.trials[0]))
         yield f"--detach would run it as a job of {plan.profile.driver.cpus} CPUs and {memory_gb:g} GB"
 
 
