@@ -52,8 +52,9 @@ class Prepared:
         if trial.data.root == "demo":
             spec = trial.data.demo or DemoSpec()
             trial = _in_demo_city(trial, spec, _demo_folder(spec, self.runs))
+        trial = absolute(trial)  # a city is read once a path
         check_placebo(trial)
-        return self.resolver.resolve(caches.with_cache(absolute(trial), self.runs, self.profile))
+        return self.resolver.resolve(caches.with_cache(trial, self.runs, self.profile))
 
 
 @dataclass(frozen=True)
