@@ -76,6 +76,14 @@ def write_small_tree(root: Path) -> Path:
     return root
 
 
+def spread_queries(root: Path, city: str) -> None:
+    """Make each query of a city a sequence of its own, and so a cluster of its own."""
+    path = root / "train_val" / city / "query" / "seq_info.csv"
+    with path.open(newline="") as stream:
+        keys = [row["key"] for row in csv.DictReader(stream)]
+    write_rows(path, ("key", "sequence_key", "frame_number"), [(key, key, 0) for key in keys])
+
+
 def write_activations(root: Path, cities: Sequence[str], folder: Path) -> None:
     """Activations of every picture as .npz files, (19, 16, 20) of few levels, for `import_cache`."""
     rng = np.random.default_rng(0)

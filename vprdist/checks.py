@@ -6,7 +6,7 @@ What a file's values say by themselves, `spec` has refused already.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from vprdist.console import Bar
@@ -110,6 +110,26 @@ def check_data(trial: TrialSpec, checked: Path | None, bar: Bar | None) -> int:
     check_kinds(kinds, SHARES_OF[trial.train.loss])
     tasks = build_tasks([read_city_cached(root, name) for name in data.validate_cities], trial)
     return sum(len(task.queries) for task in tasks)
+
+
+def check_placebo(trial: TrialSpec, placebos: Collection[str] = ()) -> None:
+    """Where a mask may be that of another picture of its side, every side has another one.
+
+    Args:
+        placebos: those that a search will ask for beside the trial's own.
+
+    Raises:
+        DataError: a side that the trial reads has one picture alone.
+    """
+    arms = trial.train.arms
+    shown = {*placebos, trial.input.placebo, *(arms.placebos if arms else ())}
+    if "image" not in shown or not trial.input.uses_mask:
+        return
+    for name in trial.cities:
+        for side in read_city_cached(Path(trial.data.root), name).sides:
+            if len(side) < 2:
+                rule = "placebo `image` takes the mask of another picture of the side, which has two at least"
+                raise DataError(side.folder, rule, len(side), "Take `image` out of the placebos, or another city.")
 
 
 def _check_pictures(root: Path, cities: Sequence[str], checked: Path, bar: Bar) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vprdist import caches
-from vprdist.checks import check_data, check_stem
+from vprdist.checks import check_data, check_placebo, check_stem
 from vprdist.console import Bar, Tell
 from vprdist.errors import LaunchError, SweepFileError
 from vprdist.files import digest_json
@@ -52,7 +52,9 @@ class Prepared:
         if trial.data.root == "demo":
             spec = trial.data.demo or DemoSpec()
             trial = _in_demo_city(trial, spec, _demo_folder(spec, self.runs))
-        return self.resolver.resolve(caches.with_cache(absolute(trial), self.runs, self.profile))
+        trial = absolute(trial)  # a city is read once a path
+        check_placebo(trial)
+        return self.resolver.resolve(caches.with_cache(trial, self.runs, self.profile))
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ def prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, tell: Tell, b
     trials = _with_demo_city(list(sweep.trials), runs, tell, bar)
     for trial in _unique(_only_data(t) for t in trials):
         check_data(trial, runs / "data" / "checked", bar)
+    for trial in trials:
+        check_placebo(trial, _placebos(sweep))
     trials = [caches.with_cache(trial, runs, profile) for trial in trials]
     for order in caches.orders_of((*trials, *_more_caches(sweep, profile, runs)), profile):
         caches.make(order, profile, tell, bar)
@@ -116,6 +120,8 @@ def look(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Looked:
         asked.append(check_data(trial, None, None))
         if ready:
             notes.append(f"the pictures of {trial.data.root} are there; the sweep opens each of them once")
+    for trial in ready:
+        check_placebo(trial, _placebos(sweep))
     trials = [trial if trial.data.root == "demo" else caches.with_cache(trial, runs, profile) for trial in trials]
     pending = set()
     here = [trial for trial in trials if trial.data.root != "demo"]
@@ -193,6 +199,11 @@ def _in_demo_city(trial: TrialSpec, spec: DemoSpec, folder: Path) -> TrialSpec:
 def _only_data(trial: TrialSpec) -> TrialSpec:
     """What its data are looked at for: their places, the questions, and which kinds of pairs its loss draws."""
     return trial.model_copy(update={**ONLY_DATA, "train": TrainSpec(loss=trial.train.loss)})
+
+
+def _placebos(sweep: SweepSpec) -> tuple[str, ...]:
+    """Of every arm: a greedy search asks for them when its first trials are long over."""
+    return () if sweep.search.subsets is None else sweep.search.subsets.placebos
 
 
 def _unique(items: Iterable[AnySpec]) -> list[AnySpec]:

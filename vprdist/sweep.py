@@ -13,6 +13,7 @@ from types import FrameType
 from rich.console import Console
 
 from vprdist.attribute import check_queries
+from vprdist.attribute.memory import driver_probe_gb
 from vprdist.checks import check_profile, check_runs_folder
 from vprdist.console import bar
 from vprdist.drive import drive
@@ -31,6 +32,7 @@ from vprdist.prepare import Prepared, prepare, unready
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.sweep_file import read_sweep
+from vprdist.spec.trial import TrialSpec
 
 EXAMPLE = """examples:
   python -m vprdist.sweep sweeps/table1.yaml
@@ -149,7 +151,7 @@ def _run(
         book = Manifest(folder, sweep, ())
         book.keep_known()
         book.write()
-        return _detach(sweep, profile, folder, runs, console)
+        return _detach(sweep, profile, folder, runs, console, sweep.trials[0])
     prepared = prepare(
         sweep, profile, runs, lambda text: console.print(text, markup=False), lambda title: bar(console, title)
     )
@@ -170,7 +172,7 @@ def _run(
         book.keep_known()  # until the driver's job has read the proposals again
     book.write()
     if detach:
-        return _detach(sweep, profile, book.folder, runs, console)
+        return _detach(sweep, profile, book.folder, runs, console, prepared.trials[0])
     return drive(sweep, profile, prepared, book, runs, console, only)
 
 
@@ -187,10 +189,12 @@ def _check_cost(sweep: SweepSpec, profile: ClusterProfile, prepared: Prepared, r
     check_budget(sweep, profile, sweep.num_trials, estimates + (probes.estimates(profile) if probes else []))
 
 
-def _detach(sweep: SweepSpec, profile: ClusterProfile, folder: Path, runs: Path, console: Console) -> int:
+def _detach(
+    sweep: SweepSpec, profile: ClusterProfile, folder: Path, runs: Path, console: Console, trial: TrialSpec
+) -> int:
     readers = sweep.search.readers(min(capacity(profile).concurrent, sweep.num_trials))
     segments = any(trial.input.segmenter is not None for trial in sweep.trials)
-    memory_gb = profile.driver.memory_gb or driver_job_gb(readers, segments)
+    memory_gb = profile.driver.memory_gb or driver_job_gb(readers, segments, driver_probe_gb(sweep, trial))
     driver, new = submit_driver(folder, runs, profile, memory_gb)
     console.print(f"driver: job {driver.job_id} {'was submitted' if new else 'is there already'}; log {driver.log}")
     console.print(f"look:   vprdist status {sweep.name} --runs {runs} --watch")

@@ -52,9 +52,9 @@ class Finished:
     """A sweep whose trials are over: resolved trials, proposals, results."""
 
     def __init__(self, root: Path, tmp_path: Path, words: list[str]) -> None:
-        path = tmp_path / "mine.yaml"
-        path.write_text(SWEEP.format(root=root))
-        self.sweep: SweepSpec = read_sweep(path, words)
+        self.file = tmp_path / "mine.yaml"
+        self.file.write_text(SWEEP.format(root=root))
+        self.sweep: SweepSpec = read_sweep(self.file, words)
         self.folder, self.runs = tmp_path / "sweep", tmp_path / "runs"
         self.trials = [resolved(trial) for trial in self.sweep.trials]
         self.results: dict[str, ResultRow] = {}

@@ -144,6 +144,17 @@ def test_pairs_arms_flips_parts_and_costs(small_tree, tmp_path):
     assert told.cost.num_probes == 3 * 14 and told.cost.probe_s == 3 * 2.0 and told.cost.num_trials == 3
 
 
+@pytest.mark.parametrize(("placebos", "claim"), [("[]", "raises"), ("[random]", "helps")])
+def test_one_network_helps_only_beside_a_control(small_tree, tmp_path, placebos, claim):
+    probed = Probed(small_tree, tmp_path, [f"search.subsets.placebos={placebos}"])
+    for network, values in enumerate(probed.values):
+        for (subset, kind), found in values.items():
+            found[:] = bool(subset & 1) and kind == "none"
+        probed.write(network)
+    best = probed.setting().players[0]
+    assert (best.player, best.claim) == ("building", claim)
+
+
 def test_one_network_claims_nothing_and_says_why(small_tree, tmp_path):
     probed = Probed(small_tree, tmp_path, ["seeds=[0]"])
     whole = np.ones(len(probed.places))

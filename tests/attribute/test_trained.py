@@ -10,17 +10,18 @@ from scipy.stats import t as student
 
 from tests.attribute.making import PLAYERS, WORTH, Finished, value
 from tests.attribution import games
-from tests.worlds import write_city
+from tests.worlds import spread_queries, write_city
 from vprdist.attribute import check_queries
-from vprdist.attribute.chances import chances, mean_chance
+from vprdist.attribute.chances import chances, mean_chance, num_clusters
 from vprdist.attribution.contributions import contributions
 from vprdist.attribution.draws import backward_subsets, draw_orders, forward_subsets
-from vprdist.data.msls import read_city
+from vprdist.data.msls import read_city, read_city_cached
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError
 from vprdist.report.attribution import attribution_files
 from vprdist.report.wording import answer, reading, steps
 from vprdist.spec.attribution import Effect
+from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import DataSpec, EvaluateSpec, TrialSpec
 
 SHAPLEY = ["search.subsets.take=null", "search.searcher=shapley", "search.num_trials=100", "seeds=[0]"]
@@ -49,10 +50,10 @@ def test_leave_one_out_is_the_mean_difference_over_seeds(small_tree, tmp_path):
         gone = [by_classes[(tuple(PLAYERS), s)] - by_classes[(without(row.player), s)] for s in range(3)]
         assert_same(row.adds, joint(np.array(gone)))
         assert row.seed_sd == pytest.approx(np.std(gone, ddof=1))
-        assert row.claim == {True: "helps", False: "none"}[row.adds.low > 0] if row.adds.value > 0 else "hurts"
+        assert row.claim == {True: "raises", False: "none"}[row.adds.low > 0] if row.adds.value > 0 else "lowers"
         assert row.classes == (row.player,) and not row.placebos and not row.beyond
     assert [row.player for row in told.players] == PLAYERS
-    assert {row.claim for row in told.players} == {"helps", "hurts"}
+    assert {row.claim for row in told.players} == {"raises", "lowers"}, "no placebo was run: nobody helps"
     assert told.notes == ("3 seed(s)",)
     assert (told.method, told.num_seeds, told.confidence) == ("leave_one_out", 3, 0.95)
 
@@ -160,6 +161,8 @@ def drawn_rows(finished: Finished, draws: int, nobody: float, kind: str = "none"
 def test_shapley_values_sum_to_what_all_are_worth_above_chance(small_tree, tmp_path):
     finished = Finished(small_tree, tmp_path, SHAPLEY)
     told = finished.setting()
+    assert {row.claim for row in told.players} <= {"raises", "lowers", "none"}, "no placebo was run"
+    assert told.players[0].claim == "raises"
     assert told.nobody == pytest.approx(chance_by_hand(small_tree))
     everybody = [v.metrics["recall@1"] for v in finished.results.values() if len(v.trial.input.class_names) == 3]
     total = sum(row.adds.value for row in told.players)
@@ -335,10 +338,30 @@ def test_what_an_earlier_search_of_the_name_said_is_not_shown_beside_others(smal
 def test_queries_are_counted_before_anything_runs(small_tree, tmp_path):
     finished = Finished(small_tree, tmp_path, ["seeds=[0]"])
     [note] = check_queries(finished.sweep, finished.trials)
-    assert note.startswith("8 queries: differences in recall@1 of two trials from 0.628 on are found")
+    assert note.startswith("8 queries in 1 cluster: differences in recall@1 of two trials from 0.628 on are found")
     strict = Finished(small_tree, tmp_path, ["seeds=[0]", "search.subsets.confidence=0.9999"])
     with pytest.raises(DataError, match="need 15 queries with a positive, at the very least; found 8"):
         check_queries(strict.sweep, strict.trials)
+
+
+def test_of_one_networks_probes_clusters_are_counted(small_tree, tmp_path):
+    """Neighbours err together, and tell less than as many apart. Trained arms have their claims from seeds."""
+    words = ["search.subsets.take=null", "search.searcher=one_network"]
+    sweep = read_sweep(Finished(small_tree, tmp_path, ["seeds=[0]"]).file, words)
+    with pytest.raises(
+        DataError, match=r"bob: .* need 6 clusters of neighbouring queries .*; found 1\. Validate on more"
+    ):
+        check_queries(sweep, sweep.trials)
+    read_city_cached.cache_clear()
+    spread_queries(small_tree, "bob")
+    assert check_queries(sweep, sweep.trials)[0].startswith("8 queries in 8 clusters: ")
+
+
+def test_clusters_are_some_ten_frames_of_a_sequence_in_a_city(tmp_path):
+    for city, count in (("bob", 25), ("cat", 34)):
+        write_city(tmp_path, city, num_query=count, num_database=40, seed=2)
+    tasks = build_tasks([read_city(tmp_path, name) for name in ("bob", "cat")], TrialSpec())
+    assert num_clusters(tasks) == 2 + 3
 
 
 def test_chance_searches_the_gallery_that_the_trial_searches(tmp_path):

@@ -11,7 +11,7 @@ from scipy import stats
 from tests.attribution import games
 from vprdist.attribution.chance import chance
 from vprdist.attribution.greedy import greedy_step
-from vprdist.attribution.queries import fewest_queries
+from vprdist.attribution.queries import fewest
 from vprdist.evaluation.metrics import average, per_query
 
 
@@ -65,8 +65,8 @@ def test_chance_is_the_mean_over_all_orders_of_the_gallery(metric):
 
 
 def test_what_queries_can_show():
-    assert fewest_queries(0.95) == 6, "2 * 0.5^6 = 0.031, 2 * 0.5^5 = 0.063"
+    assert fewest(0.95) == 6, "2 * 0.5^6 = 0.031, 2 * 0.5^5 = 0.063"
     for confidence in (0.9, 0.95, 0.99):
-        need = fewest_queries(confidence)
+        need = fewest(confidence)
         errors = [stats.binomtest(n, n, 0.5).pvalue for n in (need - 1, need)]
         assert errors[1] <= 1 - confidence + 1e-12 < errors[0]

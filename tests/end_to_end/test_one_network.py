@@ -18,6 +18,7 @@ import pytest
 
 from tests.end_to_end.test_sweep import REPO, rows, starts
 from tests.training.making import make_cache
+from tests.worlds import spread_queries
 
 SWEEP = """
 name: tiny
@@ -77,6 +78,7 @@ def test_killed_while_probing_it_goes_on_trains_nothing_twice_and_says_the_same(
     small_tree: Path, tmp_path: Path
 ) -> None:
     file, runs = tmp_path / "tiny.yaml", tmp_path / "runs"
+    spread_queries(small_tree, "bob")  # one cluster tells nothing, and would be refused
     file.write_text(SWEEP.format(root=small_tree, cache=make_cache(small_tree, tmp_path)))
     with started(file, runs, "cluster=local") as driver:
         deadline = time.monotonic() + 300

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import re
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from tests.launch.toy import toy_result
-from tests.worlds import write_activations
+from tests.worlds import spread_queries, write_activations, write_side
 from vprdist.cli import main
 from vprdist.data.msls import read_city
 from vprdist.data.tasks import build_tasks
@@ -16,6 +20,7 @@ from vprdist.errors import UserError
 from vprdist.files import locked, write_json
 from vprdist.launch.folder import TrialFolder
 from vprdist.plan.power import power_of
+from vprdist.plan.show import show_plan
 from vprdist.plan.survey import Plan, survey
 from vprdist.prepare import prepare
 from vprdist.report.power import Noise
@@ -111,6 +116,31 @@ def test_hours_and_gpu_hours_come_from_earlier_results(sweep_file, tmp_path, cap
     assert "at most 3.9 GPU-hours (estimated); found 4" in str(plan.over_budget)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_gpu_hours_of_trials_and_probes_add_up_to_what_the_budget_counts(spread_file, tmp_path, known):
+    profile = ClusterProfile(kind="slurm", partition="gpu", gpus_per_node=2, ranks=2, time_limit_min=90)
+    search = "search={searcher: one_network, subsets: {classes: [building, sky, pole]}}"
+    words = (search, "seeds=[0,1,2]", "budget.gpu_hours=0.5")
+    if known:
+        first = plan_of(spread_file, tmp_path / "runs", profile, *words).looked.trials[0]
+        row = toy_result(first, num_ranks=2)
+        values = {"train_s": 720.0, "wall_s": 1080.0, "steps": 5, "device": "NVIDIA H100"}
+        leave_result(tmp_path / "runs", first.trial_id, row.model_copy(update=values))
+    plan = plan_of(spread_file, tmp_path / "runs", profile, *words)
+    told = io.StringIO()
+    show_plan(plan, {}, Console(file=told, width=200), full=False)
+    found = re.search(r"(about|at most) (\S+) GPU-hours: (\S+) of trials and (\S+) of probes", told.getvalue())
+    assert found, told.getvalue()
+    total, trials, probes = map(float, found.groups()[1:])
+    # Networks, everybody and three finalists, three seeds each, on two GPUs; of probes one job a network at its limit.
+    assert trials == pytest.approx(15 * 2 * (0.3 if known else 1.5))
+    assert probes == (pytest.approx(plan.probes.device_s / 3600, rel=1e-3) if known else 2 * 2 * 1.5)
+    assert total == pytest.approx(trials + probes, rel=1e-3)
+    assert found[1] == ("about" if known else "at most")
+    assert "trials and probes still to run take at most 0.5 GPU-hours" in str(plan.over_budget)
+    assert f"; found {total}." in str(plan.over_budget)
+
+
 def test_a_sweep_above_its_budget_is_refused_by_plan_and_by_the_sweep(sweep_file, tmp_path, capsys):
     runs = tmp_path / "runs"
     words = [str(sweep_file), "budget.trials=2", "--runs", str(runs)]
@@ -124,7 +154,8 @@ def test_a_sweep_above_its_budget_is_refused_by_plan_and_by_the_sweep(sweep_file
 
 
 def test_the_same_experiment_under_two_names_is_planned_once(sweep_file, tmp_path):
-    assert len(plan_of(sweep_file, tmp_path / "runs", None, "search.grid.network.unfreeze=[all, 0-2, all]").trials) == 2
+    words = "search.grid.network.unfreeze=[all, 0-2, [layer3, layer4]]"
+    assert len(plan_of(sweep_file, tmp_path / "runs", None, words).trials) == 2
 
 
 def test_a_searchers_trials_are_not_known_before(sweep_file, tmp_path, capsys):
@@ -144,19 +175,37 @@ def test_a_searchers_trials_are_not_known_before(sweep_file, tmp_path, capsys):
         ("{searcher: greedy, subsets: {classes: [building, sky, pole]}, grid: {network.unfreeze: [0-2, all]}}",
          ("at most 12 trials", "3 trials, then one less each time at each of 2 settings")),
         ("{subsets: {classes: [building, sky, pole], take: leave_one_out}}",
-         ("subsets: 4 trials (4 new)", "of 3 players: building, sky, pole")),
+         ("subsets: 4 trials (4 new)", "of 3 players: building, sky, pole", "one seed claims nothing")),
     ],
 )  # fmt: skip
 def test_what_a_search_of_subsets_takes_at_most(masked_file, tmp_path, capsys, search, words):
     assert main(["plan", str(masked_file), "name=subsets", f"search={search}", "--runs", str(tmp_path / "runs")]) == 0
     text = capsys.readouterr().out
-    for part in (*words, "8 queries: differences in recall@1 of two trials from 0.628 on are found"):
+    for part in (*words, "8 queries in 1 cluster: differences in recall@1 of two trials from 0.628 on are found"):
         assert part in " ".join(text.split()), text
     assert text.count("are found") == 1, "one smallest difference, not two"
     refused = [str(masked_file), f"search={search}", "budget.trials=3", "--runs", str(tmp_path / "runs")]
     assert main(["plan", *refused]) == main(["sweep", *refused]) == 2
     assert "budget.trials: the sweep has at most 3 trials; found " in capsys.readouterr().err
     assert not (tmp_path / "runs" / "trials").exists()
+
+
+@pytest.mark.parametrize(
+    ("search", "seeds", "is_said"),
+    [
+        ("{subsets: {classes: [building, sky], take: add_one_in}}", "[0]", True),
+        ("{searcher: one_network, subsets: {classes: [building, sky]}}", "[0]", True),
+        ("{subsets: {classes: [building, sky], take: leave_one_out}}", "[0, 1]", False),
+        ("{subsets: {classes: [building, sky], take: [[sky], [building]]}}", "[0]", False),  # claims nothing ever
+        ("{searcher: greedy, subsets: {classes: [building, sky]}}", "[0]", False),  # an order, whatever the seeds
+    ],
+)
+def test_that_one_seed_claims_nothing_is_said_where_it_matters(spread_file, tmp_path, search, seeds, is_said):
+    plan = plan_of(spread_file, tmp_path / "runs", None, f"search={search}", f"seeds={seeds}")
+    told = io.StringIO()
+    show_plan(plan, {}, Console(file=told, width=200), full=False)
+    assert "of 2 players" in told.getvalue()
+    assert ("one seed claims nothing" in told.getvalue()) == is_said
 
 
 @pytest.mark.parametrize("command", ["plan", "sweep"])
@@ -169,12 +218,66 @@ def test_too_few_queries_for_any_claim_are_refused(masked_file, tmp_path, capsys
     assert not (tmp_path / "runs" / "trials").exists()
 
 
+@pytest.mark.parametrize("command", ["plan", "sweep"])
+def test_too_few_clusters_for_probes_to_claim_anything_are_refused(masked_file, tmp_path, capsys, command):
+    search = "search={searcher: one_network, subsets: {classes: [building, sky]}}"
+    assert main([command, str(masked_file), search, "--runs", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err
+    assert "bob: claims at confidence 0.95 need 6 clusters of neighbouring queries" in error
+    assert "found 1. Validate on more cities" in error
+    assert not (tmp_path / "runs" / "trials").exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "sweep"])
+@pytest.mark.parametrize(
+    "search",
+    [
+        "{grid: {input.placebo: [none, image]}}",
+        "{subsets: {classes: [building, sky], take: leave_one_out, placebos: [random, image]}}",
+        "{searcher: one_network, subsets: {classes: [building, sky], placebos: [image]}}",
+        "{searcher: greedy, subsets: {classes: [building, sky], placebos: [image]}}",
+        "{searcher: random, num_trials: 2, space: {input.placebo: [none, image]}}",
+    ],
+)
+def test_the_mask_of_another_picture_needs_another_picture(lonely_file, small_tree, tmp_path, capsys, command, search):
+    assert main([command, str(lonely_file), f"search={search}", "--runs", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err
+    assert f"{small_tree}/train_val/bob/query: placebo `image` takes the mask of another picture" in error
+    assert "found 1. Take `image` out of the placebos, or another city." in error
+    assert not (tmp_path / "runs" / "trials").exists()
+
+
+def test_of_other_placebos_one_picture_is_enough(lonely_file, tmp_path):
+    for words in ("search={grid: {input.placebo: [none, random]}}", "trial.input={mode: rgb, placebo: image}"):
+        assert plan_of(lonely_file, tmp_path / "runs", None, words).trials
+
+
 @pytest.fixture
 def masked_file(sweep_file: Path, small_tree: Path, tmp_path: Path) -> Path:
     """The same sweep with masks from a cache of made-up activations."""
-    write_activations(small_tree, ("ada", "bob"), tmp_path / "activations")
-    import_cache(tmp_path / "activations", small_tree, tmp_path / "cache", segmenter="test")
-    masks = f"trial:\n  input: {{mode: masked, mask_reduce: sum, cache: {tmp_path / 'cache'}}}\n"
+    return with_masks(sweep_file, small_tree, tmp_path / "cache")
+
+
+@pytest.fixture
+def lonely_file(sweep_file: Path, small_tree: Path, tmp_path: Path) -> Path:
+    """As `masked_file`, but one query is all that is asked."""
+    query = small_tree / "train_val" / "bob" / "query"
+    shutil.rmtree(query)
+    write_side(query, ["only"], [(500_000.0, 5_000_000.0)])
+    return with_masks(sweep_file, small_tree, tmp_path / "cache")
+
+
+@pytest.fixture
+def spread_file(sweep_file: Path, small_tree: Path, tmp_path: Path) -> Path:
+    """As `masked_file`, each query in a cluster of its own."""
+    spread_queries(small_tree, "bob")
+    return with_masks(sweep_file, small_tree, tmp_path / "cache")
+
+
+def with_masks(sweep_file: Path, tree: Path, cache: Path) -> Path:
+    write_activations(tree, ("ada", "bob"), cache.with_name("activations"))
+    import_cache(cache.with_name("activations"), tree, cache, segmenter="test")
+    masks = f"trial:\n  input: {{mode: masked, mask_reduce: sum, cache: {cache}}}\n"
     sweep_file.write_text(sweep_file.read_text().replace("trial:\n", masks))
     return sweep_file
 

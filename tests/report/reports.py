@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from vprdist.spec.attribution import (
+    CONTROLLED,
+    UNCONTROLLED,
     Agreement,
     ArmValue,
     AttributionReport,
@@ -74,7 +76,8 @@ def full(count: int = 19, num_settings: int = 1, flips: int = 6, placebos=("rand
         players = []
         for i, name in enumerate(names):
             value = 0.15 - 0.01 * i - 0.002 * number
-            claim = "helps" if value > 0.06 else "hurts" if value < -0.02 else "none"
+            up, down = CONTROLLED if placebos else UNCONTROLLED
+            claim = up if value > 0.06 else down if value < -0.02 else "none"
             if i == count - 1 and count > 1:
                 claim = "untold"
             more = {"seed_sd": 0.004 * (i + 1), "area": 0.3 / (i + 1), "confidence": None if i == 3 else 0.8}

@@ -10,6 +10,7 @@ import re
 import pyarrow.parquet
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from rich.console import Console
 
 from tests.report.reports import HOSTILE, effect, full, greedy, player, report, setting
@@ -24,7 +25,7 @@ from vprdist.report.attribution import (
     show_attribution,
     write_attribution,
 )
-from vprdist.report.attribution_tables import arm_columns, pair_columns, part_columns
+from vprdist.report.attribution_tables import arm_columns, pair_columns, part_columns, player_columns
 from vprdist.report.wording import (
     NO_CONTROL,
     agreement_text,
@@ -33,6 +34,7 @@ from vprdist.report.wording import (
     control,
     cost_text,
     heading,
+    reading,
     setting_name,
     steps,
 )
@@ -68,19 +70,21 @@ def test_the_answer_comes_first_and_says_what_was_not_found():
 
 
 def test_many_claims_are_named_and_the_strongest_have_numbers():
-    row = setting([player(f"c{i}", 0.2 - i / 100, "helps", placebos=()) for i in range(5)])
+    row = setting([player(f"c{i}", 0.2 - i / 100, "raises", placebos=()) for i in range(5)])
     text = answer(row, "recall@5")
     assert (
-        text.startswith("c0 (+0.200 [+0.170, +0.230]), c1 (") and " help recall@5, and by less c3, c4 (each: " in text
+        text.startswith("c0 (+0.200 [+0.170, +0.230]), c1 (") and " raise recall@5, and by less c3, c4 (each: " in text
     )
-    assert "no control was run" in text and "placebo" not in text
+    assert text.endswith("""(each: "helps" needs a control (subsets.placebos)).""")
     assert control(row) == NO_CONTROL
 
 
 def test_nothing_found_is_not_no_effect():
     row = setting([player("wall", 0.0, bound=0.07, placebos=()), player("car", 0.01, bound=None, placebos=())])
     text = answer(row, "recall@1")
-    assert text.startswith("No class was found to help or to hurt; no effect was detected for wall, car")
+    assert text.startswith("No class was found to raise or to lower recall@1; no effect was detected for wall, car")
+    beside = answer(setting([player("wall", 0.0)]), "recall@1")
+    assert beside.startswith("No class was found to help or to hurt; no effect larger than 0.030 beyond placebos was")
     assert "larger" not in text, "one of them has no bound"
 
 
@@ -88,7 +92,8 @@ def test_nothing_found_is_not_no_effect():
     ("claim", "placebos", "expected"),
     [
         ("helps", ("random",), "helps: more than every placebo"),
-        ("helps", (), "helps (no control was run)"),
+        ("raises", (), 'raises: "helps" needs a control (subsets.placebos)'),
+        ("lowers", (), 'lowers: "hurts" needs a control (subsets.placebos)'),
         ("hurts", ("random",), "hurts: less than every placebo adds"),
         ("none", (), "no effect larger than 0.030 detected"),
         ("none", ("random",), "no effect larger than 0.030 detected beyond its placebos"),
@@ -100,11 +105,33 @@ def test_claims_are_worded_as_they_are_meant(claim, placebos, expected):
 
 
 def test_a_control_for_some_is_told():
-    row = setting([player("wall", 0.1, "helps"), player("all", 0.1, "helps", placebos=())])
+    row = setting([player("wall", 0.1, "helps"), player("all", 0.1, "raises", placebos=())])
     assert control(row) == "No control was run for all."
     text = answer(row, "recall@1")
     assert "wall helps (+0.100 [+0.070, +0.130] recall@1, beyond every placebo)" in text
-    assert "all helps (+0.100 [+0.070, +0.130] recall@1, no control was run)" in text
+    assert 'all raises recall@1 (+0.100 [+0.070, +0.130]; "helps" needs a control (subsets.placebos))' in text
+
+
+@pytest.mark.parametrize(("claim", "placebos"), [("helps", ()), ("hurts", ()), ("raises", ("random",))])
+def test_a_report_cannot_say_helps_without_a_control(claim, placebos):
+    with pytest.raises(ValidationError, match="a player helps or hurts beyond placebos only"):
+        player("wall", 0.1, claim, placebos=placebos)
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_without_a_control_helps_is_said_nowhere(tmp_path, width):
+    what = full(5, 2, placebos=())
+    write_attribution(tmp_path, what)
+    rows = pyarrow.parquet.read_table(tmp_path / "attribution.parquet").to_pylist()
+    assert {row["claim"] for row in rows if row["kind"] == "adds"} == {"raises", "untold"}
+    saved = json.loads((tmp_path / "attribution.json").read_text())
+    assert {each["claim"] for each in saved["settings"][0]["players"]} == {"raises", "untold"}
+    for text in (shown(what, width), markdown(what), (tmp_path / "attribution.tex").read_text()):
+        said = " ".join(text.split()).replace("\\_", "_")
+        assert re.findall(r'[^" ]* ?"helps" ?[^ ]*', said), "it says what would be needed"
+        assert not re.search(r"(?<!\")\bhelps\b(?!\")|\bhurts\b", said)
+        assert '"helps" needs a control (subsets.placebos)' in said
+        assert "raises" in said
 
 
 def test_settings_have_short_names_that_stay_different():
@@ -179,8 +206,8 @@ def test_parquet_has_a_row_an_effect(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        '[{"setting": {}, "players": []}]', '{"version": 1}', '{"version": 2}', "{", "\udcff", "null", "[" * 100_000,
-        '{"version": 2, "objective": "recall@1", "settings": [{"method": 5}]}',
+        '[{"setting": {}, "players": []}]', '{"version": 2}', '{"version": 3}', "{", "\udcff", "null", "[" * 100_000,
+        '{"version": 3, "objective": "recall@1", "settings": [{"method": 5}]}',
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_named_with_a_remedy(tmp_path, text):
@@ -218,6 +245,17 @@ def test_a_narrow_terminal_leaves_out_columns_and_cuts_no_number(what, width):
 def markdown_tables(what):
     lines = [line for line in markdown(what).splitlines() if line.startswith("|")]
     return [line.strip("|").split(" | ") for line in lines]
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_flipped_queries_are_said_to_be_of_one_network(width):
+    said = "Queries that are gained and lost are those of the first seed's network alone."
+    assert said in " ".join(shown(full(3), width).split()) and said in markdown(full(3))
+    (row,) = full(3).settings
+    assert said not in reading(row.model_copy(update={"num_seeds": 1})), "there is no other"
+    assert said not in reading(setting([player("wall", 0.1)])), "nobody looked"
+    meanings = {column.head: column.meaning for column in player_columns(row)}
+    assert all(meanings[head].endswith("by the first seed's network") for head in ("gained", "lost"))
 
 
 def test_a_short_claim_is_explained():

@@ -157,7 +157,7 @@ def test_letters_of_the_drawing_are_as_large_on_a_phone(tmp_path, browser):
 
 def test_one_wild_interval_does_not_hide_the_others(tmp_path, browser):
     wild = player("wall", 0.2, "none", half=50.0, placebos=())
-    opened(browser, tmp_path, report(setting([wild, player("pole", 0.1, "helps", placebos=())])))
+    opened(browser, tmp_path, report(setting([wild, player("pole", 0.1, "raises", placebos=())])))
     ticks = browser.run(
         "[...document.querySelectorAll('.effects text')].map((t) => Number(t.textContent)).filter(Number.isFinite)"
     )
@@ -236,6 +236,8 @@ def test_flipped_queries_are_shown_with_and_without_the_class(tmp_path, browser)
     opened(browser, tmp_path, full(3), pictures=pictures)
     told = browser.run("[...document.querySelectorAll('#classes-flips1 details > summary')].map((e) => e.textContent)")
     assert told == ["road: 18 gained, 6 lost", "sidewalk: 18 gained, 6 lost"], "the third one has none"
+    note = browser.run("document.querySelector('#classes-flips1 > p').textContent")
+    assert "Both by the network of the first seed." in note
     kinds = browser.run(
         "[...document.querySelectorAll('#classes-flips1-1 h4')].map((e) => e.textContent.split(':')[0])"
     )
@@ -288,6 +290,26 @@ def test_every_class_has_a_picture_before_one_has_two():
     assert "Which classes help?" in room
     first = [key for side, key in small.asked if side == "query"]
     assert first[:18] == ["q0"] * 18 and first[18] == "q2"
+
+
+def test_without_a_control_marks_are_hollow_and_say_what_is_needed(tmp_path, browser):
+    opened(browser, tmp_path, full(4, 2, placebos=()))
+    cells = browser.run("[...document.querySelectorAll('#classes-overview tbody td')].map((td) => td.textContent)")
+    assert cells[0] == "+0.150 △"
+    note = browser.run(
+        "document.querySelector('#classes-overview').closest('.scroll').previousElementSibling.innerText"
+    )
+    assert note.endswith('△ raises, no control, ? nothing tells ("helps" needs a control (subsets.placebos)).')
+    labels = browser.run("[...document.querySelectorAll('.effects .name span')].map((e) => e.textContent)")
+    assert labels[:4] == ["raises, no control"] * 3 + ["nothing tells"]
+    legend = browser.run("document.querySelector('.effects-key').innerText")
+    assert "raises, no control" in legend and "helps" not in legend
+    style = "getComputedStyle(document.querySelector('.effects > svg > g > circle'))"
+    paper, edge = (browser.run(f"{style}.{name}") for name in ("fill", "stroke"))
+    assert paper == browser.run("getComputedStyle(document.body).backgroundColor") != edge
+    line = "getComputedStyle(document.querySelector('.effects > svg > g > line.raises')).stroke"
+    assert edge == browser.run(line)
+    assert browser.complaints == []
 
 
 def test_no_control_greedy_and_untold_are_told_plainly(tmp_path, browser):

@@ -227,6 +227,11 @@ def test_the_resolved_file_is_the_same_search(tmp_path, text):
         (TAKE, ("search.subsets.tie=0.1",), ("only searcher shapley has ties",)),
         (TAKE, ("search.subsets.groups.green=[vegetation, fence]",), (":5: search.subsets.groups", "named once")),
         (TAKE, ("search.subsets.groups.green=[]",), ("a group has at least one class", "'green'")),
+        (TAKE.replace("green:", "'':"), (),
+         (":5: search.subsets.groups", "a group has a name; found ''", "delete the group")),
+        (TAKE, ("search.subsets.groups={' ': [road], a: [sky]}",), ("search.subsets.groups", "a group has a name")),
+        (TAKE.replace("[0-2, all]", "[0-2, all, 0-2]"), (),
+         (":7: search.grid.network.unfreeze", "has each value once", "found '0-2'", "Delete one of them")),
         (TAKE, ("search.subsets.groups.green=[tree]",), ("one of the 19 classes", "'tree'")),
         (TAKE, ("search.num_trials=5",), ("as many trials as it has points",)),
         ("search: {searcher: greedy}\n", (), ("greedy searches subsets of classes", "Add `subsets:")),
@@ -253,6 +258,12 @@ def test_the_resolved_file_is_the_same_search(tmp_path, text):
          ("search.subsets.probes", "only searcher one_network has probes", "100", "Delete `probes`")),
         (NETWORK, ("search.subsets.finalists=-1",), ("search.subsets.finalists", "-1")),
         (NETWORK, ("search.subsets.probes=0",), ("search.subsets.probes",)),
+        (NETWORK, ("trial.train.steps=0",),
+         (":8: seeds", "train.steps 0 nothing is trained, and seeds are one network; found [0, 1, 2]", "one seed")),
+        (NETWORK, ("search.grid={train.steps: [0, 9]}",), (":8: seeds", "seeds are one network")),
+        (NETWORK, ("trial.train.steps=0", "seeds=[0]"),
+         ("search.subsets.finalists", "no finalist is trained alone; found 3", "Set search.subsets.finalists: 0")),
+        (TAKE, ("trial.train.steps=0",), (":8: seeds", "seeds are one network; found [0, 1]")),
         (NETWORK, ("search.subsets.tie=0.1",), ("only searcher shapley has ties",)),
         (NETWORK, ("search.subsets.take=leave_one_out",), ("listed by `take`, or proposed by a searcher",)),
         (NETWORK, ("search.scheduler=asha",), ("search.scheduler", "train to their end")),
@@ -276,6 +287,13 @@ def test_a_refusal_says_where_what_and_how_to_mend_it(tmp_path, text, words, par
     for part in parts:
         assert part in message, message
     assert "\n" not in message.strip()
+
+
+def test_an_untrained_network_may_be_probed(tmp_path):
+    words = ("trial.train.steps=0", "seeds=[0]")
+    assert sweep(tmp_path, NETWORK, *words, "search.subsets.finalists=0").num_trials == 1
+    assert len(sweep(tmp_path, TAKE, *words).trials) == 8
+    assert len(sweep(tmp_path, TAKE, words[0], "search.subsets.take=[[green], [built]]").trials) == 8, "claims nothing"
 
 
 def test_a_search_without_subsets_is_what_it_was():

@@ -32,7 +32,7 @@ def refusal(tmp_path: Path, text: str, *overrides: str) -> str:
     ("name", "count"),
     [
         *(("table1", 8), ("input_modes", 8), ("mask_forms", 6), ("search", 11), ("placebos", 24)),
-        *(("class_subsets", 11), ("shapley", 1)),
+        *(("class_subsets", 33), ("shapley", 1)),
     ],
 )
 def test_the_sweeps_that_ship_can_be_read_at_both_scales(name, count, monkeypatch):

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
+
 from vprdist.attribution.chance import chance
 from vprdist.data.msls import read_city_cached
 from vprdist.data.tasks import Task, breakdown_tasks, build_tasks
+from vprdist.report.statistics import clusters
 from vprdist.spec.trial import TrialSpec
 
 Place = tuple[str, str]
@@ -25,6 +28,15 @@ def tasks_of(trial: TrialSpec, subtask: str | None = None) -> Sequence[Task]:
     if subtask is None or subtask == trial.evaluate.subtask:
         return build_tasks(cities, trial)
     return breakdown_tasks(cities, trial)[subtask]
+
+
+def num_clusters(tasks: Sequence[Task]) -> int:
+    """Clusters of neighbours among the queries that are asked, as a trial's per-query results have them."""
+    sides = [(task.city.query, task.queries) for task in tasks]
+    city = [task.city.name for task in tasks for _ in task.queries]
+    sequence = [str(key) for side, rows in sides for key in side.sequence_key[rows]]
+    frame = [int(number) for side, rows in sides for number in side.frame_number[rows]]
+    return len(np.unique(clusters(city, sequence, frame)))
 
 
 def chances(trial: TrialSpec, objective: str, subtask: str | None = None) -> dict[Place, float]:

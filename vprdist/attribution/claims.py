@@ -10,7 +10,7 @@ import numpy as np
 
 from vprdist.attribution.draws import Floats, Whole
 from vprdist.attribution.inference import Effects, Probed, effects
-from vprdist.spec.attribution import Claim
+from vprdist.spec.attribution import CONTROLLED, UNCONTROLLED, Claim
 
 PairClaim = Literal["complement", "replace", "none"]
 
@@ -25,11 +25,11 @@ class PlayerEffects:
 
     @property
     def signs(self) -> Floats:
-        """(…, n): +1 helps, -1 hurts, 0 none, NaN untold.
+        """(…, n): +1 up, -1 down, 0 none, NaN untold.
 
-        A player helps where it adds something *and* that is more than each placebo adds. Every part of it has to hold,
-        so the placebos need no correction for their number (an intersection-union test: Berger, Multiparameter
-        hypothesis testing and acceptance sampling).
+        Up where a player adds something *and* that is more than each placebo adds. Every part of it has to hold, so the
+        placebos need no correction for their number (an intersection-union test: Berger, Multiparameter hypothesis
+        testing and acceptance sampling).
         """
         every = np.stack([self.adds.signs, *(each.signs for each in self.beyond.values())])
         agreed = np.where((every == 1).all(axis=0), 1.0, np.where((every == -1).all(axis=0), -1.0, 0.0))
@@ -37,8 +37,12 @@ class PlayerEffects:
 
     @property
     def claims(self) -> list[Claim]:
-        """One a player, of effects (n,) without leading axes."""
-        words: dict[float, Claim] = {1.0: "helps", -1.0: "hurts", 0.0: "none"}
+        """One a player, of effects (n,) without leading axes.
+
+        "More than every placebo" is true of no placebos at all: without a control the words are others.
+        """
+        up, down = CONTROLLED if self.beyond else UNCONTROLLED
+        words: dict[float, Claim] = {1.0: up, -1.0: down, 0.0: "none"}
         return [words.get(sign, "untold") for sign in self.signs.tolist()]
 
     @property

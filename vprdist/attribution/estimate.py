@@ -27,7 +27,7 @@ class Estimate:
         return quantile(confidence, self.num_draws - 1, num_claims) * self.errors
 
     def claims(self, confidence: float) -> Floats:
-        """(…, n): +1 where a player helps, -1 where it hurts, 0 where nothing is claimed.
+        """(…, n): +1 where a player adds something, -1 where it takes away, 0 where nothing is claimed.
 
         In a world without any effect a claim is made in at most 1 - confidence of all cases, whichever player it is of.
         """

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 
-def fewest_queries(confidence: float) -> int:
-    """With fewer queries nothing can be claimed, whatever comes out.
+def fewest(confidence: float) -> int:
+    """With fewer independent observations nothing can be claimed, whatever comes out.
 
-    Where one network is right at every query and the other at none, the sign test's error is 2 * 0.5^n.
+    Where one network is right at every one of n and the other at none, the sign test's error is 2 * 0.5^n. Where
+    intervals are to hold for other queries too, a cluster of neighbours is one observation.
     """
     return math.ceil(1 + math.log2(1 / (1 - confidence)) - 1e-9)

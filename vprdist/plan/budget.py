@@ -18,6 +18,11 @@ class GpuHours:
     hours: float
     bound: bool
 
+    @property
+    def text(self) -> str:
+        """Four digits: the plan and a refusal show the same number."""
+        return f"{self.hours:.4g}"
+
 
 def gpu_hours(profile: ClusterProfile, estimates: Sequence[Estimate]) -> GpuHours:
     """Wall time times GPUs, summed; a trial of unknown length counts with its whole time limit."""
@@ -32,7 +37,7 @@ def check_budget(sweep: SweepSpec, profile: ClusterProfile, num_trials: int, est
 
     Args:
         num_trials: every trial of the sweep, done or not.
-        estimates: of those that are still to run.
+        estimates: of those that are still to run, and of probes (`ProbeCost.estimates`).
 
     Raises:
         SweepFileError: it does not.
@@ -45,6 +50,6 @@ def check_budget(sweep: SweepSpec, profile: ClusterProfile, num_trials: int, est
         cost = gpu_hours(profile, estimates)
         if cost.hours > budget.gpu_hours:
             how = "at their time limit, since no earlier result says how long they take" if cost.bound else "estimated"
-            rule = f"the trials still to run take at most {budget.gpu_hours:g} GPU-hours ({how})"
+            rule = f"trials and probes still to run take at most {budget.gpu_hours:g} GPU-hours ({how})"
             remedy = "Try less, lower time_limit_min in the profile, or raise budget.gpu_hours."
-            raise SweepFileError("budget.gpu_hours", rule, round(cost.hours, 1), remedy)
+            raise SweepFileError("budget.gpu_hours", rule, float(cost.text), remedy)

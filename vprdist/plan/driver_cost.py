@@ -24,10 +24,11 @@ def driver_cost(readers: int) -> DriverCost:
     return DriverCost(BASE_MB + READER_MB * readers, BASE_PROCESSES + readers)
 
 
-def driver_job_gb(readers: int, segments: bool = False) -> float:
+def driver_job_gb(readers: int, segments: bool = False, probes_gb: float = 0.0) -> float:
     """Memory to ask of SLURM for a detached driver, GB.
 
     Args:
         segments: the sweep names a segmenter, whose weights are tried before anything is submitted.
+        probes_gb: of the values of probes (`attribute.memory`), when everything else is over.
     """
-    return round(HEADROOM * driver_cost(readers).memory_mb / 1000 + segments * WEIGHTS_GB, 1)
+    return round(HEADROOM * driver_cost(readers).memory_mb / 1000 + segments * WEIGHTS_GB + probes_gb, 1)

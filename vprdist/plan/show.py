@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vprdist.attribute.memory import driver_probe_gb
 from vprdist.launch.journal import job_name
 from vprdist.launch.params import submission_parameters
 from vprdist.plan.budget import gpu_hours
 from vprdist.plan.driver_cost import driver_cost, driver_job_gb
-from vprdist.plan.estimate import total_hours
+from vprdist.plan.estimate import Estimate, total_hours
 from vprdist.plan.survey import Plan
 from vprdist.spec.search import SUBSET_SEARCHERS
 from vprdist.spec.subsets import FIRST_LOOK
@@ -95,7 +96,9 @@ def _subsets(plan: Plan) -> Iterator[str]:
     if subsets.placebos:
         yield f"each arm comes with its placebos too: {', '.join(subsets.placebos)}"
     if search.searcher == "greedy":
-        yield f"{subsets.num_players} trials, then one less each time{settings}; it stops when no player helps"
+        yield f"{subsets.num_players} trials, then one less each time{settings}; it stops when no player adds anything"
+    if len(sweep.seeds) == 1 and (search.searcher == "one_network" or isinstance(subsets.take, str)):
+        yield "one seed claims nothing: luck of training looks like an effect; 'seeds=[0,1,2]' tells them apart"
     yield from plan.queries
 
 
@@ -128,11 +131,8 @@ def _time(plan: Plan) -> Iterator[str]:
         basis = "the same recipe" if all(e.basis == "the same recipe" for e in estimates) else "similar trials, scaled"
         wall = hours / min(plan.capacity.concurrent, len(todo))
         yield f"about {hours:.3g} h of trials, {wall:.3g} h at full concurrency, from {basis}"
-    cost = gpu_hours(plan.profile, estimates)
     if plan.profile.gpus_per_node:
-        yield f"{'at most ' if cost.bound else 'about '}{cost.hours:.4g} GPU-hours" + (
-            " (every trial at its time limit)" if cost.bound else ""
-        )
+        yield _gpu_hours(plan, estimates)
     limit = plan.profile.time_limit_min / 60
     late = [planned for planned in todo if (planned.estimate.hours or 0) > limit]
     if late and plan.profile.kind == "slurm":
@@ -141,6 +141,17 @@ def _time(plan: Plan) -> Iterator[str]:
     budget = plan.sweep.budget
     if budget.gpu_hours is not None or budget.trials is not None:
         yield f"budget: {budget.gpu_hours or '-'} GPU-hours, {budget.trials or '-'} trials"
+
+
+def _gpu_hours(plan: Plan, estimates: Sequence[Estimate]) -> str:
+    """What the budget counts: trials, and probes beside them."""
+    probes = plan.probes.estimates(plan.profile) if plan.probes else []
+    cost = gpu_hours(plan.profile, [*estimates, *probes])
+    text = f"{'at most' if cost.bound else 'about'} {cost.text} GPU-hours"
+    if probes:
+        parts = [gpu_hours(plan.profile, some).text for some in (estimates, probes)]
+        text += f": {parts[0]} of trials and {parts[1]} of probes"
+    return f"{text} (what is of unknown length at its time limit)" if cost.bound else text
 
 
 def _space(plan: Plan) -> Iterator[str]:
@@ -163,7 +174,7 @@ def _driver(plan: Plan) -> Iterator[str]:
     yield f"about {cost.memory_mb:.0f} MB in {cost.processes} processes here, with {concurrent} trials at once"
     if plan.profile.kind == "slurm":
         yield f"one squeue every {plan.profile.poll_s:g} s, whatever the number of jobs"
-        memory_gb = driver_job_gb(readers, segments)
+        memory_gb = driver_job_gb(readers, segments, driver_probe_gb(plan.sweep, plan.looked.trials[0]))
         yield f"--detach would run it as a job of {plan.profile.driver.cpus} CPUs and {memory_gb:g} GB"
 
 

@@ -22,8 +22,8 @@ DASHES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (3, 1, 1, 1)), (0, (1, 3)), (0,
 MARKS = "sv^Dov<>"
 MOST_BARS = 60
 CLAIMS: dict[Claim, tuple[str, str]] = {
-    "helps": ("#0072b2", "#0072b2"), "hurts": ("#d55e00", "#d55e00"), "none": ("#000000", "white"),
-    "untold": ("#6b7280", "white"),
+    "helps": ("#0072b2", "#0072b2"), "hurts": ("#d55e00", "#d55e00"), "raises": ("#0072b2", "white"),
+    "lowers": ("#d55e00", "white"), "none": ("#000000", "white"), "untold": ("#6b7280", "white"),
 }  # fmt: skip
 """By claim the colour of line and edge, and of the mark's inside: claims differ without colours too."""
 FAINT = "#8a919c"

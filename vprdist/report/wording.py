@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vprdist.report.leaderboard import with_interval
-from vprdist.spec.attribution import Agreement, Claim, Cost, Effect, PairRow, PlayerRow, SettingRow
+from vprdist.spec.attribution import UNCONTROLLED, Agreement, Claim, Cost, Effect, PairRow, PlayerRow, SettingRow
 
 METHODS: Mapping[str, tuple[str, str]] = {
     "leave_one_out": ("leave-one-out", "A class adds what is lost when it alone is left out."),
@@ -20,17 +20,27 @@ METHODS: Mapping[str, tuple[str, str]] = {
 }
 """By the report's word: a method's name, and what a class adds by it."""
 
-MARKS: Mapping[Claim, str] = {"helps": "▲", "hurts": "▼", "none": "–", "untold": "?"}
+MARKS: Mapping[Claim, str] = {"helps": "▲", "hurts": "▼", "raises": "△", "lowers": "▽", "none": "–", "untold": "?"}
 CLAIM_WORDS: Mapping[Claim, str] = {
-    "helps": "helps", "hurts": "hurts", "none": "no claim", "untold": "nothing tells",
+    "helps": "helps", "hurts": "hurts", "raises": "raises, no control", "lowers": "lowers, no control",
+    "none": "no claim", "untold": "nothing tells",
 }  # fmt: skip
 """Where there is no room for `claim_text`."""
-STRENGTH: Mapping[Claim, int] = {"helps": 3, "hurts": 2, "none": 1, "untold": 0}
+STRENGTH: Mapping[Claim, int] = {"helps": 5, "hurts": 4, "raises": 3, "lowers": 2, "none": 1, "untold": 0}
+NEEDS_CONTROL: Mapping[Claim, str] = {
+    "raises": '"helps" needs a control (subsets.placebos)', "lowers": '"hurts" needs a control (subsets.placebos)',
+}  # fmt: skip
+"""What would have to be run to say more."""
 PAIR_WORDS = {
     "complement": "complement each other", "replace": "one stands in for the other", "none": "no interaction detected",
 }  # fmt: skip
+CLAIMED: Mapping[Claim, str] = {
+    "helps": "beyond every placebo", "hurts": "less than every placebo adds", **NEEDS_CONTROL,
+}  # fmt: skip
+"""In the answer: what is claimed, in this order, and beside what."""
 NO_CONTROL = (
-    "No control was run: without placebo masks, what a class tells cannot be told from how much its mask darkens."
+    "No control was run: without placebo masks (subsets.placebos), what a class tells cannot be told from how much its "
+    "mask darkens, and no class is said to help or to hurt."
 )
 MOST_TOLD = 3
 """Claims whose numbers are in the answer; the others are named."""
@@ -86,8 +96,8 @@ def claim_text(player: PlayerRow) -> str:
     if player.claim == "none":
         none = "no effect detected" if player.bound is None else f"no effect larger than {player.bound:.3f} detected"
         return f"{none} beyond its placebos" if player.placebos else none
-    if not player.placebos:
-        return f"{player.claim} (no control was run)"
+    if player.claim in NEEDS_CONTROL:
+        return f"{player.claim}: {NEEDS_CONTROL[player.claim]}"
     return "helps: more than every placebo" if player.claim == "helps" else "hurts: less than every placebo adds"
 
 
@@ -108,9 +118,10 @@ def label(player: PlayerRow) -> str:
 def claim_key(setting: SettingRow) -> str:
     """What the short claims mean, those that there are."""
     placebos = any(player.placebos for player in setting.players)
-    words: dict[str, str] = {
-        "helps": "more than every placebo" if placebos else "adds something; no control was run",
-        "hurts": "less than every placebo adds" if placebos else "takes something; no control was run",
+    words: dict[Claim, str] = {
+        "helps": "more than every placebo",
+        "hurts": "less than every placebo adds",
+        **NEEDS_CONTROL,
         "none": "no effect detected" + (" beyond the placebos" if placebos else "") + "; > x: none larger than x",
         "untold": "nothing here tells",
     }
@@ -118,14 +129,23 @@ def claim_key(setting: SettingRow) -> str:
     return "; ".join(f"{claim}: {meaning}" for claim, meaning in words.items() if claim in used)
 
 
+def mark_key(settings: Sequence[SettingRow]) -> str:
+    """What the marks mean, those that there are: `▲ helps, – no claim`; and what the hollow ones lack."""
+    used = {player.claim for setting in settings for player in setting.players}
+    words = ", ".join(f"{mark} {CLAIM_WORDS[claim]}" for claim, mark in MARKS.items() if claim in used)
+    lacks = [text for claim, text in NEEDS_CONTROL.items() if claim in used]
+    return f"{words} ({'; '.join(lacks)})" if lacks else words
+
+
 def answer(setting: SettingRow, objective: str) -> str:
     """Which classes help, in one sentence: claims first, then what is not told from nothing, then what is untold."""
     if not setting.players or setting.method == "greedy":
         return _order(setting)
     by_claim = {claim: [p for p in setting.players if p.claim == claim] for claim in STRENGTH}
-    parts = [*_claimed(by_claim["helps"], objective), *_claimed(by_claim["hurts"], objective)]
+    parts = [text for claim in CLAIMED if (text := _claimed(by_claim[claim], objective))]
     if not parts and by_claim["none"]:
-        parts.append("no class was found to help or to hurt")
+        controlled = any(player.placebos for player in setting.players)
+        parts.append(f"no class was found to {'help or to hurt' if controlled else f'raise or to lower {objective}'}")
     like = [player for player in by_claim["none"] if is_like_placebo(player)]
     quiet = [player for player in by_claim["none"] if player not in like]
     if like:
@@ -154,25 +174,22 @@ def is_like_placebo(player: PlayerRow) -> bool:
     return bool(player.claim == "none" and player.placebos and found and (found[0] > 0 or found[1] < 0))
 
 
-def _claimed(players: Sequence[PlayerRow], objective: str) -> list[str]:
-    """The strongest with numbers, the others by name; those without a control apart."""
-    parts = []
-    for is_controlled in (True, False):
-        ranked = sorted(players, key=lambda player: -abs(player.adds.value))
-        group = [player for player in ranked if bool(player.placebos) is is_controlled]
-        if not group:
-            continue
-        how = "no control was run"
-        if is_controlled:
-            how = "beyond every placebo" if group[0].claim == "helps" else "less than every placebo adds"
-        first, *others = [f"{player.player} ({effect_text(player.adds)})" for player in group[:MOST_TOLD]]
-        if not others:
-            parts.append(f"{group[0].player} {group[0].claim} ({effect_text(group[0].adds)} {objective}, {how})")
-            continue
-        strongest = f"{', '.join([first, *others[:-1]])} and {others[-1]}"
-        rest = f", and by less {_names(group[MOST_TOLD:])}" if group[MOST_TOLD:] else ""
-        parts.append(f"{strongest} {group[0].claim.removesuffix('s')} {objective}{rest} (each: {how})")
-    return parts
+def _claimed(players: Sequence[PlayerRow], objective: str) -> str:
+    """Players of one claim: the strongest with numbers, the others by name; empty where nobody has it."""
+    if not players:
+        return ""
+    group = sorted(players, key=lambda player: -abs(player.adds.value))
+    claim = group[0].claim
+    how = CLAIMED[claim]
+    first, *others = [f"{player.player} ({effect_text(player.adds)})" for player in group[:MOST_TOLD]]
+    if not others:
+        found = effect_text(group[0].adds)
+        if claim in UNCONTROLLED:
+            return f"{group[0].player} {claim} {objective} ({found}; {how})"
+        return f"{group[0].player} {claim} ({found} {objective}, {how})"
+    strongest = f"{', '.join([first, *others[:-1]])} and {others[-1]}"
+    rest = f", and by less {_names(group[MOST_TOLD:])}" if group[MOST_TOLD:] else ""
+    return f"{strongest} {claim.removesuffix('s')} {objective}{rest} (each: {how})"
 
 
 def _bound(players: Sequence[PlayerRow]) -> str:
@@ -220,6 +237,8 @@ def reading(setting: SettingRow) -> list[str]:
         lines.append(f"Intervals and claims of all classes hold together at {level(setting)}, for {measured}.")
     else:
         lines.append(f"An order, without intervals, on {measured}.")
+    if setting.num_seeds > 1 and any(player.num_gained is not None for player in setting.players):
+        lines.append("Queries that are gained and lost are those of the first seed's network alone.")
     if setting.nobody is not None:
         lines.append(f"Nobody at all is worth {setting.nobody:.3f}.")
     if setting.agreement is not None:

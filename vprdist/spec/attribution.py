@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from vprdist.errors import RuleError
 from vprdist.spec.base import Spec
 
-ATTRIBUTION_VERSION = 2
-Claim = Literal["helps", "hurts", "none", "untold"]
-"""none: neither was detected; untold: nothing here tells (one seed of trained arms, or too few queries)."""
+ATTRIBUTION_VERSION = 3
+Claim = Literal["helps", "hurts", "raises", "lowers", "none", "untold"]
+"""helps, hurts: beyond every placebo. raises, lowers: the objective, but no control was run that could say more. none:
+neither was detected; untold: nothing here tells (one seed of trained arms, or too few queries)."""
+CONTROLLED: tuple[Claim, Claim] = ("helps", "hurts")
+UNCONTROLLED: tuple[Claim, Claim] = ("raises", "lowers")
 EFFECT_COLUMNS = (
     "setting", "player", "kind", "name", "placebo", "num_queries", "value", "low", "high", "claim", "bound",
 )  # fmt: skip
@@ -61,12 +65,13 @@ class PlayerRow(Spec):
         placebos: by placebo, what it adds when every arm has that placebo in its mask's place.
         beyond: by placebo, `adds` less that, on the same queries and seeds.
         claim: `helps` only where it adds something and that is more than every placebo adds; `hurts` the other way.
+            Without placebos `raises` and `lowers` are all that is said.
         bound: where nothing is claimed: no effect larger than this was detected (beyond its placebos, if it has any).
         seed_sd: standard deviation of `adds` over seeds or draws; null with one.
         area: mean share of the validation pictures' activations; confidence: mean activation where the class is the
             likeliest one. Null where it is nowhere, or nobody looked.
-        num_gained, num_lost: queries found with everybody and missed without the player; the other way. Null where
-            no such two arms were evaluated.
+        num_gained, num_lost: queries that the first seed's network finds with everybody and misses without the player;
+            the other way. Null where no such two arms were evaluated.
         flips: some of them.
     """
 
@@ -84,6 +89,13 @@ class PlayerRow(Spec):
     num_gained: int | None = None
     num_lost: int | None = None
     flips: tuple[Flip, ...] = ()
+
+    @model_validator(mode="after")
+    def _controlled(self) -> PlayerRow:
+        if self.claim in (UNCONTROLLED if self.beyond else CONTROLLED):
+            words = " or ".join(CONTROLLED if self.beyond else UNCONTROLLED)
+            raise RuleError("claim", "a player helps or hurts beyond placebos only", self.claim, f"Say {words}.")
+        return self
 
 
 class PairRow(Spec):

@@ -81,7 +81,25 @@ def check_subsets(sweep: SweepSpec, origin: Origin) -> SweepSpec:
             rule = f"probes are all {every} subsets, or at least {FIRST_LOOK} draws of orders, {fewest}"
             where = origin.where(("search", "subsets", "probes"))
             raise SweepFileError(where, rule, subsets.probes, "Raise it, or form groups of classes.")
+    _check_untrained(sweep, origin)
     return _counted(sweep, origin) if search.searcher in COUNTED else sweep
+
+
+def _check_untrained(sweep: SweepSpec, origin: Origin) -> None:
+    """Networks that nobody trains have no luck of training: claims would seem to hold beyond the one that there is."""
+    search, subsets = sweep.search, _subsets(sweep)
+    is_one = search.searcher == "one_network"
+    if all(trial.train.steps for trial in sweep.trials) or not (is_one or isinstance(subsets.take, str)):
+        return
+    if len(sweep.seeds) > 1:
+        where, rule = origin.where(("seeds",)), "with train.steps 0 nothing is trained, and seeds are one network"
+        raise SweepFileError(where, rule, list(sweep.seeds), "Name one seed, or set trial.train.steps.")
+    if is_one and subsets.num_finalists:
+        where, rule = (
+            origin.where(("search", "subsets", "finalists")),
+            "with train.steps 0 no finalist is trained alone",
+        )
+        raise SweepFileError(where, rule, subsets.finalists, "Set search.subsets.finalists: 0, or trial.train.steps.")
 
 
 def _counted(sweep: SweepSpec, origin: Origin) -> SweepSpec:

@@ -45,6 +45,8 @@ class SubsetSpec(Spec):
             raise RuleError("classes", rule, self.classes, nearest(self.classes, CLASS_GROUPS))
         field = "groups" if self.groups else "classes"
         for player, classes in self.players.items():
+            if not player.strip():
+                raise RuleError(field, "a group has a name", player, "Name it, or delete the group.")
             if not classes:
                 raise RuleError(field, "a group has at least one class", player, "Name a class, or delete the group.")
             for name in classes:

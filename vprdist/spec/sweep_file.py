@@ -274,4 +274,8 @@ def _grid(raw: dict[str, Any], origin: Origin) -> dict[str, list[Any]]:
         if dotted == "seed":
             raise SweepFileError(origin.where(where), "seeds are no axis of the grid", None, "Use `seeds: [0, 1, 2]`.")
         grid[dotted] = expand_environment(values, where, origin)
+        if twice := [value for at, value in enumerate(grid[dotted]) if value in grid[dotted][:at]]:
+            raise SweepFileError(
+                origin.where(where), "a grid axis has each value once", twice[0], "Delete one of them."
+            )
     return grid

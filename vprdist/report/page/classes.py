@@ -21,7 +21,7 @@ from vprdist.report.attribution_tables import (
 from vprdist.report.page.effects import effect_chart
 from vprdist.report.page.flips import Album, Shot
 from vprdist.report.page.maps import found_metric
-from vprdist.report.wording import answer, control, heading, method_name, reading, setting_name, steps
+from vprdist.report.wording import answer, control, heading, mark_key, method_name, reading, setting_name, steps
 from vprdist.spec.attribution import AttributionReport, Flip, PlayerRow, SettingRow
 from vprdist.spec.trial import TrialSpec
 
@@ -72,7 +72,7 @@ def classes_section(report: AttributionReport, trials: Sequence[TrialSpec], albu
     return {
         "objective": report.objective,
         "overview": _table("overview", "Settings side by side",
-                           "What a class adds in each setting: ▲ helps, ▼ hurts, – no claim, ? nothing tells.",
+                           f"What a class adds in each setting: {mark_key(report.settings)}.",
                            overview_columns(report)),
         "settings": [_setting(number, row, report, shown[number]) for number, row in enumerate(report.settings)],
         "found": found_metric(report.objective),
