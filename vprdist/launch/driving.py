@@ -1,7 +1,8 @@
 """A sweep's driver and the people around it: whether one lives, and whether what it makes is cancelled.
 
-A trial is cancelled in its own folder. What a driver makes between trials (caches, probes) has no trial: it is
-cancelled in the sweep's folder, and a driver that starts later, by a person's wish, makes it again.
+A trial is cancelled in its own folder. What a driver makes beside trials (caches, probes) has no trial: it is
+cancelled in the sweep's folder. A driver that starts later, by a person's wish, makes it again, and so does the driver
+of another sweep that wants the same.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ def driving(sweep: Path) -> AbstractContextManager[bool]:
 
 def is_driven(sweep: Path) -> bool:
     """Whether some process drives the sweep now: more trials may come, though all that it lists are over."""
-    return held(_lock(sweep))
+    try:
+        return held(_lock(sweep))
+    except PermissionError:  # somebody else's sweep may be looked at all the same
+        return False
 
 
 def cancel_rest(sweep: Path, by: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from vprdist.files import canonical_json, read_json_lines
@@ -91,6 +90,16 @@ def read_probing(sweep: Sweep) -> Probing | None:
     )  # fmt: skip
 
 
+def probe_arrays(sweep: Sweep) -> list[Array]:
+    """Job arrays of probes that are still to be made, those that a cluster was ever asked for.
+
+    Raises:
+        UserError: the sweep's file cannot be read.
+    """
+    probing = read_probing(sweep)
+    return [] if probing is None else list(probing.arrays)
+
+
 def cache_arrays(sweep: Sweep) -> list[Array]:
     """Job arrays of the caches that the sweep's trials need, those that a cluster was ever asked for.
 
@@ -103,7 +112,7 @@ def cache_arrays(sweep: Sweep) -> list[Array]:
     from vprdist.spec.sweep_file import read_sweep
 
     spec = read_sweep(sweep.folder / "sweep.yaml")
-    orders = cache_orders(spec, read_profile(spec.cluster), _runs(sweep))
+    orders = cache_orders(spec, read_profile(spec.cluster), sweep.folder.parents[1])
     return [array for order in orders if (array := array_of(order)).order.exists()]
 
 
@@ -135,7 +144,3 @@ def to_json(probing: Probing, arrays: Sequence[ArrayFacts]) -> dict[str, Any]:
         "made": probing.made, "total": probing.total, "networks": probing.networks,
         "arrays": [asdict(each) for each in arrays],
     }  # fmt: skip
-
-
-def _runs(sweep: Sweep) -> Path:
-    return sweep.folder.parents[1]

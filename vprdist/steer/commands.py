@@ -21,7 +21,7 @@ from vprdist.launch.driving import cancel_rest, is_driven
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import JobRecord, current_user
 from vprdist.launch.slurm import cancel_jobs
-from vprdist.steer.arrays import cache_arrays, read_array, read_probing
+from vprdist.steer.arrays import cache_arrays, probe_arrays, read_array
 from vprdist.steer.facts import look_at_queue
 from vprdist.steer.find import Sweep, find_sweep, find_trial, is_searched, pick
 from vprdist.steer.logs import LogReader, follow
@@ -129,6 +129,7 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
         console.print(f"driver: job {driver} {'cancelled' if ended else 'could not be ended: SLURM does not answer'}")
     if not args.trial:
         cancel_rest(sweep.folder, current_user())
+        arrays = _arrays(sweep, console)  # once more: its driver may have begun another one before it heard of this
     jobs: list[tuple[TrialFolder, JobRecord]] = []
     for trial in chosen:
         outcome, record = mark_cancelled(sweep.trials[trial], current_user())
@@ -150,12 +151,13 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
 
 def _arrays(sweep: Sweep, console: Console) -> list[Array]:
     """Job arrays that a driver of the sweep may have submitted: of its caches, and of its networks' probes."""
-    try:
-        probing = read_probing(sweep)
-        return [*cache_arrays(sweep), *(probing.arrays if probing else ())]
-    except UserError as error:  # trials can be cancelled all the same
-        console.print(f"job arrays of caches and probes are not looked for: {error}", style="yellow", markup=False)
-        return []
+    found: list[Array] = []
+    for arrays_of in (cache_arrays, probe_arrays):
+        try:
+            found += arrays_of(sweep)
+        except UserError as error:  # everything else can be cancelled all the same
+            console.print(f"some job arrays are not looked for: {error}", style="yellow", markup=False)
+    return found
 
 
 def _retry(args: argparse.Namespace, console: Console) -> int:

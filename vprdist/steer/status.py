@@ -72,10 +72,13 @@ def look(sweep: Sweep) -> Seen:
     except UserError as error:  # a file of another version costs the probes, not the trials
         problem = str(error)
     others = [] if probing is None else [array.job for array in probing.arrays]
-    if not driven and probing and not probing.is_over and read_driver(sweep.folder):
-        others.append(driver_name(sweep.folder))  # it may wait in the queue, between two runs
+    may_wait = not driven and probing is not None and not probing.is_over and read_driver(sweep.folder) is not None
+    if may_wait:  # a driver that has put itself back into the queue
+        others.append(driver_name(sweep.folder))
     queue, now = look_at_queue(sweep.trials.values(), others), time.time()
-    driven = driven or any(is_driver(sweep.folder, row) for rows in (queue.rows or {}).values() for row in rows)
+    if may_wait:  # unknown is not dead
+        rows = [row for some in (queue.rows or {}).values() for row in some]
+        driven = queue.silent or any(is_driver(sweep.folder, row) for row in rows)
     stopped = stopped_trials(sweep.folder)
     facts = [
         read_facts(folder, sweep.names[i], sweep.objective, queue, stopped, now) for i, folder in sweep.trials.items()
