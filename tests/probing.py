@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.training.making import make_cache, make_trial, run_here
-from tests.worlds import write_city
+from tests.worlds import write_city, write_small_tree
+from vprdist.files import append_json_line
 from vprdist.launch.folder import TrialFolder
+from vprdist.manifest import Manifest
+from vprdist.prepare import prepare
+from vprdist.search.subset_rule import network_point
 from vprdist.spec.arms import ArmsSpec
 from vprdist.spec.probes import Probe, ProbeOrder
+from vprdist.spec.profile import read_profile
+from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
 
 PLAYERS = (("building", "wall"), ("pole",), ("vegetation", "terrain"))
 KINDS = ("none", "random", "image", "classes")
 EVERY: tuple[Probe, ...] = tuple((subset, kind) for kind in KINDS for subset in range(1, 8))
 """28 probes: a part of 16, and one of 12."""
+SWEEP = """
+name: tiny
+trial:
+  data: {{root: {root}, train: [ada], validate: [bob]}}
+  input: {{mode: masked, cache: {cache}}}
+  network: {{backbone: resnet18, weights: none, unfreeze: 0-2}}
+  train: {{image_size: [32, 40], steps: 2, batch_pairs: 4, micro_pairs: 4, lr: 0.05, batch_norm: frozen}}
+  evaluate: {{before_training: false}}
+search:
+  searcher: one_network
+  subsets:
+    groups: {{built: [building, wall], thin: [pole], green: [vegetation, terrain]}}
+    placebos: [random, image, classes]
+    finalists: 0
+"""
 
 
 def finished_trial(folder: Path) -> Path:
@@ -33,6 +56,33 @@ def finished_trial(folder: Path) -> Path:
     place.write_trial(trial)
     run_here(trial, place.path)
     return place.path
+
+
+def trained_sweep(folder: Path) -> tuple[Path, Path]:
+    """A sweep file of one network, and a run folder where that is trained already: its driver has 28 probes to make.
+
+    The sweep is named `tiny`, and has no finalists.
+    """
+    root, runs, file = write_small_tree(folder / "tree"), folder / "runs", folder / "tiny.yaml"
+    file.write_text(SWEEP.format(root=root, cache=make_cache(root, folder)))
+    sweep = read_sweep(file)
+    prepared = prepare(sweep, read_profile("local"), runs, lambda text: None, silent)
+    network = prepared.trials[0]
+    place = TrialFolder.of(runs, network.trial_id)
+    place.write_trial(network)
+    run_here(network, place.path)
+    book = Manifest(runs / "sweeps" / "tiny", sweep, ())
+    book.add(network)
+    book.write()
+    row = {"kind": "proposed", "trial": network.trial_id, "point": network_point(sweep, {}, 0)}
+    append_json_line(book.folder / "proposals.jsonl", row)
+    return file, runs
+
+
+@contextmanager
+def silent(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that nobody sees."""
+    yield lambda done, total: None
 
 
 def copied(trial: Path, runs: Path) -> Path:

@@ -25,8 +25,9 @@ from tests.training.making import CPU
 from vprdist.data.digest import city_digest_cached
 from vprdist.data.msls import read_city
 from vprdist.data.tasks import breakdown_tasks, build_tasks
-from vprdist.errors import DataError, TrainingError, UserError, WeightsError
+from vprdist.errors import DataError, LaunchError, TrainingError, UserError, WeightsError
 from vprdist.evaluation.evaluate import Extra, evaluate
+from vprdist.launch.driving import cancel_rest, check_wanted, want_again
 from vprdist.launch.folder import TrialFolder
 from vprdist.probed import finalists_of, queries_of, read_nearest, read_probes, reports, values_of
 from vprdist.probes import WORKER, make_probes, probes_of
@@ -339,6 +340,18 @@ def test_killed_in_the_middle_the_same_again_completes_to_the_same_bytes(finishe
     assert telling.seen[-1] == (28, 28) and telling.seen == sorted(telling.seen)
     make_probes([order], HERE, telling.said.append, telling.bar)
     assert len(telling.said) == 1, "what is made starts nothing"
+
+
+def test_cancelled_probes_end_the_processes_of_this_machine(own: Path, tmp_path: Path) -> None:
+    sweep, telling = tmp_path / "mine", Telling()
+    check_wanted(sweep)
+    cancel_rest(sweep, "me")
+    with pytest.raises(LaunchError, match=r"^sweep mine: .*'cancelled by me'.*same command again") as caught:
+        make_probes([order_of(own)], HERE, telling.said.append, telling.bar, check=lambda: check_wanted(sweep))
+    assert len(order_of(own).missing) == 2 and "\n" not in str(caught.value)
+    want_again(sweep)
+    want_again(sweep)
+    check_wanted(sweep)
 
 
 @pytest.mark.slow

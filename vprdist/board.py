@@ -26,7 +26,7 @@ from vprdist.spec.attribution import AttributionReport
 from vprdist.spec.result import ResultRow
 from vprdist.steer.facts import Facts
 from vprdist.steer.find import find_sweep
-from vprdist.steer.status import is_over, look
+from vprdist.steer.status import look
 
 LEFT_OUT = 3
 """Results left out that are told one by one."""
@@ -133,16 +133,20 @@ def leaderboard(folder: Path, runs: Path, console: Console, parts: bool = False,
 
 
 def watch(folder: Path, runs: Path, console: Console, every_s: int, sleep: Callable[[float], None] = time.sleep) -> int:
-    """Write the page again and again until every trial is over; the last one no longer looks for news."""
+    """Write the page again and again until every trial is over and no driver makes more of them, or probes.
+
+    The last page no longer looks for news.
+    """
     console.print(f"page: {page_path(folder)}, written every {every_s} s; Ctrl-C ends the watching, not the sweep")
     while True:
-        sweep = find_sweep(runs, folder.name)
         # Before the results are read: a trial that ends meanwhile is on the next page.
-        over = is_over(sweep, look(sweep)[0])
-        board = read_board(folder, runs)
-        write_page(board, None if over else every_s)
+        seen = look(find_sweep(runs, folder.name))
+        board, over = read_board(folder, runs), seen.is_over
+        write_page(board, None if over else every_s, None if over else seen.facts)
         if over:
-            console.print(f"every trial is over: vprdist leaderboard {folder.name}")
+            rest = seen.probing is not None and not seen.probing.is_over
+            why = "its driver is gone before probes and finalists were made" if rest else "every trial is over"
+            console.print(f"{why}: vprdist leaderboard {folder.name}")
             return 0
         try:
             sleep(every_s)
@@ -156,16 +160,17 @@ def page_path(folder: Path) -> Path:
     return folder / "leaderboard.html"
 
 
-def write_page(board: Board, refresh_s: int | None) -> None:
+def write_page(board: Board, refresh_s: int | None, facts: Sequence[Facts] | None = None) -> None:
     """Publish the page.
 
     Args:
         refresh_s: how often an open page looks for a newer one; None: never.
+        facts: of the sweep's trials, where they have just been looked at; None: they are looked at now.
     """
     sweep = find_sweep(board.runs, board.folder.name)
     left_out = board.left_out
     try:
-        facts = look(sweep)[0]
+        facts = look(sweep).facts if facts is None else facts
     except UserError as error:  # a journal that cannot be read costs the page its jobs, not the leaderboard
         facts, left_out = [], [*left_out, f"Jobs are not shown: {error}"]
     subtasks = {result.trial_id: result.protocol.subtask for result in board.results}

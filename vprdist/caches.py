@@ -11,9 +11,10 @@ from typing import Literal
 from vprdist.console import Bar, Tell
 from vprdist.errors import CacheError
 from vprdist.files import digest_json, write_text
-from vprdist.launch.array import one_task, run_array
+from vprdist.launch.array import Array, one_task, run_array
 from vprdist.launch.capacity import usable_memory_gb, visible_gpus
 from vprdist.launch.check import check_cluster
+from vprdist.launch.driving import Check, wanted_by_all
 from vprdist.launch.workers import Worker, work_together
 from vprdist.machine import usable_cores
 from vprdist.semantics.cache.format import read_manifest
@@ -126,18 +127,20 @@ def check(order: CacheOrder, profile: ClusterProfile) -> list[str]:
 
 
 def make(
-    order: CacheOrder, profile: ClusterProfile, tell: Tell, bar: Bar, tasks: int | None = None, replace: bool = False
-) -> None:
+    order: CacheOrder, profile: ClusterProfile, tell: Tell, bar: Bar, tasks: int | None = None, replace: bool = False,
+    check: Check = wanted_by_all,
+) -> None:  # fmt: skip
     """Make a cache, or what of it is missing; returns when it is complete.
 
     Args:
         replace: a cache of another segmenter, size or compression gives way.
         profile: where: on this machine, or as a job array of the cluster.
         tasks: of the array, at most; None: as many as the profile lets run at once.
+        check: called again and again; what it raises ends the processes of this machine.
 
     Raises:
         CacheError: as `look_at`, and a picture that is cut, a full disk.
-        LaunchError: the cluster refuses the array, or its tasks keep dying.
+        LaunchError: the cluster refuses the array, its tasks keep dying, or the cache is cancelled.
     """
     outlook = look_at(order)
     if outlook.built:
@@ -154,11 +157,16 @@ def make(
         tell("no GPU: the pictures are segmented on the CPU")
     left = outlook.images - outlook.done
     tell(f"{order.out}: {left} of {outlook.images} pictures are to be segmented by {outlook.segmenter}")
-    with bar("segmenting pictures") as advance:
+    with bar("segmenting pictures") as show:
+
+        def advance(done: int, total: int) -> None:
+            check()
+            show(done, total)
+
         if profile.kind == "local":
             _here(order, outlook, advance)
         else:
-            _on_cluster(order, outlook, profile, tell, advance, tasks)
+            _on_cluster(order, outlook, profile, tell, advance, tasks, check)
 
 
 def _here(order: CacheOrder, outlook: Outlook, advance: Callable[[int, int], None]) -> None:
@@ -184,12 +192,17 @@ def _round(order: CacheOrder, outlook: Outlook, advance: Callable[[int, int], No
     )  # fmt: skip
 
 
+def array_of(order: CacheOrder) -> Array:
+    """The job array of an order."""
+    return Array(f"cache-{order.digest}", order.folder)
+
+
 def _on_cluster(
     order: CacheOrder, outlook: Outlook, profile: ClusterProfile, tell: Tell, advance: Callable[[int, int], None],
-    tasks: int | None,
+    tasks: int | None, check: Check,
 ) -> None:  # fmt: skip
-    out, file = Path(order.out), order.folder / "order.json"
-    write_text(file, order.model_dump_json(indent=1) + "\n")
+    out, array = Path(order.out), array_of(order)
+    write_text(array.order, order.model_dump_json(indent=1) + "\n")
     missing = [shard for shard, _ in outlook.shards if not (out / shard).exists()]
     count = max(1, min(tasks or profile.array_limit, len(missing)))
 
@@ -200,8 +213,8 @@ def _on_cluster(
         return made
 
     run_array(
-        profile, f"cache-{order.digest}", order.folder / "logs", TASK, (str(file),), count,
-        is_done=lambda: _lists(out, outlook), tick=tick, tell=tell,
+        profile, array.name, array.logs, TASK, (str(array.order),), count,
+        is_done=lambda: _lists(out, outlook), tick=tick, tell=tell, check=check,
     )  # fmt: skip
     tick()
 

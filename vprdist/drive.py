@@ -15,10 +15,11 @@ from vprdist.board import leaderboard
 from vprdist.console import bar
 from vprdist.files import canonical_json
 from vprdist.launch.detach import in_driver_job, requeue_self
+from vprdist.launch.driving import check_wanted, driving
 from vprdist.launch.folder import TrialFolder
 from vprdist.manifest import Manifest
 from vprdist.prepare import Prepared
-from vprdist.probes import make_probes, order_of
+from vprdist.probes import make_probes, orders_of
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.search import SUBSET_SEARCHERS
 from vprdist.spec.subsets import Point
@@ -45,9 +46,14 @@ def drive(
     Returns:
         The exit code: 0 all trials have a result, 1 some failed, 130 interrupted.
     """
+    with driving(book.folder):
+        return _drive(_Driver(sweep, profile, prepared, book, runs, console, only))
+
+
+def _drive(driver: _Driver) -> int:
     from vprdist.search.driver import SearchInterrupted
 
-    driver = _Driver(sweep, profile, prepared, book, runs, console, only)
+    sweep, book, runs, console = driver.sweep, driver.book, driver.runs, driver.console
     try:
         outcome, proposals = driver.run()
     except SearchInterrupted as left:
@@ -57,7 +63,7 @@ def drive(
             requeue_self()
         return 130
     ids = {} if proposals is None else proposals.ids
-    attribute(sweep, prepared.trials, ids, outcome.results, book.folder, runs)
+    attribute(sweep, driver.prepared.trials, ids, outcome.results, book.folder, runs)
     code = leaderboard(book.folder, runs, console)
     if outcome.stopped:
         text = f"{len(outcome.stopped)} trial(s) were stopped early by {sweep.search.scheduler}; they have no row"
@@ -143,16 +149,16 @@ class _Driver:
         every = [order for some in orders.values() for order in some]
         make_probes(
             every, self.profile, lambda text: self.console.print(text, markup=False),
-            lambda title: bar(self.console, title),
+            lambda title: bar(self.console, title), check=lambda: check_wanted(self.book.folder),
         )  # fmt: skip
         return {setting: finalists_of(self.sweep, some) for setting, some in orders.items()}
 
     def _orders(self, setting: Point, outcome: Outcome, proposals: Proposals) -> list[ProbeOrder]:
-        from vprdist.search.subset_rule import network_point
+        def network_at(point: Point) -> TrialFolder | None:
+            trial_id = proposals.ids.get(canonical_json(point))
+            return TrialFolder.of(self.runs, trial_id) if trial_id and trial_id in outcome.results else None
 
-        points = [network_point(self.sweep, setting, seed) for seed in self.sweep.seeds]
-        ids = [proposals.ids.get(canonical_json(point)) for point in points]
-        return [order_of(self.sweep, setting, TrialFolder.of(self.runs, i)) for i in ids if i and i in outcome.results]
+        return orders_of(self.sweep, setting, network_at)
 
 
 def _show_refused(proposals: Sequence[Proposal], console: Console) -> None:

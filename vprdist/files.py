@@ -96,16 +96,20 @@ def digest_file(path: Path, length: int = 64) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: Path, blocking: bool = True) -> Iterator[bool]:
+def locked(path: Path, blocking: bool = True, shared: bool = False) -> Iterator[bool]:
     """Hold an exclusive lock on a file while the block runs; the kernel frees it when the process dies.
 
     Yields False instead of waiting when `blocking` is off and somebody else holds it.
+
+    Args:
+        shared: others may hold it too, as long as they share it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(descriptor, kind | (0 if blocking else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return

@@ -17,7 +17,9 @@ from vprdist.checks import check_data, check_placebo, check_stem
 from vprdist.console import Bar, Tell
 from vprdist.errors import LaunchError, SweepFileError
 from vprdist.files import digest_json
+from vprdist.launch.driving import Check, wanted_by_all
 from vprdist.resolve import Resolver, absolute
+from vprdist.semantics.order import CacheOrder
 from vprdist.spec.base import Spec
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.profile import ClusterProfile
@@ -49,10 +51,7 @@ class Prepared:
             UserError: its values do not go together.
         """
         check_stem(trial)
-        if trial.data.root == "demo":
-            spec = trial.data.demo or DemoSpec()
-            trial = _in_demo_city(trial, spec, _demo_folder(spec, self.runs))
-        trial = absolute(trial)  # a city is read once a path
+        trial = _with_data(trial, self.runs)  # a city is read once a path
         check_placebo(trial)
         return self.resolver.resolve(caches.with_cache(trial, self.runs, self.profile))
 
@@ -68,8 +67,13 @@ class Looked:
     """Queries that count, the fewest of any trial; None: the data are not there yet."""
 
 
-def prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, tell: Tell, bar: Bar) -> Prepared:
+def prepare(
+    sweep: SweepSpec, profile: ClusterProfile, runs: Path, tell: Tell, bar: Bar, check: Check = wanted_by_all
+) -> Prepared:
     """Resolve every trial of a sweep; make the demo city and the caches that are not there yet.
+
+    Args:
+        check: called again and again while caches are made; what it raises ends that.
 
     Raises:
         UserError: whatever is missing or wrong, before anything was started.
@@ -91,7 +95,7 @@ def prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, tell: Tell, b
         check_placebo(trial, _placebos(sweep))
     trials = [caches.with_cache(trial, runs, profile) for trial in trials]
     for order in caches.orders_of((*trials, *_more_caches(sweep, profile, runs)), profile):
-        caches.make(order, profile, tell, bar)
+        caches.make(order, profile, tell, bar, check=check)
     resolved = tuple(resolver.resolve(trial) for trial in trials)
     return Prepared(resolved, resolver, runs, profile)
 
@@ -136,6 +140,18 @@ def look(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Looked:
         for trial in trials
     )
     return Looked(resolved, resolver.fallbacks, tuple(dict.fromkeys(notes)), min(asked, default=None))
+
+
+def cache_orders(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> list[CacheOrder]:
+    """Every cache that the sweep's trials need and could make, whether it is there or not; no picture is opened.
+
+    Raises:
+        UserError: a segmenter's weights are not there, or two segmenters are to fill one folder.
+    """
+    if all(trial.input.segmenter is None for trial in sweep.trials):
+        return []
+    trials = [caches.with_cache(_with_data(trial, runs), runs, profile) for trial in sweep.trials]
+    return caches.orders_of((*trials, *_more_caches(sweep, profile, runs)), profile)
 
 
 def unready(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> str | None:
@@ -196,6 +212,14 @@ def _in_demo_city(trial: TrialSpec, spec: DemoSpec, folder: Path) -> TrialSpec:
     return absolute(trial.model_copy(update={"data": data, "input": trial.input.model_copy(update={"cache": cache})}))
 
 
+def _with_data(trial: TrialSpec, runs: Path) -> TrialSpec:
+    """The trial with the folder of its data, whether it is there or not."""
+    if trial.data.root == "demo":
+        spec = trial.data.demo or DemoSpec()
+        trial = _in_demo_city(trial, spec, _demo_folder(spec, runs))
+    return absolute(trial)
+
+
 def _only_data(trial: TrialSpec) -> TrialSpec:
     """What its data are looked at for: their places, the questions, and which kinds of pairs its loss draws."""
     return trial.model_copy(update={**ONLY_DATA, "train": TrainSpec(loss=trial.train.loss)})
@@ -226,8 +250,5 @@ def _more_caches(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> list[
             trial = trial_at(sweep, {**sweep.points[0], **dict(zip(axes, values, strict=True))})
         except SweepFileError:
             continue  # they do not go together: no trial either
-        if trial.data.root == "demo":
-            spec = trial.data.demo or DemoSpec()
-            trial = _in_demo_city(trial, spec, _demo_folder(spec, runs))
-        more.append(caches.with_cache(absolute(trial), runs, profile))
+        more.append(_with_paths(trial, runs, profile))
     return [trial for trial in more if Path(trial.data.root).exists()]

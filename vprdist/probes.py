@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from vprdist.attribution.probing import subsets_to_probe
 from vprdist.console import Bar, Tell
 from vprdist.files import write_text
-from vprdist.launch.array import run_array
+from vprdist.launch.array import Array, run_array
 from vprdist.launch.capacity import TRIAL_GB, usable_memory_gb, visible_gpus
+from vprdist.launch.driving import Check, wanted_by_all
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.workers import work_together
 from vprdist.machine import usable_cores
+from vprdist.search.subset_rule import network_point
 from vprdist.spec.probes import Probe, ProbeOrder
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.subsets import Point
@@ -26,16 +28,19 @@ OTHERS_S = 3.0
 
 
 def make_probes(
-    orders: Sequence[ProbeOrder], profile: ClusterProfile, tell: Tell, bar: Bar, concurrent: int | None = None
-) -> None:
+    orders: Sequence[ProbeOrder], profile: ClusterProfile, tell: Tell, bar: Bar, concurrent: int | None = None,
+    check: Check = wanted_by_all,
+) -> None:  # fmt: skip
     """Make what is missing of some orders, one after the other; returns when all are complete.
 
     Args:
         profile: where: on this machine, or as job arrays of the cluster.
         concurrent: processes on this machine, at most; None: what the profile and the machine bear.
+        check: called again and again; what it raises ends the processes of this machine.
 
     Raises:
         UserError: data, cache or checkpoint have changed; the cluster refuses the array, or its tasks keep dying.
+        LaunchError: the probes are cancelled.
     """
     total = sum(len(order.probes) for order in orders)
     before = sum(order.num_done for order in orders)
@@ -48,12 +53,13 @@ def make_probes(
             others = sum(each.num_done for each in (*orders[:place], *orders[place + 1 :]))
 
             def made(count: int, others: int = others) -> None:
+                check()
                 advance(others + count, total)
 
             if profile.kind == "local":
                 _here(order, profile, made, concurrent)
             else:
-                _on_cluster(order, profile, tell, made)
+                _on_cluster(order, profile, tell, made, check)
 
 
 def _here(order: ProbeOrder, profile: ClusterProfile, made: Callable[[int], None], concurrent: int | None) -> None:
@@ -73,9 +79,16 @@ def _here(order: ProbeOrder, profile: ClusterProfile, made: Callable[[int], None
     made(len(order.probes))
 
 
-def _on_cluster(order: ProbeOrder, profile: ClusterProfile, tell: Tell, made: Callable[[int], None]) -> None:
-    work = order.folder / f"array-{order.digest}"
-    write_text(work / "order.json", order.model_dump_json(indent=1) + "\n")
+def array_of(order: ProbeOrder) -> Array:
+    """The job array of an order."""
+    return Array(f"probe-{order.digest}", order.folder / f"array-{order.digest}")
+
+
+def _on_cluster(
+    order: ProbeOrder, profile: ClusterProfile, tell: Tell, made: Callable[[int], None], check: Check
+) -> None:
+    array = array_of(order)
+    write_text(array.order, order.model_dump_json(indent=1) + "\n")
 
     def tick() -> int:
         made(order.num_done)
@@ -83,9 +96,9 @@ def _on_cluster(order: ProbeOrder, profile: ClusterProfile, tell: Tell, made: Ca
 
     if order.missing:
         run_array(
-            profile, f"probe-{order.digest}", work / "logs", TASK, (str(work / "order.json"),),
+            profile, array.name, array.logs, TASK, (str(array.order),),
             min(profile.array_limit, len(order.missing)),
-            is_done=lambda: not order.missing, tick=tick, tell=tell,
+            is_done=lambda: not order.missing, tick=tick, tell=tell, check=check,
         )  # fmt: skip
     tick()
 
@@ -99,6 +112,16 @@ def probes_of(sweep: SweepSpec, setting: Point) -> tuple[Probe, ...]:
     # Without its mask a network of mode rgb+mask still sees the picture; nobody has no placebo.
     nobody: tuple[Probe, ...] = ((0, "none"),) if sweep.nobody_runs(setting) else ()
     return nobody + tuple((subset, kind) for kind in kinds for subset in chosen)
+
+
+def orders_of(sweep: SweepSpec, setting: Point, network_at: Callable[[Point], TrialFolder | None]) -> list[ProbeOrder]:
+    """The probes of a setting's networks, one order for each that has a result.
+
+    Args:
+        network_at: the trial of a network's point; None where it has no result.
+    """
+    found = [network_at(network_point(sweep, setting, seed)) for seed in sweep.seeds]
+    return [order_of(sweep, setting, network) for network in found if network is not None]
 
 
 def order_of(sweep: SweepSpec, setting: Point, network: TrialFolder) -> ProbeOrder:

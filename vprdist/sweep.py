@@ -21,6 +21,7 @@ from vprdist.errors import UserError
 from vprdist.launch.capacity import capacity
 from vprdist.launch.check import check_cluster
 from vprdist.launch.detach import check_detachable, in_driver_job, requeue_self, submit_driver
+from vprdist.launch.driving import check_wanted, want_again
 from vprdist.launch.folder import TrialFolder
 from vprdist.manifest import Manifest
 from vprdist.plan.budget import check_budget
@@ -141,26 +142,28 @@ def _run(
 ) -> int:
     check_profile(profile, sweep.trials)
     check_runs_folder(runs)
+    folder = runs / "sweeps" / sweep.name
+    want_again(folder)
     check_budget(sweep, profile, sweep.num_trials, ())  # of trials; that of GPU-hours needs their ids
     for note in check_cluster(profile, paths_of(sweep.trials, runs)):
         if not note.startswith("sbatch"):
             console.print(f"not checked: {note}", style="dim", markup=False)
     if detach and (reason := unready(sweep, profile, runs)) is not None:
         console.print(f"{reason}: the driver's job sees to it first", markup=False)
-        folder = runs / "sweeps" / sweep.name
         book = Manifest(folder, sweep, ())
         book.keep_known()
         book.write()
         return _detach(sweep, profile, folder, runs, console, sweep.trials[0])
     prepared = prepare(
-        sweep, profile, runs, lambda text: console.print(text, markup=False), lambda title: bar(console, title)
-    )
+        sweep, profile, runs, lambda text: console.print(text, markup=False), lambda title: bar(console, title),
+        lambda: check_wanted(folder),
+    )  # fmt: skip
     for note in prepared.fallbacks:
         console.print(f"fell back: {note}", style="yellow")
     _check_cost(sweep, profile, prepared, runs)
     for note in check_queries(sweep, prepared.trials):
         console.print(note, style="dim", markup=False)
-    book = Manifest(runs / "sweeps" / sweep.name, sweep, prepared.fallbacks)
+    book = Manifest(folder, sweep, prepared.fallbacks)
     if sweep.search.searcher is None:
         if (before := book.others(prepared.trials)) is not None:
             text = f"sweep {sweep.name} had {before} other trials before: its leaderboard now shows the present ones"

@@ -125,3 +125,8 @@ def until(condition: Callable[[], object], timeout_s: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+
+
+def hold(cluster: DevCluster, *options: str) -> str:
+    """A job that waits; its id."""
+    return cluster.run("sbatch", "--parsable", "--hold", "--output=/dev/null", *options, "--wrap=true").strip()

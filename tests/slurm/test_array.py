@@ -16,6 +16,7 @@ from tests.slurm.conftest import DevCluster, until
 from vprdist.errors import LaunchError
 from vprdist.files import read_json_lines, write_json
 from vprdist.launch.array import run_array
+from vprdist.launch.driving import Check, wanted_by_all
 from vprdist.spec.profile import ClusterProfile
 
 DRIVER = """
@@ -31,8 +32,9 @@ run_array(ClusterProfile.model_validate_json(sys.argv[1]), "toy-array", folder /
 
 
 def run(
-    folder: Path, profile: ClusterProfile, count: int, wanted: int, tick: Callable[[], None] = lambda: None
-) -> list[str]:
+    folder: Path, profile: ClusterProfile, count: int, wanted: int, tick: Callable[[], None] = lambda: None,
+    check: Check = wanted_by_all,
+) -> list[str]:  # fmt: skip
     told: list[str] = []
     deadline = time.monotonic() + 120
 
@@ -43,7 +45,7 @@ def run(
 
     run_array(
         profile, "toy-array", folder / "logs", FUNCTION, (str(folder),), count,
-        is_done=lambda: pieces(folder) == wanted, tick=watch, tell=told.append,
+        is_done=lambda: pieces(folder) == wanted, tick=watch, tell=told.append, check=check,
     )  # fmt: skip
     return told
 
@@ -121,3 +123,14 @@ def test_a_refused_array_is_one_message(slurm_cluster: DevCluster, tmp_path: Pat
     with pytest.raises(LaunchError, match="invalid partition"):
         run(tmp_path, slurm_cluster.profile(partition="nowhere"), 2, 1)
     assert not in_queue(slurm_cluster)
+
+
+def test_cancelled_work_is_not_submitted(slurm_cluster: DevCluster, tmp_path: Path) -> None:
+    """Who cancels says so, and then waits for the lock: a driver that comes to it after him finds the word."""
+
+    def check() -> None:
+        raise LaunchError("sweep s", "it is wanted", "cancelled by me")
+
+    with pytest.raises(LaunchError, match="cancelled by me"):
+        run(tmp_path, slurm_cluster.profile(), 2, 2, check=check)
+    assert not in_queue(slurm_cluster) and not list((tmp_path / "logs").glob("*.sh"))

@@ -10,8 +10,23 @@ import pytest
 import yaml
 
 from tests.end_to_end.test_caches import build_words, files_of, vprdist
-from tests.slurm.conftest import DevCluster, until
+from tests.slurm.conftest import DevCluster, hold, until
+from vprdist.caches import array_of
+from vprdist.cli import main
+from vprdist.files import write_text
+from vprdist.manifest import Manifest
+from vprdist.prepare import cache_orders
 from vprdist.semantics.cache import verify
+from vprdist.spec.profile import read_profile
+from vprdist.spec.sweep_file import read_sweep
+
+SWEEP = """
+name: masks
+trial:
+  data: {{root: {root}, train: [ada], validate: [bob]}}
+  input: {{mode: masked, segmenter: {{name: deeplabv3plus, weights: {weights}}}}}
+cluster: {profile}
+"""
 
 
 def write_profile(cluster: DevCluster, path: Path) -> Path:
@@ -56,3 +71,21 @@ def test_weights_that_are_no_deeplab_end_before_any_job(
     assert "bad.pth" in done.stderr
     assert "vprdist-cache" not in slurm_cluster.run("squeue", "--noheader", "--states=PD,R", "--format=%j")
     assert not (tmp_path / "cache").exists()
+
+
+def test_an_array_that_makes_a_sweeps_cache_is_cancelled_with_the_sweep(
+    slurm_cluster: DevCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = write_profile(slurm_cluster, tmp_path / "site.yaml")
+    (tmp_path / "net.pth").write_bytes(b"weights")
+    file, runs = tmp_path / "masks.yaml", tmp_path / "runs"
+    file.write_text(SWEEP.format(root=tmp_path / "tree", weights=tmp_path / "net.pth", profile=profile))
+    sweep = read_sweep(file)
+    Manifest(runs / "sweeps" / "masks", sweep, ()).write()
+    (order,) = cache_orders(sweep, read_profile(sweep.cluster), runs)
+    array = array_of(order)
+    write_text(array.order, order.model_dump_json())
+    hold(slurm_cluster, f"--job-name={array.job}", "--array=0-3")
+    assert main(["cancel", "masks", "--yes", "--runs", str(runs)]) == 0
+    assert f"array {array.job}: cancelled" in capsys.readouterr().out
+    assert not slurm_cluster.run("squeue", "--noheader", "--states=PD,R").strip()

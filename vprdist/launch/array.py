@@ -14,11 +14,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vprdist.errors import LaunchError, UserError
 from vprdist.files import locked, read_json, write_json
+from vprdist.launch.driving import Check, wanted_by_all
 from vprdist.launch.folder import tail
 from vprdist.launch.journal import current_user, job_name, new_token
 from vprdist.launch.node import find_function, give_gpus
@@ -31,6 +34,34 @@ SBATCH_S = 120.0
 LOOK_S = 1.0
 SILENCE_S = 60.0
 MISTAKE = "mistake.json"
+LOCK = "lock"
+
+
+@dataclass(frozen=True)
+class Array:
+    """The job array of an order, by which everybody finds it: its name, and a folder of its own on shared storage."""
+
+    name: str
+    folder: Path
+
+    @property
+    def job(self) -> str:
+        """Its name on the cluster."""
+        return job_name(self.name)
+
+    @property
+    def order(self) -> Path:
+        """What its tasks read; there once somebody has handed the order to a cluster."""
+        return self.folder / "order.json"
+
+    @property
+    def logs(self) -> Path:
+        """What its tasks print, and the lock of whoever submits it."""
+        return self.folder / "logs"
+
+    def locked(self) -> AbstractContextManager[bool]:
+        """Nobody submits it while the block runs."""
+        return locked(self.logs / LOCK)
 
 
 class ArrayTask:
@@ -66,7 +97,7 @@ def one_task(profile: ClusterProfile) -> ClusterProfile:
 
 def run_array(
     profile: ClusterProfile, name: str, logs: Path, function: str, words: tuple[str, ...], count: int, *,
-    is_done: Callable[[], bool], tick: Callable[[], int], tell: Callable[[str], None],
+    is_done: Callable[[], bool], tick: Callable[[], int], tell: Callable[[str], None], check: Check = wanted_by_all,
 ) -> None:  # fmt: skip
     """Have `count` tasks work until `is_done`. Tasks of an earlier call are found by name and waited for.
 
@@ -76,26 +107,29 @@ def run_array(
         function: `module:function` for each task; called with `words`, its index and `count`.
         tick: called about once a second; how much is made.
         tell: what a person should know.
+        check: called about once a second, and before each submission; the array is then left to whoever cancelled it.
 
     Raises:
-        LaunchError: the cluster refuses the array, all tasks of `max_attempts` arrays ended too early, or a task
-            found a mistake of the user's.
+        LaunchError: the cluster refuses the array, all tasks of `max_attempts` arrays ended too early, a task found
+            a mistake of the user's, or the work was cancelled.
     """
     watch = _Watch(profile, name, logs, tell)
     order = {"function": function, "words": list(words), "count": count, "logs": str(logs)}
     order["parameters"] = submission_parameters(one_task(profile), name, new_token())
     try:
-        _follow(watch, order, logs, is_done, tick)
+        _follow(watch, order, logs, is_done, tick, check)
     except KeyboardInterrupt:
         tell(f"array {watch.name} goes on; the same command comes back to it, scancel --name={watch.name} ends it")
         raise
 
 
 def _follow(
-    watch: _Watch, order: Mapping[str, Any], logs: Path, is_done: Callable[[], bool], tick: Callable[[], int]
-) -> None:
+    watch: _Watch, order: Mapping[str, Any], logs: Path, is_done: Callable[[], bool], tick: Callable[[], int],
+    check: Check,
+) -> None:  # fmt: skip
     while not is_done():
-        with locked(logs / "lock", blocking=False) as mine:
+        with locked(logs / LOCK, blocking=False) as mine:
+            check()  # under the lock: who cancels says so first and then waits for it, so nothing is submitted later
             if mine:  # another driver watches and submits; this one waits with it
                 watch.look(order, is_done)
         watch.see(tick())

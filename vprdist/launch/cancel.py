@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from vprdist.files import locked
+from vprdist.launch.array import Array
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import Failure, JobRecord, current_user
 from vprdist.launch.local import LocalCluster
@@ -39,18 +40,26 @@ def mark_cancelled(folder: TrialFolder, by: str) -> tuple[Cancelled, JobRecord |
     return "cancelled", record
 
 
-def end_jobs(jobs: Sequence[tuple[TrialFolder, JobRecord]], tell: Callable[[str], None]) -> list[JobRecord]:
-    """End the jobs of cancelled trials, and wait until they are gone; returns those that are still there.
+def end_jobs(
+    jobs: Sequence[tuple[TrialFolder, JobRecord]], tell: Callable[[str], None], arrays: Sequence[Array] = ()
+) -> list[str]:
+    """End the jobs of cancelled trials, and cancelled arrays; wait until they are gone.
 
     On SLURM they are looked for by name, so that an orphan whose id nobody knows is found too: every job of a
     cancelled trial goes.
+
+    Returns:
+        The names of jobs that are still there.
     """
     here = LocalCluster()
     for folder, record in jobs:
         if record.cluster == "local":
             here.cancel(folder, record)
-    left = [record for folder, record in jobs if record.cluster == "local" and folder.is_running]
-    names = sorted(record.name for _, record in jobs if record.cluster == "slurm")
+    for array in arrays:
+        with array.locked():
+            pass  # a submission that had begun is through: from here on the queue shows it
+    left = [record.name for folder, record in jobs if record.cluster == "local" and folder.is_running]
+    names = sorted([record.name for _, record in jobs if record.cluster == "slurm"] + [each.job for each in arrays])
     if not names:
         return left
     deadline, told = time.monotonic() + PATIENCE_S, ""
@@ -63,12 +72,8 @@ def end_jobs(jobs: Sequence[tuple[TrialFolder, JobRecord]], tell: Callable[[str]
                 return left
             alive = {row.name for row in rows}
             cancel_jobs(row.job_id for row in rows)
-        text = (
-            "waiting for SLURM to answer"
-            if answer is None
-            else f"{len(alive)} trial(s) have jobs that are still ending"
-        )
+        text = "waiting for SLURM to answer" if answer is None else f"jobs of {len(alive)} name(s) are still ending"
         if text != told:
             tell(told := text)
         time.sleep(LOOK_S)
-    return left + [record for _, record in jobs if record.name in alive]
+    return left + sorted(alive)

@@ -144,6 +144,11 @@ def find_driver(sweep: Path) -> str | None:
     return None if row is None else row.job_id
 
 
+def is_driver(sweep: Path, row: QueueRow) -> bool:
+    """Whether a row of the queue is the sweep's detached driver, waiting or running."""
+    return row.name == driver_name(sweep) and row.token == _mark(sweep) and row.state in ALIVE_STATES
+
+
 def requeue_self() -> None:
     """Inside the driver's job: put it back into the queue; SLURM ends this process for it.
 
@@ -171,7 +176,7 @@ def _in_queue(sweep: Path) -> QueueRow | None:
     if answer is None:
         rule = "SLURM answers whether the driver is there already"
         raise LaunchError("squeue", rule, "no answer", "Nothing was submitted. Try again in a while.")
-    rows = [row for row in parse_squeue(answer) if row.token == _mark(sweep) and row.state in ALIVE_STATES]
+    rows = [row for row in parse_squeue(answer) if is_driver(sweep, row)]
     return rows[0] if rows else None
 
 

@@ -13,12 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from vprdist.console import add_command
-from vprdist.errors import LaunchError
+from vprdist.errors import LaunchError, UserError
+from vprdist.launch.array import Array
 from vprdist.launch.cancel import end_jobs, mark_cancelled
 from vprdist.launch.detach import find_driver
+from vprdist.launch.driving import cancel_rest, is_driven
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import JobRecord, current_user
 from vprdist.launch.slurm import cancel_jobs
+from vprdist.steer.arrays import cache_arrays, probe_arrays, read_array
+from vprdist.steer.facts import look_at_queue
 from vprdist.steer.find import Sweep, find_sweep, find_trial, is_searched, pick
 from vprdist.steer.logs import LogReader, follow
 from vprdist.steer.prune import find_waste, remove
@@ -32,7 +36,7 @@ def add_commands(commands: Commands) -> None:
     """Add them to the command line."""
     status = add_command(commands, "status", _status, "show how a sweep is getting on", "table1 --watch")
     status.add_argument("sweep", nargs="?", help="its name; without one, a line for each sweep")
-    status.add_argument("--watch", action="store_true", help="go on until every trial is over")
+    status.add_argument("--watch", action="store_true", help="go on until the sweep is over")
     status.add_argument("--every", type=float, default=5.0, metavar="S", help="seconds between looks (default: 5)")
     status.add_argument("--json", action="store_true", help="for other programs")
     logs = add_command(commands, "logs", _logs, "show what a trial's job printed", "table1/'rgb 0-2' -f")
@@ -40,7 +44,7 @@ def add_commands(commands: Commands) -> None:
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the trial is over, across requeues")
     logs.add_argument("--rank", type=int, default=0, help="which rank's (default: %(default)s)")
     logs.add_argument("--all", action="store_true", help="every submission's, not the newest alone")
-    cancel = add_command(commands, "cancel", _cancel, "end trials of a sweep, and their jobs", "table1 'rgb 0-2'")
+    cancel = add_command(commands, "cancel", _cancel, "end trials of a sweep, and its jobs", "table1 'rgb 0-2'")
     _which(cancel, "all that are not over")
     retry = add_command(commands, "retry", _retry, "run a sweep's failed trials again", "table1")
     _which(retry, "all that failed")
@@ -102,33 +106,58 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
     sweep = find_sweep(args.runs.resolve(), args.sweep)
     chosen = [i for i in pick(sweep, args.trial) if not sweep.trials[i].is_over]
     driver = None if args.trial else find_driver(sweep.folder)
-    if not chosen and driver is None:
+    arrays = [] if args.trial else _arrays(sweep, console)
+    queue = look_at_queue((), [array.job for array in arrays])
+    alive = [facts for facts in (read_array(array, queue) for array in arrays) if facts.state]
+    rest = not args.trial and is_driven(sweep.folder)
+    if not (chosen or driver or alive or rest):
         console.print("Nothing to cancel: every one of these trials is over.")
         return 0
     table = Table("trial", "name", "job")
     for trial in chosen:
         record = sweep.trials[trial].job() if sweep.trials[trial].path.exists() else None
         table.add_row(trial, sweep.names[trial], "none" if record is None else f"{record.job_id} ({record.state})")
+    for facts in alive:
+        table.add_row("-", facts.name, facts.state if facts.job_id is None else f"{facts.job_id} ({facts.state})")
     console.print(table)
-    also = "" if driver is None else f" and the driver's job {driver}"
-    if not _agreed(args, console, f"Cancel {len(chosen)} trial(s){also}?"):
+    also = [] if driver is None else [f"the driver's job {driver}"]
+    also += [f"{len(alive)} job array(s)"] if alive else ["what its driver makes beside trials"] if rest else []
+    if not _agreed(args, console, f"Cancel {' and '.join([f'{len(chosen)} trial(s)', *also])}?"):
         return 1
     if driver is not None:  # first: it would submit others, or go on with the sweep's cache
         ended = cancel_jobs([driver])
         console.print(f"driver: job {driver} {'cancelled' if ended else 'could not be ended: SLURM does not answer'}")
+    if not args.trial:
+        cancel_rest(sweep.folder, current_user())
+        arrays = _arrays(sweep, console)  # once more: its driver may have begun another one before it heard of this
     jobs: list[tuple[TrialFolder, JobRecord]] = []
     for trial in chosen:
         outcome, record = mark_cancelled(sweep.trials[trial], current_user())
         console.print(f"{trial} {sweep.names[trial]}: {outcome}", markup=False)
         if record is not None:
             jobs.append((sweep.trials[trial], record))
-    left = end_jobs(jobs, lambda text: console.print(text, style="dim"))
-    for record in left:
-        console.print(f"job {record.job_id} ({record.name}) is still there; look again: squeue", style="yellow")
+    left = end_jobs(jobs, lambda text: console.print(text, style="dim"), arrays)
+    for facts in alive:
+        if facts.name not in left:
+            console.print(f"array {facts.name}: cancelled")
+    for name in left:
+        console.print(f"job {name} is still there; look again: squeue", style="yellow")
     if not args.trial and is_searched(sweep.folder):
         console.print("A driver of this search that runs elsewhere proposes others: stop it (Ctrl-C) before.")
-    console.print(f"A driver of {sweep.name} submits none of them. The same command again, or vprdist retry, does.")
+    again = "The same command again, or vprdist retry, does." if chosen else "The same command again does."
+    console.print(f"A driver of {sweep.name} submits none of them. {again}")
     return 1 if left else 0
+
+
+def _arrays(sweep: Sweep, console: Console) -> list[Array]:
+    """Job arrays that a driver of the sweep may have submitted: of its caches, and of its networks' probes."""
+    found: list[Array] = []
+    for arrays_of in (cache_arrays, probe_arrays):
+        try:
+            found += arrays_of(sweep)
+        except UserError as error:  # everything else can be cancelled all the same
+            console.print(f"some job arrays are not looked for: {error}", style="yellow", markup=False)
+    return found
 
 
 def _retry(args: argparse.Namespace, console: Console) -> int:

@@ -73,9 +73,13 @@ class Queue:
     silent: bool = False
 
 
-def look_at_queue(folders: Iterable[TrialFolder]) -> Queue:
-    """One squeue for every unfinished trial whose job is on SLURM; none where there is no such trial."""
-    names = set()
+def look_at_queue(folders: Iterable[TrialFolder], others: Iterable[str] = ()) -> Queue:
+    """One squeue for every unfinished trial whose job is on SLURM; none where there is no such trial.
+
+    Args:
+        others: names of further jobs that the same question is about.
+    """
+    names = set(others)
     for folder in folders:
         record = None if folder.is_over else folder.job()
         if record is not None and record.cluster == "slurm":
@@ -235,6 +239,11 @@ def _time_left(train: Sequence[Mapping[str, Any]]) -> float | None:
     return float(pace * (recent[-1]["steps"] - recent[-1]["step"]))
 
 
-def dump(facts: Sequence[Facts]) -> str:
-    """For other programs."""
-    return json.dumps({"time": time.time(), "trials": [each.to_json() for each in facts]}, indent=1)
+def dump(facts: Sequence[Facts], probes: Mapping[str, Any] | None) -> str:
+    """For other programs.
+
+    Args:
+        probes: how far those of the sweep's networks are; None where there are none.
+    """
+    trials = [each.to_json() for each in facts]
+    return json.dumps({"time": time.time(), "trials": trials, "probes": probes}, indent=1)
