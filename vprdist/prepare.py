@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -88,7 +88,7 @@ def prepare(
     if any(trial.run.tensorboard for trial in sweep.trials) and importlib.util.find_spec("tensorboard") is None:
         remedy = "pip install 'vprdist[tensorboard]', or leave it out."
         raise LaunchError("trial.run.tensorboard", "TensorBoard must be installed", None, remedy)
-    trials = _with_demo_city(list(sweep.trials), runs, tell, bar)
+    trials = _with_demo_city(sweep.trials, runs, tell, bar)
     for trial in _unique(_only_data(t) for t in trials):
         check_data(trial, runs / "data" / "checked", bar)
     for trial in trials:
@@ -176,21 +176,14 @@ def demo_city(spec: DemoSpec, folder: Path, tell: Tell, bar: Bar) -> None:
         import_cache(folder / "semantics", folder, cache, segmenter="demo city's truth", progress=advance)
 
 
-def _with_demo_city(trials: list[TrialSpec], runs: Path, tell: Tell, bar: Bar) -> list[TrialSpec]:
-    """Where the root is `demo`: make the built-in city once, import its semantics, and fill in the paths."""
-    out = []
-    ready: set[Path] = set()
-    for trial in trials:
-        if trial.data.root != "demo":
-            out.append(absolute(trial))
-            continue
-        spec = trial.data.demo or DemoSpec()
-        folder = _demo_folder(spec, runs)
-        if folder not in ready:
-            demo_city(spec, folder, tell, bar)
-            ready.add(folder)
-        out.append(_in_demo_city(trial, spec, folder))
-    return out
+def _with_demo_city(trials: Sequence[TrialSpec], runs: Path, tell: Tell, bar: Bar) -> list[TrialSpec]:
+    """The trials with the folders of their data; where the root is `demo`, the built-in city is made once."""
+    specs = {
+        _demo_folder(spec, runs): spec for spec in (t.data.demo or DemoSpec() for t in trials if t.data.root == "demo")
+    }
+    for folder, spec in specs.items():
+        demo_city(spec, folder, tell, bar)
+    return [_with_data(trial, runs) for trial in trials]
 
 
 def _demo_folder(spec: DemoSpec, runs: Path) -> Path:
@@ -250,5 +243,5 @@ def _more_caches(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> list[
             trial = trial_at(sweep, {**sweep.points[0], **dict(zip(axes, values, strict=True))})
         except SweepFileError:
             continue  # they do not go together: no trial either
-        more.append(_with_paths(trial, runs, profile))
+        more.append(caches.with_cache(_with_data(trial, runs), runs, profile))
     return [trial for trial in more if Path(trial.data.root).exists()]
