@@ -58,7 +58,9 @@ def test_more_than_this_machine_has_is_refused_and_less_is_said(small_tree, tmp_
         SweepFileError, match=r"search\.subsets\.probes: .*at most 2 GB here; found '\d\.\d+ GB'. Lower it"
     ):
         check_queries(sweep, sweep.trials)
+    fewer = one_network(tmp_path, small_tree, "search.subsets.classes=all", "search.subsets.probes=20000")
+    assert check_queries(fewer, fewer.trials)[1].startswith("the driver holds what probes found in 0.")
     few = one_network(tmp_path, small_tree, "search.subsets.classes=all")
-    assert any(note.startswith("the driver holds what probes found in 0.0") for note in check_queries(few, few.trials))
+    assert len(check_queries(few, few.trials)) == 1, "what is little is not worth a line"
     need = driver_probe_gb(sweep, sweep.trials[0])
     assert need > 2 and driver_job_gb(8, probes_gb=need) == pytest.approx(driver_job_gb(8) + need, abs=0.1)

@@ -21,6 +21,9 @@ from vprdist.spec.subsets import Point
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
 
+WORTH_SAYING_GB = 0.1
+"""Of memory: a driver takes half a gigabyte anyhow."""
+
 
 def check_queries(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> list[str]:
     """What the queries of a sweep of subsets can show at all; nothing for other sweeps, or while the city is not made.
@@ -64,7 +67,7 @@ def _check_memory(sweep: SweepSpec, num_queries: int) -> list[str]:
         rule = f"the driver holds what all probes found: at most {usable:.3g} GB here"
         remedy = "Lower it, form groups of classes, or name fewer placebos."
         raise SweepFileError("search.subsets.probes", rule, f"{need:.3g} GB", remedy)
-    return [f"the driver holds what probes found in {need:.2g} GB"] if need else []
+    return [f"the driver holds what probes found in {need:.2g} GB"] if need >= WORTH_SAYING_GB else []
 
 
 def attribute(
