@@ -9,6 +9,7 @@ import torchvision
 
 from vprdist.errors import WeightsError
 from vprdist.network.backbones import FAMILIES, efficientnet_lite, resnet
+from vprdist.network.folded import folded
 from vprdist.network.model import build_network
 from vprdist.network.pooling import GeM
 from vprdist.network.stem import InputStem
@@ -38,6 +39,30 @@ def test_every_backbone_has_the_units_that_sweep_files_may_name(backbone):
         for unit in units.values():
             features = unit.eval()(features)
     assert features.shape == (1, channels, 2, 2)
+
+
+@pytest.mark.parametrize("backbone", sorted(BACKBONE_UNITS))
+def test_a_folded_network_describes_as_the_network_in_evaluation_mode(backbone):
+    light = backbone.startswith("efficientnet")  # random weights of it describe all pictures alike
+    whole = network(backbone=backbone, weights=efficientnet_lite.find_weights(backbone) if light else None).train()
+    generator = torch.Generator().manual_seed(0)
+    for module in whole.modules():
+        if isinstance(module, torch.nn.BatchNorm2d) and not light:  # far from where they begin: mean 0, variance 1
+            for values, low in ((module.running_mean, -0.5), (module.running_var, 0.5), (module.bias, -0.5)):
+                values.data.copy_(low + torch.rand(len(values), generator=generator))
+    before = {name: value.clone() for name, value in whole.state_dict().items()}
+    with torch.no_grad():
+        lean = folded(whole)
+        for size in ((64, 96), (49, 81)):
+            images = torch.randint(0, 256, (4, 3, *size), generator=generator, dtype=torch.uint8)
+            expected = whole.eval()(images)
+            apart = float((expected[0] - expected[1]).abs().max())  # random weights tell noise from noise by little
+            assert float((lean(images) - expected).abs().max()) < 0.01 * apart, size
+            whole.train()
+    assert whole.training, "folding leaves the network as it was"
+    assert all(torch.equal(value, before[name]) for name, value in whole.state_dict().items() if "running" not in name)
+    left = sum(isinstance(module, torch.nn.BatchNorm2d) for module in lean.modules())
+    assert left <= 1, "all BatchNorm layers that follow a convolution are gone"
 
 
 def test_resnet_units_are_torchvisions_network():

@@ -15,6 +15,7 @@ from torch.utils.data import ConcatDataset, DataLoader
 
 from vprdist.data.msls import Side
 from vprdist.errors import TrainingError, UserError
+from vprdist.network.folded import folded
 from vprdist.network.inputs import PlaceReader, Reading, SideImages, stack_or_error
 from vprdist.network.model import PlaceNetwork
 from vprdist.ranks import Ranks
@@ -63,8 +64,8 @@ def describe(
     """Unit-length descriptors of the wanted rows on rank 0, None on the others; each side is wanted once.
 
     Ranks take whole batches in turn, so that batches, and with them the numbers, are those of a single rank. No rank
-    holds more than a batch, but for rank 0's result. The network must be in evaluation mode. `advanced` is told how
-    many images of this rank were just done, on every rank at the same time.
+    holds more than a batch, but for rank 0's result. It is a leaner copy of the network that describes (`folded`).
+    `advanced` is told how many images of this rank were just done, on every rank at the same time.
 
     Raises:
         TrainingError: on every rank, when a descriptor is not finite.
@@ -93,7 +94,7 @@ def describe_arms(
         images, batch_sampler=batches, collate_fn=stack_or_error, num_workers=workers,
         multiprocessing_context="fork" if workers else None,  # kept pictures are shared that way
     )  # fmt: skip
-    views = range(1 if arms is None else len(arms))
+    views, lean = range(1 if arms is None else len(arms)), folded(network)
     values = [allocate(total, network.dimensions, storage) for _ in views] if ranks.is_first else None
     described, finite = iter(loader), True
     for begin in range(0, total, turn):
@@ -106,7 +107,7 @@ def describe_arms(
             mine = torch.zeros(BATCH_IMAGES, network.dimensions, device=ranks.device)
             if batch is not None:
                 extra = batch.extra if arms is None else batch.extra[:, view : view + 1]
-                mine[: len(batch.image)] = network(batch.image, extra)
+                mine[: len(batch.image)] = lean(batch.image, extra)
             parts = ranks.gather_first(mine)
             advanced(0 if batch is None else len(batch.image))
             if values is not None and parts is not None:

@@ -1,0 +1,48 @@
+"""The form in which a network is evaluated: the same function, in fewer passes over memory."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from vprdist.network.batch_norm import BATCH_NORM
+from vprdist.network.model import PlaceNetwork
+
+
+@torch.no_grad()
+def folded(network: PlaceNetwork) -> PlaceNetwork:
+    """A copy that describes pictures as the network does in evaluation mode, to rounding.
+
+    BatchNorm is folded into the convolution before it, activations write where they read, and padding that is the same
+    on both sides is left to the convolution.
+    """
+    out = copy.deepcopy(network)
+    out.requires_grad_(False).eval()
+    _fold(out.units)
+    return out.to(memory_format=torch.channels_last)
+
+
+def _fold(module: nn.Module) -> None:
+    children = list(module.named_children())
+    for (name, convolution), (below, norm) in pairwise(children):
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, BATCH_NORM) and norm.running_mean is not None:
+            setattr(module, name, fuse_conv_bn_eval(convolution, norm))
+            setattr(module, below, nn.Identity())
+    for _, child in module.named_children():
+        if isinstance(child, (nn.ReLU, nn.ReLU6)):
+            child.inplace = True
+        _pad(child)
+        _fold(child)
+
+
+def _pad(module: nn.Module) -> None:
+    """EfficientNet's convolutions pad by a layer of their own, which copies the picture."""
+    layer = getattr(module, "static_padding", None)
+    if isinstance(module, nn.Conv2d) and isinstance(layer, nn.ZeroPad2d) and module.padding == (0, 0):
+        left, right, top, bottom = layer.padding
+        if left == right and top == bottom:
+            module.padding, module.static_padding = (top, left), nn.Identity()
