@@ -64,8 +64,9 @@ def describe(
     """Unit-length descriptors of the wanted rows on rank 0, None on the others; each side is wanted once.
 
     Ranks take whole batches in turn, so that batches, and with them the numbers, are those of a single rank. No rank
-    holds more than a batch, but for rank 0's result. It is a leaner copy of the network that describes (`folded`).
-    `advanced` is told how many images of this rank were just done, on every rank at the same time.
+    holds more than a batch, but for rank 0's result. The network must be in evaluation mode; on a CPU a leaner copy of
+    it describes (`folded`). `advanced` is told how many images of this rank were just done, on every rank at the same
+    time.
 
     Raises:
         TrainingError: on every rank, when a descriptor is not finite.
@@ -94,7 +95,9 @@ def describe_arms(
         images, batch_sampler=batches, collate_fn=stack_or_error, num_workers=workers,
         multiprocessing_context="fork" if workers else None,  # kept pictures are shared that way
     )  # fmt: skip
-    views, lean = range(1 if arms is None else len(arms)), folded(network)
+    views = range(1 if arms is None else len(arms))
+    # A GPU waits for pictures, not for BatchNorm: no gain was measured there.
+    described_by = folded(network) if ranks.device.type == "cpu" else network
     values = [allocate(total, network.dimensions, storage) for _ in views] if ranks.is_first else None
     described, finite = iter(loader), True
     for begin in range(0, total, turn):
@@ -107,7 +110,7 @@ def describe_arms(
             mine = torch.zeros(BATCH_IMAGES, network.dimensions, device=ranks.device)
             if batch is not None:
                 extra = batch.extra if arms is None else batch.extra[:, view : view + 1]
-                mine[: len(batch.image)] = lean(batch.image, extra)
+                mine[: len(batch.image)] = described_by(batch.image, extra)
             parts = ranks.gather_first(mine)
             advanced(0 if batch is None else len(batch.image))
             if values is not None and parts is not None:
