@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.training.making import make_cache, make_trial, run_here
-from tests.worlds import write_city, write_small_tree
+from tests.worlds import spread_queries, write_city, write_small_tree
 from vprdist.files import append_json_line
 from vprdist.launch.folder import TrialFolder
 from vprdist.manifest import Manifest
@@ -64,6 +64,7 @@ def trained_sweep(folder: Path) -> tuple[Path, Path]:
     The sweep is named `tiny`, and has no finalists.
     """
     root, runs, file = write_small_tree(folder / "tree"), folder / "runs", folder / "tiny.yaml"
+    spread_queries(root, "bob")  # one cluster tells nothing, and would be refused
     file.write_text(SWEEP.format(root=root, cache=make_cache(root, folder)))
     sweep = read_sweep(file)
     prepared = prepare(sweep, read_profile("local"), runs, lambda text: None, silent)

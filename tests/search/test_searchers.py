@@ -68,7 +68,7 @@ def last_step(folder: TrialFolder) -> int:
     return max((row["step"] for row in folder.rows()[0]), default=0)
 
 
-@pytest.mark.parametrize("scheduler", ["asha", "median"])
+@pytest.mark.parametrize("scheduler", ["asha", pytest.param("median", marks=pytest.mark.drill)])
 def test_bad_trials_are_stopped_with_their_jobs_and_good_ones_finish(tmp_path: Path, scheduler: str) -> None:
     outcome = drive(tmp_path, spec({**ASHA, "scheduler": scheduler}), grid=GRID)
     good, bad = ([resolve({"train.lr": lr}).trial_id for lr in half] for half in (GRID[:4], GRID[4:]))
@@ -107,6 +107,7 @@ def test_a_killed_search_with_early_stops_goes_on_and_runs_nothing_twice(tmp_pat
     assert len(rows) == len({row["trial"] for row in rows})
 
 
+@pytest.mark.drill
 def test_a_killed_optuna_search_proposes_no_more_than_it_was_told(tmp_path: Path) -> None:
     driver = start(tmp_path, SPACE)
     deadline = time.monotonic() + 60

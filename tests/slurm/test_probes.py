@@ -80,7 +80,8 @@ def test_probes_that_wait_are_shown_and_cancelled_with_or_without_a_driver(
         return watch(folder, runs, Console(file=io.StringIO()), 1, sleep)
 
     with started(file, runs, f"cluster={profile}") as driver:
-        until(arrays)
+        until(lambda: arrays() or driver.poll() is not None, 240)
+        assert driver.poll() is None, driver.communicate()[0]
         (name,) = arrays()
         with monkeypatch.context() as patch:
             count = counted(tmp_path, patch)
