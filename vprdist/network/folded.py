@@ -28,10 +28,13 @@ def folded(network: PlaceNetwork) -> PlaceNetwork:
 
 def _fold(module: nn.Module) -> None:
     children = list(module.named_children())
-    for (name, convolution), (below, norm) in pairwise(children):
-        if isinstance(convolution, nn.Conv2d) and isinstance(norm, BATCH_NORM) and norm.running_mean is not None:
-            setattr(module, name, fuse_conv_bn_eval(convolution, norm))
-            setattr(module, below, nn.Identity())
+    for (name, convolution), (below, following) in pairwise(children):
+        holder = module
+        if isinstance(following, nn.Sequential) and len(following):  # the norm, and the activation behind it
+            holder, (below, following) = following, next(following.named_children())
+        if isinstance(convolution, nn.Conv2d) and isinstance(following, BATCH_NORM):
+            setattr(module, name, fuse_conv_bn_eval(convolution, following))
+            setattr(holder, below, nn.Identity())
     for _, child in module.named_children():
         if isinstance(child, (nn.ReLU, nn.ReLU6)):
             child.inplace = True
