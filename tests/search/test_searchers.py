@@ -98,9 +98,10 @@ def test_a_killed_search_with_early_stops_goes_on_and_runs_nothing_twice(tmp_pat
     stopped = {row["trial"] for row in journal(tmp_path)}
     before = {trial: starts(tmp_path)[trial] for trial in stopped}
     output = start(tmp_path, ASHA, GRID).communicate(timeout=120)[0]
-    ends = len(list((tmp_path / "trials").glob("*/result.json"))) + len({r["trial"] for r in journal(tmp_path)})
+    # A job that the killed driver had not cancelled yet may have come to its result all the same.
+    results = {path.parent.name for path in (tmp_path / "trials").glob("*/result.json")}
     assert "failures 0" in output
-    assert ends == len(GRID)
+    assert len(results | {row["trial"] for row in journal(tmp_path)}) == len(GRID)
     assert {trial: starts(tmp_path)[trial] for trial in stopped} == before, "what was stopped stays stopped"
     assert set(starts(tmp_path).values()) == {1}
     rows = journal(tmp_path)
