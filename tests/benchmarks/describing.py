@@ -20,6 +20,7 @@ import torch
 
 from vprdist.data.msls import City, read_city
 from vprdist.evaluation.descriptors import BATCH_IMAGES, describe_arms
+from vprdist.network.folded import folded
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
 from vprdist.ranks import Ranks, join
@@ -94,7 +95,13 @@ def measure(trial: TrialSpec, city: City, num_arms: int, rounds: int, ranks: Ran
         describe_arms(network, reader, wanted, arms, ranks)
     took = time.perf_counter() - begin
     count = rounds * sum(map(len, city.sides)) * max(1, num_arms)
-    bare = bare_s(network, size, num_arms > 0, ranks.device, max(4, min(100, count // BATCH_IMAGES)))
+    bare = bare_s(
+        folded(network) if ranks.device.type == "cpu" else network,
+        size,
+        num_arms > 0,
+        ranks.device,
+        max(4, min(100, count // BATCH_IMAGES)),
+    )
     name = torch.cuda.get_device_name() if ranks.device.type == "cuda" else f"cpu x{torch.get_num_threads()}"
     print(f"{name}, {trial.network.backbone}, {size[0]}x{size[1]}, {trial.train.precision}, {num_arms} arms")
     print(f"described: {count / took:.0f} a second; the bare network: {1 / bare:.0f}; {count * bare / took:.2f} of it")

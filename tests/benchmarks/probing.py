@@ -17,7 +17,7 @@ import torch
 from one_network import network_orders, run_sweep
 
 from vprdist.launch.folder import TrialFolder
-from vprdist.network.model import set_mode
+from vprdist.network.folded import folded
 from vprdist.probed import reports
 from vprdist.training.trained import trained_network
 
@@ -28,8 +28,7 @@ def bare_s(trial: Path) -> float:
     """Seconds a picture of the network alone, one thread."""
     torch.set_num_threads(1)
     spec = TrialFolder(trial).trial()
-    network = trained_network(spec, trial)
-    set_mode(network, spec.train.batch_norm, training=False)
+    network = folded(trained_network(spec, trial))
     height, width = spec.train.image_size
     images = torch.randint(0, 255, (32, 3, height, width), dtype=torch.uint8).to(memory_format=torch.channels_last)
     masks = torch.randint(0, 255, (32, 1, height, width), dtype=torch.uint8)
