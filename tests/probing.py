@@ -37,7 +37,8 @@ search:
   subsets:
     groups: {{built: [building, wall], thin: [pole], green: [vegetation, terrain]}}
     placebos: [random, image, classes]
-    finalists: 0
+    finalists: {finalists}
+seeds: {seeds}
 """
 
 
@@ -65,7 +66,7 @@ def trained_sweep(folder: Path) -> tuple[Path, Path]:
     """
     root, runs, file = write_small_tree(folder / "tree"), folder / "runs", folder / "tiny.yaml"
     spread_queries(root, "bob")  # one cluster tells nothing, and would be refused
-    file.write_text(SWEEP.format(root=root, cache=make_cache(root, folder)))
+    file.write_text(SWEEP.format(root=root, cache=make_cache(root, folder), finalists=0, seeds=[0]))
     sweep = read_sweep(file)
     prepared = prepare(sweep, read_profile("local"), runs, lambda text: None, silent)
     network = prepared.trials[0]

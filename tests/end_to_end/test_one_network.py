@@ -17,25 +17,9 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.test_sweep import REPO, rows, starts
+from tests.probing import SWEEP
 from tests.training.making import make_cache
 from tests.worlds import spread_queries
-
-SWEEP = """
-name: tiny
-trial:
-  data: {{root: {root}, train: [ada], validate: [bob]}}
-  input: {{mode: masked, cache: {cache}}}
-  network: {{backbone: resnet18, weights: none, unfreeze: 0-2}}
-  train: {{image_size: [32, 40], steps: 2, batch_pairs: 4, micro_pairs: 4, lr: 0.05, batch_norm: frozen}}
-  evaluate: {{before_training: false}}
-search:
-  searcher: one_network
-  subsets:
-    groups: {{built: [building, wall], thin: [pole], green: [vegetation, terrain]}}
-    placebos: [random, image, classes]
-    finalists: 1
-seeds: [0, 1]
-"""
 
 
 @contextmanager
@@ -79,7 +63,7 @@ def test_killed_while_probing_it_goes_on_trains_nothing_twice_and_says_the_same(
 ) -> None:
     file, runs = tmp_path / "tiny.yaml", tmp_path / "runs"
     spread_queries(small_tree, "bob")  # one cluster tells nothing, and would be refused
-    file.write_text(SWEEP.format(root=small_tree, cache=make_cache(small_tree, tmp_path)))
+    file.write_text(SWEEP.format(root=small_tree, cache=make_cache(small_tree, tmp_path), finalists=1, seeds=[0, 1]))
     with started(file, runs, "cluster=local") as driver:
         deadline = time.monotonic() + 300
         while not parts(runs):

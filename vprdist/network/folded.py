@@ -1,4 +1,4 @@
-"""The form in which a network is evaluated: the same function, in fewer passes over memory."""
+"""The form in which a network describes pictures on a CPU: the same function, in fewer passes over memory."""
 
 from __future__ import annotations
 
