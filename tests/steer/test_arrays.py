@@ -30,7 +30,8 @@ NAMES = ("one", "two")
 
 def probed_sweep(folder: Path) -> tuple[Path, list[ProbeOrder]]:
     """Two networks that are said to be trained, with 28 probes each; a run folder, and the orders."""
-    (folder / "tiny.yaml").write_text(SWEEP.format(root="/data", cache="/cache") + "seeds: [0, 1]\n")
+    text = SWEEP.format(root="/data", cache="/cache", finalists=0, seeds=[0, 1])
+    (folder / "tiny.yaml").write_text(text)
     sweep, runs = read_sweep(folder / "tiny.yaml"), folder / "runs"
     book, orders = Manifest(runs / "sweeps" / "tiny", sweep, ()), []
     book.write()
