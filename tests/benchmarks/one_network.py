@@ -4,9 +4,9 @@
     python tests/benchmarks/one_network.py --runs /tmp/runs --cost      the cost of both sides alone, minutes
 
 The truth: all 31 subsets of five groups of classes, trained on their own on the demo city, three seeds. Beside it: one
-network for all subsets (with and without placebos in its training), the untrained network under every mask, and what
-leave-one-out and add-one-in say of all subsets if what players add is summed. Everything is run by vprdist's own
-sweeps, so a second run reads what is there. --cost wants a machine without other work.
+network for all subsets (with and without placebos in its training, and one of twice the steps), the untrained network
+under every mask, and what leave-one-out and add-one-in say of all subsets if what players add is summed. Everything is
+run by vprdist's own sweeps, so a second run reads what is there. --cost wants a machine without other work.
 """
 
 from __future__ import annotations
@@ -134,6 +134,7 @@ def show(runs: Path, steps: int, seeds: Sequence[int]) -> None:
     truth_folder = run_sweep(runs, sweep_file("truth", steps, seeds, lists))
     one = {"searcher": "one_network", "subsets": {"finalists": 0}}
     plain = run_sweep(runs, sweep_file("one_plain", steps, seeds, one))
+    long = run_sweep(runs, sweep_file("one_long", 2 * steps, seeds, one))
     control = {"searcher": "one_network", "subsets": {"finalists": 3, "placebos": ["random", "image", "classes"]}}
     placebo = run_sweep(runs, sweep_file("one_placebo", steps, seeds, control))
     untrained = run_sweep(runs, sweep_file("one_untrained", 0, seeds[:1], one))
@@ -146,10 +147,8 @@ def show(runs: Path, steps: int, seeds: Sequence[int]) -> None:
     results = [read_result(TrialFolder.of(runs, e["trial"]).result_file) for e in read_manifest(truth_folder)["trials"]]
     print(f"\n{len(queries.query)} queries, {len(np.unique(queries.cluster))} clusters; nobody {nobody.mean():.3f}")
     print("subset | truth, mean of seeds | seeds | one network, mean of seeds")
-    networks = {
-        name: [probed_values(o) for o in network_orders(runs, f)]
-        for name, f in (("plain", plain), ("placebo", placebo))
-    }
+    folders = {"plain": plain, "twice the steps": long, "placebo": placebo}
+    networks = {name: [probed_values(o) for o in network_orders(runs, f)] for name, f in folders.items()}
     for subset in sorted(SUBSETS, key=lambda s: -np.mean([truth[seed][s].mean() for seed in seeds])):
         by_seed = [truth[seed][subset].mean() for seed in seeds]
         shared = np.mean([each[subset].mean() for each in networks["plain"]])
@@ -183,7 +182,7 @@ def show(runs: Path, steps: int, seeds: Sequence[int]) -> None:
         own = [row for row in results if row.trial.seed == seed]
         train, wall = sum(row.train_s for row in own), sum(row.wall_s for row in own)
         print(f"truth, seed {seed}: training {train:.0f} s, with evaluation and start {wall:.0f} s")
-    for name, folder in (("plain", plain), ("placebo", placebo)):
+    for name, folder in folders.items():
         for order in network_orders(runs, folder):
             row, parts = read_result(Path(order.trial) / "result.json"), reports(order)
             print(
@@ -211,24 +210,28 @@ def cost(runs: Path, steps: int, num_arms: int) -> None:
             run_trial(spec, scratch / spec.trial_id, World(num_threads=1))
             seconds["wall"].append(time.perf_counter() - begin)
             seconds["train"].append(read_result(scratch / spec.trial_id / "result.json").train_s)
-        order = network_orders(runs, runs / "sweeps" / "one_plain")[0]
-        spec = TrialFolder(Path(order.trial)).trial()
-        begin = time.perf_counter()
-        run_trial(spec, scratch / spec.trial_id, World(num_threads=1))
-        network = time.perf_counter() - begin
-        network_train = read_result(scratch / spec.trial_id / "result.json").train_s
-        (scratch / spec.trial_id / "trial.json").write_text(json.dumps(spec.to_json()))
-        begin = time.perf_counter()
-        work(order.model_copy(update={"trial": str(scratch / spec.trial_id)}), 0, 1, lambda made: None)
-        probes = time.perf_counter() - begin
+        networks = []
+        for name in ("one_plain", "one_long"):
+            order = network_orders(runs, runs / "sweeps" / name)[0]
+            spec = TrialFolder(Path(order.trial)).trial()
+            place = scratch / spec.trial_id
+            begin = time.perf_counter()
+            run_trial(spec, place, World(num_threads=1))
+            took = time.perf_counter() - begin
+            (place / "trial.json").write_text(json.dumps(spec.to_json()))
+            begin = time.perf_counter()
+            work(order.model_copy(update={"trial": str(place)}), 0, 1, lambda made: None)
+            own = read_result(place / "result.json").train_s
+            networks.append((spec.train.steps, own, took, len(order.probes), time.perf_counter() - begin))
     arms = len(SUBSETS)
     train, wall = (float(np.mean(seconds[name])) * arms for name in ("train", "wall"))
     print(f"one core, float32, {steps} steps of 16 pairs, 96x128, EfficientNet-Lite0 0-2; {num_arms} arms timed")
     print("side | training s | with evaluation s")
     print(f"truth, one seed, {arms} subsets (mean of {num_arms} arms times {arms}) | {train:.0f} | {wall:.0f}")
-    print(f"one network | {network_train:.0f} | {network:.0f}")
-    print(f"its {len(order.probes)} probes | {probes:.0f} | {probes:.0f}")
-    print(f"truth / one network | {train / (network_train + probes):.1f} | {wall / (network + probes):.1f}")
+    for of_steps, own, took, num_probes, probes in networks:
+        print(f"one network of {of_steps} steps | {own:.0f} | {took:.0f}")
+        print(f"its {num_probes} probes | {probes:.0f} | {probes:.0f}")
+        print(f"truth / this network with its probes | {train / (own + probes):.1f} | {wall / (took + probes):.1f}")
 
 
 def main() -> None:
