@@ -20,7 +20,7 @@ from vprdist.drive import drive
 from vprdist.errors import UserError
 from vprdist.launch.capacity import capacity
 from vprdist.launch.check import check_cluster
-from vprdist.launch.detach import check_detachable, in_driver_job, requeue_self, submit_driver
+from vprdist.launch.detach import asked_at, check_detachable, in_driver_job, requeue_self, submit_driver
 from vprdist.launch.driving import check_wanted, want_again
 from vprdist.launch.folder import TrialFolder
 from vprdist.manifest import Manifest
@@ -143,7 +143,7 @@ def _run(
     check_profile(profile, sweep.trials)
     check_runs_folder(runs)
     folder = runs / "sweeps" / sweep.name
-    want_again(folder)
+    want_again(folder, asked_at(folder))
     check_budget(sweep, profile, sweep.num_trials, ())  # of trials; that of GPU-hours needs their ids
     for note in check_cluster(profile, paths_of(sweep.trials, runs)):
         if not note.startswith("sbatch"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ from toy_driver import start, wait_until_done
 from vprdist.errors import LaunchError
 from vprdist.files import locked, write_json
 from vprdist.launch.dispatcher import Dispatcher
+from vprdist.launch.detach import DriverRecord, asked_at, driver_folder
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import Failure, JobRecord, job_name, machine_name, process_alive
 from vprdist.launch.node import find_function
@@ -234,3 +236,20 @@ def test_only_a_driver_with_the_lock_retires_a_failure(tmp_path: Path) -> None:
 def test_a_job_name_that_means_nothing_is_refused() -> None:
     with pytest.raises(LaunchError, match="module:function"):
         find_function("nowhere:nothing")
+def test_a_detached_driver_that_slurm_starts_again_tries_nothing_anew_that_ended_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, (old, cancelled) = tmp_path / "sweeps" / "s", folders(tmp_path, 2)
+    old.write_failure(Failure(reason="died last week", attempts=2, at=100.0))
+    cancelled.write_failure(Failure(reason="cancelled by me", attempts=1, kind="cancelled", at=300.0))
+    record = DriverRecord(job_id="7", name="vprdist-driver-s", log="", submitted_at=200.0)
+    write_json(driver_folder(sweep) / "job.json", record.model_dump())
+    assert asked_at(sweep) == math.inf, "a person asks"
+    monkeypatch.setenv("SLURM_JOB_NAME", "vprdist-driver-s")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    Dispatcher(PROFILE, tmp_path, JOB).retire_failures([old.trial_id, cancelled.trial_id], before=asked_at(sweep))
+    assert (old.failure(), cancelled.failure() is None) == (None, False)
+    monkeypatch.setenv("SLURM_JOB_ID", "8")  # of a driver that was submitted later: its record comes in a moment
+    assert asked_at(sweep) == math.inf
+
+

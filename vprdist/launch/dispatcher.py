@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import threading
@@ -71,11 +72,16 @@ class Dispatcher:
     ) -> None:
         self.close()
 
-    def retire_failures(self, trial_ids: Iterable[str]) -> None:
-        """Forget the failures of earlier runs, unless another driver has the trial now: its failure is news."""
+    def retire_failures(self, trial_ids: Iterable[str], before: float = math.inf) -> None:
+        """Forget the failures of earlier runs, unless another driver has the trial now: its failure is news.
+
+        Args:
+            before: Unix time; failures of that moment or later stay.
+        """
         for trial_id in trial_ids:
             folder = TrialFolder.of(self.runs, trial_id)
-            if folder.failure_file.exists():
+            failure = folder.failure()
+            if failure is not None and failure.at < before:
                 with folder.locked_by_driver() as mine:
                     if mine:
                         folder.retire_failure()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -66,6 +67,7 @@ def run_search(
     only: frozenset[str] | None = None,
     wanted: Wanted | None = None,
     given_up: frozenset[str] = frozenset(),
+    asked_at: float = math.inf,
 ) -> Outcome:
     """Run every trial that has no result yet, and gather the results of all.
 
@@ -82,6 +84,7 @@ def run_search(
         only: ids of known trials: no other is run, and none is proposed.
         wanted: the rule of a search of subsets.
         given_up: ids of trials that failed a moment ago, in the same run of the driver: they are not tried again.
+        asked_at: Unix time; nor are those that failed since then (`detach.asked_at`).
 
     Raises:
         SearchInterrupted: at Ctrl-C or SIGTERM; jobs go on.
@@ -92,7 +95,7 @@ def run_search(
     if pending or book.wants_more:
         shown = view or NoView()
         with Dispatcher(profile, runs, job) as dispatcher, shown.live(book.folders, dispatcher.phases):
-            dispatcher.retire_failures(trial_id for trial_id in pending if trial_id not in given_up)
+            dispatcher.retire_failures((i for i in pending if i not in given_up), before=asked_at)
             with _interruptible(sweep_name, dispatcher) as interrupted:
                 _Session(dispatcher, book, shown, interrupted).run(objective)
     return book.outcome()
