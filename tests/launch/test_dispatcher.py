@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,8 @@ from toy_driver import start, wait_until_done
 
 from vprdist.errors import LaunchError
 from vprdist.files import locked, write_json
-from vprdist.launch.dispatcher import Dispatcher
 from vprdist.launch.detach import DriverRecord, asked_at, driver_folder
+from vprdist.launch.dispatcher import Dispatcher
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import Failure, JobRecord, job_name, machine_name, process_alive
 from vprdist.launch.node import find_function
@@ -171,6 +172,24 @@ def test_cancel_ends_the_job_and_it_can_be_wanted_again(tmp_path: Path) -> None:
     assert folder.result().starts == 2
 
 
+def test_a_cancel_that_comes_while_the_thread_is_busy_is_carried_out_though_the_driver_leaves(tmp_path: Path) -> None:
+    behave(tmp_path, steps=1, hold=True)
+    (trial,), (folder,) = toy_trials(1), folders(tmp_path, 1)
+    busy, go_on = threading.Event(), threading.Event()
+    with Dispatcher(PROFILE, tmp_path, JOB) as dispatcher:
+        dispatcher.want(trial)
+        until(folder.starts)
+        dispatcher.cluster.refresh = lambda records, now: busy.set() or go_on.wait(10)  # type: ignore[method-assign]
+        busy.wait(10)
+        dispatcher.cancel(trial.trial_id)  # as a scheduler stops the last trial of a search
+        dispatcher._stop.set()
+        go_on.set()
+    record, start = folder.job(), folder.starts()[0]
+    assert record is not None
+    assert record.state == "cancelled"
+    assert not process_alive(start["pid"], start["pid_start"])
+
+
 def test_the_second_driver_waits_for_the_first_ones_result(tmp_path: Path) -> None:
     behave(tmp_path, steps=5, dt=0.1)
     drivers = [start("dispatch", tmp_path, 2) for _ in range(2)]
@@ -233,9 +252,6 @@ def test_only_a_driver_with_the_lock_retires_a_failure(tmp_path: Path) -> None:
     assert (folder.log / "failure-1.json").exists()
 
 
-def test_a_job_name_that_means_nothing_is_refused() -> None:
-    with pytest.raises(LaunchError, match="module:function"):
-        find_function("nowhere:nothing")
 def test_a_detached_driver_that_slurm_starts_again_tries_nothing_anew_that_ended_since(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,3 +269,6 @@ def test_a_detached_driver_that_slurm_starts_again_tries_nothing_anew_that_ended
     assert asked_at(sweep) == math.inf
 
 
+def test_a_job_name_that_means_nothing_is_refused() -> None:
+    with pytest.raises(LaunchError, match="module:function"):
+        find_function("nowhere:nothing")

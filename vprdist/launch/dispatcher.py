@@ -92,7 +92,7 @@ class Dispatcher:
         self._wake.set()
 
     def cancel(self, trial_id: str) -> None:
-        """This trial is not wanted any more: its job is ended, by the thread."""
+        """This trial is not wanted any more: its job is ended by the thread, also one of an earlier driver."""
         self._inbox.put(trial_id)
         self._wake.set()
 
@@ -119,6 +119,10 @@ class Dispatcher:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self._error is None:  # whom the thread did not come to: nobody would end their jobs later
+            while not self._inbox.empty():
+                if isinstance(wanted := self._inbox.get(), str):
+                    self._cancel(wanted)
         for watch in self._watches.values():
             watch.finish()
 
@@ -250,16 +254,22 @@ class Dispatcher:
         return tuple(free[: self.capacity.gpus_per_trial])
 
     def _cancel(self, trial_id: str) -> None:
-        watch = self._watches.get(trial_id)
-        if watch is None or not watch.take() or watch.phase == "done":
-            return
-        record = watch.folder.job()
-        if record is not None and record.state != "cancelled":
-            # Journalled first: a rank that starts meanwhile finds that it is not wanted.
-            watch.folder.write_job(record.updated(state="cancelled"))
-            self._ending.append((watch.folder, record))
-        watch.finish()
+        watch, folder = self._watches.get(trial_id), TrialFolder.of(self.runs, trial_id)
+        if watch is None:  # stopped by an earlier driver, which was killed before it had ended the job
+            with folder.locked_by_driver() as mine:
+                if mine and not folder.is_over:
+                    self._unwant(folder)
+        elif watch.take() and watch.phase != "done":
+            self._unwant(folder)
+            watch.finish()
         self._end_cancelled(time.time())
+
+    def _unwant(self, folder: TrialFolder) -> None:
+        record = folder.job()
+        if record is not None and (record.state != "cancelled" or folder.is_running):
+            # Journalled first: a rank that starts meanwhile finds that it is not wanted.
+            folder.write_job(record.updated(state="cancelled"))
+            self._ending.append((folder, record))
 
     def _end_cancelled(self, now: float) -> None:
         """End the jobs of cancelled trials; what the cluster does not answer is asked again."""

@@ -91,10 +91,15 @@ def run_search(
         LaunchError: nothing can be submitted, or a folder is broken.
     """
     book = _Book(runs, trials, search, proposals, only, wanted, objective)
-    pending = book.pending()
-    if pending or book.wants_more:
+    pending, unended = book.pending(), book.unended
+    more = bool(pending) or book.wants_more
+    if more or unended:
         shown = view or NoView()
         with Dispatcher(profile, runs, job) as dispatcher, shown.live(book.folders, dispatcher.phases):
+            for trial_id in unended:
+                dispatcher.cancel(trial_id)
+            if not more:
+                return book.outcome()
             dispatcher.retire_failures((i for i in pending if i not in given_up), before=asked_at)
             with _interruptible(sweep_name, dispatcher) as interrupted:
                 _Session(dispatcher, book, shown, interrupted).run(objective)
@@ -147,6 +152,12 @@ class _Book:
     def stopped(self) -> Mapping[str, Mapping[str, Any]]:
         known = {} if self.proposals is None else self.proposals.stopped
         return {i: row for i, row in known.items() if i in self.folders and not self.folders[i].has_result}
+
+    @property
+    def unended(self) -> list[str]:
+        """Stopped trials whose job may live: the driver that stopped them was killed before it had ended it."""
+        jobs = {i: folder.job() for i in self.stopped if not (folder := self.folders[i]).is_over}
+        return [i for i, job in jobs.items() if job and (job.state != "cancelled" or self.folders[i].is_running)]
 
     @property
     def wants_more(self) -> bool:
