@@ -16,11 +16,15 @@ from toy_driver import start, wait_until_done
 
 from vprdist.errors import LaunchError
 from vprdist.files import locked, write_json
+from vprdist.launch.cluster import Sight
 from vprdist.launch.detach import DriverRecord, asked_at, driver_folder
 from vprdist.launch.dispatcher import Dispatcher
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import Failure, JobRecord, job_name, machine_name, process_alive
+from vprdist.launch.local import LocalCluster
 from vprdist.launch.node import find_function
+from vprdist.launch.watch import Watch
+from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
 
 
@@ -267,6 +271,41 @@ def test_a_detached_driver_that_slurm_starts_again_tries_nothing_anew_that_ended
     assert (old.failure(), cancelled.failure() is None) == (None, False)
     monkeypatch.setenv("SLURM_JOB_ID", "8")  # of a driver that was submitted later: its record comes in a moment
     assert asked_at(sweep) == math.inf
+
+
+class Forgetful(LocalCluster):
+    """A cluster that knows none of its jobs."""
+
+    confirm_s = 0.0
+
+    def look(self, folder: TrialFolder, record: JobRecord, now: float) -> Sight:
+        return Sight("gone", reason="SLURM says FAILED on gpu07")
+
+
+def test_a_death_is_noted_once_however_long_there_is_no_room_for_another_attempt(tmp_path: Path) -> None:
+    (trial,), (folder,) = toy_trials(1), folders(tmp_path, 1)
+    folder.write_job(intent(trial).updated(state="submitted", cluster="slurm"))
+    dispatcher = Dispatcher(ClusterProfile(kind="slurm", max_concurrent=1), tmp_path, JOB)
+    watch = Watch(trial, folder, dispatcher.profile)
+    for now in (1.0, 2.0, 3.0):
+        assert watch.tick(Forgetful(), now) == "submit again"
+        dispatcher._remember(watch, now)
+    watch.finish()
+    assert len(dispatcher.news()) == 1
+
+
+def test_a_full_quota_is_said_once_and_what_it_refused_leaves_no_files(tmp_path: Path) -> None:
+    (trial,), (folder,) = toy_trials(1), folders(tmp_path, 1)
+    dispatcher = Dispatcher(ClusterProfile(kind="slurm"), tmp_path, JOB)
+    watch = Watch(trial, folder, dispatcher.profile)
+    for token in ("first", "second"):
+        record = intent(trial).updated(token=token)
+        folder.attempt_log(record).mkdir(parents=True)
+        (folder.attempt_log(record) / "submission.log").touch()
+        words = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
+        dispatcher._refused(watch, record, LaunchError("job", "the cluster accepts the job", None, words), 1.0)
+    assert len(dispatcher.news()) == 1
+    assert list(folder.log.iterdir()) == []
 
 
 def test_a_job_name_that_means_nothing_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -52,7 +53,7 @@ class Dispatcher:
         self.cluster: Cluster = LocalCluster() if profile.kind == "local" else SlurmCluster(profile)
         self.nodes = NodeHealth(self.runs, profile.exclude_after)
         self._avoided: set[str] = set()
-        self._use_all_nodes = self._silent = False
+        self._use_all_nodes = self._silent = self._is_full = False
         self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._watches: dict[str, Watch] = {}
         self._ending: list[tuple[TrialFolder, JobRecord]] = []
@@ -196,13 +197,18 @@ class Dispatcher:
         for watch, _ in due:
             error, record = refusals.get(watch.folder.trial_id), records[watch.folder.trial_id]
             if error is None:
+                self._is_full = False
                 watch.submitted()
             else:
                 self._refused(watch, record, error, now)
 
     def _refused(self, watch: Watch, record: JobRecord, error: LaunchError, now: float) -> None:
         if is_limit(str(error)):
-            self.tell(f"SLURM takes no more jobs of yours for now; trying again: {error.remedy}")
+            if not self._is_full:
+                self.tell(f"SLURM takes no more jobs of yours for now; trying again: {error.remedy}")
+            self._is_full = True
+            # Asked again every minute for days: each time would leave some files.
+            shutil.rmtree(watch.folder.attempt_log(record), ignore_errors=True)
             watch.postponed(record, now, max(10.0, self.profile.poll_s))
         elif record.avoided and is_impossible(str(error)):
             self.tell("without the avoided nodes too few are left: they are used again")
