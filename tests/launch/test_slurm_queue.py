@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vprdist.launch import slurm
+from vprdist.launch.check import ask_only
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import JobRecord
 from vprdist.spec.profile import ClusterProfile
@@ -130,6 +131,26 @@ def test_accounting_is_asked_for_forgotten_jobs_only_and_seldom_where_it_does_no
     assert [command[0] for command in played.asked] == ["squeue", "sacct", "squeue", "sacct", "squeue"]
     queue.refresh([known], 722.0)
     assert [command[0] for command in played.asked[5:]] == ["squeue", "sacct"]
+
+
+def test_no_command_is_asked_through_a_persons_own_filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQUEUE_PARTITION hides jobs of other partitions, which would be taken for dead; SBATCH_ACCOUNT is no profile."""
+    settings = ("SQUEUE_PARTITION", "SLURM_CLUSTERS", "SCANCEL_INTERACTIVE", "SACCT_LOCAL", "SBATCH_ACCOUNT")
+    for name in settings:
+        monkeypatch.setenv(name, "gpu")
+    monkeypatch.setenv("SLURM_CONF", "/etc/ours")
+    for command in ("squeue", "scancel", "sbatch"):
+        fake = tmp_path / "FakeSlurm" / command
+        fake.parent.mkdir(exist_ok=True)
+        fake.write_text("#!/bin/sh\nenv >> " + str(tmp_path / command) + "\nenv\n")
+        fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/FakeSlurm:/usr/bin:/bin")
+    assert slurm.ask(["squeue"]) and slurm.scancel(["1"])
+    assert ask_only(ClusterProfile(kind="slurm")).startswith("sbatch --test-only: ")
+    for command in ("squeue", "scancel", "sbatch"):
+        seen = (tmp_path / command).read_text()
+        assert "SLURM_CONF=/etc/ours" in seen
+        assert not [name for name in settings if name in seen], command
 
 
 @pytest.mark.parametrize(
