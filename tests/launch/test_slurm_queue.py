@@ -10,6 +10,7 @@ from vprdist.launch import slurm
 from vprdist.launch.check import ask_only
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import JobRecord
+from vprdist.launch.refusals import is_limit, is_wrong
 from vprdist.spec.profile import ClusterProfile
 
 SQUEUE = """\
@@ -151,6 +152,29 @@ def test_no_command_is_asked_through_a_persons_own_filters(tmp_path: Path, monke
         seen = (tmp_path / command).read_text()
         assert "SLURM_CONF=/etc/ours" in seen
         assert not [name for name in settings if name in seen], command
+
+
+POLICY = (
+    "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy "
+    "(job submit limit, user's size and/or time limits)"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "later", "never"),
+    [
+        (f"sbatch: error: QOSMaxSubmitJobPerUserLimit | {POLICY}", True, False),
+        (f"sbatch: error: AssocGrpSubmitJobsLimit | {POLICY}", True, False),
+        (POLICY, True, False),  # SLURM does not say which
+        (f"sbatch: error: QOSMaxWallDurationPerJobLimit | {POLICY}", False, True),
+        (f"sbatch: error: QOSMaxGRESPerUser | {POLICY}", False, True),
+        (f"sbatch: error: AssocMaxNodePerJobLimit | {POLICY}", False, True),
+        ("sbatch: error: Batch job submission failed: Invalid qos specification", False, True),
+        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller", False, False),
+    ],
+)
+def test_a_job_that_a_policy_never_allows_is_not_tried_for_ever(words: str, later: bool, never: bool) -> None:
+    assert (is_limit(words), is_wrong(words)) == (later, never)
 
 
 @pytest.mark.parametrize(

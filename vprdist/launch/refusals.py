@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 LIMITS = (
     "MaxSubmitJob",  # QOSMaxSubmitJobPerUserLimit, AssocMaxSubmitJobLimit, …
     "job submit limit",
@@ -26,9 +28,13 @@ IMPOSSIBLE = (
 )
 
 
+POLICY = re.compile(r"\b(?:QOS|Assoc)[A-Z]\w+")
+"""SLURM's reason beside `Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)`."""
+
+
 def is_limit(words: str) -> bool:
     """The user has as many jobs as the site allows, or the controller is busy: later it will do."""
-    return _has(words, LIMITS)
+    return _has(words, LIMITS) and not _is_too_much(words)
 
 
 def is_impossible(words: str) -> bool:
@@ -38,7 +44,12 @@ def is_impossible(words: str) -> bool:
 
 def is_wrong(words: str) -> bool:
     """The same job will never be taken."""
-    return _has(words, WRONG) or (is_impossible(words) and not is_limit(words))
+    return _has(words, WRONG) or _is_too_much(words) or (is_impossible(words) and not is_limit(words))
+
+
+def _is_too_much(words: str) -> bool:
+    """One job asks for more than a QOS or an account ever allows; only numbers of submitted jobs go down again."""
+    return any("Submit" not in reason for reason in POLICY.findall(words))
 
 
 def _has(words: str, known: tuple[str, ...]) -> bool:
