@@ -268,7 +268,6 @@ class Dispatcher:
         elif watch.take() and watch.phase != "done":
             self._unwant(folder)
             watch.finish()
-        self._end_cancelled(time.time())
 
     def _unwant(self, folder: TrialFolder) -> None:
         record = folder.job()
@@ -276,6 +275,7 @@ class Dispatcher:
             # Journalled first: a rank that starts meanwhile finds that it is not wanted.
             folder.write_job(record.updated(state="cancelled"))
             self._ending.append((folder, record))
+            self._end_cancelled(time.time())
 
     def _end_cancelled(self, now: float) -> None:
         """End the jobs of cancelled trials; what the cluster does not answer is asked again."""
