@@ -23,6 +23,7 @@ from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import Failure, JobRecord, job_name, machine_name, process_alive
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.node import find_function
+from vprdist.launch.submit import LATE
 from vprdist.launch.watch import Watch
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
@@ -306,6 +307,27 @@ def test_a_full_quota_is_said_once_and_what_it_refused_leaves_no_files(tmp_path:
         dispatcher._refused(watch, record, LaunchError("job", "the cluster accepts the job", None, words), 1.0)
     assert len(dispatcher.news()) == 1
     assert list(folder.log.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "FailedJobError: sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+        "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+        f"TimeoutError: {LATE} within 120 s",
+    ],
+)
+def test_a_controller_that_is_busy_for_long_costs_no_trial(tmp_path: Path, words: str) -> None:
+    (trial,), (folder,) = toy_trials(1), folders(tmp_path, 1)
+    dispatcher = Dispatcher(ClusterProfile(kind="slurm", max_attempts=2), tmp_path, JOB)
+    watch = Watch(trial, folder, dispatcher.profile)
+    record = intent(trial)
+    (folder.attempt_log(record) / "1_submitted.pkl").mkdir(parents=True)
+    for now in range(5):
+        dispatcher._refused(watch, record, LaunchError("job", "the cluster accepts the job", None, words), now)
+    assert folder.failure() is None
+    assert len(dispatcher.news()) == 1
+    assert folder.attempt_log(record).exists(), "the job may have been made all the same"
 
 
 def test_a_job_name_that_means_nothing_is_refused() -> None:

@@ -22,7 +22,7 @@ from vprdist.launch.local import LocalCluster
 from vprdist.launch.node import DEFAULT_JOB
 from vprdist.launch.nodes import NodeHealth
 from vprdist.launch.params import job_environment, submission_parameters
-from vprdist.launch.refusals import is_impossible, is_limit, is_wrong
+from vprdist.launch.refusals import is_busy, is_impossible, is_limit, is_wrong
 from vprdist.launch.slurm import SlurmCluster
 from vprdist.launch.watch import Next, Phase, Watch
 from vprdist.spec.profile import ClusterProfile
@@ -203,12 +203,14 @@ class Dispatcher:
                 self._refused(watch, record, error, now)
 
     def _refused(self, watch: Watch, record: JobRecord, error: LaunchError, now: float) -> None:
-        if is_limit(str(error)):
+        limit = is_limit(str(error))
+        if limit or is_busy(str(error)):
             if not self._is_full:
-                self.tell(f"SLURM takes no more jobs of yours for now; trying again: {error.remedy}")
+                why = "takes no more jobs of yours" if limit else "does not answer sbatch"
+                self.tell(f"SLURM {why} for now; trying again: {error.remedy}")
             self._is_full = True
-            # Asked again every minute for days: each time would leave some files.
-            shutil.rmtree(watch.folder.attempt_log(record), ignore_errors=True)
+            if limit:  # asked again every minute for days: each time would leave some files
+                shutil.rmtree(watch.folder.attempt_log(record), ignore_errors=True)
             watch.postponed(record, now, max(10.0, self.profile.poll_s))
         elif record.avoided and is_impossible(str(error)):
             self.tell("without the avoided nodes too few are left: they are used again")

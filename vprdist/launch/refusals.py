@@ -10,6 +10,13 @@ LIMITS = (
     "Slurm temporarily unable to accept job",
     "Resource temporarily unavailable",
 )
+BUSY = (
+    "Socket timed out",
+    "Unable to contact slurm controller",
+    "controller in standby mode",
+    "Zero Bytes were transmitted or received",
+    "sbatch did not answer",  # our own patience, in `submit`
+)
 WRONG = (
     "invalid partition",
     "Invalid account",
@@ -35,6 +42,11 @@ POLICY = re.compile(r"\b(?:QOS|Assoc)[A-Z]\w+")
 def is_limit(words: str) -> bool:
     """The user has as many jobs as the site allows, or the controller is busy: later it will do."""
     return _has(words, LIMITS) and not _is_too_much(words)
+
+
+def is_busy(words: str) -> bool:
+    """The controller did not answer; whether there is a job by now nobody knows."""
+    return _has(words, BUSY)
 
 
 def is_impossible(words: str) -> bool:

@@ -133,7 +133,7 @@ class Watch:
             self.give_up(str(error), record, "refused")
 
     def postponed(self, record: JobRecord, now: float, wait_s: float) -> None:
-        """The cluster takes no more jobs of this user for the moment: no fault of anybody's."""
+        """The cluster takes no more jobs of this user for the moment, or does not answer: no fault of anybody's."""
         self.record, self._not_before = record.updated(state="intent"), now + wait_s
 
     def give_up(self, reason: str, record: JobRecord, kind: Ending = "died") -> None:
