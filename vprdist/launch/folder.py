@@ -155,7 +155,7 @@ class TrialFolder:
     def progressed(self, record: JobRecord) -> bool:
         """Whether a checkpoint came after this submission's last start."""
         starts = [float(row["time"]) for row in self.starts() if row.get("token") == record.token]
-        saved = [path.stat().st_mtime for path in (self.path / "checkpoint").glob("*")]
+        saved = [path.stat().st_mtime for path in (self.path / "checkpoint").glob("[!.]*")]  # whole ones
         return bool(starts and saved) and max(saved) > starts[-1]
 
     def attempt_log(self, record: JobRecord) -> Path:
