@@ -28,7 +28,8 @@ ALLOWED = {
     "report": set(),
     # It speaks of a finished sweep: of its trials, of their queries, and of the masks that its players made.
     "attribute": {"data", "semantics", "launch", "attribution", "search", "report"},
-    "plan": {"launch", "report", "attribution", "attribute"},
+    # What a search has proposed already is not run again.
+    "plan": {"launch", "search", "report", "attribution", "attribute"},
     "steer": {"launch", "report"},
 }
 OWNERS = {

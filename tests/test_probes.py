@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -349,8 +350,11 @@ def test_cancelled_probes_end_the_processes_of_this_machine(own: Path, tmp_path:
     with pytest.raises(LaunchError, match=r"^sweep mine: .*'cancelled by me'.*same command again") as caught:
         make_probes([order_of(own)], HERE, telling.said.append, telling.bar, check=lambda: check_wanted(sweep))
     assert len(order_of(own).missing) == 2 and "\n" not in str(caught.value)
-    want_again(sweep)
-    want_again(sweep)
+    want_again(sweep, asked_at=time.time() - 60)
+    with pytest.raises(LaunchError, match="cancelled by me"):
+        check_wanted(sweep)  # a detached driver that SLURM starts again undoes nothing
+    want_again(sweep, asked_at=math.inf)
+    want_again(sweep, asked_at=math.inf)
     check_wanted(sweep)
 
 

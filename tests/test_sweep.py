@@ -12,10 +12,13 @@ from rich.console import Console
 
 from vprdist import sweep as driver
 from vprdist.board import leaderboard
+from vprdist.errors import LaunchError
 from vprdist.files import write_text
 from vprdist.manifest import Manifest, read_manifest
+from vprdist.prepare import Prepared
 from vprdist.search.driver import _Book
 from vprdist.search.proposals import Proposals
+from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.search import SearchSpec
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import Digests, TrainSpec, TrialSpec
@@ -50,6 +53,28 @@ def test_a_driver_job_that_still_prepares_goes_back_into_the_queue_at_usr2(
         signal.signal(signal.SIGUSR2, before)
     assert requeued == ["requeue"]
     assert reached == []
+
+
+def test_a_driver_that_slurm_starts_again_while_slurm_is_silent_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the cluster can do was asked when the driver was submitted; after an outage nobody starts it once more."""
+
+    def silent(*asked: object) -> tuple[str, ...]:
+        raise LaunchError("sinfo", "it answers within 10 s", "no answer")
+
+    def reached(*told: object) -> Prepared:
+        raise LaunchError("reached", "nothing is asked before", None)
+
+    monkeypatch.setattr(driver, "check_cluster", silent)
+    monkeypatch.setattr(driver, "prepare", reached)
+    sweep, profile, quiet = read_sweep(SWEEP), ClusterProfile(kind="slurm"), Console(quiet=True)
+    with pytest.raises(LaunchError, match="sinfo: "):
+        driver._run(sweep, profile, tmp_path, quiet, None, False)
+    monkeypatch.setenv("SLURM_JOB_NAME", "vprdist-driver-table1")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(LaunchError, match="reached: "):
+        driver._run(sweep, profile, tmp_path, quiet, None, False)
 
 
 def test_elsewhere_usr2_is_left_alone(requeued: list[str]) -> None:

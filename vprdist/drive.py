@@ -14,7 +14,7 @@ from vprdist.attribute import attribute
 from vprdist.board import leaderboard
 from vprdist.console import bar
 from vprdist.files import canonical_json
-from vprdist.launch.detach import in_driver_job, requeue_self
+from vprdist.launch.detach import asked_at, in_driver_job, requeue_self
 from vprdist.launch.driving import check_wanted, driving
 from vprdist.launch.folder import TrialFolder
 from vprdist.manifest import Manifest
@@ -120,6 +120,7 @@ class _Driver:
             only=only,
             wanted=None if rule is None else rule.wanted,
             given_up=given_up,
+            asked_at=asked_at(self.book.folder),
         )
         return outcome, proposals
 

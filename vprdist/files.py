@@ -60,15 +60,33 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def append_json_line(path: Path, row: Mapping[str, object]) -> None:
-    """Append one row as one line, in one write."""
+def append_json_line(path: Path, row: Mapping[str, object], durable: bool = False) -> None:
+    """Append one row as one line, in one write where the disk has room for it.
+
+    Args:
+        durable: it is on the disk when this returns.
+
+    Raises:
+        OSError: it could not be written, or not the whole of it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab", buffering=0) as stream:
-        stream.write((json.dumps(row) + "\n").encode())
+    data = (json.dumps(row) + "\n").encode()
+    with path.open("a+b", buffering=0) as stream:
+        if stream.seek(0, os.SEEK_END):
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":  # a line was cut, by a full disk or a node's death: this is not its end
+                data = b"\n" + data
+        while data:  # of a line that does not fit the system writes a part, and says why only when asked again
+            data = data[stream.write(data) :]
+        if durable:
+            os.fsync(stream.fileno())
 
 
 def read_json_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """The whole rows from byte `offset` on, and the offset after them. A half-written last line waits."""
+    """The whole rows from byte `offset` on, and the offset after them.
+
+    A half-written last line waits; one that was cut for good (`append_json_line`) is left out.
+    """
     try:
         with path.open("rb") as stream:
             stream.seek(offset)
@@ -76,7 +94,15 @@ def read_json_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], 
     except FileNotFoundError:
         return [], offset
     data = data[: data.rfind(b"\n") + 1]
-    return [json.loads(line) for line in data.splitlines() if line.strip()], offset + len(data)
+    return [row for line in data.split(b"\n") if (row := _row(line)) is not None], offset + len(data)
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line) if line.strip() else None
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def canonical_json(value: object) -> str:

@@ -65,6 +65,7 @@ class Looked:
     notes: tuple[str, ...]
     num_queries: int | None
     """Queries that count, the fewest of any trial; None: the data are not there yet."""
+    resolver: Resolver
 
 
 def prepare(
@@ -139,7 +140,7 @@ def look(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Looked:
         trial if trial.data.root == "demo" or trial.input.cache in pending else resolver.resolve(trial)
         for trial in trials
     )
-    return Looked(resolved, resolver.fallbacks, tuple(dict.fromkeys(notes)), min(asked, default=None))
+    return Looked(resolved, resolver.fallbacks, tuple(dict.fromkeys(notes)), min(asked, default=None), resolver)
 
 
 def cache_orders(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> list[CacheOrder]:

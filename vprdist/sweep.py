@@ -20,15 +20,14 @@ from vprdist.drive import drive
 from vprdist.errors import UserError
 from vprdist.launch.capacity import capacity
 from vprdist.launch.check import check_cluster
-from vprdist.launch.detach import check_detachable, in_driver_job, requeue_self, submit_driver
+from vprdist.launch.detach import asked_at, check_detachable, in_driver_job, requeue_self, submit_driver
 from vprdist.launch.driving import check_wanted, want_again
-from vprdist.launch.folder import TrialFolder
 from vprdist.manifest import Manifest
 from vprdist.plan.budget import check_budget
 from vprdist.plan.driver_cost import driver_job_gb
-from vprdist.plan.estimate import estimate, read_results
+from vprdist.plan.estimate import read_results
 from vprdist.plan.probes import probe_cost
-from vprdist.plan.survey import paths_of
+from vprdist.plan.survey import OVER, paths_of, planned_trials
 from vprdist.prepare import Prepared, prepare, unready
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.sweep import SweepSpec
@@ -143,9 +142,10 @@ def _run(
     check_profile(profile, sweep.trials)
     check_runs_folder(runs)
     folder = runs / "sweeps" / sweep.name
-    want_again(folder)
+    want_again(folder, asked_at(folder))
     check_budget(sweep, profile, sweep.num_trials, ())  # of trials; that of GPU-hours needs their ids
-    for note in check_cluster(profile, paths_of(sweep.trials, runs)):
+    # Of a driver's job it was asked when a person submitted it; after an outage nobody would start it once more.
+    for note in () if in_driver_job() else check_cluster(profile, paths_of(sweep.trials, runs)):
         if not note.startswith("sbatch"):
             console.print(f"not checked: {note}", style="dim", markup=False)
     if detach and (reason := unready(sweep, profile, runs)) is not None:
@@ -183,11 +183,8 @@ def _check_cost(sweep: SweepSpec, profile: ClusterProfile, prepared: Prepared, r
     if sweep.budget.gpu_hours is None and sweep.budget.trials is None:
         return
     results = read_results(runs)
-    if sweep.search.searcher is not None:
-        estimates = [estimate(prepared.trials[0], profile, results)] * sweep.num_trials
-    else:
-        left = [trial for trial in prepared.trials if not TrialFolder.of(runs, trial.trial_id).has_result]
-        estimates = [estimate(trial, profile, results) for trial in left]
+    trials = planned_trials(sweep, prepared, results)
+    estimates = [planned.estimate for planned in trials if planned.state not in OVER]
     probes = probe_cost(sweep, prepared.trials[0], profile, results, runs)
     check_budget(sweep, profile, sweep.num_trials, estimates + (probes.estimates(profile) if probes else []))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +16,16 @@ from toy_driver import start, wait_until_done
 
 from vprdist.errors import LaunchError
 from vprdist.files import locked, write_json
+from vprdist.launch.cluster import Sight
+from vprdist.launch.detach import DriverRecord, asked_at, driver_folder
 from vprdist.launch.dispatcher import Dispatcher
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import Failure, JobRecord, job_name, machine_name, process_alive
+from vprdist.launch.local import LocalCluster
 from vprdist.launch.node import find_function
+from vprdist.launch.submit import LATE
+from vprdist.launch.watch import Watch
+from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
 
 
@@ -169,6 +177,24 @@ def test_cancel_ends_the_job_and_it_can_be_wanted_again(tmp_path: Path) -> None:
     assert folder.result().starts == 2
 
 
+def test_a_cancel_that_comes_while_the_thread_is_busy_is_carried_out_though_the_driver_leaves(tmp_path: Path) -> None:
+    behave(tmp_path, steps=1, hold=True)
+    (trial,), (folder,) = toy_trials(1), folders(tmp_path, 1)
+    busy, go_on = threading.Event(), threading.Event()
+    with Dispatcher(PROFILE, tmp_path, JOB) as dispatcher:
+        dispatcher.want(trial)
+        until(folder.starts)
+        dispatcher.cluster.refresh = lambda records, now: busy.set() or go_on.wait(10)  # type: ignore[method-assign]
+        busy.wait(10)
+        dispatcher.cancel(trial.trial_id)  # as a scheduler stops the last trial of a search
+        dispatcher._stop.set()
+        go_on.set()
+    record, start = folder.job(), folder.starts()[0]
+    assert record is not None
+    assert record.state == "cancelled"
+    assert not process_alive(start["pid"], start["pid_start"])
+
+
 def test_the_second_driver_waits_for_the_first_ones_result(tmp_path: Path) -> None:
     behave(tmp_path, steps=5, dt=0.1)
     drivers = [start("dispatch", tmp_path, 2) for _ in range(2)]
@@ -229,6 +255,79 @@ def test_only_a_driver_with_the_lock_retires_a_failure(tmp_path: Path) -> None:
     dispatcher.retire_failures([trial.trial_id])
     assert folder.failure() is None
     assert (folder.log / "failure-1.json").exists()
+
+
+def test_a_detached_driver_that_slurm_starts_again_tries_nothing_anew_that_ended_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, (old, cancelled) = tmp_path / "sweeps" / "s", folders(tmp_path, 2)
+    old.write_failure(Failure(reason="died last week", attempts=2, at=100.0))
+    cancelled.write_failure(Failure(reason="cancelled by me", attempts=1, kind="cancelled", at=300.0))
+    record = DriverRecord(job_id="7", name="vprdist-driver-s", log="", submitted_at=200.0)
+    write_json(driver_folder(sweep) / "job.json", record.model_dump())
+    assert asked_at(sweep) == math.inf, "a person asks"
+    monkeypatch.setenv("SLURM_JOB_NAME", "vprdist-driver-s")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    Dispatcher(PROFILE, tmp_path, JOB).retire_failures([old.trial_id, cancelled.trial_id], before=asked_at(sweep))
+    assert (old.failure(), cancelled.failure() is None) == (None, False)
+    monkeypatch.setenv("SLURM_JOB_ID", "8")  # of a driver that was submitted later: its record comes in a moment
+    assert asked_at(sweep) == math.inf
+
+
+class Forgetful(LocalCluster):
+    """A cluster that knows none of its jobs."""
+
+    confirm_s = 0.0
+
+    def look(self, folder: TrialFolder, record: JobRecord, now: float) -> Sight:
+        return Sight("gone", reason="SLURM says FAILED on gpu07")
+
+
+def test_a_death_is_noted_once_however_long_there_is_no_room_for_another_attempt(tmp_path: Path) -> None:
+    (trial,), (folder,) = toy_trials(1), folders(tmp_path, 1)
+    folder.write_job(intent(trial).updated(state="submitted", cluster="slurm"))
+    dispatcher = Dispatcher(ClusterProfile(kind="slurm", max_concurrent=1), tmp_path, JOB)
+    watch = Watch(trial, folder, dispatcher.profile)
+    for now in (1.0, 2.0, 3.0):
+        assert watch.tick(Forgetful(), now) == "submit again"
+        dispatcher._remember(watch, now)
+    watch.finish()
+    assert len(dispatcher.news()) == 1
+
+
+def test_a_full_quota_is_said_once_and_what_it_refused_leaves_no_files(tmp_path: Path) -> None:
+    (trial,), (folder,) = toy_trials(1), folders(tmp_path, 1)
+    dispatcher = Dispatcher(ClusterProfile(kind="slurm"), tmp_path, JOB)
+    watch = Watch(trial, folder, dispatcher.profile)
+    for token in ("first", "second"):
+        record = intent(trial).updated(token=token)
+        folder.attempt_log(record).mkdir(parents=True)
+        (folder.attempt_log(record) / "submission.log").touch()
+        words = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
+        dispatcher._refused(watch, record, LaunchError("job", "the cluster accepts the job", None, words), 1.0)
+    assert len(dispatcher.news()) == 1
+    assert list(folder.log.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "FailedJobError: sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+        "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+        f"TimeoutError: {LATE} within 120 s",
+    ],
+)
+def test_a_controller_that_is_busy_for_long_costs_no_trial(tmp_path: Path, words: str) -> None:
+    (trial,), (folder,) = toy_trials(1), folders(tmp_path, 1)
+    dispatcher = Dispatcher(ClusterProfile(kind="slurm", max_attempts=2), tmp_path, JOB)
+    watch = Watch(trial, folder, dispatcher.profile)
+    record = intent(trial)
+    (folder.attempt_log(record) / "1_submitted.pkl").mkdir(parents=True)
+    for now in range(5):
+        dispatcher._refused(watch, record, LaunchError("job", "the cluster accepts the job", None, words), now)
+    assert folder.failure() is None
+    assert len(dispatcher.news()) == 1
+    assert folder.attempt_log(record).exists(), "the job may have been made all the same"
 
 
 def test_a_job_name_that_means_nothing_is_refused() -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import socket
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import submitit
 import torch
+from toy import JOB, behave, toy_trials
 
-from vprdist.errors import LaunchError
+from vprdist.errors import DataError, LaunchError
 from vprdist.files import read_json
-from vprdist.launch.node import visible_gpus
+from vprdist.launch.folder import TrialFolder
+from vprdist.launch.journal import JobRecord
+from vprdist.launch.node import run_job, visible_gpus
+from vprdist.launch.params import THREAD_VARIABLES
 from vprdist.ranks import join, pick_device
 from vprdist.world import World
 
@@ -37,6 +44,32 @@ def test_a_rank_takes_the_gpu_of_its_local_rank_or_the_only_one(monkeypatch, vis
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
     assert pick_device(local_rank) == torch.device("cuda", index)
+
+
+@pytest.mark.parametrize(("cluster", "attempt", "final"), [("slurm", 1, False), ("slurm", 2, True), ("local", 1, True)])
+def test_what_is_wrong_on_one_node_alone_is_tried_on_another(tmp_path, monkeypatch, cluster, attempt, final):
+    """Data, cache and weights were right when the job was submitted: a node may have lost the disk they lie on."""
+    behave(tmp_path, user_error=[0])
+    (trial,) = toy_trials(1)
+    folder = TrialFolder.of(tmp_path, trial.trial_id)
+    folder.write_trial(trial)
+    record = JobRecord(
+        state="submitted", cluster=cluster, name="vprdist-x", token="token", attempt=attempt, job=JOB, parameters={},
+        machine="m", num_threads=1,
+    )  # fmt: skip
+    folder.write_job(record)
+    world = SimpleNamespace(global_rank=0, local_rank=0, num_tasks=1, num_nodes=1, job_id="7")
+    monkeypatch.setattr(submitit, "JobEnvironment", lambda: world)
+    for name in THREAD_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    before = signal.getsignal(signal.SIGUSR2)
+    try:
+        with pytest.raises(DataError, match="every place has a position"):
+            run_job(str(folder.path), "token", JOB)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    failure = folder.failure()
+    assert (failure is not None and failure.kind == "mistake") == final
 
 
 def taken(stack: ExitStack, count: int) -> list[int]:

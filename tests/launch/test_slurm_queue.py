@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from vprdist.launch import slurm
+from vprdist.launch.check import ask_only
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import JobRecord
+from vprdist.launch.refusals import is_limit, is_wrong
 from vprdist.spec.profile import ClusterProfile
 
 SQUEUE = """\
@@ -130,6 +132,49 @@ def test_accounting_is_asked_for_forgotten_jobs_only_and_seldom_where_it_does_no
     assert [command[0] for command in played.asked] == ["squeue", "sacct", "squeue", "sacct", "squeue"]
     queue.refresh([known], 722.0)
     assert [command[0] for command in played.asked[5:]] == ["squeue", "sacct"]
+
+
+def test_no_command_is_asked_through_a_persons_own_filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQUEUE_PARTITION hides jobs of other partitions, which would be taken for dead; SBATCH_ACCOUNT is no profile."""
+    settings = ("SQUEUE_PARTITION", "SLURM_CLUSTERS", "SCANCEL_INTERACTIVE", "SACCT_LOCAL", "SBATCH_ACCOUNT")
+    for name in settings:
+        monkeypatch.setenv(name, "gpu")
+    monkeypatch.setenv("SLURM_CONF", "/etc/ours")
+    for command in ("squeue", "scancel", "sbatch"):
+        fake = tmp_path / "FakeSlurm" / command
+        fake.parent.mkdir(exist_ok=True)
+        fake.write_text("#!/bin/sh\nenv >> " + str(tmp_path / command) + "\nenv\n")
+        fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/FakeSlurm:/usr/bin:/bin")
+    assert slurm.ask(["squeue"]) and slurm.scancel(["1"])
+    assert ask_only(ClusterProfile(kind="slurm")).startswith("sbatch --test-only: ")
+    for command in ("squeue", "scancel", "sbatch"):
+        seen = (tmp_path / command).read_text()
+        assert "SLURM_CONF=/etc/ours" in seen
+        assert not [name for name in settings if name in seen], command
+
+
+POLICY = (
+    "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy "
+    "(job submit limit, user's size and/or time limits)"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "later", "never"),
+    [
+        (f"sbatch: error: QOSMaxSubmitJobPerUserLimit | {POLICY}", True, False),
+        (f"sbatch: error: AssocGrpSubmitJobsLimit | {POLICY}", True, False),
+        (POLICY, True, False),  # SLURM does not say which
+        (f"sbatch: error: QOSMaxWallDurationPerJobLimit | {POLICY}", False, True),
+        (f"sbatch: error: QOSMaxGRESPerUser | {POLICY}", False, True),
+        (f"sbatch: error: AssocMaxNodePerJobLimit | {POLICY}", False, True),
+        ("sbatch: error: Batch job submission failed: Invalid qos specification", False, True),
+        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller", False, False),
+    ],
+)
+def test_a_job_that_a_policy_never_allows_is_not_tried_for_ever(words: str, later: bool, never: bool) -> None:
+    assert (is_limit(words), is_wrong(words)) == (later, never)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -17,18 +18,18 @@ from vprdist.cli import main
 from vprdist.data.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import UserError
-from vprdist.files import locked, write_json
+from vprdist.files import append_json_line, locked, write_json
 from vprdist.launch.folder import TrialFolder
 from vprdist.plan.power import power_of
 from vprdist.plan.show import show_plan
 from vprdist.plan.survey import Plan, survey
-from vprdist.prepare import prepare
+from vprdist.prepare import Prepared, prepare
 from vprdist.report.power import Noise
 from vprdist.report.queries import queries_path
 from vprdist.semantics.importing import import_cache
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.result import ResultRow
-from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.sweep_file import read_sweep
 
 SWEEP = """
@@ -61,11 +62,14 @@ def leave_result(runs: Path, trial_id: str, row: ResultRow) -> None:
     write_json(TrialFolder.of(runs, trial_id).path / "result.json", row.model_dump(mode="json", by_alias=True))
 
 
-def ids(sweep: SweepSpec, runs: Path) -> list[str]:
-    quiet = prepare(
+def quiet(sweep: SweepSpec, runs: Path) -> Prepared:
+    return prepare(
         sweep, read_profile("local"), runs, lambda text: None, lambda title: nullcontext(lambda done, total: None)
     )
-    return [trial.trial_id for trial in quiet.trials]
+
+
+def ids(sweep: SweepSpec, runs: Path) -> list[str]:
+    return [trial.trial_id for trial in quiet(sweep, runs).trials]
 
 
 def test_nothing_is_written_and_the_words_say_so(sweep_file, small_tree, tmp_path, capsys):
@@ -165,6 +169,32 @@ def test_a_searchers_trials_are_not_known_before(sweep_file, tmp_path, capsys):
     assert "7 trials (7 not proposed yet)" in text
     assert "random proposes them over train.lr" in text
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_a_search_has_proposed_already_is_counted_and_costs_nothing_again(sweep_file, tmp_path, capsys):
+    runs, limit = tmp_path / "runs", ClusterProfile(kind="slurm", partition="gpu", gpus_per_node=1, time_limit_min=60)
+    words = "search={searcher: random, num_trials: 7, space: {train.lr: {loguniform: [0.001, 0.1]}}}"
+    sweep = read_sweep(sweep_file, [words])
+    prepared = quiet(sweep, runs)
+    trials = [prepared.resolve(trial_at(sweep, {"train.lr": lr})) for lr in (0.01, 0.02, 0.03)]
+    journal = runs / "sweeps" / sweep.name / "proposals.jsonl"
+    for lr, trial in zip((0.01, 0.02, 0.03), trials, strict=True):
+        append_json_line(journal, {"kind": "proposed", "trial": trial.trial_id, "point": {"train.lr": lr}})
+    append_json_line(journal, {"kind": "stopped", "trial": trials[1].trial_id, "step": 1, "value": 0.1})
+    append_json_line(journal, {"kind": "refused", "point": {"train.lr": 0.04}, "why": "no"})
+    append_json_line(journal, {"kind": "proposed", "trial": "of-other-data", "point": {"train.lr": 0.05}})
+    leave_result(runs, trials[0].trial_id, toy_result(trials[0]))
+    plan = plan_of(sweep_file, runs, limit, words)
+    states = Counter(each.state for each in plan.trials)
+    assert states == {"done": 1, "stopped early": 1, "new": 1, "not proposed yet": 3}
+    assert [each.trial_id for each in plan.trials][:3] == [trial.trial_id for trial in trials]
+    assert len(plan.to_run) == 4
+    assert plan_of(sweep_file, runs, limit, words, "budget.gpu_hours=4").over_budget is None
+    four = [str(sweep_file), words, "--runs", str(runs)]
+    assert main(["plan", *four]) == 0
+    assert "6 trials (1 done, 1 stopped early, 1 new, 3 not proposed yet)" in capsys.readouterr().out
+    longer = plan_of(sweep_file, runs, limit, words, "trial.train.steps=6").trials
+    assert [each.state for each in longer] == ["not proposed yet"] * 6, "what was proposed of other trials is gone"
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from toy import JOB, PROFILE, behave, toy_trials
 from toy_driver import start
 
+from vprdist.files import append_json_line
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import JobRecord, process_alive
 from vprdist.search.driver import run_search
@@ -163,6 +165,33 @@ def test_duplicates_run_once_and_nothing_is_written_outside(tmp_path: Path, monk
     assert list(work.iterdir()) == []
     ours = [key for key in os.environ if key.startswith(("RAY_AUTH", "TUNE_DISABLE"))]
     assert [os.environ[key] for key in ours] == [before.get(key) for key in ours], "what Ray is told is taken back"
+
+
+def test_a_trial_that_waits_for_hours_is_looked_at_seldom_and_its_first_row_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers look at storage that a whole cluster shares: with 64 of them ten times a second is a load on it."""
+    from vprdist.search import trainable
+
+    clock, waits = [0.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(trainable, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    reader = trainable.FolderTrainable.__new__(trainable.FolderTrainable)
+    reader.setup({"runs": str(tmp_path), "trial_id": "a", "objective": "recall@1"})
+    while clock[0] < 60:
+        assert not reader.step()["done"]
+    assert waits[0] <= 0.1
+    assert len(waits) < 80
+    assert max(waits) <= trainable.STEP_S
+    append_json_line(TrialFolder.of(tmp_path, "a").metrics_file, {"kind": "evaluate", "step": 7, "recall@1": 0.5})
+    assert reader.step()["training_step"] == 7
+    waits.clear()
+    reader.step()
+    assert waits[0] <= 0.1, "where there was one row the next may be near"
 
 
 def test_importing_launch_and_search_loads_no_torch_and_no_ray() -> None:

@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 from searching import EVERY, STEPS, drive, recall, resolve
+from toy import JOB as TOY
+from toy import PROFILE, behave, toy_trials
 
 from vprdist.files import read_json_lines
+from vprdist.launch.dispatcher import Dispatcher
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import process_alive
+from vprdist.search.driver import run_search
 from vprdist.search.points import decode, encode
 from vprdist.search.proposals import Proposals
 from vprdist.spec.search import SearchSpec
@@ -106,6 +110,27 @@ def test_a_killed_search_with_early_stops_goes_on_and_runs_nothing_twice(tmp_pat
     assert set(starts(tmp_path).values()) == {1}
     rows = journal(tmp_path)
     assert len(rows) == len({row["trial"] for row in rows})
+
+
+def test_the_job_of_a_trial_that_a_killed_driver_had_stopped_is_ended_by_the_next_one(tmp_path: Path) -> None:
+    behave(tmp_path, steps=1, hold=True)
+    (trial,) = toy_trials(1)
+    folder = TrialFolder.of(tmp_path, trial.trial_id)
+    with Dispatcher(PROFILE, tmp_path, TOY) as dispatcher:
+        dispatcher.want(trial)
+        while not folder.starts():
+            time.sleep(0.02)
+    proposals = Proposals(tmp_path / "proposals.jsonl", lambda point: trial, "recall@1")
+    proposals.stop(trial.trial_id, 2, 0.1)  # and here the driver is killed: nobody has ended the job
+    outcome = run_search(
+        [trial], sweep_name="s", objective="recall@1", profile=PROFILE, runs=tmp_path, job=TOY, search=spec(ASHA),
+        proposals=proposals,
+    )  # fmt: skip
+    assert set(outcome.stopped) == {trial.trial_id}
+    record, start = folder.job(), folder.starts()[0]
+    assert record is not None
+    assert record.state == "cancelled"
+    assert not process_alive(start["pid"], start["pid_start"])
 
 
 @pytest.mark.drill

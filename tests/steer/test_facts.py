@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -16,7 +17,9 @@ from toy_driver import start
 from tests.slurm.conftest import until
 from tests.steer.toys import list_sweep, toy_folders
 from vprdist.cli import main
+from vprdist.files import locked
 from vprdist.launch.dispatcher import Dispatcher
+from vprdist.launch.journal import JobRecord, current_user, job_name
 from vprdist.steer.facts import explain, hours
 
 
@@ -114,3 +117,33 @@ def test_watching_is_cheap_where_nothing_runs(tmp_path, capsys):
     begin = time.monotonic()
     assert "0 trials" in status(tmp_path, capsys, "empty", "--watch")
     assert time.monotonic() - begin < 5
+
+
+def test_somebody_elses_sweep_may_be_looked_at(tmp_path, capsys, monkeypatch):
+    list_sweep(tmp_path, "s", range(2))
+    running, queued = toy_folders(tmp_path, 2)
+    for folder in (running, queued):
+        record = JobRecord(
+            state="submitted", cluster="slurm", name=job_name(folder.trial_id), token="token", attempt=1, job=JOB,
+            parameters={}, machine="m", job_id="8",
+        )  # fmt: skip
+        folder.write_job(record)
+    opened, asked = os.open, []
+
+    def read_only(path, flags, *more, **words):
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, flags, *more, **words)
+
+    def squeue(command):
+        asked.append(command)
+        return f"8|vprdist-{queued.trial_id}|PENDING|Resources||token\n"
+
+    with locked(running.driver_lock), locked(running.running_lock):
+        monkeypatch.setattr(os, "open", read_only)
+        monkeypatch.setattr(Path, "owner", lambda path: "colleague")
+        monkeypatch.setattr("vprdist.steer.facts.ask", squeue)
+        assert main(["status", "s", "--json", "--runs", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)["trials"]
+    assert [(each["state"], each["watched"]) for each in found] == [("running", True), ("queued", False)]
+    assert f"--user={','.join(sorted({'colleague', current_user()}))}" in asked[0]

@@ -7,14 +7,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from toy import toy_trials
+from toy import JOB, toy_trials
 
 from tests.steer.toys import list_sweep, toy_folders
 from vprdist.cli import main
 from vprdist.errors import LaunchError, UserError
-from vprdist.files import write_text
+from vprdist.files import locked, write_text
 from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import Failure
+from vprdist.launch.journal import Failure, JobRecord, job_name
 from vprdist.steer.find import find_sweep, find_trial, pick, sweep_names
 from vprdist.steer.logs import LogReader, follow
 
@@ -115,3 +115,24 @@ def test_following_goes_across_submissions_and_ends_with_the_trial(tmp_path, mon
     assert not thread.is_alive()
     lines = [line for line in "".join(got).splitlines() if "==>" not in line]
     assert lines == ["one", "gr\u00fc\u00df", "two", "last words", "the end"], "each byte once"
+
+
+def test_following_ends_with_a_trial_that_its_scheduler_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr("vprdist.steer.logs.LOOK_S", 0.01)
+    (folder,) = toy_folders(tmp_path, 1)
+    attempt(folder, 1, 100, **{"7_0_log_out": "one\n"})
+    record = JobRecord(
+        state="submitted", cluster="local", name=job_name(folder.trial_id), token="token", attempt=1, job=JOB,
+        parameters={}, machine="m",
+    )  # fmt: skip
+    folder.write_job(record)
+    got: list[str] = []
+    thread = threading.Thread(target=follow, args=(LogReader(folder), got.append), daemon=True)
+    with locked(folder.running_lock):
+        thread.start()
+        folder.write_job(record.updated(state="cancelled"))
+        thread.join(0.1)
+        assert thread.is_alive(), "its rank still says its last words"
+    thread.join(5)
+    assert not thread.is_alive()
+    assert got[0].endswith("one\n")

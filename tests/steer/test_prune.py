@@ -7,6 +7,7 @@ from pathlib import Path
 
 from toy import toy_result, toy_trials
 
+from tests.steer.test_arrays import probed_sweep
 from tests.steer.toys import list_sweep, toy_folders
 from vprdist.cli import main
 from vprdist.files import locked, write_json, write_text
@@ -59,6 +60,19 @@ def test_done_trials_keep_their_result_and_their_newest_log(tmp_path, capsys):
     assert (tmp_path / "sweeps" / "s" / "leaderboard.csv").read_bytes() == before
     assert prune(tmp_path, "--yes") == 0
     assert "Nothing to remove" in capsys.readouterr().out
+
+
+def test_a_network_keeps_its_checkpoint_until_its_probes_are_made(tmp_path):
+    runs, orders = probed_sweep(tmp_path)
+    networks = [TrialFolder(Path(order.trial)) for order in orders]
+    for network in networks:
+        write_text(network.path / "checkpoint" / "last.pt", "x")
+    assert find_waste(runs, None, orphans=False) == []
+    for path in orders[0].parts:
+        write_text(path, "made")
+    assert [waste.trial for waste in find_waste(runs, None, orphans=False)] == [networks[0].trial_id]
+    (runs / "sweeps" / "tiny" / "sweep.yaml").write_text("{")
+    assert find_waste(runs, None, orphans=False) == [], "nobody knows which probes are to be made"
 
 
 def test_what_runs_waits_or_failed_is_left_alone(tmp_path):

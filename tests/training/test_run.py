@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import time
 
 import numpy as np
 import pytest
@@ -16,11 +17,14 @@ from vprdist.data.pairs import PairSampler
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError, LaunchError, TrainingError, UserError
 from vprdist.evaluation.evaluate import evaluate
+from vprdist.files import write_text
+from vprdist.launch.folder import TrialFolder
+from vprdist.launch.journal import JobRecord
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import build_network
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import RunSpec
-from vprdist.training.checkpoint import load_checkpoint
+from vprdist.training.checkpoint import load_checkpoint, save_checkpoint
 from vprdist.training.loop import Trainer
 from vprdist.training.run import run_trial
 from vprdist.training.watch import progress_line
@@ -129,6 +133,21 @@ def test_no_steps_is_the_untrained_network(small_tree, tmp_path):
     row = run_here(make_trial(small_tree, steps=0), tmp_path / "t")
     assert row.untrained == row.metrics
     assert row.final_loss is None
+
+
+def test_what_a_kill_leaves_of_a_checkpoint_is_no_progress_and_goes_with_the_next_one(tmp_path):
+    folder = TrialFolder(tmp_path)
+    record = JobRecord(
+        state="submitted", cluster="slurm", name="vprdist-x", token="token", attempt=1, job="m:f", parameters={},
+        machine="m",
+    )  # fmt: skip
+    folder.add_start({"token": "token", "time": time.time() - 60})
+    torn = tmp_path / "checkpoint" / ".last.pt.0123abcd.tmp"
+    write_text(torn, "half of one")
+    assert not folder.progressed(record)
+    save_checkpoint(tmp_path / "checkpoint", {"trial_id": "x"})
+    assert folder.progressed(record)
+    assert [path.name for path in torn.parent.iterdir()] == ["last.pt"]
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(small_tree, tmp_path):

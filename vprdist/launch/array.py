@@ -26,7 +26,7 @@ from vprdist.launch.folder import tail
 from vprdist.launch.journal import current_user, job_name, new_token
 from vprdist.launch.node import find_function, give_gpus
 from vprdist.launch.params import THREAD_VARIABLES, job_environment, submission_parameters
-from vprdist.launch.refusals import is_limit
+from vprdist.launch.refusals import is_busy, is_limit
 from vprdist.launch.slurm import ask, cancel_jobs, parse_squeue, squeue_command
 from vprdist.spec.profile import ClusterProfile
 
@@ -218,9 +218,9 @@ class _Watch:
         except subprocess.TimeoutExpired:
             remedy = "The same command again finds the array, should it have been made."
             raise LaunchError("sbatch", f"it answers within {SBATCH_S:g} s", "no answer", remedy) from None
-        if done.returncode and is_limit(done.stderr):
+        if done.returncode and (is_limit(done.stderr) or is_busy(done.stderr)):  # should there be one, it is found
             if not self._waiting:
-                self.tell(f"SLURM takes no more jobs of yours for now; trying again: {done.stderr.strip()[-200:]}")
+                self.tell(f"SLURM takes no job array for now; trying again: {done.stderr.strip()[-200:]}")
             self._waiting = True
             return
         if done.returncode:

@@ -14,7 +14,7 @@ from vprdist.errors import LaunchError, nearest
 from vprdist.launch.journal import current_user, job_name
 from vprdist.launch.params import submission_parameters
 from vprdist.launch.refusals import is_impossible, is_wrong
-from vprdist.launch.slurm import job_script
+from vprdist.launch.slurm import commands_environment, job_script
 from vprdist.spec.profile import ClusterProfile
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol")
@@ -182,9 +182,11 @@ def ask_only(profile: ClusterProfile) -> str:
         script = Path(folder) / "job.sbatch"
         script.write_text(job_script(parameters, Path(folder)))
         try:
+            # As a job is submitted: SBATCH_ variables win over the script, and jobs are not told of them.
             done = subprocess.run(
-                ["sbatch", "--test-only", str(script)], capture_output=True, text=True, timeout=ANSWER_S, check=False
-            )
+                ["sbatch", "--test-only", str(script)], capture_output=True, text=True, timeout=ANSWER_S, check=False,
+                env=commands_environment(),
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
             return f"sbatch --test-only: no answer within {ANSWER_S:g} s"
     said = " ".join((done.stderr + done.stdout).split())
@@ -201,7 +203,9 @@ def _answer(command: list[str]) -> str:
     """
     remedy = "Nothing was submitted. Try again in a while, or ask the operators."
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=ANSWER_S, check=False, env=commands_environment()
+        )
     except subprocess.TimeoutExpired:
         raise LaunchError(command[0], f"it answers within {ANSWER_S:g} s", "no answer", remedy) from None
     except OSError as error:

@@ -6,6 +6,7 @@ limit, preemption, a failed node) SLURM puts it back: started again, it finds it
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import subprocess
@@ -163,6 +164,16 @@ def requeue_self() -> None:
 def in_driver_job() -> bool:
     """Whether this process is the main process of a detached driver's job."""
     return os.environ.get("SLURM_JOB_NAME", "").startswith(f"{NAME_PREFIX}driver-") and "SLURM_JOB_ID" in os.environ
+
+
+def asked_at(sweep: Path) -> float:
+    """When a person last asked for the sweep, as Unix time: what failed or was cancelled later is not wanted again.
+
+    Infinite where a person asks now. Nobody asks for a driver's job that SLURM starts again: for it that is when the
+    job was submitted.
+    """
+    record = read_driver(sweep) if in_driver_job() else None
+    return record.submitted_at if record and record.job_id == os.environ["SLURM_JOB_ID"] else math.inf
 
 
 def _mark(sweep: Path) -> str:

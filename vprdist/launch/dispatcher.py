@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -20,7 +22,7 @@ from vprdist.launch.local import LocalCluster
 from vprdist.launch.node import DEFAULT_JOB
 from vprdist.launch.nodes import NodeHealth
 from vprdist.launch.params import job_environment, submission_parameters
-from vprdist.launch.refusals import is_impossible, is_limit, is_wrong
+from vprdist.launch.refusals import is_busy, is_impossible, is_limit, is_wrong
 from vprdist.launch.slurm import SlurmCluster
 from vprdist.launch.watch import Next, Phase, Watch
 from vprdist.spec.profile import ClusterProfile
@@ -51,7 +53,7 @@ class Dispatcher:
         self.cluster: Cluster = LocalCluster() if profile.kind == "local" else SlurmCluster(profile)
         self.nodes = NodeHealth(self.runs, profile.exclude_after)
         self._avoided: set[str] = set()
-        self._use_all_nodes = self._silent = False
+        self._use_all_nodes = self._silent = self._is_full = False
         self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._watches: dict[str, Watch] = {}
         self._ending: list[tuple[TrialFolder, JobRecord]] = []
@@ -71,11 +73,16 @@ class Dispatcher:
     ) -> None:
         self.close()
 
-    def retire_failures(self, trial_ids: Iterable[str]) -> None:
-        """Forget the failures of earlier runs, unless another driver has the trial now: its failure is news."""
+    def retire_failures(self, trial_ids: Iterable[str], before: float = math.inf) -> None:
+        """Forget the failures of earlier runs, unless another driver has the trial now: its failure is news.
+
+        Args:
+            before: Unix time; failures of that moment or later stay.
+        """
         for trial_id in trial_ids:
             folder = TrialFolder.of(self.runs, trial_id)
-            if folder.failure_file.exists():
+            failure = folder.failure()
+            if failure is not None and failure.at < before:
                 with folder.locked_by_driver() as mine:
                     if mine:
                         folder.retire_failure()
@@ -86,7 +93,7 @@ class Dispatcher:
         self._wake.set()
 
     def cancel(self, trial_id: str) -> None:
-        """This trial is not wanted any more: its job is ended, by the thread."""
+        """This trial is not wanted any more: its job is ended by the thread, also one of an earlier driver."""
         self._inbox.put(trial_id)
         self._wake.set()
 
@@ -113,6 +120,10 @@ class Dispatcher:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self._error is None:  # whom the thread did not come to: nobody would end their jobs later
+            while not self._inbox.empty():
+                if isinstance(wanted := self._inbox.get(), str):
+                    self._cancel(wanted)
         for watch in self._watches.values():
             watch.finish()
 
@@ -186,13 +197,20 @@ class Dispatcher:
         for watch, _ in due:
             error, record = refusals.get(watch.folder.trial_id), records[watch.folder.trial_id]
             if error is None:
+                self._is_full = False
                 watch.submitted()
             else:
                 self._refused(watch, record, error, now)
 
     def _refused(self, watch: Watch, record: JobRecord, error: LaunchError, now: float) -> None:
-        if is_limit(str(error)):
-            self.tell(f"SLURM takes no more jobs of yours for now; trying again: {error.remedy}")
+        limit = is_limit(str(error))
+        if limit or is_busy(str(error)):
+            if not self._is_full:
+                why = "takes no more jobs of yours" if limit else "does not answer sbatch"
+                self.tell(f"SLURM {why} for now; trying again: {error.remedy}")
+            self._is_full = True
+            if limit:  # asked again every minute for days: each time would leave some files
+                shutil.rmtree(watch.folder.attempt_log(record), ignore_errors=True)
             watch.postponed(record, now, max(10.0, self.profile.poll_s))
         elif record.avoided and is_impossible(str(error)):
             self.tell("without the avoided nodes too few are left: they are used again")
@@ -244,16 +262,22 @@ class Dispatcher:
         return tuple(free[: self.capacity.gpus_per_trial])
 
     def _cancel(self, trial_id: str) -> None:
-        watch = self._watches.get(trial_id)
-        if watch is None or not watch.take() or watch.phase == "done":
-            return
-        record = watch.folder.job()
-        if record is not None and record.state != "cancelled":
+        watch, folder = self._watches.get(trial_id), TrialFolder.of(self.runs, trial_id)
+        if watch is None:  # stopped by an earlier driver, which was killed before it had ended the job
+            with folder.locked_by_driver() as mine:
+                if mine and not folder.is_over:
+                    self._unwant(folder)
+        elif watch.take() and watch.phase != "done":
+            self._unwant(folder)
+            watch.finish()
+
+    def _unwant(self, folder: TrialFolder) -> None:
+        record = folder.job()
+        if record is not None and (record.state != "cancelled" or folder.is_running):
             # Journalled first: a rank that starts meanwhile finds that it is not wanted.
-            watch.folder.write_job(record.updated(state="cancelled"))
-            self._ending.append((watch.folder, record))
-        watch.finish()
-        self._end_cancelled(time.time())
+            folder.write_job(record.updated(state="cancelled"))
+            self._ending.append((folder, record))
+            self._end_cancelled(time.time())
 
     def _end_cancelled(self, now: float) -> None:
         """End the jobs of cancelled trials; what the cluster does not answer is asked again."""

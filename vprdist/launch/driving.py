@@ -43,9 +43,11 @@ def cancel_rest(sweep: Path, by: str) -> None:
     write_text(_cancelled(sweep), failure.model_dump_json(indent=1) + "\n")
 
 
-def want_again(sweep: Path) -> None:
-    """The same command again, or retry: what was cancelled before is wanted."""
-    _cancelled(sweep).unlink(missing_ok=True)
+def want_again(sweep: Path, asked_at: float) -> None:
+    """The same command again, or retry: what was cancelled before (`detach.asked_at`) is wanted."""
+    failure = _cancellation(sweep)
+    if failure is not None and failure.at < asked_at:
+        _cancelled(sweep).unlink(missing_ok=True)
 
 
 def check_wanted(sweep: Path) -> None:
@@ -54,9 +56,8 @@ def check_wanted(sweep: Path) -> None:
     Raises:
         LaunchError: a person cancelled them.
     """
-    try:
-        failure = Failure.model_validate_json(_cancelled(sweep).read_bytes())
-    except FileNotFoundError:
+    failure = _cancellation(sweep)
+    if failure is None:
         return
     rule, remedy = "its caches and probes are wanted", "The same command again makes what is missing."
     raise LaunchError(f"sweep {sweep.name}", rule, failure.reason, remedy)
@@ -64,6 +65,13 @@ def check_wanted(sweep: Path) -> None:
 
 def _lock(sweep: Path) -> Path:
     return sweep / "lock"
+
+
+def _cancellation(sweep: Path) -> Failure | None:
+    try:
+        return Failure.model_validate_json(_cancelled(sweep).read_bytes())
+    except FileNotFoundError:
+        return None
 
 
 def _cancelled(sweep: Path) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -153,7 +155,7 @@ class TrialFolder:
     def progressed(self, record: JobRecord) -> bool:
         """Whether a checkpoint came after this submission's last start."""
         starts = [float(row["time"]) for row in self.starts() if row.get("token") == record.token]
-        saved = [path.stat().st_mtime for path in (self.path / "checkpoint").glob("*")]
+        saved = [path.stat().st_mtime for path in (self.path / "checkpoint").glob("[!.]*")]  # whole ones
         return bool(starts and saved) and max(saved) > starts[-1]
 
     def attempt_log(self, record: JobRecord) -> Path:
@@ -173,11 +175,23 @@ class TrialFolder:
 
 
 def held(path: Path) -> bool:
-    """Whether somebody holds the lock on that file."""
+    """Whether somebody holds the lock on that file, which may be somebody else's, to be read alone."""
     if not path.exists():
         return False
-    with locked(path, blocking=False) as free:
-        return not free
+    try:
+        with locked(path, blocking=False) as free:
+            return not free
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS):
+            raise
+    with path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # NFS locks for writing what is open for writing alone: unknown
+            return False
+    return False
 
 
 def tail(path: Path, count: int) -> Iterator[str]:

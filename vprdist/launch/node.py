@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from vprdist.errors import LaunchError, Stopped, UserError
+from vprdist.errors import LaunchError, Stopped, TrainingError, UserError
 from vprdist.files import locked
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import Failure, JobRecord, pid_start
@@ -55,8 +55,9 @@ class NodeJob:
 def run_job(folder: str, token: str, job: str = DEFAULT_JOB, requeues: int = 0) -> None:
     """Run a trial in this rank, if this submission is still the one that is wanted, and no other copy runs.
 
-    A `UserError` is final: it is written to `failure.json`, since no further attempt would mend it. At the signal
-    (preemption, time limit) the trial saves itself, and the job goes back into the queue.
+    A `UserError` is final, on a cluster when the second attempt meets one too: it is written to `failure.json`, since
+    no further attempt would mend it. At the signal (preemption, time limit) the trial saves itself, and the job goes
+    back into the queue.
     """
     import submitit
 
@@ -150,10 +151,18 @@ def _call(place: TrialFolder, record: JobRecord, job: str, start: str, world: An
     except Stopped:
         leave.now(rank=mine.rank)
     except UserError as error:
-        place.write_failure(Failure(reason=str(error), attempts=record.attempt, kind="mistake"))
+        if _is_final(error, record):
+            place.write_failure(Failure(reason=str(error), attempts=record.attempt, kind="mistake"))
         raise
     finally:
         leave.close()
+
+
+def _is_final(error: UserError, record: JobRecord) -> bool:
+    """Data, cache and weights were right when the job was submitted: one that finds them wrong may be on a node that
+    has lost a disk. It dies of it, and the node is blamed; the second attempt is made elsewhere. Training is the
+    trial's own."""
+    return record.cluster == "local" or record.attempt > 1 or isinstance(error, TrainingError)
 
 
 def give_gpus() -> None:

@@ -10,7 +10,9 @@ from vprdist.launch.journal import job_name
 from vprdist.spec.profile import ClusterProfile
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-FOREIGN_PREFIXES = ("RAY_", "TUNE_", "SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
+FOREIGN_PREFIXES = (
+    "RAY_", "TUNE_", "SUBMITIT_", "SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_"
+)  # fmt: skip
 OURS = ("SLURM_CONF",)
 
 

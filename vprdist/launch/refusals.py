@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 LIMITS = (
     "MaxSubmitJob",  # QOSMaxSubmitJobPerUserLimit, AssocMaxSubmitJobLimit, …
     "job submit limit",
     "Slurm temporarily unable to accept job",
     "Resource temporarily unavailable",
+)
+BUSY = (
+    "Socket timed out",
+    "Unable to contact slurm controller",
+    "controller in standby mode",
+    "Zero Bytes were transmitted or received",
+    "sbatch did not answer",  # our own patience, in `submit`
 )
 WRONG = (
     "invalid partition",
@@ -26,9 +35,18 @@ IMPOSSIBLE = (
 )
 
 
+POLICY = re.compile(r"\b(?:QOS|Assoc)[A-Z]\w+")
+"""SLURM's reason beside `Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)`."""
+
+
 def is_limit(words: str) -> bool:
     """The user has as many jobs as the site allows, or the controller is busy: later it will do."""
-    return _has(words, LIMITS)
+    return _has(words, LIMITS) and not _is_too_much(words)
+
+
+def is_busy(words: str) -> bool:
+    """The controller did not answer; whether there is a job by now nobody knows."""
+    return _has(words, BUSY)
 
 
 def is_impossible(words: str) -> bool:
@@ -38,7 +56,12 @@ def is_impossible(words: str) -> bool:
 
 def is_wrong(words: str) -> bool:
     """The same job will never be taken."""
-    return _has(words, WRONG) or (is_impossible(words) and not is_limit(words))
+    return _has(words, WRONG) or _is_too_much(words) or (is_impossible(words) and not is_limit(words))
+
+
+def _is_too_much(words: str) -> bool:
+    """One job asks for more than a QOS or an account ever allows; only numbers of submitted jobs go down again."""
+    return any("Submit" not in reason for reason in POLICY.findall(words))
 
 
 def _has(words: str, known: tuple[str, ...]) -> bool:

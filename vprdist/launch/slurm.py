@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 from vprdist.launch.cluster import UNKNOWN, Sight
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import NAME_PREFIX, JobRecord, current_user
+from vprdist.launch.params import job_environment
 from vprdist.spec.profile import ClusterProfile
 
 COMMAND_TIMEOUT_S = 30.0
@@ -178,12 +180,18 @@ def cancel_jobs(job_ids: Iterable[str]) -> bool:
     return all(list(map(scancel, batches)))  # a list: every batch is asked for, whatever became of those before
 
 
+def commands_environment() -> dict[str, str]:
+    """For SLURM's commands: a person's own SQUEUE_PARTITION or SLURM_CLUSTERS would hide jobs, which then look dead."""
+    return job_environment(os.environ, None)
+
+
 def scancel(words: Sequence[str]) -> bool:
     """Whether SLURM took the order; a job that is over needs none."""
     try:
         done = subprocess.run(
-            ["scancel", *words], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
-        )
+            ["scancel", *words], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False,
+            env=commands_environment(),
+        )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return False
     said = done.stderr.lower()
@@ -193,7 +201,9 @@ def scancel(words: Sequence[str]) -> bool:
 def ask(command: list[str]) -> str | None:
     """What one of SLURM's commands prints; None when it is missing, fails or hangs."""
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=True)
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=True, env=commands_environment()
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout

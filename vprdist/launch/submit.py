@@ -21,6 +21,7 @@ from vprdist.launch.folder import TrialFolder
 
 ANSWER_S = 120
 """How long one sbatch may take."""
+LATE = "sbatch did not answer"
 
 
 def main() -> int:
@@ -57,7 +58,7 @@ def _deadline(seconds: int) -> Iterator[None]:
     """An sbatch that hangs must not hold the lock for ever; a job that it makes later is found by its name."""
 
     def late(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"sbatch did not answer within {seconds} s")
+        raise TimeoutError(f"{LATE} within {seconds} s")
 
     signal.signal(signal.SIGALRM, late)
     signal.alarm(seconds)

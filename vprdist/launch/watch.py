@@ -24,8 +24,8 @@ class Watch:
     """The driver's view of one trial. It decides; the dispatcher submits.
 
     `phase` is `locked` while another driver has the trial, `waiting` before a job is submitted, `running` while a
-    job is queued or runs, `done` when there is a result or a failure. `death` is how the last job ended, until the
-    dispatcher has taken note of it.
+    job is queued or runs, `done` when there is a result or a failure. `death` is how the last job ended, once, until
+    the dispatcher has taken note of it.
     """
 
     def __init__(self, trial: TrialSpec, folder: TrialFolder, profile: ClusterProfile) -> None:
@@ -37,6 +37,7 @@ class Watch:
         self.death: Sight | None = None
         self.refusals = 0
         self._gone_since: float | None = None
+        self._mourned = ""
         self._not_before = 0.0
         self._lock = contextlib.ExitStack()
 
@@ -99,7 +100,8 @@ class Watch:
         started = any(row.get("token") == record.token for row in self.folder.starts())
         if record.state == "intent" and not started:
             return "submit"  # it never was a job
-        self.death = sight
+        if self._mourned != record.token:  # while there is no room for another attempt, this is said again and again
+            self._mourned, self.death = record.token, sight
         if self._is_loss(record, sight):
             if record.lost < self.max_losses:
                 return "submit after loss"
@@ -131,7 +133,7 @@ class Watch:
             self.give_up(str(error), record, "refused")
 
     def postponed(self, record: JobRecord, now: float, wait_s: float) -> None:
-        """The cluster takes no more jobs of this user for the moment: no fault of anybody's."""
+        """The cluster takes no more jobs of this user for the moment, or does not answer: no fault of anybody's."""
         self.record, self._not_before = record.updated(state="intent"), now + wait_s
 
     def give_up(self, reason: str, record: JobRecord, kind: Ending = "died") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,15 +17,18 @@ from vprdist.plan.estimate import Estimate, estimate, read_results
 from vprdist.plan.power import Power, power_of
 from vprdist.plan.probes import ProbeCost, probe_cost
 from vprdist.plan.space import Space, space
-from vprdist.prepare import Looked, look
+from vprdist.prepare import Looked, Prepared, look
+from vprdist.search.proposals import Proposals
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
-from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.search import SUBSET_SEARCHERS
+from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.trial import TrialSpec
 
 State = Literal[
     "new",
     "done",
+    "stopped early",
     "running",
     "watched by another driver",
     "failed before",
@@ -33,6 +36,7 @@ State = Literal[
     "not resolved yet",
     "not proposed yet",
 ]
+OVER: tuple[State, ...] = ("done", "stopped early")
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Plan:
     @property
     def to_run(self) -> list[Planned]:
         """Trials that would be submitted, or are on their way."""
-        return [planned for planned in self.trials if planned.state != "done"]
+        return [planned for planned in self.trials if planned.state not in OVER]
 
 
 def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
@@ -76,13 +80,8 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
     check_profile(profile, sweep.trials)
     looked = look(sweep, profile, runs)
     results = read_results(runs)
-    if sweep.search.searcher is None:
-        trials = tuple(_planned(trial, profile, runs, results) for trial in _once(looked.trials))
-    else:  # what will be proposed nobody knows: each trial is taken to cost what the first point does
-        first = looked.trials[0]
-        like = Planned(first, None, "not proposed yet", estimate(first, profile, results))
-        trials = (like,) * sweep.num_trials
-    remaining = [planned.estimate for planned in trials if planned.state != "done"]
+    trials = planned_trials(sweep, Prepared(looked.trials, looked.resolver, runs, profile), results)
+    remaining = [planned.estimate for planned in trials if planned.state not in OVER]
     probes = probe_cost(sweep, looked.trials[0], profile, results, runs)
     if probes is not None:
         remaining += probes.estimates(profile)
@@ -97,6 +96,33 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
     return Plan(sweep, profile, runs, looked, trials, capacity(profile), room, over, found, queries, probes)
 
 
+def planned_trials(sweep: SweepSpec, prepared: Prepared, results: Sequence[ResultRow]) -> tuple[Planned, ...]:
+    """Every trial of a sweep. Of a search those that earlier runs proposed, and as many as are still to come: what
+    these will be nobody knows, and each is taken to cost what the first point does.
+
+    Args:
+        prepared: its trials as far as they could be resolved.
+        results: earlier ones, to estimate from.
+    """
+    trials = list(prepared.trials)
+    proposals = Proposals(
+        prepared.runs / "sweeps" / sweep.name / "proposals.jsonl",
+        lambda point: prepared.resolve(trial_at(sweep, point)), sweep.objective,
+    )  # fmt: skip
+    left = 0
+    if sweep.search.searcher is None:
+        proposals.read_stops()
+    elif sweep.search.searcher in SUBSET_SEARCHERS:  # which of those proposed it still asks for, values decide
+        trials, left = [], sweep.num_trials
+    else:
+        trials, proposals.tell = [], lambda trial: trials.append(trial)
+        proposals.read()
+        left = max(0, sweep.num_trials - len(proposals.known))
+    first = prepared.trials[0]
+    like = Planned(first, None, "not proposed yet", estimate(first, prepared.profile, results))
+    return (*(_planned(trial, prepared, proposals.stopped, results) for trial in _once(trials)), *[like] * left)
+
+
 def _once(trials: Sequence[TrialSpec]) -> list[TrialSpec]:
     """The same experiment twice runs once."""
     seen: dict[str, TrialSpec] = {}
@@ -105,11 +131,16 @@ def _once(trials: Sequence[TrialSpec]) -> list[TrialSpec]:
     return list(seen.values())
 
 
-def _planned(trial: TrialSpec, profile: ClusterProfile, runs: Path, results: Sequence[ResultRow]) -> Planned:
-    expected = estimate(trial, profile, results)
+def _planned(
+    trial: TrialSpec, prepared: Prepared, stopped: Container[str], results: Sequence[ResultRow]
+) -> Planned:  # fmt: skip
+    expected = estimate(trial, prepared.profile, results)
     if trial.digests is None:
         return Planned(trial, None, "not resolved yet", expected)
-    return Planned(trial, trial.trial_id, trial_state(TrialFolder.of(runs, trial.trial_id)), expected)
+    state = trial_state(TrialFolder.of(prepared.runs, trial.trial_id))
+    if state != "done" and trial.trial_id in stopped:
+        state = "stopped early"
+    return Planned(trial, trial.trial_id, state, expected)
 
 
 def trial_state(folder: TrialFolder) -> State:

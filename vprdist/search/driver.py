@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -66,6 +67,7 @@ def run_search(
     only: frozenset[str] | None = None,
     wanted: Wanted | None = None,
     given_up: frozenset[str] = frozenset(),
+    asked_at: float = math.inf,
 ) -> Outcome:
     """Run every trial that has no result yet, and gather the results of all.
 
@@ -82,17 +84,23 @@ def run_search(
         only: ids of known trials: no other is run, and none is proposed.
         wanted: the rule of a search of subsets.
         given_up: ids of trials that failed a moment ago, in the same run of the driver: they are not tried again.
+        asked_at: Unix time; nor are those that failed since then (`detach.asked_at`).
 
     Raises:
         SearchInterrupted: at Ctrl-C or SIGTERM; jobs go on.
         LaunchError: nothing can be submitted, or a folder is broken.
     """
     book = _Book(runs, trials, search, proposals, only, wanted, objective)
-    pending = book.pending()
-    if pending or book.wants_more:
+    pending, unended = book.pending(), book.unended
+    more = bool(pending) or book.wants_more
+    if more or unended:
         shown = view or NoView()
         with Dispatcher(profile, runs, job) as dispatcher, shown.live(book.folders, dispatcher.phases):
-            dispatcher.retire_failures(trial_id for trial_id in pending if trial_id not in given_up)
+            for trial_id in unended:
+                dispatcher.cancel(trial_id)
+            if not more:
+                return book.outcome()
+            dispatcher.retire_failures((i for i in pending if i not in given_up), before=asked_at)
             with _interruptible(sweep_name, dispatcher) as interrupted:
                 _Session(dispatcher, book, shown, interrupted).run(objective)
     return book.outcome()
@@ -144,6 +152,12 @@ class _Book:
     def stopped(self) -> Mapping[str, Mapping[str, Any]]:
         known = {} if self.proposals is None else self.proposals.stopped
         return {i: row for i, row in known.items() if i in self.folders and not self.folders[i].has_result}
+
+    @property
+    def unended(self) -> list[str]:
+        """Stopped trials whose job may live: the driver that stopped them was killed before it had ended it."""
+        jobs = {i: folder.job() for i in self.stopped if not (folder := self.folders[i]).is_over}
+        return [i for i, job in jobs.items() if job and (job.state != "cancelled" or self.folders[i].is_running)]
 
     @property
     def wants_more(self) -> bool:

@@ -12,7 +12,8 @@ from vprdist.launch.folder import TrialFolder
 
 STEP_S = 1.0
 """The longest a step lasts: Tune can stop a trial only between two of them."""
-LOOK_S = 0.1
+LOOK_S, RARER = 0.1, 1.5
+"""Seconds between two looks after a row, and how they grow while none comes: storage is shared by a whole cluster."""
 
 
 class FolderTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's classes are Any to mypy
@@ -29,7 +30,7 @@ class FolderTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's classes ar
         self.folder = TrialFolder.of(Path(config["runs"]), config["trial_id"])
         self.objective = str(config["objective"])
         self.stopped = bool(config.get("stopped"))
-        self.offset = 0
+        self.offset, self.wait_s = 0, LOOK_S
         self.pending: list[dict[str, Any]] = []
         self.known: dict[str, float] = {"training_step": 0, self.objective: float("nan")}
 
@@ -47,15 +48,17 @@ class FolderTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's classes ar
             over = self.folder.is_over or self.stopped
             self._read_rows()
             if self.pending:
+                self.wait_s = LOOK_S
                 self._learn(self.pending.pop(0))
                 return {**self.known, "done": False}
             if over:
                 # The rows' last value is the objective of a stopped trial; a failed one has none.
                 value = self.known[self.objective] if self.stopped else self.folder.objective(self.objective)
                 return {**self.known, self.objective: value, "done": True}
-            if time.monotonic() >= deadline:
+            if (now := time.monotonic()) >= deadline:
                 return {**self.known, "done": False}
-            time.sleep(LOOK_S)
+            time.sleep(min(self.wait_s, deadline - now))
+            self.wait_s = min(STEP_S, self.wait_s * RARER)
 
     def _read_rows(self) -> None:
         """Keep evaluations, and of the training rows between two of them the last: a replay must not take long."""

@@ -11,6 +11,7 @@ from vprdist.launch.array import Array
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.slurm import ALIVE_STATES
 from vprdist.report.attribution import attribution_path
+from vprdist.spec.probes import ProbeOrder
 from vprdist.spec.subsets import Point
 from vprdist.steer.facts import Queue, explain
 from vprdist.steer.find import Sweep
@@ -54,34 +55,50 @@ class ArrayFacts:
         return f"array {self.name}: {self.state or 'not in the queue'}" + (f" ({self.why})" if self.why else "")
 
 
+def networks_of(sweep: Sweep) -> dict[str, str]:
+    """Ids of the trials that train one network for all subsets, by the canonical JSON of their points."""
+    rows, _ = read_json_lines(sweep.folder / "proposals.jsonl")
+    return {
+        canonical_json(row["point"]): row["trial"]
+        for row in rows
+        if row.get("kind") == "proposed" and "train.arms" in row["point"]
+    }
+
+
+def probe_orders(sweep: Sweep) -> list[ProbeOrder]:
+    """The probes of those of a sweep's networks that have a result.
+
+    Raises:
+        UserError: the sweep's file cannot be read.
+    """
+    ids = networks_of(sweep)
+    if not ids:  # most sweeps: their file is not even opened
+        return []
+    from vprdist.probes import orders_of
+    from vprdist.spec.sweep_file import read_sweep
+
+    spec = read_sweep(sweep.folder / "sweep.yaml")
+    if spec.search.searcher != "one_network":
+        return []
+
+    def network_at(point: Point) -> TrialFolder | None:
+        folder = sweep.trials.get(ids.get(canonical_json(point), ""))
+        return folder if folder is not None and folder.has_result else None
+
+    return [order for setting in spec.settings for order in orders_of(spec, setting, network_at)]
+
+
 def read_probing(sweep: Sweep) -> Probing | None:
     """How far the probes are; None for sweeps without, and while no network has a result.
 
     Raises:
         UserError: the sweep's file cannot be read.
     """
-    rows, _ = read_json_lines(sweep.folder / "proposals.jsonl")
-    ids = {
-        canonical_json(row["point"]): row["trial"]
-        for row in rows
-        if row.get("kind") == "proposed" and "train.arms" in row["point"]
-    }
-    if not ids:  # most sweeps: their file is not even opened
-        return None
-    from vprdist.probes import array_of, orders_of
-    from vprdist.spec.sweep_file import read_sweep
-
-    spec = read_sweep(sweep.folder / "sweep.yaml")
-    if spec.search.searcher != "one_network":
-        return None
-
-    def network_at(point: Point) -> TrialFolder | None:
-        folder = sweep.trials.get(ids.get(canonical_json(point), ""))
-        return folder if folder is not None and folder.has_result else None
-
-    orders = [order for setting in spec.settings for order in orders_of(spec, setting, network_at)]
+    orders = probe_orders(sweep)
     if not orders:
         return None
+    from vprdist.probes import array_of
+
     arrays = [array_of(order) for order in orders if order.missing]
     return Probing(
         made=sum(order.num_done for order in orders), total=sum(len(order.probes) for order in orders),

@@ -52,7 +52,8 @@ def add_commands(commands: Commands) -> None:
     prune = add_command(commands, "prune", _prune, "remove what no leaderboard needs", "--orphans")
     prune.description = (
         "Remove what no leaderboard needs: checkpoints of trials that have a result, and the logs of all but their "
-        "last submission. Results, metrics, predictions and everything of unfinished trials stay."
+        "last submission. Results, metrics, predictions and everything of unfinished trials stay, and the checkpoints "
+        "of networks whose probes are still to be made."
     )
     prune.add_argument("sweep", nargs="*", help="only these sweeps' trials (default: all trials)")
     prune.add_argument("--orphans", action="store_true", help="also whole folders of trials that no sweep lists")

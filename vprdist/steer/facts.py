@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -79,14 +80,16 @@ def look_at_queue(folders: Iterable[TrialFolder], others: Iterable[str] = ()) ->
     Args:
         others: names of further jobs that the same question is about.
     """
-    names = set(others)
+    names, users = set(others), {current_user()}
     for folder in folders:
         record = None if folder.is_over else folder.job()
         if record is not None and record.cluster == "slurm":
             names.add(record.name)
+            with contextlib.suppress(KeyError):  # a uid without a name
+                users.add(folder.job_file.owner())  # somebody else's sweep may be looked at
     if not names:
         return Queue(None)
-    answer = ask(squeue_command(current_user(), names))
+    answer = ask(squeue_command(",".join(sorted(users)), names))
     if answer is None:
         return Queue(None, silent=True)
     rows: dict[str, list[QueueRow]] = {}

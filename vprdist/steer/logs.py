@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,19 +23,20 @@ class LogReader:
 
     def files(self) -> list[Path]:
         """Logs, oldest submission first; unless all are wanted the newest one's, and those begun before it came."""
-        attempts = sorted(self.folder.log.glob("attempt-*"), key=lambda path: path.stat().st_mtime)
+        attempts = sorted(self.folder.log.glob("attempt-*"), key=_age_and_size)
         found = [path for attempt in attempts for path in self._logs(attempt)]
         return found if self.every else [path for path in found if path in self._read or path == found[-1]]
 
     def _logs(self, attempt: Path) -> list[Path]:
         ours = sorted(attempt.glob(f"*_{self.rank}_log.out"))
-        return ours or [path for path in [attempt / "submission.log"] if path.exists() and path.stat().st_size]
+        return ours or [path for path in [attempt / "submission.log"] if _age_and_size(path)[1]]
 
     def new(self) -> str:
         """What came since the last time."""
         out = []
         for path in self.files():
-            with path.open("rb") as stream:
+            data = b""
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
                 stream.seek(self._read.get(path, 0))
                 data = stream.read()
             if data:
@@ -49,8 +51,23 @@ class LogReader:
 def follow(reader: LogReader, write: Callable[[str], None]) -> None:
     """Write what comes until the trial is over."""
     while True:
-        over = reader.folder.is_over  # looked at before reading: nothing comes after it
+        over = reader.folder.is_over or _is_stopped(reader.folder)  # looked at before reading: nothing comes after it
         write(reader.new())
         if over:
             return
         time.sleep(LOOK_S)
+
+
+def _age_and_size(path: Path) -> tuple[float, int]:
+    """When it changed, and its size."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:  # what a full quota refused is removed again, also while somebody looks
+        return 0.0, 0
+    return stat.st_mtime, stat.st_size
+
+
+def _is_stopped(folder: TrialFolder) -> bool:
+    """By its sweep's scheduler: there will be neither result nor failure."""
+    record = folder.job()
+    return record is not None and record.state == "cancelled" and not folder.is_running

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vprdist.errors import UserError
 from vprdist.files import locked
 from vprdist.launch.folder import TrialFolder, held
+from vprdist.steer.arrays import networks_of, probe_orders
 from vprdist.steer.find import find_sweep, sweep_names
 
 
@@ -27,9 +29,10 @@ def find_waste(runs: Path, trials: Iterable[str] | None, orphans: bool) -> list[
     """What may go: checkpoints of trials with a result, logs of all but their last submission, and, on request, whole
     folders of trials that no sweep lists.
 
-    Never anything of a trial that runs, waits or is watched; never result, metrics, predictions or specs.
+    Never anything of a trial that runs, waits or is watched; never result, metrics, predictions or specs; nor the
+    checkpoint of a network whose probes are still to be made: its sweep could never be finished.
     """
-    listed = _listed(runs)
+    listed, unprobed = _listed(runs), _unprobed(runs)
     every = sorted(path.name for path in (runs / "trials").glob("*") if path.is_dir())
     wanted = every if trials is None else [trial for trial in every if trial in set(trials)]
     found: list[Waste] = []
@@ -40,7 +43,8 @@ def find_waste(runs: Path, trials: Iterable[str] | None, orphans: bool) -> list[
         if orphans and trial not in listed:
             found.append(_waste(folder, folder.path, "of no sweep"))
         elif folder.has_result:
-            found += [_waste(folder, path, "checkpoint") for path in [folder.path / "checkpoint"] if path.exists()]
+            if (checkpoint := folder.path / "checkpoint").exists() and trial not in unprobed:
+                found.append(_waste(folder, checkpoint, "checkpoint"))
             attempts = sorted(folder.log.glob("attempt-*"), key=lambda path: path.stat().st_mtime)
             found += [_waste(folder, path, "earlier log") for path in attempts[:-1]]
             found += [_waste(folder, path, "rendezvous") for path in folder.log.glob("rendezvous-*")]
@@ -73,6 +77,18 @@ def _is_busy(folder: TrialFolder) -> bool:
 def _listed(runs: Path) -> set[str]:
     """Trials that some sweep lists. A manifest that cannot be read may list any: the error is not swallowed."""
     return {trial for name in sweep_names(runs) for trial in find_sweep(runs, name).trials}
+
+
+def _unprobed(runs: Path) -> set[str]:
+    """Networks whose probes are not all made; of a sweep whose file cannot be read, every one."""
+    found: set[str] = set()
+    for name in sweep_names(runs):
+        sweep = find_sweep(runs, name)
+        try:
+            found |= {Path(order.trial).name for order in probe_orders(sweep) if order.missing}
+        except UserError:
+            found |= set(networks_of(sweep).values())
+    return found
 
 
 def _waste(folder: TrialFolder, path: Path, what: str) -> Waste:

@@ -16,7 +16,9 @@ VERSION = 1
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Publish `state` (tensors and plain values only) as the folder's last checkpoint."""
+    """Publish `state` (tensors and plain values only) as the folder's last checkpoint; one process writes there."""
+    for torn in folder.glob(f".{FILE}.*.tmp"):  # a kill left it, and it is as large as a checkpoint
+        torn.unlink(missing_ok=True)
     with publish(folder / FILE) as stream:
         torch.save({"version": VERSION, **state}, stream)
 

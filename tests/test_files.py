@@ -1,0 +1,40 @@
+"""Lines that were cut: by a full disk, or by a node that died while it wrote."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from vprdist.files import append_json_line, read_json_lines
+
+
+@pytest.mark.parametrize("torn", [b'{"kind": "tr', b"\0" * 40, b"17"], ids=["half", "zeros", "number"])
+def test_a_line_that_was_cut_costs_that_line_alone(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "rows.jsonl"
+    append_json_line(path, {"step": 1})
+    with path.open("ab") as stream:
+        stream.write(torn)
+    rows, offset = read_json_lines(path)
+    assert rows == [{"step": 1}]
+    append_json_line(path, {"step": 2})
+    append_json_line(path, {"step": 3})
+    assert read_json_lines(path)[0] == [{"step": 1}, {"step": 2}, {"step": 3}]
+    assert read_json_lines(path, offset)[0] == [{"step": 2}, {"step": 3}]
+    assert path.read_bytes().count(b"\n") == 4
+
+
+def test_a_line_of_which_only_a_part_fits_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    append_json_line(path, {"step": 1})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))  # as a quota: the system writes what fits
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            append_json_line(path, {"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.stat().st_size == 20
+    append_json_line(path, {"step": 3})
+    assert read_json_lines(path)[0] == [{"step": 1}, {"step": 3}]
