@@ -104,7 +104,9 @@ def test_missing_and_empty_pictures_are_counted(small_tree):
     images = small_tree / "train_val" / "ada" / "query" / "images"
     (images / "ada_q003.jpg").unlink()
     (images / "ada_q005.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"ada_q003.jpg: .* is missing \(1 more like it\)"):
+    (images / "ada_q006.jpg").unlink()
+    (images / "ada_q006.jpg").symlink_to(images / "moved" / "ada_q006.jpg")  # leads nowhere
+    with pytest.raises(DataError, match=r"ada_q003.jpg: .* is missing \(2 more like it\)"):
         check_images(read_city(small_tree, "ada").query)
 
 
