@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -60,15 +61,32 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def append_json_line(path: Path, row: Mapping[str, object]) -> None:
-    """Append one row as one line, in one write."""
+def append_json_line(path: Path, row: Mapping[str, object], durable: bool = False) -> None:
+    """Append one row as one line, in one write. What was left of a line that was cut becomes a line of its own.
+
+    Args:
+        durable: the line is on the disk when this returns.
+
+    Raises:
+        OSError: the disk does not take it whole.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab", buffering=0) as stream:
-        stream.write((json.dumps(row) + "\n").encode())
+    line = (json.dumps(row) + "\n").encode()
+    with path.open("ab+", buffering=0) as stream:
+        if end := stream.seek(0, os.SEEK_END):
+            stream.seek(end - 1)
+            line = line if stream.read(1) == b"\n" else b"\n" + line
+        if stream.write(line) != len(line):  # a disk that becomes full takes a part, and says nothing
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        if durable:
+            os.fsync(stream.fileno())
 
 
 def read_json_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """The whole rows from byte `offset` on, and the offset after them. A half-written last line waits."""
+    """The whole rows from byte `offset` on, and the offset after them. A half-written last line waits.
+
+    A line that a full disk or a power cut tore is no row: it is passed over.
+    """
     try:
         with path.open("rb") as stream:
             stream.seek(offset)
@@ -76,7 +94,11 @@ def read_json_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], 
     except FileNotFoundError:
         return [], offset
     data = data[: data.rfind(b"\n") + 1]
-    return [json.loads(line) for line in data.splitlines() if line.strip()], offset + len(data)
+    rows = []
+    for line in data.splitlines():
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows, offset + len(data)
 
 
 def canonical_json(value: object) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vprdist.errors import SweepFileError, UserError
-from vprdist.files import canonical_json, read_json_lines
+from vprdist.files import append_json_line, canonical_json, read_json_lines
 from vprdist.spec.search import Point
 from vprdist.spec.trial import TrialSpec
 
@@ -107,7 +105,4 @@ class Proposals:
 
     def _append(self, row: Mapping[str, Any]) -> None:
         """One line, on the disk when this returns: a trial must not start that nobody remembers."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab", buffering=0) as stream:
-            stream.write((json.dumps(row) + "\n").encode())
-            os.fsync(stream.fileno())
+        append_json_line(self.path, row, durable=True)
