@@ -54,6 +54,33 @@ def test_a_resumed_run_equals_an_uninterrupted_one(small_tree, tmp_path, recipe)
         assert torch.equal(value, weights_of(tmp_path / "cut", trial)[name]), name
 
 
+def test_an_evaluation_that_was_cut_by_a_stop_is_made_when_the_run_goes_on(small_tree, tmp_path):
+    trial = make_trial(small_tree, steps=5)
+    trial = trial.model_copy(update={"run": RunSpec(log_steps=1, evaluate_steps=2)})
+    city = read_city(small_tree, "ada")
+    reader = PlaceReader(trial, trial.train.image_size)
+    evaluated, cut = [], [2]  # the first evaluation, of step 2, is left in its midst
+
+    def evaluate_or_stop(step):
+        if cut and cut.pop() == step:
+            raise Stopped
+        evaluated.append(step)
+
+    def trainer():
+        return Trainer(
+            trial, build_network(trial, None), [city], [city_graph(city, trial.data)], reader, CPU, tmp_path,
+            lambda row: steps.append(row.get("step")), lambda: steps[-1] == 4 and evaluated == [2], evaluate_or_stop,
+        )  # fmt: skip
+
+    steps = []
+    for known in ([], [2]):  # stopped during the evaluation of step 2; then at step 4, before its evaluation
+        with pytest.raises(Stopped):
+            trainer().run()
+        assert evaluated == known
+    trainer().run()
+    assert evaluated == [2, 4], "each once: none is missing from the curve, or to a scheduler"
+
+
 STEPS_TO_DIE_IN = 24
 RECIPES = {
     "frozen": {"micro_pairs": 1},
