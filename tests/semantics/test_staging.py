@@ -123,6 +123,25 @@ def test_a_killed_copier_leaves_nothing_that_is_taken_for_whole(cache: Cache, wo
         assert copies(scratch) == [found.path], "what the killed one left is gone"
 
 
+@pytest.mark.parametrize("gone", ["a shard", "the manifest"])
+def test_a_copy_that_the_nodes_cleaner_took_a_part_of_is_made_anew(cache: Cache, tmp_path: Path, gone: str) -> None:
+    scratch = tmp_path / "nvme"
+
+    def lose(copy: Path) -> None:
+        path = next((copy / "shards").iterdir()) if gone == "a shard" else copy / "manifest.json"
+        path.unlink()
+
+    with staged(cache.path, ["cph"], scratch) as first:
+        lose(first.path)
+        # Whoever reads it has mapped what it needs: nobody waits for its end, or takes the rest away.
+        with staged(cache.path, ["cph"], scratch) as beside:
+            assert beside.path == cache.path
+            assert beside.fallback is not None and "others read what is left" in beside.fallback
+    with staged(cache.path, ["cph"], scratch) as again:
+        assert again == (first.path, None)
+        assert verify(again.path).digest == cache.manifest.digest_of(["cph"])
+
+
 def test_a_damaged_shard_is_not_copied(cache: Cache, tmp_path: Path) -> None:
     shard = next(each for each in cache.manifest.shards if each.city == "cph")
     data = bytearray((cache.path / shard.file).read_bytes())

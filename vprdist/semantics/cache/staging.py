@@ -15,6 +15,7 @@ from typing import IO, NamedTuple
 from vprdist.errors import CacheError
 from vprdist.files import digest_file, write_text
 from vprdist.semantics.cache.format import MANIFEST, Manifest, read_manifest
+from vprdist.semantics.cache.reader import open_cache
 
 Progress = Callable[[int, int], None]
 MARGIN = 1.1
@@ -81,8 +82,18 @@ def part_of(manifest: Manifest, cities: Iterable[str]) -> Manifest:
 
 
 def _make(cache: Path, part: Manifest, copy: Path, lock: IO[str], progress: Progress) -> None:
-    """Returns with a shared lock and a whole copy. The kernel frees the lock of a copier that is killed."""
+    """Returns with a shared lock and a whole copy. The kernel frees the lock of a copier that is killed.
+
+    Raises:
+        OSError: the disk does not take it; or a part of the copy is gone, and others read what is left.
+    """
     fcntl.flock(lock, fcntl.LOCK_SH)
+    if copy.exists() and not _is_whole(copy):  # cleaners of such disks take files that are long unused
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"a part of {copy} is gone, and others read what is left") from None
+        (copy / MANIFEST).unlink(missing_ok=True)
     while not (copy / MANIFEST).exists():
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (copy / MANIFEST).exists():
@@ -91,9 +102,18 @@ def _make(cache: Path, part: Manifest, copy: Path, lock: IO[str], progress: Prog
         fcntl.flock(lock, fcntl.LOCK_SH)
 
 
+def _is_whole(copy: Path) -> bool:
+    try:
+        open_cache(copy)
+    except CacheError:
+        return False
+    return True
+
+
 def _copy(cache: Path, part: Manifest, copy: Path, progress: Progress) -> None:
     total = sum(shard.bytes for shard in part.shards)
-    for left in copy.parent.glob(f"{part.digest}-*"):  # of a copier that was killed: we hold its lock now
+    # Of a copier that was killed, or what a cleaner left of a copy: we hold the lock now.
+    for left in (copy, *copy.parent.glob(f"{part.digest}-*")):
         shutil.rmtree(left, ignore_errors=True)
     _make_room(copy.parent, int(total * MARGIN), keep=part.digest)
     unfinished = Path(tempfile.mkdtemp(prefix=f"{part.digest}-", dir=copy.parent))
@@ -132,6 +152,7 @@ def _make_room(home: Path, needed: int, keep: str) -> None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue  # somebody reads it
+            (home / path.stem / MANIFEST).unlink(missing_ok=True)  # first: what is left of it is then no copy
             shutil.rmtree(home / path.stem, ignore_errors=True)
     free = shutil.disk_usage(home).free
     if free < needed:
