@@ -6,8 +6,10 @@ import contextlib
 import fcntl
 import getpass
 import os
+import random
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -87,19 +89,23 @@ def _make(cache: Path, part: Manifest, copy: Path, lock: IO[str], progress: Prog
     Raises:
         OSError: the disk does not take it; or a part of the copy is gone, and others read what is left.
     """
-    fcntl.flock(lock, fcntl.LOCK_SH)
-    if copy.exists() and not _is_whole(copy):  # cleaners of such disks take files that are long unused
+    while True:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # waits for whoever copies
+        if _is_whole(copy):
+            return
+        damaged = copy.exists()  # cleaners of such disks take files that are long unused
         try:
+            # Never waited for: another rank may have its shared lock already, and keep it until this one joins it.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OSError(f"a part of {copy} is gone, and others read what is left") from None
-        (copy / MANIFEST).unlink(missing_ok=True)
-    while not (copy / MANIFEST).exists():
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (copy / MANIFEST).exists():
+            if damaged:
+                raise OSError(f"a part of {copy} is gone, and others read what is left") from None
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            time.sleep(random.uniform(0.01, 0.1))
+            continue
+        # To take one lock the other is let go for a moment, in which a copy may come or go.
+        if not _is_whole(copy):
             _copy(cache, part, copy, progress)
-        # To take the shared lock the other one is let go for a moment, in which the copy may be evicted.
-        fcntl.flock(lock, fcntl.LOCK_SH)
 
 
 def _is_whole(copy: Path) -> bool:
