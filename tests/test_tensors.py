@@ -43,9 +43,15 @@ def test_tensors_plain_values_and_numpy_numbers_are_read_and_nothing_else(tmp_pa
     found = load_tensors(tmp_path / "good.pth", "rule", "remedy")
     assert found["score"] == 0.5 and found["step"] == 3 and torch.equal(found["state"]["w"], torch.ones(2))
     torch.save({"network": nn.ReLU()}, tmp_path / "code.pth")
-    for name, text in (("code.pth", "Weights only load failed"), ("none.pth", "rule; found 'missing'")):
-        with pytest.raises(WeightsError, match=text):
+    (tmp_path / "text.pth").write_text("name: table1")
+    for name, text in (
+        ("code.pth", "rule; found 'torch.nn.modules.activation.ReLU beside tensors'"),
+        ("text.pth", "rule; found 'what torch.save does not write'"),
+        ("none.pth", "rule; found 'missing'"),
+    ):
+        with pytest.raises(WeightsError, match=text) as caught:
             load_tensors(tmp_path / name, "rule", "remedy")
+        assert "weights_only" not in str(caught.value), "torch's words tell how to run what is in the file"
     torch.save([torch.ones(2)], tmp_path / "list.pth")
     with pytest.raises(WeightsError, match="must hold a state dict; found 'list'"):
         read_state(tmp_path / "list.pth")

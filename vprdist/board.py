@@ -225,13 +225,14 @@ def _curves(board: Board) -> list[Curve]:
 
 def _curve(name: str, seed: int, folder: TrialFolder, objective: str) -> Curve:
     rows = folder.rows()[0]
-    loss = [(int(row["step"]), float(row["loss"])) for row in rows if row.get("kind") == "train"]
-    scores = [
-        (int(row["step"]), float(row[objective]))
+    # What a killed job made after its last checkpoint was made again, and has two rows.
+    loss = {int(row["step"]): float(row["loss"]) for row in rows if row.get("kind") == "train"}
+    scores = {
+        int(row["step"]): float(row[objective])
         for row in rows
         if row.get("kind") in ("untrained", "evaluate") and row.get(objective) is not None
-    ]
-    return Curve(row=name, seed=seed, loss=_thinned(loss), objective=scores)
+    }
+    return Curve(row=name, seed=seed, loss=_thinned(sorted(loss.items())), objective=sorted(scores.items()))
 
 
 def _thinned(points: list[tuple[int, float]], most: int = 200) -> list[tuple[int, float]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import pickle
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,10 @@ def load_tensors(path: Path, rule: str, remedy: str) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(path, rule, "missing", "Check the path.") from None
+    except pickle.UnpicklingError as error:  # its words advise to run what is in the file
+        kind = re.search(r"GLOBAL (\S+)", str(error))
+        found = f"{kind[1]} beside tensors" if kind else "what torch.save does not write"
+        raise WeightsError(path, rule, found, remedy) from None
     except Exception as error:  # torch raises many kinds here, and every one means the same
         raise WeightsError(path, rule, first_line(error), remedy) from None
 

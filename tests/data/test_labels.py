@@ -131,6 +131,9 @@ def break_file(path: Path, how: str) -> None:
         data = path.read_bytes()
         path.write_bytes(data[: len(data) // 2])
         return
+    if how == "flipped":
+        path.write_bytes(path.read_bytes().replace(b"HEAP", b"HEAQ"))  # where the names of its datasets are
+        return
     if how == "folder":
         path.unlink()
         path.mkdir()
@@ -155,6 +158,7 @@ def break_file(path: Path, how: str) -> None:
     [
         ("text", r"ada_gt\.h5: a label file is an HDF5 file that can be read"),
         ("cut", r"ada_gt\.h5: a label file is an HDF5 file that can be read"),
+        ("flipped", r"ada_gt\.h5: a label file is an HDF5 file that can be read"),
         ("folder", r"ada_gt\.h5: a label file is an HDF5 file that can be read|a label file can be read"),
         ("lacks", r"ada_gt\.h5: a label file has the dataset 'fov'; found 'sim'"),
         ("group", r"ada_gt\.h5: a label file has the dataset 'fov'; found 'fov'"),
@@ -177,7 +181,7 @@ def test_a_label_file_that_cannot_be_used_is_one_message_and_leaves_nothing(
         read_labels(city, spec, tmp_path / "runs", lambda text: None)
     assert "Fetch the file again" in str(caught.value)
     assert not list(small_tree.rglob("*.npz")) + list(tmp_path.rglob("*.tmp"))
-    if how in ("text", "cut", "folder", "lacks", "group", "words", "shape"):
+    if how in ("text", "cut", "flipped", "folder", "lacks", "group", "words", "shape"):
         with pytest.raises(DataError, match=message):
             city_kinds(city, spec)  # what is looked at before a sweep starts
 
@@ -223,14 +227,18 @@ def test_other_labels_have_another_file(small_tree, tmp_path):
     assert make(labels="computed") == 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "flipped", "other"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "flipped", "packed", "other"])
 def test_kept_labels_that_were_damaged_are_made_again_and_that_is_said(small_tree, tmp_path, damage):
     city, spec, said = read_city(small_tree, "ada"), spec_of(small_tree), []
     made = read_labels(city, spec, tmp_path, said.append)
     (kept,) = (small_tree / "vprdist_labels").glob("*.npz")
     data = bytearray(kept.read_bytes())
     data[len(data) // 4] ^= 0xFF
-    if damage == "other":
+    if damage == "packed":  # its directory names a method that nobody knows
+        data = bytearray(kept.read_bytes())
+        data[data.index(b"PK\x01\x02") + 10] = 99
+        kept.write_bytes(data)
+    elif damage == "other":
         np.savez(kept, data=made.data, indices=made.indices + 15, indptr=made.indptr)
     else:
         kept.write_bytes({"cut": data[:-50], "empty": b"", "text": b"labels" * 99, "flipped": data}[damage])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.worlds import write_city
 from vprdist.data.digest import dataset_digest
@@ -104,7 +107,9 @@ def test_missing_and_empty_pictures_are_counted(small_tree):
     images = small_tree / "train_val" / "ada" / "query" / "images"
     (images / "ada_q003.jpg").unlink()
     (images / "ada_q005.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"ada_q003.jpg: .* is missing \(1 more like it\)"):
+    (images / "ada_q006.jpg").unlink()
+    (images / "ada_q006.jpg").symlink_to(images / "moved" / "ada_q006.jpg")  # leads nowhere
+    with pytest.raises(DataError, match=r"ada_q003.jpg: .* is missing \(2 more like it\)"):
         check_images(read_city(small_tree, "ada").query)
 
 
@@ -118,6 +123,20 @@ def test_a_cut_picture_is_found_by_its_end(small_tree):
     picture.write_bytes(data[:300])
     with pytest.raises(DataError, match=r"ada_q004.jpg: the picture must be readable"):
         check_whole(side)
+
+
+def test_pictures_that_pillow_refuses_in_other_words_are_named_too(small_tree):
+    picture = read_city(small_tree, "ada").query.image_path(4)
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(stream, "PNG")  # a PNG under the name of a JPEG is read as well
+    short, huge = (bytearray(stream.getvalue()) for _ in range(2))
+    short[11] -= 1  # of the header
+    huge[16:24] = (60_000).to_bytes(4) * 2  # width and height
+    huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4)
+    for data in (short, huge):
+        picture.write_bytes(data)
+        with pytest.raises(DataError, match=r"ada_q004.jpg: the picture must be readable"):
+            check_whole(read_city(small_tree, "ada").query)
 
 
 @pytest.mark.parametrize("name", ["raw.csv", "images"])

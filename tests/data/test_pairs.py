@@ -53,6 +53,16 @@ def test_panoramas_take_no_part(small_tree):
     assert len(set(pairs.query.tolist())) == 11
 
 
+def test_a_chunk_of_a_pass_counts_panoramas_and_skips_them_as_the_reference_does():
+    # Every query has a positive, a soft and a hard negative; nine of 31 are panoramas.
+    dense, asked = np.tile([0.9, 0.2, 0.0], (31, 1)), np.arange(9, 31)
+    sampler = PairSampler([CityGraph("w", asked, np.arange(3), csr_matrix(dense))], 0, 10, passes=True)
+    for first in (0, 4):  # ceil(31 / 10) chunks are a pass
+        chunks = [sampler.chunk(index).query.tolist() for index in range(first, first + 4)]
+        assert sorted(query for chunk in chunks for query in chunk) == asked.tolist()
+        assert len(chunks[3]) <= 1 and max(map(len, chunks)) < 10
+
+
 def test_queries_without_the_drawn_kind_are_skipped():
     # Query 0 has a positive only, query 1 nothing at all but zeros, query 2 a soft negative only.
     dense = np.array([[0.9, 0.9, 0.9], [0, 0, 0], [0.3, 0.3, 0.3]])

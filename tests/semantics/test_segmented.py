@@ -138,15 +138,19 @@ assert "torch" not in sys.modules
     assert done.stdout.strip() == "True False (120, 160) False"
 
 
-@pytest.mark.parametrize("fault", ["missing", "empty", "cut"])
+@pytest.mark.parametrize("fault", ["missing", "empty", "cut", "a link to a missing file"])
 def test_a_broken_picture_is_named(small_tree: Path, weights: Path, network: Colours, fault: str) -> None:
     keys = keys_of(small_tree)
     path = city_folder(small_tree, "ada")[1] / "database" / "images" / f"{keys[5]}.jpg"
     whole = path.read_bytes()
-    path.unlink() if fault == "missing" else path.write_bytes(whole[:200] if fault == "cut" else b"")
+    path.unlink()
+    if fault in ("empty", "cut"):
+        path.write_bytes(whole[:200] if fault == "cut" else b"")
+    elif fault != "missing":
+        path.symlink_to(path.with_name("moved.jpg"))
     source = source_of(small_tree, weights)
     if fault != "cut":
-        with pytest.raises(DataError, match=f"{keys[5]}.jpg.*{fault}"):
+        with pytest.raises(DataError, match=f"{keys[5]}.jpg.*{'empty' if fault == 'empty' else 'missing'}"):
             source.fingerprint("ada", "database", keys)
     found = []
     with pytest.raises(DataError, match=f"{keys[5]}.jpg"):

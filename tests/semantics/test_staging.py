@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -10,13 +12,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from vprdist.errors import CacheError
 from vprdist.semantics.cache import Cache, open_cache, verify
-from vprdist.semantics.cache.staging import staged
+from vprdist.semantics.cache.staging import Staged, staged
 from vprdist.semantics.importing import import_cache
 
 from .conftest import SHARD_IMAGES, World
@@ -110,6 +113,25 @@ def test_a_second_job_waits_for_the_first_ones_copy(cache: Cache, tmp_path: Path
     assert len(copies(scratch)) == 1
 
 
+def test_of_two_ranks_that_come_at_once_neither_waits_for_the_end_of_the_other(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch, flock, others = tmp_path / "nvme", fcntl.flock, contextlib.ExitStack()
+    met: list[Staged] = []
+
+    def slow(lock: Any, how: int) -> None:
+        if how & fcntl.LOCK_EX and not met:  # both saw no copy; the other one was quicker, copied, and reads by now
+            flock(lock, fcntl.LOCK_UN)
+            met.append(Staged(cache.path, None))
+            met[0] = others.enter_context(staged(cache.path, ["cph"], scratch))
+            assert how & fcntl.LOCK_NB, "the other rank reads until this one has met it in a collective"
+        flock(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    with others, staged(cache.path, ["cph"], scratch) as found:
+        assert [found] == met and found.fallback is None
+
+
 def test_a_killed_copier_leaves_nothing_that_is_taken_for_whole(cache: Cache, world: World, tmp_path: Path) -> None:
     scratch, name = tmp_path / "nvme", tmp_path / "one"
     job = start(cache, scratch, "cph", 60, name)
@@ -121,6 +143,25 @@ def test_a_killed_copier_leaves_nothing_that_is_taken_for_whole(cache: Cache, wo
         assert found.fallback is None
         assert verify(found.path).digest == cache.manifest.digest_of(["cph"])
         assert copies(scratch) == [found.path], "what the killed one left is gone"
+
+
+@pytest.mark.parametrize("gone", ["a shard", "the manifest"])
+def test_a_copy_that_the_nodes_cleaner_took_a_part_of_is_made_anew(cache: Cache, tmp_path: Path, gone: str) -> None:
+    scratch = tmp_path / "nvme"
+
+    def lose(copy: Path) -> None:
+        path = next((copy / "shards").iterdir()) if gone == "a shard" else copy / "manifest.json"
+        path.unlink()
+
+    with staged(cache.path, ["cph"], scratch) as first:
+        lose(first.path)
+        # Whoever reads it has mapped what it needs: nobody waits for its end, or takes the rest away.
+        with staged(cache.path, ["cph"], scratch) as beside:
+            assert beside.path == cache.path
+            assert beside.fallback is not None and "others read what is left" in beside.fallback
+    with staged(cache.path, ["cph"], scratch) as again:
+        assert again == (first.path, None)
+        assert verify(again.path).digest == cache.manifest.digest_of(["cph"])
 
 
 def test_a_damaged_shard_is_not_copied(cache: Cache, tmp_path: Path) -> None:

@@ -60,6 +60,15 @@ def test_the_same_as_a_plain_call(tmp_path: Path, pixels: dict[str, Any] | None)
     assert float(found.std(dim=(2, 3)).max()) > 1e-5, "pixels differ"
 
 
+def test_a_model_that_was_saved_in_short_floats_computes_in_the_precision_that_is_asked_for(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model", list(CLASSES))
+    transformers.SegformerForSemanticSegmentation.from_pretrained(folder).half().save_pretrained(tmp_path / "half")
+    whole, half = (open_segmenter(spec_of(path)) for path in (folder, tmp_path / "half"))
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, *SIZE), dtype=np.uint8))
+    assert half(image).dtype == torch.float32
+    torch.testing.assert_close(half(image), whole(image), rtol=0, atol=1e-3)
+
+
 def test_another_name_of_the_same_files_is_the_same(tmp_path: Path) -> None:
     one, other = (save_model(tmp_path / name, list(CLASSES)) for name in ("one", "other"))
     assert weights_digest(spec_of(one)) == weights_digest(spec_of(other))

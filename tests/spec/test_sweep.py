@@ -148,6 +148,8 @@ def test_small_numbers_are_numbers(tmp_path):
         ("trial: {input: {mode: masked}}\n", ("trial.input.mask_reduce=null",), ("mask_reduce", "needs a value")),
         ("trial: {input: {mode: rgb+mask, conv1_init: null}}\n", (), ("trial.input.conv1_init", "needs a value")),
         ("trial: {train: {recipe: fats}}\n", (), (":1: trial.train.recipe", "'fats'", "Did you mean 'fast'")),
+        ("trial: {train: {recipe: [fast]}}\n", (), (":1: trial.train.recipe", "['fast']", "search.grid")),
+        ("search: {grid: {train.recipe: [[fast]]}}\n", (), (":1: search.grid.train.recipe", "['fast']")),
         ("search: {grid: {train.recipe: [fast, slow]}}\n", (), (":1: search.grid.train.recipe", "'slow'")),
         ("trial: {train: {pairs: all}}\n", ("trial.train.micro_pairs=4",), ("micro_pairs", "in one piece")),
         ("trial: {train: {recipe: reference, chunk_queries: 1}}\n", (), ("train.chunk_queries", "fills a micro-batch")),

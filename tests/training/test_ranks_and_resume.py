@@ -21,11 +21,12 @@ from vprdist.errors import Stopped, TrainingError, WeightsError
 from vprdist.evaluation.evaluate import evaluate
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
-from vprdist.ranks import Ranks
+from vprdist.ranks import Ranks, join
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import RunSpec, TrialSpec
 from vprdist.training.checkpoint import load_checkpoint
 from vprdist.training.loop import Trainer
+from vprdist.world import World
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,33 @@ def test_a_resumed_run_equals_an_uninterrupted_one(small_tree, tmp_path, recipe)
     assert resumed.final_loss == whole.final_loss
     for name, value in weights_of(tmp_path / "whole", trial).items():
         assert torch.equal(value, weights_of(tmp_path / "cut", trial)[name]), name
+
+
+def test_an_evaluation_that_was_cut_by_a_stop_is_made_when_the_run_goes_on(small_tree, tmp_path):
+    trial = make_trial(small_tree, steps=5)
+    trial = trial.model_copy(update={"run": RunSpec(log_steps=1, evaluate_steps=2)})
+    city = read_city(small_tree, "ada")
+    reader = PlaceReader(trial, trial.train.image_size)
+    evaluated, cut = [], [2]  # the first evaluation, of step 2, is left in its midst
+
+    def evaluate_or_stop(step):
+        if cut and cut.pop() == step:
+            raise Stopped
+        evaluated.append(step)
+
+    def trainer():
+        return Trainer(
+            trial, build_network(trial, None), [city], [city_graph(city, trial.data)], reader, CPU, tmp_path,
+            lambda row: steps.append(row.get("step")), lambda: steps[-1] == 4 and evaluated == [2], evaluate_or_stop,
+        )  # fmt: skip
+
+    steps = []
+    for known in ([], [2]):  # stopped during the evaluation of step 2; then at step 4, before its evaluation
+        with pytest.raises(Stopped):
+            trainer().run()
+        assert evaluated == known
+    trainer().run()
+    assert evaluated == [2, 4], "each once: none is missing from the curve, or to a scheduler"
 
 
 STEPS_TO_DIE_IN = 24
@@ -173,6 +201,15 @@ def test_ranks_leave_together_when_one_is_asked_during_an_evaluation(small_tree,
     assert [rank.wait(timeout=120) for rank in ranks] == [75, 75]
     assert not (folder / "result.json").exists()
     assert [rank.wait(timeout=240) for rank in start_ranks(2, (trial, folder))] == [0, 0]
+
+
+def test_a_rank_that_never_comes_is_not_waited_for_as_in_a_collective(tmp_path, monkeypatch):
+    monkeypatch.setattr("vprdist.ranks.MEETING_S", 1)
+    begin = time.monotonic()
+    with pytest.raises(TimeoutError, match="1 of 3 ranks came within 1 s, without rank 1, 2"):
+        with join(World(rank=0, world_size=3), tmp_path / "rendezvous"):
+            pass
+    assert time.monotonic() - begin < 20
 
 
 def test_ranks_must_divide_the_batch(small_tree, tmp_path):

@@ -23,8 +23,8 @@ def load_image(path: Path, height: int, width: int) -> npt.NDArray[np.uint8]:
             rgb = image.convert("RGB")
     except FileNotFoundError:
         raise DataError(path, "the picture must exist", None, "Unpack the city again.") from None
-    except OSError as error:
-        if error.errno is not None:  # the storage failed, not the picture: another attempt may work
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if getattr(error, "errno", None) is not None:  # the storage failed, not the picture: another attempt may work
             raise
         raise DataError(path, "the picture must be readable", str(error), "Unpack the city again.") from None
     if rgb.size != (width, height):

@@ -133,7 +133,7 @@ def _read(place: Path, shape: tuple[int, int], say: Say) -> csr_matrix | None:
         kept.check_format(full_check=True)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         say(f"{place}: kept labels cannot be used and are made again ({first_line(error)})")
         return None
     return kept

@@ -178,7 +178,9 @@ def city_digest(root: Path, city: str) -> str:
 def _image_sizes(folder: Path) -> dict[str, int]:
     try:
         with os.scandir(folder) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(".jpg")}
+            # A link that leads nowhere is no file: the picture is missing.
+            found = (entry for entry in entries if entry.name.endswith(".jpg") and entry.is_file())
+            return {entry.name: entry.stat().st_size for entry in found}
     except OSError as error:
         raise DataError(folder, "a side has a folder of images", error.strerror, "Unpack the city again.") from None
 

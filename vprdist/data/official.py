@@ -81,7 +81,7 @@ def official_blocks(city: City, loss: Loss = "gcl") -> Iterator[csr_matrix]:
                 block = labels[begin : begin + count].astype(np.float32)
                 _check_values(block, f"{path}: {name}", begin)
                 yield csr_matrix(block)
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # h5py has many words for a broken file
         reason = first_line(error)
         raise DataError(path, "a label file is an HDF5 file that can be read", reason, REMEDY) from None
 

@@ -44,7 +44,8 @@ class PairSampler:
         chunk_queries: queries drawn (without repetition as far as there are that many) a chunk.
         shares: how often a positive, a soft and a hard negative are drawn.
         passes: each query is drawn once before any comes again, over the chunks (the reference); the last chunk of a
-            pass may be short. Else each chunk draws anew from all queries.
+            pass may be short, and panoramas count as queries of a chunk, which are then skipped. Else each chunk draws
+            anew from the queries that take part.
 
     Attributes:
         notices: what is to be recorded beside the result: cities without one of the kinds of partner.
@@ -60,13 +61,17 @@ class PairSampler:
         self.shares, self.passes = shares, passes
         self._partners = [Partners(graph) for graph in graphs]
         self.notices = check_kinds([partners.kinds for partners in self._partners], shares)
-        self._city = np.concatenate([np.full(len(g.queries), i, np.int64) for i, g in enumerate(graphs)])
-        self._query = np.concatenate([g.queries for g in graphs])
+        rows = [np.arange(g.similarity.shape[0]) if passes else g.queries for g in graphs]
+        self._city = np.concatenate([np.full(len(of_city), i, np.int64) for i, of_city in enumerate(rows)])
+        self._query = np.concatenate(rows)
+        takes_part = [np.isin(of_city, g.queries) for of_city, g in zip(rows, graphs, strict=True)]
+        self._takes_part = np.concatenate(takes_part)
 
     def chunk(self, index: int) -> Pairs:
         """The pairs of chunk `index`; its length is the number of queries that found a partner."""
         rng = np.random.default_rng([self.seed, 0x9A15, index])
         order = self._queries(index, rng)
+        order = order[self._takes_part[order]]
         kinds = rng.choice(len(KINDS), size=len(order), p=self.shares)
         city, query = self._city[order], self._query[order]
         rows = np.full(len(order), -1, np.int64)

@@ -38,8 +38,10 @@ def export_png(path: Path, out: Path, *, size: tuple[int, int] | None = None, pr
         progress: called with the number of images done and of all.
 
     Raises:
-        CacheError: no cache or a damaged one, a folder that holds something else, a full disk.
+        CacheError: no cache or a damaged one, a size of nothing, a folder that holds something else, a full disk.
     """
+    if size is not None and min(size) < 1:
+        raise CacheError("--size", "PNGs have at least one pixel", list(size), "Choose a larger size.")
     cache = open_cache(path)
 
     def write(city: str, side: str, keys: tuple[str, ...], advance: Callable[[], None]) -> None:

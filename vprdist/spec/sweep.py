@@ -148,8 +148,11 @@ def recipe_values(name: Any, origin: Origin, where: Key) -> dict[str, Any]:
     Raises:
         SweepFileError: there is no such recipe.
     """
+    if not isinstance(name, str):
+        remedy = f"Several are an axis: search.grid. {nearest(str(name), RECIPES)}"
+        raise SweepFileError(origin.where(where), "a recipe is one word", name, remedy)
     if name not in RECIPES:
-        raise SweepFileError(origin.where(where), "no such recipe", name, nearest(str(name), RECIPES))
+        raise SweepFileError(origin.where(where), "no such recipe", name, nearest(name, RECIPES))
     return RECIPES[name]
 
 

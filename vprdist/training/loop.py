@@ -53,6 +53,8 @@ class Progress:
     step: int = 0
     train_s: float = 0.0
     last_loss: float | None = None
+    evaluated: int = 0
+    """The last step that was evaluated on the way: a stop may come before the evaluation of its step, or during it."""
 
 
 class _PairForward(nn.Module):
@@ -134,8 +136,10 @@ class Trainer:
 
         Raises:
             TrainingError: a loss that is not finite; the last good checkpoint stays.
-            Stopped: asked to stop; a checkpoint was written.
+            Stopped: asked to stop; a checkpoint was written, or is there already.
         """
+        if self._evaluates_now() and self.progress.evaluated != self.progress.step and self._evaluate_midway():
+            raise Stopped
         set_mode(self.network, self.spec.batch_norm, training=True)
         saved, clock = time.monotonic(), time.perf_counter()
         for batch in self._loader():
@@ -164,6 +168,7 @@ class Trainer:
             self.evaluate(self.progress.step)
         except Stopped:
             return True
+        self.progress.evaluated = self.progress.step
         set_mode(self.network, self.spec.batch_norm, training=True)
         return False
 

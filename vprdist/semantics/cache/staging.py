@@ -6,8 +6,10 @@ import contextlib
 import fcntl
 import getpass
 import os
+import random
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -15,6 +17,7 @@ from typing import IO, NamedTuple
 from vprdist.errors import CacheError
 from vprdist.files import digest_file, write_text
 from vprdist.semantics.cache.format import MANIFEST, Manifest, read_manifest
+from vprdist.semantics.cache.reader import open_cache
 
 Progress = Callable[[int, int], None]
 MARGIN = 1.1
@@ -81,19 +84,42 @@ def part_of(manifest: Manifest, cities: Iterable[str]) -> Manifest:
 
 
 def _make(cache: Path, part: Manifest, copy: Path, lock: IO[str], progress: Progress) -> None:
-    """Returns with a shared lock and a whole copy. The kernel frees the lock of a copier that is killed."""
-    fcntl.flock(lock, fcntl.LOCK_SH)
-    while not (copy / MANIFEST).exists():
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (copy / MANIFEST).exists():
+    """Returns with a shared lock and a whole copy. The kernel frees the lock of a copier that is killed.
+
+    Raises:
+        OSError: the disk does not take it; or a part of the copy is gone, and others read what is left.
+    """
+    while True:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # waits for whoever copies
+        if _is_whole(copy):
+            return
+        damaged = copy.exists()  # cleaners of such disks take files that are long unused
+        try:
+            # Never waited for: another rank may have its shared lock already, and keep it until this one joins it.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if damaged:
+                raise OSError(f"a part of {copy} is gone, and others read what is left") from None
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            time.sleep(random.uniform(0.01, 0.1))
+            continue
+        # To take one lock the other is let go for a moment, in which a copy may come or go.
+        if not _is_whole(copy):
             _copy(cache, part, copy, progress)
-        # To take the shared lock the other one is let go for a moment, in which the copy may be evicted.
-        fcntl.flock(lock, fcntl.LOCK_SH)
+
+
+def _is_whole(copy: Path) -> bool:
+    try:
+        open_cache(copy)
+    except CacheError:
+        return False
+    return True
 
 
 def _copy(cache: Path, part: Manifest, copy: Path, progress: Progress) -> None:
     total = sum(shard.bytes for shard in part.shards)
-    for left in copy.parent.glob(f"{part.digest}-*"):  # of a copier that was killed: we hold its lock now
+    # Of a copier that was killed, or what a cleaner left of a copy: we hold the lock now.
+    for left in (copy, *copy.parent.glob(f"{part.digest}-*")):
         shutil.rmtree(left, ignore_errors=True)
     _make_room(copy.parent, int(total * MARGIN), keep=part.digest)
     unfinished = Path(tempfile.mkdtemp(prefix=f"{part.digest}-", dir=copy.parent))
@@ -132,6 +158,7 @@ def _make_room(home: Path, needed: int, keep: str) -> None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue  # somebody reads it
+            (home / path.stem / MANIFEST).unlink(missing_ok=True)  # first: what is left of it is then no copy
             shutil.rmtree(home / path.stem, ignore_errors=True)
     free = shutil.disk_usage(home).free
     if free < needed:

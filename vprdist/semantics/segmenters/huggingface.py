@@ -22,7 +22,8 @@ class TransformersSegmenter:
     """A model with `logits` (B, 19, h, w), behind its own normalisation and before softmax."""
 
     def __init__(self, model: Any, pixels: dict[str, Any], image_size: tuple[int, int], device: str) -> None:
-        self.model = model.eval().to(device)
+        # Newer transformers keep the type that the weights were saved in; the precision is chosen around this.
+        self.model = model.float().eval().to(device)
         self.image_size, self.description = image_size, "transformers"
         self.scale = float(pixels["rescale_factor"])
         self.mean = torch.tensor(pixels["image_mean"], device=device).view(3, 1, 1)

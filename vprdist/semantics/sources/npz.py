@@ -16,7 +16,7 @@ from vprdist.semantics.masks import Activations
 from vprdist.spec.vocabulary import CLASSES, SIDES
 
 MEMBERS = ("keys", "activations")
-BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError)
 """What numpy and zipfile raise over cut or changed files."""
 
 

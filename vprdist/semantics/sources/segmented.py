@@ -69,7 +69,7 @@ class SegmentedSource:
         folder = self._folder(city, side)
         try:
             with os.scandir(folder) as entries:
-                sizes = {entry.name: entry.stat().st_size for entry in entries}
+                sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
         except OSError as error:
             raise DataError(folder, "a side has a folder of images", error.strerror, "Unpack the city again.") from None
         for key in keys:
