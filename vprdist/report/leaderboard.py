@@ -185,7 +185,7 @@ def reading(block: Block) -> list[str]:
     seeds = (
         "One seed a row: what another seed would change is not in them."
         if block.seed_sd is None
-        else f"What seeds change (sd {block.seed_sd:.3f}) is in them."
+        else f"What seeds change is in them (sd {block.seed_sd:.3f} beyond what single queries explain)."
     )
     named = sorted({s.difference.baseline for s in block.standings if s.difference})
     baseline = named[0] if len(named) == 1 else "the row's own baseline (leaderboard.csv names it)"
