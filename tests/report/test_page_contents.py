@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from rich.console import Console
 
 from tests.report.making import four, leave, records_of, result, written
 from vprdist import board
 from vprdist.board import leaderboard, page_path, read_board, watch, write_page
-from vprdist.files import write_text
+from vprdist.files import append_json_line, write_json, write_text
 from vprdist.report.page.build import page
-from vprdist.report.page.contents import Contents, Figure, NoPictures
+from vprdist.report.page.contents import Contents, Figure, NoPictures, Progress
 from vprdist.report.page.flips import MOST_BYTES, Album
 from vprdist.report.queries import queries_path
+from vprdist.steer.status import show_sweep
 
 
 def test_the_watch_ends_with_the_last_trial(tmp_path, monkeypatch):
@@ -149,6 +153,27 @@ def test_files_that_are_not_there_are_no_reason_to_stop(tmp_path):
     shutil.rmtree(tmp_path / "trials" / result(0.5).trial_id / "predictions")
     (tmp_path / "trials" / result(0.6, mode="masked").trial_id / "metrics.jsonl").unlink()
     assert "no per-query results" in written(folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda value: value | {"trial_id": "0123456789abcdef"}, "a result is that of its folder's trial; found '0123"),
+        (lambda value: value["metrics"].pop("map@5") and value, "a result has map@5, a share in [0, 1]; found 'none'"),
+        (lambda value: value["metrics"].update({"recall@1": 50.0}) or value, "a result has recall@1, a share in [0"),
+        (lambda value: value | {"untrained": {"recall@1": 0.1}}, "a result has recall@5, a share in [0, 1]"),
+        (lambda value: value | {"steps": "few"}, "a result must be readable; found 'steps: Input should be"),
+    ],
+    ids=["another's", "cut", "per cent", "untrained", "type"],
+)
+def test_a_result_that_is_none_of_its_trial_is_left_out(tmp_path, change, message):
+    folder = four(tmp_path)
+    path = tmp_path / "trials" / result(0.5).trial_id / "result.json"
+    write_json(path, change(json.loads(path.read_text())))
+    out = io.StringIO()
+    assert leaderboard(folder, tmp_path, Console(file=out, width=400)) == 0
+    assert f"{path}: {message}" in out.getvalue()
+    assert "3 of 4 trials, 1 unreadable" in out.getvalue() and "rgb 0-2" not in out.getvalue()
 
 
 def test_an_unreadable_file_costs_its_row_the_comparison_and_not_the_leaderboard(tmp_path):
