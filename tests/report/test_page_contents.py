@@ -184,3 +184,15 @@ def test_an_unreadable_file_costs_its_row_the_comparison_and_not_the_leaderboard
     assert "queries.parquet: per-query results must be readable" in out.getvalue()
     assert "4 of 4 trials, 1 unreadable or of another version left out" in out.getvalue()
     assert "per-query results must be readable" in page_path(folder).read_text()
+
+
+@pytest.mark.parametrize("text", ['{"version": 1, "metr', "[]", '{"version": 0}'])
+def test_a_cut_result_of_a_job_costs_its_trial_alone(tmp_path, text):
+    folder = four(tmp_path)
+    trial = tmp_path / "trials" / result(0.5).trial_id
+    append_json_line(trial / "log" / "starts.jsonl", {"time": 1e9, "host": "here"})
+    write_text(trial / "result.json", text)
+    assert "3 of 4 trials, 1 unreadable" in written(folder, tmp_path)
+    out = io.StringIO()
+    assert show_sweep(tmp_path, "mine", Console(file=out, width=200), watch=False, every_s=1, as_json=False) == 0
+    assert "4 done" in out.getvalue()

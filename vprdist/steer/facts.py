@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -186,7 +187,8 @@ def _progress(facts: Facts, folder: TrialFolder, record: JobRecord | None, objec
     values = [row[objective] for row in rows if row.get("kind") == "evaluate" and row.get(objective) is not None]
     facts.objective = float(values[-1]) if values else None
     if folder.has_result:
-        facts.objective = folder.objective(objective)
+        value = folder.objective(objective)
+        facts.objective = None if math.isnan(value) else value
     spent, wasted = hours(starts, rows, _end(folder, facts, now), done=folder.has_result)
     devices = _devices(record)
     facts.spent_h, facts.wasted_h = spent * devices, wasted * devices
