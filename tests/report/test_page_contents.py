@@ -196,3 +196,11 @@ def test_a_cut_result_of_a_job_costs_its_trial_alone(tmp_path, text):
     out = io.StringIO()
     assert show_sweep(tmp_path, "mine", Console(file=out, width=200), watch=False, every_s=1, as_json=False) == 0
     assert "4 done" in out.getvalue()
+
+
+def test_a_copied_run_folder_has_taken_the_hours_of_the_first(tmp_path):
+    """The files of a copy are of the day of copying; a result says how long its trial took."""
+    folder = four(tmp_path)
+    trial = tmp_path / "trials" / result(0.5).trial_id
+    append_json_line(trial / "log" / "starts.jsonl", {"time": 1e9, "host": "here"})
+    assert "<p>0.0278 rank-hours" in written(folder, tmp_path), "100 s"

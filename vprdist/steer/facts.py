@@ -197,7 +197,10 @@ def _progress(facts: Facts, folder: TrialFolder, record: JobRecord | None, objec
 def _end(folder: TrialFolder, facts: Facts, now: float) -> float | None:
     """When the last start ended: now if it runs, with the result if there is one, unknown (its last row) otherwise."""
     if folder.has_result:
-        return folder.result_file.stat().st_mtime
+        written, starts, wall_s = folder.result_file.stat().st_mtime, folder.starts(), folder.wall_s()
+        told = starts[0]["time"] + wall_s if starts and wall_s is not None else written
+        # A copy of a run folder has files of the day that it was made; a result cannot be older than its last start.
+        return min(written, told) if not starts or told > starts[-1]["time"] else written
     return now if facts.state == "running" else None
 
 
