@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from vprdist.errors import UserError
+
 
 @contextlib.contextmanager
 def publish(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
@@ -68,7 +70,11 @@ def append_json_line(path: Path, row: Mapping[str, object]) -> None:
 
 
 def read_json_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """The whole rows from byte `offset` on, and the offset after them. A half-written last line waits."""
+    """The whole rows from byte `offset` on, and the offset after them. A half-written last line waits.
+
+    Raises:
+        UserError: a line that cannot be read: a full disk had cut it, and more was written after it.
+    """
     try:
         with path.open("rb") as stream:
             stream.seek(offset)
@@ -76,7 +82,14 @@ def read_json_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], 
     except FileNotFoundError:
         return [], offset
     data = data[: data.rfind(b"\n") + 1]
-    return [json.loads(line) for line in data.splitlines() if line.strip()], offset + len(data)
+    rows: list[dict[str, Any]] = []
+    for line in filter(bytes.strip, data.splitlines()):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            found = line[:60].decode(errors="replace")
+            raise UserError(path, "a line is one JSON value", found, "Was the disk full? Delete the line.") from None
+    return rows, offset + len(data)
 
 
 def canonical_json(value: object) -> str:

@@ -186,6 +186,16 @@ def test_an_unreadable_file_costs_its_row_the_comparison_and_not_the_leaderboard
     assert "per-query results must be readable" in page_path(folder).read_text()
 
 
+def test_a_line_that_a_full_disk_has_cut_costs_its_trial_the_curve_alone(tmp_path):
+    folder = four(tmp_path)
+    metrics = tmp_path / "trials" / result(0.5).trial_id / "metrics.jsonl"
+    metrics.write_text('{"kind": "tr' + metrics.read_text())
+    text = written(folder, tmp_path)
+    assert f"Training is not shown: {metrics}: a line is one JSON value" in text
+    shown = text[text.index('id="training"') :]
+    assert "<bdi>rgb all</bdi>" in shown and "<bdi>rgb 0-2</bdi>" not in shown[: shown.index("</section>")]
+
+
 @pytest.mark.parametrize("text", ['{"version": 1, "metr', "[]", '{"version": 0}'])
 def test_a_cut_result_of_a_job_costs_its_trial_alone(tmp_path, text):
     folder = four(tmp_path)
