@@ -196,6 +196,24 @@ def test_a_line_that_a_full_disk_has_cut_costs_its_trial_the_curve_alone(tmp_pat
     assert "<bdi>rgb all</bdi>" in shown and "<bdi>rgb 0-2</bdi>" not in shown[: shown.index("</section>")]
 
 
+def test_jobs_that_cannot_be_read_are_not_said_to_have_gone_well(tmp_path):
+    folder = four(tmp_path)
+    trial = tmp_path / "trials" / result(0.5).trial_id
+    write_text(trial / "log" / "starts.jsonl", "cut\n")
+    text = written(folder, tmp_path)
+    assert "Jobs are not shown: " in text and "Nothing is known of its jobs." in text
+    assert "No trial failed" not in text and "4 done" not in text
+
+
+@pytest.mark.parametrize(
+    ("hours", "told"), [(12345.6, "12,346 GPU-hours"), (45.61, "45.6 GPU-hours"), (0.0, "0 GPU-hours")]
+)
+def test_hours_are_never_told_as_powers_of_ten(tmp_path, hours, told):
+    contents = contents_of(four(tmp_path), tmp_path, NoPictures("none"))
+    spent = [Progress(trial="t", name="n", state="done", spent_h=hours, wasted_h=0.0)]
+    assert f"<p>{told}, 0 of them lost" in page(replace(contents, progress=spent, gpus=True))
+
+
 @pytest.mark.parametrize("text", ['{"version": 1, "metr', "[]", '{"version": 0}'])
 def test_a_cut_result_of_a_job_costs_its_trial_alone(tmp_path, text):
     folder = four(tmp_path)
