@@ -83,7 +83,7 @@ def read_board(folder: Path, runs: Path) -> Board:
             refused.append(str(error))
             return None
         if found is not None:
-            queries[trial] = found
+            found = queries[trial] = found.sharing(next(iter(queries.values()), found))
         return found
 
     blocks = weigh(rows, manifest["objective"], queries_of, manifest["baselines"])

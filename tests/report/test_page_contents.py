@@ -214,6 +214,13 @@ def test_hours_are_never_told_as_powers_of_ten(tmp_path, hours, told):
     assert f"<p>{told}, 0 of them lost" in page(replace(contents, progress=spent, gpus=True))
 
 
+def test_trials_that_answered_the_same_queries_hold_them_once(tmp_path):
+    """MSLS' 11,000 queries in all their subtasks are 8 MB of words a trial; the metrics are half a megabyte."""
+    queries = list(read_board(four(tmp_path), tmp_path).queries.values())
+    assert len(queries) == 3 and len({id(each.query) for each in queries}) == 1
+    assert len({id(each.metrics["recall@1"]) for each in queries}) == 3
+
+
 @pytest.mark.parametrize("text", ['{"version": 1, "metr', "[]", '{"version": 0}'])
 def test_a_cut_result_of_a_job_costs_its_trial_alone(tmp_path, text):
     folder = four(tmp_path)
