@@ -215,7 +215,7 @@ def _progress(facts: Facts, folder: TrialFolder) -> Progress:
 def _curves(board: Board) -> tuple[list[Curve], list[str]]:
     """Of the first rows; while none has a result, of the first trials. And why some of them are not there."""
     objective, names = board.manifest["objective"], board.manifest["names"]
-    rows = [standing.row for block in board.blocks for standing in block.standings][:MOST_LINES]
+    rows = [s.row for block in board.blocks for s in block.standings if not s.row.is_variant][:MOST_LINES]
     shown = [(row.name, result.trial.seed, result.trial_id) for row in rows for result in row.results]
     if not shown:
         shown = [(names[entry["trial"]], entry["seed"], entry["trial"]) for entry in board.manifest["trials"]]
