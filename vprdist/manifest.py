@@ -88,17 +88,20 @@ def baselines_of(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> dict[str, str
         trials: resolved, one for each of the sweep's points and seeds, in order.
     """
     if sweep.search.searcher is not None or sweep.baseline == "best":
-        return {}
+        return []
     changes = sweep.baseline if isinstance(sweep.baseline, dict) else sweep.points[0]
     if sweep.baseline is None and sweep.search.subsets is not None and sweep.search.subsets.placebos:
         changes = {"input.placebo": "none"}  # each placebo beside the mask that it stands for
-    by_place = {
-        (canonical_json(point), trial.seed): trial.trial_id for point, trial in zip(sweep.points, trials, strict=True)
-    }
-    return {
-        trial.trial_id: by_place[canonical_json({**point, **changes}), trial.seed]
+    return {trial.trial_id: other.trial_id for trial, other in compared(sweep, trials)}
+
+
+def compared(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> list[tuple[TrialSpec, TrialSpec]]:
+    """Each trial and the one that it is compared with, of the same seed; empty where that is the best row."""
+    by_place = {(canonical_json(point), trial.seed): trial for point, trial in zip(sweep.points, trials, strict=True)}
+    return [
+        (trial, by_place[canonical_json({**point, **changes}), trial.seed])
         for point, trial in zip(sweep.points, trials, strict=True)
-    }
+    ]
 
 
 def resolved_file(sweep: SweepSpec) -> dict[str, Any]:
