@@ -161,6 +161,32 @@ def test_a_watched_page_reloads_and_keeps_the_readers_place(tmp_path, browser):
     assert browser.run("scrollY") == 777
 
 
+def test_a_reader_keeps_rows_by_name_and_the_place_of_the_keyboard(tmp_path, browser):
+    """A row that comes in between moves all others. The last page no longer reloads, and starts no reader anew."""
+    folder = four(tmp_path)
+    best = tmp_path / "trials" / result(0.72, unfreeze="all").trial_id / "result.json"
+    text = best.read_text()
+    best.unlink()
+    write_page(read_board(folder, tmp_path), 1)
+    browser.open(page_path(folder), 700, 500)
+    chosen = "[...document.querySelectorAll('.pick select')].map((e) => e.selectedOptions[0].text)"
+    assert browser.run(chosen) == ["rgb 0-2, seed 0", "masked 0-2, seed 0"]
+    browser.run(
+        "document.querySelector('.pick select').selectedIndex = 0; document.querySelector('#flips1-1').open = false"
+    )
+    browser.tab()  # a mouse leaves no focus to come back to
+    browser.run("document.querySelectorAll('#table1 thead button')[5].focus(); scrollTo(0, 333); 0")
+    best.write_text(text)
+    write_page(read_board(folder, tmp_path), None)
+    browser.wait_for("Page.loadEventFired")
+    assert browser.run(chosen) == ["masked 0-2, seed 0", "rgb all, seed 0"], "one was chosen, the other is the baseline"
+    assert browser.run("document.querySelectorAll('#maps1 circle.gained').length > 0")
+    assert browser.run("document.querySelector('#flips1-1').open") is True, "it is of another pair of rows now"
+    assert browser.run("document.activeElement.closest('th').cellIndex") == 5
+    assert browser.run("scrollY") == 333
+    assert browser.complaints == []
+
+
 class Balance(html.parser.HTMLParser):
     """Every element that is opened is closed, in order."""
 
