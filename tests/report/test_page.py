@@ -12,7 +12,7 @@ import pytest
 
 from tests.report.making import HOSTILE, four, leave, record, records_of, result, written
 from vprdist.board import page_path, read_board, write_page
-from vprdist.files import write_json
+from vprdist.files import append_json_line, write_json
 
 COLUMN = """(() => [...document.querySelectorAll('#table1 tbody tr')].map((row) => row.cells[0].textContent))()"""
 
@@ -87,6 +87,27 @@ def test_nothing_is_wider_than_the_screen_or_the_paper(tmp_path, browser, width,
         assert browser.run(COLUMN)[2] == HOSTILE
     finally:
         browser.send("Emulation.setEmulatedMedia", media="")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_words_of_charts_can_be_read_and_do_not_meet(tmp_path, browser, width):
+    folder = four(tmp_path)
+    row = {"kind": "train", "step": 100_000, "steps": 100_000, "loss": 0.125}
+    append_json_line(tmp_path / "trials" / result(0.5).trial_id / "metrics.jsonl", row)
+    written(folder, tmp_path)
+    browser.open(page_path(tmp_path / "sweeps" / "mine"), width)
+    script = """[...document.querySelectorAll('svg.chart')].map((svg) => [svg, ...svg.querySelectorAll('text')].map(
+      (e) => { const b = e.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; }))"""
+    charts = browser.run(script)
+    assert len(charts) == 3
+    for (_, top, _, bottom), *words in charts:
+        assert all(max(x2 - x1, y2 - y1) >= 10 for x1, y1, x2, y2 in words)
+        assert all(0 <= x1 and x2 <= width and top <= y1 and y2 <= bottom + 3 for x1, y1, x2, y2 in words)
+        for one, other in itertools.combinations(words, 2):
+            apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] + 3 or other[3] <= one[1] + 3
+            assert apart, (one, other)
+    steps = browser.run("[...document.querySelectorAll('.chart .tick + text')].map((e) => e.textContent)")
+    assert steps[:4] == ["1", "5", "10", "20"] and "100000" in steps and all(map(str.isdecimal, steps)), "whole steps"
 
 
 def test_it_can_be_read_without_eyes_or_mouse(tmp_path, browser):
