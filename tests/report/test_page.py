@@ -110,6 +110,25 @@ def test_words_of_charts_can_be_read_and_do_not_meet(tmp_path, browser, width):
     assert steps[:4] == ["1", "5", "10", "20"] and "100000" in steps and all(map(str.isdecimal, steps)), "whole steps"
 
 
+def test_paper_has_heads_on_every_page_and_says_which_rows_a_map_shows(tmp_path, browser):
+    written(four(tmp_path), tmp_path)
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    try:
+        browser.open(page_path(tmp_path / "sweeps" / "mine"))
+        display = "getComputedStyle(document.querySelector('thead button')).display"
+        assert browser.run(display) == "contents", "Chromium repeats heads without their buttons"
+        browser.run("document.querySelector('.pick select').value = 2")
+        browser.run("document.querySelector('.pick').dispatchEvent(new Event('change'))")
+        assert browser.run("document.querySelector('.onpaper').innerText") == (
+            "The row is rgb 0-2, seed 0, the other rgb all, seed 0."
+        )
+        browser.run("dispatchEvent(new Event('beforeprint'))")
+        closed = "[...document.querySelectorAll('details:not([open]) summary')].map((e) => e.textContent)"
+        assert browser.run(closed) == ["manifest"], "pages of JSON"
+    finally:
+        browser.send("Emulation.setEmulatedMedia", media="")
+
+
 def test_it_can_be_read_without_eyes_or_mouse(tmp_path, browser):
     written(four(tmp_path), tmp_path)
     browser.open(page_path(tmp_path / "sweeps" / "mine"))

@@ -32,6 +32,8 @@
   function paint(form) {
     const number = form.dataset.map, found = JSON.parse(document.getElementById("found" + number).textContent);
     const row = found[form.elements.row.value], other = found[form.elements.baseline.value];
+    for (const name of ["row", "baseline"])
+      form.nextElementSibling.querySelector("[data-of=" + name + "]").textContent = form.elements[name].selectedOptions[0].text;
     all("#maps" + number + " figure").forEach((figure) => {
       const city = figure.querySelector("svg").dataset.city, counts = { both: 0, gained: 0, lost: 0, neither: 0 };
       all("circle", figure).forEach((circle, index) => {
@@ -64,7 +66,7 @@
 
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = all("details:not([open])");
+    opened = all("details:not([open]):not(.long)");
     opened.forEach((details) => { details.open = true; });
   });
   addEventListener("afterprint", () => opened.forEach((details) => { details.open = false; }));
@@ -86,9 +88,9 @@
       open: all("details").map((details) => [nameOf(details), details.open]),
       across: all(".scroll").map((node) => [node.scrollLeft, node.scrollTop]),
       at: [scrollX, scrollY],
+      focus: focused(),
     };
     try { sessionStorage.setItem(KEY, JSON.stringify(state)); } catch { /* storage is off: the page starts anew */ }
-      focus: focused(),
   }
   function restore() {
     let state = null;
@@ -106,16 +108,16 @@
     const open = new Map(state.open);
     all("details").forEach((details) => { details.open = open.get(nameOf(details)) ?? details.open; });
     all(".scroll").forEach((node, index) => { [node.scrollLeft, node.scrollTop] = state.across[index] || [0, 0]; });
-    scrollTo(...state.at);
-  }
     const root = state.focus && document.getElementById(state.focus[0]);
     if (root) (all(FOCUSABLE, root)[state.focus[1]] || root).focus({ preventScroll: true });
-  const seconds = Number(document.body.dataset.refresh);
-  if (seconds) {
+    scrollTo(...state.at);
+  }
   /* The last page of a watched sweep is reloaded to and no longer reloads. */
   history.scrollRestoration = "manual";
   if (performance.getEntriesByType("navigation")[0]?.type !== "navigate") restore();
   addEventListener("pagehide", save);
+  const seconds = Number(document.body.dataset.refresh);
+  if (seconds) {
     setInterval(() => {
       const busy = document.hidden || String(getSelection()) || document.activeElement.matches("select");
       if (!busy) { save(); location.reload(); }
