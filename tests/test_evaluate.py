@@ -127,6 +127,23 @@ def test_cities_without_ground_truth_are_predicted(runs, tmp_path):
     assert own.read_text() == (tmp_path / "submission.txt").read_text()
 
 
+def test_a_city_is_predicted_once(runs, tmp_path, capsys):
+    """In a merged gallery its images would stand twice in a line."""
+    words = [
+        "evaluate",
+        str(the_trial(runs)),
+        "--predict",
+        "kiel",
+        "kiel",
+        "--gallery",
+        "merged",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(words) == 2
+    assert "predict: a value is named once; found ['kiel', 'kiel']" in capsys.readouterr().err
+
+
 def test_ground_truth_of_a_test_city_is_used_where_it_is(runs, tmp_path):
     tree = tmp_path / "tree"
     shutil.copytree(runs.parent / "tree", tree)

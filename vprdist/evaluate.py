@@ -233,7 +233,7 @@ def _under(trial: TrialSpec, args: argparse.Namespace) -> TrialSpec:
     Raises:
         UserError: an impossible protocol.
     """
-    given = ("subtask", "gallery", "queries", "database", "image_size", "whitening", "dimensions", "storage")
+    given = ("subtask", "gallery", "queries", "database", "image_size", "whitening", "dimensions", "storage", "predict")
     changes = {name: getattr(args, name) for name in given if getattr(args, name) is not None}
     if changes.get("whitening") == "none":
         changes.setdefault("dimensions", [])
