@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from vprdist.cli import main
+
 COMMANDS = [
     ["sweep"], ["leaderboard"], ["evaluate"], ["data", "demo"], ["data", "sheet"], ["data", "info"],
     ["export"], ["cache", "import"], ["cache", "info"], ["cache", "verify"], ["cache", "export"],
@@ -73,3 +75,9 @@ def test_bad_input_is_one_message(words, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--parts", "--plots"])
+def test_watching_refuses_what_it_would_not_do(capsys, option):
+    assert main(["leaderboard", "mine", "--watch", option]) == 2
+    assert "--watch: the page alone is written again and again" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tests.training.making import make_trial
 from tests.worlds import write_city
@@ -126,6 +127,23 @@ def test_cities_without_ground_truth_are_predicted(runs, tmp_path):
     assert own.read_text() == (tmp_path / "submission.txt").read_text()
 
 
+def test_a_city_is_predicted_once(runs, tmp_path, capsys):
+    """In a merged gallery its images would stand twice in a line."""
+    words = [
+        "evaluate",
+        str(the_trial(runs)),
+        "--predict",
+        "kiel",
+        "kiel",
+        "--gallery",
+        "merged",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(words) == 2
+    assert "predict: a value is named once; found ['kiel', 'kiel']" in capsys.readouterr().err
+
+
 def test_ground_truth_of_a_test_city_is_used_where_it_is(runs, tmp_path):
     tree = tmp_path / "tree"
     shutil.copytree(runs.parent / "tree", tree)
@@ -175,3 +193,12 @@ def test_a_pruned_checkpoint_is_named(runs, tmp_path, capsys):
     shutil.rmtree(tmp_path / the_trial(runs).name / "checkpoint")
     assert main(["evaluate", str(tmp_path / the_trial(runs).name)]) == 2
     assert "the trial has a checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("width", "metrics"), [(80, 5), (90, 6), (140, 8)])
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(runs, tmp_path, monkeypatch, capsys, width, metrics):
+    monkeypatch.setattr("vprdist.sweep.Console", lambda **more: Console(width=width))
+    assert main(["evaluate", the_trial(runs).name, "--runs", str(runs), "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    (line,) = [line for line in said.splitlines() if line.startswith("│ subtask all")]
+    assert len(line.split("│")) == 2 + 3 + metrics

@@ -97,6 +97,25 @@ def test_a_manifest_keeps_the_trials_that_it_knows_until_others_are_known(tmp_pa
     assert list(read_manifest(tmp_path)["names"]) == [trial.trial_id for trial in trials]
 
 
+def test_rows_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Two checkpoints of one segmenter: on the page a row is known by its name."""
+    segmenters = ["{name: deeplabv3plus, weights: a.pth}", "{name: deeplabv3plus, weights: b.pth}"]
+    axis = f"search.grid={{input.mode: [masked], input.segmenter: [{', '.join(segmenters)}]}}"
+    sweep = read_sweep(SWEEP, [axis, "baseline=first", "seeds=[0,1]"])
+    caches = [trial.input.segmenter.weights for trial in sweep.trials]
+    trials = [
+        t.resolved(Digests(dataset="d", cache=cache, weights="w"))
+        for t, cache in zip(sweep.trials, caches, strict=True)
+    ]
+    book = Manifest(tmp_path, sweep, ())
+    for trial in (*trials, trials[0]):
+        book.add(trial)
+    assert list(book.names.values()) == [
+        *["masked deeplabv3plus"] * 2,
+        *[f"masked deeplabv3plus {trials[2].trial_id[:6]}"] * 2,
+    ]
+
+
 @pytest.mark.parametrize(
     ("baseline", "expected"),
     [

@@ -83,7 +83,7 @@ def read_board(folder: Path, runs: Path) -> Board:
             refused.append(str(error))
             return None
         if found is not None:
-            queries[trial] = found
+            found = queries[trial] = found.sharing(next(iter(queries.values()), found))
         return found
 
     blocks = weigh(rows, manifest["objective"], queries_of, manifest["baselines"])
@@ -173,6 +173,8 @@ def write_page(board: Board, refresh_s: int | None, facts: Sequence[Facts] | Non
         facts = look(sweep).facts if facts is None else facts
     except UserError as error:  # a journal that cannot be read costs the page its jobs, not the leaderboard
         facts, left_out = [], [*left_out, f"Jobs are not shown: {error}"]
+    curves, unreadable = _curves(board)
+    left_out = [*left_out, *(f"Training is not shown: {why}" for why in unreadable[:LEFT_OUT])]
     subtasks = {result.trial_id: result.protocol.subtask for result in board.results}
     contents = Contents(
         title=board.title,
@@ -180,7 +182,7 @@ def write_page(board: Board, refresh_s: int | None, facts: Sequence[Facts] | Non
         written=time.strftime("%Y-%m-%d %H:%M"),
         blocks=board.blocks,
         progress=[_progress(each, sweep.trials[each.trial]) for each in facts],
-        curves=_curves(board),
+        curves=curves,
         queries=board.queries,
         answers=lambda trial, wanted: read_answers(
             queries_path(board.runs / "trials" / trial), wanted, subtasks[trial]
@@ -210,17 +212,20 @@ def _progress(facts: Facts, folder: TrialFolder) -> Progress:
     )  # fmt: skip
 
 
-def _curves(board: Board) -> list[Curve]:
-    """Of the first rows; while none has a result, of the first trials."""
+def _curves(board: Board) -> tuple[list[Curve], list[str]]:
+    """Of the first rows; while none has a result, of the first trials. And why some of them are not there."""
     objective, names = board.manifest["objective"], board.manifest["names"]
-    rows = [standing.row for block in board.blocks for standing in block.standings][:MOST_LINES]
+    rows = [s.row for block in board.blocks for s in block.standings if not s.row.is_variant][:MOST_LINES]
     shown = [(row.name, result.trial.seed, result.trial_id) for row in rows for result in row.results]
     if not shown:
         shown = [(names[entry["trial"]], entry["seed"], entry["trial"]) for entry in board.manifest["trials"]]
-    return [
-        _curve(name, seed, TrialFolder.of(board.runs, trial), objective)
-        for name, seed, trial in shown[: 5 * MOST_LINES]
-    ]
+    curves, unreadable = [], []
+    for name, seed, trial in shown[: 5 * MOST_LINES]:
+        try:
+            curves.append(_curve(name, seed, TrialFolder.of(board.runs, trial), objective))
+        except UserError as error:
+            unreadable.append(str(error))
+    return curves, unreadable
 
 
 def _curve(name: str, seed: int, folder: TrialFolder, objective: str) -> Curve:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from vprdist.parts import Part
 
 Answer = Callable[["Sequence[Task]", "Extra"], "Evaluation"]
+Line = tuple[str, int, str, Mapping[str, float]]
+"""Of the table: a part of the queries or a variant, its queries, an interval, the metrics."""
+FIRST_LEFT_OUT = ("map@1", "map@5", "map@10", "recall@10", "map@20", "recall@20", "recall@5")
+"""By a narrow terminal, one after the other."""
 DESCRIPTORS, PREDICTIONS = (".npz", ".npy"), (".txt", ".csv")
 
 
@@ -229,7 +233,7 @@ def _under(trial: TrialSpec, args: argparse.Namespace) -> TrialSpec:
     Raises:
         UserError: an impossible protocol.
     """
-    given = ("subtask", "gallery", "queries", "database", "image_size", "whitening", "dimensions", "storage")
+    given = ("subtask", "gallery", "queries", "database", "image_size", "whitening", "dimensions", "storage", "predict")
     changes = {name: getattr(args, name) for name in given if getattr(args, name) is not None}
     if changes.get("whitening") == "none":
         changes.setdefault("dimensions", [])
@@ -260,23 +264,34 @@ def _as_json(source: Source, protocol: Protocol, evaluation: Evaluation, parts: 
 
 
 def _show(source: Source, protocol: Protocol, evaluation: Evaluation, parts: Sequence[Part], console: Console) -> None:
-    heading = f"{source.name}\nprotocol {protocol.fingerprint}: {protocol.summary}"
-    table = Table(title=Text(heading), title_justify="left")
-    table.add_column("", no_wrap=True)
-    table.add_column("n", justify="right")
-    table.add_column(f"R@{KS[0]} 95 %", no_wrap=True)
-    for name in METRICS:
-        table.add_column(name.replace("recall", "R").replace("map", "mAP"), justify="right")
-    for part in parts:
-        low, high = part.intervals[f"recall@{KS[0]}"]
-        _add(table, part.name, part.num_queries, f"{low:.3f}-{high:.3f}", part.metrics)
+    """A narrow terminal gets fewer metrics, never cut numbers; evaluation.json has them all."""
+    lines = [
+        (part.name, part.num_queries, "{:.3f}-{:.3f}".format(*part.intervals[f"recall@{KS[0]}"]), part.metrics)
+        for part in parts
+    ]
     for each in evaluation.results(protocol):
         kind = "not whitened" if each.protocol.whitening == "none" else f"{each.protocol.dimensions} dimensions"
-        _add(table, f"{kind} ({each.protocol.fingerprint})", protocol.num_queries, "-", each.metrics)
+        lines.append((f"{kind} ({each.protocol.fingerprint})", protocol.num_queries, "-", each.metrics))
+    heading = f"{source.name}\nprotocol {protocol.fingerprint}: {protocol.summary}"
+    shown, whole = list(METRICS), console.options.update(max_width=1000)
+    table = _table(heading, lines, shown)
+    for name in FIRST_LEFT_OUT:
+        if console.measure(table, options=whole).maximum <= console.width:
+            break
+        shown.remove(name)
+        table = _table(heading, lines, shown)
     console.print(table)
     for note in source.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
 
 
-def _add(table: Table, name: str, num_queries: int, interval: str, metrics: Mapping[str, float]) -> None:
-    table.add_row(name, str(num_queries), interval, *(f"{metrics[column]:.3f}" for column in METRICS))
+def _table(heading: str, lines: Sequence[Line], shown: Sequence[str]) -> Table:
+    table = Table(title=Text(heading), title_justify="left")
+    table.add_column("", no_wrap=True)
+    table.add_column("n", justify="right")
+    table.add_column(f"R@{KS[0]} 95 %", no_wrap=True)
+    for name in shown:
+        table.add_column(name.replace("recall", "R").replace("map", "mAP"), justify="right")
+    for name, num_queries, interval, metrics in lines:
+        table.add_row(Text(name), str(num_queries), interval, *(f"{metrics[column]:.3f}" for column in shown))
+    return table

@@ -26,6 +26,7 @@ class Manifest:
         self.folder, self.sweep, self.fallbacks = folder, sweep, fallbacks
         self.names: dict[str, str] = {}
         self._seeds: dict[str, int] = {}
+        self._rows: dict[str, str] = {}
         self._baselines: dict[str, str] = {}
 
     @property
@@ -38,9 +39,13 @@ class Manifest:
         self._baselines = baselines_of(self.sweep, trials)
 
     def add(self, trial: TrialSpec) -> None:
-        """One more trial."""
+        """One more trial. Rows that differ in what names leave out, a segmenter's weights, are told apart by id."""
         axes = self.sweep.axes
-        self.names[trial.trial_id] = row_name(trial, axes, self.players) if axes else self.sweep.name
+        name = row_name(trial, axes, self.players) if axes else self.sweep.name
+        row = trial.model_copy(update={"seed": 0}).trial_id
+        if self._rows.setdefault(name, row) != row:
+            name = f"{name} {row[:6]}"
+        self.names[trial.trial_id] = name
         self._seeds[trial.trial_id] = trial.seed
 
     def keep_known(self) -> None:
@@ -87,18 +92,21 @@ def baselines_of(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> dict[str, str
     Args:
         trials: resolved, one for each of the sweep's points and seeds, in order.
     """
+    return {trial.trial_id: other.trial_id for trial, other in compared(sweep, trials)}
+
+
+def compared(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> list[tuple[TrialSpec, TrialSpec]]:
+    """Each trial and the one that it is compared with, of the same seed; empty where that is the best row."""
     if sweep.search.searcher is not None or sweep.baseline == "best":
-        return {}
+        return []
     changes = sweep.baseline if isinstance(sweep.baseline, dict) else sweep.points[0]
     if sweep.baseline is None and sweep.search.subsets is not None and sweep.search.subsets.placebos:
         changes = {"input.placebo": "none"}  # each placebo beside the mask that it stands for
-    by_place = {
-        (canonical_json(point), trial.seed): trial.trial_id for point, trial in zip(sweep.points, trials, strict=True)
-    }
-    return {
-        trial.trial_id: by_place[canonical_json({**point, **changes}), trial.seed]
+    by_place = {(canonical_json(point), trial.seed): trial for point, trial in zip(sweep.points, trials, strict=True)}
+    return [
+        (trial, by_place[canonical_json({**point, **changes}), trial.seed])
         for point, trial in zip(sweep.points, trials, strict=True)
-    }
+    ]
 
 
 def resolved_file(sweep: SweepSpec) -> dict[str, Any]:

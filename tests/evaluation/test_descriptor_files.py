@@ -120,6 +120,33 @@ def test_files_that_are_none(tmp_path):
         read_descriptors([tmp_path / "alone.npy"], WANTED)
 
 
+def test_a_file_under_the_other_name_or_spoilt_inside_is_one_message(tmp_path):
+    keys, values = shuffled("query")
+    with (tmp_path / "array.npz").open("wb") as stream:
+        np.save(stream, values)
+    with pytest.raises(DataError, match=r"array\.npz: the file is what its name says; found '\.npy'"):
+        read_descriptors([tmp_path / "array.npz"], WANTED)
+    with (tmp_path / "archive.npy").open("wb") as stream:
+        np.savez_compressed(stream, keys=keys, descriptors=values)
+    with pytest.raises(DataError, match=r"archive\.npy: the file is what its name says; found '\.npz'"):
+        read_descriptors([tmp_path / "archive.npy"], WANTED)
+    spoilt = bytearray((tmp_path / "archive.npy").read_bytes())
+    spoilt[100:160] = bytes(byte ^ 0x55 for byte in spoilt[100:160])
+    (tmp_path / "spoilt.npz").write_bytes(spoilt)
+    with pytest.raises(DataError, match=r"spoilt\.npz: the file is readable by numpy"):
+        read_descriptors([tmp_path / "spoilt.npz"], WANTED)
+
+
+def test_keys_may_be_bytes(tmp_path):
+    keys, values = shuffled("query")
+    coded = np.array([*(str(key).encode() for key in keys), "straße".encode()])
+    np.savez(tmp_path / "q.npz", keys=coded, descriptors=np.concatenate([values, values[:1]]))
+    sides = [(side, rows) for side, rows in WANTED if side.side == "query"]
+    found = read_descriptors([tmp_path / "q.npz"], sides)
+    np.savez(tmp_path / "p.npz", keys=keys, descriptors=values)
+    assert np.array_equal(found.values_ND, read_descriptors([tmp_path / "p.npz"], sides).values_ND)
+
+
 def test_what_float16_cannot_hold_is_refused(tmp_path):
     keys, values = shuffled("query")
     np.savez(tmp_path / "q.npz", keys=keys, descriptors=values * 1e6)

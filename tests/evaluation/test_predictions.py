@@ -98,10 +98,11 @@ def swap(line, place, word):
         (lambda lines: [swap(lines[0], 7, lines[0].split()[3]), *lines[1:]], r"t\.txt:1: an image is predicted once"),
         (lambda lines: [" ".join(lines[0].split()[:6]), *lines[1:]], r"t\.txt:1: a line has 20 predictions.*found 5"),
         (lambda lines: [swap(lines[0], 4, "a,b,c"), *lines[1:]], r"t\.txt:1: a word is the key of one image"),
+        (lambda lines: [line.replace(" ", ",") for line in lines], r"words are set apart by spaces.*Write spaces"),
         (lambda lines: ["# nothing"], r"t\.txt: every query that counts has a line; \d+ have none"),
         (lambda lines: [swap(lines[0], 1, "schlüssel"), *lines[1:]], r"t\.txt:1: a predictions file is UTF-8 text"),
     ],
-    ids=["query", "doubled", "unknown", "image twice", "few", "sequences", "missing", "latin-1"],
+    ids=["query", "doubled", "unknown", "image twice", "few", "sequences", "commas", "missing", "latin-1"],
 )
 def test_a_wrong_file_is_one_message(tmp_path, change, message):
     cities = usable(0, "all")

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from tests.evaluation.wild import wild_cities
-from vprdist.data.tasks import build_tasks
+from vprdist.data.tasks import build_tasks, prediction_task
 from vprdist.errors import UserError
 from vprdist.evaluation import evaluate as room
 from vprdist.evaluation import whitening
 from vprdist.evaluation.descriptors import Descriptors, places_of
 from vprdist.evaluation.evaluate import (
     NOTHING,
+    Extra,
     assess,
     check_whitening,
     describe_protocol,
@@ -89,12 +90,24 @@ def test_too_few_images_or_dimensions():
         check_dimensions(EvaluateSpec(whitening="train", dimensions=(4, 13)), 12)
 
 
-def described(trial, tasks):
+def described(trial, tasks, extra=NOTHING):
     """Seeded descriptors of whatever the evaluation wants."""
     learning = learning_rows(trial.evaluate, tasks, [CITIES[2]])
-    wanted = wanted_rows(tasks, learning, NOTHING)
+    wanted = wanted_rows(tasks, learning, extra)
     total = sum(len(rows) for _, rows in wanted)
     return Descriptors(stretched(np.random.default_rng(1), total), places_of(wanted)), learning
+
+
+@pytest.mark.parametrize("kind", ["train", "database"])
+def test_cities_that_are_predicted_are_whitened_as_when_they_alone_are_evaluated(kind):
+    """Else a trial's own submission and that of `vprdist evaluate --predict` would differ."""
+    trial = TrialSpec(evaluate=EvaluateSpec(whitening=kind, dimensions=(6,)))
+    tasks = build_tasks(CITIES[:1], trial)
+    predict = [prediction_task(CITIES[1], trial.evaluate)]
+    descriptors, learning = described(trial, tasks, Extra(predict=predict))
+    beside = assess(descriptors, trial.evaluate, tasks, learning, Extra(predict=predict)).predicted
+    on = learning_rows(trial.evaluate, predict, [CITIES[2]])
+    assert beside.predictions == assess(descriptors, trial.evaluate, predict, on).ranking.predictions
 
 
 @pytest.mark.parametrize("kind", ["train", "database"])

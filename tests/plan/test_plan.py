@@ -358,6 +358,15 @@ def test_the_plan_says_what_the_sweep_could_tell(sweep_file, tmp_path, capsys):
     assert power.effect(10) < power.effect(2)
 
 
+def test_comparisons_are_those_that_the_leaderboard_will_make(sweep_file, tmp_path):
+    """With a baseline of its own for each row, three of six rows have a p-value, and Holm corrects three."""
+    words = ("search.grid.train.margin=[0.4,0.5]", "baseline={train.margin: 0.5}")
+    own = plan_of(sweep_file, tmp_path / "runs", None, *words).power
+    first = plan_of(sweep_file, tmp_path / "runs", None, words[0]).power
+    assert (own.num_comparisons, first.num_comparisons) == (3, 5)
+    assert own.effect(1) < first.effect(1)
+
+
 def test_a_plan_of_one_row_compares_nothing(sweep_file, tmp_path):
     assert plan_of(sweep_file, tmp_path / "runs", None, "search.grid.network.unfreeze=[all]").power is None
 

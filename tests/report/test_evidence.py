@@ -164,7 +164,8 @@ def test_files_and_terminal_show_the_evidence(tmp_path):
         "to baseline",
         "24 clusters",
         "What seeds change",
-        "city a (n 120, 12 clusters)",
+        "city a",
+        "(n 120, 12 clusters)",
         "corrected by Holm",
     ):
         assert text in out.getvalue()

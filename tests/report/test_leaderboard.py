@@ -10,10 +10,11 @@ import pyarrow.parquet
 import pytest
 from rich.console import Console
 
-from tests.report.making import KEYS, result, rows_of
+from tests.report.making import KEYS, leave, records_of, result, rows_of
+from vprdist.board import read_board
 from vprdist.errors import UserError
 from vprdist.report.evidence import weigh
-from vprdist.report.leaderboard import markdown, show, write_leaderboard
+from vprdist.report.leaderboard import difference_text, markdown, p_text, show, with_interval, write_leaderboard
 from vprdist.report.published import NOTES, TABLE_I, published_name, published_rows
 from vprdist.report.rows import row_name
 from vprdist.spec.result import VariantResult, read_result
@@ -159,6 +160,25 @@ def test_the_terminal_table_keeps_names_and_the_objective_whole(width):
     for text in ("masked 0-2", "0.312", "R@1", "Masked-0-2", "0.526", "(0.312)"):
         assert text in out.getvalue()
     assert "…" not in out.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 120, 150])
+def test_long_names_take_no_room_from_numbers(tmp_path, width):
+    """Rows of searches over subsets have long names; the differences and p-values are what they are read for."""
+    rows = [(result(0.5), records_of(0.5, 0)), (result(0.7, unfreeze="all"), records_of(0.7, 1))]
+    folder = leave(
+        tmp_path, rows, names=["one network masked everybody", "masked building+traffic sign+vegetation 0-2"]
+    )
+    board, out = read_board(folder, tmp_path), io.StringIO()
+    show(board.blocks, board.title, Console(file=out, width=width), parts=True)
+    said, (block,) = out.getvalue(), board.blocks
+    best, other = block.standings
+    assert "…" not in said and max(map(len, said.splitlines())) <= width
+    for text in (difference_text(other.difference), p_text(other.difference.p_holm), "(n 120, 12 clusters)"):
+        assert text in said
+    for standing in (best, other):
+        for part in standing.parts:
+            assert with_interval(part.score, part.interval) in said
 
 
 def test_a_result_of_another_version_or_a_cut_one_is_refused(tmp_path):

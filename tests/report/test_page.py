@@ -12,7 +12,7 @@ import pytest
 
 from tests.report.making import HOSTILE, four, leave, record, records_of, result, written
 from vprdist.board import page_path, read_board, write_page
-from vprdist.files import write_json
+from vprdist.files import append_json_line, write_json
 
 COLUMN = """(() => [...document.querySelectorAll('#table1 tbody tr')].map((row) => row.cells[0].textContent))()"""
 
@@ -89,6 +89,46 @@ def test_nothing_is_wider_than_the_screen_or_the_paper(tmp_path, browser, width,
         browser.send("Emulation.setEmulatedMedia", media="")
 
 
+@pytest.mark.parametrize("width", [360, 1280])
+def test_words_of_charts_can_be_read_and_do_not_meet(tmp_path, browser, width):
+    folder = four(tmp_path)
+    row = {"kind": "train", "step": 100_000, "steps": 100_000, "loss": 0.125}
+    append_json_line(tmp_path / "trials" / result(0.5).trial_id / "metrics.jsonl", row)
+    written(folder, tmp_path)
+    browser.open(page_path(tmp_path / "sweeps" / "mine"), width)
+    script = """[...document.querySelectorAll('svg.chart')].map((svg) => [svg, ...svg.querySelectorAll('text')].map(
+      (e) => { const b = e.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; }))"""
+    charts = browser.run(script)
+    assert len(charts) == 3
+    for (_, top, _, bottom), *words in charts:
+        assert all(max(x2 - x1, y2 - y1) >= 10 for x1, y1, x2, y2 in words)
+        assert all(0 <= x1 and x2 <= width and top <= y1 and y2 <= bottom + 3 for x1, y1, x2, y2 in words)
+        for one, other in itertools.combinations(words, 2):
+            apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] + 3 or other[3] <= one[1] + 3
+            assert apart, (one, other)
+    steps = browser.run("[...document.querySelectorAll('.chart .tick + text')].map((e) => e.textContent)")
+    assert steps[:4] == ["1", "5", "10", "20"] and "100000" in steps and all(map(str.isdecimal, steps)), "whole steps"
+
+
+def test_paper_has_heads_on_every_page_and_says_which_rows_a_map_shows(tmp_path, browser):
+    written(four(tmp_path), tmp_path)
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    try:
+        browser.open(page_path(tmp_path / "sweeps" / "mine"))
+        display = "getComputedStyle(document.querySelector('thead button')).display"
+        assert browser.run(display) == "contents", "Chromium repeats heads without their buttons"
+        browser.run("document.querySelector('.pick select').value = 2")
+        browser.run("document.querySelector('.pick').dispatchEvent(new Event('change'))")
+        assert browser.run("document.querySelector('.onpaper').innerText") == (
+            "The row is rgb 0-2, seed 0, the other rgb all, seed 0."
+        )
+        browser.run("dispatchEvent(new Event('beforeprint'))")
+        closed = "[...document.querySelectorAll('details:not([open]) summary')].map((e) => e.textContent)"
+        assert browser.run(closed) == ["manifest"], "pages of JSON"
+    finally:
+        browser.send("Emulation.setEmulatedMedia", media="")
+
+
 def test_it_can_be_read_without_eyes_or_mouse(tmp_path, browser):
     written(four(tmp_path), tmp_path)
     browser.open(page_path(tmp_path / "sweeps" / "mine"))
@@ -159,6 +199,32 @@ def test_a_watched_page_reloads_and_keeps_the_readers_place(tmp_path, browser):
     assert browser.run(COLUMN) == before == sorted(before)
     assert browser.run("document.querySelector('#repeat2').open") is True
     assert browser.run("scrollY") == 777
+
+
+def test_a_reader_keeps_rows_by_name_and_the_place_of_the_keyboard(tmp_path, browser):
+    """A row that comes in between moves all others. The last page no longer reloads, and starts no reader anew."""
+    folder = four(tmp_path)
+    best = tmp_path / "trials" / result(0.72, unfreeze="all").trial_id / "result.json"
+    text = best.read_text()
+    best.unlink()
+    write_page(read_board(folder, tmp_path), 1)
+    browser.open(page_path(folder), 700, 500)
+    chosen = "[...document.querySelectorAll('.pick select')].map((e) => e.selectedOptions[0].text)"
+    assert browser.run(chosen) == ["rgb 0-2, seed 0", "masked 0-2, seed 0"]
+    browser.run(
+        "document.querySelector('.pick select').selectedIndex = 0; document.querySelector('#flips1-1').open = false"
+    )
+    browser.tab()  # a mouse leaves no focus to come back to
+    browser.run("document.querySelectorAll('#table1 thead button')[5].focus(); scrollTo(0, 333); 0")
+    best.write_text(text)
+    write_page(read_board(folder, tmp_path), None)
+    browser.wait_for("Page.loadEventFired")
+    assert browser.run(chosen) == ["masked 0-2, seed 0", "rgb all, seed 0"], "one was chosen, the other is the baseline"
+    assert browser.run("document.querySelectorAll('#maps1 circle.gained').length > 0")
+    assert browser.run("document.querySelector('#flips1-1').open") is True, "it is of another pair of rows now"
+    assert browser.run("document.activeElement.closest('th').cellIndex") == 5
+    assert browser.run("scrollY") == 333
+    assert browser.complaints == []
 
 
 class Balance(html.parser.HTMLParser):

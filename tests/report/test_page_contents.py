@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from rich.console import Console
 
 from tests.report.making import four, leave, records_of, result, written
 from vprdist import board
 from vprdist.board import leaderboard, page_path, read_board, watch, write_page
-from vprdist.files import write_text
+from vprdist.files import append_json_line, write_json, write_text
 from vprdist.report.page.build import page
-from vprdist.report.page.contents import Contents, Figure, NoPictures
+from vprdist.report.page.contents import Contents, Figure, NoPictures, Progress
 from vprdist.report.page.flips import MOST_BYTES, Album
 from vprdist.report.queries import queries_path
+from vprdist.steer.status import show_sweep
 
 
 def test_the_watch_ends_with_the_last_trial(tmp_path, monkeypatch):
@@ -151,6 +155,27 @@ def test_files_that_are_not_there_are_no_reason_to_stop(tmp_path):
     assert "no per-query results" in written(folder, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda value: value | {"trial_id": "0123456789abcdef"}, "a result is that of its folder's trial; found '0123"),
+        (lambda value: value["metrics"].pop("map@5") and value, "a result has map@5, a share in [0, 1]; found 'none'"),
+        (lambda value: value["metrics"].update({"recall@1": 50.0}) or value, "a result has recall@1, a share in [0"),
+        (lambda value: value | {"untrained": {"recall@1": 0.1}}, "a result has recall@5, a share in [0, 1]"),
+        (lambda value: value | {"steps": "few"}, "a result must be readable; found 'steps: Input should be"),
+    ],
+    ids=["another's", "cut", "per cent", "untrained", "type"],
+)
+def test_a_result_that_is_none_of_its_trial_is_left_out(tmp_path, change, message):
+    folder = four(tmp_path)
+    path = tmp_path / "trials" / result(0.5).trial_id / "result.json"
+    write_json(path, change(json.loads(path.read_text())))
+    out = io.StringIO()
+    assert leaderboard(folder, tmp_path, Console(file=out, width=400)) == 0
+    assert f"{path}: {message}" in out.getvalue()
+    assert "3 of 4 trials, 1 unreadable" in out.getvalue() and "rgb 0-2" not in out.getvalue()
+
+
 def test_an_unreadable_file_costs_its_row_the_comparison_and_not_the_leaderboard(tmp_path):
     folder = four(tmp_path)
     queries_path(tmp_path / "trials" / result(0.5).trial_id).write_bytes(b"cut")
@@ -159,3 +184,58 @@ def test_an_unreadable_file_costs_its_row_the_comparison_and_not_the_leaderboard
     assert "queries.parquet: per-query results must be readable" in out.getvalue()
     assert "4 of 4 trials, 1 unreadable or of another version left out" in out.getvalue()
     assert "per-query results must be readable" in page_path(folder).read_text()
+
+
+def test_a_line_that_a_full_disk_has_cut_costs_its_trial_the_curve_alone(tmp_path):
+    folder = four(tmp_path)
+    metrics = tmp_path / "trials" / result(0.5).trial_id / "metrics.jsonl"
+    metrics.write_text('{"kind": "tr' + metrics.read_text())
+    text = written(folder, tmp_path)
+    assert f"Training is not shown: {metrics}: a line is one JSON value" in text
+    shown = text[text.index('id="training"') :]
+    assert "<bdi>rgb all</bdi>" in shown and "<bdi>rgb 0-2</bdi>" not in shown[: shown.index("</section>")]
+
+
+def test_jobs_that_cannot_be_read_are_not_said_to_have_gone_well(tmp_path):
+    folder = four(tmp_path)
+    trial = tmp_path / "trials" / result(0.5).trial_id
+    write_text(trial / "log" / "starts.jsonl", "cut\n")
+    text = written(folder, tmp_path)
+    assert "Jobs are not shown: " in text and "Nothing is known of its jobs." in text
+    assert "No trial failed" not in text and "4 done" not in text
+
+
+@pytest.mark.parametrize(
+    ("hours", "told"), [(12345.6, "12,346 GPU-hours"), (45.61, "45.6 GPU-hours"), (0.0, "0 GPU-hours")]
+)
+def test_hours_are_never_told_as_powers_of_ten(tmp_path, hours, told):
+    contents = contents_of(four(tmp_path), tmp_path, NoPictures("none"))
+    spent = [Progress(trial="t", name="n", state="done", spent_h=hours, wasted_h=0.0)]
+    assert f"<p>{told}, 0 of them lost" in page(replace(contents, progress=spent, gpus=True))
+
+
+def test_trials_that_answered_the_same_queries_hold_them_once(tmp_path):
+    """MSLS' 11,000 queries in all their subtasks are 8 MB of words a trial; the metrics are half a megabyte."""
+    queries = list(read_board(four(tmp_path), tmp_path).queries.values())
+    assert len(queries) == 3 and len({id(each.query) for each in queries}) == 1
+    assert len({id(each.metrics["recall@1"]) for each in queries}) == 3
+
+
+@pytest.mark.parametrize("text", ['{"version": 1, "metr', "[]", '{"version": 0}'])
+def test_a_cut_result_of_a_job_costs_its_trial_alone(tmp_path, text):
+    folder = four(tmp_path)
+    trial = tmp_path / "trials" / result(0.5).trial_id
+    append_json_line(trial / "log" / "starts.jsonl", {"time": 1e9, "host": "here"})
+    write_text(trial / "result.json", text)
+    assert "3 of 4 trials, 1 unreadable" in written(folder, tmp_path)
+    out = io.StringIO()
+    assert show_sweep(tmp_path, "mine", Console(file=out, width=200), watch=False, every_s=1, as_json=False) == 0
+    assert "4 done" in out.getvalue()
+
+
+def test_a_copied_run_folder_has_taken_the_hours_of_the_first(tmp_path):
+    """The files of a copy are of the day of copying; a result says how long its trial took."""
+    folder = four(tmp_path)
+    trial = tmp_path / "trials" / result(0.5).trial_id
+    append_json_line(trial / "log" / "starts.jsonl", {"time": 1e9, "host": "here"})
+    assert "<p>0.0278 rank-hours" in written(folder, tmp_path), "100 s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -51,15 +52,21 @@ def read_descriptors(paths: Sequence[Path], wanted: Wanted, storage: Storage = "
 
 def _open(path: Path) -> tuple[Keys, Values]:
     try:
-        if path.suffix == ".npz":
-            with np.load(path) as archive:
-                keys, values = archive["keys"], archive["descriptors"]
+        found = np.load(path, mmap_mode="r")
+        kind = ".npz" if isinstance(found, np.lib.npyio.NpzFile) else ".npy"
+        if path.suffix != kind:
+            raise DataError(path, "the file is what its name says", kind, f"Name it {path.with_suffix(kind).name}.")
+        if kind == ".npz":
+            with found:
+                keys, values = found["keys"], found["descriptors"]
         else:
-            keys, values = _read_keys(path.with_suffix(".txt")), np.load(path, mmap_mode="r")
+            keys, values = _read_keys(path.with_suffix(".txt")), found
+        if keys.dtype.kind == "S":
+            keys = np.char.decode(keys, "utf-8")
     except KeyError as error:
         rule = "a .npz of descriptors holds `keys` and `descriptors`"
         raise DataError(path, rule, str(error.args[0]), "Save both: np.savez(file, keys=…, descriptors=…).") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         remedy = "Save it with numpy, without pickled objects."
         raise DataError(path, "the file is readable by numpy", str(error).splitlines()[0], remedy) from None
     if values.ndim != 2 or values.dtype not in (np.float16, np.float32, np.float64) or values.shape[1] == 0:

@@ -153,7 +153,8 @@ def evaluate_arms(
     kept: KeptPictures | None = None,
 ) -> list[Evaluation] | None:
     """As `evaluate`, through each of some arms (None: through the trial's own mask, if any): an evaluation each."""
-    check_whitening(trial.evaluate, tasks, training, network.dimensions)
+    for asked in filter(None, (tasks, extra.predict)):
+        check_whitening(trial.evaluate, asked, training, network.dimensions)
     set_mode(network, trial.train.batch_norm, training=False)
     reader = PlaceReader(trial, trial.evaluate.image_size or trial.train.image_size, kept)
     learning = learning_rows(trial.evaluate, tasks, training)
@@ -181,15 +182,21 @@ def assess(
     Raises:
         UserError: whitening that cannot be learnt.
     """
-    rows = np.concatenate([np.empty(0, np.int64), *(descriptors.of(side, rows) for side, rows in learning)])
-    evaluations = whitened(descriptors, spec, rows)
+    evaluations = whitened(descriptors, spec, _places(descriptors, learning))
     _, _, values = next(evaluations)
     ranking = rank(tasks, values, spec.gallery)
     subtasks = {name: rank(some, values, spec.gallery) for name, some in extra.subtasks.items()}
+    if extra.predict and spec.whitening == "database":  # of these cities: they are what is evaluated there
+        own = _places(descriptors, learning_rows(spec, extra.predict, ()))
+        _, _, values = next(whitened(descriptors, spec, own))
     predicted = rank(extra.predict, values, spec.gallery) if extra.predict else None
     del values  # one set of whitened descriptors at a time
     variants = [Variant(how, dimensions, rank(tasks, values, spec.gallery)) for how, dimensions, values in evaluations]
     return Evaluation(ranking, variants, subtasks, predicted)
+
+
+def _places(descriptors: Descriptors, wanted: Wanted) -> Rows:
+    return np.concatenate([np.empty(0, np.int64), *(descriptors.of(side, rows) for side, rows in wanted)])
 
 
 def check_whitening(spec: EvaluateSpec, tasks: Sequence[Task], training: Sequence[City], available: int) -> None:

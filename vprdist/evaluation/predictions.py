@@ -51,8 +51,9 @@ def _lines(path: Path) -> Iterator[Line]:
             rule, found = "a predictions file is UTF-8 text", line[error.start : error.start + 1]
             raise DataError(f"{path}:{number}", rule, found, "Save it as UTF-8.") from None
         if sequence := next((word for word in words if "," in word), None):
-            rule = "a word is the key of one image; sequences belong to other tasks of MSLS"
-            raise DataError(f"{path}:{number}", rule, sequence, "Evaluate im2im predictions.")
+            rule = "a word is the key of one image, and words are set apart by spaces"
+            remedy = "Write spaces between keys; keys that commas join are sequences, of other tasks of MSLS."
+            raise DataError(f"{path}:{number}", rule, sequence[:60], remedy)
         if words:
             yield number, words
 

@@ -63,12 +63,19 @@ class TrialFolder:
         return read_result(self.result_file)
 
     def objective(self, metric: str) -> float:
-        """One metric of the result; NaN when the trial has none of that name, or no result."""
+        """One metric of the result; NaN when the trial has none of that name, or no result that can be read."""
         try:
-            value = json.loads(self.result_file.read_bytes())["metrics"].get(metric)
-        except FileNotFoundError:
+            value = json.loads(self.result_file.read_bytes())["metrics"][metric]
+            return float("nan") if value is None else float(value)
+        except (FileNotFoundError, ValueError, LookupError, TypeError):
             return float("nan")
-        return float("nan") if value is None else float(value)
+
+    def wall_s(self) -> float | None:
+        """Seconds from the first start of the last attempt to the result; None where the result does not say."""
+        try:
+            return float(json.loads(self.result_file.read_bytes())["wall_s"])
+        except (FileNotFoundError, ValueError, LookupError, TypeError):
+            return None
 
     def job(self) -> JobRecord | None:
         """The journal: the trial's last submission, None when there never was one."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vprdist.errors import UserError
+from vprdist.manifest import compared
 from vprdist.report.power import Noise, detectable, measured_noise
 from vprdist.report.queries import Queries, queries_path, read_queries
 from vprdist.spec.result import ResultRow
@@ -66,6 +67,9 @@ def power_of(
     num_rows = num_trials // len(sweep.seeds)
     if num_queries is None or num_rows < 2 or sweep.search.subsets is not None:
         return None
+    num_comparisons = _num_comparisons(sweep, num_rows)
+    if num_comparisons == 0:
+        return None
     trial = sweep.trials[0]
     like = [
         row
@@ -85,4 +89,13 @@ def power_of(
             return None
 
     noise = measured_noise(like, queries_of, sweep.objective)
-    return Power(sweep.objective, num_queries, len(sweep.seeds), num_rows - 1, noise, tuple(left_out))
+    return Power(sweep.objective, num_queries, len(sweep.seeds), num_comparisons, noise, tuple(left_out))
+
+
+def _num_comparisons(sweep: SweepSpec, num_rows: int) -> int:
+    """Rows that will have a p-value: those whose baseline is another row; all but one where it is the best."""
+    pairs = compared(sweep, sweep.trials)
+    if not pairs:
+        return num_rows - 1
+    others = [trial for trial, baseline in pairs if trial != baseline and trial.seed == sweep.seeds[0]]
+    return len({trial.model_dump_json() for trial in others})  # the same experiment twice is one row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,12 @@ class Queries:
             np.array_equal(getattr(self, name), getattr(other, name))
             for name in ("subtask", "city", "query", "cluster")
         )
+
+    def sharing(self, other: Queries) -> Queries:
+        """The same, holding the other's arrays where they are equal: a thousand trials answer the same queries."""
+        names = (field.name for field in fields(self) if field.name != "metrics")
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in names)
+        return replace(self, **{name: theirs for name, mine, theirs in pairs if np.array_equal(mine, theirs)})
 
 
 def read_queries(path: Path) -> Queries | None:

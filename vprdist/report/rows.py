@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from vprdist.errors import UserError
 from vprdist.spec.result import Protocol, ResultRow, read_result
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import CLASS_GROUPS
+from vprdist.spec.vocabulary import CLASS_GROUPS, METRICS
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,34 @@ class Row:
 
 
 def readable_results(paths: Iterable[Path]) -> tuple[list[ResultRow], list[str]]:
-    """The results that are there, and why others count for nothing: unreadable, or of another version."""
+    """The results that are there, and why others count for nothing: unreadable, or of another version or trial."""
     results, refused = [], []
     for path in paths:
         if path.exists():
             try:
-                results.append(read_result(path))
+                result = read_result(path)
+                _check(path, result)
             except UserError as error:
                 refused.append(str(error))
+            else:
+                results.append(result)
     return results, refused
+
+
+def _check(path: Path, result: ResultRow) -> None:
+    """A copy of another trial's result would count twice; a missing score or a percentage would end the leaderboard.
+
+    Raises:
+        UserError: the result is another trial's, or a score of it is no share.
+    """
+    remedy = "Move the trial's folder away and run the sweep again."
+    if result.trial_id != path.parent.name:
+        raise UserError(path, "a result is that of its folder's trial", result.trial_id, remedy)
+    found = [result.metrics, *(variant.metrics for variant in result.variants)]
+    for scores in [*found, result.untrained] if result.untrained else found:
+        for name in METRICS:
+            if not -1e-9 <= scores.get(name, -1.0) <= 1 + 1e-9:
+                raise UserError(path, f"a result has {name}, a share in [0, 1]", scores.get(name, "none"), remedy)
 
 
 Players = Mapping[str, tuple[str, ...]]

@@ -113,6 +113,10 @@ def read_result(path: Path) -> ResultRow:
             remedy = "Move the trial's folder away and run the sweep again."
             raise UserError(path, f"a result has version {RESULT_VERSION}", value.get("version"), remedy)
         return ResultRow.model_validate_json(path.read_bytes())
-    except (ValueError, AttributeError, ValidationError) as error:
+    except (ValueError, AttributeError) as error:
+        found = first_line(error)
+        if isinstance(error, ValidationError):  # its first line counts the findings, and names none
+            first = error.errors()[0]
+            found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         remedy = "Move the trial's folder away and run the sweep again."
-        raise UserError(path, "a result must be readable", first_line(error), remedy) from None
+        raise UserError(path, "a result must be readable", found, remedy) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -189,7 +190,8 @@ def _progress(facts: Facts, folder: TrialFolder, record: JobRecord | None, objec
     values = [row[objective] for row in rows if row.get("kind") == "evaluate" and row.get(objective) is not None]
     facts.objective = float(values[-1]) if values else None
     if folder.has_result:
-        facts.objective = folder.objective(objective)
+        value = folder.objective(objective)
+        facts.objective = None if math.isnan(value) else value
     spent, wasted = hours(starts, rows, _end(folder, facts, now), done=folder.has_result)
     devices = _devices(record)
     facts.spent_h, facts.wasted_h = spent * devices, wasted * devices
@@ -198,7 +200,10 @@ def _progress(facts: Facts, folder: TrialFolder, record: JobRecord | None, objec
 def _end(folder: TrialFolder, facts: Facts, now: float) -> float | None:
     """When the last start ended: now if it runs, with the result if there is one, unknown (its last row) otherwise."""
     if folder.has_result:
-        return folder.result_file.stat().st_mtime
+        written, starts, wall_s = folder.result_file.stat().st_mtime, folder.starts(), folder.wall_s()
+        told = starts[0]["time"] + wall_s if starts and wall_s is not None else written
+        # A copy of a run folder has files of the day that it was made; a result cannot be older than its last start.
+        return min(written, told) if not starts or told > starts[-1]["time"] else written
     return now if facts.state == "running" else None
 
 

@@ -100,7 +100,8 @@ class _Run:
         fallbacks += fell
         network = build_network(trial, weights).to(self.ranks.device)
         learn_on = whitening_cities(trial)
-        check_whitening(trial.evaluate, tasks, learn_on, network.dimensions)
+        for asked in filter(None, (tasks, predict)):
+            check_whitening(trial.evaluate, asked, learn_on, network.dimensions)
         cities = [read_city(root, name) for name in trial.data.train] if trial.train.steps else []
         sides = [side for city in (*cities, *validate) for side in city.sides]
         kept = KeptPictures(sides, trial.train.image_size, trial.run.keep_mb)

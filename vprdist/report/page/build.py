@@ -43,6 +43,7 @@ def page(contents: Contents) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_part)
     )
+    environment.filters["hours"] = _hours
     trials = [row.trial for row in rows_of(contents.blocks)]
     # Classes stand first, and would leave no room for the leaderboard's own pictures.
     first = Album(contents.pictures, MOST_BYTES // 2)
@@ -71,6 +72,11 @@ def page(contents: Contents) -> str:
         manifest=json.dumps(contents.manifest, indent=1),
         most_lines=MOST_LINES,
     )
+
+
+def _hours(value: float) -> str:
+    """Three digits, and never a power of ten: 0.0123, 45.6, 12,345."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 1e-4 else "0"
 
 
 def _part(name: str) -> str:

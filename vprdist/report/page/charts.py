@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 42
+LEFT, RIGHT, TOP, BOTTOM = 72, 28, 14, 46
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "14 4", "5 2 1 2 1 2", "1 4", "10 6")
+BESIDE = 4
+"""Lines with whiskers stand so far beside each other: on one place whiskers would hide each other."""
 Points = Sequence[tuple[float, float]]
 
 
@@ -52,7 +54,9 @@ def line_chart(
     low_y, high_y = bounds_y or _bounds(
         [y for _, y in points] + [v for line in lines for _, *b in line.band for v in b]
     )
-    across = _scale(low_x, high_x, LEFT, WIDTH - RIGHT)
+    beside = BESIDE if any(line.band for line in lines) else 0
+    room = beside * (len(lines) - 1) / 2
+    across = _scale(low_x, high_x, LEFT + room, WIDTH - RIGHT - room)
     down = _scale(low_y, high_y, HEIGHT - BOTTOM, TOP)
     parts = [
         Markup(
@@ -65,26 +69,27 @@ def line_chart(
                    '<text x="{}" y="{y}" dy="4" class="end">{}</text>')
             .format(LEFT, WIDTH - RIGHT, LEFT - 6, f"{y:g}", y=_n(down(y)))
         )  # fmt: skip
-    for x in x_ticks if x_ticks is not None else ticks(low_x, high_x):
+    steps = [x for x in ticks(low_x, high_x) if x == round(x)]  # there is no half step
+    for x in x_ticks if x_ticks is not None else steps:
         parts.append(
             Markup('<line class="tick" x1="{x}" x2="{x}" y1="{}" y2="{}"/><text x="{x}" y="{}" class="mid">{}</text>')
             .format(HEIGHT - BOTTOM, HEIGHT - BOTTOM + 4, HEIGHT - BOTTOM + 17, f"{x:g}", x=_n(across(x)))
         )  # fmt: skip
     parts.append(Markup('<text x="{}" y="{}" class="mid">{}</text>').format((LEFT + WIDTH) / 2, HEIGHT - 6, x_label))
     parts.append(
-        Markup('<text transform="translate(12 {}) rotate(-90)" class="mid">{}</text>').format(
+        Markup('<text transform="translate(16 {}) rotate(-90)" class="mid">{}</text>').format(
             (HEIGHT - BOTTOM) / 2, y_label
         )
     )
-    parts += [_line(line, across, down) for line in lines]
+    parts += [_line(line, across, down, beside * place - room) for place, line in enumerate(lines)]
     return Markup("").join([*parts, Markup("</svg>"), _legend(lines)])
 
 
-def _line(line: Line, across: Callable[[float], float], down: Callable[[float], float]) -> Markup:
+def _line(line: Line, across: Callable[[float], float], down: Callable[[float], float], aside: float) -> Markup:
     number = line.number % len(DASHES)
-    places = [(_n(across(x)), _n(down(y))) for x, y in line.points]
+    places = [(_n(across(x) + aside), _n(down(y))) for x, y in line.points]
     path = " ".join(f"{x},{y}" for x, y in places)
-    whiskers = "".join(f"M{_n(across(x))} {_n(down(low))}V{_n(down(high))}" for x, low, high in line.band)
+    whiskers = "".join(f"M{_n(across(x) + aside)} {_n(down(low))}V{_n(down(high))}" for x, low, high in line.band)
     marks = "".join(_mark(number, float(x), float(y)) for x, y in places) if len(places) <= 30 else ""
     return Markup(
         '<g class="c{}"><title>{}</title><path class="whisker" d="{}"/><polyline points="{}" stroke-dasharray="{}"/>'

@@ -32,6 +32,8 @@
   function paint(form) {
     const number = form.dataset.map, found = JSON.parse(document.getElementById("found" + number).textContent);
     const row = found[form.elements.row.value], other = found[form.elements.baseline.value];
+    for (const name of ["row", "baseline"])
+      form.nextElementSibling.querySelector("[data-of=" + name + "]").textContent = form.elements[name].selectedOptions[0].text;
     all("#maps" + number + " figure").forEach((figure) => {
       const city = figure.querySelector("svg").dataset.city, counts = { both: 0, gained: 0, lost: 0, neither: 0 };
       all("circle", figure).forEach((circle, index) => {
@@ -64,21 +66,29 @@
 
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = all("details:not([open])");
+    opened = all("details:not([open]):not(.long)");
     opened.forEach((details) => { details.open = true; });
   });
   addEventListener("afterprint", () => opened.forEach((details) => { details.open = false; }));
 
-  /* A watched page reloads; it must not lose the reader's place. */
+  /* A watched page reloads; it must not lose the reader's place. Rows may have changed theirs: they go by name. */
+  const FOCUSABLE = "a, button, select, summary, [tabindex]";
+  const nameOf = (details) => details.dataset.name || details.id;
+  function focused() {
+    const node = document.querySelector("main :focus-visible"), root = node && node.closest("[id]");
+    return root && [root.id, all(FOCUSABLE, root).indexOf(node)];
+  }
   function save() {
     const sorts = all("table.sortable").flatMap((table) =>
       all("thead th", table).flatMap((th, column) => (th.ariaSort ? [[table.id, column, th.ariaSort]] : [])));
     const state = {
       sorts,
-      picks: all("form.pick select").map((node) => node.value),
-      open: all("details").map((details) => [details.id, details.open]),
+      /* A choice that nobody made follows the leaderboard. */
+      picks: all("form.pick option:checked").map((option) => (option.defaultSelected ? null : option.text)),
+      open: all("details").map((details) => [nameOf(details), details.open]),
       across: all(".scroll").map((node) => [node.scrollLeft, node.scrollTop]),
       at: [scrollX, scrollY],
+      focus: focused(),
     };
     try { sessionStorage.setItem(KEY, JSON.stringify(state)); } catch { /* storage is off: the page starts anew */ }
   }
@@ -91,18 +101,23 @@
       if (table && column < table.tHead.rows[0].cells.length) sort(table, column, direction);
     }
     all("form.pick select").forEach((node, index) => {
-      if (state.picks[index] !== undefined && node.options[state.picks[index]]) node.value = state.picks[index];
+      const option = [...node.options].find((each) => each.text === state.picks[index]);
+      if (option) option.selected = true;
     });
     all("form.pick").forEach(paint);
-    for (const [id, open] of state.open) if (document.getElementById(id)) document.getElementById(id).open = open;
+    const open = new Map(state.open);
+    all("details").forEach((details) => { details.open = open.get(nameOf(details)) ?? details.open; });
     all(".scroll").forEach((node, index) => { [node.scrollLeft, node.scrollTop] = state.across[index] || [0, 0]; });
+    const root = state.focus && document.getElementById(state.focus[0]);
+    if (root) (all(FOCUSABLE, root)[state.focus[1]] || root).focus({ preventScroll: true });
     scrollTo(...state.at);
   }
+  /* The last page of a watched sweep is reloaded to and no longer reloads. */
+  history.scrollRestoration = "manual";
+  if (performance.getEntriesByType("navigation")[0]?.type !== "navigate") restore();
+  addEventListener("pagehide", save);
   const seconds = Number(document.body.dataset.refresh);
   if (seconds) {
-    history.scrollRestoration = "manual";
-    restore();
-    addEventListener("pagehide", save);
     setInterval(() => {
       const busy = document.hidden || String(getSelection()) || document.activeElement.matches("select");
       if (!busy) { save(); location.reload(); }
