@@ -173,8 +173,6 @@ def write_page(board: Board, refresh_s: int | None, facts: Sequence[Facts] | Non
         facts = look(sweep).facts if facts is None else facts
     except UserError as error:  # a journal that cannot be read costs the page its jobs, not the leaderboard
         facts, left_out = [], [*left_out, f"Jobs are not shown: {error}"]
-    curves, unreadable = _curves(board)
-    left_out = [*left_out, *(f"Training is not shown: {why}" for why in unreadable[:LEFT_OUT])]
     subtasks = {result.trial_id: result.protocol.subtask for result in board.results}
     contents = Contents(
         title=board.title,
@@ -182,7 +180,7 @@ def write_page(board: Board, refresh_s: int | None, facts: Sequence[Facts] | Non
         written=time.strftime("%Y-%m-%d %H:%M"),
         blocks=board.blocks,
         progress=[_progress(each, sweep.trials[each.trial]) for each in facts],
-        curves=curves,
+        curves=_curves(board),
         queries=board.queries,
         answers=lambda trial, wanted: read_answers(
             queries_path(board.runs / "trials" / trial), wanted, subtasks[trial]
@@ -212,20 +210,17 @@ def _progress(facts: Facts, folder: TrialFolder) -> Progress:
     )  # fmt: skip
 
 
-def _curves(board: Board) -> tuple[list[Curve], list[str]]:
-    """Of the first rows; while none has a result, of the first trials. And why some of them are not there."""
+def _curves(board: Board) -> list[Curve]:
+    """Of the first rows; while none has a result, of the first trials."""
     objective, names = board.manifest["objective"], board.manifest["names"]
     rows = [s.row for block in board.blocks for s in block.standings if not s.row.is_variant][:MOST_LINES]
     shown = [(row.name, result.trial.seed, result.trial_id) for row in rows for result in row.results]
     if not shown:
         shown = [(names[entry["trial"]], entry["seed"], entry["trial"]) for entry in board.manifest["trials"]]
-    curves, unreadable = [], []
-    for name, seed, trial in shown[: 5 * MOST_LINES]:
-        try:
-            curves.append(_curve(name, seed, TrialFolder.of(board.runs, trial), objective))
-        except UserError as error:
-            unreadable.append(str(error))
-    return curves, unreadable
+    return [
+        _curve(name, seed, TrialFolder.of(board.runs, trial), objective)
+        for name, seed, trial in shown[: 5 * MOST_LINES]
+    ]
 
 
 def _curve(name: str, seed: int, folder: TrialFolder, objective: str) -> Curve:

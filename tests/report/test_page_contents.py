@@ -186,20 +186,10 @@ def test_an_unreadable_file_costs_its_row_the_comparison_and_not_the_leaderboard
     assert "per-query results must be readable" in page_path(folder).read_text()
 
 
-def test_a_line_that_a_full_disk_has_cut_costs_its_trial_the_curve_alone(tmp_path):
-    folder = four(tmp_path)
-    metrics = tmp_path / "trials" / result(0.5).trial_id / "metrics.jsonl"
-    metrics.write_text('{"kind": "tr' + metrics.read_text())
-    text = written(folder, tmp_path)
-    assert f"Training is not shown: {metrics}: a line is one JSON value" in text
-    shown = text[text.index('id="training"') :]
-    assert "<bdi>rgb all</bdi>" in shown and "<bdi>rgb 0-2</bdi>" not in shown[: shown.index("</section>")]
-
-
 def test_jobs_that_cannot_be_read_are_not_said_to_have_gone_well(tmp_path):
     folder = four(tmp_path)
     trial = tmp_path / "trials" / result(0.5).trial_id
-    write_text(trial / "log" / "starts.jsonl", "cut\n")
+    write_text(trial / "job.json", "cut\n")
     text = written(folder, tmp_path)
     assert "Jobs are not shown: " in text and "Nothing is known of its jobs." in text
     assert "No trial failed" not in text and "4 done" not in text
