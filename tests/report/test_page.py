@@ -102,7 +102,7 @@ def test_words_of_charts_can_be_read_and_do_not_meet(tmp_path, browser, width):
     assert len(charts) == 3
     for (_, top, _, bottom), *words in charts:
         assert all(max(x2 - x1, y2 - y1) >= 10 for x1, y1, x2, y2 in words)
-        assert all(0 <= x1 and x2 <= width and top <= y1 and y2 <= bottom + 3 for x1, y1, x2, y2 in words)
+        assert all(x1 >= 0 and x2 <= width and top <= y1 and y2 <= bottom + 3 for x1, y1, x2, y2 in words)
         for one, other in itertools.combinations(words, 2):
             apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] + 3 or other[3] <= one[1] + 3
             assert apart, (one, other)
