@@ -12,8 +12,8 @@ from rich.console import Console
 
 from vprdist import sweep as driver
 from vprdist.board import leaderboard
-from vprdist.errors import LaunchError
-from vprdist.files import write_text
+from vprdist.errors import LaunchError, UserError
+from vprdist.files import read_json, write_json, write_text
 from vprdist.manifest import Manifest, read_manifest
 from vprdist.prepare import Prepared
 from vprdist.search.driver import _Book
@@ -145,6 +145,26 @@ def test_a_manifest_names_the_trial_that_each_is_compared_with(tmp_path: Path, b
     again.keep_known()
     again.write()
     assert read_manifest(tmp_path)["baselines"] == found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda value: value["trials"][0].pop("seed"), "found \"'seed'\""),
+        (lambda value: value["trials"][0].update(seed="one"), "a seed is a whole number"),
+        (lambda value: value.update(objective="recall@3"), "recall@3 is no metric"),
+    ],
+)
+def test_a_manifest_that_lacks_something_is_one_message(tmp_path: Path, change, message) -> None:
+    sweep = read_sweep(SWEEP)
+    book = Manifest(tmp_path, sweep, ())
+    book.add(sweep.trials[0].resolved(Digests(dataset="d", cache="c", weights="w")))
+    book.write()
+    value = read_json(tmp_path / "manifest.json")
+    change(value)
+    write_json(tmp_path / "manifest.json", value)
+    with pytest.raises(UserError, match=f"a manifest must be readable; .*{message}"):
+        read_manifest(tmp_path)
 
 
 def test_a_leaderboard_leaves_out_results_of_another_version_and_says_so(tmp_path: Path) -> None:

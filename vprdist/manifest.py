@@ -17,6 +17,7 @@ from vprdist.spec.scales import SCALES
 from vprdist.spec.search import Choice, Range
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
+from vprdist.spec.vocabulary import METRICS
 
 
 class Manifest:
@@ -150,8 +151,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = read_json(path)
         names = {entry["trial"]: entry["name"] for entry in manifest["trials"]}
         baselines = {entry["trial"]: entry["baseline"] for entry in manifest["trials"] if "baseline" in entry}
-        more = {"names": names, "baselines": baselines or None, "objective": str(manifest["objective"])}
-        return manifest | more
+        if not all(isinstance(entry["seed"], int) for entry in manifest["trials"]):
+            raise ValueError("a seed is a whole number")
+        if manifest["objective"] not in METRICS:
+            raise ValueError(f"{manifest['objective']} is no metric")
+        return manifest | {"names": names, "baselines": baselines or None}
     except (ValueError, KeyError, TypeError) as error:
         remedy = f"Delete it and run the sweep again: {path}."
         raise UserError(path, "a manifest must be readable", str(error), remedy) from None

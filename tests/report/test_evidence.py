@@ -175,6 +175,11 @@ def test_files_and_terminal_show_the_evidence(tmp_path):
     ("change", "message"),
     [
         (lambda rows: rows + rows[:1], "a query stands once a subtask; found 'all a q0'"),
+        (
+            lambda rows: [*rows[1:], rows[0] | {"city": None}],
+            "has all of its columns; found 'none of city'",
+        ),
+        (lambda rows: [*rows[1:], rows[0] | {"frame_number": None}], "found 'none of frame_number'"),
         (None, "per-query results must be readable"),
     ],
 )

@@ -65,11 +65,13 @@ def read_queries(path: Path) -> Queries | None:
     """A trial's queries; None where it left none (descriptors from elsewhere, or a trial that was cut).
 
     Raises:
-        UserError: the file cannot be read, lacks a column, or names a query twice.
+        UserError: the file cannot be read, lacks a column, has a gap in one, or names a query twice.
     """
     if not path.exists():
         return None
     columns = _columns(path, (*PLACES, *GROUNDS, *METRICS))
+    if gap := next((name for name in PLACES if None in columns[name]), None):
+        raise UserError(path, "every query has all of its columns", f"none of {gap}", _REMEDY)
     keys = np.array(["\0".join(parts) for parts in zip(*(columns[c] for c in PLACES[:3]), strict=True)])
     order = np.argsort(keys, kind="stable")
     if (doubled := keys[order][1:] == keys[order][:-1]).any():
