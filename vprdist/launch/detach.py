@@ -186,7 +186,7 @@ def _in_queue(sweep: Path) -> QueueRow | None:
     answer = ask(squeue_command(current_user(), [driver_name(sweep)]))
     if answer is None:
         rule = "SLURM answers whether the driver is there already"
-        raise LaunchError("squeue", rule, "no answer", "Nothing was submitted. Try again in a while.")
+        raise LaunchError("squeue", rule, "no answer", "Nothing was changed. Try again in a while.")
     rows = [row for row in parse_squeue(answer) if is_driver(sweep, row)]
     return rows[0] if rows else None
 
