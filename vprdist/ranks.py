@@ -142,7 +142,7 @@ def join(world: World, rendezvous: Path) -> Iterator[Ranks]:
         rendezvous: the file, where `world` does not name one.
 
     Raises:
-        TimeoutError: rank 0 did not appear in time.
+        TimeoutError: rank 0 or another did not appear in time.
         LaunchError: every one of the profile's ports is taken.
         LostRankError: another rank died, or left with an error of its own.
         Stopped: another rank left since the job was asked to.
@@ -155,6 +155,7 @@ def join(world: World, rendezvous: Path) -> Iterator[Ranks]:
         return
     timeout = timedelta(seconds=MEETING_S)
     store = _meet(world, world.rendezvous or rendezvous, timeout)
+    _await_all(store, world, timeout)
     # What lies on the CPU goes through gloo on GPU jobs too: flags that stop a run must not wait for a GPU.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(
@@ -199,6 +200,21 @@ def _meet(world: World, rendezvous: Path, timeout: timedelta) -> TCPStore:
     assert world.ports is not None
     remedy = "Widen `ports` in the profile, or leave it out: then any free port will do."
     raise LaunchError(f"ports of {socket.gethostname()}", "one of the profile's is free", list(world.ports), remedy)
+
+
+def _await_all(store: TCPStore, world: World, timeout: timedelta) -> None:
+    """Every rank is there. A process group waits for absent ones as long as for slow ones in a collective."""
+    names = [f"here/{rank}" for rank in range(world.world_size)]
+    try:
+        store.set(names[world.rank], "")
+        store.wait(names, timeout)
+    except RuntimeError:
+        try:
+            absent = [str(rank) for rank, name in enumerate(names) if not store.check([name])]
+        except RuntimeError:  # rank 0, which keeps the store, is gone
+            raise LostRankError(world.rank) from None
+        here, rule = world.world_size - len(absent), f"within {MEETING_S} s, without rank {', '.join(absent)}"
+        raise TimeoutError(f"{here} of {world.world_size} ranks came {rule}; see its log") from None
 
 
 def _candidates(ports: tuple[int, int] | None) -> list[int]:

@@ -21,11 +21,12 @@ from vprdist.errors import Stopped, TrainingError, WeightsError
 from vprdist.evaluation.evaluate import evaluate
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
-from vprdist.ranks import Ranks
+from vprdist.ranks import Ranks, join
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import RunSpec, TrialSpec
 from vprdist.training.checkpoint import load_checkpoint
 from vprdist.training.loop import Trainer
+from vprdist.world import World
 
 
 @pytest.mark.parametrize(
@@ -200,6 +201,15 @@ def test_ranks_leave_together_when_one_is_asked_during_an_evaluation(small_tree,
     assert [rank.wait(timeout=120) for rank in ranks] == [75, 75]
     assert not (folder / "result.json").exists()
     assert [rank.wait(timeout=240) for rank in start_ranks(2, (trial, folder))] == [0, 0]
+
+
+def test_a_rank_that_never_comes_is_not_waited_for_as_in_a_collective(tmp_path, monkeypatch):
+    monkeypatch.setattr("vprdist.ranks.MEETING_S", 1)
+    begin = time.monotonic()
+    absent = pytest.raises(TimeoutError, match="1 of 3 ranks came within 1 s, without rank 1, 2")
+    with absent, join(World(rank=0, world_size=3), tmp_path / "rendezvous"):
+        pass
+    assert time.monotonic() - begin < 20
 
 
 def test_ranks_must_divide_the_batch(small_tree, tmp_path):
