@@ -9,7 +9,6 @@ from rich.console import Console
 
 from vprdist.console import Commands, add_command
 from vprdist.errors import WeightsError
-from vprdist.files import publish
 from vprdist.launch.folder import TrialFolder
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import MODE_CHANNELS
@@ -53,9 +52,8 @@ def export(folder: TrialFolder, trial: TrialSpec, file: Path) -> tuple[int, int]
     Raises:
         WeightsError: the form cannot express this network, the trial has no checkpoint, or the file is there.
     """
-    import torch
-
     from vprdist.network.gcl_release import PUBLIC_BACKBONES, to_release
+    from vprdist.tensors import save_tensors
     from vprdist.training.trained import last_network
 
     backbone, mode = trial.network.backbone, trial.input.mode
@@ -68,6 +66,5 @@ def export(folder: TrialFolder, trial: TrialSpec, file: Path) -> tuple[int, int]
     if file.exists():
         raise WeightsError(file, "the checkpoint to write is a new file", "exists", "Name another, or remove it.")
     network, step = last_network(trial, folder.path)
-    with publish(file) as stream:
-        torch.save(to_release(network.state_dict(), step), stream)
+    save_tensors(file, to_release(network.state_dict(), step))
     return step, network.dimensions

@@ -1,4 +1,4 @@
-"""Files of tensors: read without running what is in them, compared by name, shape and type."""
+"""Files of tensors: written whole, read without running what is in them, compared by name, shape and type."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vprdist.errors import WeightsError, first_line
+from vprdist.files import publish
 
 
 def load_tensors(path: Path, rule: str, remedy: str) -> Any:
@@ -34,6 +35,23 @@ def load_tensors(path: Path, rule: str, remedy: str) -> Any:
         raise WeightsError(path, rule, found, remedy) from None
     except Exception as error:  # torch raises many kinds here, and every one means the same
         raise WeightsError(path, rule, first_line(error), remedy) from None
+
+
+def save_tensors(path: Path, value: Any) -> None:
+    """Publish a file that `load_tensors` reads.
+
+    Raises:
+        OSError: the disk does not take it; what was there before stays.
+    """
+    try:
+        with publish(path) as stream:
+            torch.save(value, stream)
+    except (OSError, RuntimeError) as error:
+        # Where a write fails torch ends its archive all the same, and complains of that alone: "unexpected pos".
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(cause.errno, cause.strerror, str(path)) from None
 
 
 def is_state(value: object) -> TypeGuard[Mapping[str, Tensor]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -24,7 +25,7 @@ from vprdist.network.model import build_network
 from vprdist.ranks import Ranks, join
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import RunSpec, TrialSpec
-from vprdist.training.checkpoint import load_checkpoint
+from vprdist.training.checkpoint import load_checkpoint, save_checkpoint
 from vprdist.training.loop import Trainer
 from vprdist.world import World
 
@@ -117,6 +118,20 @@ def test_a_checkpoint_of_another_trial_is_refused(small_tree, tmp_path):
     (tmp_path / "t" / "result.json").unlink()
     with pytest.raises(WeightsError, match="of this trial and version"):
         run_here(make_trial(small_tree, steps=2), tmp_path / "t")
+
+
+def test_a_full_disk_is_said_as_it_is_and_the_last_checkpoint_stays(tmp_path):
+    save_checkpoint(tmp_path, {"trial_id": "t", "step": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for numbers in (25_000, 10**6):  # it becomes full at the end, or in the midst
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            with pytest.raises(OSError, match=r"File too large: '.*last\.pt'"):
+                save_checkpoint(tmp_path, {"trial_id": "t", "step": 2, "weights": torch.zeros(numbers)})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+    assert load_checkpoint(tmp_path, "t") == {"version": 1, "trial_id": "t", "step": 1}
 
 
 @pytest.fixture(scope="module")

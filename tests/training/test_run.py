@@ -15,13 +15,14 @@ from vprdist.data.graph import city_graph
 from vprdist.data.msls import read_city
 from vprdist.data.pairs import PairSampler
 from vprdist.data.tasks import build_tasks
-from vprdist.errors import DataError, LaunchError, TrainingError, UserError
+from vprdist.errors import CacheError, DataError, LaunchError, TrainingError, UserError
 from vprdist.evaluation.evaluate import evaluate
 from vprdist.files import write_text
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import JobRecord
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import build_network
+from vprdist.semantics.importing import import_cache
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import RunSpec
 from vprdist.training.checkpoint import load_checkpoint, save_checkpoint
@@ -269,6 +270,23 @@ def test_a_missing_picture_is_named(small_tree, tmp_path):
     (small_tree / "train_val/bob/query/images/bob_q000.jpg").unlink()
     with pytest.raises(DataError, match=r"bob_q000\.jpg: the picture must exist"):
         run_here(trial, tmp_path / "t")
+
+
+def test_a_cache_that_is_replaced_while_a_trial_runs_is_found_before_it_is_evaluated(small_tree, tmp_path, monkeypatch):
+    trial, run = make_trial(small_tree, make_cache(small_tree, tmp_path), "masked", steps=1), Trainer.run
+
+    def run_while_somebody_replaces(trainer):
+        progress = run(trainer)
+        for path in (tmp_path / "npz").iterdir():
+            with np.load(path) as held:
+                np.savez(path, keys=held["keys"], activations=13 - held["activations"])
+        import_cache(tmp_path / "npz", small_tree, tmp_path / "cache")
+        return progress
+
+    monkeypatch.setattr(Trainer, "run", run_while_somebody_replaces)
+    with pytest.raises(CacheError, match="as when the trial was submitted"):
+        run_here(trial, tmp_path / "t")
+    assert not (tmp_path / "t" / "result.json").exists()
 
 
 def test_a_cut_picture_is_named(small_tree, tmp_path):

@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vprdist.errors import WeightsError
-from vprdist.files import publish
-from vprdist.tensors import load_tensors
+from vprdist.tensors import load_tensors, save_tensors
 
 FILE = "last.pt"
 VERSION = 1
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Publish `state` (tensors and plain values only) as the folder's last checkpoint; one process writes there."""
+    """Publish `state` (tensors and plain values only) as the folder's last checkpoint; one process writes there.
+
+    Raises:
+        OSError: the disk does not take it; the last checkpoint stays.
+    """
     for torn in folder.glob(f".{FILE}.*.tmp"):  # a kill left it, and it is as large as a checkpoint
         torn.unlink(missing_ok=True)
-    with publish(folder / FILE) as stream:
-        torch.save({"version": VERSION, **state}, stream)
+    save_tensors(folder / FILE, {"version": VERSION, **state})
 
 
 def load_checkpoint(folder: Path, trial_id: str) -> dict[str, Any] | None:

@@ -37,6 +37,7 @@ from vprdist.training.watch import Watch
 from vprdist.world import World
 
 ALONE = World()
+CHANGED = "Run the sweep again: what changed makes other trials."
 
 
 def run_trial(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
@@ -107,12 +108,14 @@ class _Run:
         kept = KeptPictures(sides, trial.train.image_size, trial.run.keep_mb)
 
         def measure(extra: Extra = NOTHING) -> Evaluation | None:
+            check_cache(trial)
             stage = self.stage_together
             return evaluate(network, trial, tasks, self.ranks, stage, training=learn_on, extra=extra, kept=kept)
 
         untrained = self._untrained(measure)
         trainer = None
         if trial.train.steps:
+            check_cache(trial)
             reader = PlaceReader(trial, trial.train.image_size, kept)
             graphs, notices = training_graphs(trial, cities, self.folder.parents[1], self.say)
             trainer = Trainer(
@@ -224,18 +227,29 @@ def check_inputs(trial: TrialSpec) -> None:
     """
     assert trial.digests is not None
     cities = (*trial.data.train, *trial.data.validate_cities)
-    remedy = "Run the sweep again: what changed makes other trials."
     found = dataset_digest(Path(trial.data.root), cities)
     if found != trial.digests.dataset:
         rule = (
             f"the cities {', '.join(cities)} have the digest {trial.digests.dataset}, as when the trial was submitted"
         )
-        raise DataError(trial.data.root, rule, found, remedy)
-    if trial.input.cache is not None:
-        held = read_manifest(Path(trial.input.cache)).digest_of(cities)
-        if held != trial.digests.cache:
-            rule = f"the cache has the digest {trial.digests.cache}, as when the trial was submitted"
-            raise CacheError(trial.input.cache, rule, held, remedy)
+        raise DataError(trial.data.root, rule, found, CHANGED)
+    check_cache(trial)
+
+
+def check_cache(trial: TrialSpec) -> None:
+    """The cache still holds the activations that the trial was hashed with. Asked whenever it is about to be opened:
+    somebody may fill its folder anew while the trial runs.
+
+    Raises:
+        CacheError: it does not.
+    """
+    assert trial.digests is not None
+    if trial.input.cache is None:
+        return
+    held = read_manifest(Path(trial.input.cache)).digest_of((*trial.data.train, *trial.data.validate_cities))
+    if held != trial.digests.cache:
+        rule = f"the cache has the digest {trial.digests.cache}, as when the trial was submitted"
+        raise CacheError(trial.input.cache, rule, held, CHANGED)
 
 
 def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
