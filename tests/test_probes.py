@@ -33,6 +33,7 @@ from vprdist.launch.folder import TrialFolder
 from vprdist.probed import finalists_of, queries_of, read_nearest, read_probes, reports, values_of
 from vprdist.probes import WORKER, make_probes, probes_of
 from vprdist.report.queries import read_answers, read_queries
+from vprdist.semantics.cache.format import read_manifest
 from vprdist.spec.arms import classes_of
 from vprdist.spec.probes import PROBE_COLUMNS, ProbeOrder
 from vprdist.spec.profile import ClusterProfile
@@ -291,6 +292,21 @@ def test_what_changed_is_one_message_and_leaves_no_part(
     left = [path.name for path in order.folder.glob("*")] if order.folder.exists() else []
     assert all(name.startswith(".") and name.endswith(".lock") for name in left), "empty locks are all that may stay"
     assert len(order.missing) == 2
+
+
+def test_a_cache_that_is_filled_anew_between_two_parts_ends_the_probes(own: Path) -> None:
+    order, cache = order_of(own), Path(TrialFolder(own).trial().input.cache or "")
+    held, file = read_manifest(cache), cache / "manifest.json"
+    sides = tuple(side.model_copy(update={"content": "another"}) for side in held.sides)
+    other = held.model_copy(update={"sides": sides})
+    other = other.model_copy(update={"digest": other.digest_of(other.cities)})
+
+    def replaced(made: int) -> None:
+        file.write_text(other.model_dump_json())
+
+    with changed(file, file.read_bytes()), pytest.raises(UserError, match="as when the trial was submitted"):
+        work(order, 0, 1, replaced)
+    assert len(order.missing) == 1
 
 
 def test_a_mistake_is_said_to_the_driver(own: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

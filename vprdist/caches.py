@@ -18,7 +18,7 @@ from vprdist.launch.driving import Check, wanted_by_all
 from vprdist.launch.workers import Worker, work_together
 from vprdist.machine import usable_cores
 from vprdist.semantics.cache.format import read_manifest
-from vprdist.semantics.order import CacheOrder
+from vprdist.semantics.order import SAME_KIND, CacheOrder
 from vprdist.semantics.segmenters.weights import weights_digest
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.segmenter import SegmenterSpec
@@ -146,9 +146,8 @@ def make(
     if outlook.built:
         return
     if outlook.replaces and not replace:
-        rule = "the cache there is of this segmenter, size and compression"
-        remedy = "Leave out trial.input.segmenter to use it as it is; or name another folder, or none."
-        raise CacheError(order.out, rule, outlook.replaces, remedy)
+        remedy = "In a sweep leave out trial.input.segmenter to use it as it is, or name another folder, or none."
+        raise CacheError(order.out, SAME_KIND, outlook.replaces, f"{remedy} `cache build --replace` makes it anew.")
     if outlook.replaces:
         tell(f"{order.out}: replaces a cache of {outlook.replaces}")
     for note in outlook.notes:

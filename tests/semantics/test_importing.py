@@ -124,7 +124,12 @@ def test_a_cache_grows_by_cities_and_follows_its_source(world: World) -> None:
         grown.activations("cph", "query", key)  # a reader of the cache that was
     with pytest.raises(CacheError, match="one size and one segmenter"):
         import_cache(world.source, world.root, world.out, ["cph"], size=(3, 4))
-    assert import_cache(world.source, world.root, world.out, size=(3, 4)).size == (3, 4)
+    with pytest.raises(CacheError, match="the cache there is of this segmenter, size and compression"):
+        import_cache(world.source, world.root, world.out, size=(3, 4))
+    with pytest.raises(CacheError, match=r"'imported', none\". Name another folder, or add --replace"):
+        import_cache(world.source, world.root, world.out, segmenter="another")
+    assert open_cache(world.out).digest == after.digest
+    assert import_cache(world.source, world.root, world.out, size=(3, 4), replace=True).size == (3, 4)
 
 
 def test_npz_of_another_size_is_averaged(world: World) -> None:

@@ -25,7 +25,7 @@ from vprdist.spec.vocabulary import METRICS
 def make_parts(
     order: ProbeOrder, network: PlaceNetwork, trial: TrialSpec, tasks: Sequence[Task], extra: Extra, ranks: Ranks, *,
     training: Sequence[City], kept: KeptPictures | None, turn: int, advanced: Callable[[int], None],
-    device: str,
+    device: str, check: Callable[[], None],
 ) -> None:  # fmt: skip
     """Make the parts that are missing and that nobody else is making.
 
@@ -33,9 +33,11 @@ def make_parts(
         extra: the subtasks whose queries are told apart too.
         turn: where in the order this process begins, so that processes seldom meet.
         advanced: told how many probes were just made, by this process.
+        check: called before each part, which opens the cache anew: raises where that is not the trial's any more.
 
     Raises:
-        UserError: pictures or masks that cannot be read, a network whose descriptors are not finite.
+        UserError: what `check` raises; pictures or masks that cannot be read, a network whose descriptors are not
+            finite.
     """
     parts = list(order.parts.items())
     for path, probes in parts[turn:] + parts[:turn]:
@@ -44,6 +46,7 @@ def make_parts(
         with locked(path.with_name(f".{path.stem}.lock"), blocking=False) as mine:
             if not mine or path.exists():
                 continue
+            check()
             begin = time.perf_counter()
             arms = [Arm(classes_of(order.players, subset), placebo) for subset, placebo in probes]
             found = evaluate_arms(network, trial, tasks, arms, ranks, training=training, extra=extra, kept=kept)

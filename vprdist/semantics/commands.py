@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from vprdist.console import Commands
 
 
+REPLACE = "a cache of another segmenter, size or compression in that folder gives way"
+
+
 def add_commands(commands: Commands) -> None:
     """Add them to the command line."""
     cache = commands.add_parser("cache", help="caches of semantic activations")
@@ -33,6 +36,7 @@ def add_commands(commands: Commands) -> None:
         "--compression", choices=get_args(Compression), default="none",
         help="none is read fastest; lz4 takes about a quarter of its bytes, zstd a fifth (default: none)",
     )  # fmt: skip
+    take.add_argument("--replace", action="store_true", help=REPLACE)
     _add_build(group)
     for name, work, text in (
         ("info", _info, "what a cache holds"),
@@ -79,6 +83,7 @@ def _add_build(group: Commands) -> None:
     make.add_argument("--shard-images", type=int, default=256, metavar="N", help="images a shard (default: 256)")
     make.add_argument("--cluster", default="local", metavar="PROFILE", help="a file of slurm/profiles (default: local)")
     make.add_argument("--tasks", type=int, metavar="N", help="of the job array, at most (default: its limit)")
+    make.add_argument("--replace", action="store_true", help=REPLACE)
 
 
 def _build(args: argparse.Namespace, console: Console) -> int:
@@ -112,7 +117,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
         lambda text: console.print(text, markup=False),
         lambda title: bar(console, title),
         args.tasks,
-        replace=True,
+        replace=args.replace,
     )
     _describe(out, console)
     console.print(f"Look at it: vprdist cache sheet {args.out} --data {args.data} sheet.png")
@@ -127,7 +132,8 @@ def _import(args: argparse.Namespace, console: Console) -> int:
     with bar(console, "importing") as advance:
         cache = import_cache(
             args.source, args.data, args.out, args.city,
-            size=size, segmenter=args.segmenter, compression=args.compression, progress=advance,
+            size=size, segmenter=args.segmenter, compression=args.compression, replace=args.replace,
+            progress=advance,
         )  # fmt: skip
     _describe(cache.path, console)
     console.print(f"Use it: python -m vprdist.sweep sweeps/table1.yaml … trial.input.cache={args.out}")

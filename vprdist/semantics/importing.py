@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vprdist.semantics.building import Progress, build
+from vprdist.errors import CacheError
+from vprdist.semantics.building import Progress, build, is_built, would_replace
 from vprdist.semantics.cache.reader import Cache
+from vprdist.semantics.order import SAME_KIND
 from vprdist.semantics.planning import chosen_cities, make_plan
 from vprdist.semantics.sources import open_source
 from vprdist.spec.vocabulary import Compression
@@ -22,6 +24,7 @@ def import_cache(
     segmenter: str = "imported",
     shard_images: int = 256,
     compression: Compression = "none",
+    replace: bool = False,
     progress: Progress | None = None,
 ) -> Cache:
     """Make the cache `out`, or complete it, or find it complete and return at once; see `building.build`.
@@ -35,12 +38,18 @@ def import_cache(
         segmenter: what made the activations, in words; for people, in no digest.
         shard_images: images a shard, fewer where they would pass 256 MiB.
         compression: of the shards; see `cache.format`. It changes no activation and no digest of them.
+        replace: a cache of another segmenter, size or compression gives way.
         progress: called with the number of images done and of all.
 
     Raises:
-        CacheError: a source that lacks something or is broken, sizes that differ, a full disk.
+        CacheError: a source that lacks something or is broken, sizes that differ, a cache that would have to give way,
+            a full disk.
         DataError: the MSLS tree is broken.
     """
     reader = open_source(Path(source))
     plan = make_plan(reader, Path(root), chosen_cities(reader, Path(root), cities), size, shard_images, compression)
+    if not replace and not is_built(plan, Path(out), segmenter):
+        held = would_replace(plan, Path(out), segmenter)
+        if held is not None:
+            raise CacheError(out, SAME_KIND, held, "Name another folder, or add --replace.")
     return build(reader, plan, Path(out), segmenter, progress)

@@ -12,6 +12,9 @@ from vprdist.spec.base import Spec
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.vocabulary import Compression
 
+SAME_KIND = "the cache there is of this segmenter, size and compression"
+"""The rule that a cache is replaced only on request: it may have taken days to make."""
+
 
 class CacheOrder(Spec):
     """Activations of some cities of an MSLS tree by a segmenter, in a folder of their own; absolute paths.

@@ -24,7 +24,7 @@ from vprdist.network.inputs import KeptPictures
 from vprdist.ranks import join
 from vprdist.spec.probes import ProbeOrder
 from vprdist.spec.trial import TrialSpec
-from vprdist.training.run import check_inputs, device_name, whitening_cities
+from vprdist.training.run import check_cache, check_inputs, device_name, whitening_cities
 from vprdist.training.trained import trained_network
 from vprdist.world import World
 
@@ -49,7 +49,7 @@ def work(order: ProbeOrder, index: int, count: int, advanced: Callable[[int], No
         make_parts(
             order, network, trial, tasks, Extra(breakdown_tasks(cities, trial)), ranks,
             training=whitening_cities(trial), kept=kept, turn=len(order.parts) * index // count, advanced=advanced,
-            device=device_name(ranks.device),
+            device=device_name(ranks.device), check=lambda: check_cache(trial),
         )  # fmt: skip
 
 
