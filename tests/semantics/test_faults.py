@@ -210,8 +210,8 @@ def test_a_reader_during_rebuilds_sees_the_truth_or_an_error(world: World) -> No
         for number in range(12):
             values = (truth, changed)[number // 3 % 2]
             world.write_npz("amman", "query", values, np.random.default_rng(1))
-            compression = COMPRESSIONS[number % 3]
-            import_cache(world.source, world.root, world.out, shard_images=SHARD_IMAGES, compression=compression)
+            how = {"shard_images": SHARD_IMAGES, "compression": COMPRESSIONS[number % 3], "replace": True}
+            import_cache(world.source, world.root, world.out, **how)
     finally:
         done.set()
         thread.join()
