@@ -66,7 +66,7 @@ def test_killed_builds_go_on_to_the_same_bytes(small_tree: Path, deeplab_weights
     assert again.returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.drill  # two importers at once are a test of tests/semantics
 def test_two_builds_at_once_share_the_work_and_both_end_well(
     small_tree: Path, deeplab_weights: Path, tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def test_greedy_asks_for_the_next_when_values_are_known_and_passes_over_what_fai
     assert len(again.results) == 6
 
 
+@pytest.mark.drill
 def test_what_was_proposed_for_other_players_uses_up_no_trials(tmp_path: Path, sweep_file: Path) -> None:
     runs = tmp_path / "runs"
     for other in ("pole", "sky"):
