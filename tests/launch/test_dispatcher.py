@@ -23,7 +23,7 @@ from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import Failure, JobRecord, job_name, machine_name, process_alive
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.node import find_function
-from vprdist.launch.submit import LATE
+from vprdist.launch.refusals import LATE
 from vprdist.launch.watch import Watch
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec

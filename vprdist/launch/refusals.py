@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+LATE = "sbatch did not answer"
+"""What is said when our own patience ends (`submit`)."""
 LIMITS = (
     "MaxSubmitJob",  # QOSMaxSubmitJobPerUserLimit, AssocMaxSubmitJobLimit, …
     "job submit limit",
@@ -15,7 +17,7 @@ BUSY = (
     "Unable to contact slurm controller",
     "controller in standby mode",
     "Zero Bytes were transmitted or received",
-    "sbatch did not answer",  # our own patience, in `submit`
+    LATE,
 )
 WRONG = (
     "invalid partition",

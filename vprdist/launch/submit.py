@@ -18,10 +18,10 @@ from types import FrameType
 
 from vprdist.launch.cluster import submission_log
 from vprdist.launch.folder import TrialFolder
+from vprdist.launch.refusals import LATE
 
 ANSWER_S = 120
 """How long one sbatch may take."""
-LATE = "sbatch did not answer"
 
 
 def main() -> int:
