@@ -51,7 +51,7 @@ def test_waiting_jobs_say_why_and_cancelled_ones_leave_the_queue(
     assert {each["state"] for each in facts(tmp_path, capsys).values()} == {"cancelled"}
 
 
-def test_a_silent_slurm_shows_what_is_known(
+def test_a_silent_slurm_shows_what_is_known_and_ends_nothing_until_asked_again(
     slurm_cluster: DevCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     list_sweep(tmp_path, "s", range(2))
@@ -68,7 +68,12 @@ def test_a_silent_slurm_shows_what_is_known(
         text = " ".join(capsys.readouterr().out.split())
         assert "SLURM does not answer: jobs are shown as they were last known" in text
         assert "2 running" in text
-    (tmp_path / "go").touch()
+        patch.setattr("vprdist.launch.cancel.PATIENCE_S", 1.0)
+        assert main(["cancel", "s", "--yes", "--runs", str(tmp_path)]) == 1
+        assert capsys.readouterr().out.count("is still there; the same command again ends it") == 2
+    assert main(["cancel", "s", "--yes", "--runs", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("was cancelled before") == 2
+    assert not slurm_cluster.run("squeue", "--noheader", "--states=PD,R").strip()
     driver.communicate(timeout=60)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 from toy import behave
 from toy_driver import start
@@ -11,6 +13,7 @@ from toy_driver import start
 from tests.slurm.conftest import until
 from tests.steer.toys import list_sweep, toy_folders
 from vprdist.cli import main
+from vprdist.files import locked
 from vprdist.launch.journal import process_alive
 
 
@@ -44,14 +47,22 @@ def test_a_cancelled_trial_ends_and_the_driver_that_runs_starts_it_no_more(tmp_p
 
 
 def test_jobs_that_outlived_their_driver_are_cancelled_too(tmp_path, capsys):
-    list_sweep(tmp_path, "s", range(2))
+    list_sweep(tmp_path, "s", range(3))
     behave(tmp_path, steps=1, hold=True)
     driver = start("dispatch", tmp_path, 2)
-    folders = toy_folders(tmp_path, 2)
-    until(lambda: all(folder.is_running for folder in folders))
+    folders = toy_folders(tmp_path, 3)
+    until(lambda: folders[0].is_running and folders[1].is_running)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
+    words = [sys.executable, "-m", "vprdist", "cancel", "s", "--yes", "--runs", str(tmp_path)]
+    with locked(folders[0].submit_lock):  # as a driver has it while sbatch answers
+        command = subprocess.Popen(words, stdout=subprocess.PIPE)
+        until(lambda: all(folder.failure() is not None for folder in folders))  # none gets the place of another
+        command.kill()
+        command.communicate()
+    assert folders[0].is_running
     assert main(["cancel", "s", "--yes", "--runs", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count(": cancelled") == 2, "a cancel that was cut is taken up"
     assert not any(folder.is_running for folder in folders)
     (tmp_path / "go").touch()
     assert not any(folder.has_result for folder in folders)

@@ -13,31 +13,61 @@ from vprdist.launch.journal import Failure, JobRecord, current_user
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.slurm import ALIVE_STATES, ask, cancel_jobs, parse_squeue, squeue_command
 
-Cancelled = Literal["cancelled", "had no job", "done meanwhile", "had failed"]
+Cancelled = Literal["cancelled", "was cancelled before", "had no job", "done meanwhile", "had failed"]
 PATIENCE_S = 60.0
 LOOK_S = 2.0
 
 
-def mark_cancelled(folder: TrialFolder, by: str) -> tuple[Cancelled, JobRecord | None]:
-    """Say on the disk that the trial is not wanted any more; returns its job, if one may live.
+def mark_cancelled(folders: Sequence[TrialFolder], by: str) -> list[tuple[Cancelled, JobRecord | None]]:
+    """Say on the disk that these trials are not wanted any more; returns for each its job, if one may live.
 
-    The failure is written first: from then on no driver submits for this trial. The submit lock is waited for, so
-    that no submission is between its intent and its journal; a rank that starts later finds the journal cancelled.
+    All failures are written first: from then on no driver submits for any of these trials. Those without a job come
+    before the others, or a driver would give one of them the place of a job that ends here. Then each submit lock is
+    waited for, so that no submission is between its intent and its journal; a rank that starts later finds the
+    journal cancelled.
     """
+    over: dict[str, Cancelled] = {}
+    for folder in sorted(folders, key=_has_job):
+        outcome = _write_cancellation(folder, by)
+        if outcome is not None:
+            over[folder.trial_id] = outcome
+    return [_cancel_job(each) if each.trial_id not in over else (over[each.trial_id], None) for each in folders]
+
+
+def _has_job(folder: TrialFolder) -> bool:
+    record = folder.job()
+    return record is not None and record.state != "cancelled"
+
+
+def _write_cancellation(folder: TrialFolder, by: str) -> Cancelled | None:
+    """None where the trial is cancelled now, and its job is still to be."""
     if folder.has_result:
-        return "done meanwhile", None
-    if folder.failure_file.exists():
-        return "had failed", None
+        return "done meanwhile"
+    failure = folder.failure()
+    if failure is not None:
+        return None if failure.kind == "cancelled" else "had failed"
     folder.path.mkdir(parents=True, exist_ok=True)
     record = folder.job()
     attempts = 0 if record is None else record.attempt
     folder.write_failure(Failure(reason=f"cancelled by {by}", attempts=attempts, kind="cancelled"))
+    return None
+
+
+def _cancel_job(folder: TrialFolder) -> tuple[Cancelled, JobRecord | None]:
     with locked(folder.submit_lock):
         record = folder.job()
-        if record is None or record.state == "cancelled":
+        if record is None:
             return "had no job", None
+        if record.state == "cancelled":
+            return "was cancelled before", record  # it may live all the same: SLURM did not answer then
         folder.write_job(record.updated(state="cancelled"))
     return "cancelled", record
+
+
+def cancelled_job(folder: TrialFolder) -> JobRecord | None:
+    """The journal of a trial that was cancelled before; its job may live: the cancel was cut, or SLURM was silent."""
+    failure = None if folder.has_result else folder.failure()
+    return folder.job() if failure is not None and failure.kind == "cancelled" else None
 
 
 def end_jobs(

@@ -15,14 +15,14 @@ from rich.table import Table
 from vprdist.console import add_command
 from vprdist.errors import LaunchError, UserError
 from vprdist.launch.array import Array
-from vprdist.launch.cancel import end_jobs, mark_cancelled
+from vprdist.launch.cancel import cancelled_job, end_jobs, mark_cancelled
 from vprdist.launch.detach import find_driver
 from vprdist.launch.driving import cancel_rest, is_driven
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import JobRecord, current_user
 from vprdist.launch.slurm import cancel_jobs
 from vprdist.steer.arrays import cache_arrays, probe_arrays, read_array
-from vprdist.steer.facts import look_at_queue
+from vprdist.steer.facts import look_at_queue, may_live
 from vprdist.steer.find import Sweep, find_sweep, find_trial, is_searched, pick
 from vprdist.steer.logs import LogReader, follow
 from vprdist.steer.prune import find_waste, remove
@@ -105,10 +105,14 @@ def _logs(args: argparse.Namespace, console: Console) -> int:
 
 def _cancel(args: argparse.Namespace, console: Console) -> int:
     sweep = find_sweep(args.runs.resolve(), args.sweep)
-    chosen = [i for i in pick(sweep, args.trial) if not sweep.trials[i].is_over]
+    picked = pick(sweep, args.trial)
+    cancelled = {i: record for i in picked if (record := cancelled_job(sweep.trials[i])) is not None}
     driver = None if args.trial else find_driver(sweep.folder)
     arrays = [] if args.trial else _arrays(sweep, console)
-    queue = look_at_queue((), [array.job for array in arrays])
+    jobs_of_cancelled = [record.name for record in cancelled.values() if record.cluster == "slurm"]
+    queue = look_at_queue((), [*(array.job for array in arrays), *jobs_of_cancelled])
+    outlived = {i for i, record in cancelled.items() if may_live(sweep.trials[i], record, queue)}
+    chosen = [i for i in picked if i in outlived or not sweep.trials[i].is_over]
     alive = [facts for facts in (read_array(array, queue) for array in arrays) if facts.state]
     rest = not args.trial and is_driven(sweep.folder)
     if not (chosen or driver or alive or rest):
@@ -132,8 +136,8 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
         cancel_rest(sweep.folder, current_user())
         arrays = _arrays(sweep, console)  # once more: its driver may have begun another one before it heard of this
     jobs: list[tuple[TrialFolder, JobRecord]] = []
-    for trial in chosen:
-        outcome, record = mark_cancelled(sweep.trials[trial], current_user())
+    marked = mark_cancelled([sweep.trials[trial] for trial in chosen], current_user())
+    for trial, (outcome, record) in zip(chosen, marked, strict=True):
         console.print(f"{trial} {sweep.names[trial]}: {outcome}", markup=False)
         if record is not None:
             jobs.append((sweep.trials[trial], record))
@@ -142,7 +146,7 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
         if facts.name not in left:
             console.print(f"array {facts.name}: cancelled")
     for name in left:
-        console.print(f"job {name} is still there; look again: squeue", style="yellow")
+        console.print(f"job {name} is still there; the same command again ends it", style="yellow")
     if not args.trial and is_searched(sweep.folder):
         console.print("A driver of this search that runs elsewhere proposes others: stop it (Ctrl-C) before.")
     again = "The same command again, or vprdist retry, does." if chosen else "The same command again does."

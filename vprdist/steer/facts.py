@@ -168,6 +168,19 @@ def _state_on_slurm(facts: Facts, folder: TrialFolder, record: JobRecord, queue:
         facts.state, facts.why = row.state.lower(), explain(row.reason) if row.reason != "None" else ""
 
 
+def may_live(folder: TrialFolder, record: JobRecord, queue: Queue) -> bool:
+    """Whether a cancelled trial's job is there, for all that is known; unknown is not dead.
+
+    Args:
+        queue: a look that asked for the job's name too.
+    """
+    if record.state != "cancelled" or folder.is_running:
+        return True
+    if record.cluster == "local":
+        return LocalCluster().look(folder, record, time.time()) == ALIVE
+    return queue.rows is None or any(row.state not in GONE_STATES for row in queue.rows.get(record.name, []))
+
+
 def explain(reason: str) -> str:
     """Why a job waits, in plain words where they are known; SLURM's own word otherwise."""
     word = reason.strip("()").split(",")[0].replace("_", " ").strip()

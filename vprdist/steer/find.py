@@ -53,14 +53,14 @@ def is_searched(sweep: Path) -> bool:
 
 
 def pick(sweep: Sweep, words: list[str]) -> list[str]:
-    """Trial ids of a sweep by id, the beginning of an id, or row name; all of them where no word is given.
+    """Trial ids of a sweep by id, the beginning of an id, or row name; all of them where no word is given, each once.
 
     Raises:
         LaunchError: a word names no trial, or several.
     """
     if not words:
         return list(sweep.trials)
-    return [_pick(sweep, word) for word in words]
+    return list(dict.fromkeys(_pick(sweep, word) for word in words))
 
 
 def _pick(sweep: Sweep, word: str) -> str:
