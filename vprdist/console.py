@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
+Column = TypeVar("Column")
 Work: TypeAlias = Callable[[argparse.Namespace, Console], int]
 Tell: TypeAlias = Callable[[str], None]
 """Says one line to the person."""
@@ -45,6 +47,26 @@ def bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def fitting(
+    console: Console, columns: Sequence[Column], spare: Sequence[Column], draw: Callable[[Sequence[Column]], Table],
+    slack: int = 0,
+) -> Table:  # fmt: skip
+    """A table as wide as the terminal bears: columns are left out, numbers never cut.
+
+    Args:
+        spare: the columns that may be left out, in this order.
+        draw: makes the table of the columns that stay.
+        slack: characters by which the table may be wider, since a column breaks its lines.
+    """
+    shown, whole = list(columns), console.options.update(max_width=10_000)
+    for column in spare:
+        table = draw(shown)
+        if console.measure(table, options=whole).maximum - slack <= console.width:
+            return table
+        shown.remove(column)
+    return draw(shown)
 
 
 def duration(seconds: float) -> str:

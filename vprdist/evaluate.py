@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vprdist.console import add_command, bar
+from vprdist.console import add_command, bar, fitting
 from vprdist.errors import UserError
 from vprdist.files import write_json
 from vprdist.launch.folder import TrialFolder
@@ -273,14 +273,7 @@ def _show(source: Source, protocol: Protocol, evaluation: Evaluation, parts: Seq
         kind = "not whitened" if each.protocol.whitening == "none" else f"{each.protocol.dimensions} dimensions"
         lines.append((f"{kind} ({each.protocol.fingerprint})", protocol.num_queries, "-", each.metrics))
     heading = f"{source.name}\nprotocol {protocol.fingerprint}: {protocol.summary}"
-    shown, whole = list(METRICS), console.options.update(max_width=1000)
-    table = _table(heading, lines, shown)
-    for name in FIRST_LEFT_OUT:
-        if console.measure(table, options=whole).maximum <= console.width:
-            break
-        shown.remove(name)
-        table = _table(heading, lines, shown)
-    console.print(table)
+    console.print(fitting(console, METRICS, FIRST_LEFT_OUT, lambda shown: _table(heading, lines, shown)))
     for note in source.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
 

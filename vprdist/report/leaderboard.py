@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vprdist.console import fitting
 from vprdist.files import write_parquet, write_text
 from vprdist.report.evidence import Block, Difference, Part, Standing
 from vprdist.report.published import COLUMNS, NOTES, published_rows
@@ -282,9 +283,9 @@ def _print_table(
     Args:
         kept: how the headers end that are not left out.
     """
-    shown = list(range(len(heads)))
     names = max(len(part) for line in (heads, *lines) for part in line[0].split("\n"))
-    while True:
+
+    def draw(shown: Sequence[int]) -> Table:
         table = Table(
             title=Text(title), title_justify="left", caption=None if caption is None else Text(caption),
             caption_justify="left",
@@ -296,12 +297,11 @@ def _print_table(
             )  # fmt: skip
         for line in lines:
             table.add_row(*(Text(line[index]) for index in shown))
-        width = console.measure(table, options=console.options.update(max_width=10_000)).maximum
-        spare = [index for index in shown if not heads[index].endswith(tuple(kept))]
-        if width - max(0, names - NAME_WIDTH) <= console.width or not spare:
-            break
-        shown.remove(spare[-1])
-    console.print(table)
+        return table
+
+    columns = range(len(heads))
+    spare = [index for index in reversed(columns) if not heads[index].endswith(tuple(kept))]
+    console.print(fitting(console, columns, spare, draw, slack=max(0, names - NAME_WIDTH)))
 
 
 def markdown(blocks: Sequence[Block], title: str) -> str:
