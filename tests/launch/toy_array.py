@@ -9,12 +9,16 @@ from pathlib import Path
 
 from vprdist.errors import DataError
 from vprdist.files import append_json_line, locked, write_text
+from vprdist.launch.node import node_name
 
 FUNCTION = "toy_array:make_pieces"
 
 
 def make_pieces(folder: str, index: int, count: int) -> None:
-    """`behaviour.json` says: pieces, dt (seconds a piece), die (indices that die at their first piece), mistake."""
+    """`behaviour.json` says: pieces, dt (seconds a piece), die (indices that die at their first piece), mistake.
+
+    A mistake is found on every node, or with `first` on that node alone which comes first.
+    """
     place = Path(folder)
     behaviour = json.loads((place / "behaviour.json").read_text())
     append_json_line(place / "starts.jsonl", {"index": index, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")})
@@ -23,13 +27,21 @@ def make_pieces(folder: str, index: int, count: int) -> None:
         with locked(piece.with_suffix(".lock"), blocking=False) as mine:
             if not mine or piece.exists():
                 continue
-            if behaviour.get("mistake"):
+            if behaviour.get("mistake") and (behaviour["mistake"] != "first" or _is_first(place)):
                 raise DataError("toy.jpg", "every picture is whole", "half of it", "Copy it again.")
             time.sleep(behaviour.get("dt", 0.2))
             if index in behaviour.get("die", []):
                 os._exit(9)
             append_json_line(place / "made.jsonl", {"piece": piece.name, "index": index})
             write_text(piece, "made")
+
+
+def _is_first(place: Path) -> bool:
+    with locked(place / "first.lock"):
+        first, node = place / "first-node", node_name()
+        if not first.exists():
+            write_text(first, node)
+        return first.read_text() == node
 
 
 def pieces(folder: Path) -> int:

@@ -91,14 +91,18 @@ def test_arrays_that_make_nothing_are_given_up_with_their_last_words(slurm_clust
     assert not in_queue(slurm_cluster)
 
 
-def test_a_mistake_of_the_users_ends_the_array_with_one_message(slurm_cluster: DevCluster, tmp_path: Path) -> None:
-    write_json(tmp_path / "behaviour.json", {"pieces": 4, "mistake": True})
+def test_a_mistake_of_the_users_ends_the_array_with_one_message_unless_one_node_alone_finds_it(
+    slurm_cluster: DevCluster, tmp_path: Path
+) -> None:
+    write_json(tmp_path / "behaviour.json", {"pieces": 4, "mistake": "everywhere"})
     with pytest.raises(LaunchError, match=r"toy\.jpg: every picture is whole.*Copy it again"):
-        run(tmp_path, slurm_cluster.profile(), 2, 4)
+        run(tmp_path, slurm_cluster.profile(cpus_per_task=16), 2, 4)  # one task a node
     until(lambda: not in_queue(slurm_cluster), 20)
-    write_json(tmp_path / "behaviour.json", {"pieces": 4, "dt": 0.1})
-    run(tmp_path, slurm_cluster.profile(), 2, 4)
-    assert set(made(tmp_path).values()) == {1}, "mended, it goes on"
+    write_json(tmp_path / "behaviour.json", {"pieces": 4, "dt": 0.1, "mistake": "first"})
+    told = run(tmp_path, slurm_cluster.profile(), 1, 4)
+    bad = (tmp_path / "first-node").read_text()
+    assert any(line.startswith(f"found on node {bad} alone, so once more without it: toy.jpg") for line in told), told
+    assert set(made(tmp_path).values()) == {1}, "without that node, it goes on"
 
 
 def test_a_killed_watcher_finds_its_array_again_and_preempted_tasks_come_back(

@@ -24,16 +24,17 @@ from vprdist.files import locked, read_json, write_json
 from vprdist.launch.driving import Check, wanted_by_all
 from vprdist.launch.folder import tail
 from vprdist.launch.journal import current_user, job_name, new_token
-from vprdist.launch.node import find_function, give_gpus
+from vprdist.launch.node import find_function, give_gpus, node_name
 from vprdist.launch.params import THREAD_VARIABLES, job_environment, submission_parameters
-from vprdist.launch.refusals import is_busy, is_limit
+from vprdist.launch.refusals import is_busy, is_impossible, is_limit
 from vprdist.launch.slurm import ask, cancel_jobs, parse_squeue, squeue_command
 from vprdist.spec.profile import ClusterProfile
 
 SBATCH_S = 120.0
 LOOK_S = 1.0
 SILENCE_S = 60.0
-MISTAKE = "mistake.json"
+MISTAKES = "mistake-"
+"""How files begin that tell of a mistake of the user's; one for each node that found one."""
 LOCK = "lock"
 
 
@@ -71,14 +72,14 @@ class ArrayTask:
         self.function, self.logs = function, logs
 
     def __call__(self, words: tuple[str, ...], index: int, count: int) -> None:
-        """A mistake of the user's is noted beside the logs: no other task, and no other attempt, would mend it."""
+        """A mistake of the user's is noted beside the logs, with the node: it may be that a disk is missing there."""
         threads = os.environ.get("SLURM_CPUS_PER_TASK") or str(len(os.sched_getaffinity(0)))
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, threads))  # before numpy or torch are loaded
         give_gpus()
         try:
             find_function(self.function)(*words, index, count)
         except UserError as error:
-            write_json(Path(self.logs) / MISTAKE, error.to_json())
+            write_json(Path(self.logs) / f"{MISTAKES}{node_name()}.json", error.to_json())
             raise
 
     def checkpoint(self, words: tuple[str, ...], index: int, count: int) -> Any:
@@ -110,8 +111,8 @@ def run_array(
         check: called about once a second, and before each submission; the array is then left to whoever cancelled it.
 
     Raises:
-        LaunchError: the cluster refuses the array, all tasks of `max_attempts` arrays ended too early, a task found
-            a mistake of the user's, or the work was cancelled.
+        LaunchError: the cluster refuses the array, all tasks of `max_attempts` arrays ended too early, tasks on two
+            nodes, or of two arrays, found a mistake of the user's, or the work was cancelled.
     """
     watch = _Watch(profile, name, logs, tell)
     order = {"function": function, "words": list(words), "count": count, "logs": str(logs)}
@@ -143,7 +144,8 @@ class _Watch:
         self.profile, self.name, self.logs, self.tell = profile, job_name(name), logs, tell
         self.confirm_s = max(profile.poll_s, 5.0)
         self.submissions = 0
-        self._begun = self._waiting = False
+        self._begun = self._waiting = self._found_before = False
+        self._avoided: tuple[str, ...] = ()
         self._made = 0
         self._looked_at = self._silent_since = 0.0
         self._gone_since: float | None = None
@@ -166,7 +168,7 @@ class _Watch:
         self._looked_at = now
         if not self._begun:  # what an earlier driver was told of may be mended by now
             self._begun = True
-            (self.logs / MISTAKE).unlink(missing_ok=True)
+            self._forget_mistakes()
         answer = ask(squeue_command(current_user(), [self.name]))
         if answer is None:
             self._silent(now)
@@ -177,15 +179,22 @@ class _Watch:
             if sight.held:
                 self._end([row.job_id])
         alive = [row for row, sight in rows if sight.state != "gone"]
-        if (mistake := self._mistake()) is not None:
+        mistakes = self._mistakes()
+        if mistakes and (len(mistakes) > 1 or self._found_before):
             if alive:
                 self._end([row.job_id for row in alive])
-            raise LaunchError(**mistake)
+            raise next(iter(mistakes.values()))
         if alive:
             if not self.submissions:
                 self.tell(f"array {self.name} is in the queue already")
             self.submissions, self._gone_since = max(1, self.submissions), None
         elif (self.submissions == 0 or self._is_gone(now)) and not is_done():
+            for node, mistake in mistakes.items():  # what was right here may be wrong on one node
+                if self.submissions >= self.profile.max_attempts:
+                    raise mistake
+                self.tell(f"found on node {node} alone, so once more without it: {mistake}")
+                self._found_before, self._avoided = True, (node,)
+                self._forget_mistakes()
             self._submit(order)
 
     def _is_gone(self, now: float) -> bool:
@@ -199,19 +208,27 @@ class _Watch:
             self.tell(f"SLURM has not answered for {now - self._silent_since:.0f} s; the array is left as it is")
             self._silent_since = now
 
-    def _mistake(self) -> dict[str, Any] | None:
-        path = self.logs / MISTAKE
-        return dict(read_json(path)) if path.exists() else None
+    def _mistakes(self) -> dict[str, LaunchError]:
+        """By the node that found it."""
+        found = sorted(self.logs.glob(f"{MISTAKES}*.json"))
+        return {path.stem.removeprefix(MISTAKES): LaunchError(**read_json(path)) for path in found}
+
+    def _forget_mistakes(self) -> None:
+        for path in self.logs.glob(f"{MISTAKES}*.json"):
+            path.unlink(missing_ok=True)
 
     def _submit(self, order: Mapping[str, Any]) -> None:
         if self.submissions >= self.profile.max_attempts:
             rule = f"one of {self.submissions} arrays makes everything; their tasks ended too early"
             raise LaunchError(self.logs, rule, " | ".join(self._last_lines()) or "no output")
-        if self.submissions:
+        if self.submissions and not self._avoided:
             self.tell(f"tasks of array {self.name} ended too early; submitted again for what is missing")
+        excluded = ",".join((*self.profile.exclude, *self._avoided))
+        parameters = order["parameters"] | ({"exclude": excluded} if excluded else {})
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "vprdist.launch.array"], input=json.dumps(order), capture_output=True,
+                [sys.executable, "-m", "vprdist.launch.array"],
+                input=json.dumps({**order, "parameters": parameters}), capture_output=True,
                 text=True, timeout=SBATCH_S, check=False, start_new_session=True,
                 env=job_environment(os.environ, None),
             )  # fmt: skip
@@ -222,6 +239,10 @@ class _Watch:
             if not self._waiting:
                 self.tell(f"SLURM takes no job array for now; trying again: {done.stderr.strip()[-200:]}")
             self._waiting = True
+            return
+        if done.returncode and self._avoided and is_impossible(done.stderr):
+            self.tell(f"without {', '.join(self._avoided)} too few nodes are left: used again")
+            self._avoided = ()
             return
         if done.returncode:
             raise LaunchError(f"job array {self.name}", "the cluster accepts it", None, done.stderr.strip()[-400:])

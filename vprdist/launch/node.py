@@ -119,7 +119,7 @@ def _start_row(record: JobRecord, start: str, world: Any) -> dict[str, object]:
         "job_id": world.job_id,
         "pid": pid,
         "pid_start": pid_start(pid),
-        "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+        "host": node_name(),
         "time": time.time(),
     }
 
@@ -163,6 +163,11 @@ def _is_final(error: UserError, record: JobRecord) -> bool:
     has lost a disk. It dies of it, and the node is blamed; the second attempt is made elsewhere. Training is the
     trial's own."""
     return record.cluster == "local" or record.attempt > 1 or isinstance(error, TrainingError)
+
+
+def node_name() -> str:
+    """This node as SLURM calls it; elsewhere the machine's own name."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def give_gpus() -> None:
