@@ -46,7 +46,7 @@ class Chromium:
         self._buffer, self._number, self._session = b"", 0, None
         self.events: list[dict[str, Any]] = []
         page = None
-        while page is None:  # the pipe answers before there is one
+        while page is None:  # the pipe may answer before there is one
             targets = self.send("Target.getTargets")["targetInfos"]
             page = next((target["targetId"] for target in targets if target["type"] == "page"), None)
         self._session = self.send("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
