@@ -45,8 +45,10 @@ class Chromium:
         os.close(to_read), os.close(to_write)
         self._buffer, self._number, self._session = b"", 0, None
         self.events: list[dict[str, Any]] = []
-        targets = self.send("Target.getTargets")["targetInfos"]
-        page = next(target["targetId"] for target in targets if target["type"] == "page")
+        page = None
+        while page is None:  # the pipe may answer before there is one
+            targets = self.send("Target.getTargets")["targetInfos"]
+            page = next((target["targetId"] for target in targets if target["type"] == "page"), None)
         self._session = self.send("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.send(f"{domain}.enable")

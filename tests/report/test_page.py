@@ -6,6 +6,7 @@ import html.parser
 import itertools
 import json
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -181,18 +182,28 @@ def test_colours_have_contrast(tmp_path, browser, scheme):
         browser.send("Emulation.setEmulatedMedia", features=[])
 
 
-def test_a_watched_page_reloads_and_keeps_the_readers_place(tmp_path, browser):
+@pytest.fixture
+def due(browser) -> Iterator[str]:
+    """Does what a page does every so many milliseconds, and says how many; the page itself waits for the test."""
+    source = "window.setInterval = (work, ms) => { window.due = () => { work(); return ms; }; };"
+    held = browser.send("Page.addScriptToEvaluateOnNewDocument", source=source)
+    yield "due()"
+    browser.send("Page.removeScriptToEvaluateOnNewDocument", **held)
+
+
+def test_a_watched_page_reloads_and_keeps_the_readers_place(tmp_path, browser, due):
     folder = four(tmp_path)
     board = read_board(folder, tmp_path)
-    write_page(board, 1)
+    write_page(board, 7)
     browser.open(page_path(folder), 700, 500)
     browser.run("document.querySelectorAll('#table1 thead button')[0].click()")
     browser.run("document.querySelector('#repeat2').open = true; scrollTo(0, 777); window.old = true; 0")
     before = browser.run(COLUMN)
     write_page(board, None)
+    assert browser.run(due) == 7000
     browser.wait_for("Page.loadEventFired")
     assert browser.run("window.old") is None, "it is the new page"
-    assert browser.run("document.body.dataset.refresh") == "0"
+    assert browser.run("window.due") is None, "which no longer reloads"
     write_page(board, 60)
     browser.run("location.reload(); 0")
     browser.wait_for("Page.loadEventFired")
@@ -201,13 +212,13 @@ def test_a_watched_page_reloads_and_keeps_the_readers_place(tmp_path, browser):
     assert browser.run("scrollY") == 777
 
 
-def test_a_reader_keeps_rows_by_name_and_the_place_of_the_keyboard(tmp_path, browser):
+def test_a_reader_keeps_rows_by_name_and_the_place_of_the_keyboard(tmp_path, browser, due):
     """A row that comes in between moves all others. The last page no longer reloads, and starts no reader anew."""
     folder = four(tmp_path)
     best = tmp_path / "trials" / result(0.72, unfreeze="all").trial_id / "result.json"
     text = best.read_text()
     best.unlink()
-    write_page(read_board(folder, tmp_path), 1)
+    write_page(read_board(folder, tmp_path), 7)
     browser.open(page_path(folder), 700, 500)
     chosen = "[...document.querySelectorAll('.pick select')].map((e) => e.selectedOptions[0].text)"
     assert browser.run(chosen) == ["rgb 0-2, seed 0", "masked 0-2, seed 0"]
@@ -218,6 +229,7 @@ def test_a_reader_keeps_rows_by_name_and_the_place_of_the_keyboard(tmp_path, bro
     browser.run("document.querySelectorAll('#table1 thead button')[5].focus(); scrollTo(0, 333); 0")
     best.write_text(text)
     write_page(read_board(folder, tmp_path), None)
+    browser.run(due)
     browser.wait_for("Page.loadEventFired")
     assert browser.run(chosen) == ["masked 0-2, seed 0", "rgb all, seed 0"], "one was chosen, the other is the baseline"
     assert browser.run("document.querySelectorAll('#maps1 circle.gained').length > 0")

@@ -19,26 +19,33 @@ from vprdist.semantics.planning import Plan, make_plan
 from vprdist.semantics.sources import open_source
 
 from .conftest import COUNTS, SHARD_IMAGES, World
-from .test_importing import contents
+from .test_importing import contents, go_on
 
 PART = """
-import os, signal, sys, time
+import os, signal, sys
 from pathlib import Path
 from vprdist.semantics import building
 from vprdist.semantics.planning import make_plan
 from vprdist.semantics.sources import open_source
-source, root, out, index, count, die_at = sys.argv[1:]
-write, made = building.write_shard, []
-def slowly(folder, file, *more):
-    time.sleep(0.05)
+source, root, out, index, count, die_at, hold_at, *cities = sys.argv[1:]
+write, look, made = building.write_shard, building.progress_of, []
+def say(word, place):
+    print(word, flush=True)
+    if place == hold_at:
+        sys.stdin.readline()
+def write_shard(folder, file, *more):
     made.append(file)
     if len(made) == int(die_at):
         os.kill(os.getpid(), signal.SIGKILL)
-    print(file, flush=True)
+    say(file, str(len(made)))
     return write(folder, file, *more)
-building.write_shard = slowly
+def progress_of(*what):
+    found = look(*what)
+    say("looked", "look")
+    return found
+building.write_shard, building.progress_of = write_shard, progress_of
 source = open_source(Path(source))
-plan = make_plan(source, Path(root), ("amman", "cph"), None, 4)
+plan = make_plan(source, Path(root), tuple(cities), None, 4)
 cache = building.build_part(source, plan, Path(out), "imported", int(index), int(count))
 print("complete" if cache else "not yet", flush=True)
 """
@@ -48,9 +55,19 @@ def plan_of(world: World) -> Plan:
     return make_plan(open_source(world.source), world.root, ("amman", "cph"), None, SHARD_IMAGES)
 
 
-def start(world: World, out: Path, index: int, count: int, die_at: int = 0) -> subprocess.Popen[str]:
-    words = [world.source, world.root, out, index, count, die_at]
-    return subprocess.Popen([sys.executable, "-c", PART, *map(str, words)], stdout=subprocess.PIPE, text=True)
+def start(
+    world: World, out: Path, index: int, count: int, *, die_at: int = 0, hold_at: str = "",
+    cities: tuple[str, ...] = ("amman", "cph"),
+) -> subprocess.Popen[str]:  # fmt: skip
+    """A builder; `hold_at`: it waits for a line in the midst of a shard, the first is 1, or before it leaves (look)."""
+    words = [sys.executable, "-c", PART, *map(str, (world.source, world.root, out, index, count, die_at)), hold_at]
+    return subprocess.Popen([*words, *cities], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def heard(builder: subprocess.Popen[str], lines: int = 1) -> list[str]:
+    """So many of its lines, the last of which it says before it waits."""
+    assert builder.stdout is not None
+    return [builder.stdout.readline().strip() for _ in range(lines)]
 
 
 @pytest.fixture
@@ -61,12 +78,29 @@ def whole(world: World) -> dict[str, bytes]:
 
 def test_parts_share_the_shards_and_the_last_one_publishes(world: World, whole: dict[str, bytes]) -> None:
     out = world.out.with_name("parts")
-    tasks = [start(world, out, index, 3) for index in range(3)]
-    said = [task.communicate(timeout=60)[0].split("\n")[:-1] for task in tasks]
-    made = Counter(line for lines in said for line in lines[:-1])
+    tasks = [start(world, out, index, 3, hold_at="1") for index in range(3)]
+    said = [heard(task) for task in tasks]  # each has begun one before any goes on, whoever starts late
+    for task in tasks:
+        go_on(task)
+    for lines, task in zip(said, tasks, strict=True):
+        lines += task.communicate(timeout=60)[0].splitlines()
+    made = Counter(line for lines in said for line in lines if line.endswith(".arrow"))
     assert made == Counter({name: 1 for name in whole if name.endswith(".arrow")}), "each shard by one task"
-    assert min(len(lines) for lines in said) > 1, "no task was idle"
     assert "complete" in {lines[-1] for lines in said}
+    assert contents(out) == whole
+
+
+def test_who_leaves_last_cleans_up_though_another_one_published(world: World, whole: dict[str, bytes]) -> None:
+    out, shards = world.out.with_name("late"), len(plan_of(world).shards)
+    last = start(world, out, 1, 2, hold_at="1")
+    heard(last)
+    idle = start(world, out, 0, 2, hold_at="look")
+    assert heard(idle, shards)[-1] == "looked", "all but one are made, and it has nothing left to do"
+    go_on(last)
+    assert last.communicate(timeout=60)[0].splitlines() == ["looked", "complete"]
+    assert list((out / "shards").glob("*.json")), "somebody is still there"
+    go_on(idle)
+    assert idle.communicate(timeout=60)[0] == "not yet\n"
     assert contents(out) == whole
 
 
@@ -162,11 +196,7 @@ def test_finished_shards_of_an_order_that_was_cut_outlive_anothers_end(
 ) -> None:
     out, source = world.out.with_name("shared"), open_source(world.source)
     amman, cph = (make_plan(source, world.root, (city,), None, SHARD_IMAGES) for city in ("amman", "cph"))
-    process = subprocess.Popen(
-        [sys.executable, "-c", PART.replace('("amman", "cph")', '("amman",)'), str(world.source), str(world.root),
-         str(out), "0", "1", "4"], stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert process.wait(60) == -signal.SIGKILL
+    assert start(world, out, 0, 1, die_at=4, cities=("amman",)).wait(60) == -signal.SIGKILL
     kept = progress_of(amman, out)
     assert 0 < kept < amman.count
     building.build(source, cph, out, "imported")
@@ -182,13 +212,8 @@ def test_a_builder_of_another_city_is_not_cleaned_away(world: World, whole: dict
     out = world.out.with_name("cities")
     source = open_source(world.source)
     amman, cph = (make_plan(source, world.root, (city,), None, SHARD_IMAGES) for city in ("amman", "cph"))
-    half = subprocess.Popen(
-        [sys.executable, "-c", PART.replace('("amman", "cph")', '("amman",)').replace("0.05", "0.3"),
-         str(world.source), str(world.root), str(out), "0", "1", "0"], stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert half.stdout is not None
-    first = half.stdout.readline().strip()
-    half.stdout.readline()  # the second is being made: the first is finished
+    half = start(world, out, 0, 1, hold_at="2", cities=("amman",))
+    first, _ = heard(half, 2)  # the second is being made: the first is finished
     building.build(source, cph, out, "imported")
     assert (out / first).exists() and 0 < progress_of(amman, out) < amman.count
     assert "complete" in half.communicate(timeout=60)[0]

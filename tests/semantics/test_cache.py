@@ -96,7 +96,8 @@ def test_open_shards_hold_no_file_descriptors(cache: Cache) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for side in cache.manifest.sides:
         cache.keys(side.city, side.side)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    # Fewer, where others' objects are collected meanwhile.
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def checksum(cache: Cache) -> str:

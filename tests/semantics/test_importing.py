@@ -28,24 +28,37 @@ import os, signal, sys, time
 from pathlib import Path
 from vprdist.semantics import building
 from vprdist.semantics.importing import import_cache
-source, root, out, kill_at, pause = sys.argv[1:]
+source, root, out, kill_at, pause, held = sys.argv[1:]
 def progress(done, total):
     print(done, flush=True)
     time.sleep(float(pause))
     if done == int(kill_at):
         os.kill(os.getpid(), signal.SIGKILL)
-write = building.write_shard
+write, made = building.write_shard, []
 def say(folder, file, *more):
+    made.append(file)
     print("made", file, flush=True)
+    if held == "held" and len(made) == 1:
+        sys.stdin.readline()
     return write(folder, file, *more)
 building.write_shard = say
 import_cache(Path(source), Path(root), Path(out), shard_images=4, progress=progress)
 """
 
 
-def start(world: World, out: Path, kill_at: int = -1, pause: float = 0.0) -> subprocess.Popen[str]:
-    arguments = [world.source, world.root, out, kill_at, pause]
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+def start(
+    world: World, out: Path, kill_at: int = -1, pause: float = 0.0, held: str = "free"
+) -> subprocess.Popen[str]:  # fmt: skip
+    """An importer; one that is `held` waits for a line in the midst of the first shard that it makes."""
+    words = [sys.executable, "-c", SCRIPT, *map(str, (world.source, world.root, out, kill_at, pause, held))]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def go_on(builder: subprocess.Popen[str]) -> None:
+    """Give it the line that it waits for."""
+    assert builder.stdin is not None
+    builder.stdin.write("\n")
+    builder.stdin.flush()
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -90,11 +103,17 @@ def test_kills_at_any_moment_do_no_harm(world: World) -> None:
 def test_two_importers_at_once_do_no_harm(world: World) -> None:
     import_cache(world.source, world.root, world.out, shard_images=SHARD_IMAGES)
     both = world.out.with_name("both")
-    processes = [start(world, both, pause=0.01) for _ in range(2)]
-    made = [[line for line in p.communicate(timeout=30)[0].splitlines() if "shards/" in line] for p in processes]
+    processes = [start(world, both, held="held") for _ in range(2)]
+    made = []
+    for process in processes:  # both have begun one before any goes on, whoever starts late
+        assert process.stdout is not None
+        made.append(next(line for line in process.stdout if "shards/" in line).strip())
+    for process in processes:
+        go_on(process)
+    for process in processes:
+        made += [line for line in process.communicate(timeout=60)[0].splitlines() if "shards/" in line]
     assert [process.returncode for process in processes] == [0, 0]
-    assert all(made), "both took their share"
-    assert sorted([*made[0], *made[1]]) == sorted(f"made {name}" for name in contents(both) if name.endswith(".arrow"))
+    assert sorted(made) == sorted(f"made {name}" for name in contents(both) if name.endswith(".arrow"))
     assert contents(both) == contents(world.out)
 
 

@@ -12,6 +12,7 @@ import torch
 
 from tests.worlds import write_activations
 from vprdist.data.digest import dataset_digest
+from vprdist.files import read_json_lines
 from vprdist.ranks import Ranks
 from vprdist.semantics.cache import open_cache
 from vprdist.semantics.importing import import_cache
@@ -51,7 +52,7 @@ def run_here(trial: TrialSpec, folder: Path) -> ResultRow:
 
 
 def losses(folder: Path) -> dict[int, float]:
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows, _ = read_json_lines(folder / "metrics.jsonl")  # also of a run that writes the last one just now
     return {row["step"]: row["loss"] for row in rows if row["kind"] == "train"}
 
 

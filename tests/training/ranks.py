@@ -2,14 +2,14 @@
 
 The trials of several folders are run one after the other.
 
-With ASK_RANK_TO_STOP that rank, and no other, is asked to leave after half a second; it then exits with 75. With
+With ASK_RANK_TO_STOP that rank, and no other, is asked to leave in its first evaluation; it then exits with 75. With
 GLOO_ON_GPU all ranks exchange by gloo, which lets two of them share a GPU."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -23,15 +23,10 @@ from vprdist.training.run import run_trial
 from vprdist.world import World
 
 
-def asked_later(seconds: float) -> Callable[[], bool]:
-    """False at first, and true so long after the first question, which comes when the ranks have met."""
-    asked: list[float] = []
-
-    def should_stop() -> bool:
-        asked.append(time.monotonic())
-        return asked[-1] > asked[0] + seconds
-
-    return should_stop
+def asked_later() -> Callable[[], bool]:
+    """False at the first question, which comes when the ranks have met; true from the second on, of an evaluation."""
+    questions = itertools.count()
+    return lambda: next(questions) > 0
 
 
 def _by_gloo(init: Callable[..., None], backend: str, **options: object) -> None:
@@ -44,7 +39,7 @@ if __name__ == "__main__":
         dist.init_process_group = partial(_by_gloo, dist.init_process_group)
     here = World(rank=int(rank), world_size=int(world), local_rank=int(rank), num_threads=1)
     if os.environ.get("ASK_RANK_TO_STOP") == rank:
-        here = replace(here, should_stop=asked_later(0.5))
+        here = replace(here, should_stop=asked_later())
     try:
         for folder in map(Path, folders):
             trial = TrialSpec.model_validate_json((folder / "trial.json").read_text())

@@ -31,8 +31,10 @@ class Builders:
     def __exit__(self, *error: object) -> None:
         os.close(self._file)
 
-    def alone(self) -> bool:
-        """Whether there is no other builder; none can come while this one is here."""
+    def is_last(self) -> bool:
+        """Whether no other builder is left, asked when this one's work is done; none can come before it is gone."""
+        # Each lets go before it asks. Of several that ask at once none is in the way of the others.
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
         except OSError:

@@ -72,6 +72,7 @@ def build(source: Source, plan: Plan, out: Path, segmenter: str, progress: Progr
 
             _make(source, plan, out, shards, builders, made)
             _publish(out, plan, segmenter, builders)
+            _leave(out, plan, segmenter, builders)
         return open_cache(out)
 
 
@@ -92,6 +93,7 @@ def build_part(
     with _disk(out), Builders(out) as builders:
         old = _old_manifest(out)
         if old is not None and _is_complete(out, old, plan, segmenter):
+            _leave(out, plan, segmenter, builders)
             return open_cache(out)
         _check_fits(out, old, plan, segmenter)
         shards = list(plan.shards)
@@ -106,10 +108,11 @@ def build_part(
                 progress(sum(mine.values()))
 
         _make(source, plan, out, shards[first:] + shards[:first], builders, made, wait=False, doubted=doubted)
-        if progress_of(plan, out) < plan.count:
-            return None
-        _publish(out, plan, segmenter, builders)
-    return open_cache(out)
+        is_whole = progress_of(plan, out) == plan.count
+        if is_whole:
+            _publish(out, plan, segmenter, builders)
+        _leave(out, plan, segmenter, builders)
+    return open_cache(out) if is_whole else None
 
 
 def progress_of(plan: Plan, out: Path) -> int:
@@ -281,7 +284,7 @@ def _write(source: Source, plan: Plan, out: Path, shard: PlannedShard, made: Mad
 
 
 def _publish(out: Path, plan: Plan, segmenter: str, builders: Builders) -> None:
-    """The manifest, once every planned shard is there; the last builder of a folder cleans up behind all."""
+    """The manifest, once every planned shard is there."""
     with builders.publishing():
         old = _old_manifest(out)
         _check_fits(out, old, plan, segmenter)
@@ -294,8 +297,12 @@ def _publish(out: Path, plan: Plan, segmenter: str, builders: Builders) -> None:
             entries.append(entry)
         manifest = _manifest(out, plan, entries, old, segmenter)
         write_text(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
-        if builders.alone():
-            _clean(out, manifest, plan)
+
+
+def _leave(out: Path, plan: Plan, segmenter: str, builders: Builders) -> None:
+    """The last builder of a folder cleans up behind all, also where another one published."""
+    if builders.is_last() and (made := _old_manifest(out)) and _is_complete(out, made, plan, segmenter):
+        _clean(out, made, plan)
 
 
 def _manifest(out: Path, plan: Plan, entries: list[ShardEntry], old: Manifest | None, segmenter: str) -> Manifest:

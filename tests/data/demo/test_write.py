@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -76,9 +75,7 @@ def test_killed_midway_it_goes_on_and_keeps_what_is_finished(tiny: Path, tmp_pat
         if int(line) > 0:
             break
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    time.sleep(0.5)  # the workers notice and leave
+    process.communicate(timeout=60)  # its output ends with the last of its workers: they notice and leave
     assert not (folder / "demo.json").exists()
     finished = {np_path.stem: np_path for np_path in (folder / ".work").glob("*.npy")}
     assert finished
@@ -90,11 +87,10 @@ def test_killed_midway_it_goes_on_and_keeps_what_is_finished(tiny: Path, tmp_pat
     assert len(kept) >= 4  # at least the finished chunk's
 
 
-def test_a_complete_folder_is_left_alone(tiny: Path) -> None:
+def test_a_complete_folder_is_left_alone(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {p: p.stat().st_mtime_ns for p in tiny.rglob("*")}
-    started = time.perf_counter()
+    monkeypatch.setattr("vprdist.data.demo.write._make", None)
     make(TINY, tiny)
-    assert time.perf_counter() - started < 0.5
     assert {p: p.stat().st_mtime_ns for p in tiny.rglob("*")} == before
 
 
