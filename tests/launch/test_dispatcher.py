@@ -204,6 +204,17 @@ def test_the_second_driver_waits_for_the_first_ones_result(tmp_path: Path) -> No
     assert [len(folder.starts()) for folder in folders(tmp_path, 2)] == [1, 1]
 
 
+def test_a_trial_whose_submit_lock_somebody_had_at_its_turn_has_another_turn(tmp_path: Path) -> None:
+    behave(tmp_path, steps=1)
+    (trial,), (folder,) = toy_trials(1), folders(tmp_path, 1)
+    with Dispatcher(PROFILE.model_copy(update={"max_concurrent": 1}), tmp_path, JOB) as dispatcher:
+        folder.path.mkdir(parents=True)
+        with locked(folder.submit_lock):  # as `prune` has it for a moment
+            dispatcher.want(trial)
+            until(lambda: dispatcher.phases() == {folder.trial_id: "running"})
+        until(lambda: dispatcher.check() or folder.has_result)
+
+
 def test_a_duplicate_job_leaves_at_once(tmp_path: Path) -> None:
     """A submission that the journal does not name: what an orphan finds."""
     behave(tmp_path, steps=1, dt=0.01)
