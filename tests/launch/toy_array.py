@@ -14,7 +14,8 @@ FUNCTION = "toy_array:make_pieces"
 
 
 def make_pieces(folder: str, index: int, count: int) -> None:
-    """`behaviour.json` says: pieces, dt (seconds a piece), die (indices that die at their first piece), mistake."""
+    """`behaviour.json` says: pieces, dt (seconds a piece), die (indices that die at their first piece), mistake, hold
+    (no piece is made until `go` is there)."""
     place = Path(folder)
     behaviour = json.loads((place / "behaviour.json").read_text())
     append_json_line(place / "starts.jsonl", {"index": index, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")})
@@ -26,6 +27,8 @@ def make_pieces(folder: str, index: int, count: int) -> None:
             if behaviour.get("mistake"):
                 raise DataError("toy.jpg", "every picture is whole", "half of it", "Copy it again.")
             time.sleep(behaviour.get("dt", 0.2))
+            while behaviour.get("hold") and not (place / "go").exists():
+                time.sleep(0.02)
             if index in behaviour.get("die", []):
                 os._exit(9)
             append_json_line(place / "made.jsonl", {"piece": piece.name, "index": index})
