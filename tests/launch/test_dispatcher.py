@@ -15,7 +15,7 @@ from toy import JOB, PROFILE, behave, toy_result, toy_trials
 from toy_driver import start, wait_until_done
 
 from vprdist.errors import LaunchError
-from vprdist.files import locked, write_json
+from vprdist.files import locked, write_json, write_text
 from vprdist.launch.cluster import Sight
 from vprdist.launch.detach import DriverRecord, asked_at, driver_folder
 from vprdist.launch.dispatcher import Dispatcher
@@ -202,6 +202,41 @@ def test_the_second_driver_waits_for_the_first_ones_result(tmp_path: Path) -> No
     outputs = [driver.communicate(timeout=60)[0] for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0, 0], outputs
     assert [len(folder.starts()) for folder in folders(tmp_path, 2)] == [1, 1]
+
+
+def test_a_trial_whose_submit_lock_somebody_had_at_its_turn_has_another_turn(tmp_path: Path) -> None:
+    behave(tmp_path, steps=1)
+    (trial,), (folder,) = toy_trials(1), folders(tmp_path, 1)
+    with Dispatcher(PROFILE.model_copy(update={"max_concurrent": 1}), tmp_path, JOB) as dispatcher:
+        folder.path.mkdir(parents=True)
+        with locked(folder.submit_lock):  # as `prune` has it for a moment
+            dispatcher.want(trial)
+            until(lambda: dispatcher.phases() == {folder.trial_id: "running"})
+        until(lambda: dispatcher.check() or folder.has_result)
+
+
+def test_a_trial_of_a_batch_is_let_go_as_soon_as_it_is_submitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second sbatch hangs: the first trial may be cancelled all the same."""
+    hang = f"echo >> asked; if [ $(wc -l < asked) = 2 ]; then until [ -e {tmp_path}/go ]; do sleep 0.05; done; fi"
+    sbatch = f"cd {tmp_path}; {hang}; echo Submitted batch job 7"
+    for name, script in (("srun", "exit 0"), ("squeue", "exit 1"), ("sbatch", sbatch)):
+        write_text(tmp_path / "bin" / name, f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    first, second = folders(tmp_path, 2)
+    dispatcher = Dispatcher(ClusterProfile(kind="slurm", poll_s=0.1), tmp_path, JOB)
+    for trial in toy_trials(2):
+        dispatcher.want(trial)
+    with dispatcher:
+        try:
+            until(lambda: (record := first.job()) is not None and record.state == "submitted")
+            until(lambda: not first.is_submitting, 5)
+            assert second.is_submitting
+        finally:
+            (tmp_path / "go").touch()
+        until(lambda: (record := second.job()) is not None and record.state == "submitted")
 
 
 def test_a_duplicate_job_leaves_at_once(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ FUNCTION = "toy_array:make_pieces"
 
 
 def make_pieces(folder: str, index: int, count: int) -> None:
-    """`behaviour.json` says: pieces, dt (seconds a piece), die (indices that die at their first piece), mistake.
+    """`behaviour.json` says: pieces, dt (seconds a piece), die (indices that die at their first piece), mistake, hold.
 
-    A mistake is found on every node, or with `first` on that node alone which comes first.
+    A mistake is found on every node, or with `first` on that node alone which comes first. Held, no piece is made
+    until `go` is there.
     """
     place = Path(folder)
     behaviour = json.loads((place / "behaviour.json").read_text())
@@ -30,6 +31,8 @@ def make_pieces(folder: str, index: int, count: int) -> None:
             if behaviour.get("mistake") and (behaviour["mistake"] != "first" or _is_first(place)):
                 raise DataError("toy.jpg", "every picture is whole", "half of it", "Copy it again.")
             time.sleep(behaviour.get("dt", 0.2))
+            while behaviour.get("hold") and not (place / "go").exists():
+                time.sleep(0.02)
             if index in behaviour.get("die", []):
                 os._exit(9)
             append_json_line(place / "made.jsonl", {"piece": piece.name, "index": index})

@@ -116,7 +116,7 @@ def _ready(cluster: DevCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dev
     yield cluster
     cluster.up()
     cluster.run("scancel", "--user=root")
-    until(lambda: not cluster.run("squeue", "--noheader").strip(), 40)
+    until(lambda: not cluster.run("squeue", "--noheader").strip(), 120)
 
 
 def until(condition: Callable[[], object], timeout_s: float = 60) -> None:

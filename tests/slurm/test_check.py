@@ -61,14 +61,14 @@ def test_commands_that_are_missing_hang_or_fail(
     fakes = tmp_path / "FakeSinfo"
     fakes.mkdir()
     real = os.environ["PATH"]
-    for script, words in (
-        ("sleep 30", "sinfo: it answers within 0.5 s; found 'no answer'"),
-        ("echo Unable to contact slurm controller >&2; exit 1", "found 'Unable to contact slurm controller'"),
+    for script, answer_s, words in (
+        ("sleep 30", 0.5, "sinfo: it answers within 0.5 s; found 'no answer'"),
+        ("echo Unable to contact slurm controller >&2; exit 1", 30, "found 'Unable to contact slurm controller'"),
     ):
         (fakes / "sinfo").write_text(f"#!/bin/sh\n{script}\n")
         (fakes / "sinfo").chmod(0o755)
         monkeypatch.setenv("PATH", f"{fakes}:{real}")
-        monkeypatch.setattr(check, "ANSWER_S", 0.5)
+        monkeypatch.setattr(check, "ANSWER_S", answer_s)
         with pytest.raises(LaunchError) as caught:
             check_cluster(slurm_cluster.profile(), [tmp_path])
         assert words in str(caught.value)

@@ -77,8 +77,9 @@ def test_nodes_have_names_of_their_own_and_find_each_other(slurm_cluster: DevClu
 
 def test_jobs_that_share_a_node_get_different_gpus(slurm_cluster: DevCluster, tmp_path: Path) -> None:
     outs = [tmp_path / name for name in ("a", "b")]
+    side_by_side = f"until [ -e {outs[0]} ] && [ -e {outs[1]} ]; do sleep 0.1; done"
     for out in outs:
-        script = f"echo $CUDA_VISIBLE_DEVICES > {out}.tmp; mv {out}.tmp {out}; sleep 3"
+        script = f"echo $CUDA_VISIBLE_DEVICES > {out}.tmp; mv {out}.tmp {out}; {side_by_side}"
         submit(slurm_cluster, script, "-w", "gpu01", "--gpus-per-node=2")
     until(lambda: all(out.exists() for out in outs))
     assert sorted(",".join(out.read_text().strip() for out in outs).split(",")) == ["0", "1", "2", "3"]
@@ -94,7 +95,7 @@ def test_a_more_important_job_preempts_and_the_other_comes_back(slurm_cluster: D
 
 def test_accounting_answers_and_knows_accounts(slurm_accounting: DevCluster) -> None:
     job = submit(slurm_accounting, "true", "--account=vpr")
-    until(lambda: "COMPLETED" in slurm_accounting.run("sacct", "-n", "-X", "-j", job, "--format=State"), 20)
+    until(lambda: "COMPLETED" in slurm_accounting.run("sacct", "-n", "-X", "-j", job, "--format=State"))
     environment = {**os.environ, **slurm_accounting.environment}
     command = ["sbatch", "--account=nobody", "--wrap=true"]
     refused = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -110,7 +111,7 @@ def test_down_leaves_nothing_and_without_slurm_there_is_one_message(slurm_cluste
     submit(other, f"touch {out}; sleep 600")
     until(out.exists)
     assert "is stopped" in other.control("down")
-    assert users_of(folder) == []
+    until(lambda: users_of(folder) == [], 5)  # who was killed is gone in a moment
     assert "is stopped" in other.control("down")
     subprocess.run(["rm", "-rf", folder], check=True)
 

@@ -148,7 +148,7 @@ def test_two_nodes_by_two_tasks_train_as_one_process(
     with Dispatcher(profile, tmp_path) as dispatcher:
         for trial in trials:
             dispatcher.want(trial)
-        until(lambda: dispatcher.check() or all(folder.is_over for folder in folders), 150)
+        until(lambda: dispatcher.check() or all(folder.is_over for folder in folders), 300)
     for trial, folder in zip(trials, folders, strict=True):
         assert folder.failure() is None
         result = folder.result()

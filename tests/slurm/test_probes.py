@@ -99,7 +99,7 @@ def test_probes_that_wait_are_shown_and_cancelled_with_or_without_a_driver(
 
         text = told("cancel", "--yes")
         assert f"array {name}: cancelled" in text and not arrays(), text
-        output, _ = driver.communicate(timeout=20)
+        output, _ = driver.communicate(timeout=60)
         assert driver.returncode == 2 and "cancelled by" in output and "The same command again" in output, output
         assert output.count("array vprdist-probe-") == 1, "submitted once"
     assert not arrays()

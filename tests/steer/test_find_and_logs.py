@@ -108,9 +108,12 @@ def test_following_goes_across_submissions_and_ends_with_the_trial(tmp_path, mon
     with (first / "7_0_log.out").open("a") as stream:  # its last words come after the next one began
         stream.write("last words\n")
     seen("last words\n")
-    with (second / "8_0_log.out").open("a") as stream:
-        stream.write("the end\n")
-    folder.write_failure(Failure(reason="enough", attempts=2))
+    with locked(folder.running_lock):  # rank 0 lives: a result is there before what its job says of it
+        folder.write_failure(Failure(reason="enough", attempts=2))
+        thread.join(0.1)
+        assert thread.is_alive()
+        with (second / "8_0_log.out").open("a") as stream:
+            stream.write("the end\n")
     thread.join(5)
     assert not thread.is_alive()
     lines = [line for line in "".join(got).splitlines() if "==>" not in line]

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -94,7 +94,7 @@ def submit(wanted: Sequence[Submission], environment: Mapping[str, str]) -> dict
                 continue
             taken.append((_journal(submission), lock))
         if taken:
-            _run_helper(taken, environment)
+            _run_helper(taken, environment, locks.close)
     return {entry.folder.trial_id: error for entry, _ in taken if (error := _refusal(entry)) is not None}
 
 
@@ -106,8 +106,15 @@ def _journal(submission: Submission) -> Submission:
     return Submission(folder, record)
 
 
-def _run_helper(taken: Sequence[tuple[Submission, int]], environment: Mapping[str, str]) -> None:
-    """Returns when the helper has ended, or takes too long: it holds the locks, and journals in the end."""
+def _run_helper(
+    taken: Sequence[tuple[Submission, int]], environment: Mapping[str, str], let_go: Callable[[], None]
+) -> None:
+    """Returns when the helper has ended, or takes too long: it holds the locks, and journals in the end.
+
+    Args:
+        let_go: closes the driver's own descriptors of the locks. Each is free when the helper is done with its trial:
+            who cancels the first of a batch does not wait for the last.
+    """
     first = taken[0][0]
     orders = [{"folder": str(s.folder.path), "token": s.record.token, "lock": lock} for s, lock in taken]
     with submission_log(first.folder, first.record).open("ab") as output:
@@ -120,6 +127,7 @@ def _run_helper(taken: Sequence[tuple[Submission, int]], environment: Mapping[st
             pass_fds=[lock for _, lock in taken],
             env=dict(environment),
         )
+    let_go()
     assert helper.stdin is not None
     with contextlib.suppress(BrokenPipeError), helper.stdin as stdin:
         stdin.write(json.dumps(orders).encode())

@@ -70,6 +70,7 @@ class Watch:
             return "nothing"
         record = self.record
         if record is None or record.state == "cancelled":
+            self.phase = "waiting"  # not `running` for ever, where somebody had the lock when it was to be submitted
             # Its rank 0 may still be dying, after a failure of its own or a cancel.
             return "nothing" if self.folder.is_running or now < self._not_before else "submit"
         sight = cluster.look(self.folder, record, now)

@@ -49,13 +49,13 @@ class LogReader:
 
 
 def follow(reader: LogReader, write: Callable[[str], None]) -> None:
-    """Write what comes until the trial is over."""
-    while True:
-        over = reader.folder.is_over or _is_stopped(reader.folder)  # looked at before reading: nothing comes after it
+    """Write what comes until the trial is over, its rank 0 is gone, and its last words are said."""
+    over = False
+    while not over:
+        over = _is_over(reader.folder)
         write(reader.new())
-        if over:
-            return
         time.sleep(LOOK_S)
+    write(reader.new())  # submitit says how the job ended a moment after the trial itself is over
 
 
 def _age_and_size(path: Path) -> tuple[float, int]:
@@ -67,7 +67,11 @@ def _age_and_size(path: Path) -> tuple[float, int]:
     return stat.st_mtime, stat.st_size
 
 
-def _is_stopped(folder: TrialFolder) -> bool:
-    """By its sweep's scheduler: there will be neither result nor failure."""
+def _is_over(folder: TrialFolder) -> bool:
+    """It ended, or its sweep's scheduler stopped it; and there is no rank 0 that may still say something."""
+    if folder.is_running:
+        return False
+    if folder.is_over:
+        return True
     record = folder.job()
-    return record is not None and record.state == "cancelled" and not folder.is_running
+    return record is not None and record.state == "cancelled"
