@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.launch.toy import toy_result, toy_trials
 from vprdist import sweep as driver
 from vprdist.board import leaderboard
 from vprdist.errors import LaunchError, UserError
 from vprdist.files import read_json, write_json, write_text
+from vprdist.launch.folder import TrialFolder
 from vprdist.manifest import Manifest, read_manifest
 from vprdist.prepare import Prepared
 from vprdist.search.driver import _Book
@@ -184,6 +186,32 @@ def test_a_leaderboard_leaves_out_results_of_another_version_and_says_so(tmp_pat
     assert f"left out: {tmp_path / 'trials' / rows[0].trial_id / 'result.json'}: a result has version" in told
     assert "1 of 2 trials, 1 unreadable or of another version left out" in told
     assert "0.600" in told and "0.500" not in told
+
+
+def test_a_result_that_comes_while_its_trial_is_looked_at_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search of subsets asks for the values of trials that run: one that it took for failed would be passed over."""
+    (trial,) = toy_trials(1)
+    search = SearchSpec.model_validate_json(
+        '{"space": {"seed": {"values": [0]}}, "searcher": "random", "num_trials": 1}'
+    )
+    memory = Proposals(tmp_path / "proposals.jsonl", lambda point: trial, "recall@1")
+    memory.propose({"seed": 0})
+    book = _Book(tmp_path, (), search, Proposals(memory.path, memory.resolve, "recall@1"))
+    folder = book.folders[trial.trial_id]
+    write_json(folder.result_file, toy_result(trial).model_dump(mode="json", by_alias=True))
+
+    def comes_after_the_first_look() -> None:
+        looks = iter([False])
+        monkeypatch.setattr(TrialFolder, "has_result", property(lambda folder: next(looks, True)))
+
+    comes_after_the_first_look()
+    assert book.value_of({"seed": 0}) == 0.0
+    memory.stop(trial.trial_id, 1, 0.1)
+    again = _Book(tmp_path, (), search, Proposals(memory.path, memory.resolve, "recall@1"))
+    comes_after_the_first_look()
+    assert not again.outcome().failures
 
 
 def test_retry_of_a_search_runs_what_failed_and_proposes_nothing(tmp_path: Path) -> None:

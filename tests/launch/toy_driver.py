@@ -48,7 +48,7 @@ def dispatch(runs: Path, count: int) -> None:
         wait_until_done(dispatcher, runs, count, timeout_s=3600)
 
 
-def wait_until_done(dispatcher: Dispatcher, runs: Path, count: int, timeout_s: float = 60) -> None:
+def wait_until_done(dispatcher: Dispatcher, runs: Path, count: int, timeout_s: float = 180) -> None:
     """Until every toy trial has a result or a failure."""
     folders = [TrialFolder.of(runs, trial.trial_id) for trial in toy_trials(count)]
     deadline = time.monotonic() + timeout_s

@@ -34,10 +34,13 @@ def recall(lr: float) -> float:
 
 
 def run_searching(trial: TrialSpec, folder: Path, world: World) -> None:
-    """Half a second and more; worse trials are slower, so that there is something to stop."""
+    """Half a second and more; worse trials are slower, so that there is something to stop.
+
+    The worst take half a minute once their first value is known: whoever stops them comes in time on a busy machine.
+    """
     value = recall(trial.train.lr)
     for step in range(1, STEPS + 1):
-        time.sleep(0.08 if value > 0.6 else 0.4)
+        time.sleep(0.08 if value > 0.6 else 0.4 if value > 0.1 or step <= EVERY else 5)
         row = {"kind": "train", "step": step, "steps": STEPS, "loss": 1 - value, "pairs_per_s": 1.0}
         append_json_line(folder / "metrics.jsonl", row)
         if step % EVERY == 0 and step < STEPS:

@@ -25,7 +25,8 @@ from vprdist.search.points import decode, encode
 from vprdist.search.proposals import Proposals
 from vprdist.spec.search import SearchSpec
 
-GRID = (0.01, 0.012, 0.008, 0.02, 10.0, 9.0, 8.0, 7.0)
+GRID = (0.01, 0.012, 0.008, 0.02, 7.0, 8.0, 9.0, 10.0)
+"""Four good ones, then bad ones, each worse than the one before: one good value is enough to stop them all."""
 ASHA = {"scheduler": "asha", "grace_steps": EVERY, "max_steps": STEPS, "reduction": 3}
 SPACE = {
     "space": {"train.lr": {"kind": "loguniform", "low": 1e-4, "high": 1.0}},
@@ -87,13 +88,14 @@ def test_bad_trials_are_stopped_with_their_jobs_and_good_ones_finish(tmp_path: P
         assert record is not None
         assert record.state == "cancelled"
         assert not process_alive(first["pid"], first["pid_start"])
-        assert last_step(folder) < STEPS
-    assert {row["trial"] for row in journal(tmp_path)} == set(outcome.stopped)
+    assert all(last_step(TrialFolder.of(tmp_path, trial_id)) < STEPS for trial_id in bad)
+    # A good one may come to its result between its stop and the end of its job; then it counts as done.
+    assert {row["trial"] for row in journal(tmp_path)} - set(outcome.results) == set(outcome.stopped)
 
 
 def test_a_killed_search_with_early_stops_goes_on_and_runs_nothing_twice(tmp_path: Path) -> None:
     driver = start(tmp_path, ASHA, GRID)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not any(row["kind"] == "stopped" for row in journal(tmp_path)):
         assert driver.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
@@ -101,7 +103,7 @@ def test_a_killed_search_with_early_stops_goes_on_and_runs_nothing_twice(tmp_pat
     driver.wait()
     stopped = {row["trial"] for row in journal(tmp_path)}
     before = {trial: starts(tmp_path)[trial] for trial in stopped}
-    output = start(tmp_path, ASHA, GRID).communicate(timeout=120)[0]
+    output = start(tmp_path, ASHA, GRID).communicate(timeout=300)[0]
     # A job that the killed driver had not cancelled yet may have come to its result all the same.
     results = {path.parent.name for path in (tmp_path / "trials").glob("*/result.json")}
     assert "failures 0" in output
@@ -118,7 +120,10 @@ def test_the_job_of_a_trial_that_a_killed_driver_had_stopped_is_ended_by_the_nex
     folder = TrialFolder.of(tmp_path, trial.trial_id)
     with Dispatcher(PROFILE, tmp_path, TOY) as dispatcher:
         dispatcher.want(trial)
+        deadline = time.monotonic() + 180
         while not folder.starts():
+            dispatcher.check()
+            assert time.monotonic() < deadline, "it never started"
             time.sleep(0.02)
     proposals = Proposals(tmp_path / "proposals.jsonl", lambda point: trial, "recall@1")
     proposals.stop(trial.trial_id, 2, 0.1)  # and here the driver is killed: nobody has ended the job
@@ -136,21 +141,21 @@ def test_the_job_of_a_trial_that_a_killed_driver_had_stopped_is_ended_by_the_nex
 @pytest.mark.drill
 def test_a_killed_optuna_search_proposes_no_more_than_it_was_told(tmp_path: Path) -> None:
     driver = start(tmp_path, SPACE)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while len(list((tmp_path / "trials").glob("*/result.json"))) < 3:
         assert driver.poll() is None and time.monotonic() < deadline, driver.communicate()[0]
         time.sleep(0.05)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     early = [row["trial"] for row in journal(tmp_path)]
-    output = start(tmp_path, SPACE).communicate(timeout=120)[0]
+    output = start(tmp_path, SPACE).communicate(timeout=300)[0]
     assert "results 10 failures 0 stopped 0" in output, output
     rows = journal(tmp_path)
     assert [row["trial"] for row in rows][: len(early)] == early
     assert len({row["trial"] for row in rows}) == len(rows) == 10
     assert set(starts(tmp_path).values()) == {1}
     # The third run has nothing to do, and does not start Ray.
-    assert "results 10" in start(tmp_path, SPACE).communicate(timeout=20)[0]
+    assert "results 10" in start(tmp_path, SPACE).communicate(timeout=120)[0]
 
 
 def test_earlier_results_are_told_to_optuna_before_it_proposes(tmp_path: Path) -> None:

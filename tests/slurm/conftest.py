@@ -119,7 +119,7 @@ def _ready(cluster: DevCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dev
     until(lambda: not cluster.run("squeue", "--noheader").strip(), 120)
 
 
-def until(condition: Callable[[], object], timeout_s: float = 60) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 180) -> None:
     """Wait for a condition; fail when it does not come."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -33,7 +33,7 @@ def test_a_cancelled_trial_ends_and_the_driver_that_runs_starts_it_no_more(tmp_p
     assert not process_alive(record.pid, record.pid_start)
     assert not folders[0].is_running
     (tmp_path / "go").touch()
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=180)
     assert [folder.has_result for folder in folders] == [False, True, True, False]
     assert len(folders[0].starts()) == 1
     assert not folders[3].starts()
@@ -73,7 +73,7 @@ def test_retry_lists_what_failed_and_why(tmp_path, capsys):
     assert main(["retry", "s", "--list", "--runs", str(tmp_path)]) == 0
     assert "No trial of s has failed" in capsys.readouterr().out
     behave(tmp_path, steps=1, user_error=[1])
-    start("dispatch", tmp_path, 3).communicate(timeout=60)
+    start("dispatch", tmp_path, 3).communicate(timeout=180)
     assert main(["retry", "s", "--list", "--runs", str(tmp_path)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "toy 1" in text

@@ -184,9 +184,10 @@ class _Book:
         if trial_id is None:
             return float("nan")
         folder = self.folders[trial_id]
+        over = folder.is_over  # before the result is looked for: one that comes in between is no failure
         if trial_id not in self._known_values and folder.has_result:
             self._known_values[trial_id] = folder.objective(self.objective)
-        return self._known_values.get(trial_id, float("nan") if folder.is_over else None)
+        return self._known_values.get(trial_id, float("nan") if over else None)
 
     @property
     def size(self) -> int:
@@ -206,8 +207,8 @@ class _Book:
         return stopped | {i: f.objective(objective) for i, f in self.folders.items() if f.has_result}
 
     def outcome(self) -> Outcome:
-        results = {i: folder.result() for i, folder in self.folders.items() if folder.has_result}
-        stopped = self.stopped
+        stopped = self.stopped  # looked at once, and first: a stopped trial's job may still come to its result
+        results = {i: folder.result() for i, folder in self.folders.items() if i not in stopped and folder.has_result}
         unknown = Failure(reason="The driver ended before this trial did", attempts=0)
         failures = {
             i: folder.failure() or unknown
