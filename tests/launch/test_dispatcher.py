@@ -7,13 +7,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from toy import JOB, PROFILE, behave, toy_result, toy_trials
 from toy_driver import start, wait_until_done
 
+from tests.waiting import until
 from vprdist.errors import LaunchError
 from vprdist.files import locked, write_json, write_text
 from vprdist.launch.cluster import Sight
@@ -31,13 +31,6 @@ from vprdist.spec.trial import TrialSpec
 
 def folders(runs: Path, count: int) -> list[TrialFolder]:
     return [TrialFolder.of(runs, trial.trial_id) for trial in toy_trials(count)]
-
-
-def until(condition: Callable[[], object], timeout_s: float = 120) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def is_journalled(folder: TrialFolder) -> bool:

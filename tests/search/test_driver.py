@@ -6,16 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from toy import JOB, PROFILE, behave, toy_trials
 from toy_driver import start
 
+from tests.waiting import until
 from vprdist.files import append_json_line
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import JobRecord, process_alive
@@ -24,14 +22,6 @@ from vprdist.search.driver import run_search
 
 def folders(runs: Path, count: int) -> list[TrialFolder]:
     return [TrialFolder.of(runs, trial.trial_id) for trial in toy_trials(count)]
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 180) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-    return found
 
 
 def processes_of_ray(driver_pid: int) -> dict[int, str]:

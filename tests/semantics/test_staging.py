@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.waiting import until
 from vprdist.errors import CacheError
 from vprdist.semantics.cache import Cache, open_cache, verify
 from vprdist.semantics.cache.staging import Staged, staged
@@ -71,13 +72,6 @@ def copies(scratch: Path) -> list[Path]:
 def start(cache: Cache, scratch: Path, city: str, seconds: float, name: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", COPIER, str(cache.path), str(scratch), city, str(seconds), str(name)]
     return subprocess.Popen(command, cwd=REPO)
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_the_copy_holds_the_same_activations_of_its_cities_alone(cache: Cache, world: World, tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from vprdist.spec.profile import ClusterProfile
 
 REPO = Path(__file__).resolve().parents[2]
@@ -117,14 +117,6 @@ def _ready(cluster: DevCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dev
     cluster.up()
     cluster.run("scancel", "--user=root")
     until(lambda: not cluster.run("squeue", "--noheader").strip(), 120)
-
-
-def until(condition: Callable[[], object], timeout_s: float = 180) -> None:
-    """Wait for a condition; fail when it does not come."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def hold(cluster: DevCluster, *options: str) -> str:

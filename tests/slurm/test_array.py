@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from toy_array import FUNCTION, pieces
 
-from tests.slurm.conftest import DevCluster, until
+from tests.slurm.conftest import DevCluster
+from tests.waiting import until
 from vprdist.errors import LaunchError
 from vprdist.files import read_json_lines, write_json
 from vprdist.launch.array import run_array

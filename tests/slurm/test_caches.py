@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from tests.end_to_end.test_caches import build_words, files_of, vprdist
-from tests.slurm.conftest import DevCluster, hold, until
+from tests.slurm.conftest import DevCluster, hold
+from tests.waiting import until
 from vprdist.caches import array_of
 from vprdist.cli import main
 from vprdist.files import write_text

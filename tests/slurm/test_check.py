@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from toy import JOB, behave, toy_trials
 
-from tests.slurm.conftest import DevCluster, until
+from tests.slurm.conftest import DevCluster
+from tests.waiting import until
 from vprdist.errors import LaunchError
 from vprdist.launch import check
 from vprdist.launch.check import check_cluster

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.conftest import DEVCLUSTER, DevCluster, until
+from tests.slurm.conftest import DEVCLUSTER, DevCluster
+from tests.waiting import until
 
 
 def pids(cluster: DevCluster) -> list[str]:

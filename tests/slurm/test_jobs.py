@@ -14,7 +14,8 @@ import pytest
 from toy import JOB, behave, toy_trials
 from toy_driver import start
 
-from tests.slurm.conftest import DevCluster, until
+from tests.slurm.conftest import DevCluster
+from tests.waiting import until
 from vprdist.files import read_json_lines
 from vprdist.launch.dispatcher import Dispatcher
 from vprdist.launch.folder import TrialFolder

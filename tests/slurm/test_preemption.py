@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.slurm.conftest import DevCluster, until
+from tests.slurm.conftest import DevCluster
 from tests.training.making import losses, make_trial, run_here
+from tests.waiting import until
 from tests.worlds import write_city
 from vprdist.launch.dispatcher import Dispatcher
 from vprdist.launch.folder import TrialFolder

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from tests.end_to_end.test_one_network import started
 from tests.probing import copied, finished_trial, order_of, silent, trained_sweep, values
-from tests.slurm.conftest import DevCluster, hold, until
+from tests.slurm.conftest import DevCluster, hold
 from tests.slurm.test_caches import write_profile
+from tests.waiting import until
 from vprdist.board import watch
 from vprdist.cli import main
 from vprdist.files import digest_json, write_text

@@ -13,8 +13,9 @@ import yaml
 from toy import behave
 from toy_driver import start
 
-from tests.slurm.conftest import DevCluster, until
+from tests.slurm.conftest import DevCluster
 from tests.steer.toys import list_sweep, toy_folders
+from tests.waiting import until
 from vprdist.cli import main
 from vprdist.files import read_json_lines
 

@@ -10,8 +10,8 @@ import sys
 from toy import behave
 from toy_driver import start
 
-from tests.slurm.conftest import until
 from tests.steer.toys import list_sweep, toy_folders
+from tests.waiting import until
 from vprdist.cli import main
 from vprdist.files import locked
 from vprdist.launch.journal import process_alive

@@ -14,8 +14,8 @@ import pytest
 from toy import JOB, PROFILE, behave, toy_trials
 from toy_driver import start
 
-from tests.slurm.conftest import until
 from tests.steer.toys import list_sweep, toy_folders
+from tests.waiting import until
 from vprdist.cli import main
 from vprdist.files import locked
 from vprdist.launch.dispatcher import Dispatcher
