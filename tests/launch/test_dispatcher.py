@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from toy import JOB, PROFILE, behave, toy_result, toy_trials
-from toy_driver import start, wait_until_done
+from toy_driver import has_begun, start, wait_until_done
 
 from tests.waiting import until
 from vprdist.errors import LaunchError
@@ -31,12 +31,6 @@ from vprdist.spec.trial import TrialSpec
 
 def folders(runs: Path, count: int) -> list[TrialFolder]:
     return [TrialFolder.of(runs, trial.trial_id) for trial in toy_trials(count)]
-
-
-def is_journalled(folder: TrialFolder) -> bool:
-    """Its job has started, and the helper that submitted it has said so: the disk may be slower than a rank's start."""
-    record = folder.job()
-    return record is not None and record.state == "submitted" and bool(folder.starts())
 
 
 def run_all(runs: Path, count: int) -> None:
@@ -99,7 +93,7 @@ def test_kill_9_of_the_driver_leaves_jobs_that_the_next_driver_adopts(tmp_path: 
     behave(tmp_path, steps=3, dt=0.01, hold=True)
     driver = start("dispatch", tmp_path, 3)
     running = folders(tmp_path, 3)[:2]
-    until(lambda: all(map(is_journalled, running)))
+    until(lambda: all(map(has_begun, running)))
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     records = [folder.job() for folder in running]
@@ -151,7 +145,7 @@ def test_a_controller_that_was_killed_is_not_dead_while_its_rank_lives(tmp_path:
     folder = TrialFolder.of(tmp_path, trial.trial_id)
     with Dispatcher(PROFILE, tmp_path, JOB) as dispatcher:
         dispatcher.want(trial)
-        until(lambda: is_journalled(folder))
+        until(lambda: has_begun(folder))
         record = folder.job()
         assert record is not None
         assert record.pid is not None

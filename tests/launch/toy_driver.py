@@ -48,6 +48,13 @@ def dispatch(runs: Path, count: int) -> None:
         wait_until_done(dispatcher, runs, count, timeout_s=3600)
 
 
+def has_begun(folder: TrialFolder) -> bool:
+    """Its rank 0 has started, and the driver knows its job: on a slow disk that comes later."""
+    record = folder.job()
+    submitted = record is not None and record.state == "submitted"
+    return submitted and bool(folder.starts()) and not folder.is_submitting
+
+
 def wait_until_done(dispatcher: Dispatcher, runs: Path, count: int, timeout_s: float = 180) -> None:
     """Until every toy trial has a result or a failure."""
     folders = [TrialFolder.of(runs, trial.trial_id) for trial in toy_trials(count)]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from toy import JOB, PROFILE, behave, toy_trials
-from toy_driver import start
+from toy_driver import has_begun, start
 
 from tests.waiting import until
 from vprdist.files import append_json_line
@@ -70,7 +70,7 @@ def test_kill_9_and_the_same_command_again_and_once_more_without_ray(tmp_path: P
     behave(tmp_path, steps=3, dt=0.01, hold=True)
     driver = start("search", tmp_path, 3)
     running = folders(tmp_path, 3)[:2]
-    until(lambda: all(folder.starts() for folder in running))
+    until(lambda: all(map(has_begun, running)))
     until(lambda: len(processes_of_ray(driver.pid)) >= 6)
     driver.kill()
     driver.wait()
@@ -98,7 +98,7 @@ def test_a_killed_tune_actor_costs_no_job(tmp_path: Path) -> None:
     behave(tmp_path, steps=3, dt=0.01, hold=True)
     driver = start("search", tmp_path, 2)
     both = folders(tmp_path, 2)
-    until(lambda: all(folder.starts() for folder in both))
+    until(lambda: all(map(has_begun, both)))
     (killed,) = until(lambda: trainables(driver.pid))
     records = [folder.job() for folder in both]
     os.kill(killed, signal.SIGKILL)
@@ -115,7 +115,7 @@ def test_ctrl_c_leaves_jobs_running_and_says_how_to_come_back(tmp_path: Path, wh
     behave(tmp_path, steps=3, dt=0.01, hold=True)
     driver = start("search", tmp_path, 2)
     both = folders(tmp_path, 2)
-    until(lambda: all(folder.starts() for folder in both))
+    until(lambda: all(map(has_begun, both)))
     if when == "fitting":
         until(lambda: trainables(driver.pid))
     os.killpg(driver.pid, signal.SIGINT)  # what a terminal does: everybody in the group gets it
