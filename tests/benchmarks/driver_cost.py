@@ -23,12 +23,13 @@ from pathlib import Path
 import psutil
 
 REPO = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPO / "tests" / "launch"), str(REPO / "tests" / "drills")]
+sys.path[:0] = [str(REPO), str(REPO / "tests" / "launch"), str(REPO / "tests" / "drills")]
 
 from counting import calls, counting_path, forget
 from toy import behave, toy_trials
 from toy_driver import start
 
+from tests.waiting import until
 from vprdist.launch.folder import TrialFolder
 from vprdist.spec.profile import ClusterProfile
 
@@ -63,9 +64,9 @@ def measure(base: Path, way: str, jobs: int, seconds: float) -> str:
     )
     driver = start(way, runs, jobs, profile)
     folders = [TrialFolder.of(runs, trial.trial_id) for trial in toy_trials(jobs)]
-    wait_for(lambda: all(folder.starts() for folder in folders), 600)
+    until(lambda: all(folder.starts() for folder in folders), 600)
     readers = jobs if way == "follow" else 1
-    wait_for(lambda: sum("Trainable" in name for name in names(driver.pid)) >= readers, 600)
+    until(lambda: sum("Trainable" in name for name in names(driver.pid)) >= readers, 600)
     time.sleep(10)
     forget(base / "shims")
     cpu = cpu_seconds(driver.pid)
@@ -79,14 +80,6 @@ def measure(base: Path, way: str, jobs: int, seconds: float) -> str:
     (runs / "go").touch()
     driver.communicate(timeout=600)
     return line
-
-
-def wait_for(condition: object, timeout_s: float) -> None:
-    """Until the condition holds."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.5)
 
 
 def processes(pid: int) -> list[psutil.Process]:

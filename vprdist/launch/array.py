@@ -116,7 +116,6 @@ def run_array(
     """
     watch = _Watch(profile, name, logs, tell)
     order = {"function": function, "words": list(words), "count": count, "logs": str(logs)}
-    order["parameters"] = submission_parameters(one_task(profile), name, new_token())
     try:
         _follow(watch, order, logs, is_done, tick, check)
     except KeyboardInterrupt:
@@ -141,7 +140,7 @@ class _Watch:
     """The array as the queue shows it; unknown is not dead, and dead is looked at twice."""
 
     def __init__(self, profile: ClusterProfile, name: str, logs: Path, tell: Callable[[str], None]) -> None:
-        self.profile, self.name, self.logs, self.tell = profile, job_name(name), logs, tell
+        self.profile, self.array, self.name, self.logs, self.tell = profile, name, job_name(name), logs, tell
         self.confirm_s = max(profile.poll_s, 5.0)
         self.submissions = 0
         self._begun = self._waiting = self._found_before = False
@@ -223,8 +222,8 @@ class _Watch:
             raise LaunchError(self.logs, rule, " | ".join(self._last_lines()) or "no output")
         if self.submissions and not self._avoided:
             self.tell(f"tasks of array {self.name} ended too early; submitted again for what is missing")
-        excluded = ",".join((*self.profile.exclude, *self._avoided))
-        parameters = order["parameters"] | ({"exclude": excluded} if excluded else {})
+        profile = self.profile.model_copy(update={"exclude": (*self.profile.exclude, *self._avoided)})
+        parameters = submission_parameters(one_task(profile), self.array, new_token())
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "vprdist.launch.array"],
