@@ -10,15 +10,15 @@ from pathlib import Path
 from tests.training.making import make_cache, make_trial, run_here
 from tests.worlds import spread_queries, write_city, write_small_tree
 from vprdist.files import append_json_line
-from vprdist.launch.folder import TrialFolder
-from vprdist.manifest import Manifest
-from vprdist.prepare import prepare
+from vprdist.prepare.prepare import prepare
+from vprdist.probes.order import Probe, ProbeOrder
 from vprdist.search.subset_rule import network_point
 from vprdist.spec.arms import ArmsSpec
-from vprdist.spec.probes import Probe, ProbeOrder
 from vprdist.spec.profile import read_profile
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.manifest import Manifest
+from vprdist.store.trial_folder import TrialFolder
 
 PLAYERS = (("building", "wall"), ("pole",), ("vegetation", "terrain"))
 KINDS = ("none", "random", "image", "classes")

@@ -5,37 +5,27 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "vprdist"
-ROOMS = (  # in the order in which a sweep meets them
-    *("spec", "data", "semantics", "network", "training", "evaluation"),
-    *("launch", "attribution", "search", "report", "attribute", "plan", "steer"),
+ROOMS = (
+    *("__main__", "sweep", "cli", "driver", "plan", "report", "attribution", "status"),
+    *("probes", "training", "evaluation", "prepare", "network", "semantics", "search", "launch", "demo"),
+    *("distributed", "game", "data", "store", "spec", "ground"),
 )
-ALLOWED = {
-    "spec": set(),
-    "data": set(),
-    "semantics": {"data"},
-    # network/inputs.py turns pictures and activations on disk into tensors.
-    "network": {"data", "semantics"},
-    "training": {"data", "semantics", "network", "evaluation"},
-    "evaluation": {"data", "network"},
-    "launch": set(),
-    "attribution": set(),
-    "search": {"launch", "attribution"},
-    "report": set(),
-    # It speaks of a finished sweep: of its trials, of their queries, and of the masks that its players made.
-    "attribute": {"data", "semantics", "launch", "attribution", "search", "report"},
-    # What a search has proposed already is not run again.
-    "plan": {"launch", "search", "report", "attribution", "attribute"},
-    "steer": {"launch", "report"},
-}
+"""In the order of the way: a room imports those after it, never one before it, inside functions neither."""
+GROUND = ("__init__", "console", "errors", "files", "machine", "tensors")
+"""Single files that every room may use; among themselves they make no loop."""
+KEPT_NAMES = {"training/probe_worker.py": "probes"}
+"""Modules that are there for job arrays of an earlier version, which may wait in a queue, and what they stand for."""
 OWNERS = {
+    "argparse": ("cli/", "console.py"),
     "ray": ("search/",),
     "submitit": ("launch/",),
-    "pyarrow": ("semantics/cache/", "files.py"),
+    "pyarrow": ("semantics/cache/", "store/", "files.py"),
     "faiss": ("evaluation/retrieve.py",),
     "h5py": ("data/official.py",),
     "transformers": ("semantics/segmenters/huggingface.py",),
@@ -45,41 +35,87 @@ OWNERS = {
     "matplotlib": ("report/plots.py",),
     "ai_edge_litert": ("semantics/segmenters/litert.py",),
 }
+MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 
 def imports(path: Path) -> set[str]:
+    """Every module that a file imports, inside functions too; `from vprdist import x` imports vprdist.x."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "vprdist":
+            names |= {f"vprdist.{alias.name}" for alias in node.names if not alias.name.startswith("__")}
         elif isinstance(node, ast.ImportFrom) and node.module:
+            assert not node.level, f"{path} imports by dots"
             names.add(node.module)
     return names
 
 
 def top_imports(path: Path) -> set[str]:
-    """What importing the module itself loads."""
+    """What importing the module itself loads: a module's name, or that of what is taken from it."""
     body = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
-    return {alias.name for node in body if isinstance(node, ast.Import) for alias in node.names} | {
-        node.module for node in body if isinstance(node, ast.ImportFrom) and node.module
+    plain = {alias.name for node in body if isinstance(node, ast.Import) for alias in node.names}
+    taken = [node for node in body if isinstance(node, ast.ImportFrom) and node.module]
+    return plain | {node.module for node in taken} | {f"{node.module}.{a.name}" for node in taken for a in node.names}
+
+
+def room_of(first: str) -> str:
+    """The room of a module by the first part of its name below the package."""
+    return "ground" if first in GROUND else first
+
+
+def test_every_module_stands_in_a_room() -> None:
+    rooms = {room_of(path.parts[0].removesuffix(".py")) for path in MODULES}
+    assert rooms == set(ROOMS)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_a_room_imports_only_those_below_it(module: Path) -> None:
+    own = room_of(module.parts[0].removesuffix(".py"))
+    for name in imports(PACKAGE / module):
+        parts = name.split(".")
+        if parts[0] != "vprdist" or len(parts) == 1:
+            continue
+        other = room_of(parts[1])
+        if other == KEPT_NAMES.get(str(module)):
+            continue
+        assert ROOMS.index(own) <= ROOMS.index(other), f"{module} ({own}) imports {name} ({other}), which is above it"
+
+
+def test_no_module_of_the_ground_is_in_a_loop() -> None:
+    below = {
+        name: {other.split(".")[1] for other in imports(PACKAGE / f"{name}.py") if other.startswith("vprdist.")}
+        for name in GROUND
     }
+    while free := [name for name, others in below.items() if not others & set(below)]:
+        for name in free:
+            del below[name]
+    assert not below
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_its_neighbours(room):
-    for path in (PACKAGE / room).rglob("*.py"):
-        for name in imports(path):
-            parts = name.split(".")
-            if parts[0] == "vprdist" and len(parts) > 1 and parts[1] in ROOMS:
-                assert parts[1] in ALLOWED[room] | {room, "spec"}, f"{path} imports {name}"
+def cycles(edges: dict[str, set[str]]) -> Iterator[str]:
+    left = dict(edges)
+    while free := [name for name, others in left.items() if not others & set(left)]:
+        for name in free:
+            del left[name]
+    yield from left
+
+
+def test_no_modules_import_each_other() -> None:
+    """Imports at the head of a module: those inside functions are read when everything is there."""
+    by_name = {".".join(("vprdist", *path.with_suffix("").parts)).removesuffix(".__init__"): path for path in MODULES}
+    rooms = {name for name, path in by_name.items() if path.name == "__init__.py"}
+    edges = {name: top_imports(PACKAGE / path) & set(by_name) - {name} for name, path in by_name.items()}
+    for name, others in edges.items():  # a module may say `from its.room import another`
+        edges[name] = {other for other in others if other not in rooms or not name.startswith(f"{other}.")}
+    assert not list(cycles(edges))
 
 
 @pytest.mark.parametrize("library", sorted(OWNERS))
-def test_a_library_lives_in_one_room(library):
+def test_a_library_lives_in_one_room(library: str) -> None:
     users = {
-        str(path.relative_to(PACKAGE))
-        for path in PACKAGE.rglob("*.py")
-        if any(name.split(".")[0] == library for name in imports(path))
+        str(module) for module in MODULES if any(name.split(".")[0] == library for name in imports(PACKAGE / module))
     }
     assert users, f"{library} is used somewhere"
     for user in users:
@@ -92,27 +128,27 @@ def test_a_library_lives_in_one_room(library):
         "vprdist.spec.sweep_file, vprdist.spec.trial, vprdist.spec.result, vprdist.spec.profile",
         "vprdist.launch.dispatcher, vprdist.launch.node",
         "vprdist.search.driver, vprdist.search.trainable, vprdist.search.progress",
-        "vprdist.report.leaderboard, vprdist.report.page.build, vprdist.report.power, vprdist.report.plots",
-        "vprdist.board, vprdist.pictures",
-        "vprdist.drive, vprdist.probes, vprdist.probed, vprdist.launch.workers",
-        "vprdist.attribute, vprdist.attribute.networks, vprdist.attribute.trained",
-        "vprdist.sweep, vprdist.cli, vprdist.prepare, vprdist.data.demo, vprdist.semantics.importing",
+        "vprdist.report.leaderboard, vprdist.report.page.build, vprdist.plan.noise, vprdist.report.plots",
+        "vprdist.report.board, vprdist.report.pictures",
+        "vprdist.driver.drive, vprdist.probes.make, vprdist.probes.read, vprdist.launch.workers",
+        "vprdist.attribution.attribute, vprdist.attribution.from_probes, vprdist.attribution.from_trials",
+        "vprdist.sweep, vprdist.cli.commands, vprdist.driver.start, vprdist.demo, vprdist.semantics.importing",
         "vprdist.semantics.segmenters, vprdist.semantics.sources.segmented, vprdist.semantics.sheet",
     ],
 )
-def test_a_login_node_never_pays_for_torch(modules):
+def test_a_login_node_never_pays_for_torch(modules: str) -> None:
     code = f"import sys; import {modules}; print([m for m in ('torch', 'torchvision', 'faiss') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_in_semantics_only_the_segmenters_know_torch():
+def test_in_semantics_only_the_segmenters_know_torch() -> None:
     for path in (PACKAGE / "semantics").rglob("*.py"):
         if any(name.split(".")[0] == "torch" for name in top_imports(path)):
             assert path.parent.name == "segmenters", f"{path} loads torch"
 
 
-def test_every_folder_of_tests_mirrors_a_room():
+def test_every_folder_of_tests_mirrors_a_room() -> None:
     here = Path(__file__).parent
     rooms = {path.name for path in here.iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
     assert rooms - set(ROOMS) <= {"end_to_end", "slurm", "gpu"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeAlias, TypeVar
@@ -10,6 +11,8 @@ from typing import TypeAlias, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from vprdist.errors import UserError
 
 Column = TypeVar("Column")
 Work: TypeAlias = Callable[[argparse.Namespace, Console], int]
@@ -74,3 +77,20 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def guarded(work: Callable[[Console], int]) -> int:
+    """Run a command; what a user can mend becomes one message and exit code 2."""
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 200)
+    try:
+        return work(console)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        # A full disk, a folder in the way: the system's words name the path.
+        print(f"error: {error.filename or 'system'}: {error.strerror or error}.", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted. What was made is kept; the same command again continues.", file=sys.stderr)
+        return 130

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import socket
+import subprocess
 from pathlib import Path
 
 
@@ -23,3 +26,56 @@ def usable_cores() -> int:
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def usable_memory_gb() -> float:
+    """The memory of this machine, or of its control group where that is less."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        limit = "max"
+    return min(pages, pages if limit == "max" else int(limit)) / 1e9
+
+
+@functools.cache
+def visible_gpus() -> tuple[int, ...]:
+    """NVIDIA GPUs of this machine, by index, that CUDA_VISIBLE_DEVICES does not hide; found without torch."""
+    try:
+        answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    every = range(sum(line.startswith("GPU ") for line in answer.stdout.splitlines()))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    words = [str(gpu) for gpu in every] if visible is None else visible.replace(" ", "").split(",")
+    return tuple(int(word) for word in words if word.isdecimal() and int(word) in every)
+
+
+def machine_name() -> str:
+    """This boot of this machine: elsewhere, or after a reboot, a pid names another process."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+    except OSError:
+        boot = "unknown"
+    return f"{socket.gethostname()}:{boot}"
+
+
+def pid_start(pid: int) -> int | None:
+    """The kernel's start time of a live process in clock ticks; None when there is none, or only its zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def process_alive(pid: int | None, start: int | None) -> bool:
+    """Whether that very process is alive."""
+    return pid is not None and start is not None and pid_start(pid) == start
+
+
+def current_user() -> str:
+    """The user whose jobs are ours, as SLURM names it."""
+    import pwd
+
+    return pwd.getpwuid(os.getuid()).pw_name

@@ -19,16 +19,16 @@ import numpy as np
 import torch
 
 from vprdist.data.msls import City, read_city
+from vprdist.distributed.ranks import Ranks, join
+from vprdist.distributed.world import World
 from vprdist.evaluation.descriptors import BATCH_IMAGES, describe_arms
 from vprdist.network.folded import folded
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
-from vprdist.ranks import Ranks, join
 from vprdist.semantics.importing import import_cache
 from vprdist.spec.arms import Arm
 from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, TrainSpec, TrialSpec
 from vprdist.spec.vocabulary import STATIC_CLASSES
-from vprdist.world import World
 
 
 def make_cache(root: Path, city: City, folder: Path, size: tuple[int, int]) -> Path:

@@ -30,8 +30,8 @@ from toy import behave, toy_trials
 from toy_driver import start
 
 from tests.waiting import until
-from vprdist.launch.folder import TrialFolder
 from vprdist.spec.profile import ClusterProfile
+from vprdist.store.trial_folder import TrialFolder
 
 
 def main() -> int:

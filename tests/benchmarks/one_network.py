@@ -25,14 +25,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from vprdist.attribute.chances import chances
-from vprdist.attribution.agreement import agreement
-from vprdist.launch.folder import TrialFolder
-from vprdist.manifest import read_manifest
-from vprdist.probed import queries_of, reports, values_of
-from vprdist.probes import order_of
+from vprdist.attribution.chances import chances
+from vprdist.game.agreement import agreement
+from vprdist.probes.make import order_of
+from vprdist.probes.read import queries_of, reports, values_of
 from vprdist.spec.result import read_result
 from vprdist.spec.sweep_file import read_sweep
+from vprdist.store.manifest import read_manifest
+from vprdist.store.trial_folder import TrialFolder
 
 GROUPS = {
     "built": ["building", "wall", "fence"],
@@ -195,9 +195,9 @@ def cost(runs: Path, steps: int, num_arms: int) -> None:
     """Both sides in this process, one core: some arms of the truth, one network and its probes."""
     import torch
 
-    from vprdist.training.probe_worker import work
+    from vprdist.distributed.world import World
+    from vprdist.probes.worker import work
     from vprdist.training.run import run_trial
-    from vprdist.world import World
 
     torch.set_num_threads(1)
     seconds: dict[str, list[float]] = {"train": [], "wall": []}

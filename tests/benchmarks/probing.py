@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from one_network import network_orders, run_sweep
 
-from vprdist.launch.folder import TrialFolder
 from vprdist.network.folded import folded
-from vprdist.probed import reports
+from vprdist.probes.read import reports
+from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.trained import trained_network
 
 BATCHES = 20

@@ -22,13 +22,13 @@ import torch
 import yaml
 
 from vprdist.data.digest import dataset_digest
+from vprdist.distributed.world import World
 from vprdist.files import digest_file
 from vprdist.network.backbones import FAMILIES
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.trial import DataSpec, Digests, EvaluateSpec, NetworkSpec, RunSpec, TrainSpec, TrialSpec
 from vprdist.training.run import run_trial
-from vprdist.world import World
 
 REPO = Path(__file__).resolve().parents[2]
 BACKBONE = "efficientnet_lite0"
@@ -61,7 +61,7 @@ def main() -> None:
 def prepared(args: argparse.Namespace, folder: Path) -> DataSpec:
     if args.data == "lip6":
         return DataSpec(root=str(args.lip6), train=("lip6a",), validate_cities=("lip6b",))
-    from vprdist.data.demo import make
+    from vprdist.demo import make
 
     spec = DemoSpec()
     make(spec, folder / "city")

@@ -92,7 +92,7 @@ def one_side(args: argparse.Namespace) -> dict[str, Any]:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
 
-    from vprdist.ranks import pick_device
+    from vprdist.distributed.ranks import pick_device
 
     torch.set_num_threads(threads)
     device = pick_device(args.rank)
@@ -129,11 +129,11 @@ def make_trial(args: argparse.Namespace) -> Any:
 def ours(args: argparse.Namespace, device: Any) -> tuple[list[float], dict[int, float]]:
     from vprdist.data.graph import city_graph
     from vprdist.data.msls import read_city
+    from vprdist.distributed.ranks import join
+    from vprdist.distributed.world import World
     from vprdist.network.inputs import KeptPictures, PlaceReader
     from vprdist.network.model import build_network
-    from vprdist.ranks import join
     from vprdist.training.loop import Trainer
-    from vprdist.world import World
 
     trial, city = make_trial(args), read_city(args.data, args.city)
     kept = KeptPictures(city.sides, trial.train.image_size, 512)

@@ -24,8 +24,8 @@ from counting import calls, counting_path, forget
 from toy import behave, toy_trials
 from toy_driver import start
 
-from vprdist.launch.folder import TrialFolder
 from vprdist.spec.profile import ClusterProfile
+from vprdist.store.trial_folder import TrialFolder
 
 BARE = """if True:
     import sys, submitit

@@ -27,8 +27,8 @@ from counting import calls, counting_path
 from toy import behave, toy_trials
 from toy_driver import start
 
-from vprdist.launch.folder import TrialFolder
 from vprdist.spec.profile import ClusterProfile
+from vprdist.store.trial_folder import TrialFolder
 
 PROFILE = ClusterProfile(
     kind="slurm", partition="low", memory_gb=0.5, cpus_per_task=1, time_limit_min=120, signal_lead_s=20, poll_s=1.0,

@@ -17,7 +17,7 @@ import pytest
 
 from tests.worlds import write_activations
 from vprdist.files import digest_json, locked
-from vprdist.prepare import demo_city
+from vprdist.prepare.prepare import demo_city
 from vprdist.semantics.importing import import_cache
 from vprdist.spec.demo import DemoSpec
 

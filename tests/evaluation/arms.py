@@ -11,14 +11,14 @@ import torch
 
 from vprdist.data.msls import read_city
 from vprdist.data.tasks import build_tasks
+from vprdist.distributed.ranks import Ranks, join
+from vprdist.distributed.world import World
 from vprdist.evaluation.descriptors import Descriptors, describe_arms
 from vprdist.evaluation.evaluate import Evaluation, Extra, evaluate_arms, learning_rows, wanted_rows
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network, set_mode
-from vprdist.ranks import Ranks, join
 from vprdist.spec.arms import Arm
 from vprdist.spec.trial import TrialSpec
-from vprdist.world import World
 
 ARMS = (
     Arm(("building", "pole")), Arm(("building", "pole"), "random"), Arm(("sky",), "image"),

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from vprdist.data.msls import read_city
+from vprdist.distributed.ranks import Ranks, join
+from vprdist.distributed.world import World
 from vprdist.errors import TrainingError
 from vprdist.evaluation.descriptors import Descriptors, describe
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
-from vprdist.ranks import Ranks, join
 from vprdist.spec.trial import NetworkSpec, TrainSpec, TrialSpec
-from vprdist.world import World
 
 TRIAL = TrialSpec(
     network=NetworkSpec(backbone="resnet18", weights="none"), train=TrainSpec(image_size=(32, 40), batch_norm="frozen")

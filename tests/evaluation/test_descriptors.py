@@ -14,12 +14,12 @@ from tests.evaluation.ranks import TRIAL, described
 from tests.worlds import write_city
 from vprdist.data.images import load_image
 from vprdist.data.msls import read_city
+from vprdist.distributed.ranks import Ranks
 from vprdist.errors import TrainingError
 from vprdist.evaluation import descriptors as room
 from vprdist.evaluation.descriptors import allocate, describe
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
-from vprdist.ranks import Ranks
 
 CPU = Ranks(0, 1, torch.device("cpu"))
 REPO = Path(__file__).resolve().parents[2]

@@ -11,10 +11,10 @@ from tests.worlds import write_side
 from vprdist.data.images import load_image
 from vprdist.data.msls import read_city
 from vprdist.data.tasks import build_tasks, city_task
+from vprdist.distributed.ranks import Ranks
 from vprdist.errors import DataError
 from vprdist.evaluation.evaluate import describe_protocol, evaluate
 from vprdist.network.model import build_network
-from vprdist.ranks import Ranks
 from vprdist.spec.result import Protocol
 from vprdist.spec.trial import DataSpec, EvaluateSpec, NetworkSpec, TrainSpec, TrialSpec
 

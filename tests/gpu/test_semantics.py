@@ -15,18 +15,18 @@ from tests.semantics.test_inference import Quarter, pictures
 from tests.training.making import make_cache
 from vprdist.data.msls import read_city
 from vprdist.data.tasks import build_tasks
+from vprdist.distributed.ranks import join
+from vprdist.distributed.world import World
 from vprdist.errors import CacheError
 from vprdist.evaluation.descriptors import describe_arms
 from vprdist.evaluation.evaluate import Extra, learning_rows, wanted_rows
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network, set_mode
-from vprdist.ranks import join
 from vprdist.semantics.segmenters import open_segmenter
 from vprdist.semantics.segmenters.inference import wrap
 from vprdist.semantics.sources.segmented import segment
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.trial import TrialSpec
-from vprdist.world import World
 
 
 @pytest.mark.parametrize("mode", ["masked", "rgb+mask"])

@@ -13,10 +13,10 @@ from torch import Tensor
 from tests.training.making import losses, make_cache, make_trial, run_here, start_ranks, weights_of
 from vprdist.data.graph import city_graph
 from vprdist.data.msls import read_city
+from vprdist.distributed.ranks import Ranks
 from vprdist.errors import Stopped
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
-from vprdist.ranks import Ranks
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import RunSpec, TrialSpec
 from vprdist.training.loop import Trainer

@@ -17,16 +17,17 @@ from tests.waiting import until
 from vprdist.errors import LaunchError
 from vprdist.files import locked, write_json, write_text
 from vprdist.launch.cluster import Sight
-from vprdist.launch.detach import DriverRecord, asked_at, driver_folder
 from vprdist.launch.dispatcher import Dispatcher
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import Failure, JobRecord, job_name, machine_name, process_alive
+from vprdist.launch.driver_job import DriverRecord, asked_at, driver_folder
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.node import find_function
 from vprdist.launch.refusals import LATE
-from vprdist.launch.watch import Watch
+from vprdist.launch.trial_watch import Watch
+from vprdist.machine import machine_name, process_alive
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.journal import Failure, JobRecord, job_name
+from vprdist.store.trial_folder import TrialFolder
 
 
 def folders(runs: Path, count: int) -> list[TrialFolder]:

@@ -14,14 +14,14 @@ import submitit
 import torch
 from toy import JOB, behave, toy_trials
 
+from vprdist.distributed.ranks import join, pick_device
+from vprdist.distributed.world import World
 from vprdist.errors import DataError, LaunchError
 from vprdist.files import read_json
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import JobRecord
 from vprdist.launch.node import run_job, visible_gpus
 from vprdist.launch.params import THREAD_VARIABLES
-from vprdist.ranks import join, pick_device
-from vprdist.world import World
+from vprdist.store.journal import JobRecord
+from vprdist.store.trial_folder import TrialFolder
 
 
 @pytest.mark.parametrize(

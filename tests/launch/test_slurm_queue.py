@@ -8,10 +8,10 @@ import pytest
 
 from vprdist.launch import slurm
 from vprdist.launch.check import ask_only
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import JobRecord
 from vprdist.launch.refusals import is_limit, is_wrong
 from vprdist.spec.profile import ClusterProfile
+from vprdist.store.journal import JobRecord
+from vprdist.store.trial_folder import TrialFolder
 
 SQUEUE = """\
 17|vprdist-aaaa|RUNNING|None|gpu01|token1

@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from vprdist.distributed.world import World
 from vprdist.errors import DataError, Stopped
 from vprdist.files import append_json_line, write_json, write_text
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import Protocol, ResultRow
 from vprdist.spec.trial import Digests, TrialSpec
 from vprdist.spec.vocabulary import KS
-from vprdist.world import World
 
 JOB = "toy:run_toy"
 PROFILE = ClusterProfile(kind="local", max_concurrent=2, poll_s=0.1, max_attempts=2)

@@ -18,8 +18,8 @@ from typing import Literal
 from toy import JOB, PROFILE, toy_trials
 
 from vprdist.launch.dispatcher import Dispatcher
-from vprdist.launch.folder import TrialFolder
 from vprdist.spec.profile import ClusterProfile
+from vprdist.store.trial_folder import TrialFolder
 
 
 def start(mode: str, runs: Path, count: int, profile: ClusterProfile = PROFILE) -> subprocess.Popen[str]:
@@ -69,8 +69,8 @@ def search(runs: Path, count: int, scheduler: Literal["median"] | None = None) -
     """With Ray."""
     from vprdist.search.driver import SearchInterrupted, run_search
     from vprdist.search.progress import SweepProgress
-    from vprdist.search.proposals import Proposals
     from vprdist.spec.search import SearchSpec
+    from vprdist.store.proposals import Proposals
 
     trials = toy_trials(count)
     view = SweepProgress({trial.trial_id: f"toy {trial.seed}" for trial in trials}, "recall@1")

@@ -15,7 +15,7 @@ from vprdist.network.model import build_network
 from vprdist.plan.budget import GpuHours, check_budget, gpu_hours
 from vprdist.plan.driver_cost import driver_cost, driver_job_gb
 from vprdist.plan.estimate import Estimate, estimate, read_results, total_hours
-from vprdist.plan.probes import ProbeCost
+from vprdist.plan.probe_cost import ProbeCost
 from vprdist.plan.space import PARAMETERS, checkpoint_bytes, space
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow

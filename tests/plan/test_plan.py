@@ -19,18 +19,18 @@ from vprdist.data.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import UserError
 from vprdist.files import append_json_line, locked, write_json
-from vprdist.launch.folder import TrialFolder
+from vprdist.plan.noise import Noise
 from vprdist.plan.power import power_of
 from vprdist.plan.show import show_plan
 from vprdist.plan.survey import Plan, survey
-from vprdist.prepare import Prepared, prepare
-from vprdist.report.power import Noise
-from vprdist.report.queries import queries_path
+from vprdist.prepare.prepare import Prepared, prepare
 from vprdist.semantics.importing import import_cache
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.result import ResultRow
 from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.sweep_file import read_sweep
+from vprdist.store.queries import queries_path
+from vprdist.store.trial_folder import TrialFolder
 
 SWEEP = """
 trial:

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from vprdist.board import leaderboard, page_path
 from vprdist.files import append_json_line, write_json, write_parquet, write_text
+from vprdist.report.board import leaderboard, page_path
 from vprdist.report.evidence import weigh
-from vprdist.report.queries import METRICS, queries_path, read_queries
-from vprdist.report.rows import group_rows, row_name
+from vprdist.report.rows import group_rows
 from vprdist.spec.result import QUERY_COLUMNS, Protocol, ResultRow
+from vprdist.spec.row_name import row_name
 from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, TrainSpec, TrialSpec
+from vprdist.store.queries import METRICS, queries_path, read_queries
 
 DEPTH = 20
 QUERIES = 240

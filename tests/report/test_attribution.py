@@ -16,15 +16,7 @@ from rich.console import Console
 from tests.report.reports import HOSTILE, effect, full, greedy, player, report, setting
 from vprdist.errors import UserError
 from vprdist.files import read_parquet
-from vprdist.report.attribution import (
-    attribution_files,
-    attribution_path,
-    effect_records,
-    markdown,
-    read_attribution,
-    show_attribution,
-    write_attribution,
-)
+from vprdist.report.attribution import effect_records, markdown, show_attribution, write_attribution
 from vprdist.report.attribution_tables import arm_columns, pair_columns, part_columns, player_columns
 from vprdist.report.wording import (
     NO_CONTROL,
@@ -39,6 +31,7 @@ from vprdist.report.wording import (
     steps,
 )
 from vprdist.spec.attribution import EFFECT_COLUMNS, Agreement, ArmValue, Cost, PairRow
+from vprdist.store.attribution_file import attribution_files, attribution_path, read_attribution
 
 
 def shown(what, width: int) -> str:

@@ -17,14 +17,15 @@ from rich.console import Console
 from tests.report.chromium import PROGRAM, Chromium
 from tests.report.reports import HOSTILE, full, greedy, player, report, setting
 from tests.report.test_leaderboard import blocks_of, result
-from vprdist.board import leaderboard, page_path
 from vprdist.files import write_json, write_text
-from vprdist.report.attribution import attribution_path, write_attribution
+from vprdist.report.attribution import write_attribution
+from vprdist.report.board import leaderboard, page_path
 from vprdist.report.page.build import page
 from vprdist.report.page.classes import A_CLASS
 from vprdist.report.page.contents import Contents, Figure, NoPictures
 from vprdist.report.page.flips import MOST_BYTES
 from vprdist.report.wording import NO_CONTROL
+from vprdist.store.attribution_file import attribution_path
 
 
 @pytest.fixture(scope="module")

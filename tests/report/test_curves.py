@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vprdist.board import _curve
 from vprdist.files import append_json_line
-from vprdist.launch.folder import TrialFolder
+from vprdist.report.board import _curve
+from vprdist.store.trial_folder import TrialFolder
 
 
 def test_steps_that_a_killed_job_made_again_stand_once_in_the_curve(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from vprdist.errors import UserError
 from vprdist.report.evidence import weigh
 from vprdist.report.latex import latex
 from vprdist.report.leaderboard import markdown, show, write_leaderboard
-from vprdist.report.queries import queries_path, read_answers, read_queries
-from vprdist.report.statistics import Panel, bootstrap, clusters, holm, interval, p_values
+from vprdist.report.statistics import Panel, bootstrap, holm, interval, p_values
+from vprdist.store.clusters import clusters
+from vprdist.store.queries import queries_path, read_answers, read_queries
 
 
 def three(tmp_path, **more):

@@ -11,13 +11,13 @@ import pytest
 from rich.console import Console
 
 from tests.report.making import KEYS, leave, records_of, result, rows_of
-from vprdist.board import read_board
 from vprdist.errors import UserError
+from vprdist.report.board import read_board
 from vprdist.report.evidence import weigh
 from vprdist.report.leaderboard import difference_text, markdown, p_text, show, with_interval, write_leaderboard
 from vprdist.report.published import NOTES, TABLE_I, published_name, published_rows
-from vprdist.report.rows import row_name
 from vprdist.spec.result import VariantResult, read_result
+from vprdist.spec.row_name import row_name
 
 
 def blocks_of(*results, objective="recall@1"):

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.report.making import HOSTILE, four, leave, record, records_of, result, written
-from vprdist.board import page_path, read_board, write_page
 from vprdist.files import append_json_line, write_json
+from vprdist.report.board import page_path, read_board, write_page
 
 COLUMN = """(() => [...document.querySelectorAll('#table1 tbody tr')].map((row) => row.cells[0].textContent))()"""
 

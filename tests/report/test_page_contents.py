@@ -14,14 +14,14 @@ from PIL import Image
 from rich.console import Console
 
 from tests.report.making import four, leave, records_of, result, written
-from vprdist import board
-from vprdist.board import leaderboard, page_path, read_board, watch, write_page
 from vprdist.files import append_json_line, write_json, write_text
+from vprdist.report import board
+from vprdist.report.board import leaderboard, page_path, read_board, watch, write_page
 from vprdist.report.page.build import page
 from vprdist.report.page.contents import Contents, Figure, NoPictures, Progress
 from vprdist.report.page.flips import MOST_BYTES, Album
-from vprdist.report.queries import queries_path
-from vprdist.steer.status import show_sweep
+from vprdist.status.status import show_sweep
+from vprdist.store.queries import queries_path
 
 
 def test_the_watch_ends_with_the_last_trial(tmp_path, monkeypatch):
@@ -91,7 +91,7 @@ class Painted:
 
 
 def contents_of(folder: Path, runs: Path, pictures) -> Contents:
-    from vprdist.report.queries import queries_path, read_answers
+    from vprdist.store.queries import queries_path, read_answers
 
     board = read_board(folder, runs)
     return Contents(

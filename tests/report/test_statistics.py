@@ -13,7 +13,6 @@ from tests.report.making import world
 from vprdist.report.statistics import (
     Panel,
     bootstrap,
-    clusters,
     groups,
     holm,
     interval,
@@ -23,6 +22,7 @@ from vprdist.report.statistics import (
     told_apart,
     wilson,
 )
+from vprdist.store.clusters import clusters
 
 
 def panel_of(rng: np.random.Generator, **more) -> Panel:

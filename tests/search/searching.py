@@ -14,14 +14,14 @@ from typing import Any
 
 from toy import PROFILE, toy_result
 
+from vprdist.distributed.world import World
 from vprdist.errors import SweepFileError
 from vprdist.files import append_json_line, write_json
 from vprdist.search.driver import Outcome, run_search
-from vprdist.search.proposals import Proposals
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.search import Point, SearchSpec
 from vprdist.spec.trial import Digests, RunSpec, TrainSpec, TrialSpec
-from vprdist.world import World
+from vprdist.store.proposals import Proposals
 
 JOB = "searching:run_searching"
 STEPS, EVERY = 8, 2

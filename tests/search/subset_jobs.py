@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from toy import toy_result
 
+from vprdist.distributed.world import World
 from vprdist.errors import DataError
 from vprdist.files import append_json_line, write_json
 from vprdist.spec.trial import TrialSpec
-from vprdist.world import World
 
 WORTH = {"building": 0.3, "pole": 0.1, "sky": -0.1}
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from toy import PROFILE
 
 from vprdist.search.driver import Outcome, run_search
-from vprdist.search.proposals import Proposals
 from vprdist.search.subset_rule import SubsetRule
 from vprdist.spec.search import SUBSET_SEARCHERS
 from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import Digests
+from vprdist.store.proposals import Proposals
 
 JOB = "subset_jobs:run_game"
 DIGESTS = Digests(dataset="d", cache="c", weights="w")

@@ -15,9 +15,10 @@ from toy_driver import has_begun, start
 
 from tests.waiting import until
 from vprdist.files import append_json_line
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import JobRecord, process_alive
+from vprdist.machine import process_alive
 from vprdist.search.driver import run_search
+from vprdist.store.journal import JobRecord
+from vprdist.store.trial_folder import TrialFolder
 
 
 def folders(runs: Path, count: int) -> list[TrialFolder]:

@@ -10,10 +10,10 @@ from rich.console import Console
 from toy import toy_result, toy_trials
 
 from vprdist.files import append_json_line, write_json
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import Failure
-from vprdist.launch.watch import Phase
+from vprdist.launch.trial_watch import Phase
 from vprdist.search.progress import SweepProgress
+from vprdist.store.journal import Failure
+from vprdist.store.trial_folder import TrialFolder
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -18,12 +18,12 @@ from toy import PROFILE, behave, toy_trials
 
 from vprdist.files import read_json_lines
 from vprdist.launch.dispatcher import Dispatcher
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import process_alive
+from vprdist.machine import process_alive
 from vprdist.search.driver import run_search
 from vprdist.search.points import decode, encode
-from vprdist.search.proposals import Proposals
 from vprdist.spec.search import SearchSpec
+from vprdist.store.proposals import Proposals
+from vprdist.store.trial_folder import TrialFolder
 
 GRID = (0.01, 0.012, 0.008, 0.02, 7.0, 8.0, 9.0, 10.0)
 """Four good ones, then bad ones, each worse than the one before: one good value is enough to stop them all."""

@@ -13,12 +13,12 @@ import pytest
 from subsetting import DIGESTS, drive, proposals
 
 from vprdist.files import canonical_json, read_json_lines
-from vprdist.launch.folder import TrialFolder
 from vprdist.search.points import decode, encode
 from vprdist.search.subset_search import SubsetSearch
 from vprdist.spec.subsets import Point
 from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.sweep_file import read_sweep
+from vprdist.store.trial_folder import TrialFolder
 
 SWEEP = """
 trial: {input: {mode: masked}}

@@ -135,7 +135,7 @@ def test_a_shard_that_somebody_else_makes_is_left_to_them(world: World) -> None:
     holder = """
 import sys, time
 from pathlib import Path
-from vprdist.semantics.builders import Builders
+from vprdist.semantics.build_locks import Builders
 from vprdist.semantics.planning import make_plan
 from vprdist.semantics.sources import open_source
 source, root, out = map(Path, sys.argv[1:])

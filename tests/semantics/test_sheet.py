@@ -10,8 +10,8 @@ from PIL import Image
 
 from tests.worlds import write_city
 from vprdist.cli import main
-from vprdist.data.demo.sheet import PALETTE
 from vprdist.data.msls import read_city
+from vprdist.data.palette import PALETTE
 from vprdist.errors import CacheError
 from vprdist.semantics.importing import import_cache
 from vprdist.semantics.sheet import CELL_WIDTH, GAP, HEAD, LABEL_WIDTH, MARGIN, class_names, write_sheet

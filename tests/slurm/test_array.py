@@ -17,8 +17,8 @@ from tests.waiting import until
 from vprdist.errors import LaunchError
 from vprdist.files import read_json_lines, write_json
 from vprdist.launch.array import run_array
-from vprdist.launch.driving import Check, wanted_by_all
 from vprdist.spec.profile import ClusterProfile
+from vprdist.store.driving import Check, wanted_by_all
 
 DRIVER = """
 import sys

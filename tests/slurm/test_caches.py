@@ -12,14 +12,14 @@ import yaml
 from tests.end_to_end.test_caches import build_words, files_of, vprdist
 from tests.slurm.conftest import DevCluster, hold
 from tests.waiting import until
-from vprdist.caches import array_of
 from vprdist.cli import main
 from vprdist.files import write_text
-from vprdist.manifest import Manifest
-from vprdist.prepare import cache_orders
+from vprdist.prepare.prepare import cache_orders
 from vprdist.semantics.cache import verify
+from vprdist.semantics.segmenting import array_of
 from vprdist.spec.profile import read_profile
 from vprdist.spec.sweep_file import read_sweep
+from vprdist.store.manifest import Manifest
 
 SWEEP = """
 name: masks

@@ -15,8 +15,8 @@ from vprdist.errors import LaunchError
 from vprdist.launch import check
 from vprdist.launch.check import check_cluster
 from vprdist.launch.dispatcher import Dispatcher
-from vprdist.launch.folder import TrialFolder
 from vprdist.launch.slurm import job_script
+from vprdist.store.trial_folder import TrialFolder
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from tests.slurm.conftest import DevCluster
 from tests.waiting import until
 from vprdist.files import read_json_lines
 from vprdist.launch.dispatcher import Dispatcher
-from vprdist.launch.folder import TrialFolder
 from vprdist.launch.slurm import submit_to_slurm
 from vprdist.spec.profile import ClusterProfile
+from vprdist.store.trial_folder import TrialFolder
 
 
 def folders(runs: Path, count: int) -> list[TrialFolder]:
@@ -107,7 +107,7 @@ def test_a_doomed_orphan_is_cancelled_and_submitted_anew(slurm_cluster: DevClust
     behave(tmp_path, steps=2, dt=0.1)
     (trial,), (folder,) = toy_trials(1), folders(tmp_path, 1)
     with Dispatcher(slurm_cluster.profile(), tmp_path, JOB) as dispatcher:
-        from vprdist.launch.watch import Watch
+        from vprdist.launch.trial_watch import Watch
 
         folder.write_trial(trial)
         lost = dispatcher._next_record(Watch(trial, folder, dispatcher.profile), "submit", set(), time.time())

@@ -15,10 +15,10 @@ from tests.training.making import losses, make_trial, run_here
 from tests.waiting import until
 from tests.worlds import write_city
 from vprdist.launch.dispatcher import Dispatcher
-from vprdist.launch.folder import TrialFolder
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import RunSpec, TrialSpec
+from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.checkpoint import load_checkpoint
 
 STEPS = 40

@@ -15,11 +15,11 @@ from tests.probing import copied, finished_trial, order_of, silent, trained_swee
 from tests.slurm.conftest import DevCluster, hold
 from tests.slurm.test_caches import write_profile
 from tests.waiting import until
-from vprdist.board import watch
 from vprdist.cli import main
 from vprdist.files import digest_json, write_text
-from vprdist.launch.detach import DriverRecord, driver_folder, driver_name
-from vprdist.probes import make_probes
+from vprdist.launch.driver_job import DriverRecord, driver_folder, driver_name
+from vprdist.probes.make import make_probes
+from vprdist.report.board import watch
 from vprdist.spec.profile import read_profile
 
 

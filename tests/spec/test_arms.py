@@ -9,8 +9,8 @@ import pytest
 from tests.spec.test_sweep import refusal, sweep
 from vprdist.errors import RuleError
 from vprdist.files import digest_json
+from vprdist.probes.order import PART_ARMS, ProbeOrder
 from vprdist.spec.arms import Arm, ArmsSpec
-from vprdist.spec.probes import PART_ARMS, ProbeOrder
 from vprdist.spec.subsets import SubsetSpec
 from vprdist.spec.trial import DataSpec, Digests, InputSpec, TrainSpec, TrialSpec
 from vprdist.spec.vocabulary import CLASSES

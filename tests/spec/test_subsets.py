@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from tests.spec.test_sweep import refusal, sweep
-from vprdist.manifest import resolved_file
 from vprdist.spec.search import SearchSpec
 from vprdist.spec.subsets import SubsetSpec
 from vprdist.spec.sweep import trial_at
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.vocabulary import CLASSES, STATIC_CLASSES
+from vprdist.store.manifest import resolved_file
 
 TAKE = """
 trial: {input: {mode: masked}}

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from vprdist.errors import SweepFileError
-from vprdist.manifest import resolved_file
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.sweep import trial_at
 from vprdist.spec.sweep_file import read_sweep
+from vprdist.store.manifest import resolved_file
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
 

@@ -12,15 +12,15 @@ import torch
 
 from tests.worlds import write_activations
 from vprdist.data.digest import dataset_digest
+from vprdist.distributed.ranks import Ranks
+from vprdist.distributed.world import World
 from vprdist.files import read_json_lines
-from vprdist.ranks import Ranks
 from vprdist.semantics.cache import open_cache
 from vprdist.semantics.importing import import_cache
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, RunSpec, TrainSpec, TrialSpec
 from vprdist.training.checkpoint import load_checkpoint
 from vprdist.training.run import run_trial
-from vprdist.world import World
 
 REPO = Path(__file__).resolve().parents[2]
 CPU = Ranks(0, 1, torch.device("cpu"))

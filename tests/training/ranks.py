@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch.distributed as dist
 
+from vprdist.distributed.world import World
 from vprdist.errors import Stopped
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.run import run_trial
-from vprdist.world import World
 
 
 def asked_later() -> Callable[[], bool]:

@@ -14,10 +14,10 @@ from tests.training.making import CPU, losses, make_cache, make_trial, run_here,
 from vprdist.data.graph import city_graph
 from vprdist.data.msls import Side, read_city
 from vprdist.data.pairs import PairSampler
+from vprdist.distributed.ranks import Ranks
 from vprdist.errors import Stopped
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
-from vprdist.ranks import Ranks
 from vprdist.semantics.placebo import layout, other_classes, other_image, scatter
 from vprdist.spec.arms import Arm, ArmsSpec
 from vprdist.spec.result import ResultRow

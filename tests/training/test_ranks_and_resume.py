@@ -18,16 +18,16 @@ from tests.worlds import write_small_tree
 from vprdist.data.graph import city_graph
 from vprdist.data.msls import read_city
 from vprdist.data.tasks import build_tasks
+from vprdist.distributed.ranks import Ranks, join
+from vprdist.distributed.world import World
 from vprdist.errors import Stopped, TrainingError, WeightsError
 from vprdist.evaluation.evaluate import evaluate
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
-from vprdist.ranks import Ranks, join
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import RunSpec, TrialSpec
 from vprdist.training.checkpoint import load_checkpoint, save_checkpoint
 from vprdist.training.loop import Trainer
-from vprdist.world import World
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_ranks_leave_together_when_one_is_asked_during_an_evaluation(small_tree,
 
 
 def test_a_rank_that_never_comes_is_not_waited_for_as_in_a_collective(tmp_path, monkeypatch):
-    monkeypatch.setattr("vprdist.ranks.MEETING_S", 1)
+    monkeypatch.setattr("vprdist.distributed.ranks.MEETING_S", 1)
     begin = time.monotonic()
     said = "1 of 3 ranks came within 1 s, without rank 1, 2"
     with pytest.raises(TimeoutError, match=said), join(World(rank=0, world_size=3), tmp_path / "rendezvous"):

@@ -15,21 +15,21 @@ from vprdist.data.graph import city_graph
 from vprdist.data.msls import read_city
 from vprdist.data.pairs import PairSampler
 from vprdist.data.tasks import build_tasks
+from vprdist.distributed.world import World
 from vprdist.errors import CacheError, DataError, LaunchError, TrainingError, UserError
 from vprdist.evaluation.evaluate import evaluate
 from vprdist.files import write_text
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import JobRecord
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import build_network
 from vprdist.semantics.importing import import_cache
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import RunSpec
+from vprdist.store.journal import JobRecord
+from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.checkpoint import load_checkpoint, save_checkpoint
 from vprdist.training.loop import Trainer
+from vprdist.training.metrics_log import progress_line
 from vprdist.training.run import run_trial
-from vprdist.training.watch import progress_line
-from vprdist.world import World
 
 
 def test_a_trial_leaves_its_result_last(small_tree, tmp_path):

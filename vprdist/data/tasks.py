@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from vprdist.data.msls import City, Side
+from vprdist.data.msls import City, Side, read_city_cached
 from vprdist.data.positives import rows_within
 from vprdist.errors import DataError
 from vprdist.spec.trial import EvaluateSpec, TrialSpec
@@ -90,3 +91,15 @@ def breakdown_tasks(cities: Sequence[City], trial: TrialSpec) -> dict[str, list[
         if any(len(task.queries) for task in tasks):
             out[subtask] = tasks
     return out
+
+
+def tasks_of(trial: TrialSpec, subtask: str | None = None) -> Sequence[Task]:
+    """The questions of a trial, or those of another subtask.
+
+    Raises:
+        UserError: the cities cannot be read, or no query counts.
+    """
+    cities = [read_city_cached(Path(trial.data.root), name) for name in trial.data.validate_cities]
+    if subtask is None or subtask == trial.evaluate.subtask:
+        return build_tasks(cities, trial)
+    return breakdown_tasks(cities, trial)[subtask]

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader
 
 from vprdist.data.msls import Side
+from vprdist.distributed.ranks import Ranks
 from vprdist.errors import TrainingError, UserError
 from vprdist.network.folded import folded
 from vprdist.network.inputs import PlaceReader, Reading, SideImages, stack_or_error
 from vprdist.network.model import PlaceNetwork
-from vprdist.ranks import Ranks
 from vprdist.spec.arms import Arm
 from vprdist.spec.vocabulary import Storage
 

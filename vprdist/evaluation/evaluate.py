@@ -10,6 +10,7 @@ import numpy as np
 
 from vprdist.data.msls import City, Side
 from vprdist.data.tasks import Task
+from vprdist.distributed.ranks import Ranks
 from vprdist.evaluation.breakdown import write_queries
 from vprdist.evaluation.descriptors import Descriptors, Rows, Wanted, describe_arms
 from vprdist.evaluation.predictions import write_predictions
@@ -17,7 +18,6 @@ from vprdist.evaluation.ranking import Ranking, rank
 from vprdist.evaluation.whitening import check_dimensions, check_images, whitened
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import PlaceNetwork, set_mode
-from vprdist.ranks import Ranks
 from vprdist.spec.arms import Arm
 from vprdist.spec.result import Protocol, VariantResult
 from vprdist.spec.trial import EvaluateSpec, TrialSpec

@@ -21,14 +21,15 @@ from typing import Any
 
 from vprdist.errors import LaunchError, UserError
 from vprdist.files import locked, read_json, write_json
-from vprdist.launch.driving import Check, wanted_by_all
-from vprdist.launch.folder import tail
-from vprdist.launch.journal import current_user, job_name, new_token
 from vprdist.launch.node import find_function, give_gpus, node_name
 from vprdist.launch.params import THREAD_VARIABLES, job_environment, submission_parameters
 from vprdist.launch.refusals import is_busy, is_impossible, is_limit
 from vprdist.launch.slurm import ask, cancel_jobs, parse_squeue, squeue_command
+from vprdist.machine import current_user
 from vprdist.spec.profile import ClusterProfile
+from vprdist.store.driving import Check, wanted_by_all
+from vprdist.store.journal import job_name, new_token
+from vprdist.store.trial_folder import tail
 
 SBATCH_S = 120.0
 LOOK_S = 1.0

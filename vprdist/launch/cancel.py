@@ -8,10 +8,11 @@ from typing import Literal
 
 from vprdist.files import locked
 from vprdist.launch.array import Array
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import Failure, JobRecord, current_user
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.slurm import ALIVE_STATES, ask, cancel_jobs, parse_squeue, squeue_command
+from vprdist.machine import current_user
+from vprdist.store.journal import Failure, JobRecord
+from vprdist.store.trial_folder import TrialFolder
 
 Cancelled = Literal["cancelled", "was cancelled before", "had no job", "done meanwhile", "had failed"]
 PATIENCE_S = 60.0

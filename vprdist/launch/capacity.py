@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import os
-import subprocess
-from pathlib import Path
 from typing import NamedTuple
 
-from vprdist.machine import usable_cores
+from vprdist.machine import usable_cores, usable_memory_gb, visible_gpus
 from vprdist.spec.profile import ClusterProfile
 
 TRIAL_GB = 2.5
@@ -59,26 +55,3 @@ def local_capacity(
         concurrent = min(concurrent, len(gpus) // per_trial)
     threads = profile.cpus_per_task or max(1, cores // (concurrent * profile.ranks))
     return Capacity(concurrent, threads, per_trial, gpus)
-
-
-def usable_memory_gb() -> float:
-    """The memory of this machine, or of its control group where that is less."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        limit = "max"
-    return min(pages, pages if limit == "max" else int(limit)) / 1e9
-
-
-@functools.cache
-def visible_gpus() -> tuple[int, ...]:
-    """NVIDIA GPUs of this machine, by index, that CUDA_VISIBLE_DEVICES does not hide; found without torch."""
-    try:
-        answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    every = range(sum(line.startswith("GPU ") for line in answer.stdout.splitlines()))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    words = [str(gpu) for gpu in every] if visible is None else visible.replace(" ", "").split(",")
-    return tuple(int(word) for word in words if word.isdecimal() and int(word) in every)

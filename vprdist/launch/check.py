@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vprdist.errors import LaunchError, nearest
-from vprdist.launch.journal import current_user, job_name
 from vprdist.launch.params import submission_parameters
 from vprdist.launch.refusals import is_impossible, is_wrong
 from vprdist.launch.slurm import commands_environment, job_script
+from vprdist.machine import current_user
 from vprdist.spec.profile import ClusterProfile
+from vprdist.store.journal import job_name
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol")
 ANSWER_S = 10.0

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from vprdist.errors import LaunchError
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import JobRecord, machine_name
+from vprdist.machine import machine_name
+from vprdist.store.journal import JobRecord
+from vprdist.store.trial_folder import TrialFolder
 
 SUBMIT_TIMEOUT_S = 300.0
 Cause = Literal["job", "cluster", "time"]

@@ -16,17 +16,18 @@ from typing import Self
 from vprdist.errors import LaunchError
 from vprdist.launch.capacity import capacity
 from vprdist.launch.cluster import Cluster, Submission, submit
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import JobRecord, job_name, machine_name, new_token
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.node import DEFAULT_JOB
 from vprdist.launch.nodes import NodeHealth
 from vprdist.launch.params import job_environment, submission_parameters
 from vprdist.launch.refusals import is_busy, is_impossible, is_limit, is_wrong
 from vprdist.launch.slurm import SlurmCluster
-from vprdist.launch.watch import Next, Phase, Watch
+from vprdist.launch.trial_watch import Next, Phase, Watch
+from vprdist.machine import machine_name
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.journal import JobRecord, job_name, new_token
+from vprdist.store.trial_folder import TrialFolder
 
 LOOK_S = 1.0
 """Seconds between two looks at trial folders: a result frees its place at once, however seldom the queue is asked."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from vprdist.launch.journal import JobRecord
+from vprdist.store.journal import JobRecord
 
 BE_KILLED_S = 60.0
 """How long the other ranks wait for the end that rank 0 has asked for."""

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vprdist.launch.cluster import ALIVE, GONE, UNKNOWN, Sight
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import JobRecord, machine_name, pid_start, process_alive
+from vprdist.machine import machine_name, pid_start, process_alive
+from vprdist.store.journal import JobRecord
+from vprdist.store.trial_folder import TrialFolder
 
 
 class LocalCluster:

@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from vprdist.distributed.world import World
 from vprdist.errors import LaunchError, Stopped, TrainingError, UserError
 from vprdist.files import locked
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import Failure, JobRecord, pid_start
 from vprdist.launch.leave import Leave
 from vprdist.launch.params import THREAD_VARIABLES
+from vprdist.machine import pid_start
 from vprdist.spec.trial import TrialSpec
-from vprdist.world import World
+from vprdist.store.journal import Failure, JobRecord
+from vprdist.store.trial_folder import TrialFolder
 
 DEFAULT_JOB = "vprdist.training.run:run_trial"
 OLD_COPY_S = 20.0

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vprdist.errors import LaunchError
-from vprdist.launch.journal import job_name
 from vprdist.spec.profile import ClusterProfile
+from vprdist.store.journal import job_name
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 FOREIGN_PREFIXES = (

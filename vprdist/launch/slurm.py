@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from vprdist.launch.cluster import UNKNOWN, Sight
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import NAME_PREFIX, JobRecord, current_user
 from vprdist.launch.params import job_environment
+from vprdist.machine import current_user
 from vprdist.spec.profile import ClusterProfile
+from vprdist.store.journal import NAME_PREFIX, JobRecord
+from vprdist.store.trial_folder import TrialFolder
 
 COMMAND_TIMEOUT_S = 30.0
 # fmt: off

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import FrameType
 
 from vprdist.launch.cluster import submission_log
-from vprdist.launch.folder import TrialFolder
 from vprdist.launch.refusals import LATE
+from vprdist.store.trial_folder import TrialFolder
 
 ANSWER_S = 120
 """How long one sbatch may take."""

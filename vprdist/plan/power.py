@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vprdist.errors import UserError
-from vprdist.manifest import compared
-from vprdist.report.power import Noise, detectable, measured_noise
-from vprdist.report.queries import Queries, queries_path, read_queries
+from vprdist.plan.noise import Noise, detectable, measured_noise
 from vprdist.spec.result import ResultRow
 from vprdist.spec.sweep import SweepSpec
+from vprdist.store.manifest import compared
+from vprdist.store.queries import Queries, queries_path, read_queries
 
 MORE_SEEDS = (1, 3, 5, 10)
 

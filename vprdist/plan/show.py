@@ -9,15 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vprdist.attribute.memory import driver_probe_gb
-from vprdist.launch.journal import job_name
 from vprdist.launch.params import submission_parameters
 from vprdist.plan.budget import gpu_hours
 from vprdist.plan.driver_cost import driver_cost, driver_job_gb
 from vprdist.plan.estimate import Estimate, total_hours
+from vprdist.plan.probe_memory import driver_probe_gb
 from vprdist.plan.survey import Plan
 from vprdist.spec.search import SUBSET_SEARCHERS
 from vprdist.spec.subsets import FIRST_LOOK
+from vprdist.store.journal import job_name
 
 SHOWN = 16
 """Trials in the table unless all are asked for."""

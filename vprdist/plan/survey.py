@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vprdist.attribute import check_queries
-from vprdist.checks import check_profile
 from vprdist.errors import UserError
 from vprdist.launch.capacity import Capacity, capacity
-from vprdist.launch.folder import TrialFolder, held
 from vprdist.plan.budget import check_budget
 from vprdist.plan.estimate import Estimate, estimate, read_results
 from vprdist.plan.power import Power, power_of
-from vprdist.plan.probes import ProbeCost, probe_cost
+from vprdist.plan.probe_cost import ProbeCost, probe_cost
+from vprdist.plan.queries import check_queries
 from vprdist.plan.space import Space, space
-from vprdist.prepare import Looked, Prepared, look
-from vprdist.search.proposals import Proposals
+from vprdist.prepare.checks import check_profile
+from vprdist.prepare.prepare import Looked, Prepared, look
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
 from vprdist.spec.search import SUBSET_SEARCHERS
 from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.proposals import Proposals
+from vprdist.store.trial_folder import TrialFolder, held
 
 State = Literal[
     "new",
@@ -154,13 +154,3 @@ def trial_state(folder: TrialFolder) -> State:
     if folder.failure_file.exists():
         return "failed before"
     return "begun" if folder.job_file.exists() else "new"
-
-
-def paths_of(trials: Sequence[TrialSpec], runs: Path) -> list[Path]:
-    """What jobs read and write, and compute nodes must see."""
-    roots = {Path(trial.data.root) for trial in trials if trial.data.root != "demo"}
-    caches = {Path(trial.input.cache) for trial in trials if trial.input.cache is not None}
-    segmenters = [trial.input.segmenter for trial in trials if trial.input.segmenter is not None]
-    weights = {path for path in (Path(spec.source) for spec in segmenters) if path.exists()}
-    checkpoints = {Path(path).expanduser() for trial in trials if (path := trial.network.checkpoint) is not None}
-    return sorted({runs} | roots | caches | weights | checkpoints)

@@ -7,13 +7,11 @@ from itertools import starmap
 from pathlib import Path
 from textwrap import wrap
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vprdist.errors import UserError, first_line
-from vprdist.files import canonical_json, read_json, write_json, write_parquet, write_text
+from vprdist.files import canonical_json, write_json, write_parquet, write_text
 from vprdist.report.attribution_tables import (
     DASH,
     Cell,
@@ -28,59 +26,25 @@ from vprdist.report.latex import escaped
 from vprdist.report.leaderboard import markdown_table
 from vprdist.report.wording import answer, claim_key, control, heading, pair_text, reading
 from vprdist.spec.attribution import (
-    ATTRIBUTION_VERSION,
     EFFECT_COLUMNS,
     AttributionReport,
     Effect,
     PlayerRow,
     SettingRow,
 )
+from vprdist.store.attribution_file import ENDS, forget_attribution
 
-REMEDY = "Run the sweep again: what has a result is not run twice, and the attribution is written anew."
-ENDS = ("json", "parquet", "md", "tex")
 MOST_PAIRS = 5
 """Interactions on the terminal; the files have more."""
 MARGIN, MOST_WORDS = 3, 36
 """Terminal columns that a column costs beside its text, and that words get before they are broken into lines."""
 
 
-def attribution_path(folder: Path) -> Path:
-    """Where a sweep's attribution lies."""
-    return folder / "attribution.json"
-
-
-def attribution_files(folder: Path) -> list[Path]:
-    """The files of `write_attribution` that are there."""
-    return [path for path in (folder / f"attribution.{end}" for end in ENDS) if path.exists()]
-
-
-def forget_attribution(folder: Path) -> None:
-    """Remove what an earlier search of the same name said."""
-    # The JSON first: who finds it counts on the others.
-    for path in attribution_files(folder):
-        path.unlink(missing_ok=True)
-
-
-def read_attribution(path: Path) -> AttributionReport | None:
-    """The report in a file; None where there is no file.
-
-    Raises:
-        UserError: unreadable, or of another version.
-    """
-    try:
-        value = read_json(path)
-        version = value.get("version") if isinstance(value, dict) else None
-        if version != ATTRIBUTION_VERSION:
-            raise UserError(path, f"an attribution has version {ATTRIBUTION_VERSION}", version, REMEDY)
-        return AttributionReport.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UserError(path, "an attribution must be readable", f"{place}: {first['msg']}", REMEDY) from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise UserError(path, "an attribution must be readable", first_line(error), REMEDY) from None
+def replace_attribution(folder: Path, report: AttributionReport | None) -> None:
+    """Publish what a sweep says of its classes now; what an earlier search of the same name said goes in any case."""
+    forget_attribution(folder)
+    if report is not None:
+        write_attribution(folder, report)
 
 
 def write_attribution(folder: Path, report: AttributionReport) -> list[Path]:

@@ -8,7 +8,6 @@ from itertools import groupby
 
 import numpy as np
 
-from vprdist.report.queries import Queries
 from vprdist.report.rows import Row
 from vprdist.report.statistics import (
     Panel,
@@ -23,6 +22,7 @@ from vprdist.report.statistics import (
 )
 from vprdist.spec.result import Protocol, ResultRow
 from vprdist.spec.vocabulary import METRICS
+from vprdist.store.queries import Queries
 
 PART_RESAMPLES = 2_000
 BEST_BASELINE = "The baseline is the best row, picked after looking: that makes differences large. Groups allow for it."

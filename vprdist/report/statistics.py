@@ -37,25 +37,6 @@ RESAMPLES = 10_000
 GROUP_RESAMPLES = 2_000
 CHUNK = 500
 """Resamples that are drawn at once: bounds the memory at CHUNK x clusters."""
-FRAMES_A_BLOCK = 10
-
-
-def clusters(city: Sequence[str], sequence: Sequence[str], frame: Sequence[int]) -> Codes:
-    """(Q,) the cluster of each query: its city, sequence and block of about ten consecutive frames.
-
-    A sequence of n queries is cut in round(n / 10) blocks of equal length, at least one.
-    """
-    names = np.array([f"{a}\0{b}" for a, b in zip(city, sequence, strict=True)])
-    order = np.lexsort((np.arange(len(names)), np.asarray(frame, np.int64), names))
-    out = np.empty(len(names), np.int64)
-    start = 0
-    _, lengths = np.unique(names[order], return_counts=True)
-    ends = np.cumsum(lengths)
-    for end, length in zip(ends.tolist(), lengths.tolist(), strict=True):
-        blocks = max(1, round(length / FRAMES_A_BLOCK))
-        out[order[end - length : end]] = start + np.arange(length) * blocks // length
-        start += blocks
-    return out
 
 
 @dataclass(frozen=True)

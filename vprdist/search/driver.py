@@ -16,15 +16,15 @@ from typing import Any
 
 from vprdist.files import canonical_json
 from vprdist.launch.dispatcher import Dispatcher
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.journal import Failure
 from vprdist.launch.node import DEFAULT_JOB
-from vprdist.search.proposals import Proposal, Proposals
 from vprdist.search.view import NoView, View
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
 from vprdist.spec.search import Point, SearchSpec
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.journal import Failure
+from vprdist.store.proposals import Proposal, Proposals
+from vprdist.store.trial_folder import TrialFolder
 
 ACTOR_RESTARTS = 10
 """How often Tune may lose the process that reads one trial's folder; the trial's job is not touched by it."""

@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from vprdist.console import duration
-from vprdist.launch.folder import TrialFolder
 from vprdist.search.view import Phases
+from vprdist.store.trial_folder import TrialFolder
 
 REDRAW_S = 0.5
 LINE_S = 20.0

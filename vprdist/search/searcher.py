@@ -12,8 +12,8 @@ from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialSchedule
 from ray.tune.search import Searcher
 
 from vprdist.search.points import decode, encode
-from vprdist.search.proposals import Proposal, Proposals
 from vprdist.spec.search import Choice, Point, SearchSpec
+from vprdist.store.proposals import Proposal, Proposals
 
 TRIES = 300
 """Points in a row that were known already, after which a space is taken for exhausted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vprdist.attribution.game import Drawn, Game, ValueOf, draw_until_settled, greedy_controls, greedy_state
+from vprdist.game.state import Drawn, Game, ValueOf, draw_until_settled, greedy_controls, greedy_state
 from vprdist.spec.subsets import Point
 from vprdist.spec.sweep import SweepSpec
 

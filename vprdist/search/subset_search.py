@@ -8,8 +8,8 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from vprdist.files import canonical_json
-from vprdist.search.proposals import Proposal, Proposals
 from vprdist.spec.subsets import Point
+from vprdist.store.proposals import Proposal, Proposals
 
 
 class SubsetSearch(Searcher):  # type: ignore[misc]  # Ray's classes are Any to mypy

@@ -8,7 +8,7 @@ from typing import Any
 
 from ray import tune
 
-from vprdist.launch.folder import TrialFolder
+from vprdist.store.trial_folder import TrialFolder
 
 STEP_S = 1.0
 """The longest a step lasts: Tune can stop a trial only between two of them."""

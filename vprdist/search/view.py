@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from vprdist.launch.folder import TrialFolder
-from vprdist.launch.watch import Phase
+from vprdist.launch.trial_watch import Phase
+from vprdist.store.trial_folder import TrialFolder
 
 Phases = Callable[[], Mapping[str, Phase]]
 

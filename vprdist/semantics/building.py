@@ -13,7 +13,7 @@ import numpy as np
 
 from vprdist.errors import CacheError
 from vprdist.files import digest_file, read_json, write_json, write_text
-from vprdist.semantics.builders import Builders
+from vprdist.semantics.build_locks import Builders
 from vprdist.semantics.cache.format import (
     MANIFEST,
     SHARDS,

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from vprdist.data.demo.sheet import PALETTE
 from vprdist.data.images import load_image
 from vprdist.data.msls import city_digest, read_city
+from vprdist.data.palette import PALETTE
 from vprdist.errors import CacheError, nearest
 from vprdist.files import publish
 from vprdist.semantics.cache import Cache, open_cache

@@ -29,11 +29,11 @@ from vprdist.data.graph import CityGraph
 from vprdist.data.kinds import SHARES_OF
 from vprdist.data.msls import City
 from vprdist.data.pairs import PairSampler
+from vprdist.distributed.ranks import Ranks
 from vprdist.errors import Stopped, TrainingError, UserError
 from vprdist.network.batch_norm import synchronise
 from vprdist.network.inputs import Batch, PlaceReader
 from vprdist.network.model import PlaceNetwork, set_mode
-from vprdist.ranks import Ranks
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.batches import PairBatch, PairImages
 from vprdist.training.checkpoint import load_checkpoint, save_checkpoint

@@ -19,6 +19,8 @@ from vprdist.data.digest import dataset_digest
 from vprdist.data.graph import training_graphs
 from vprdist.data.msls import City, read_city
 from vprdist.data.tasks import breakdown_tasks, build_tasks, prediction_task
+from vprdist.distributed.ranks import Ranks, join
+from vprdist.distributed.world import World
 from vprdist.errors import CacheError, DataError, Stopped, UserError
 from vprdist.evaluation.evaluate import NOTHING, Evaluation, Extra, check_whitening, describe_protocol, evaluate
 from vprdist.evaluation.sheet import write_sheet
@@ -27,14 +29,12 @@ from vprdist.machine import cpu_has_bf16
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import build_network
 from vprdist.network.weights import weights_file
-from vprdist.ranks import Ranks, join
 from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.cache.staging import staged
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.loop import Trainer
-from vprdist.training.watch import Watch
-from vprdist.world import World
+from vprdist.training.metrics_log import Watch
 
 ALONE = World()
 CHANGED = "Run the sweep again: what changed makes other trials."

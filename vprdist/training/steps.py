@@ -15,8 +15,8 @@ from torch.utils.data import Sampler
 
 from vprdist.data.graph import CityGraph
 from vprdist.data.pairs import ChunkRow, Pairs, PairSampler, PairStream
+from vprdist.distributed.ranks import Ranks
 from vprdist.errors import TrainingError
-from vprdist.ranks import Ranks
 from vprdist.spec.arms import Arm
 from vprdist.spec.trial import TrainSpec, TrialSpec
 from vprdist.training.arms import arm_of_step

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from vprdist.report.evidence import Block
-from vprdist.report.queries import Queries
 from vprdist.spec.attribution import AttributionReport
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.queries import Queries
 
 MOST_LINES = 8
 """Rows in a chart: as many as colours and dashes tell apart."""

@@ -12,9 +12,9 @@ import numpy as np
 from vprdist.report.evidence import Block, Standing
 from vprdist.report.page.contents import Answers, Pictures
 from vprdist.report.page.maps import found_metric
-from vprdist.report.queries import Queries
 from vprdist.report.rows import Row
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.queries import Queries
 
 MOST_PAIRS, A_SIDE = 8, 4
 MOST_BYTES = 8_000_000

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from vprdist.report.evidence import Block, Standing
 from vprdist.report.page.charts import ticks
-from vprdist.report.queries import Queries
+from vprdist.store.queries import Queries
 
 MOST_ROWS = 20
 """Rows that can be chosen on the map: each costs a byte a query."""

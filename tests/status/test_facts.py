@@ -1,0 +1,150 @@
+"""Hours spent and wasted, recomputed by hand; a status table of real toy jobs."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy import JOB, PROFILE, behave, toy_trials
+from toy_driver import start
+
+from tests.status.toys import list_sweep, toy_folders
+from tests.waiting import until
+from vprdist.cli import main
+from vprdist.files import locked
+from vprdist.launch.dispatcher import Dispatcher
+from vprdist.machine import current_user
+from vprdist.status.facts import explain, hours
+from vprdist.store.journal import JobRecord, job_name
+
+
+def row(kind: str, time: float) -> dict[str, Any]:
+    return {"kind": kind, "time": time}
+
+
+def starts(*times: float) -> list[dict[str, Any]]:
+    return [{"time": time} for time in times]
+
+
+@pytest.mark.parametrize(
+    ("begun", "rows", "end", "done", "spent_s", "wasted_s"),
+    [
+        ((), [], None, False, 0, 0),
+        ((100,), [], None, False, 0, 0),  # died before its first row: nobody knows when
+        ((100,), [row("train", 160)], None, False, 60, 60),  # died without a checkpoint
+        ((100,), [row("train", 160)], 190, False, 90, 0),  # runs still
+        ((100,), [row("train", 160), row("checkpoint", 170)], None, False, 70, 0),
+        ((100,), [row("checkpoint", 130), row("train", 160)], 400, True, 300, 0),  # done: nothing was lost
+        # Died at 160 with a checkpoint of 130, resumed at 1000 after a long queue, finished at 1050.
+        ((100, 1000), [row("checkpoint", 130), row("train", 160), row("train", 1040)], 1050, True, 110, 30),
+        # Preempted at a checkpoint, twice; then killed in the middle.
+        (
+            (0, 100, 200),
+            [row("checkpoint", 50), row("train", 110), row("checkpoint", 150), row("train", 205), row("train", 230)],
+            None, False, 50 + 50 + 30, 30,
+        ),
+    ],
+)  # fmt: skip
+def test_hours_are_those_of_each_start_and_waste_is_what_was_repeated(begun, rows, end, done, spent_s, wasted_s):
+    spent, wasted = hours(starts(*begun), rows, end, done)
+    assert (spent * 3600, wasted * 3600) == (pytest.approx(spent_s), pytest.approx(wasted_s))
+
+
+def test_reasons_are_in_plain_words_and_unknown_ones_stay():
+    assert explain("(Resources)") == "waiting for free nodes"
+    assert explain("ReqNodeNotAvail, UnavailableNodes:gpu01") == "the nodes asked for are down or reserved"
+    assert explain("launch_failed_requeued_held").startswith("its node could not start it")
+    assert explain("SomethingNew") == "SomethingNew"
+
+
+def status(runs: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["status", *words, "--runs", str(runs)]) == 0
+    return capsys.readouterr().out
+
+
+def states(runs: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    found = json.loads(status(runs, capsys, "s", "--json"))
+    return {each["name"]: each["state"] for each in found["trials"]}
+
+
+def test_status_follows_toy_trials_from_nothing_to_the_end(tmp_path, capsys):
+    assert "No sweep was started" in status(tmp_path, capsys)
+    list_sweep(tmp_path, "s", range(4))
+    assert states(tmp_path, capsys) == dict.fromkeys(("toy 0", "toy 1", "toy 2", "toy 3"), "waiting")
+    behave(tmp_path, steps=3, dt=0.1, hold=True, user_error=[1])
+    driver = start("dispatch", tmp_path, 4)
+    folders = toy_folders(tmp_path, 4)
+    until(lambda: folders[1].failure() and all(len(folders[seed].rows()[0]) == 3 for seed in (0, 2)))
+    wanted = {"toy 0": "running", "toy 1": "failed", "toy 2": "running", "toy 3": "waiting"}
+    until(lambda: states(tmp_path, capsys) == wanted)  # a job runs a moment before its helper is done submitting it
+    text = status(tmp_path, capsys, "s")
+    for words in ("3/3", "every place has a position", "rank-hours", "2 running", "vprdist retry s", "waits for its"):
+        assert words in " ".join(text.split()), text
+
+    os.kill(driver.pid, signal.SIGKILL)  # its jobs go on
+    driver.wait()
+    text = status(tmp_path, capsys, "s")
+    assert "No driver watches this sweep" in text
+    assert states(tmp_path, capsys)["toy 0"] == "running"
+    os.kill(folders[0].starts()[0]["pid"], signal.SIGKILL)
+    until(lambda: states(tmp_path, capsys)["toy 0"] == "ended")
+    assert "start the same command again" in " ".join(status(tmp_path, capsys, "s").split())
+
+    (tmp_path / "go").touch()
+    with Dispatcher(PROFILE, tmp_path, JOB) as dispatcher:
+        for trial in toy_trials(4):
+            dispatcher.want(trial)
+        until(lambda: dispatcher.check() or all(folder.is_over for folder in folders))
+    assert states(tmp_path, capsys) == {"toy 0": "done", "toy 1": "failed", "toy 2": "done", "toy 3": "done"}
+    assert "Leaderboard: vprdist leaderboard s" in status(tmp_path, capsys, "s", "--watch"), "it ends when all are over"
+    found = json.loads(status(tmp_path, capsys, "s", "--json"))["trials"]
+    assert [each["objective"] for each in found] == [0.0, None, 0.02, 0.03]
+    assert found[0]["spent_h"] > 0
+    ran = [(json.loads(line)["time"]) for line in folders[3].starts_file.read_text().splitlines()]
+    written = folders[3].result_file.stat().st_mtime
+    took_s = min(written - ran[0], folders[3].result().wall_s)  # a toy says a second, also where it took longer
+    assert found[3]["spent_h"] == pytest.approx(took_s / 3600, rel=1e-3)
+    assert "recall@1 0.030" in status(tmp_path, capsys)
+
+
+def test_watching_is_cheap_where_nothing_runs(tmp_path, capsys):
+    list_sweep(tmp_path, "empty", [])
+    begin = time.monotonic()
+    assert "0 trials" in status(tmp_path, capsys, "empty", "--watch")
+    assert time.monotonic() - begin < 5
+
+
+def test_somebody_elses_sweep_may_be_looked_at(tmp_path, capsys, monkeypatch):
+    list_sweep(tmp_path, "s", range(2))
+    running, queued = toy_folders(tmp_path, 2)
+    for folder in (running, queued):
+        record = JobRecord(
+            state="submitted", cluster="slurm", name=job_name(folder.trial_id), token="token", attempt=1, job=JOB,
+            parameters={}, machine="m", job_id="8",
+        )  # fmt: skip
+        folder.write_job(record)
+    opened, asked = os.open, []
+
+    def read_only(path, flags, *more, **words):
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, flags, *more, **words)
+
+    def squeue(command):
+        asked.append(command)
+        return f"8|vprdist-{queued.trial_id}|PENDING|Resources||token\n"
+
+    with locked(running.driver_lock), locked(running.running_lock):
+        monkeypatch.setattr(os, "open", read_only)
+        monkeypatch.setattr(Path, "owner", lambda path: "colleague")
+        monkeypatch.setattr("vprdist.status.facts.ask", squeue)
+        assert main(["status", "s", "--json", "--runs", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)["trials"]
+    assert [(each["state"], each["watched"]) for each in found] == [("running", True), ("queued", False)]
+    assert f"--user={','.join(sorted({'colleague', current_user()}))}" in asked[0]

@@ -1,0 +1,211 @@
+"""`vprdist cache`: caches of semantic activations."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from rich.console import Console
+
+from vprdist.console import add_command, bar
+from vprdist.errors import CacheError
+from vprdist.spec.segmenter import Precision
+from vprdist.spec.vocabulary import Compression, MaskReduce
+
+if TYPE_CHECKING:
+    from vprdist.console import Commands
+
+
+REPLACE = "a cache of another segmenter, size or compression in that folder gives way"
+
+
+def add_commands(commands: Commands) -> None:
+    """Add them to the command line."""
+    cache = commands.add_parser("cache", help="caches of semantic activations")
+    group = cache.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    example = "lip6_semantics --data lip6 --out cache/lip6"
+    take = add_command(group, "import", _import, "make a cache from .npz files or grey PNGs", example)
+    take.add_argument("source", type=Path, help="a folder of <city>_<side>.npz, or of <city>/<side>/<key>/<class>.png")
+    take.add_argument("--data", type=Path, required=True, help="the MSLS tree that the activations belong to")
+    take.add_argument("--out", type=Path, required=True, help="the cache's folder")
+    take.add_argument("--city", action="append", help="only this city (may be given again; default: all)")
+    take.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="activation size (default: the source's)")
+    take.add_argument("--segmenter", default="imported", help="the network's name, for the record")
+    take.add_argument(
+        "--compression", choices=get_args(Compression), default="none",
+        help="none is read fastest; lz4 takes about a quarter of its bytes, zstd a fifth (default: none)",
+    )  # fmt: skip
+    take.add_argument("--replace", action="store_true", help=REPLACE)
+    _add_build(group)
+    for name, work, text in (
+        ("info", _info, "what a cache holds"),
+        ("verify", _verify, "read every shard of a cache and compare its digest"),
+    ):
+        command = add_command(group, name, work, text, "cache/lip6")
+        command.add_argument("path", type=Path, help="the cache's folder")
+    give = add_command(group, "export", _export, "write a cache's activations as files again", "cache/lip6 --png pngs")
+    give.add_argument("path", type=Path, help="the cache's folder")
+    layout = give.add_mutually_exclusive_group(required=True)
+    layout.add_argument("--png", type=Path, metavar="OUT", help="<city>/<side>/<key>/<class>.png, as the paper")
+    layout.add_argument("--npz", type=Path, metavar="OUT", help="<city>_<side>.npz")
+    give.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of the PNGs (default: the cache's)")
+    example = "cache/lip6 --data lip6 sheet.png --city lip6b"
+    draw = add_command(group, "sheet", _sheet, "draw pictures, classes, mask and masked pictures", example)
+    draw.add_argument("path", type=Path, help="the cache's folder")
+    draw.add_argument("out", type=Path, help="the PNG to write")
+    draw.add_argument("--data", type=Path, required=True, help="the MSLS tree that the cache was made for")
+    draw.add_argument("--city", help="one of the cache's cities (default: the last)")
+    draw.add_argument("--classes", default="static", help="a group, or class names with commas (default: %(default)s)")
+    draw.add_argument("--reduce", choices=get_args(MaskReduce), default="sum", help="default: %(default)s")
+    draw.add_argument("--images", type=int, default=6, help="columns (default: %(default)s)")
+
+
+def _add_build(group: Commands) -> None:
+    example = "--data lip6 --out cache/lip6 --segmenter litert:deeplab.tflite"
+    make = add_command(group, "build", _build, "make a cache by segmenting pictures", example)
+    make.add_argument("--data", type=Path, required=True, help="the MSLS tree")
+    make.add_argument("--out", type=Path, required=True, help="the cache's folder")
+    make.add_argument("--city", action="append", help="only this city (may be given again; default: all)")
+    make.add_argument(
+        "--segmenter", required=True, metavar="NAME",
+        help="deeplabv3plus, transformers:<name or folder>, litert:<file>",
+    )  # fmt: skip
+    make.add_argument("--weights", metavar="FILE", help="the checkpoint of deeplabv3plus")
+    make.add_argument("--output-stride", type=int, choices=(8, 16), help="of deeplabv3plus (default: 16)")
+    make.add_argument("--image-size", type=int, nargs=2, metavar=("H", "W"), help="what pictures are brought to")
+    make.add_argument("--window", type=int, nargs=2, metavar=("H", "W"), help="segment in overlapping windows")
+    make.add_argument("--overlap", type=float, help="of neighbouring windows (default: 0.25)")
+    make.add_argument("--flip", action="store_true", help="average with the mirrored picture")
+    make.add_argument("--precision", choices=get_args(Precision), default="float32", help="on GPUs")
+    make.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="stored size (default: the network's own)")
+    make.add_argument("--compression", choices=get_args(Compression), default="none", help="(default: %(default)s)")
+    make.add_argument("--shard-images", type=int, default=256, metavar="N", help="images a shard (default: 256)")
+    make.add_argument("--cluster", default="local", metavar="PROFILE", help="a file of slurm/profiles (default: local)")
+    make.add_argument("--tasks", type=int, metavar="N", help="of the job array, at most (default: its limit)")
+    make.add_argument("--replace", action="store_true", help=REPLACE)
+
+
+def _build(args: argparse.Namespace, console: Console) -> int:
+    from vprdist.data.msls import city_folder, city_names
+    from vprdist.semantics import segmenting
+    from vprdist.semantics.order import CacheOrder
+    from vprdist.spec.profile import read_profile
+    from vprdist.spec.read import Origin, validate
+    from vprdist.spec.segmenter import SegmenterSpec
+
+    origin = Origin(Path("vprdist cache build"))
+    given = {
+        "name": args.segmenter, "weights": args.weights, "output_stride": args.output_stride,
+        "image_size": args.image_size, "window": args.window, "overlap": args.overlap, "size": args.size,
+        "inference": "sliding" if args.window else "resized", "flip": args.flip, "precision": args.precision,
+    }  # fmt: skip
+    segmenter = validate(SegmenterSpec, given, origin, ("segmenter",)).absolute()
+    profile, root, out = read_profile(args.cluster), args.data.resolve(), args.out.resolve()
+    cities = args.city or city_names(root) or [city_folder(root, "any")[0]]  # which says what an MSLS tree is
+    values = {
+        "root": str(root), "cities": cities, "out": str(out), "segmenter": segmenter.model_dump(mode="json"),
+        "device": segmenting.device_of(profile, segmenter), "compression": args.compression,
+        "shard_images": args.shard_images,
+    }  # fmt: skip
+    order = validate(CacheOrder, values, origin)
+    for note in segmenting.check(order, profile):
+        console.print(f"not checked: {note}", style="dim", markup=False)
+    segmenting.make(
+        order,
+        profile,
+        lambda text: console.print(text, markup=False),
+        lambda title: bar(console, title),
+        args.tasks,
+        replace=args.replace,
+    )
+    _describe(out, console)
+    console.print(f"Look at it: vprdist cache sheet {args.out} --data {args.data} sheet.png")
+    console.print(f"Use it:     python -m vprdist.sweep sweeps/table1.yaml … trial.input.cache={args.out}")
+    return 0
+
+
+def _import(args: argparse.Namespace, console: Console) -> int:
+    from vprdist.semantics.importing import import_cache
+
+    size = tuple(args.size) if args.size else None
+    with bar(console, "importing") as advance:
+        cache = import_cache(
+            args.source, args.data, args.out, args.city,
+            size=size, segmenter=args.segmenter, compression=args.compression, replace=args.replace,
+            progress=advance,
+        )  # fmt: skip
+    _describe(cache.path, console)
+    console.print(f"Use it: python -m vprdist.sweep sweeps/table1.yaml … trial.input.cache={args.out}")
+    return 0
+
+
+def _info(args: argparse.Namespace, console: Console) -> int:
+    from rich.table import Table
+
+    from vprdist.semantics.cache import open_cache
+
+    _describe(args.path, console)
+    cache = open_cache(args.path)
+    shares, num_images = cache.mean_shares()
+    table = Table("class", "mean share", "", title=f"how much of the pictures each class covers ({num_images} images)")
+    for name, share in sorted(shares.items(), key=lambda item: -item[1]):
+        table.add_row(name, f"{100 * share:5.1f} %", "#" * round(40 * share))
+    console.print(table)
+    return 0
+
+
+def _describe(path: Path, console: Console) -> None:
+    from vprdist.semantics.cache import open_cache
+
+    manifest = open_cache(path).manifest
+    images = sum(shard.count for shard in manifest.shards)
+    size = sum(shard.bytes for shard in manifest.shards)
+    raw = len(manifest.classes) * manifest.height * manifest.width
+    console.print(
+        f"{path}: {images} images, {len(manifest.classes)} classes at {manifest.height}x{manifest.width}, "
+        f"{len(manifest.shards)} shards, {size / 1e6:.1f} MB, digest {manifest.digest}"
+    )
+    console.print(
+        f"compression {manifest.compression} (version {manifest.version}): {size // images} bytes an image "
+        f"of {raw} raw; segmenter: {manifest.segmenter}"
+    )
+    console.print(f"cities: {', '.join(f'{city} ({digest})' for city, digest in sorted(manifest.cities.items()))}")
+
+
+def _export(args: argparse.Namespace, console: Console) -> int:
+    from vprdist.semantics.cache import open_cache
+    from vprdist.semantics.exporting import export_npz, export_png
+
+    out = args.png or args.npz
+    if args.npz and args.size:
+        remedy = "Leave it out, or export PNGs."
+        raise CacheError("--size", "PNGs alone are resized: .npz files hold a cache's own size", args.size, remedy)
+    with bar(console, "exporting") as advance:
+        if args.png:
+            num_images = export_png(args.path, out, size=tuple(args.size) if args.size else None, progress=advance)
+        else:
+            num_images = export_npz(args.path, out, progress=advance)
+    height, width = open_cache(args.path).size
+    console.print(f"{out}: {num_images} images")
+    console.print(f"Import them: vprdist cache import {out} --data ROOT --out CACHE --size {height} {width}")
+    return 0
+
+
+def _verify(args: argparse.Namespace, console: Console) -> int:
+    from vprdist.semantics.cache import verify
+
+    with bar(console, "verifying") as advance:
+        verify(args.path, progress=advance)
+    console.print(f"{args.path}: every shard is as it was written.")
+    return 0
+
+
+def _sheet(args: argparse.Namespace, console: Console) -> int:
+    from vprdist.semantics.sheet import write_sheet
+
+    write_sheet(
+        args.path, args.data, args.out, city=args.city, classes=args.classes, reduce=args.reduce, images=args.images
+    )
+    console.print(f"{args.out}: pictures, their classes, the {args.reduce} mask of {args.classes}, masked pictures.")
+    return 0

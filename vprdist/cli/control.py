@@ -1,0 +1,229 @@
+"""`vprdist status`, `logs`, `cancel`, `retry`, `prune`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from vprdist.console import add_command
+from vprdist.errors import LaunchError, UserError
+from vprdist.launch.array import Array
+from vprdist.launch.cancel import cancelled_job, end_jobs, mark_cancelled
+from vprdist.launch.driver_job import find_driver
+from vprdist.launch.slurm import cancel_jobs
+from vprdist.machine import current_user
+from vprdist.status.arrays import cache_arrays, probe_arrays, read_array
+from vprdist.status.facts import look_at_queue, may_live
+from vprdist.status.find import Sweep, find_sweep, find_trial, is_searched, pick
+from vprdist.status.logs import LogReader, follow
+from vprdist.status.prune import find_waste, remove
+from vprdist.status.status import show_sweep, show_sweeps
+from vprdist.store.driving import cancel_rest, is_driven
+from vprdist.store.journal import JobRecord
+from vprdist.store.trial_folder import TrialFolder
+
+if TYPE_CHECKING:
+    from vprdist.console import Commands
+
+
+def add_commands(commands: Commands) -> None:
+    """Add them to the command line."""
+    status = add_command(commands, "status", _status, "show how a sweep is getting on", "table1 --watch")
+    status.add_argument("sweep", nargs="?", help="its name; without one, a line for each sweep")
+    status.add_argument("--watch", action="store_true", help="go on until the sweep is over")
+    status.add_argument("--every", type=float, default=5.0, metavar="S", help="seconds between looks (default: 5)")
+    status.add_argument("--json", action="store_true", help="for other programs")
+    logs = add_command(commands, "logs", _logs, "show what a trial's job printed", "table1/'rgb 0-2' -f")
+    logs.add_argument("trial", help="an id, its beginning, or SWEEP/row name")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the trial is over, across requeues")
+    logs.add_argument("--rank", type=int, default=0, help="which rank's (default: %(default)s)")
+    logs.add_argument("--all", action="store_true", help="every submission's, not the newest alone")
+    cancel = add_command(commands, "cancel", _cancel, "end trials of a sweep, and its jobs", "table1 'rgb 0-2'")
+    _which(cancel, "all that are not over")
+    retry = add_command(commands, "retry", _retry, "run a sweep's failed trials again", "table1")
+    _which(retry, "all that failed")
+    retry.add_argument("--list", action="store_true", help="only show them, and why they failed")
+    prune = add_command(commands, "prune", _prune, "remove what no leaderboard needs", "--orphans")
+    prune.description = (
+        "Remove what no leaderboard needs: checkpoints of trials that have a result, and the logs of all but their "
+        "last submission. Results, metrics, predictions and everything of unfinished trials stay, and the checkpoints "
+        "of networks whose probes are still to be made."
+    )
+    prune.add_argument("sweep", nargs="*", help="only these sweeps' trials (default: all trials)")
+    prune.add_argument("--orphans", action="store_true", help="also whole folders of trials that no sweep lists")
+    _common(prune)
+    for parser in (status, logs):
+        _runs(parser)
+
+
+def _runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where results are kept (default: %(default)s)")
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    _runs(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _which(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument("sweep", help="its name")
+    parser.add_argument("trial", nargs="*", help=f"ids, their beginnings, or row names (default: {default})")
+    _common(parser)
+
+
+def _status(args: argparse.Namespace, console: Console) -> int:
+    runs = args.runs.resolve()
+    if args.sweep is None:
+        return show_sweeps(runs, console)
+    return show_sweep(runs, args.sweep, console, args.watch, args.every, args.json)
+
+
+def _logs(args: argparse.Namespace, console: Console) -> int:
+    folder = find_trial(args.runs.resolve(), args.trial)
+    reader = LogReader(folder, args.rank, args.all)
+
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    if args.follow:
+        try:
+            follow(reader, write)
+        except KeyboardInterrupt:
+            return 130
+        return 0
+    text = reader.new()
+    write(text or f"Nothing was printed yet; {folder.log} holds what there is.\n")
+    return 0
+
+
+def _cancel(args: argparse.Namespace, console: Console) -> int:
+    sweep = find_sweep(args.runs.resolve(), args.sweep)
+    picked = pick(sweep, args.trial)
+    cancelled = {i: record for i in picked if (record := cancelled_job(sweep.trials[i])) is not None}
+    driver = None if args.trial else find_driver(sweep.folder)
+    arrays = [] if args.trial else _arrays(sweep, console)
+    jobs_of_cancelled = [record.name for record in cancelled.values() if record.cluster == "slurm"]
+    queue = look_at_queue((), [*(array.job for array in arrays), *jobs_of_cancelled])
+    outlived = {i for i, record in cancelled.items() if may_live(sweep.trials[i], record, queue)}
+    chosen = [i for i in picked if i in outlived or not sweep.trials[i].is_over]
+    alive = [facts for facts in (read_array(array, queue) for array in arrays) if facts.state]
+    rest = not args.trial and is_driven(sweep.folder)
+    if not (chosen or driver or alive or rest):
+        console.print("Nothing to cancel: every one of these trials is over.")
+        return 0
+    table = Table("trial", "name", "job")
+    for trial in chosen:
+        record = sweep.trials[trial].job() if sweep.trials[trial].path.exists() else None
+        table.add_row(trial, sweep.names[trial], "none" if record is None else f"{record.job_id} ({record.state})")
+    for facts in alive:
+        table.add_row("-", facts.name, facts.state if facts.job_id is None else f"{facts.job_id} ({facts.state})")
+    console.print(table)
+    also = [] if driver is None else [f"the driver's job {driver}"]
+    also += [f"{len(alive)} job array(s)"] if alive else ["what its driver makes beside trials"] if rest else []
+    if not _agreed(args, console, f"Cancel {' and '.join([f'{len(chosen)} trial(s)', *also])}?"):
+        return 1
+    if driver is not None:  # first: it would submit others, or go on with the sweep's cache
+        ended = cancel_jobs([driver])
+        console.print(f"driver: job {driver} {'cancelled' if ended else 'could not be ended: SLURM does not answer'}")
+    if not args.trial:
+        cancel_rest(sweep.folder, current_user())
+        arrays = _arrays(sweep, console)  # once more: its driver may have begun another one before it heard of this
+    jobs: list[tuple[TrialFolder, JobRecord]] = []
+    marked = mark_cancelled([sweep.trials[trial] for trial in chosen], current_user())
+    for trial, (outcome, record) in zip(chosen, marked, strict=True):
+        console.print(f"{trial} {sweep.names[trial]}: {outcome}", markup=False)
+        if record is not None:
+            jobs.append((sweep.trials[trial], record))
+    left = end_jobs(jobs, lambda text: console.print(text, style="dim"), arrays)
+    for facts in alive:
+        if facts.name not in left:
+            console.print(f"array {facts.name}: cancelled")
+    for name in left:
+        console.print(f"job {name} is still there; the same command again ends it", style="yellow")
+    if not args.trial and is_searched(sweep.folder):
+        console.print("A driver of this search that runs elsewhere proposes others: stop it (Ctrl-C) before.")
+    again = "The same command again, or vprdist retry, does." if chosen else "The same command again does."
+    console.print(f"A driver of {sweep.name} submits none of them. {again}")
+    return 1 if left else 0
+
+
+def _arrays(sweep: Sweep, console: Console) -> list[Array]:
+    """Job arrays that a driver of the sweep may have submitted: of its caches, and of its networks' probes."""
+    found: list[Array] = []
+    for arrays_of in (cache_arrays, probe_arrays):
+        try:
+            found += arrays_of(sweep)
+        except UserError as error:  # everything else can be cancelled all the same
+            console.print(f"some job arrays are not looked for: {error}", style="yellow", markup=False)
+    return found
+
+
+def _retry(args: argparse.Namespace, console: Console) -> int:
+    from vprdist.driver.start import resume
+
+    runs = args.runs.resolve()
+    sweep = find_sweep(runs, args.sweep)
+    failed = [i for i in pick(sweep, args.trial) if sweep.trials[i].failure() and not sweep.trials[i].has_result]
+    if not failed:
+        console.print(f"No trial of {sweep.name} has failed.")
+        return 0
+    _show_failed(sweep, failed, console)
+    if args.list or not _agreed(args, console, f"Run {len(failed)} trial(s) again?"):
+        return 0 if args.list else 1
+    return resume(sweep.name, runs, console, only=frozenset(failed))
+
+
+def _show_failed(sweep: Sweep, failed: Sequence[str], console: Console) -> None:
+    table = Table("trial", "name", "kind", "attempts", "when", "why")
+    for trial in failed:
+        failure = sweep.trials[trial].failure()
+        assert failure is not None
+        when = time.strftime("%m-%d %H:%M", time.localtime(failure.at))
+        table.add_row(trial, sweep.names[trial], failure.kind, str(failure.attempts), when, failure.reason[:200])
+    console.print(table)
+
+
+def _prune(args: argparse.Namespace, console: Console) -> int:
+    runs = args.runs.resolve()
+    trials = None
+    if args.sweep:
+        trials = {trial for name in args.sweep for trial in find_sweep(runs, name).trials}
+    waste = find_waste(runs, trials, args.orphans)
+    if not waste:
+        console.print(f"Nothing to remove in {runs}.")
+        return 0
+    table = Table("what", "trials", "files", "MB")
+    for what in sorted({each.what for each in waste}):
+        kind = [each for each in waste if each.what == what]
+        size = sum(each.bytes for each in kind) / 1e6
+        table.add_row(what, str(len({e.trial for e in kind})), str(sum(e.files for e in kind)), f"{size:.1f}")
+    console.print(table)
+    if not _agreed(args, console, "Remove it?"):
+        return 1
+    files, size = remove(runs, waste)
+    console.print(f"{files} files removed, {size / 1e6:.1f} MB freed. Every leaderboard can still be made.")
+    return 0
+
+
+def _agreed(args: argparse.Namespace, console: Console, question: str) -> bool:
+    """Ask; without a person there must be a --yes.
+
+    Raises:
+        LaunchError: nobody can be asked.
+    """
+    if args.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise LaunchError("--yes", "somebody can be asked, or has said yes", None, "Add --yes.")
+    if console.input(f"{question} \\[y/N] ").strip().lower() in ("y", "yes"):
+        return True
+    console.print("Nothing was changed.")
+    return False

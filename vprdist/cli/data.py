@@ -1,0 +1,88 @@
+"""`vprdist data`: the demo city, and a look at an MSLS tree."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from vprdist.console import add_command, bar
+
+if TYPE_CHECKING:
+    from vprdist.console import Commands
+
+
+def add_commands(commands: Commands) -> None:
+    """Add them to the command line."""
+    data = commands.add_parser("data", help="the demo city, and a look at an MSLS tree")
+    group = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    demo = add_command(group, "demo", _demo, "make the built-in demo city", "city --seed 7 --size 240 320")
+    demo.add_argument("out", type=Path, help="a folder of its own")
+    demo.add_argument("--seed", type=int, default=0, help="another seed is another city (default: %(default)s)")
+    demo.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(96, 128), help="picture size, pixels")
+    demo.add_argument("--streets", type=int, help="streets a city")
+    demo.add_argument("--places", type=int, help="places a street")
+    sheet = add_command(group, "sheet", _sheet, "draw places of a demo city as one picture", "city sheet.png")
+    sheet.add_argument("folder", type=Path, help="a demo city, e.g. runs/data/demo-…")
+    sheet.add_argument("out", type=Path, help="the PNG to write")
+    sheet.add_argument("--city", help="one of its cities")
+    info = add_command(group, "info", _info, "read an MSLS tree and count what is in it", "/data/msls --city zurich")
+    info.add_argument("root", type=Path, help="the folder that holds train_val/")
+    info.add_argument("--city", action="append", help="only this city (may be given again)")
+
+
+def _demo(args: argparse.Namespace, console: Console) -> int:
+    from vprdist.demo import make
+    from vprdist.spec.demo import DemoSpec
+    from vprdist.spec.read import Origin, validate
+
+    sizes = {name: getattr(args, name) for name in ("streets", "places") if getattr(args, name) is not None}
+    height, width = args.size
+    origin = Origin(Path("vprdist data demo"))
+    spec = validate(DemoSpec, {"seed": args.seed, "height": height, "width": width, **sizes}, origin)
+    with bar(console, "rendering the demo city") as advance:
+        make(spec, args.out, progress=advance)
+    console.print(f"{args.out}: an MSLS tree with cities {', '.join(spec.cities)}, labels and semantics.")
+    console.print(f"Look at it: vprdist data sheet {args.out} sheet.png")
+    return 0
+
+
+def _sheet(args: argparse.Namespace, console: Console) -> int:
+    from vprdist.demo import sheet
+
+    sheet(args.folder, args.out, city=args.city)
+    console.print(f"{args.out}: visits of one place side by side; picture, classes, static mask.")
+    return 0
+
+
+def _info(args: argparse.Namespace, console: Console) -> int:
+    from rich.table import Table
+
+    from vprdist.data.msls import check_images, city_digest, city_folder, city_names, read_city
+    from vprdist.data.official import official_blocks, official_file
+    from vprdist.data.positives import rows_within
+
+    headings = ("city", "split", "queries", "with positives", "database", "panoramas", "sequences", "labels", "digest")
+    table = Table(*headings)
+    names = args.city or city_names(args.root)
+    if not names:
+        city_folder(args.root, "any")  # says what an MSLS tree is
+    for name in names:
+        city = read_city(args.root, name)
+        for side in city.sides:
+            check_images(side)
+        found = "-"
+        if city.query.easting is not None and city.database.easting is not None:
+            rows = rows_within(city.query.positions, city.database.positions, 25.0)
+            found = str(sum(len(row) > 0 for row in rows))
+        panos = int(city.query.pano.sum() + city.database.pano.sum())
+        sequences = len(set(city.query.sequence_key)) + len(set(city.database.sequence_key))
+        labels = "official" if official_file(city.folder).exists() else "computed"
+        if labels == "official":
+            next(official_blocks(city))  # says what is wrong with the file
+        counts = (len(city.query), found, len(city.database), panos, sequences, labels, city_digest(args.root, name))
+        table.add_row(name, city.split, *map(str, counts))
+    console.print(table)
+    return 0

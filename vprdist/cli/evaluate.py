@@ -1,0 +1,290 @@
+"""`vprdist evaluate`: a trial under another protocol, or what others retrieved or described, by the MSLS rules."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vprdist.console import add_command, bar, fitting
+from vprdist.errors import UserError
+from vprdist.files import write_json
+from vprdist.spec.read import Origin, validate
+from vprdist.spec.result import Protocol
+from vprdist.spec.trial import DataSpec, EvaluateSpec, TrialSpec
+from vprdist.spec.vocabulary import KS, METRICS, SUBTASKS, Gallery, Scope, Storage, Whitening
+from vprdist.status.find import find_trial
+from vprdist.store.trial_folder import TrialFolder
+
+if TYPE_CHECKING:
+    from vprdist.console import Commands
+    from vprdist.data.tasks import Task
+    from vprdist.evaluation.evaluate import Evaluation, Extra
+    from vprdist.report.parts import Part
+
+Answer = Callable[["Sequence[Task]", "Extra"], "Evaluation"]
+Line = tuple[str, int, str, Mapping[str, float]]
+"""Of the table: a part of the queries or a variant, its queries, an interval, the metrics."""
+FIRST_LEFT_OUT = ("map@1", "map@5", "map@10", "recall@10", "map@20", "recall@20", "recall@5")
+"""By a narrow terminal, one after the other."""
+DESCRIPTORS, PREDICTIONS = (".npz", ".npy"), (".txt", ".csv")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is evaluated: a spec that says how, something that answers questions, and where results go.
+
+    notes: what a person should know of the answers; filled while answering.
+    """
+
+    name: str
+    trial: TrialSpec
+    answer: Answer
+    out: Path
+    knows_size: bool
+    predicts: bool = True
+    notes: list[str] = field(default_factory=list)
+
+
+def add_commands(commands: Commands) -> None:
+    """Add it to the command line."""
+    text = "evaluate a trial under another protocol, or files of predictions or descriptors"
+    parser = add_command(commands, "evaluate", _evaluate, text, "table1/'rgb 0-2' --gallery merged")
+    parser.epilog = (
+        f"{parser.epilog} · {parser.prog} theirs.txt --data /data/msls --cities cph sf --subtask d2n · "
+        f"{parser.prog} queries.npz database.npz --data /data/msls --predict miami athens"
+    )
+    what = "a trial (id, its beginning, SWEEP/row name, or its folder); a file of predictions (.txt, .csv); or files "
+    parser.add_argument(
+        "what", nargs="+", help=what + "of descriptors (.npz, or .npy with its keys in a .txt beside it)"
+    )
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="an MSLS tree (default: the trial's)")
+    parser.add_argument("--cities", nargs="+", metavar="CITY", help="cities to measure on (default: the trial's)")
+    parser.add_argument(
+        "--predict", nargs="+", metavar="CITY", help="write predictions for cities without ground truth"
+    )
+    parser.add_argument("--subtask", choices=SUBTASKS)
+    parser.add_argument("--gallery", choices=get_args(Gallery), help="one gallery a city, or one of all")
+    parser.add_argument("--queries", choices=get_args(Scope), help="every: no matter of which subtask")
+    parser.add_argument("--database", choices=get_args(Scope), help="every: images outside the subtask too")
+    parser.add_argument("--image-size", nargs=2, type=int, metavar=("H", "W"), help="for the network")
+    parser.add_argument("--whitening", choices=get_args(Whitening), help="PCA, and what it is learnt on")
+    parser.add_argument("--dimensions", nargs="+", type=int, metavar="D", help="after whitening")
+    parser.add_argument("--storage", choices=get_args(Storage), help="of descriptors")
+    parser.add_argument("--out", type=Path, help="a folder for the results (default: beside what is evaluated)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where trials are kept (default: %(default)s)")
+
+
+def _evaluate(args: argparse.Namespace, console: Console) -> int:
+    source = _source(args, console)
+    if args.predict and not source.predicts:
+        raise UserError(source.name, "only descriptors and trials can predict", None, "It holds predictions already.")
+    if args.predict:
+        _predict(source, args.predict, console)
+    if args.cities or not args.predict:
+        _measure(source, console)
+    return 0
+
+
+def _predict(source: Source, cities: Sequence[str], console: Console) -> None:
+    from vprdist.data.msls import read_city
+    from vprdist.data.tasks import prediction_task
+    from vprdist.evaluation.evaluate import NOTHING
+    from vprdist.evaluation.predictions import write_predictions
+
+    tasks = [prediction_task(read_city(Path(source.trial.data.root), city), source.trial.evaluate) for city in cities]
+    predictions = source.answer(tasks, NOTHING).ranking.predictions
+    path = source.out / "submission.txt"
+    write_predictions(path, [row for rows in predictions.values() for row in rows])
+    console.print(f"{path}: predictions for {sum(map(len, predictions.values()))} queries of {', '.join(cities)}.")
+
+
+def _measure(source: Source, console: Console) -> None:
+    from vprdist.data.digest import dataset_digest
+    from vprdist.data.msls import read_city
+    from vprdist.data.tasks import breakdown_tasks, build_tasks
+    from vprdist.evaluation.evaluate import Extra, describe_protocol
+    from vprdist.report.parts import parts_of
+
+    trial, root = source.trial, Path(source.trial.data.root)
+    cities = [read_city(root, name) for name in trial.data.validate_cities]
+    tasks = build_tasks(cities, trial)
+    # A file of predictions answers one subtask: its galleries were those of that one.
+    subtasks: dict[str, list[Task]] = {trial.evaluate.subtask: tasks}
+    if source.predicts:
+        subtasks = breakdown_tasks(cities, trial) | subtasks
+    evaluation = source.answer(tasks, Extra(subtasks))
+    protocol = describe_protocol(tasks, trial, dataset_digest(root, trial.data.validate_cities))
+    if not source.knows_size:
+        protocol = protocol.model_copy(update={"image_size": None})
+    folder = source.out / protocol.fingerprint
+    evaluation.write(folder)
+    parts = parts_of(folder / "queries.parquet", protocol.subtask)
+    write_json(folder / "evaluation.json", _as_json(source, protocol, evaluation, parts))
+    _show(source, protocol, evaluation, parts, console)
+    console.print(f"\nwritten: {folder} (evaluation.json, queries.parquet, predictions)")
+
+
+def _source(args: argparse.Namespace, console: Console) -> Source:
+    paths = [Path(word) for word in args.what]
+    suffixes = {path.suffix for path in paths if path.is_file()}
+    missing = [path for path in paths if not path.is_file()]
+    if missing and (suffixes or any(path.suffix in (*DESCRIPTORS, *PREDICTIONS) for path in missing)):
+        raise UserError(missing[0], "every file exists", None, "Name files alone, or one trial.")
+    if suffixes and suffixes <= set(DESCRIPTORS):
+        return _of_descriptors(paths, args)
+    if len(paths) == 1 and suffixes <= set(PREDICTIONS):
+        return _of_predictions(paths[0], args) if suffixes else _of_trial(args, console)
+    rule = "what is evaluated is one trial, one file of predictions (.txt, .csv), or files of descriptors (.npz, .npy)"
+    raise UserError("what", rule, " ".join(args.what), "See vprdist evaluate --help.")
+
+
+def _of_trial(args: argparse.Namespace, console: Console) -> Source:
+    word = Path(args.what[0])
+    folder = TrialFolder(word) if (word / "trial.json").is_file() else find_trial(args.runs.resolve(), args.what[0])
+    trial = _under(folder.trial(), args)
+
+    def answer(tasks: Sequence[Task], extra: Extra) -> Evaluation:
+        from vprdist.distributed.ranks import join
+        from vprdist.distributed.world import World
+        from vprdist.evaluation.evaluate import evaluate
+        from vprdist.training.run import whitening_cities
+        from vprdist.training.trained import trained_network
+
+        with join(World(), folder.path / "rendezvous.json") as ranks, bar(console, "descriptors") as advance:
+            network = trained_network(folder.trial(), folder.path).to(ranks.device)
+            training = whitening_cities(trial)
+            found = evaluate(
+                network,
+                trial,
+                tasks,
+                ranks,
+                lambda _, done, total: advance(done, total),
+                training=training,
+                extra=extra,
+            )
+        assert found is not None, "there is one rank"
+        return found
+
+    typed = args.what[0]
+    name = typed if typed == folder.trial_id else f"{typed} (trial {folder.trial_id})"
+    return Source(name, trial, answer, args.out or folder.path / "evaluations", knows_size=True)
+
+
+def _of_descriptors(paths: Sequence[Path], args: argparse.Namespace) -> Source:
+    trial = _under(_foreign(args), args)
+    if trial.evaluate.whitening == "train":
+        rule = "whitening is learnt on training images by a trial, which has some"
+        raise UserError("--whitening", rule, "train", "Say database.")
+
+    def answer(tasks: Sequence[Task], extra: Extra) -> Evaluation:
+        from vprdist.evaluation.descriptor_files import read_descriptors
+        from vprdist.evaluation.evaluate import assess, learning_rows, wanted_rows
+
+        learning = learning_rows(trial.evaluate, tasks, ())
+        descriptors = read_descriptors(paths, wanted_rows(tasks, learning, extra), trial.evaluate.storage)
+        return assess(descriptors, trial.evaluate, tasks, learning, extra)
+
+    return Source(", ".join(map(str, paths)), trial, answer, args.out or _beside(paths[0]), knows_size=False)
+
+
+def _of_predictions(path: Path, args: argparse.Namespace) -> Source:
+    trial, notes = _under(_foreign(args), args), list[str]()
+    if trial.evaluate.whitening != "none" or trial.evaluate.storage != "float32":
+        raise UserError(
+            path, "a file of predictions holds no descriptors", None, "Leave out --whitening and --storage."
+        )
+
+    def answer(tasks: Sequence[Task], extra: Extra) -> Evaluation:
+        from vprdist.evaluation.evaluate import Evaluation
+        from vprdist.evaluation.predictions import read_predictions
+
+        ranking, said = read_predictions(path, tasks, trial.evaluate.gallery)
+        notes.extend(said)
+        return Evaluation(ranking, subtasks=dict.fromkeys(extra.subtasks, ranking))
+
+    out = args.out or _beside(path)
+    return Source(str(path), trial, answer, out, knows_size=False, predicts=False, notes=notes)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.evaluations")
+
+
+def _foreign(args: argparse.Namespace) -> TrialSpec:
+    """What is known of a network that trained elsewhere: nothing but where its pictures lie."""
+    if args.data is None or not (args.cities or args.predict):
+        rule = "files are evaluated on cities of an MSLS tree"
+        raise UserError("--data and --cities", rule, None, "Say --data ROOT --cities cph sf.")
+    if args.image_size:
+        raise UserError("--image-size", "files have their size behind them", args.image_size, "Leave it out.")
+    return TrialSpec()
+
+
+def _under(trial: TrialSpec, args: argparse.Namespace) -> TrialSpec:
+    """The trial under the protocol of the command line.
+
+    Raises:
+        UserError: an impossible protocol.
+    """
+    given = ("subtask", "gallery", "queries", "database", "image_size", "whitening", "dimensions", "storage", "predict")
+    changes = {name: getattr(args, name) for name in given if getattr(args, name) is not None}
+    if changes.get("whitening") == "none":
+        changes.setdefault("dimensions", [])
+    values: Mapping[str, Any] = {**trial.evaluate.model_dump(mode="json"), **changes}
+    evaluate = validate(EvaluateSpec, values, Origin(Path("vprdist evaluate")))
+    root = trial.data.root if args.data is None else str(args.data)
+    cities = tuple(args.cities) if args.cities else trial.data.validate_cities
+    data = validate(
+        DataSpec,
+        trial.data.model_dump(mode="json", by_alias=True) | {"root": root, "validate": cities, "demo": None},
+        Origin(Path("vprdist evaluate")),
+    )
+    return trial.model_copy(update={"evaluate": evaluate, "data": data})
+
+
+def _as_json(source: Source, protocol: Protocol, evaluation: Evaluation, parts: Sequence[Part]) -> dict[str, object]:
+    return {
+        "source": source.name,
+        "notes": source.notes,
+        "fingerprint": protocol.fingerprint,
+        "protocol": protocol.model_dump(mode="json"),
+        "metrics": evaluation.metrics,
+        "city_metrics": evaluation.city_metrics,
+        "subtask_metrics": {name: ranking.metrics for name, ranking in evaluation.subtasks.items()},
+        "parts": [asdict(part) for part in parts],
+        "variants": [each.model_dump(mode="json") for each in evaluation.results(protocol)],
+    }
+
+
+def _show(source: Source, protocol: Protocol, evaluation: Evaluation, parts: Sequence[Part], console: Console) -> None:
+    """A narrow terminal gets fewer metrics, never cut numbers; evaluation.json has them all."""
+    lines = [
+        (part.name, part.num_queries, "{:.3f}-{:.3f}".format(*part.intervals[f"recall@{KS[0]}"]), part.metrics)
+        for part in parts
+    ]
+    for each in evaluation.results(protocol):
+        kind = "not whitened" if each.protocol.whitening == "none" else f"{each.protocol.dimensions} dimensions"
+        lines.append((f"{kind} ({each.protocol.fingerprint})", protocol.num_queries, "-", each.metrics))
+    heading = f"{source.name}\nprotocol {protocol.fingerprint}: {protocol.summary}"
+    console.print(fitting(console, METRICS, FIRST_LEFT_OUT, lambda shown: _table(heading, lines, shown)))
+    for note in source.notes:
+        console.print(f"note: {note}", style="yellow", markup=False)
+
+
+def _table(heading: str, lines: Sequence[Line], shown: Sequence[str]) -> Table:
+    table = Table(title=Text(heading), title_justify="left")
+    table.add_column("", no_wrap=True)
+    table.add_column("n", justify="right")
+    table.add_column(f"R@{KS[0]} 95 %", no_wrap=True)
+    for name in shown:
+        table.add_column(name.replace("recall", "R").replace("map", "mAP"), justify="right")
+    for name, num_queries, interval, metrics in lines:
+        table.add_row(Text(name), str(num_queries), interval, *(f"{metrics[column]:.3f}" for column in shown))
+    return table

@@ -1,0 +1,70 @@
+"""`vprdist export`: a trial's network as a checkpoint of the public GCL code."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from vprdist.console import Commands, add_command
+from vprdist.errors import WeightsError
+from vprdist.spec.trial import TrialSpec
+from vprdist.spec.vocabulary import MODE_CHANNELS
+from vprdist.status.find import find_trial
+from vprdist.store.trial_folder import TrialFolder
+
+
+def add_commands(commands: Commands) -> None:
+    """Add it to the command line."""
+    text = "write a trial's network as a checkpoint of the public GCL code"
+    export = add_command(commands, "export", _export, text, "table1/'rgb 0-2' rgb.pth")
+    export.add_argument("trial", help="an id, its beginning, or SWEEP/row name")
+    export.add_argument("file", type=Path, help="the checkpoint to write (.pth)")
+    export.add_argument("--runs", type=Path, default=Path("runs"), help="where results are kept (default: %(default)s)")
+
+
+def _export(args: argparse.Namespace, console: Console) -> int:
+    folder = find_trial(args.runs.resolve(), args.trial)
+    trial = folder.trial()
+    step, dimensions = export(folder, trial, args.file)
+    height, width = trial.train.image_size
+    lines = [
+        f"{args.file}: {trial.network.backbone} with GeM after {step} of {trial.train.steps} steps",
+        "with the public GCL code:",
+        f"    python3 extract_predictions.py --dataset MSLS --root_dir MSLS/ --subset val --model_file {args.file} "
+        f"--backbone {trial.network.backbone} --pool GeM --f_length {dimensions} --image_size {height},{width}",
+        f"with vprdist:            trial.network.weights={args.file.resolve()}",
+    ]
+    if trial.input.mode != "rgb":
+        lines.append(f"It was trained on {trial.input.mode} pictures; the public code shows it whole ones.")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def export(folder: TrialFolder, trial: TrialSpec, file: Path) -> tuple[int, int]:
+    """Publish the network of the trial's last checkpoint in the release's form, as a new file.
+
+    Returns:
+        The step of the checkpoint, and the dimensions of its descriptors.
+
+    Raises:
+        WeightsError: the form cannot express this network, the trial has no checkpoint, or the file is there.
+    """
+    from vprdist.network.gcl_release import PUBLIC_BACKBONES, to_release
+    from vprdist.tensors import save_tensors
+    from vprdist.training.trained import last_network
+
+    backbone, mode = trial.network.backbone, trial.input.mode
+    if backbone not in PUBLIC_BACKBONES:
+        rule = f"the public GCL code builds {', '.join(PUBLIC_BACKBONES)}"
+        raise WeightsError(folder.trial_file, rule, backbone, "Export a trial of one of these backbones.")
+    if MODE_CHANNELS[mode] != 3:
+        rule = "the public GCL code feeds three channels (input.mode rgb or masked)"
+        raise WeightsError(folder.trial_file, rule, mode, "Export a trial of one of these modes.")
+    if file.exists():
+        raise WeightsError(file, "the checkpoint to write is a new file", "exists", "Name another, or remove it.")
+    network, step = last_network(trial, folder.path)
+    save_tensors(file, to_release(network.state_dict(), step))
+    return step, network.dimensions

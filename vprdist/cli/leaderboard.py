@@ -1,0 +1,38 @@
+"""`vprdist leaderboard`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from vprdist.console import Commands, add_command
+from vprdist.errors import UserError
+from vprdist.report import board
+
+
+def add_commands(commands: Commands) -> None:
+    """Add it to the command line."""
+    shown = add_command(commands, "leaderboard", _leaderboard, "show and write a sweep's leaderboard again", "table1")
+    shown.add_argument("name", help="the sweep's name")
+    shown.add_argument("--runs", type=Path, default=Path("runs"), help="where results are kept (default: %(default)s)")
+    shown.add_argument("--parts", action="store_true", help="also by city, subtask and view direction")
+    shown.add_argument("--plots", action="store_true", help="also draw SVG and PNG files for papers")
+    shown.add_argument(
+        "--watch", nargs="?", type=int, const=30, metavar="SECONDS",
+        help="write the page again and again while the sweep runs (default: every %(const)s s)",
+    )  # fmt: skip
+
+
+def _leaderboard(args: argparse.Namespace, console: Console) -> int:
+    runs = args.runs.resolve()
+    folder = runs / "sweeps" / args.name
+    if args.watch is None:
+        return board.leaderboard(folder, runs, console, args.parts, args.plots)
+    if args.watch < 1:
+        raise UserError("--watch", "a page is written every second at most", args.watch, "Ask for more.")
+    if args.parts or args.plots:
+        remedy = "Ask for --parts and --plots without it."
+        raise UserError("--watch", "the page alone is written again and again", None, remedy)
+    return board.watch(folder, runs, console, args.watch)

@@ -1,0 +1,1 @@
+"""Ranks of one job: how they meet, and what they exchange."""

@@ -1,0 +1,251 @@
+"""The ranks of one job: who am I, how do we meet, how do we gather."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch._C._distributed_c10d import TCPStore
+
+from vprdist.distributed.world import World
+from vprdist.errors import LaunchError, Stopped
+from vprdist.files import write_json
+
+MEETING_S = 300
+"""How long ranks wait for each other before the job is given up."""
+COLLECTIVE_S = 3600
+"""How long a rank waits inside a collective: rank 0 may search a large gallery while the others wait. A rank that dies
+is noticed at once all the same, since its connections close."""
+
+
+SIGNAL_S = 3.0
+CONNECTION_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection refused")
+"""What gloo says when the other end of one of its connections is gone."""
+
+
+class LostRankError(RuntimeError):
+    """Another rank of the job is gone; what it said is in its own log. Another attempt resumes from the checkpoint."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__(
+            f"rank {rank}: another rank of this job died or left with an error of its own; its log says why. "
+            "This rank leaves; the last checkpoint is kept."
+        )
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among the ranks of its job."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """This rank's part of `count` items, contiguous, sizes differing by at most one."""
+        low, high = (count * r // self.world_size for r in (self.rank, self.rank + 1))
+        return slice(low, high)
+
+    def gather_first(self, rows_ND: Tensor) -> list[Tensor] | None:
+        """Every rank's rows, in the order of the ranks, on rank 0; None elsewhere. All must have one shape."""
+        if self.world_size == 1:
+            return [rows_ND]
+        parts = [torch.empty_like(rows_ND) for _ in range(self.world_size)] if self.is_first else None
+        dist.gather(rows_ND.contiguous(), parts, dst=0)
+        return parts
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a scalar over the ranks."""
+        if self.world_size > 1:
+            dist.all_reduce(value)
+            value = value / self.world_size
+        return value
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Each flag True on every rank when it is True on one. It travels on the CPU: no GPU is waited for."""
+        if self.world_size == 1:
+            return flags
+        values = torch.tensor(flags, dtype=torch.uint8)
+        dist.all_reduce(values, op=dist.ReduceOp.MAX)
+        return tuple(map(bool, values.tolist()))
+
+    def gather_with_gradient(self, rows_ND: Tensor, counts: Sequence[int]) -> Tensor:
+        """The rows of all ranks in order; only this rank's own carry a gradient.
+
+        A loss that every rank computes from all rows thus gives each rank the whole gradient of its own.
+
+        Args:
+            counts: how many rows each rank has.
+        """
+        if self.world_size == 1:
+            return rows_ND
+        longest = max(counts)
+        padded = rows_ND.new_zeros(longest, rows_ND.shape[1])
+        padded[: len(rows_ND)] = rows_ND.detach()
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        parts[self.rank] = rows_ND
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    def share_first(self, tensors: Sequence[Tensor]) -> None:
+        """Overwrite every rank's tensors with those of rank 0."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def barrier(self) -> None:
+        if self.world_size > 1:
+            dist.barrier()
+
+
+def pick_device(local_rank: int) -> torch.device:
+    """This rank's GPU where there is one: the only visible one, or the one of its local rank."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank % torch.cuda.device_count())
+
+
+def _make_exact(device: torch.device) -> None:
+    """The same seed gives the same result on this GPU, and float32 is float32."""
+    torch.cuda.set_device(device)
+    # One convolution algorithm for one shape, chosen without a stopwatch.
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    # TF32, cuDNN's default for convolutions, keeps ten bits of a float32: who wants speed says bf16.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+@contextlib.contextmanager
+def join(world: World, rendezvous: Path) -> Iterator[Ranks]:
+    """Meet the other ranks; NCCL on GPUs, gloo on the CPU.
+
+    Rank 0 chooses a free port, any or one of `world.ports`, and publishes it in a file on shared storage, so that
+    jobs that share a node never clash. The file must be of this start of the job alone.
+
+    Args:
+        rendezvous: the file, where `world` does not name one.
+
+    Raises:
+        TimeoutError: rank 0 or another did not appear in time.
+        LaunchError: every one of the profile's ports is taken.
+        LostRankError: another rank died, or left with an error of its own.
+        Stopped: another rank left since the job was asked to.
+    """
+    device = pick_device(world.local_rank)
+    if device.type == "cuda":
+        _make_exact(device)
+    if world.world_size == 1:
+        yield Ranks(0, 1, device)
+        return
+    timeout = timedelta(seconds=MEETING_S)
+    store = _meet(world, world.rendezvous or rendezvous, timeout)
+    _await_all(store, world, timeout)
+    # What lies on the CPU goes through gloo on GPU jobs too: flags that stop a run must not wait for a GPU.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(
+        backend, store=store, rank=world.rank, world_size=world.world_size, timeout=timedelta(seconds=COLLECTIVE_S)
+    )
+    try:
+        yield Ranks(world.rank, world.world_size, device)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and not any(word in str(error) for word in CONNECTION_LOST):
+            raise
+        if _asked_to_leave(world):
+            raise Stopped from None  # the other rank saw the signal first
+        raise LostRankError(world.rank) from None
+    finally:
+        dist.destroy_process_group()
+
+
+def _asked_to_leave(world: World) -> bool:
+    """Whether the whole job is asked to leave: a signal reaches ranks some moments apart."""
+    end = time.monotonic() + SIGNAL_S
+    while not world.should_stop():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _meet(world: World, rendezvous: Path, timeout: timedelta) -> TCPStore:
+    if world.rank != 0:
+        host, port = _await_address(rendezvous)
+        return TCPStore(host, port, world.world_size, is_master=False, timeout=timeout)
+    host = _own_address() if os.environ.get("SLURM_JOB_NUM_NODES", "1") != "1" else "127.0.0.1"
+    for port in _candidates(world.ports):
+        try:
+            store = TCPStore(host, port, world.world_size, is_master=True, timeout=timeout, wait_for_workers=False)
+        except (dist.DistNetworkError, RuntimeError):
+            if port == 0:
+                raise
+            continue  # somebody else has it
+        write_json(rendezvous, {"host": host, "port": store.port})
+        return store
+    assert world.ports is not None
+    remedy = "Widen `ports` in the profile, or leave it out: then any free port will do."
+    raise LaunchError(f"ports of {socket.gethostname()}", "one of the profile's is free", list(world.ports), remedy)
+
+
+def _await_all(store: TCPStore, world: World, timeout: timedelta) -> None:
+    """Every rank is there. A process group waits for absent ones as long as for slow ones in a collective."""
+    names = [f"here/{rank}" for rank in range(world.world_size)]
+    try:
+        store.set(names[world.rank], "")
+        store.wait(names, timeout)
+    except RuntimeError:
+        try:
+            absent = [str(rank) for rank, name in enumerate(names) if not store.check([name])]
+        except RuntimeError:  # rank 0, which keeps the store, is gone
+            raise LostRankError(world.rank) from None
+        here, rule = world.world_size - len(absent), f"within {MEETING_S} s, without rank {', '.join(absent)}"
+        raise TimeoutError(f"{here} of {world.world_size} ranks came {rule}; see its log") from None
+
+
+def _candidates(ports: tuple[int, int] | None) -> list[int]:
+    """Ports to try, in random order so that jobs that start together seldom meet; 0 lets the system choose."""
+    if ports is None:
+        return [0]
+    return random.Random(os.urandom(8)).sample(range(ports[0], ports[1] + 1), ports[1] - ports[0] + 1)
+
+
+def _own_address() -> str:
+    """A name of this node that others resolve; where its own name does not even resolve here, an address."""
+    name = socket.gethostname()
+    try:
+        if not socket.gethostbyname(name).startswith("127.0.0."):
+            return name
+    except OSError:
+        pass
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: asks which interface leads outside
+            return str(probe.getsockname()[0])
+        except OSError:
+            return name
+
+
+def _await_address(rendezvous: Path) -> tuple[str, int]:
+    end = time.monotonic() + MEETING_S
+    while time.monotonic() < end:
+        if rendezvous.exists():
+            address = json.loads(rendezvous.read_text())
+            return str(address["host"]), int(address["port"])
+        time.sleep(0.05)
+    # No mistake of the user's: another attempt may find a healthier node.
+    raise TimeoutError(f"rank 0 did not publish its address in {rendezvous} within {MEETING_S} s; see its log")

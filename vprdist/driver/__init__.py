@@ -1,0 +1,1 @@
+"""A sweep is started, driven to its end, and put down."""

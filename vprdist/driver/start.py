@@ -1,0 +1,142 @@
+"""A sweep is started: everything that can be wrong is looked at, then it is driven, here or as a job of its own."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from vprdist.console import bar
+from vprdist.driver.drive import drive
+from vprdist.launch.capacity import capacity
+from vprdist.launch.check import check_cluster
+from vprdist.launch.driver_job import asked_at, check_detachable, in_driver_job, requeue_self, submit_driver
+from vprdist.plan.budget import check_budget
+from vprdist.plan.driver_cost import driver_job_gb
+from vprdist.plan.estimate import read_results
+from vprdist.plan.probe_cost import probe_cost
+from vprdist.plan.probe_memory import driver_probe_gb
+from vprdist.plan.queries import check_queries
+from vprdist.plan.survey import OVER, planned_trials
+from vprdist.prepare.checks import check_profile, check_runs_folder, paths_of
+from vprdist.prepare.prepare import Prepared, prepare, unready
+from vprdist.spec.profile import ClusterProfile, read_profile
+from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.sweep_file import read_sweep
+from vprdist.spec.trial import TrialSpec
+from vprdist.store.driving import check_wanted, want_again
+from vprdist.store.manifest import Manifest
+
+
+def resume(name: str, runs: Path, console: Console, only: frozenset[str]) -> int:
+    """Some trials of a sweep that was started before, from the file that it left in its folder."""
+    return run(read_sweep(runs / "sweeps" / name / "sweep.yaml"), runs, console, only=only)
+
+
+def run(
+    sweep: SweepSpec, runs: Path, console: Console, only: frozenset[str] | None = None, detach: bool = False
+) -> int:
+    """Run a sweep to its leaderboard.
+
+    Args:
+        only: ids of the trials to run; the others stay as they are.
+        detach: submit the driver as a job, and return.
+    """
+    profile = read_profile(sweep.cluster)
+    if detach:
+        check_detachable(profile)
+    with _requeued_at_usr2(console):
+        return _run(sweep, profile, runs, console, only, detach)
+
+
+@contextmanager
+def _requeued_at_usr2(console: Console) -> Iterator[None]:
+    """A detached driver that is asked to leave goes back into the queue, also while it still makes a cache."""
+    if not in_driver_job():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise _Leave
+
+    signal.signal(signal.SIGUSR2, leave)
+    try:
+        yield
+    except _Leave:
+        console.print("The driver goes back into the queue.")
+        requeue_self()
+        raise KeyboardInterrupt from None
+
+
+class _Leave(BaseException):
+    """USR2 came."""
+
+
+def _run(
+    sweep: SweepSpec, profile: ClusterProfile, runs: Path, console: Console, only: frozenset[str] | None, detach: bool
+) -> int:
+    check_profile(profile, sweep.trials)
+    check_runs_folder(runs)
+    folder = runs / "sweeps" / sweep.name
+    want_again(folder, asked_at(folder))
+    check_budget(sweep, profile, sweep.num_trials, ())  # of trials; that of GPU-hours needs their ids
+    # Of a driver's job it was asked when a person submitted it; after an outage nobody would start it once more.
+    for note in () if in_driver_job() else check_cluster(profile, paths_of(sweep.trials, runs)):
+        if not note.startswith("sbatch"):
+            console.print(f"not checked: {note}", style="dim", markup=False)
+    if detach and (reason := unready(sweep, profile, runs)) is not None:
+        console.print(f"{reason}: the driver's job sees to it first", markup=False)
+        book = Manifest(folder, sweep, ())
+        book.keep_known()
+        book.write()
+        return _detach(sweep, profile, folder, runs, console, sweep.trials[0])
+    prepared = prepare(
+        sweep, profile, runs, lambda text: console.print(text, markup=False), lambda title: bar(console, title),
+        lambda: check_wanted(folder),
+    )  # fmt: skip
+    for note in prepared.fallbacks:
+        console.print(f"fell back: {note}", style="yellow")
+    _check_cost(sweep, profile, prepared, runs)
+    for note in check_queries(sweep, prepared.trials):
+        console.print(note, style="dim", markup=False)
+    book = Manifest(folder, sweep, prepared.fallbacks)
+    if sweep.search.searcher is None:
+        if (before := book.others(prepared.trials)) is not None:
+            text = f"sweep {sweep.name} had {before} other trials before: its leaderboard now shows the present ones"
+            console.print(f"{text} (their results are kept; name=… keeps leaderboards apart)", style="yellow")
+        for trial in prepared.trials:
+            book.add(trial)
+        book.compare(prepared.trials)
+    elif detach:
+        book.keep_known()  # until the driver's job has read the proposals again
+    book.write()
+    if detach:
+        return _detach(sweep, profile, book.folder, runs, console, prepared.trials[0])
+    return drive(sweep, profile, prepared, book, runs, console, only)
+
+
+def _check_cost(sweep: SweepSpec, profile: ClusterProfile, prepared: Prepared, runs: Path) -> None:
+    if sweep.budget.gpu_hours is None and sweep.budget.trials is None:
+        return
+    results = read_results(runs)
+    trials = planned_trials(sweep, prepared, results)
+    estimates = [planned.estimate for planned in trials if planned.state not in OVER]
+    probes = probe_cost(sweep, prepared.trials[0], profile, results, runs)
+    check_budget(sweep, profile, sweep.num_trials, estimates + (probes.estimates(profile) if probes else []))
+
+
+def _detach(
+    sweep: SweepSpec, profile: ClusterProfile, folder: Path, runs: Path, console: Console, trial: TrialSpec
+) -> int:
+    readers = sweep.search.readers(min(capacity(profile).concurrent, sweep.num_trials))
+    segments = any(trial.input.segmenter is not None for trial in sweep.trials)
+    memory_gb = profile.driver.memory_gb or driver_job_gb(readers, segments, driver_probe_gb(sweep, trial))
+    driver, new = submit_driver(folder, runs, profile, memory_gb)
+    console.print(f"driver: job {driver.job_id} {'was submitted' if new else 'is there already'}; log {driver.log}")
+    console.print(f"look:   vprdist status {sweep.name} --runs {runs} --watch")
+    console.print(f"end it: scancel {driver.job_id} (its jobs go on), or vprdist cancel {sweep.name} (they end too)")
+    return 0

@@ -1,0 +1,218 @@
+"""The driver as a job of its own: a small CPU job that drives a sweep, requeues itself and resumes.
+
+A login node kills what runs long or large on it. The job runs the sweep's own command, and whatever ends it (its time
+limit, preemption, a failed node) SLURM puts it back: started again, it finds its trials by journal and name.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from vprdist.errors import LaunchError
+from vprdist.files import digest_json, locked, write_text
+from vprdist.launch.params import job_environment
+from vprdist.launch.slurm import ALIVE_STATES, QueueRow, ask, parse_squeue, squeue_command
+from vprdist.machine import current_user
+from vprdist.spec.base import Spec
+from vprdist.spec.profile import ClusterProfile
+from vprdist.store.journal import NAME_PREFIX
+
+SIGNAL_LEAD_S = 120
+"""Seconds before the time limit: leaving Ray takes some, and so does a full queue of submissions."""
+SBATCH_S = 60.0
+
+
+class DriverRecord(Spec):
+    """`driver/job.json` in the sweep's folder."""
+
+    job_id: str
+    name: str
+    log: str
+    submitted_at: float
+
+
+def driver_folder(sweep: Path) -> Path:
+    """Where a detached driver's script, log and journal lie."""
+    return sweep / "driver"
+
+
+def driver_name(sweep: Path) -> str:
+    """The name of the driver's job on the cluster."""
+    return f"{NAME_PREFIX}driver-{sweep.name}"
+
+
+def read_driver(sweep: Path) -> DriverRecord | None:
+    """The sweep's detached driver, alive or not; None when there never was one."""
+    try:
+        return DriverRecord.model_validate_json((driver_folder(sweep) / "job.json").read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def driver_command(sweep: Path, runs: Path) -> list[str]:
+    """What the job runs: the resolved sweep file, so that an edit of the original changes nothing."""
+    return [sys.executable, "-m", "vprdist.sweep", str(sweep / "sweep.yaml"), "--runs", str(runs)]
+
+
+def driver_script(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: float) -> str:
+    """The sbatch script. Pure: `plan` may print it.
+
+    `exec` makes Python the job's own process, which is the one that `--signal=B:` reaches; there is no srun, since a
+    job started through srun cannot submit jobs.
+    """
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    driver = profile.driver
+    text: str = _make_sbatch_string(
+        command="exec " + shlex.join(driver_command(sweep, runs)),
+        folder=driver_folder(sweep),
+        job_name=driver_name(sweep),
+        partition=driver.partition or profile.partition,
+        account=profile.account,
+        qos=profile.qos,
+        time=driver.time_limit_min,
+        nodes=1,
+        ntasks_per_node=1,
+        cpus_per_task=driver.cpus,
+        mem=f"{round(memory_gb * 1024)}MB",
+        comment=_mark(sweep),
+        exclude=",".join(profile.exclude) or None,
+        setup=list(profile.setup) or None,
+        mail_user=profile.mail_user,
+        mail_type=",".join(profile.mail_types) or None,
+        stderr_to_stdout=True,
+        use_srun=False,
+        additional_parameters={
+            "requeue": True,
+            "signal": f"B:USR2@{min(SIGNAL_LEAD_S, 30 * driver.time_limit_min)}",
+            "output": str(driver_folder(sweep) / "driver.log"),
+            "chdir": str(Path.cwd()),
+        },
+    )
+    return text
+
+
+def check_detachable(profile: ClusterProfile) -> None:
+    """The driver can be a job.
+
+    Raises:
+        LaunchError: the profile is of this machine.
+    """
+    if profile.kind != "slurm":
+        rule, remedy = "only a SLURM cluster can run the driver as a job", "Leave out --detach, or choose a cluster."
+        raise LaunchError("--detach", rule, profile.kind, remedy)
+
+
+def submit_driver(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: float) -> tuple[DriverRecord, bool]:
+    """Submit the driver, unless it is queued or running already.
+
+    Returns:
+        Its record, and whether it is new.
+
+    Raises:
+        LaunchError: the profile is not of SLURM, SLURM does not answer, or it refuses the job.
+    """
+    check_detachable(profile)
+    folder = driver_folder(sweep)
+    with locked(folder / "lock"):
+        if (row := _in_queue(sweep)) is not None:
+            record = _record(sweep, row.job_id)
+            if read_driver(sweep) != record:
+                _publish(sweep, record)
+            return record, False
+        script = folder / "driver.sbatch"
+        write_text(script, driver_script(sweep, runs, profile, memory_gb))
+        record = _record(sweep, _sbatch(script))
+        _publish(sweep, record)
+        return record, True
+
+
+def find_driver(sweep: Path) -> str | None:
+    """The job id of the sweep's detached driver, if it is queued or runs; SLURM is asked only where there was one.
+
+    Raises:
+        LaunchError: SLURM does not answer.
+    """
+    if read_driver(sweep) is None:
+        return None
+    row = _in_queue(sweep)
+    return None if row is None else row.job_id
+
+
+def is_driver(sweep: Path, row: QueueRow) -> bool:
+    """Whether a row of the queue is the sweep's detached driver, waiting or running."""
+    return row.name == driver_name(sweep) and row.token == _mark(sweep) and row.state in ALIVE_STATES
+
+
+def requeue_self() -> None:
+    """Inside the driver's job: put it back into the queue; SLURM ends this process for it.
+
+    Raises:
+        LaunchError: SLURM refused.
+    """
+    job_id = os.environ["SLURM_JOB_ID"]
+    if ask(["scontrol", "requeue", job_id]) is None:
+        raise LaunchError(f"job {job_id}", "the driver can be requeued", None, "Start the same command with --detach.")
+
+
+def in_driver_job() -> bool:
+    """Whether this process is the main process of a detached driver's job."""
+    return os.environ.get("SLURM_JOB_NAME", "").startswith(f"{NAME_PREFIX}driver-") and "SLURM_JOB_ID" in os.environ
+
+
+def asked_at(sweep: Path) -> float:
+    """When a person last asked for the sweep, as Unix time: what failed or was cancelled later is not wanted again.
+
+    Infinite where a person asks now. Nobody asks for a driver's job that SLURM starts again: for it that is when the
+    job was submitted.
+    """
+    record = read_driver(sweep) if in_driver_job() else None
+    return record.submitted_at if record and record.job_id == os.environ["SLURM_JOB_ID"] else math.inf
+
+
+def _mark(sweep: Path) -> str:
+    """Tells sweeps of one name in two run folders apart."""
+    return digest_json(str(sweep), 16)
+
+
+def _in_queue(sweep: Path) -> QueueRow | None:
+    """The driver's job, if it is queued or runs."""
+    answer = ask(squeue_command(current_user(), [driver_name(sweep)]))
+    if answer is None:
+        rule = "SLURM answers whether the driver is there already"
+        raise LaunchError("squeue", rule, "no answer", "Nothing was changed. Try again in a while.")
+    rows = [row for row in parse_squeue(answer) if is_driver(sweep, row)]
+    return rows[0] if rows else None
+
+
+def _record(sweep: Path, job_id: str) -> DriverRecord:
+    known = read_driver(sweep)
+    if known is not None and known.job_id == job_id:
+        return known
+    log = str(driver_folder(sweep) / "driver.log")
+    return DriverRecord(job_id=job_id, name=driver_name(sweep), log=log, submitted_at=time.time())
+
+
+def _publish(sweep: Path, record: DriverRecord) -> None:
+    write_text(driver_folder(sweep) / "job.json", record.model_dump_json(indent=1) + "\n")
+
+
+def _sbatch(script: Path, command: Sequence[str] = ("sbatch", "--parsable")) -> str:
+    environment = job_environment(os.environ, None)
+    try:
+        done = subprocess.run(
+            [*command, str(script)], capture_output=True, text=True, timeout=SBATCH_S, check=False, env=environment
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        remedy = f"{error}. The same command again finds the job, should it have been made."
+        raise LaunchError("sbatch", "it takes the driver's job", None, remedy) from None
+    if done.returncode != 0:
+        raise LaunchError("sbatch", "it takes the driver's job", None, " | ".join(done.stderr.split("\n")[:3]))
+    return done.stdout.strip().split(";")[0]

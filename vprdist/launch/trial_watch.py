@@ -1,0 +1,144 @@
+"""One trial from wanted to done: what the journal and the cluster say, and what follows from it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Literal
+
+from vprdist.errors import LaunchError
+from vprdist.launch.cluster import Cluster, Sight
+from vprdist.spec.profile import ClusterProfile
+from vprdist.spec.trial import TrialSpec
+from vprdist.store.journal import Ending, Failure, JobRecord
+from vprdist.store.trial_folder import TrialFolder
+
+Phase = Literal["locked", "waiting", "running", "done"]
+Next = Literal["nothing", "submit", "submit after loss", "submit again"]
+"""After a loss (preempted, a failed node, the time limit) the attempt is the same; again is one attempt more."""
+
+
+KILLED_BY_USR2 = "User defined signal 2"
+
+
+class Watch:
+    """The driver's view of one trial. It decides; the dispatcher submits.
+
+    `phase` is `locked` while another driver has the trial, `waiting` before a job is submitted, `running` while a
+    job is queued or runs, `done` when there is a result or a failure. `death` is how the last job ended, once, until
+    the dispatcher has taken note of it.
+    """
+
+    def __init__(self, trial: TrialSpec, folder: TrialFolder, profile: ClusterProfile) -> None:
+        self.trial = trial
+        self.folder = folder
+        self.max_attempts, self.max_losses = profile.max_attempts, profile.max_requeues
+        self.phase: Phase = "locked"
+        self.record: JobRecord | None = None
+        self.death: Sight | None = None
+        self.refusals = 0
+        self._gone_since: float | None = None
+        self._mourned = ""
+        self._not_before = 0.0
+        self._lock = contextlib.ExitStack()
+
+    def take(self) -> bool:
+        """Become the trial's only driver; False while another one is."""
+        if self.phase != "locked":
+            return True
+        if self.folder.has_result:
+            self.finish()
+            return True
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as attempt:
+            if not attempt.enter_context(self.folder.locked_by_driver()):
+                return False
+            self._lock = attempt.pop_all()
+        self.phase, self.record = "waiting", self.folder.job()
+        return True
+
+    def finish(self) -> None:
+        """There is nothing more to do; let other drivers have the folder."""
+        self.phase = "done"
+        self._lock.close()
+
+    def tick(self, cluster: Cluster, now: float) -> Next:
+        """Look once; say whether a job is to be submitted."""
+        if self.phase == "done" or not self.take():
+            return "nothing"
+        if self.folder.is_over:
+            self.finish()
+            return "nothing"
+        record = self.record
+        if record is None or record.state == "cancelled":
+            self.phase = "waiting"  # not `running` for ever, where somebody had the lock when it was to be submitted
+            # Its rank 0 may still be dying, after a failure of its own or a cancel.
+            return "nothing" if self.folder.is_running or now < self._not_before else "submit"
+        sight = cluster.look(self.folder, record, now)
+        if record.state == "intent":
+            record = self.record = self.folder.job() or record  # the helper may have journalled meanwhile
+        if sight.state == "gone":
+            return self._gone(record, sight, cluster, now)
+        self._gone_since, self.phase = None, "running"
+        if record.state == "intent" and sight.job_id is not None:
+            self.record = record.updated(state="submitted", job_id=sight.job_id, submitted_at=now)
+            self.folder.write_job(self.record)
+        return "nothing"
+
+    def _gone(self, record: JobRecord, sight: Sight, cluster: Cluster, now: float) -> Next:
+        """The second look decides; the result is looked for after it, since a job writes it and is gone."""
+        if self._gone_since is None:
+            self._gone_since = now
+        if now - self._gone_since < cluster.confirm_s:
+            return "nothing"
+        self.phase = "waiting"
+        if self.folder.is_over:
+            self.finish()
+            return "nothing"
+        if now < self._not_before:
+            return "nothing"
+        if sight.held:
+            cluster.cancel(self.folder, record)
+        started = any(row.get("token") == record.token for row in self.folder.starts())
+        if record.state == "intent" and not started:
+            return "submit"  # it never was a job
+        if self._mourned != record.token:  # while there is no room for another attempt, this is said again and again
+            self._mourned, self.death = record.token, sight
+        if self._is_loss(record, sight):
+            if record.lost < self.max_losses:
+                return "submit after loss"
+        elif record.attempt < self.max_attempts:
+            return "submit again"
+        self.give_up(f"The job ended without a result ({sight.reason or 'its process ended'})", record)
+        return "nothing"
+
+    def _is_loss(self, record: JobRecord, sight: Sight) -> bool:
+        """The cluster's doing, not the job's: a time limit only where the job came further before it."""
+        if (self.folder.attempt_log(record) / "left").exists() or self._left_while_starting(record):
+            return True
+        return sight.cause == "cluster" or (sight.cause == "time" and self.folder.progressed(record))
+
+    def _left_while_starting(self, record: JobRecord) -> bool:
+        """USR2 met a Python that had no handler for it yet, and ended it: srun says so in the log."""
+        started = any(row.get("token") == record.token for row in self.folder.starts())
+        return not started and any(KILLED_BY_USR2 in line for line in self.folder.last_lines(record))
+
+    def submitted(self) -> None:
+        """The dispatcher's submission went through, or is under way."""
+        self.record, self.phase, self._gone_since = self.folder.job(), "running", None
+
+    def refused(self, error: LaunchError, record: JobRecord, now: float, *, wait_s: float, final: bool) -> None:
+        """The cluster did not take the job: try again after a while, some times, then give the trial up."""
+        self.record, self._not_before = record.updated(state="intent"), now + wait_s
+        self.refusals += 1
+        if final or self.refusals >= self.max_attempts:
+            self.give_up(str(error), record, "refused")
+
+    def postponed(self, record: JobRecord, now: float, wait_s: float) -> None:
+        """The cluster takes no more jobs of this user for the moment, or does not answer: no fault of anybody's."""
+        self.record, self._not_before = record.updated(state="intent"), now + wait_s
+
+    def give_up(self, reason: str, record: JobRecord, kind: Ending = "died") -> None:
+        """Record why, with the last log lines; the sweep goes on."""
+        lines = self.folder.last_lines(record)
+        self.folder.write_failure(Failure(reason=reason, attempts=record.attempt, log_lines=lines, kind=kind))
+        self.finish()

@@ -1,0 +1,156 @@
+"""What is checked before anything is submitted: the run folder, the profile, the first layer, the data.
+
+What a file's values say by themselves, `spec` has refused already.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from vprdist.console import Bar
+from vprdist.data.digest import city_digest_cached
+from vprdist.data.kinds import POSITIVE, SHARES_OF, check_kinds, city_kinds
+from vprdist.data.msls import check_images, check_whole, read_city_cached
+from vprdist.data.tasks import build_tasks
+from vprdist.errors import DataError, LaunchError, SweepFileError
+from vprdist.files import write_text
+from vprdist.launch.params import submission_parameters
+from vprdist.spec.profile import ClusterProfile
+from vprdist.spec.trial import TrialSpec
+from vprdist.spec.vocabulary import BACKBONE_UNITS, trained_units
+
+PROBE_BYTES = 2**20
+
+
+def check_runs_folder(runs: Path) -> None:
+    """The run folder can be written to.
+
+    Raises:
+        LaunchError: it cannot.
+    """
+    probe = runs / f".writable-{os.getpid()}"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        try:
+            probe.write_bytes(bytes(PROBE_BYTES))  # a full disk lets files be made, but not be written
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        remedy = "Make room there, or choose another: --runs FOLDER."
+        raise LaunchError(runs, "the run folder must be writable", error.strerror, remedy) from None
+
+
+def check_profile(profile: ClusterProfile, trials: Iterable[TrialSpec]) -> None:
+    """The profile can launch these trials.
+
+    Raises:
+        LaunchError: its kind of cluster cannot do what it asks for.
+        SweepFileError: a batch cannot be split over its ranks.
+    """
+    world = profile.num_ranks
+    for trial in trials:
+        submission_parameters(profile, "check", "check")
+        if fault := trial.train.ranks_fault(world):
+            raise SweepFileError(f"trial.train.{fault.field}", fault.rule, fault.value, fault.remedy)
+
+
+def check_stem(trial: TrialSpec) -> None:
+    """New input channels that start at zero and are never trained would do nothing, silently.
+
+    Raises:
+        SweepFileError: the trial has such channels.
+    """
+    first = BACKBONE_UNITS[trial.network.backbone][0]
+    frozen = first not in trained_units(trial.network.backbone, trial.network.unfreeze)
+    if trial.input.adds_channels and trial.input.conv1_init == "inflate" and frozen:
+        raise SweepFileError(
+            "trial.network.unfreeze",
+            f"conv1_init inflate starts the new channels of mode {trial.input.mode} at zero: {first} must be trained",
+            trial.network.unfreeze_name,
+            "Use 2-2 or all, or conv1_init: random.",
+        )
+
+
+def check_data(trial: TrialSpec, checked: Path | None, bar: Bar | None) -> int:
+    """Every city can be read, every picture is there and whole, and there is something to learn and to ask.
+
+    Returns how many queries count. Without `checked` and `bar` no picture is opened.
+
+    Raises:
+        SweepFileError: no city to train or to validate.
+        DataError: whatever is wrong with a city.
+    """
+    data, root = trial.data, Path(trial.data.root)
+    for name, cities in (("train", data.train), ("validate", data.validate_cities)):
+        if not cities:
+            raise SweepFileError(
+                f"trial.data.{name}", "at least one city is needed", [], f"Name cities of {data.root}."
+            )
+    for name in trial.cities:
+        city = read_city_cached(root, name)
+        for side in city.sides:
+            check_images(side)
+            if name in data.train and side.ca is None:
+                rule = "training needs the angles of ground truth"
+                raise DataError(side.folder / "raw.csv", rule, None, "Choose another city.")
+            if name in (*data.train, *data.validate_cities) and side.easting is None:
+                rule = "training and validation need ground truth"
+                remedy = "Choose another city; `evaluate.predict` writes predictions for this one."
+                raise DataError(side.folder / "postprocessed.csv", rule, None, remedy)
+    if checked is not None and bar is not None:
+        _check_pictures(root, trial.cities, checked, bar)
+    kinds = [city_kinds(read_city_cached(root, name), data, trial.train.loss) for name in data.train]
+    for city_kind in kinds:
+        if POSITIVE not in city_kind.found:
+            rule = f"some query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
+            remedy = "Check easting and northing in postprocessed.csv, and ca in raw.csv."
+            raise DataError(root / "train_val" / city_kind.name, rule, "zero positives", remedy)
+    check_kinds(kinds, SHARES_OF[trial.train.loss])
+    tasks = build_tasks([read_city_cached(root, name) for name in data.validate_cities], trial)
+    return sum(len(task.queries) for task in tasks)
+
+
+def check_placebo(trial: TrialSpec, placebos: Collection[str] = ()) -> None:
+    """Where a mask may be that of another picture of its side, every side has another one.
+
+    Args:
+        placebos: those that a search will ask for beside the trial's own.
+
+    Raises:
+        DataError: a side that the trial reads has one picture alone.
+    """
+    arms = trial.train.arms
+    shown = {*placebos, trial.input.placebo, *(arms.placebos if arms else ())}
+    if "image" not in shown or not trial.input.uses_mask:
+        return
+    for name in trial.cities:
+        for side in read_city_cached(Path(trial.data.root), name).sides:
+            if len(side) < 2:
+                rule = "placebo `image` takes the mask of another picture of the side, which has two at least"
+                raise DataError(side.folder, rule, len(side), "Take `image` out of the placebos, or another city.")
+
+
+def _check_pictures(root: Path, cities: Sequence[str], checked: Path, bar: Bar) -> None:
+    """No picture is cut. Opening every one is slow on shared storage: once for each state of a city is enough."""
+    marks = {name: checked / city_digest_cached(root, name) for name in cities}
+    todo = [name for name in cities if not marks[name].exists()]
+    if not todo:
+        return
+    with bar("checking the cities' pictures") as advance:
+        for done, name in enumerate(todo, 1):
+            for side in read_city_cached(root, name).sides:
+                check_whole(side)
+            write_text(marks[name], f"{root} {name}: every picture is whole\n")
+            advance(done, len(todo))
+
+
+def paths_of(trials: Sequence[TrialSpec], runs: Path) -> list[Path]:
+    """What jobs read and write, and compute nodes must see."""
+    roots = {Path(trial.data.root) for trial in trials if trial.data.root != "demo"}
+    caches = {Path(trial.input.cache) for trial in trials if trial.input.cache is not None}
+    segmenters = [trial.input.segmenter for trial in trials if trial.input.segmenter is not None]
+    weights = {path for path in (Path(spec.source) for spec in segmenters) if path.exists()}
+    checkpoints = {Path(path).expanduser() for trial in trials if (path := trial.network.checkpoint) is not None}
+    return sorted({runs} | roots | caches | weights | checkpoints)

@@ -1,0 +1,1 @@
+"""One network evaluated under many arms: the order, its worker, the evaluation, the reading."""

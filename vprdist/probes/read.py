@@ -1,0 +1,161 @@
+"""What probes of a trial's network found: their values on each query, and what they took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from vprdist.errors import UserError, first_line
+from vprdist.files import read_parquet
+from vprdist.game.probing import best_subsets
+from vprdist.probes.order import PART_ARMS, PROBE_COLUMNS, PartReport, Probe, ProbeOrder
+from vprdist.spec.result import read_result
+from vprdist.spec.sweep import SweepSpec
+from vprdist.store.queries import Queries, queries_path, read_queries
+
+
+@dataclass(frozen=True)
+class ProbeValues:
+    """What a network's probes are worth on the queries of one subtask.
+
+    Attributes:
+        queries: the queries, in the order of the columns of `values`.
+        probes: by probe its row in `values`.
+        values_KQ: (K, Q) float32, the metric of each query.
+    """
+
+    queries: Queries
+    probes: Mapping[Probe, int]
+    values_KQ: npt.NDArray[np.float32]
+
+    def of(self, probe: Probe) -> npt.NDArray[np.float32]:
+        """(Q,) of one probe."""
+        row: npt.NDArray[np.float32] = self.values_KQ[self.probes[probe]]
+        return row
+
+
+def read_probes(order: ProbeOrder, metric: str, queries: Queries, subtask: str) -> ProbeValues:
+    """The values of a network's probes, which are all made.
+
+    Args:
+        queries: of the network's trial; those of the subtask are kept.
+
+    Raises:
+        UserError: a part cannot be read, or is of other queries.
+    """
+    own = queries.only(subtask)
+    values = np.empty((len(order.probes), len(own.query)), np.float32)
+    for place, columns, rows in _parts(order, own, subtask, metric):
+        found = np.array([columns[metric][row] for row in rows], np.float32).reshape(len(rows), -1)
+        values[place : place + found.shape[1]] = found.T
+    return ProbeValues(own, {probe: row for row, probe in enumerate(order.probes)}, values)
+
+
+def read_nearest(order: ProbeOrder, probes: Sequence[Probe], queries: Queries, subtask: str) -> dict[Probe, list[str]]:
+    """By probe, the key of the first image retrieved for each query of the subtask, in the order of `queries`."""
+    own = queries.only(subtask)
+    wanted, out = set(probes), dict[Probe, list[str]]()
+    for place, columns, rows in _parts(order, own, subtask, "nearest"):
+        for index, probe in enumerate(order.probes[place : place + PART_ARMS]):
+            if probe in wanted:
+                out[probe] = [str(columns["nearest"][row][index]) for row in rows]
+    return out
+
+
+def _parts(
+    order: ProbeOrder, own: Queries, subtask: str, column: str
+) -> Iterator[tuple[int, dict[str, list[Any]], list[int]]]:
+    """Each part: its first probe, its columns, and their rows in the order of the queries."""
+    keys = list(zip(own.city.tolist(), own.query.tolist(), strict=True))
+    place = 0
+    for path, probes in order.parts.items():
+        try:
+            columns = read_parquet(path, (*PROBE_COLUMNS[:3], column))
+        except (KeyError, OSError, ValueError) as error:
+            raise UserError(path, "a part of probes must be readable", first_line(error), _again(path)) from None
+        at = {
+            (city, query): row
+            for row, (of, city, query) in enumerate(zip(*(columns[n] for n in PROBE_COLUMNS[:3]), strict=True))
+            if of == subtask
+        }
+        if at.keys() != set(keys) or any(len(columns[column][row]) != len(probes) for row in at.values()):
+            raise UserError(path, "a part has every query of its trial, under each probe", len(at), _again(path))
+        yield place, columns, [at[key] for key in keys]
+        place += len(probes)
+
+
+def values_of(order: ProbeOrder, objective: str) -> ProbeValues:
+    """The values of a network's probes on the queries of its own result.
+
+    Raises:
+        UserError: what the network left cannot be read.
+    """
+    folder = Path(order.trial)
+    subtask = read_result(folder / "result.json").protocol.subtask
+    return read_probes(order, objective, queries_of(folder), subtask)
+
+
+def queries_of(folder: Path) -> Queries:
+    """What a finished trial found for each query.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    found = read_queries(queries_path(folder))
+    if found is None:
+        remedy = "Move the trial's folder away and run the sweep again."
+        raise UserError(queries_path(folder), "a trial leaves per-query results", None, remedy)
+    return found
+
+
+def finalists_of(sweep: SweepSpec, orders: Sequence[ProbeOrder]) -> list[int]:
+    """The subsets that are trained on their own: everybody, and the best others by the networks' mean."""
+    subsets = sweep.search.subsets
+    assert subsets is not None
+    if not orders or not subsets.finalists:
+        return []
+    found = [values_of(order, sweep.objective) for order in orders]
+    means = np.mean([each.values_KQ.mean(axis=1) for each in found], axis=0)
+    shown = {subset: float(means[row]) for (subset, kind), row in found[0].probes.items() if kind == "none" and subset}
+    del shown[subsets.everybody]
+    return [subsets.everybody, *best_subsets(shown, subsets.finalists)]
+
+
+def reports(order: ProbeOrder) -> list[PartReport]:
+    """What the parts that are there took.
+
+    Raises:
+        UserError: a report cannot be read, or is of other probes.
+    """
+    found = []
+    for path, probes in order.parts.items():
+        if path.exists():
+            beside = path.with_suffix(".json")
+            found.append(read_report(beside))
+            if found[-1].probes != probes:
+                rule = "the report of a part of probes must be of its probes"
+                raise UserError(beside, rule, len(found[-1].probes), _again(path))
+    return found
+
+
+def read_report(path: Path) -> PartReport:
+    """One part's.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return PartReport.model_validate_json(path.read_bytes())
+    except (OSError, ValueError, ValidationError) as error:
+        rule = "the report of a part of probes must be readable"
+        raise UserError(path, rule, first_line(error), _again(path.with_suffix(".parquet"))) from None
+
+
+def _again(path: Path) -> str:
+    return f"Delete it and run the sweep again: {path}."

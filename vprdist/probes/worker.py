@@ -1,0 +1,83 @@
+"""`python -m vprdist.probes.worker INDEX COUNT`: makes parts of a probe order that no other process makes.
+
+A process of its own, since it loads torch, which a driver never does. The order comes as JSON on standard input; what
+it has to say goes to standard output, one JSON value a line: `made` (probes, by it), `error`. `make_part` is the same
+as a task of a job array.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from vprdist.data.msls import read_city
+from vprdist.data.tasks import breakdown_tasks, build_tasks
+from vprdist.distributed.ranks import join
+from vprdist.distributed.world import World
+from vprdist.errors import UserError
+from vprdist.evaluation.evaluate import Extra
+from vprdist.files import read_json
+from vprdist.network.inputs import KeptPictures
+from vprdist.probes.evaluate import make_parts
+from vprdist.probes.order import ProbeOrder
+from vprdist.spec.trial import TrialSpec
+from vprdist.training.run import check_cache, check_inputs, device_name, whitening_cities
+from vprdist.training.trained import trained_network
+
+
+def work(order: ProbeOrder, index: int, count: int, advanced: Callable[[int], None]) -> None:
+    """Make what is missing, beside `count` - 1 others.
+
+    Raises:
+        UserError: data, cache or checkpoint are not those of the trial any more.
+    """
+    if order.threads is not None:
+        torch.set_num_threads(order.threads)
+    folder = Path(order.trial)
+    trial = TrialSpec.model_validate_json((folder / "trial.json").read_bytes())
+    check_inputs(trial)
+    cities = [read_city(Path(trial.data.root), name) for name in trial.data.validate_cities]
+    tasks = build_tasks(cities, trial)
+    with join(World(), folder / "rendezvous.json") as ranks:
+        network = trained_network(trial, folder).to(ranks.device)
+        size = trial.evaluate.image_size or trial.train.image_size
+        kept = KeptPictures([side for city in cities for side in city.sides], size, trial.run.keep_mb)
+        make_parts(
+            order, network, trial, tasks, Extra(breakdown_tasks(cities, trial)), ranks,
+            training=whitening_cities(trial), kept=kept, turn=len(order.parts) * index // count, advanced=advanced,
+            device=device_name(ranks.device), check=lambda: check_cache(trial),
+        )  # fmt: skip
+
+
+def make_part(order_file: str, index: int, count: int) -> None:
+    """One task of `count`."""
+    order = ProbeOrder.model_validate(read_json(Path(order_file)), strict=False)
+    work(order.model_copy(update={"threads": None}), index, count, lambda made: print(f"{made} probes", flush=True))
+    print(f"task {index} of {count}: {order.num_done} of {len(order.probes)} probes are made")
+
+
+def main(words: list[str]) -> int:
+    """Returns the exit code: 2 for what a user can mend, which is also said on standard output."""
+    made = 0
+
+    def advanced(count: int) -> None:
+        nonlocal made
+        made += count
+        print(json.dumps({"made": made}), flush=True)
+
+    try:
+        work(ProbeOrder.model_validate_json(sys.stdin.read()), int(words[0]), int(words[1]), advanced)
+    except UserError as error:
+        print(json.dumps({"error": error.to_json()}), flush=True)
+        return 2
+    except KeyboardInterrupt:  # Ctrl-C reaches the whole process group; the driver tells the person
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

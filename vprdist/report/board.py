@@ -1,0 +1,264 @@
+"""The leaderboard of a sweep, from its folders to the terminal, the files and the page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from vprdist.errors import UserError
+from vprdist.files import write_text
+from vprdist.report.attribution import show_attribution
+from vprdist.report.evidence import Block, weigh
+from vprdist.report.latex import latex
+from vprdist.report.leaderboard import show, write_leaderboard
+from vprdist.report.page.build import page
+from vprdist.report.page.contents import MOST_LINES, Contents, Curve, NoPictures, Pictures, Progress
+from vprdist.report.rows import group_rows, readable_results
+from vprdist.spec.attribution import AttributionReport
+from vprdist.spec.result import ResultRow
+from vprdist.status.facts import Facts
+from vprdist.status.find import find_sweep
+from vprdist.status.status import look
+from vprdist.store.attribution_file import attribution_files, attribution_path, read_attribution
+from vprdist.store.manifest import read_manifest
+from vprdist.store.queries import Queries, queries_path, read_answers, read_queries
+from vprdist.store.trial_folder import TrialFolder
+
+LEFT_OUT = 3
+"""Results left out that are told one by one."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """A sweep's results as they are now, and what it says of its classes; `not_attributed`: why that is left out."""
+
+    folder: Path
+    runs: Path
+    manifest: dict[str, Any]
+    results: Sequence[ResultRow]
+    refused: Sequence[str]
+    blocks: Sequence[Block]
+    queries: Mapping[str, Queries]
+    attribution: AttributionReport | None = None
+    not_attributed: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The sweep, how much of it there is, and the order of its rows."""
+        count, objective = len(self.manifest["names"]), self.manifest["objective"]
+        old = f", {len(self.refused)} unreadable or of another version left out" if self.refused else ""
+        return f"{self.manifest['name']} ({len(self.results)} of {count} trials{old}), best {objective} first"
+
+    @property
+    def left_out(self) -> list[str]:
+        """Files that count for nothing, and why; the first of many."""
+        told = [f"left out: {reason}" for reason in self.refused[:LEFT_OUT]]
+        more = len(self.refused) - LEFT_OUT
+        told += [f"left out: {more} more files like these"] if more > 0 else []
+        return [*told, f"left out: {self.not_attributed}"] if self.not_attributed else told
+
+
+def read_board(folder: Path, runs: Path) -> Board:
+    """Everything that trials of a sweep have left so far.
+
+    Raises:
+        UserError: no such sweep, or a manifest that cannot be read.
+    """
+    if not (folder / "manifest.json").exists():
+        known = ", ".join(sorted(p.parent.name for p in folder.parent.glob("*/manifest.json"))) or "none"
+        raise UserError(folder, "the sweep must have been started", None, f"Sweeps in {runs}: {known}.")
+    manifest = read_manifest(folder)
+    results, refused = readable_results(runs / "trials" / trial / "result.json" for trial in manifest["names"])
+    rows = group_rows(results, manifest["names"], manifest["objective"])
+    queries: dict[str, Queries] = {}
+
+    def queries_of(trial: str) -> Queries | None:
+        try:
+            found = read_queries(queries_path(runs / "trials" / trial))
+        except UserError as error:  # it costs its row the comparison, not the leaderboard
+            refused.append(str(error))
+            return None
+        if found is not None:
+            found = queries[trial] = found.sharing(next(iter(queries.values()), found))
+        return found
+
+    blocks = weigh(rows, manifest["objective"], queries_of, manifest["baselines"])
+    attribution, why = None, None
+    try:
+        attribution = read_attribution(attribution_path(folder))
+    except UserError as error:  # it costs the page its section, not the leaderboard
+        why = str(error)
+    return Board(folder, runs, manifest, results, refused, blocks, queries, attribution, why)
+
+
+def leaderboard(folder: Path, runs: Path, console: Console, parts: bool = False, plots: bool = False) -> int:
+    """Show and publish the leaderboard of a sweep from the results that are there.
+
+    Args:
+        parts: show the breakdowns too.
+        plots: also draw them as SVG and PNG files.
+    """
+    board = read_board(folder, runs)
+    for text in board.left_out:
+        console.print(text, style="yellow", markup=False)
+    if not board.results:
+        console.print("No trial has a result yet.", style="yellow")
+        return 1
+    show(board.blocks, board.title, console, parts)
+    written = [*write_leaderboard(folder, board.blocks, board.title), folder / "leaderboard.tex"]
+    write_text(written[-1], latex(board.blocks, board.title))
+    write_page(board, None)
+    if board.attribution is not None:
+        show_attribution(board.attribution, console)
+    if plots:
+        from vprdist.report.plots import write_attribution_plots, write_plots
+
+        written += write_plots(folder / "plots", board.blocks)
+        if board.attribution is not None:
+            written += write_attribution_plots(folder / "plots", board.attribution)
+    console.print(f"\npage:        {page_path(folder)} (open it in a browser)")
+    console.print(f"leaderboard: {', '.join(str(path) for path in written)}")
+    if board.attribution is not None:
+        console.print(f"classes:     {', '.join(map(str, attribution_files(folder)))}")
+    console.print(f"trials:      {runs / 'trials'} (metrics, checkpoint, log; predictions/sheet.png to look at)")
+    if all(len(standing.row.seeds) == 1 for block in board.blocks for standing in block.standings):
+        console.print(
+            "next:        'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck", markup=False
+        )
+    return 0
+
+
+def watch(folder: Path, runs: Path, console: Console, every_s: int, sleep: Callable[[float], None] = time.sleep) -> int:
+    """Write the page again and again until every trial is over and no driver makes more of them, or probes.
+
+    The last page no longer looks for news.
+    """
+    console.print(f"page: {page_path(folder)}, written every {every_s} s; Ctrl-C ends the watching, not the sweep")
+    while True:
+        # Before the results are read: a trial that ends meanwhile is on the next page.
+        seen = look(find_sweep(runs, folder.name))
+        board, over = read_board(folder, runs), seen.is_over
+        write_page(board, None if over else every_s, None if over else seen.facts)
+        if over:
+            rest = seen.probing is not None and not seen.probing.is_over
+            why = "its driver is gone before probes and finalists were made" if rest else "every trial is over"
+            console.print(f"{why}: vprdist leaderboard {folder.name}")
+            return 0
+        try:
+            sleep(every_s)
+        except KeyboardInterrupt:
+            write_page(board, None)
+            raise
+
+
+def page_path(folder: Path) -> Path:
+    """Where a sweep's page lies."""
+    return folder / "leaderboard.html"
+
+
+def write_page(board: Board, refresh_s: int | None, facts: Sequence[Facts] | None = None) -> None:
+    """Publish the page.
+
+    Args:
+        refresh_s: how often an open page looks for a newer one; None: never.
+        facts: of the sweep's trials, where they have just been looked at; None: they are looked at now.
+    """
+    sweep = find_sweep(board.runs, board.folder.name)
+    left_out = board.left_out
+    try:
+        facts = look(sweep).facts if facts is None else facts
+    except UserError as error:  # a journal that cannot be read costs the page its jobs, not the leaderboard
+        facts, left_out = [], [*left_out, f"Jobs are not shown: {error}"]
+    subtasks = {result.trial_id: result.protocol.subtask for result in board.results}
+    contents = Contents(
+        title=board.title,
+        objective=board.manifest["objective"],
+        written=time.strftime("%Y-%m-%d %H:%M"),
+        blocks=board.blocks,
+        progress=[_progress(each, sweep.trials[each.trial]) for each in facts],
+        curves=_curves(board),
+        queries=board.queries,
+        answers=lambda trial, wanted: read_answers(
+            queries_path(board.runs / "trials" / trial), wanted, subtasks[trial]
+        ),
+        pictures=_pictures(board.results),
+        sweep_file=(board.folder / "sweep.yaml").read_text(encoding="utf-8"),
+        manifest=_to_repeat(board),
+        left_out=left_out,
+        refresh_s=refresh_s,
+        gpus=any(each.gpus for each in facts),
+        attribution=board.attribution,
+    )
+    write_text(page_path(board.folder), page(contents))
+
+
+def _pictures(results: Sequence[ResultRow]) -> Pictures:
+    from vprdist.report.pictures import pictures_of
+
+    return pictures_of(results[0].trial) if results else NoPictures("no trial has a result yet.")
+
+
+def _progress(facts: Facts, folder: TrialFolder) -> Progress:
+    failure = folder.failure() if facts.state in ("failed", "cancelled") else None
+    return Progress(
+        trial=facts.trial, name=facts.name, state=facts.state, spent_h=facts.spent_h, wasted_h=facts.wasted_h,
+        why=facts.why, log_lines=failure.log_lines if failure is not None else (),
+    )  # fmt: skip
+
+
+def _curves(board: Board) -> list[Curve]:
+    """Of the first rows; while none has a result, of the first trials."""
+    objective, names = board.manifest["objective"], board.manifest["names"]
+    rows = [s.row for block in board.blocks for s in block.standings if not s.row.is_variant][:MOST_LINES]
+    shown = [(row.name, result.trial.seed, result.trial_id) for row in rows for result in row.results]
+    if not shown:
+        shown = [(names[entry["trial"]], entry["seed"], entry["trial"]) for entry in board.manifest["trials"]]
+    return [
+        _curve(name, seed, TrialFolder.of(board.runs, trial), objective)
+        for name, seed, trial in shown[: 5 * MOST_LINES]
+    ]
+
+
+def _curve(name: str, seed: int, folder: TrialFolder, objective: str) -> Curve:
+    rows = folder.rows()[0]
+    # What a killed job made after its last checkpoint was made again, and has two rows.
+    loss = {int(row["step"]): float(row["loss"]) for row in rows if row.get("kind") == "train"}
+    scores = {
+        int(row["step"]): float(row[objective])
+        for row in rows
+        if row.get("kind") in ("untrained", "evaluate") and row.get(objective) is not None
+    }
+    return Curve(row=name, seed=seed, loss=_thinned(sorted(loss.items())), objective=sorted(scores.items()))
+
+
+def _thinned(points: list[tuple[int, float]], most: int = 200) -> list[tuple[int, float]]:
+    """Every so many, the last one always: a chart has no more pixels."""
+    every = -(-len(points) // most) or 1
+    return points[::-1][::every][::-1]
+
+
+def _to_repeat(board: Board) -> dict[str, Any]:
+    """The manifest, with what each trial was made of and where it ran."""
+    trials = []
+    by_id = {result.trial_id: result for result in board.results}
+    for entry in board.manifest["trials"]:
+        result = by_id.get(entry["trial"])
+        made_of = result.trial.digests if result is not None else None
+        trials.append(entry | ({} if made_of is None else {"digests": made_of.model_dump()}))
+    environments = [result.environment for result in board.results]
+    kept = {key: value for key, value in board.manifest.items() if key not in ("names", "baselines", "trials")}
+    return kept | {
+        "environments": [
+            dict(each) for each in {tuple(sorted(map(_pair, e.items()))): e for e in environments}.values()
+        ][:8],
+        "trials": trials,
+    }
+
+
+def _pair(item: tuple[str, Any]) -> tuple[str, str]:
+    return item[0], str(item[1])

@@ -1,0 +1,175 @@
+"""`vprdist status`: sweeps and their trials as a live table."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from vprdist.console import duration
+from vprdist.errors import UserError
+from vprdist.files import read_json_lines
+from vprdist.launch.driver_job import driver_name, is_driver, read_driver
+from vprdist.status.arrays import ArrayFacts, Probing, read_array, read_probing, to_json, words
+from vprdist.status.facts import Facts, Queue, dump, look_at_queue, read_facts
+from vprdist.status.find import Sweep, find_sweep, sweep_names
+from vprdist.store.driving import is_driven
+
+STYLES = {"done": "green", "running": "cyan", "failed": "red", "cancelled": "yellow", "stopped": "dim", "ended": "red"}
+OVER = ("done", "failed", "cancelled", "stopped")
+
+
+def stopped_trials(sweep: Path) -> dict[str, Mapping[str, Any]]:
+    """What this sweep's scheduler stopped early, by trial id."""
+    rows, _ = read_json_lines(sweep / "proposals.jsonl")
+    return {row["trial"]: row for row in rows if row.get("kind") == "stopped"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A sweep at one moment.
+
+    Attributes:
+        probing: how far the probes of its networks are; None where there are none to be made yet, or ever.
+        driven: a driver lives, here or as a job.
+        problem: why nothing is known of probes.
+    """
+
+    sweep: Sweep
+    facts: Sequence[Facts]
+    queue: Queue
+    probing: Probing | None
+    driven: bool
+    problem: str = ""
+
+    @property
+    def arrays(self) -> list[ArrayFacts]:
+        """The job arrays of its probes."""
+        return [read_array(array, self.queue) for array in (self.probing.arrays if self.probing else ())]
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing runs, waits or will come. A detached driver that still makes the sweep's cache has no trials yet;
+        one that lives when all trials are over makes probes, or proposes others."""
+        over = all(each.state in OVER for each in self.facts) if self.facts else read_driver(self.sweep.folder) is None
+        return over and not self.driven
+
+
+def look(sweep: Sweep) -> Seen:
+    """Everything about a sweep, with at most one squeue."""
+    probing, problem = None, ""
+    driven = is_driven(sweep.folder)  # before its work is looked at: what it ends with is then seen
+    try:
+        probing = read_probing(sweep)
+    except UserError as error:  # a file of another version costs the probes, not the trials
+        problem = str(error)
+    others = [] if probing is None else [array.job for array in probing.arrays]
+    may_wait = not driven and probing is not None and not probing.is_over and read_driver(sweep.folder) is not None
+    if may_wait:  # a driver that has put itself back into the queue
+        others.append(driver_name(sweep.folder))
+    queue, now = look_at_queue(sweep.trials.values(), others), time.time()
+    if may_wait:  # unknown is not dead
+        rows = [row for some in (queue.rows or {}).values() for row in some]
+        driven = queue.silent or any(is_driver(sweep.folder, row) for row in rows)
+    stopped = stopped_trials(sweep.folder)
+    facts = [
+        read_facts(folder, sweep.names[i], sweep.objective, queue, stopped, now) for i, folder in sweep.trials.items()
+    ]
+    return Seen(sweep, facts, queue, probing, driven, problem)
+
+
+def show_sweeps(runs: Path, console: Console) -> int:
+    """A line for each sweep; the queue is not asked."""
+    names = sweep_names(runs)
+    if not names:
+        console.print(f"No sweep was started in {runs}. Start one: vprdist sweep sweeps/table1.yaml")
+        return 0
+    table = Table("sweep", "trials", "done", "failed", "begun", "best", "driver")
+    for name in names:
+        sweep = find_sweep(runs, name)
+        facts = [
+            read_facts(folder, sweep.names[i], sweep.objective, Queue(None), stopped_trials(sweep.folder), time.time())
+            for i, folder in sweep.trials.items()
+        ]
+        states = Counter(each.state for each in facts)
+        best = max((each.objective for each in facts if each.objective is not None), default=None)
+        begun = len(facts) - sum(states[state] for state in (*OVER, "waiting"))
+        watched = "watches" if is_driven(sweep.folder) or any(each.watched for each in facts) else "-"
+        value = "-" if best is None else f"{sweep.objective} {best:.3f}"
+        failed = states["failed"] + states["cancelled"]
+        table.add_row(name, str(len(facts)), str(states["done"]), str(failed), str(begun), value, watched)
+    console.print(table)
+    console.print(f"One of them: vprdist status {names[-1]}")
+    return 0
+
+
+def show_sweep(runs: Path, name: str, console: Console, watch: bool, every_s: float, as_json: bool) -> int:
+    """One sweep; with `watch` again and again until every trial is over, and its driver gone."""
+    seen = look(find_sweep(runs, name))
+    if as_json:
+        print(dump(seen.facts, to_json(seen.probing, seen.arrays) if seen.probing else None))
+        return 0
+    if not watch:
+        console.print(render(seen))
+        return 0
+    with Live(render(seen), console=console, auto_refresh=False) as live:
+        while not seen.is_over:
+            time.sleep(every_s)
+            seen = look(find_sweep(runs, name))
+            live.update(render(seen), refresh=True)
+    return 0
+
+
+def render(seen: Seen) -> RenderableType:
+    """The table and what is below it."""
+    sweep, facts = seen.sweep, seen.facts
+    unit = "GPU-hours" if any(each.gpus for each in facts) else "rank-hours"
+    table = Table("trial", "name", "state", "steps", sweep.objective, "left", "node", unit, "wasted", "why")
+    for each in facts:
+        steps = "-" if each.step is None else f"{each.step}/{each.steps}"
+        value = "-" if each.objective is None else f"{each.objective:.3f}"
+        left = "-" if each.left_s is None else duration(each.left_s)
+        state = Text(each.state if each.stage in ("", "training") else each.stage, STYLES.get(each.state, ""))
+        why = Text(each.why if len(each.why) < 80 else each.why[:77] + "…", "dim")
+        table.add_row(
+            each.trial[:8], Text(each.name), state, steps, value, left, each.node, f"{each.spent_h:.2f}",
+            f"{each.wasted_h:.2f}", why,
+        )  # fmt: skip
+    return Group(table, *(Text(line) for line in footer(seen, unit)))
+
+
+def footer(seen: Seen, unit: str) -> list[str]:
+    """Totals, and what a person may do next."""
+    sweep, facts = seen.sweep, seen.facts
+    states = Counter(each.state for each in facts)
+    spent, wasted = sum(each.spent_h for each in facts), sum(each.wasted_h for each in facts)
+    counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    lines = [f"{len(facts)} trials: {counts}; {spent:.2f} {unit} spent, {wasted:.2f} of them wasted"]
+    if seen.probing:
+        lines.append(words(seen.probing, seen.arrays))
+    if seen.problem:
+        lines.append(f"Probes are not shown: {seen.problem}")
+    if seen.queue.silent:
+        lines.append("SLURM does not answer: jobs are shown as they were last known, none is taken for dead.")
+    driver, over = read_driver(sweep.folder), seen.is_over
+    if driver is not None and not over:
+        lines.append(f"driver: job {driver.job_id}, log {driver.log}")
+    if over:
+        lines.append(f"Leaderboard: vprdist leaderboard {sweep.name}")
+        if seen.probing and not seen.probing.is_over:
+            lines.append("No driver watches this sweep: the same command again makes probes and finalists.")
+    elif not (seen.driven or any(each.watched for each in facts)):
+        lines.append(
+            "No driver watches this sweep: the same command again comes back to it (jobs go on by themselves)."
+        )
+    if states["failed"]:
+        lines.append(f"Failed trials: vprdist logs TRIAL shows why, vprdist retry {sweep.name} tries them again.")
+    return lines

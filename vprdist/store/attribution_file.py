@@ -1,0 +1,58 @@
+"""Where the attribution of a sweep lies, and its reading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from vprdist.errors import UserError, first_line
+from vprdist.files import read_json
+from vprdist.spec.attribution import (
+    ATTRIBUTION_VERSION,
+    AttributionReport,
+)
+
+REMEDY = "Run the sweep again: what has a result is not run twice, and the attribution is written anew."
+
+
+ENDS = ("json", "parquet", "md", "tex")
+
+
+def attribution_path(folder: Path) -> Path:
+    """Where a sweep's attribution lies."""
+    return folder / "attribution.json"
+
+
+def attribution_files(folder: Path) -> list[Path]:
+    """The files of `write_attribution` that are there."""
+    return [path for path in (folder / f"attribution.{end}" for end in ENDS) if path.exists()]
+
+
+def forget_attribution(folder: Path) -> None:
+    """Remove what an earlier search of the same name said."""
+    # The JSON first: who finds it counts on the others.
+    for path in attribution_files(folder):
+        path.unlink(missing_ok=True)
+
+
+def read_attribution(path: Path) -> AttributionReport | None:
+    """The report in a file; None where there is no file.
+
+    Raises:
+        UserError: unreadable, or of another version.
+    """
+    try:
+        value = read_json(path)
+        version = value.get("version") if isinstance(value, dict) else None
+        if version != ATTRIBUTION_VERSION:
+            raise UserError(path, f"an attribution has version {ATTRIBUTION_VERSION}", version, REMEDY)
+        return AttributionReport.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(path, "an attribution must be readable", f"{place}: {first['msg']}", REMEDY) from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise UserError(path, "an attribution must be readable", first_line(error), REMEDY) from None

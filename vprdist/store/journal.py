@@ -1,0 +1,70 @@
+"""What a trial's folder remembers of its jobs: the journal of the last submission, and why it was given up."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any, Literal
+
+from pydantic import Field
+
+from vprdist.spec.base import Spec
+
+NAME_PREFIX = "vprdist-"
+
+
+class JobRecord(Spec):
+    """`job.json`. It says `intent`, on the disk, before anything is submitted, so that no submission is forgotten."""
+
+    state: Literal["intent", "submitted", "cancelled"]
+    cluster: Literal["local", "slurm"]
+    name: str = Field(description="the job's name on the cluster; adoption goes by it and by the token")
+    token: str = Field(description="names this one submission; a job whose token is not the journal's leaves at once")
+    attempt: int = Field(ge=1)
+    lost: int = Field(default=0, ge=0, description="submissions before this one that the cluster took away")
+    max_requeues: int = Field(default=100, ge=0, description="times that it may run into its time limit and go on")
+    job: str = Field(description="module:function that the ranks call")
+    parameters: dict[str, Any] = Field(description="what submitit is told")
+    num_threads: int | None = None
+    gpus: tuple[int, ...] = ()
+    avoided: tuple[str, ...] = Field(default=(), description="nodes left out because jobs died there")
+    ports: tuple[int, int] | None = None
+    scratch: str | None = Field(default=None, description="node-local folder; its $VARIABLES are the node's")
+    machine: str = Field(description="where a local job's pid means something")
+    job_id: str | None = None
+    pid: int | None = None
+    pid_start: int | None = Field(default=None, description="kernel start time of the pid: pids are used again")
+    process_group: int | None = None
+    intended_at: float = Field(default_factory=time.time)
+    submitted_at: float | None = None
+
+    def updated(self, **changes: Any) -> JobRecord:
+        """The same record with other values."""
+        return self.model_copy(update=changes)
+
+
+Ending = Literal["died", "refused", "mistake", "cancelled"]
+
+
+class Failure(Spec):
+    """`failure.json`: the trial was given up; the same command started again tries anew.
+
+    `kind`: its jobs `died` too often, the cluster `refused` them, the job found a `mistake` that no second attempt
+    mends, or a person `cancelled` it.
+    """
+
+    reason: str
+    attempts: int
+    log_lines: tuple[str, ...] = ()
+    kind: Ending = "died"
+    at: float = Field(default_factory=time.time)
+
+
+def job_name(trial_id: str) -> str:
+    """The name of a trial's job on the cluster."""
+    return NAME_PREFIX + trial_id
+
+
+def new_token() -> str:
+    """A name for one submission."""
+    return uuid.uuid4().hex[:16]

@@ -1,0 +1,161 @@
+"""What a sweep's folder says of it: `manifest.json` lists its trials, `sweep.yaml` repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vprdist import __version__
+from vprdist.errors import UserError
+from vprdist.files import canonical_json, read_json, write_json, write_text
+from vprdist.spec.recipes import RECIPES
+from vprdist.spec.row_name import row_name
+from vprdist.spec.scales import SCALES
+from vprdist.spec.search import Choice, Range
+from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.trial import TrialSpec
+from vprdist.spec.vocabulary import METRICS
+
+
+class Manifest:
+    """Written before anything starts, and again with each trial that a searcher proposes."""
+
+    def __init__(self, folder: Path, sweep: SweepSpec, fallbacks: Sequence[str]) -> None:
+        self.folder, self.sweep, self.fallbacks = folder, sweep, fallbacks
+        self.names: dict[str, str] = {}
+        self._seeds: dict[str, int] = {}
+        self._rows: dict[str, str] = {}
+        self._baselines: dict[str, str] = {}
+
+    @property
+    def players(self) -> dict[str, tuple[str, ...]] | None:
+        """Of a search of subsets: what rows are named by."""
+        return None if self.sweep.search.subsets is None else self.sweep.search.subsets.players
+
+    def compare(self, trials: Sequence[TrialSpec]) -> None:
+        """Note which trial each is compared with; `trials` are those of the sweep's points and seeds, in order."""
+        self._baselines = baselines_of(self.sweep, trials)
+
+    def add(self, trial: TrialSpec) -> None:
+        """One more trial. Rows that differ in what names leave out, a segmenter's weights, are told apart by id."""
+        axes = self.sweep.axes
+        name = row_name(trial, axes, self.players) if axes else self.sweep.name
+        row = trial.model_copy(update={"seed": 0}).trial_id
+        if self._rows.setdefault(name, row) != row:
+            name = f"{name} {row[:6]}"
+        self.names[trial.trial_id] = name
+        self._seeds[trial.trial_id] = trial.seed
+
+    def keep_known(self) -> None:
+        """The trials that it lists already: nobody knows yet which of them this run will have."""
+        if (self.folder / "manifest.json").exists():
+            for entry in read_manifest(self.folder)["trials"]:
+                self.names.setdefault(entry["trial"], entry["name"])
+                self._seeds.setdefault(entry["trial"], entry["seed"])
+                if "baseline" in entry:
+                    self._baselines.setdefault(entry["trial"], entry["baseline"])
+
+    def others(self, trials: Iterable[TrialSpec]) -> int | None:
+        """How many trials of the same sweep name these leave out; None when there are none."""
+        if not (self.folder / "manifest.json").exists():
+            return None
+        return len(set(read_manifest(self.folder)["names"]) - {trial.trial_id for trial in trials}) or None
+
+    def _entry(self, trial_id: str) -> dict[str, str | int]:
+        entry: dict[str, str | int] = {
+            "trial": trial_id, "name": self.names[trial_id], "seed": self._seeds[trial_id],
+        }  # fmt: skip
+        return entry | ({"baseline": self._baselines[trial_id]} if trial_id in self._baselines else {})
+
+    def write(self) -> None:
+        """Publish both files."""
+        sweep = self.sweep
+        manifest = {
+            "name": sweep.name,
+            "vprdist": __version__,
+            "scale": sweep.scale,
+            "objective": sweep.objective,
+            "cluster": sweep.cluster,
+            "trials": [self._entry(trial_id) for trial_id in self._seeds],
+            "fallbacks": list(self.fallbacks),
+        }
+        write_json(self.folder / "manifest.json", manifest)
+        text = yaml.safe_dump(resolved_file(sweep), sort_keys=False, allow_unicode=True)
+        write_text(self.folder / "sweep.yaml", text)
+
+
+def baselines_of(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> dict[str, str]:
+    """By trial id the trial that it is compared with, of the same seed; empty where that is the best row.
+
+    Args:
+        trials: resolved, one for each of the sweep's points and seeds, in order.
+    """
+    return {trial.trial_id: other.trial_id for trial, other in compared(sweep, trials)}
+
+
+def compared(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> list[tuple[TrialSpec, TrialSpec]]:
+    """Each trial and the one that it is compared with, of the same seed; empty where that is the best row."""
+    if sweep.search.searcher is not None or sweep.baseline == "best":
+        return []
+    changes = sweep.baseline if isinstance(sweep.baseline, dict) else sweep.points[0]
+    if sweep.baseline is None and sweep.search.subsets is not None and sweep.search.subsets.placebos:
+        changes = {"input.placebo": "none"}  # each placebo beside the mask that it stands for
+    by_place = {(canonical_json(point), trial.seed): trial for point, trial in zip(sweep.points, trials, strict=True)}
+    return [
+        (trial, by_place[canonical_json({**point, **changes}), trial.seed])
+        for point, trial in zip(sweep.points, trials, strict=True)
+    ]
+
+
+def resolved_file(sweep: SweepSpec) -> dict[str, Any]:
+    """A sweep file again: every default written out, so that it says the same when defaults or scales change."""
+    trial = {key: value for key, value in sweep.trial.to_json().items() if key not in ("seed", "digests")}
+    if "train.recipe" in sweep.axes:
+        # Written out, they would win over every recipe.
+        recipe_keys = set(next(iter(RECIPES.values()))) - set(sweep.own_train)
+        trial["train"] = {key: value for key, value in trial["train"].items() if key not in recipe_keys}
+    search: dict[str, Any] = {}
+    if sweep.grid:
+        search["grid"] = {key: list(values) for key, values in sweep.grid.items()}
+    if sweep.search.space:
+        search["space"] = {axis: _domain(domain) for axis, domain in sweep.search.space.items()}
+    settings = sweep.search.model_dump(mode="json", exclude={"space", "max_steps"}, exclude_defaults=True)
+    return {
+        "name": sweep.name,
+        "scale": sweep.scale if sweep.scale in SCALES else "demo",
+        "trial": trial,
+        "search": search | settings,
+        "seeds": list(sweep.seeds),
+        "objective": sweep.objective,
+        **({} if sweep.baseline is None else {"baseline": sweep.baseline}),
+        "cluster": sweep.cluster,
+        "budget": sweep.budget.model_dump(mode="json"),
+    }
+
+
+def _domain(domain: Choice | Range) -> Any:
+    return list(domain.values) if isinstance(domain, Choice) else {domain.kind: [domain.low, domain.high]}
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A sweep's manifest, with `names` and `baselines` by trial id (`baselines` None: the best row is the baseline).
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest: dict[str, Any] = read_json(path)
+        names = {entry["trial"]: entry["name"] for entry in manifest["trials"]}
+        baselines = {entry["trial"]: entry["baseline"] for entry in manifest["trials"] if "baseline" in entry}
+        if not all(isinstance(entry["seed"], int) for entry in manifest["trials"]):
+            raise ValueError("a seed is a whole number")
+        if manifest["objective"] not in METRICS:
+            raise ValueError(f"{manifest['objective']} is no metric")
+        return manifest | {"names": names, "baselines": baselines or None}
+    except (ValueError, KeyError, TypeError) as error:
+        remedy = f"Delete it and run the sweep again: {path}."
+        raise UserError(path, "a manifest must be readable", str(error), remedy) from None

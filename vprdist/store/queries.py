@@ -1,0 +1,116 @@
+"""What each trial found for each query: `predictions/queries.parquet`, as rank 0 of its job leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vprdist.errors import UserError
+from vprdist.files import read_parquet
+from vprdist.spec.vocabulary import METRICS
+from vprdist.store.clusters import clusters
+
+PLACES = ("subtask", "city", "query", "sequence_key", "frame_number", "view_direction")
+GROUNDS = ("easting", "northing")
+Words = npt.NDArray[Any]
+
+
+def queries_path(trial_folder: Path) -> Path:
+    """Where a trial keeps them."""
+    return trial_folder / "predictions" / "queries.parquet"
+
+
+@dataclass(frozen=True)
+class Queries:
+    """One trial's queries, sorted by subtask, city and key; arrays of length N. A query stands once a subtask."""
+
+    subtask: Words
+    city: Words
+    query: Words
+    view_direction: Words
+    easting_m: npt.NDArray[np.float64]
+    northing_m: npt.NDArray[np.float64]
+    cluster: npt.NDArray[np.int64]
+    metrics: dict[str, npt.NDArray[np.float32]]
+
+    def only(self, subtask: str) -> Queries:
+        """Those of one subtask."""
+        chosen = self.subtask == subtask
+        metrics = {name: values[chosen] for name, values in self.metrics.items()}
+        return Queries(
+            self.subtask[chosen], self.city[chosen], self.query[chosen], self.view_direction[chosen],
+            self.easting_m[chosen], self.northing_m[chosen], self.cluster[chosen], metrics,
+        )  # fmt: skip
+
+    def same_as(self, other: Queries) -> bool:
+        """The same queries were asked."""
+        return all(
+            np.array_equal(getattr(self, name), getattr(other, name))
+            for name in ("subtask", "city", "query", "cluster")
+        )
+
+    def sharing(self, other: Queries) -> Queries:
+        """The same, holding the other's arrays where they are equal: a thousand trials answer the same queries."""
+        names = (field.name for field in fields(self) if field.name != "metrics")
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in names)
+        return replace(self, **{name: theirs for name, mine, theirs in pairs if np.array_equal(mine, theirs)})
+
+
+def read_queries(path: Path) -> Queries | None:
+    """A trial's queries; None where it left none (descriptors from elsewhere, or a trial that was cut).
+
+    Raises:
+        UserError: the file cannot be read, lacks a column, has a gap in one, or names a query twice.
+    """
+    if not path.exists():
+        return None
+    columns = _columns(path, (*PLACES, *GROUNDS, *METRICS))
+    if gap := next((name for name in PLACES if None in columns[name]), None):
+        raise UserError(path, "every query has all of its columns", f"none of {gap}", _REMEDY)
+    keys = np.array(["\0".join(parts) for parts in zip(*(columns[c] for c in PLACES[:3]), strict=True)])
+    order = np.argsort(keys, kind="stable")
+    if (doubled := keys[order][1:] == keys[order][:-1]).any():
+        found = str(keys[order][1:][doubled][0]).replace("\0", " ")
+        raise UserError(path, "a query stands once a subtask", found, _REMEDY)
+    words = {name: np.array(columns[name], dtype=object)[order] for name in PLACES if name != "frame_number"}
+    frames = np.array(columns["frame_number"])[order]
+    numbers = {name: np.array(columns[name], np.float64)[order] for name in GROUNDS}
+    # A query is of one cluster in all its subtasks: clusters are cut over the queries of each subtask's own.
+    cluster = np.empty(len(order), np.int64)
+    for subtask in np.unique(words["subtask"].astype(str)):
+        chosen = words["subtask"] == subtask
+        cluster[chosen] = clusters(words["city"][chosen], words["sequence_key"][chosen], frames[chosen])
+    return Queries(
+        words["subtask"], words["city"], words["query"], words["view_direction"],
+        numbers["easting"], numbers["northing"], cluster,
+        {name: np.array(columns[name], np.float32)[order] for name in METRICS},
+    )  # fmt: skip
+
+
+def read_answers(path: Path, wanted: Sequence[tuple[str, str]], subtask: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """What was retrieved for some (city, query): `retrieved`, `hits`, `positives`, as the file has them."""
+    names = ("subtask", "city", "query", "retrieved", "hits", "positives")
+    columns = _columns(path, names)
+    asked = set(wanted)
+    return {
+        (city, query): dict(zip(names[3:], answer, strict=True))
+        for task, city, query, *answer in zip(*(columns[name] for name in names), strict=True)
+        if task == subtask and (city, query) in asked
+    }
+
+
+_REMEDY = "Move the trial's folder away and run the sweep again."
+
+
+def _columns(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:
+    try:
+        return read_parquet(path, names)
+    except KeyError as error:
+        raise UserError(path, "per-query results have this column", error.args[0], _REMEDY) from None
+    except (OSError, ValueError) as error:
+        raise UserError(path, "per-query results must be readable", str(error).splitlines()[0], _REMEDY) from None

@@ -1,0 +1,210 @@
+"""The folder of a trial: where everything about it lies, and small readers. Nobody else spells these names."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from vprdist.errors import LaunchError
+from vprdist.files import append_json_line, locked, read_json_lines, write_json, write_text
+from vprdist.spec.result import ResultRow, read_result
+from vprdist.spec.trial import TrialSpec
+from vprdist.store.journal import Failure, JobRecord
+
+TAIL_BYTES = 64 * 1024
+
+
+class TrialFolder:
+    """`runs/trials/<trial id>`. `result.json` exists if and only if the trial is done."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.trial_id = self.path.name
+        self.trial_file = self.path / "trial.json"
+        self.job_file = self.path / "job.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.result_file = self.path / "result.json"
+        self.failure_file = self.path / "failure.json"
+        self.log = self.path / "log"
+        self.starts_file = self.log / "starts.jsonl"
+        self.driver_lock = self.path / "lock"
+        self.running_lock = self.path / "running.lock"
+        self.submit_lock = self.path / "submit.lock"
+
+    @classmethod
+    def of(cls, runs: Path, trial_id: str) -> TrialFolder:
+        """The folder of that trial below a `runs` folder."""
+        return cls(runs / "trials" / trial_id)
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the trial is done."""
+        return self.result_file.exists()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is a result or a failure: nothing is submitted for it any more."""
+        return self.has_result or self.failure_file.exists()
+
+    def result(self) -> ResultRow:
+        """The trial's result.
+
+        Raises:
+            UserError: the file is not a result of this version.
+        """
+        return read_result(self.result_file)
+
+    def objective(self, metric: str) -> float:
+        """One metric of the result; NaN when the trial has none of that name, or no result that can be read."""
+        try:
+            value = json.loads(self.result_file.read_bytes())["metrics"][metric]
+            return float("nan") if value is None else float(value)
+        except (FileNotFoundError, ValueError, LookupError, TypeError):
+            return float("nan")
+
+    def wall_s(self) -> float | None:
+        """Seconds from the first start of the last attempt to the result; None where the result does not say."""
+        try:
+            return float(json.loads(self.result_file.read_bytes())["wall_s"])
+        except (FileNotFoundError, ValueError, LookupError, TypeError):
+            return None
+
+    def job(self) -> JobRecord | None:
+        """The journal: the trial's last submission, None when there never was one."""
+        try:
+            return JobRecord.model_validate_json(self.job_file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            remedy = f"Make sure that no job {self.trial_id} runs, then delete the file."
+            raise LaunchError(self.job_file, "a journal of a job", str(error.errors()[0]["loc"]), remedy) from None
+
+    def write_job(self, record: JobRecord) -> None:
+        """Publish the journal; it is on the disk when this returns."""
+        write_text(self.job_file, record.model_dump_json(indent=1) + "\n")
+
+    def trial(self) -> TrialSpec:
+        """The trial as it was submitted."""
+        return TrialSpec.model_validate_json(self.trial_file.read_bytes())
+
+    def write_trial(self, trial: TrialSpec) -> None:
+        """Publish the resolved trial for its job."""
+        write_json(self.trial_file, trial.to_json())
+
+    def failure(self) -> Failure | None:
+        """Why the trial was given up, None when it was not."""
+        try:
+            return Failure.model_validate_json(self.failure_file.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def write_failure(self, failure: Failure) -> None:
+        """Publish why the trial was given up; the first to say so is right."""
+        if not self.failure_file.exists():
+            write_text(self.failure_file, failure.model_dump_json(indent=1) + "\n")
+
+    def retire_failure(self) -> None:
+        """Put an earlier failure and its journal among the logs: the trial starts anew, with all its attempts."""
+        if not self.failure_file.exists():
+            return
+        self.log.mkdir(parents=True, exist_ok=True)
+        number = len(list(self.log.glob("failure-*.json"))) + 1
+        self.job_file.unlink(missing_ok=True)
+        # The starts of the failed attempts too: a trial's wall time begins with the start that led to its result.
+        with contextlib.suppress(FileNotFoundError):
+            self.starts_file.rename(self.log / f"starts-{number}.jsonl")
+        self.failure_file.rename(self.log / f"failure-{number}.json")
+
+    def rows(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """The metrics rows from a byte offset on, and the offset after them."""
+        return read_json_lines(self.metrics_file, offset)
+
+    def starts(self) -> list[dict[str, Any]]:
+        """One row for each time the job's rank 0 started."""
+        return read_json_lines(self.starts_file)[0]
+
+    def all_starts(self) -> list[dict[str, Any]]:
+        """Those of attempts that were given up too, oldest first."""
+        rows = [row for path in self.log.glob("starts-*.jsonl") for row in read_json_lines(path)[0]]
+        return sorted([*rows, *self.starts()], key=lambda row: float(row["time"]))
+
+    def add_start(self, row: dict[str, object]) -> None:
+        """Record that the job's rank 0 started."""
+        append_json_line(self.starts_file, row)
+
+    def locked_by_driver(self) -> AbstractContextManager[bool]:
+        """The lock of the one driver that submits and watches this trial; yields False when another has it."""
+        return locked(self.driver_lock, blocking=False)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether some process holds the running lock: rank 0 lives, whatever a queue says."""
+        return held(self.running_lock)
+
+    @property
+    def is_submitting(self) -> bool:
+        """Whether a driver or its helper is between intent and submission."""
+        return held(self.submit_lock)
+
+    def last_node(self, record: JobRecord) -> str:
+        """Where rank 0 of this submission started last; empty when it never did."""
+        hosts = [str(row.get("host", "")) for row in self.starts() if row.get("token") == record.token]
+        return hosts[-1] if hosts else ""
+
+    def progressed(self, record: JobRecord) -> bool:
+        """Whether a checkpoint came after this submission's last start."""
+        starts = [float(row["time"]) for row in self.starts() if row.get("token") == record.token]
+        saved = [path.stat().st_mtime for path in (self.path / "checkpoint").glob("[!.]*")]  # whole ones
+        return bool(starts and saved) and max(saved) > starts[-1]
+
+    def attempt_log(self, record: JobRecord) -> Path:
+        """The log folder of one submission: never shared, since job ids start again and a stale pickle would run."""
+        return self.log / f"attempt-{record.attempt}-{record.token[:8]}"
+
+    def last_lines(self, record: JobRecord, count: int = 20) -> tuple[str, ...]:
+        """The last log lines of one submission: its ranks', or where they have none, the submission's own."""
+        folder = self.attempt_log(record)
+        for pattern in ("*_log.out", "*_log.err", "submission.log"):
+            files = sorted(folder.glob(pattern))
+            share = max(3, count // max(1, len(files)))
+            lines = [line for path in files for line in tail(path, share)]
+            if lines:
+                return tuple(lines)
+        return ()
+
+
+def held(path: Path) -> bool:
+    """Whether somebody holds the lock on that file, which may be somebody else's, to be read alone."""
+    if not path.exists():
+        return False
+    try:
+        with locked(path, blocking=False) as free:
+            return not free
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS):
+            raise
+    with path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # NFS locks for writing what is open for writing alone: unknown
+            return False
+    return False
+
+
+def tail(path: Path, count: int) -> Iterator[str]:
+    """The last lines of a log that may be long, without empty ones."""
+    with path.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - TAIL_BYTES))
+        text = stream.read().decode(errors="replace")
+    yield from [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
