@@ -31,8 +31,8 @@ def _computations(results: Iterable[ResultRow]) -> Iterable[str]:
 
 def _sources(results: Sequence[tuple[str, ResultRow]]) -> Iterable[str]:
     groups = by_source([result.source for _, result in results])
-    if len(groups) == 1:
-        only = groups[0].source
+    if len(groups) < 2:
+        only = groups[0].source if groups else None
         if only is not None and only.changed:
             yield f"All rows come from code that was changed by hand: {source_words(only)}."
         return
