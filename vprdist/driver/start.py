@@ -21,6 +21,7 @@ from vprdist.plan.estimate import read_results
 from vprdist.plan.probe_cost import probe_cost
 from vprdist.plan.probe_memory import driver_probe_gb
 from vprdist.plan.queries import check_queries
+from vprdist.plan.reuse import reuse_of_other_code
 from vprdist.plan.survey import OVER, planned_trials
 from vprdist.prepare.checks import check_profile, check_runs_folder, paths_of
 from vprdist.prepare.prepare import Prepared, prepare, unready
@@ -103,6 +104,8 @@ def _run(
     _check_cost(sweep, profile, prepared, runs)
     for note in check_queries(sweep, prepared.trials):
         console.print(note, style="dim", markup=False)
+    if only is None and (reused := reuse_of_other_code(sweep, prepared)) is not None:
+        console.print(reused, style="yellow", markup=False)
     book = Manifest(folder, sweep, prepared.fallbacks)
     if sweep.search.searcher is None:
         if (before := book.others(prepared.trials)) is not None:

@@ -26,6 +26,8 @@ SHOWN = 16
 def show_plan(plan: Plan, names: Sequence[str], console: Console, full: bool) -> None:
     """Everything but the job's script."""
     _trials(plan, names, console, full)
+    if plan.reused is not None:
+        console.print(plan.reused, style="yellow", markup=False)
     for title, lines in (
         ("subsets", _subsets(plan)),
         ("a job", _job(plan)),

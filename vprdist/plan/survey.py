@@ -14,6 +14,7 @@ from vprdist.plan.estimate import Estimate, estimate, read_results
 from vprdist.plan.power import Power, power_of
 from vprdist.plan.probe_cost import ProbeCost, probe_cost
 from vprdist.plan.queries import check_queries
+from vprdist.plan.reuse import reuse_of_other_code
 from vprdist.plan.space import Space, space
 from vprdist.prepare.checks import check_profile
 from vprdist.prepare.prepare import Looked, Prepared, look
@@ -64,6 +65,7 @@ class Plan:
     power: Power | None
     queries: tuple[str, ...] = ()
     probes: ProbeCost | None = None
+    reused: str | None = None
 
     @property
     def to_run(self) -> list[Planned]:
@@ -80,7 +82,8 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
     check_profile(profile, sweep.trials)
     looked = look(sweep, profile, runs)
     results = read_results(runs)
-    trials = planned_trials(sweep, Prepared(looked.trials, looked.resolver, runs, profile), results)
+    prepared = Prepared(looked.trials, looked.resolver, runs, profile)
+    trials = planned_trials(sweep, prepared, results)
     remaining = [planned.estimate for planned in trials if planned.state not in OVER]
     probes = probe_cost(sweep, looked.trials[0], profile, results, runs)
     if probes is not None:
@@ -93,7 +96,8 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
     room = space([planned.trial for planned in trials], runs, profile.num_ranks)
     found = power_of(sweep, looked.num_queries, len(trials), results, runs)
     queries = tuple(check_queries(sweep, looked.trials))
-    return Plan(sweep, profile, runs, looked, trials, capacity(profile), room, over, found, queries, probes)
+    reused = reuse_of_other_code(sweep, prepared)
+    return Plan(sweep, profile, runs, looked, trials, capacity(profile), room, over, found, queries, probes, reused)
 
 
 def planned_trials(sweep: SweepSpec, prepared: Prepared, results: Sequence[ResultRow]) -> tuple[Planned, ...]:

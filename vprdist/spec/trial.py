@@ -10,6 +10,7 @@ from vprdist.errors import RuleError, nearest
 from vprdist.files import digest_json
 from vprdist.spec.arms import Arm, ArmsSpec
 from vprdist.spec.base import Spec, hashed_unless, not_hashed
+from vprdist.spec.computation import FIRST
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.doors import AggregatorName, AttentionName, BackboneName, LossName
 from vprdist.spec.named import Named
@@ -360,13 +361,17 @@ class EvaluateSpec(Spec):
 
 
 class Digests(Spec):
-    """What the trial's inputs are, by content. Filled by `sweep.py` before the trial is hashed."""
+    """What the trial's inputs are, by content, and which computation makes its numbers of them.
+
+    `prepare.resolve` fills it in before the trial is hashed.
+    """
 
     dataset: str
     cache: str | None
     weights: str
     labels: str | None = hashed_unless(None, description="of official label files; null: all are computed")
     code: dict[str, str] | None = hashed_unless(None, description="of the files of a user's own classes, by their key")
+    computation: int = hashed_unless(FIRST, ge=1, description="see `spec.computation`")
 
 
 class RunSpec(Spec):

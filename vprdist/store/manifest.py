@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import yaml
 from vprdist import __version__
 from vprdist.errors import UserError
 from vprdist.files import canonical_json, read_json, write_json, write_text
+from vprdist.source import running_source
+from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.row_name import row_name
 from vprdist.spec.scales import SCALES
@@ -72,10 +75,12 @@ class Manifest:
 
     def write(self) -> None:
         """Publish both files."""
-        sweep = self.sweep
+        sweep, source = self.sweep, running_source()
         manifest = {
             "name": sweep.name,
             "vprdist": __version__,
+            "source": None if source is None else asdict(source),
+            "computation": COMPUTATION,
             "scale": sweep.scale,
             "objective": sweep.objective,
             "cluster": sweep.cluster,

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from vprdist.errors import LaunchError
 from vprdist.files import append_json_line, locked, read_json_lines, write_json, write_text
+from vprdist.source import Source
 from vprdist.spec.result import ResultRow, read_result
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.journal import Failure, JobRecord
@@ -74,6 +75,13 @@ class TrialFolder:
         """Seconds from the first start of the last attempt to the result; None where the result does not say."""
         try:
             return float(json.loads(self.result_file.read_bytes())["wall_s"])
+        except (FileNotFoundError, ValueError, LookupError, TypeError):
+            return None
+
+    def source(self) -> Source | None:
+        """The code that computed the result; None where the result does not say."""
+        try:
+            return Source.of_json(json.loads(self.result_file.read_bytes())["source"])
         except (FileNotFoundError, ValueError, LookupError, TypeError):
             return None
 

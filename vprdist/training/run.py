@@ -8,7 +8,7 @@ import platform
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from vprdist.data.msls import City, read_city
 from vprdist.data.tasks import breakdown_tasks, build_tasks, prediction_task
 from vprdist.distributed.ranks import Ranks, join
 from vprdist.distributed.world import World
-from vprdist.errors import CacheError, DataError, Stopped, UserError
+from vprdist.errors import CacheError, DataError, LaunchError, Stopped, UserError
 from vprdist.evaluation.evaluate import NOTHING, Evaluation, Extra, check_whitening, describe_protocol, evaluate
 from vprdist.evaluation.sheet import write_sheet
 from vprdist.files import digest_file, read_json_lines, write_json
@@ -31,6 +31,8 @@ from vprdist.network.model import build_network
 from vprdist.network.weights import weights_file
 from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.cache.staging import staged
+from vprdist.source import running_source
+from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.own_code import blamed
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
@@ -73,8 +75,23 @@ class _Run:
         self.stage("reading cities", 0, 1)
         if self.ranks.is_first:
             check_inputs(self.trial)
+        fallbacks = self._other_code()
+        self.stage("reading cities", 0, 1)
         with contextlib.ExitStack() as stack:
-            self._run(*self._stage_cache(stack))
+            trial, fell = self._stage_cache(stack)
+            self._run(trial, fallbacks + fell)
+
+    def _other_code(self) -> tuple[str, ...]:
+        """What to record where this start goes on from a checkpoint of other code; a row says which code this is."""
+        source = running_source()
+        if source is None or not self.ranks.is_first:
+            return ()
+        resumes = any((self.folder / "checkpoint").glob("[!.]*"))
+        others = {who: None for who in saved_by(read_json_lines(self.folder / "metrics.jsonl")[0]) if resumes}
+        others.pop(source.digest, None)
+        self.report({"kind": "source", "source": source.digest, "resumes": resumes})
+        names = ", ".join("an unknown source" if who is None else f"source {who[:8]}" for who in others)
+        return (f"went on from a checkpoint of other code ({names}; this is {source.short})",) if others else ()
 
     def _stage_cache(self, stack: contextlib.ExitStack) -> tuple[TrialSpec, tuple[str, ...]]:
         """The trial as it reads on this node, with a copy of its cache if the profile says so; and what fell back."""
@@ -155,6 +172,7 @@ class _Run:
             starts=len(starts),
             fallbacks=fallbacks,
             environment=environment(),
+            source=running_source(),
         )
         write_json(self.folder / "result.json", row.model_dump(mode="json", by_alias=True))
 
@@ -221,13 +239,33 @@ class _Run:
         return [float(row["time"]) for row in rows] or [self.begin]
 
 
+def saved_by(rows: Iterable[Mapping[str, Any]]) -> list[str | None]:
+    """The digests of the code that saved what a trial's checkpoint grew from, from its metrics rows; None: unknown."""
+    code, found = None, list[str | None]()
+    for row in rows:
+        if row.get("kind") == "source":
+            code = str(row.get("source"))
+            found = found if row.get("resumes") else []
+        elif row.get("kind") == "checkpoint":
+            found.append(code)
+    return found
+
+
 def check_inputs(trial: TrialSpec) -> None:
-    """Data and cache are still what the trial was hashed with.
+    """Data and cache are still what the trial was hashed with, and this code gives the numbers of its computation.
 
     Raises:
+        LaunchError: the trial is of another computation.
         DataError, CacheError: they have changed since it was submitted.
     """
     assert trial.digests is not None
+    if (wanted := trial.digests.computation) != COMPUTATION:
+        raise LaunchError(
+            f"trial {trial.trial_id}",
+            f"a trial of computation {wanted} cannot be computed by this code, which is of computation {COMPUTATION}",
+            None,
+            "Run the sweep again: it makes trials of this code's computation. Or run the code that made the trial.",
+        )
     cities = (*trial.data.train, *trial.data.validate_cities)
     found = dataset_digest(Path(trial.data.root), cities)
     if found != trial.digests.dataset:
