@@ -16,7 +16,7 @@ from vprdist.plan.probe_cost import ProbeCost, probe_cost
 from vprdist.plan.queries import check_queries
 from vprdist.plan.space import Space, space
 from vprdist.prepare.checks import check_profile
-from vprdist.prepare.prepare import Looked, Prepared, look
+from vprdist.prepare.prepare import Prepared, look
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
 from vprdist.spec.search import SUBSET_SEARCHERS
@@ -56,7 +56,7 @@ class Plan:
     sweep: SweepSpec
     profile: ClusterProfile
     runs: Path
-    looked: Looked
+    looked: Prepared
     trials: tuple[Planned, ...]
     capacity: Capacity
     space: Space
@@ -80,7 +80,7 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
     check_profile(profile, sweep.trials)
     looked = look(sweep, profile, runs)
     results = read_results(runs)
-    trials = planned_trials(sweep, Prepared(looked.trials, looked.resolver, runs, profile), results)
+    trials = planned_trials(sweep, looked, results)
     remaining = [planned.estimate for planned in trials if planned.state not in OVER]
     probes = probe_cost(sweep, looked.trials[0], profile, results, runs)
     if probes is not None:

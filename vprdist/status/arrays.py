@@ -123,7 +123,7 @@ def cache_arrays(sweep: Sweep) -> list[Array]:
     Raises:
         UserError: the sweep's file, its profile or a segmenter's weights cannot be read.
     """
-    from vprdist.prepare.prepare import cache_orders
+    from vprdist.prepare.folders import cache_orders
     from vprdist.semantics.segmenting import array_of
     from vprdist.spec.profile import read_profile
     from vprdist.spec.sweep_file import read_sweep
