@@ -16,8 +16,9 @@ from vprdist.report.board import read_board
 from vprdist.report.evidence import weigh
 from vprdist.report.leaderboard import difference_text, markdown, p_text, show, with_interval, write_leaderboard
 from vprdist.report.published import NOTES, TABLE_I, published_name, published_rows
-from vprdist.spec.result import VariantResult, read_result
+from vprdist.spec.result import VariantResult
 from vprdist.spec.row_name import row_name
+from vprdist.store.result_file import read_result
 
 
 def blocks_of(*results, objective="recall@1"):

@@ -111,6 +111,7 @@ def _measure(source: Source, console: Console) -> None:
     from vprdist.data.tasks import breakdown_tasks, build_tasks
     from vprdist.evaluation.evaluate import Extra, describe_protocol
     from vprdist.report.parts import parts_of
+    from vprdist.store.queries import queries_file
 
     trial, root = source.trial, Path(source.trial.data.root)
     cities = [read_city(root, name) for name in trial.data.validate_cities]
@@ -125,7 +126,7 @@ def _measure(source: Source, console: Console) -> None:
         protocol = protocol.model_copy(update={"image_size": None})
     folder = source.out / protocol.fingerprint
     evaluation.write(folder)
-    parts = parts_of(folder / "queries.parquet", protocol.subtask)
+    parts = parts_of(queries_file(folder), protocol.subtask)
     write_json(folder / "evaluation.json", _as_json(source, protocol, evaluation, parts))
     _show(source, protocol, evaluation, parts, console)
     console.print(f"\nwritten: {folder} (evaluation.json, queries.parquet, predictions)")
@@ -147,7 +148,9 @@ def _source(args: argparse.Namespace, console: Console) -> Source:
 
 def _of_trial(args: argparse.Namespace, console: Console) -> Source:
     word = Path(args.what[0])
-    folder = TrialFolder(word) if (word / "trial.json").is_file() else find_trial(args.runs.resolve(), args.what[0])
+    folder = TrialFolder(word)
+    if not folder.trial_file.is_file():
+        folder = find_trial(args.runs.resolve(), args.what[0])
     trial = _under(folder.trial(), args)
 
     def answer(tasks: Sequence[Task], extra: Extra) -> Evaluation:
@@ -157,7 +160,7 @@ def _of_trial(args: argparse.Namespace, console: Console) -> Source:
         from vprdist.training.run import whitening_cities
         from vprdist.training.trained import trained_network
 
-        with join(World(), folder.path / "rendezvous.json") as ranks, bar(console, "descriptors") as advance:
+        with join(World(), folder.rendezvous_file) as ranks, bar(console, "descriptors") as advance:
             network = trained_network(folder.trial(), folder.path).to(ranks.device)
             training = whitening_cities(trial)
             found = evaluate(

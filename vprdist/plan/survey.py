@@ -22,7 +22,8 @@ from vprdist.spec.result import ResultRow
 from vprdist.spec.search import SUBSET_SEARCHERS
 from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.trial import TrialSpec
-from vprdist.store.proposals import Proposals
+from vprdist.store.manifest import sweep_folder
+from vprdist.store.proposals import Proposals, proposals_path
 from vprdist.store.trial_folder import TrialFolder, held
 
 State = Literal[
@@ -106,7 +107,7 @@ def planned_trials(sweep: SweepSpec, prepared: Prepared, results: Sequence[Resul
     """
     trials = list(prepared.trials)
     proposals = Proposals(
-        prepared.runs / "sweeps" / sweep.name / "proposals.jsonl",
+        proposals_path(sweep_folder(prepared.runs, sweep.name)),
         lambda point: prepared.resolve(trial_at(sweep, point)), sweep.objective,
     )  # fmt: skip
     left = 0

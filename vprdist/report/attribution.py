@@ -32,7 +32,7 @@ from vprdist.spec.attribution import (
     PlayerRow,
     SettingRow,
 )
-from vprdist.store.attribution_file import ENDS, forget_attribution
+from vprdist.store.attribution_file import ENDS, attribution_path, forget_attribution
 
 MOST_PAIRS = 5
 """Interactions on the terminal; the files have more."""
@@ -49,7 +49,7 @@ def replace_attribution(folder: Path, report: AttributionReport | None) -> None:
 
 def write_attribution(folder: Path, report: AttributionReport) -> list[Path]:
     """Publish attribution.json, .parquet (`EFFECT_COLUMNS`), .md and .tex; returns their paths."""
-    paths = [folder / f"attribution.{end}" for end in ENDS]
+    paths = [attribution_path(folder, end) for end in ENDS]
     write_parquet(paths[1], effect_records(report), EFFECT_COLUMNS)
     write_text(paths[2], markdown(report))
     write_text(paths[3], latex(report))

@@ -24,7 +24,7 @@ from vprdist.distributed.world import World
 from vprdist.errors import CacheError, DataError, Stopped, UserError
 from vprdist.evaluation.evaluate import NOTHING, Evaluation, Extra, check_whitening, describe_protocol, evaluate
 from vprdist.evaluation.sheet import write_sheet
-from vprdist.files import digest_file, read_json_lines, write_json
+from vprdist.files import digest_file
 from vprdist.machine import cpu_has_bf16
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import build_network
@@ -33,6 +33,7 @@ from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.cache.staging import staged
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.loop import Trainer
 from vprdist.training.metrics_log import Watch
 
@@ -54,7 +55,7 @@ def run_trial(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
     """
     if world.num_threads:
         torch.set_num_threads(world.num_threads)
-    with join(world, folder / "rendezvous.json") as ranks:
+    with join(world, TrialFolder(folder).rendezvous_file) as ranks:
         _Run(trial, folder, ranks, world).run()
 
 
@@ -154,13 +155,13 @@ class _Run:
             fallbacks=fallbacks,
             environment=environment(),
         )
-        write_json(self.folder / "result.json", row.model_dump(mode="json", by_alias=True))
+        TrialFolder(self.folder).write_result(row)
 
     def _untrained(self, measure: Callable[[], Evaluation | None]) -> dict[str, float] | None:
         """Metrics before training; a resumed run takes them from the rows of its first start."""
         if not (self.trial.evaluate.before_training and self.trial.train.steps):
             return None
-        rows, _ = read_json_lines(self.folder / "metrics.jsonl")
+        rows, _ = TrialFolder(self.folder).rows()
         known = next((row for row in rows if row.get("kind") == "untrained"), None)
         # Every rank takes part in the measuring, or none: the first one's look at the file decides.
         (is_known,) = self.ranks.any(self.ranks.is_first and known is not None)
@@ -215,8 +216,7 @@ class _Run:
 
     def _starts(self) -> list[float]:
         """When the job was started, each time; a run outside a job was started once, now."""
-        rows, _ = read_json_lines(self.folder / "log" / "starts.jsonl")
-        return [float(row["time"]) for row in rows] or [self.begin]
+        return [float(row["time"]) for row in TrialFolder(self.folder).starts()] or [self.begin]
 
 
 def check_inputs(trial: TrialSpec) -> None:
