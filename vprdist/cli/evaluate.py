@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vprdist.console import add_command, bar, fitting
+from vprdist.console import add_command, bar, fitting, table_width
 from vprdist.errors import UserError
 from vprdist.files import write_json
 from vprdist.spec.read import Origin, validate
@@ -261,22 +261,32 @@ def _as_json(source: Source, protocol: Protocol, evaluation: Evaluation, parts: 
         "metrics": evaluation.metrics,
         "city_metrics": evaluation.city_metrics,
         "subtask_metrics": {name: ranking.metrics for name, ranking in evaluation.subtasks.items()},
-        "parts": [asdict(part) for part in parts],
+        "parts": [_part_as_json(part) for part in parts],
         "variants": [each.model_dump(mode="json") for each in evaluation.results(protocol)],
     }
+
+
+def _part_as_json(part: Part) -> dict[str, object]:
+    return {
+        "name": part.label, "num_queries": part.num_queries, "metrics": part.metrics, "intervals": part.intervals,
+    }  # fmt: skip
 
 
 def _show(source: Source, protocol: Protocol, evaluation: Evaluation, parts: Sequence[Part], console: Console) -> None:
     """A narrow terminal gets fewer metrics, never cut numbers; evaluation.json has them all."""
     lines = [
-        (part.name, part.num_queries, "{:.3f}-{:.3f}".format(*part.intervals[f"recall@{KS[0]}"]), part.metrics)
+        (part.label, part.num_queries, "{:.3f}-{:.3f}".format(*part.intervals[f"recall@{KS[0]}"]), part.metrics)
         for part in parts
     ]
     for each in evaluation.results(protocol):
         kind = "not whitened" if each.protocol.whitening == "none" else f"{each.protocol.dimensions} dimensions"
         lines.append((f"{kind} ({each.protocol.fingerprint})", protocol.num_queries, "-", each.metrics))
     heading = f"{source.name}\nprotocol {protocol.fingerprint}: {protocol.summary}"
-    console.print(fitting(console, METRICS, FIRST_LEFT_OUT, lambda shown: _table(heading, lines, shown)))
+
+    def draw(shown: Sequence[str]) -> Table:
+        return _table(heading, lines, shown)
+
+    console.print(draw(fitting(METRICS, FIRST_LEFT_OUT, lambda some: table_width(console, draw(some)), console.width)))
     for note in source.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
 
