@@ -19,7 +19,7 @@ from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import METRICS
 
-SWEEPS = "sweeps"
+SWEEPS, MANIFEST = "sweeps", "manifest.json"
 
 
 def sweep_folder(runs: Path, name: str) -> Path:
@@ -29,13 +29,12 @@ def sweep_folder(runs: Path, name: str) -> Path:
 
 def sweep_names(runs: Path) -> list[str]:
     """Every sweep of a run folder."""
-    folder = runs / SWEEPS
-    return sorted(path.name for path in folder.iterdir() if is_started(path)) if folder.is_dir() else []
+    return sorted(path.parent.name for path in (runs / SWEEPS).glob(f"*/{MANIFEST}"))
 
 
 def manifest_path(folder: Path) -> Path:
     """The list of the trials of the sweep of that folder."""
-    return folder / "manifest.json"
+    return folder / MANIFEST
 
 
 def sweep_file(folder: Path) -> Path:

@@ -40,7 +40,8 @@ def networks(sweep: Path) -> dict[str, str]:
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     for row in read_json_lines(path)[0]:
-        if (kind := row.get("kind")) in FIELDS and all(field in row for field in FIELDS[kind]):
+        needed = FIELDS.get(str(row.get("kind")))
+        if needed is not None and all(name in row for name in needed):
             yield row
 
 
