@@ -16,6 +16,7 @@ from vprdist.console import Bar, Tell
 from vprdist.prepare.checks import check_data, check_installed, check_pictures, check_placebo, check_stem
 from vprdist.prepare.folders import demo_folder, orders_for, with_data
 from vprdist.prepare.making import Making, make_caches, make_cities
+from vprdist.prepare.own_code import try_own_code
 from vprdist.prepare.resolve import Resolver
 from vprdist.semantics import segmenting
 from vprdist.spec.base import Spec
@@ -106,6 +107,7 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
         check_stem(trial)
         resolver.check_checkpoint(trial)
     check_installed(sweep.trials)
+    try_own_code(sweep.trials)
     absent = make_cities(sweep.trials, runs, making)
     trials = [trial if demo_folder(trial, runs) in absent else with_data(trial, runs) for trial in sweep.trials]
     ready = [trial for trial in trials if _has_data(trial)]
