@@ -127,7 +127,7 @@ class _Driver:
 
     def proposals(self) -> Proposals | None:
         """The memory of what was proposed; None for a plain grid."""
-        from vprdist.store.proposals import Proposals
+        from vprdist.store.proposals import Proposals, proposals_path
 
         # Tune pickles what it is given: these close over no console.
         sweep, book, prepared = self.sweep, self.book, self.prepared
@@ -139,7 +139,7 @@ class _Driver:
             book.write()
 
         return Proposals(
-            book.folder / "proposals.jsonl",
+            proposals_path(book.folder),
             lambda point: prepared.resolve(trial_at(sweep, point)), sweep.objective, told,
         )  # fmt: skip
 

@@ -30,12 +30,12 @@ from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.driving import check_wanted, want_again
-from vprdist.store.manifest import Manifest
+from vprdist.store.manifest import Manifest, sweep_file, sweep_folder
 
 
 def resume(name: str, runs: Path, console: Console, only: frozenset[str]) -> int:
     """Some trials of a sweep that was started before, from the file that it left in its folder."""
-    return run(read_sweep(runs / "sweeps" / name / "sweep.yaml"), runs, console, only=only)
+    return run(read_sweep(sweep_file(sweep_folder(runs, name))), runs, console, only=only)
 
 
 def run(
@@ -82,7 +82,7 @@ def _run(
 ) -> int:
     check_profile(profile, sweep.trials)
     check_runs_folder(runs)
-    folder = runs / "sweeps" / sweep.name
+    folder = sweep_folder(runs, sweep.name)
     want_again(folder, asked_at(folder))
     check_budget(sweep, profile, sweep.num_trials, ())  # of trials; that of GPU-hours needs their ids
     # Of a driver's job it was asked when a person submitted it; after an outage nobody would start it once more.

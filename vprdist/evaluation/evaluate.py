@@ -22,6 +22,7 @@ from vprdist.spec.arms import Arm
 from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.result import Protocol, VariantResult
 from vprdist.spec.trial import EvaluateSpec, TrialSpec
+from vprdist.store.queries import queries_file
 
 StageReport = Callable[[str, int, int], None]
 LEARN_IMAGES = 20_000
@@ -90,7 +91,7 @@ class Evaluation:
             rows = [row for city in self.predicted.predictions.values() for row in city]
             write_predictions(folder / "submission.txt", rows)
         if self.subtasks:
-            write_queries(folder / "queries.parquet", self.subtasks)
+            write_queries(queries_file(folder), self.subtasks)
 
 
 def describe_protocol(tasks: Sequence[Task], trial: TrialSpec, dataset: str) -> Protocol:

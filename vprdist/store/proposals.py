@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,40 @@ from vprdist.spec.search import Point
 from vprdist.spec.trial import TrialSpec
 
 Resolve = Callable[[Point], TrialSpec]
+FIELDS = {"proposed": ("trial", "point"), "refused": ("point", "why"), "stopped": ("trial",)}
+"""What a row of each kind says at least; any other row counts for nothing."""
+
+
+def proposals_path(sweep: Path) -> Path:
+    """The file, in the sweep's folder."""
+    return sweep / "proposals.jsonl"
+
+
+def is_searched(sweep: Path) -> bool:
+    """Whether a searcher proposes the trials of the sweep of that folder."""
+    return any(row["kind"] == "proposed" for row in _rows(proposals_path(sweep)))
+
+
+def stopped(sweep: Path) -> dict[str, Mapping[str, Any]]:
+    """What the scheduler of the sweep of that folder stopped early: by trial id the row that says so."""
+    return _stopped(proposals_path(sweep))
+
+
+def networks(sweep: Path) -> dict[str, str]:
+    """Ids of the sweep's trials that train one network for all subsets, by the canonical JSON of their points."""
+    proposed = [row for row in _rows(proposals_path(sweep)) if row["kind"] == "proposed"]
+    return {canonical_json(row["point"]): row["trial"] for row in proposed if "train.arms" in row["point"]}
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    for row in read_json_lines(path)[0]:
+        needed = FIELDS.get(str(row.get("kind")))
+        if needed is not None and all(name in row for name in needed):
+            yield row
+
+
+def _stopped(path: Path) -> dict[str, Mapping[str, Any]]:
+    return {row["trial"]: row for row in _rows(path) if row["kind"] == "stopped"}
 
 
 @dataclass(frozen=True)
@@ -26,10 +60,10 @@ class Proposal:
 
 @dataclass
 class Proposals:
-    """`proposals.jsonl` in the sweep's folder. Rows: `proposed`, `refused`, `stopped`; appended, never changed.
+    """The file, read and written. Rows: `proposed`, `refused`, `stopped`; appended, never changed.
 
     Args:
-        path: the file.
+        path: the file, `proposals_path` of the sweep's folder.
         resolve: a point to its trial, with digests; raises UserError for values that do not go together.
         objective: the metric of a stopped trial that is kept.
         tell: called with each trial that is new in this run of the driver.
@@ -47,18 +81,15 @@ class Proposals:
     def read(self) -> None:
         """What earlier drivers proposed. A proposal whose trial has another id by now (its data changed) is dropped."""
         self.read_stops()
-        for row in read_json_lines(self.path)[0]:
-            if row["kind"] == "stopped":
-                continue
+        for row in _rows(self.path):
             if row["kind"] == "refused":
                 self._remember(Proposal(row["point"], None, row["why"]))
-            elif (again := self._resolved(row["point"])) and again.trial_id == row["trial"]:
-                self._take(Proposal(row["point"], again.trial_id), again)
+            elif row["kind"] == "proposed":
+                self._take_again(row["point"], row["trial"])
 
     def read_stops(self) -> None:
         """What earlier drivers' schedulers stopped."""
-        rows, _ = read_json_lines(self.path)
-        self.stopped = {row["trial"]: row for row in rows if row["kind"] == "stopped"}
+        self.stopped = _stopped(self.path)
 
     def propose(self, point: Point) -> Proposal:
         """Resolve and journal a new point. One whose trial is known already is another name of it, and no proposal.
@@ -84,6 +115,11 @@ class Proposals:
         row = {"kind": "stopped", "trial": trial_id, "step": step, "value": value}
         self.stopped[trial_id] = row
         self._append(row)
+
+    def _take_again(self, point: Point, trial_id: str) -> None:
+        again = self._resolved(point)
+        if again is not None and again.trial_id == trial_id:
+            self._take(Proposal(point, trial_id), again)
 
     def _take(self, proposal: Proposal, trial: TrialSpec) -> None:
         """A proposal, and its trial where that is new."""

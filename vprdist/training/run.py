@@ -24,7 +24,7 @@ from vprdist.distributed.world import World
 from vprdist.errors import CacheError, DataError, LaunchError, Stopped, UserError
 from vprdist.evaluation.evaluate import NOTHING, Evaluation, Extra, check_whitening, describe_protocol, evaluate
 from vprdist.evaluation.sheet import write_sheet
-from vprdist.files import digest_file, read_json_lines, write_json
+from vprdist.files import digest_file
 from vprdist.machine import cpu_has_bf16
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import build_network
@@ -36,6 +36,7 @@ from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.own_code import blamed
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.loop import Trainer
 from vprdist.training.metrics_log import Watch
 
@@ -58,7 +59,7 @@ def run_trial(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
     if world.num_threads:
         torch.set_num_threads(world.num_threads)
     own = [named.name for named in trial.own_code.values()]
-    with blamed(*own), join(world, folder / "rendezvous.json") as ranks:
+    with blamed(*own), join(world, TrialFolder(folder).rendezvous_file) as ranks:
         _Run(trial, folder, ranks, world).run()
 
 
@@ -87,7 +88,7 @@ class _Run:
         if source is None or not self.ranks.is_first:
             return ()
         resumes = any((self.folder / "checkpoint").glob("[!.]*"))
-        others = {who: None for who in saved_by(read_json_lines(self.folder / "metrics.jsonl")[0]) if resumes}
+        others = {who: None for who in saved_by(TrialFolder(self.folder).rows()[0]) if resumes}
         others.pop(source.digest, None)
         self.report({"kind": "source", "source": source.digest, "resumes": resumes})
         names = ", ".join("an unknown source" if who is None else f"source {who[:8]}" for who in others)
@@ -174,13 +175,13 @@ class _Run:
             environment=environment(),
             source=running_source(),
         )
-        write_json(self.folder / "result.json", row.model_dump(mode="json", by_alias=True))
+        TrialFolder(self.folder).write_result(row)
 
     def _untrained(self, measure: Callable[[], Evaluation | None]) -> dict[str, float] | None:
         """Metrics before training; a resumed run takes them from the rows of its first start."""
         if not (self.trial.evaluate.before_training and self.trial.train.steps):
             return None
-        rows, _ = read_json_lines(self.folder / "metrics.jsonl")
+        rows, _ = TrialFolder(self.folder).rows()
         known = next((row for row in rows if row.get("kind") == "untrained"), None)
         # Every rank takes part in the measuring, or none: the first one's look at the file decides.
         (is_known,) = self.ranks.any(self.ranks.is_first and known is not None)
@@ -235,8 +236,7 @@ class _Run:
 
     def _starts(self) -> list[float]:
         """When the job was started, each time; a run outside a job was started once, now."""
-        rows, _ = read_json_lines(self.folder / "log" / "starts.jsonl")
-        return [float(row["time"]) for row in rows] or [self.begin]
+        return [float(row["time"]) for row in TrialFolder(self.folder).starts()] or [self.begin]
 
 
 def saved_by(rows: Iterable[Mapping[str, Any]]) -> list[str | None]:
