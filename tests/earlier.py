@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -60,17 +61,21 @@ class Version:
     def __init__(self, code: Path, *more: Path) -> None:
         self.code, self.path = code, os.pathsep.join(map(str, (code, *more)))
 
-    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
-        """`python …`, a leader of its own process group as a shell would make it."""
+    def start(self, *words: str, program: str = sys.executable, **environment: str) -> subprocess.Popen[str]:
+        """`python …`, or another program, a leader of its own process group as a shell would make it."""
         return subprocess.Popen(
-            [sys.executable, *words], cwd=self.code, env={**os.environ, "PYTHONPATH": self.path, **environment},
+            [program, *words], cwd=self.code, env={**os.environ, "PYTHONPATH": self.path, **environment},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0,
         )  # fmt: skip
 
-    def run(self, *words: str, **environment: str) -> str:
-        """What `python …` prints; it must end well."""
-        process = self.start(*words, **environment)
-        printed, _ = process.communicate(timeout=570)
+    def run(self, *words: str, program: str = sys.executable, **environment: str) -> str:
+        """What `python …`, or another program, prints; it must end well."""
+        process = self.start(*words, program=program, **environment)
+        try:
+            printed, _ = process.communicate(timeout=570)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
         assert process.returncode == 0, printed
         return printed
 
