@@ -38,6 +38,7 @@ import json, subprocess, sys
 from pathlib import Path
 from vprdist import caches, probes
 from vprdist.data.digest import dataset_digest
+from vprdist.files import digest_file
 from vprdist.launch.array import one_task
 from vprdist.launch.folder import TrialFolder
 from vprdist.launch.journal import JobRecord, job_name, machine_name
@@ -55,7 +56,8 @@ def resolved(values):
     trial = TrialSpec.model_validate_json(json.dumps(values))
     cities, cache = ("ada", "bob"), trial.input.cache
     held = open_cache(Path(cache)).manifest.digest_of(cities) if cache else None
-    return trial.resolved(Digests(dataset=dataset_digest(Path(trial.data.root), cities), cache=held, weights="none"))
+    weights = digest_file(Path(trial.network.weights), 16) if trial.network.checkpoint else "none"
+    return trial.resolved(Digests(dataset=dataset_digest(Path(trial.data.root), cities), cache=held, weights=weights))
 
 def submit_trial(runs, values):
     trial = resolved(values)
@@ -131,24 +133,30 @@ def pickled(logs: str) -> bytes:
     return min(Path(logs).glob("*_submitted.pkl")).read_bytes()
 
 
+def numbers(earlier: Version, version: Version, runs: Path, values: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """A trial's folder and numbers: the earlier version submits it, and `version` is there when its time comes."""
+    folder, logs = ask(earlier, "submit_trial", str(runs), values)
+    for word in (b"vprdist.launch.node", b"NodeJob", b"vprdist.training.run:run_trial"):
+        assert word in pickled(logs), "what lies in queues is called this"
+    begins(version, logs)
+    place = TrialFolder(Path(folder))
+    (start,) = place.starts()
+    assert start["job_id"] == "77" and start["host"] == "node01"
+    result = read_json(place.result_file)
+    found = {name: result[name] for name in ("trial_id", "metrics", "city_metrics", "steps", "final_loss")}
+    return place.path, found | {"ranking": (place.path / "predictions" / "bob.txt").read_bytes()}
+
+
 @pytest.mark.slow
 def test_a_waiting_trial_runs_and_finds_the_same_numbers(earlier: Version, small_tree: Path, tmp_path: Path) -> None:
+    """One that starts anew, and one that starts from the network that a trial of the earlier version left."""
     values = {**TRIAL, "data": {**TRIAL["data"], "root": str(small_tree)}}
-    found = {}
-    for name, version in (("now", today()), ("then", earlier)):
-        folder, logs = ask(earlier, "submit_trial", str(tmp_path / name), values)
-        for word in (b"vprdist.launch.node", b"NodeJob", b"vprdist.training.run:run_trial"):
-            assert word in pickled(logs), "what lies in queues is called this"
-        begins(version, logs)
-        place = TrialFolder(Path(folder))
-        (start,) = place.starts()
-        assert start["job_id"] == "77" and start["host"] == "node01"
-        result = read_json(place.result_file)
-        names = ("trial_id", "metrics", "city_metrics", "steps", "final_loss")
-        found[name] = {name: result[name] for name in names} | {
-            "ranking": (place.path / "predictions" / "bob.txt").read_bytes()
-        }
-    assert found["now"] == found["then"]
+    now, then = tmp_path / "now", tmp_path / "then"
+    left, wanted = numbers(earlier, earlier, then, values)
+    assert numbers(earlier, today(), now, values)[1] == wanted
+    network = {"backbone": "resnet18", "unfreeze": "0-1", "weights": str(left / "checkpoint" / "last.pt")}
+    on = {**values, "network": network}
+    assert numbers(earlier, today(), now, on)[1] == numbers(earlier, earlier, then, on)[1]
 
 
 @pytest.mark.slow
