@@ -11,10 +11,12 @@ from pydantic import Field, field_validator
 
 from vprdist.errors import SweepFileError, nearest
 from vprdist.spec.base import Spec
+from vprdist.spec.old_spellings import present_keys
 from vprdist.spec.read import Key, Origin, validate
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.search import COUNTED, Point, SearchSpec
-from vprdist.spec.trial import TrialSpec
+from vprdist.spec.segmenter import written_segmenter
+from vprdist.spec.trial import CHOICES, TrialSpec
 from vprdist.spec.vocabulary import KS
 
 OBJECTIVES = tuple(f"{metric}@{k}" for metric in ("recall", "map") for k in KS)
@@ -122,7 +124,7 @@ def resolve_trial(
     Raises:
         SweepFileError: the values do not go together.
     """
-    values = copy.deepcopy(trial)
+    values, point = copy.deepcopy(trial), present_keys(point)
     values["seed"] = seed
     if point.get("train.recipe") is not None:
         where = ("search", "grid", "train.recipe")
@@ -139,7 +141,15 @@ def resolve_trial(
         elif source in lines:
             lines[("trial", *key)] = lines[source]
             overrides.pop(("trial", *key), None)
+    with_own_segmenter(values, origin.path.parent)
     return validate(TrialSpec, values, Origin(origin.path, lines, overrides), ("trial",))
+
+
+def with_own_segmenter(values: dict[str, Any], folder: Path) -> None:
+    """Bring the segmenter of a trial's values into its form, in place; see `written_segmenter`."""
+    section = values.get("input")
+    if isinstance(section, dict) and section.get("segmenter") is not None:
+        section["segmenter"] = written_segmenter(section["segmenter"], folder)
 
 
 def recipe_values(name: Any, origin: Origin, where: Key) -> dict[str, Any]:
@@ -159,15 +169,20 @@ def recipe_values(name: Any, origin: Origin, where: Key) -> dict[str, Any]:
 def put_value(values: dict[str, Any], key: Key, value: Any, origin: Origin) -> None:
     """Set one of a trial's values in place, the sections above it made where there are none.
 
+    A parameter of a named choice (`train.loss.margin`) leaves its name as it is.
+
     Raises:
         SweepFileError: something above it is a value, not a section.
     """
     for depth, part in enumerate(key[:-1], 1):
         below = values.setdefault(part, {})
         if not isinstance(below, dict):
-            if below is not None:
+            if isinstance(below, str) and key[:depth] in CHOICES:
+                below = values[part] = {"name": below}
+            elif below is not None:
                 raise SweepFileError(origin.where(("trial", *key)), f"{'.'.join(key[:depth])} has no keys below it")
-            below = values[part] = {}
+            else:
+                below = values[part] = {}
         values = below
     values[key[-1]] = value
 

@@ -31,6 +31,7 @@ from vprdist.network.model import build_network
 from vprdist.network.weights import weights_file
 from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.cache.staging import staged
+from vprdist.spec.own_code import blamed
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.loop import Trainer
@@ -49,12 +50,13 @@ def run_trial(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
         world: this process among the ranks of its job.
 
     Raises:
-        UserError: bad data, weights or cache, or a loss that is not finite.
+        UserError: bad data, weights or cache, a loss that is not finite, an error in a user's own class.
         Stopped: asked to leave; what was trained is in the checkpoint.
     """
     if world.num_threads:
         torch.set_num_threads(world.num_threads)
-    with join(world, folder / "rendezvous.json") as ranks:
+    own = [named.name for named in trial.own_code.values()]
+    with blamed(*own), join(world, folder / "rendezvous.json") as ranks:
         _Run(trial, folder, ranks, world).run()
 
 
@@ -262,8 +264,9 @@ def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
     wanted = trial.digests.weights
     if wanted == "none":
         fell = trial.network.weights != "none"
-        return None, (f"no pretrained weights for {trial.network.backbone}: started from random ones",) if fell else ()
-    path = weights_file(trial.network.backbone, trial.network.weights)
+        note = f"no pretrained weights for {trial.network.backbone.title}: started from random ones"
+        return None, (note,) if fell else ()
+    path = weights_file(trial.network)
     if (found := digest_file(path, 16)) != wanted:
         raise UserError(path, f"the initial weights have the digest {wanted}", found, "Install the same weights again.")
     return path, ()
