@@ -23,6 +23,8 @@ from vprdist.files import canonical_json, digest_json, read_json
 from vprdist.launch.driver_job import driver_script, read_driver
 from vprdist.probes.order import PartReport, ProbeOrder
 from vprdist.report.board import leaderboard
+from vprdist.search.points import decode, encode
+from vprdist.search.subset_rule import families, network_point
 from vprdist.semantics.cache.format import read_manifest as read_cache_manifest
 from vprdist.semantics.order import CacheOrder
 from vprdist.spec.demo import DemoSpec
@@ -143,13 +145,32 @@ def test_a_search_remembers_what_was_proposed(runs: Path, name: str) -> None:
     memory, sweep = memory_of(runs, name), sweep_of(runs, name)
     proposed = [row for row in rows if row["kind"] == "proposed"]
     assert [each.trial_id for each in memory.known if each.trial_id] == [row["trial"] for row in proposed]
-    assert [each.point for each in memory.known if each.refused] == [r["point"] for r in rows if r["kind"] == "refused"]
+    assert [each.refused for each in memory.known if each.refused] == [r["why"] for r in rows if r["kind"] == "refused"]
     assert {row["trial"] for row in rows if row["kind"] == "stopped"} == set(memory.stopped)
-    assert memory.ids == {canonical_json(row["point"]): row.get("trial") for row in rows if row["kind"] != "stopped"}
+    assert len(memory.ids) == len(memory.known)
     book = Manifest(runs / "sweeps" / "again", sweep, ())
     for row in proposed:
         book.add(TrialFolder.of(runs, row["trial"]).trial())
     assert book.names == read_manifest(runs / "sweeps" / name)["names"]
+
+
+def test_a_searcher_knows_the_points_that_it_proposed(runs: Path) -> None:
+    """It is told of their results before it proposes anything, and finds their trials by its own spelling of them."""
+    memory, search = memory_of(runs, "searched"), sweep_of(runs, "searched").search
+    for each in memory.known:
+        values = encode(search, each.point)
+        assert values is not None, f"outside the space: {each.point}"
+        assert memory.ids[canonical_json(decode(search, values))] == each.trial_id
+
+
+def test_a_rule_of_subsets_knows_the_points_that_it_proposed(runs: Path) -> None:
+    memory, sweep = memory_of(runs, "tiny"), sweep_of(runs, "tiny")
+    network, everybody, finalist = (each.trial_id for each in memory.known)
+    (setting,) = sweep.settings
+    (game,) = families(sweep, lambda point: None)[0]
+    assert memory.ids[canonical_json(network_point(sweep, setting, 0))] == network
+    assert memory.ids[canonical_json(game.point(0b111, 0))] == everybody
+    assert memory.ids[canonical_json(game.point(0b101, 0))] == finalist
 
 
 @pytest.mark.parametrize("name", SWEEPS)
