@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
-from vprdist.spec.base import Spec, not_hashed
+from vprdist.spec.base import Spec, marked, not_hashed
 
 Pixels = Annotated[int, Field(ge=32, le=8192)]
 PictureSize = tuple[Pixels, Pixels]
@@ -36,16 +36,35 @@ class SegmenterSpec(Spec):
     Null picture sizes are 480x640, the common size of MSLS, or what a litert network was exported for.
     """
 
-    name: str = Field(description="deeplabv3plus, transformers:<name or folder>, or litert:<file>")
-    weights: str | None = not_hashed(None, description="the checkpoint of deeplabv3plus")
-    output_stride: Literal[8, 16] | None = Field(default=None, description="of deeplabv3plus; null: 16")
-    image_size: PictureSize | None = None
-    inference: Literal["resized", "sliding"] = "resized"
-    window: PictureSize | None = None
-    overlap: float | None = Field(default=None, ge=0, le=0.9, description="share of a window; null: 0.25")
-    flip: bool = False
-    precision: Precision = Field(default="float32", description="on a GPU; a CPU computes in float32")
-    size: StoredSize | None = None
+    name: str = Field(
+        description="which network segments",
+        json_schema_extra=marked(words=("deeplabv3plus",), other=" | ".join(CARRIES_WEIGHTS.values())),
+    )
+    weights: str | None = not_hashed(None, description="path of deeplabv3plus' checkpoint; the others' names say it")
+    output_stride: Literal[8, 16] | None = Field(
+        default=None,
+        description="pixels a cell inside deeplabv3plus; null: 16",
+        json_schema_extra=marked(unit="pixels"),
+    )
+    image_size: PictureSize | None = Field(
+        default=None, description="height and width that pictures are brought to; null: 480x640, or litert's own",
+        json_schema_extra=marked(unit="pixels"),
+    )  # fmt: skip
+    inference: Literal["resized", "sliding"] = Field(
+        default="resized", description="pictures are segmented whole, or in windows whose results are averaged"
+    )
+    window: PictureSize | None = Field(
+        default=None, description="height and width of a window of `sliding`", json_schema_extra=marked(unit="pixels")
+    )
+    overlap: float | None = Field(
+        default=None, ge=0, le=0.9, description="share of a window that the next one covers too; null: 0.25"
+    )
+    flip: bool = Field(default=False, description="average with the mirrored picture")
+    precision: Precision = Field(default="float32", description="type of floats on a GPU; a CPU computes in float32")
+    size: StoredSize | None = Field(
+        default=None, description="height and width of the stored activations; null: the network's own",
+        json_schema_extra=marked(unit="pixels"),
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _known(self) -> SegmenterSpec:

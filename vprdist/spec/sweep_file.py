@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vprdist.errors import SweepFileError, nearest
+from vprdist.spec.base import file_fields
 from vprdist.spec.read import Key, Origin, expand_environment, parse_value, read_yaml, validate
 from vprdist.spec.scales import SCALES
 from vprdist.spec.search import COUNTED, Point, Range, SearchSpec
@@ -123,7 +124,7 @@ def _alone(search: SearchSpec) -> list[Point]:
 
 def _search(raw: dict[str, Any], origin: Origin) -> SearchSpec:
     values = {key: value for key, value in raw.get("search", {}).items() if key != "grid"}
-    known = ("grid", *(name for name in SearchSpec.model_fields if name != "max_steps"))
+    known = ("grid", *file_fields(SearchSpec))
     for key in values:
         if key not in known:
             raise SweepFileError(origin.where(("search", key)), "unknown key", None, nearest(key, known))
