@@ -37,7 +37,7 @@ NATURAL: dict[str, tuple[float, float, float]] = {
 
 
 class ClassRecipe(Spec):
-    """How one class acts in the world; each in [0, 1], None keeps the natural value.
+    """How one class acts in the world; each in [0, 1], null keeps the natural value.
 
     Attributes:
         identity: how much its look tells places apart (0: the same look and arrangement everywhere).

@@ -231,8 +231,8 @@ def _trial_values(
         built_in = sum(not prefix for prefix, _, _ in leaves)
         leaves[built_in:built_in] = [((), ("train", name), value) for name, value in given.items()]
     for prefix, key, value in leaves:
-        if key in (("seed",), ("digests",)):
-            remedy = "Use `seeds: [0, 1, 2]`." if key == ("seed",) else "Delete it: digests are computed."
+        if key[0] in ("seed", "digests"):
+            remedy = "Use `seeds: [0, 1, 2]`." if key[0] == "seed" else "Delete it: digests are computed."
             raise SweepFileError(origin.where(prefix + key), "this key is not for sweep files", None, remedy)
         put_value(values, key, value, origin)
         shown = next((p for p in (prefix + key, (*prefix, ".".join(key))) if p in origin.lines), None)

@@ -228,7 +228,7 @@ class NetworkSpec(Spec):
 
 
 class TrainSpec(Spec):
-    """Training. `steps` optimizer steps of `batch_pairs` pairs, in micro-batches of `micro_pairs`.
+    """How a network is trained: `steps` optimizer steps of `batch_pairs` pairs, in micro-batches of `micro_pairs`.
 
     `recipe` names the set of values that the others started from (`spec/recipes.py`); the values are what counts.
     """
