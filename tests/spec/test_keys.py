@@ -15,24 +15,43 @@ from pydantic import BaseModel
 
 from vprdist.errors import SweepFileError, UserError
 from vprdist.spec.find_key import find_keys
-from vprdist.spec.keys import Key, profile_keys, sweep_keys
+from vprdist.spec.key import Key
+from vprdist.spec.keys import profile_keys, sweep_keys
+from vprdist.spec.named import Named
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.search import SearchSpec
 from vprdist.spec.sweep import Budget, SweepSpec
 from vprdist.spec.sweep_file import TOP_KEYS, read_sweep
+from vprdist.spec.trial import CHOICES as TRIAL_CHOICES
 from vprdist.spec.trial import TrialSpec
 
 SWEEP, PROFILE = sweep_keys(), profile_keys()
 NAMES = {key.name for key in SWEEP}
 REFUSED = ("unknown key", "not for sweep files", "no axis of the grid", "computed, not tried")
-CHOSEN = {"<class>": "building", "<scale>": "demo", "<group>": "built", "<key of trial>": "train.steps"}
+OWN = """class Own:
+    units = ("stem", "body", "neck", "head")
+    wants = "pairs"
+
+    def __init__(self, channels: int = 3, width: int = 3) -> None: ...
+"""
+"""A class of a user's own that may stand at every door, with one parameter."""
+CHOICES = {".".join(("trial", *key)): named for key, named in TRIAL_CHOICES.items()}
+CHOSEN = {
+    "<parameter>": "width",
+    "<class>": "building",
+    "<scale>": "demo",
+    "<group>": "built",
+    "<key of trial>": "train.steps",
+}
 SAMPLES: dict[str, Any] = {
     "name": "mine", "scale": "demo", "trial.data.demo": {}, "trial.data.demo.planted": {},
     "trial.data.demo.planted.carry.<class>": 0.5,
     "trial.input.segmenter.name": "deeplabv3plus", "trial.input.segmenter.weights": "a.pth",
     "trial.train.arms.players": [["building"], ["pole"]],
     "search.subsets.groups.<group>": ["building", "wall"], "search.space.<key of trial>": [7],
-    "search.grid.<key of trial>": [7], "kind": "slurm",
+    "search.grid.<key of trial>": [7], "trial.network.gem_p": 4.0, "trial.train.margin": 0.25,
+    **{f"{name}.name": next(iter(named.door.built_in)) for name, named in CHOICES.items()},
+    **{f"{name}.<parameter>": 7 for name in CHOICES},
 }  # fmt: skip
 """What to write for keys without a default of their own; other sections are written as {}."""
 AROUND: dict[str, dict[str, Any]] = {
@@ -50,6 +69,10 @@ AROUND: dict[str, dict[str, Any]] = {
     "search.subsets.tie": {"search": {"searcher": "shapley", "num_trials": 900, "subsets": {"take": None}}},
     "search.subsets.groups": {"search": {"subsets": {"groups": {"a": ["pole"], "b": ["fence"]}}}},
     "search.space.<key of trial>": {"search": {"searcher": "random", "num_trials": 2}},
+    **{
+        f"{name}.{own}": {"trial": {name.split(".")[1]: {name.split(".")[2]: {"name": "own.py:Own"}}}}
+        for name, named in CHOICES.items() for own in ("<parameter>", *named.door.beside.model_fields)
+    },
 }  # fmt: skip
 """What has to stand beside a key, by the beginning of its name: the words of a file depend on each other."""
 
@@ -86,6 +109,7 @@ def around(name: str) -> dict[str, Any]:
 def read(folder: Path, values: dict[str, Any]) -> SweepSpec:
     path = folder / "mine.yaml"
     path.write_text(yaml.safe_dump(values))
+    (folder / "own.py").write_text(OWN)
     return read_sweep(path)
 
 
@@ -96,7 +120,10 @@ def fields_of(model: type[BaseModel], above: tuple[str, ...]) -> Iterator[tuple[
         yield path
         options = [field.annotation, *get_args(field.annotation)]
         for option in options:
-            if isinstance(option, type) and issubclass(option, BaseModel) and name not in ("space", "recipe"):
+            if isinstance(option, type) and issubclass(option, Named):
+                built_in = [name for each in option.door.built_in.values() for name in each.parameters.model_fields]
+                yield from ((*path, name) for name in dict.fromkeys([*option.model_fields, *built_in]))
+            elif isinstance(option, type) and issubclass(option, BaseModel) and name not in ("space", "recipe"):
                 yield from fields_of(option, path)
 
 
@@ -180,17 +207,22 @@ def test_what_is_not_listed_is_no_axis(tmp_path, axis, section):
     assert any(rule in str(caught.value) for rule in REFUSED)
 
 
-@pytest.mark.parametrize("key", [k for k in SWEEP if k.path[0] == "trial" and not k.is_section], ids=lambda k: k.name)
+@pytest.mark.parametrize(
+    "key",
+    [k for k in SWEEP if k.path[0] == "trial" and not (k.is_section or k.absent is not None or around(k.name))],
+    ids=lambda k: k.name,
+)
 def test_the_default_is_what_a_trial_has_without_the_key(tmp_path, monkeypatch, key):
     monkeypatch.setenv("MSLS_ROOT", "${MSLS_ROOT}")
     for scale in ("demo", "paper"):
-        text = lay(around(key.name), {"scale": scale, "trial": {"data": {"demo": {}}} if scale == "demo" else {}})
+        text = {"scale": scale, "trial": {"data": {"demo": {}}} if scale == "demo" else {}}
         value: Any = read(tmp_path, text).trial.to_json()
         for part in key.path[1:]:
             value = value.get(part) if isinstance(value, dict) else None
-        given = key.scales.get(scale, key.default)
-        if value is not None and "<" not in key.name and key.name not in SAMPLES and not around(key.name):
-            assert value == given
+        if key.name in CHOICES and isinstance(value, dict):
+            value = value["name"]
+        if value is not None:  # below a section that is null, nothing holds
+            assert value == key.scales.get(scale, key.default)
 
 
 def test_keys_are_found_as_people_type_them():

@@ -19,7 +19,8 @@ from vprdist.store.manifest import resolved_file
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS, PROFILES = sorted((ROOT / "sweeps").glob("*.yaml")), sorted((ROOT / "slurm" / "profiles").glob("*.yaml"))
 SWEEP, PROFILE = Draft202012Validator(sweep_schema()), Draft202012Validator(profile_schema())
-FREE = ("<scale>", "<group>", "<key of trial>")
+FREE = ("<scale>", "<group>", "<key of trial>", "<parameter>")
+KEYS = {key.name: key for key in sweep_keys()}
 
 
 def faults(validator: Draft202012Validator, value: Any) -> list[str]:
@@ -67,6 +68,14 @@ GOOD: list[dict[str, Any]] = [
     {"search": {"space": {"input.classes": ["static", ["building", "pole"]], "train.margin": [0.1]}}},
     {"search": {"subsets": {"take": [["building"], ["pole", "sky"]], "groups": {"mine": ["road"]}}}},
     {"baseline": {"input.mode": "rgb", "train.steps": 3}},
+    {"trial": {"network": {"aggregator": "gem", "backbone": {"name": "resnet18"}}}},
+    {"trial": {"network": {"aggregator": {"name": "gem", "p": 4}}, "network.aggregator.p": 2}},
+    {"trial": {"network": {"aggregator": {"p": 4}, "backbone": "my_net.py:Tiny"}}},
+    {"trial": {"train": {"loss": {"name": "${HOME}/losses/mine.py:Loss", "width": [1, 2]}}}},
+    {"trial": {"network": {"attention": {"name": "package.module:Att", "at": ["layer4"]}}}},
+    {"search": {"grid": {"network.aggregator": ["gem", {"name": "a.py:B"}], "network.aggregator.width": [3]}}},
+    {"search": {"grid": {"train.loss": ["gcl", {"name": "contrastive", "margin": 0.3}], "train.loss.margin": [0.2]}}},
+    {"trial": {"network": {"gem_p": 4}, "train.margin": 0.4}},
     {"baseline": "best", "budget": {"gpu_hours": 2}},
 ]
 
@@ -83,6 +92,13 @@ BAD: list[dict[str, Any]] = [
     {"trial": {"input": {"classes": ["bulding"]}}},
     {"trial": {"input": None}},
     {"trial": {"network": {"backbone": "resnet51"}}},
+    {"trial": {"network": {"aggregator": {"name": "gem", "q": 4}}}},
+    {"trial": {"network": {"aggregator": {"q": 4}}}},
+    {"trial": {"network": {"aggregator": {"name": "gem", "p": "four"}}}},
+    {"trial": {"network": {"aggregator": {"name": "gme"}}}},
+    {"trial": {"network.aggregator.p": -1}},
+    {"trial": {"network": {"attention": {"name": "none", "at": ["layer4"]}}}},
+    {"trial": {"train": {"loss": "gcll"}}},
     {"trial": {"train": {"image_size": [480]}}},
     {"trial": {"data": {"demo": {"recipe": {"house": {"churn": 1}}}}}},
     {"trial": {"seed": 3}},
@@ -121,7 +137,8 @@ def test_a_misspelt_key_is_refused_at_every_level(key):
     name = {"<class>": "building"}.get(key.path[-1], key.path[-1])
     for wrong in (f"{name}x", f"x{name}", name.upper(), f"{name}."):
         assert faults(SWEEP, nested((*above, wrong), 1)), wrong
-        if key.path[0] == "trial" and len(key.path) > 1:
+        may_be_own = ".".join((*key.path[:-1], "<parameter>")) in KEYS  # of a class that the file names elsewhere
+        if key.path[0] == "trial" and len(key.path) > 1 and not may_be_own:
             assert faults(SWEEP, {"scales": {"demo": {".".join((*above[1:], wrong)): 1}}})
             for section in ("grid", "space"):
                 assert faults(SWEEP, {"search": {section: {".".join((*above[1:], wrong)): [1]}}})

@@ -15,7 +15,7 @@ from vprdist.console import Commands, fitting
 from vprdist.errors import UserError
 
 if TYPE_CHECKING:
-    from vprdist.spec.keys import Key
+    from vprdist.spec.key import Key
 
 EXAMPLE = """examples:
   vprdist keys trial.train          the keys of one section
@@ -53,8 +53,11 @@ def _keys(args: argparse.Namespace, console: Console) -> int:
     keys = (*sweep_keys(), *profile_keys()) if args.path is None else find_keys(args.path)
     if args.json:
         print(json.dumps([key.to_json() for key in keys], indent=1, ensure_ascii=False))
-    elif len(keys) == 1:
+    elif args.path not in (None, "cluster") and not keys[0].is_section:
         _show_key(keys[0], console)
+        if len(keys) > 1:
+            console.print()
+            console.print(_table(keys[1:], len(keys[0].path), console), soft_wrap=False)
     else:
         show_keys(keys, keys[0].path if args.path not in (None, "cluster") else (), console)
     return 0

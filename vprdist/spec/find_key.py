@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from vprdist.errors import UserError, nearest
-from vprdist.spec.keys import Key, Names, profile_keys, sweep_keys
+from vprdist.spec.key import Key, Names
+from vprdist.spec.keys import profile_keys, sweep_keys
 
 
 def find_keys(dotted: str) -> tuple[Key, ...]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from vprdist.spec.base import file_fields, marks_of
-from vprdist.spec.fragments import NULL, SECTION, Fragment, any_of, listed, plain, searched, type_of, words_of
+from vprdist.spec.choice_keys import choice_keys
+from vprdist.spec.fragments import NULL, SECTION, Fragment, listed, plain, searched
+from vprdist.spec.key import Key, Names, unit_of
+from vprdist.spec.named import Named
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.scales import SCALES
@@ -18,65 +20,9 @@ from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.sweep_file import TOP_KEYS
 from vprdist.spec.trial import TrialSpec
 
-Names: TypeAlias = tuple[str, ...]
-UNITS = {
-    "m": "m", "s": "s", "min": "min", "mb": "MB", "gb": "GB", "degrees": "degrees",
-    "pairs": "pairs", "queries": "queries", "steps": "steps",
-}  # fmt: skip
-"""The unit of a number by the end of its name."""
 SCALES_MEANING = "by scale, built-in or your own: values that win over `trial` while `scale` names it"
 """The one section of a sweep file that no model holds: it is gone once it has been laid over `trial`."""
 PROFILE_MEANING = "a file of slurm/profiles: the facts of one cluster, or of this machine"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Key:
-    """One key of a file.
-
-    Attributes:
-        path: its names from the top; the last is `<…>` where people choose it.
-        schema: the JSON schema of its value; of a section, without the keys below.
-        default: the JSON value that holds where the key is absent.
-        absent: in words what holds then, where no value says it; None where `default` does.
-        scales: by built-in scale, the value that stands in the default's place.
-        axes: where it may be an axis: of `search.grid`, of `search.space`; empty: nowhere.
-        names: what its own name may be, where people choose it and not freely.
-        is_section: whether it has keys below it.
-    """
-
-    path: Names
-    schema: Fragment
-    meaning: str
-    unit: str = ""
-    default: Any = None
-    absent: str | None = None
-    scales: Mapping[str, Any] = field(default_factory=dict)
-    axes: Names = ()
-    names: Names = ()
-    is_section: bool = False
-
-    @property
-    def name(self) -> str:
-        """The dotted path."""
-        return ".".join(self.path)
-
-    @property
-    def type(self) -> str:
-        """The type in words."""
-        return type_of(self.schema)
-
-    @property
-    def words(self) -> Names:
-        """The words that the value, or an entry of it, may be."""
-        return words_of(self.schema)
-
-    def to_json(self) -> dict[str, Any]:
-        """The key for programs; `default` only where the model has one."""
-        value = {"default": self.default} if self.absent is None else {"absent": self.absent}
-        return {
-            "key": self.name, "type": self.type, **value, "scales": dict(self.scales), "unit": self.unit,
-            "meaning": self.meaning, "words": list(self.words), "axes": list(self.axes), "schema": self.schema,
-        }  # fmt: skip
 
 
 def sweep_keys() -> tuple[Key, ...]:
@@ -106,6 +52,15 @@ def _below(model: type[BaseModel], path: Names) -> Iterator[Key]:
 def _keys(path: Names, info: FieldInfo, fragment: Fragment) -> Iterator[Key]:
     """The key of a field, and those below it."""
     marks, model = marks_of(info), model_of(info.annotation)
+    if model is not None and issubclass(model, Named):
+        default = info.get_default(call_default_factory=True)
+        name = default.name if isinstance(default, Named) else None
+        yield from choice_keys(path, info.description or "", model, name, _by_scale(path, name), _axes(path))
+        return
+    if "old" in marks:
+        meaning = f"old spelling of {'.'.join(path[:-1])}.{marks['old']}"
+        yield Key(path=path, schema={"deprecated": True, **plain(fragment, marks)}, meaning=meaning, axes=_axes(path))
+        return
     meaning = info.description or _first_sentence(model)
     schema = plain(fragment, marks)
     if "key" in marks:
@@ -119,7 +74,7 @@ def _keys(path: Names, info: FieldInfo, fragment: Fragment) -> Iterator[Key]:
         default = info.get_default(call_default_factory=True, validated_data={})
         default = fragment.get("default", None if info.is_required() else default)
         yield Key(
-            path=path, schema=schema, meaning=meaning, unit=_unit(path[-1], schema, marks), default=default,
+            path=path, schema=schema, meaning=meaning, unit=unit_of(path[-1], schema, marks), default=default,
             absent=marks.get("absent", "required") if info.is_required() else None,
             scales=_by_scale(path, default), axes=_axes(path),
         )  # fmt: skip
@@ -162,12 +117,6 @@ def _first_sentence(model: type[BaseModel] | None) -> str:
 
 def _nullable(schema: Fragment) -> bool:
     return NULL in schema.get("anyOf", ())
-
-
-def _unit(name: str, schema: Fragment, marks: Mapping[str, Any]) -> str:
-    """The unit of a number, or of a list of them."""
-    is_number = type_of(any_of(schema)).lstrip("[").startswith(("number", "whole number"))
-    return str(marks.get("unit") or (UNITS.get(name.rsplit("_")[-1], "") if is_number else ""))
 
 
 def _axes(path: Names) -> Names:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vprdist.spec.fragments import NULL, SECTION, Fragment, any_of, listed, number_kind, searched
-from vprdist.spec.keys import Key, Names, profile_keys, sweep_keys
+from vprdist.spec.key import Key, Names
+from vprdist.spec.keys import profile_keys, sweep_keys
 from vprdist.spec.scales import SCALES
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -91,11 +92,15 @@ def _by_axis(axes: Sequence[Key], value: Callable[[Key], Fragment]) -> Fragment:
 def _pattern(key: Key, keys: Sequence[Key], skip: int) -> str:
     """A regular expression of the dotted path of `key`, less its first `skip` names."""
     names = {other.path: other.names for other in keys if other.names}
-    parts = []
-    for depth, part in enumerate(key.path, 1):
-        words = names.get(key.path[:depth], (part,))
-        parts.append(f"({'|'.join(map(_literally, words))})" if len(words) > 1 else _literally(part))
+    parts = [_part(part, names.get(key.path[:depth], ())) for depth, part in enumerate(key.path, 1)]
     return "^" + r"\.".join(parts[skip:]) + "$"
+
+
+def _part(part: str, words: Names) -> str:
+    """A regular expression of one name: itself, one of the words for it, or any."""
+    if not part.startswith("<"):
+        return _literally(part)
+    return f"({'|'.join(map(_literally, words))})" if words else r"\w+"
 
 
 def _literally(text: str) -> str:
