@@ -25,6 +25,22 @@ from vprdist.spec.sweep_file import TOP_KEYS, read_sweep
 from vprdist.spec.trial import CHOICES as TRIAL_CHOICES
 from vprdist.spec.trial import TrialSpec
 
+
+def lay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Two files as one, the second over the first."""
+    out = copy.deepcopy(below)
+    for name, value in above.items():
+        both = isinstance(value, dict) and isinstance(out.get(name), dict)
+        out[name] = lay(out[name], value) if both else value
+    return out
+
+
+def nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    for name in reversed(path):
+        value = {name: value}
+    return value
+
+
 SWEEP, PROFILE = sweep_keys(), profile_keys()
 NAMES = {key.name for key in SWEEP}
 REFUSED = ("unknown key", "not for sweep files", "no axis of the grid", "computed, not tried")
@@ -70,26 +86,13 @@ AROUND: dict[str, dict[str, Any]] = {
     "search.subsets.groups": {"search": {"subsets": {"groups": {"a": ["pole"], "b": ["fence"]}}}},
     "search.space.<key of trial>": {"search": {"searcher": "random", "num_trials": 2}},
     **{
-        f"{name}.{own}": {"trial": {name.split(".")[1]: {name.split(".")[2]: {"name": "own.py:Own"}}}}
+        f"{name}.{own}": lay(
+            {"trial": {"data": {"root": "/data"}}}, nested(tuple(name.split(".")), {"name": "own.py:Own"})
+        )
         for name, named in CHOICES.items() for own in ("<parameter>", *named.door.beside.model_fields)
     },
 }  # fmt: skip
 """What has to stand beside a key, by the beginning of its name: the words of a file depend on each other."""
-
-
-def lay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Two files as one, the second over the first."""
-    out = copy.deepcopy(below)
-    for name, value in above.items():
-        both = isinstance(value, dict) and isinstance(out.get(name), dict)
-        out[name] = lay(out[name], value) if both else value
-    return out
-
-
-def nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
-    for name in reversed(path):
-        value = {name: value}
-    return value
 
 
 def sample(key: Key) -> Any:

@@ -36,20 +36,10 @@ class Parameter:
     unit: str
 
 
-def choice_keys(
-    path: Names, meaning: str, named: type[Named], default: str | None, scales: Mapping[str, Any], axes: Names
-) -> Iterator[Key]:
-    """The key of a choice and those below it.
-
-    Args:
-        default: the name that holds where the key is absent; None where there must be one.
-        scales: by built-in scale, the name that stands in the default's place.
-    """
+def choice_keys(path: Names, named: type[Named], axes: Names) -> Iterator[Key]:
+    """The key of a choice, its meaning and default still to be said, and those below it."""
     found = _parameters(named)
-    yield Key(
-        path=path, schema=_schema(named, found), meaning=meaning, default=default, scales=scales, axes=axes,
-        absent="required" if default is None else None,
-    )  # fmt: skip
+    yield Key(path=path, schema=_schema(named, found), meaning="", axes=axes)
     name_schema = any_of({**TEXT, "enum": [*named.door.built_in]}, OWN)
     shown = "which one; where it says all, it may stand in the place of the mapping"
     yield Key(path=(*path, "name"), schema=name_schema, meaning=shown, absent="", axes=axes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from vprdist.spec.base import file_fields, marks_of
 from vprdist.spec.choice_keys import choice_keys
-from vprdist.spec.fragments import NULL, SECTION, Fragment, listed, plain, searched
+from vprdist.spec.fragments import NULL, SECTION, Fragment, any_of, listed, plain, searched
 from vprdist.spec.key import Key, Names, unit_of
 from vprdist.spec.named import Named
 from vprdist.spec.profile import ClusterProfile
@@ -52,17 +53,14 @@ def _below(model: type[BaseModel], path: Names) -> Iterator[Key]:
 def _keys(path: Names, info: FieldInfo, fragment: Fragment) -> Iterator[Key]:
     """The key of a field, and those below it."""
     marks, model = marks_of(info), model_of(info.annotation)
+    meaning, schema = info.description or _first_sentence(model), plain(fragment, marks)
     if model is not None and issubclass(model, Named):
-        default = info.get_default(call_default_factory=True)
-        name = default.name if isinstance(default, Named) else None
-        yield from choice_keys(path, info.description or "", model, name, _by_scale(path, name), _axes(path))
+        yield from _choice(path, info, model, meaning, _nullable(schema))
         return
     if "old" in marks:
         meaning = f"old spelling of {'.'.join(path[:-1])}.{marks['old']}"
-        yield Key(path=path, schema={"deprecated": True, **plain(fragment, marks)}, meaning=meaning, axes=_axes(path))
+        yield Key(path=path, schema={"deprecated": True, **schema}, meaning=meaning, axes=_axes(path))
         return
-    meaning = info.description or _first_sentence(model)
-    schema = plain(fragment, marks)
     if "key" in marks:
         yield Key(path=path, schema=dict(SECTION), meaning=meaning, absent="", axes=_axes(path), is_section=True)
         yield from _chosen(path, meaning, schema.get("additionalProperties", {}), marks, model)
@@ -78,6 +76,17 @@ def _keys(path: Names, info: FieldInfo, fragment: Fragment) -> Iterator[Key]:
             absent=marks.get("absent", "required") if info.is_required() else None,
             scales=_by_scale(path, default), axes=_axes(path),
         )  # fmt: skip
+
+
+def _choice(path: Names, info: FieldInfo, model: type[Named], meaning: str, nullable: bool) -> Iterator[Key]:
+    """The key of a named choice, and those of its parameters."""
+    default = None if info.is_required() else info.get_default(call_default_factory=True)
+    name = default.name if isinstance(default, Named) else None
+    key, *below = choice_keys(path, model, _axes(path))
+    schema = any_of(key.schema, NULL) if nullable else key.schema
+    absent = "required" if info.is_required() else None
+    yield replace(key, schema=schema, meaning=meaning, default=name, absent=absent, scales=_by_scale(path, name))
+    yield from below
 
 
 def _chosen(
