@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from vprdist.errors import SweepFileError, UserError
 from vprdist.spec.find_key import find_keys
 from vprdist.spec.key import Key
-from vprdist.spec.keys import profile_keys, sweep_keys
+from vprdist.spec.keys import model_of, profile_keys, sweep_keys
 from vprdist.spec.named import Named
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.search import SearchSpec
@@ -51,7 +51,11 @@ OWN = """class Own:
     def __init__(self, channels: int = 3, width: int = 3) -> None: ...
 """
 """A class of a user's own that may stand at every door, with one parameter."""
-CHOICES = {".".join(("trial", *key)): named for key, named in TRIAL_CHOICES.items()}
+CHOICES = {".".join(("trial", *key)): named for key, named in TRIAL_CHOICES.items()} | {
+    f"search.{name}": model
+    for name, field in SearchSpec.model_fields.items()
+    if issubclass(model := model_of(field.annotation) or object, Named)
+}
 CHOSEN = {
     "<parameter>": "width",
     "<class>": "building",
@@ -84,10 +88,11 @@ AROUND: dict[str, dict[str, Any]] = {
     "search.subsets.probes": {"search": {"searcher": "one_network", "subsets": {"take": None}}},
     "search.subsets.tie": {"search": {"searcher": "shapley", "num_trials": 900, "subsets": {"take": None}}},
     "search.subsets.groups": {"search": {"subsets": {"groups": {"a": ["pole"], "b": ["fence"]}}}},
+    "search.searcher.": {"search": {"space": {"train.lr": [0.1]}, "num_trials": 2}},
     "search.space.<key of trial>": {"search": {"searcher": "random", "num_trials": 2}},
     **{
         f"{name}.{own}": lay(
-            {"trial": {"data": {"root": "/data"}}}, nested(tuple(name.split(".")), {"name": "own.py:Own"})
+            {"trial": {"data": {"root": "/data"}}} if name.startswith("trial.") else {}, nested(tuple(name.split(".")), {"name": "own.py:Own"})
         )
         for name, named in CHOICES.items() for own in ("<parameter>", *named.door.beside.model_fields)
     },
@@ -104,7 +109,7 @@ def sample(key: Key) -> Any:
 def around(name: str) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for beginning, more in AROUND.items():
-        if name == beginning or name.startswith(f"{beginning}."):
+        if name == beginning or name.startswith(f"{beginning.removesuffix('.')}."):
             out = lay(out, more)
     return out
 
