@@ -74,7 +74,9 @@ SAMPLES: dict[str, Any] = {
     **{f"{name}.<parameter>": 7 for name in CHOICES},
 }  # fmt: skip
 """What to write for keys without a default of their own; other sections are written as {}."""
+OWN_CLASSES = {name: nested(tuple(name.split(".")), {"name": "own.py:Own"}) for name in CHOICES}
 AROUND: dict[str, dict[str, Any]] = {
+    "trial.data.layout.": {"trial": {"data": {"root": "/data"}}},
     "trial.input.segmenter": {"trial": {"input": {"segmenter": {"name": "deeplabv3plus", "weights": "a.pth"}}}},
     "trial.train.arms": {"trial": {
         "input": {"mode": "masked", "mask_reduce": "sum", "classes": ["building", "pole"]},
@@ -90,12 +92,8 @@ AROUND: dict[str, dict[str, Any]] = {
     "search.subsets.groups": {"search": {"subsets": {"groups": {"a": ["pole"], "b": ["fence"]}}}},
     "search.searcher.": {"search": {"space": {"train.lr": [0.1]}, "num_trials": 2}},
     "search.space.<key of trial>": {"search": {"searcher": "random", "num_trials": 2}},
-    **{
-        f"{name}.{own}": lay(
-            {"trial": {"data": {"root": "/data"}}} if name.startswith("trial.") else {}, nested(tuple(name.split(".")), {"name": "own.py:Own"})
-        )
-        for name, named in CHOICES.items() for own in ("<parameter>", *named.door.beside.model_fields)
-    },
+    **{f"{name}.{own}": beside for name, beside in OWN_CLASSES.items()
+       for own in ("<parameter>", *CHOICES[name].door.beside.model_fields)},
 }  # fmt: skip
 """What has to stand beside a key, by the beginning of its name: the words of a file depend on each other."""
 
