@@ -75,6 +75,8 @@ GOOD: list[dict[str, Any]] = [
     {"trial": {"network": {"attention": {"name": "package.module:Att", "at": ["layer4"]}}}},
     {"search": {"grid": {"network.aggregator": ["gem", {"name": "a.py:B"}], "network.aggregator.width": [3]}}},
     {"search": {"grid": {"train.loss": ["gcl", {"name": "contrastive", "margin": 0.3}], "train.loss.margin": [0.2]}}},
+    {"trial": {"input": {"segmenter": "transformers:nvidia/segformer-b0"}}},
+    {"trial": {"input": {"segmenter": {"name": "mine.py:Seg", "width": 3}}, "input.segmenter.depth": 2}},
     {"trial": {"network": {"gem_p": 4}, "train.margin": 0.4}},
     {"baseline": "best", "budget": {"gpu_hours": 2}},
 ]
@@ -99,6 +101,8 @@ BAD: list[dict[str, Any]] = [
     {"trial": {"network.aggregator.p": -1}},
     {"trial": {"network": {"attention": {"name": "none", "at": ["layer4"]}}}},
     {"trial": {"train": {"loss": "gcll"}}},
+    {"trial": {"input": {"segmenter": {"name": "deeplabv3plus", "flipp": True}}}},
+    {"trial": {"input": {"segmenter": {"flipp": True}}}},
     {"trial": {"train": {"image_size": [480]}}},
     {"trial": {"data": {"demo": {"recipe": {"house": {"churn": 1}}}}}},
     {"trial": {"seed": 3}},

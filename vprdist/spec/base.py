@@ -54,7 +54,7 @@ def hashed_unless(default: Any, **more: Any) -> Any:
 
 def marked(
     *, unit: str = "", words: Iterable[str] = (), other: str = "", entries: Iterable[str] = (), entry: str = "",
-    key: str = "", names: Iterable[str] = (), absent: str = "", in_files: bool = True,
+    key: str = "", names: Iterable[str] = (), absent: str = "", own: bool = False, in_files: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """What `vprdist keys` and the schema of editors say of a field beyond its type; given as `json_schema_extra`.
 
@@ -67,11 +67,12 @@ def marked(
         key: what a key below it is called, where people choose these keys themselves.
         names: the words that such a key may be.
         absent: what holds where the key is absent, when the model does not say it.
+        own: a class of a user's own may stand in this section, its parameters beside its name.
         in_files: False for what is computed or drawn: no file names it.
     """
     given = {
         "unit": unit, "words": [*words], "other": other, "entries": [*entries], "entry": entry, "key": key,
-        "names": [*names], "absent": absent,
+        "names": [*names], "absent": absent, "own": own,
     }  # fmt: skip
     return {**{name: value for name, value in given.items() if value}, **({} if in_files else {"in_files": False})}
 

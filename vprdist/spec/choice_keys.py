@@ -45,8 +45,23 @@ def choice_keys(path: Names, named: type[Named], axes: Names) -> Iterator[Key]:
     yield Key(path=(*path, "name"), schema=name_schema, meaning=shown, absent="", axes=axes)
     for parameter, variants in found.items():
         yield _parameter_key((*path, parameter), variants, axes)
-    shown = "a parameter of a class of your own, by the name that it has there"
-    yield Key(path=(*path, "<parameter>"), schema={}, meaning=shown, absent="", axes=axes)
+    yield own_parameter(path, axes)
+
+
+def own_parameter(path: Names, axes: Names) -> Key:
+    """The key that stands for the parameters of a user's own class."""
+    meaning = "a parameter of a class of your own, by the name that it has there"
+    return Key(path=(*path, "<parameter>"), schema={}, meaning=meaning, absent="", axes=axes)
+
+
+def own_mapping(more: Mapping[str, Fragment]) -> Fragment:
+    """A user's own class with any parameters.
+
+    Args:
+        more: keys that may stand beside them.
+    """
+    properties = {"name": OWN, **more}
+    return {**SECTION, "title": MAPPING, "properties": properties, "required": ["name"], "additionalProperties": True}
 
 
 def _parameter_key(path: Names, variants: list[Parameter], axes: Names) -> Key:
@@ -94,20 +109,23 @@ def _of_model(owner: str, model: type[BaseModel]) -> dict[str, Parameter]:
 def _schema(named: type[Named], found: Mapping[str, list[Parameter]]) -> Fragment:
     """A word, or a mapping with the parameters that belong to it; without a name those of any built-in."""
 
-    def mapping(name: Fragment | None, owners: Names | None, more: bool) -> Fragment:
-        fitting = {
+    def fitting(owners: Names | None) -> dict[str, Fragment]:
+        return {
             parameter: any_of(*[each.schema for each in variants if owners is None or set(owners) & set(each.owners)])
             for parameter, variants in found.items()
             if owners is None or any(set(owners) & set(each.owners) for each in variants)
         }
-        head = {"properties": {"name": name, **fitting}, "required": ["name"]} if name else {"properties": fitting}
-        return {**SECTION, "title": MAPPING, **head, "additionalProperties": more}
 
+    def mapping(names: Names) -> Fragment:
+        properties = {"name": {**TEXT, "enum": [*names]}, **fitting(names)}
+        return {**closed, "properties": properties, "required": ["name"]}
+
+    closed = {**SECTION, "title": MAPPING, "additionalProperties": False}
     words = tuple(named.door.built_in)
     alike: dict[Names, list[str]] = {}
     for word in words:
         own = tuple(name for name, variants in found.items() if any(word in each.owners for each in variants))
         alike.setdefault(own, []).append(word)
-    built_in = [mapping({**TEXT, "enum": group}, tuple(group), False) for group in alike.values()]
-    nameless = [mapping(None, None, False)] if found else []
-    return any_of({**TEXT, "enum": [*words]}, OWN, *built_in, mapping(OWN, (YOURS,), True), *nameless)
+    built_in = [mapping(tuple(group)) for group in alike.values()]
+    nameless = [{**closed, "properties": fitting(None)}] if found else []
+    return any_of({**TEXT, "enum": [*words]}, OWN, *built_in, own_mapping(fitting((YOURS,))), *nameless)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from vprdist.spec.base import file_fields, marks_of
-from vprdist.spec.choice_keys import choice_keys
+from vprdist.spec.choice_keys import choice_keys, own_mapping, own_parameter
 from vprdist.spec.fragments import NULL, SECTION, Fragment, any_of, listed, plain, searched
 from vprdist.spec.key import Key, Names, unit_of
 from vprdist.spec.named import Named
@@ -65,9 +65,13 @@ def _keys(path: Names, info: FieldInfo, fragment: Fragment) -> Iterator[Key]:
         yield Key(path=path, schema=dict(SECTION), meaning=meaning, absent="", axes=_axes(path), is_section=True)
         yield from _chosen(path, meaning, schema.get("additionalProperties", {}), marks, model)
     elif model is not None:
-        absent = None if _nullable(schema) else ""
+        absent, below = None if _nullable(schema) else "", list(_below(model, path))
+        if marks.get("own"):
+            word = next(key.schema for key in below if key.path[-1] == "name")
+            schema = any_of(word, own_mapping({}), schema)
+            below.append(own_parameter(path, _axes(path)))
         yield Key(path=path, schema=schema, meaning=meaning, absent=absent, axes=_axes(path), is_section=True)
-        yield from _below(model, path)
+        yield from below
     else:
         default = info.get_default(call_default_factory=True, validated_data={})
         default = fragment.get("default", None if info.is_required() else default)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vprdist.spec.fragments import NULL, SECTION, Fragment, any_of, listed, number_kind, searched
+from vprdist.spec.fragments import SECTION, Fragment, any_of, listed, number_kind, searched
 from vprdist.spec.key import Key, Names
 from vprdist.spec.keys import profile_keys, sweep_keys
 from vprdist.spec.scales import SCALES
@@ -71,6 +71,8 @@ def _dotted_section(section: Key, keys: Sequence[Key]) -> Fragment | None:
         own = key.path[len(section.path) :]
         if not own or key.path[: len(section.path)] != section.path:
             continue
+        if len(own) == 1 and own[0].startswith("<") and not key.names:
+            continue  # of a user's own class, which is another form of the section
         if len(own) == 1:
             named |= {name: _ref(key.path) for name in (key.names or own)}
         else:
@@ -112,7 +114,7 @@ def _described(key: Key, section: Fragment | None) -> Fragment:
     """A key's value with what editors show of it."""
     value = key.schema
     if section is not None:
-        value = any_of(section, NULL) if NULL in value.get("anyOf", ()) else section
+        value = any_of(*[section if one == SECTION else one for one in value.get("anyOf", [value])])
     text = f"{key.meaning} ({key.unit})" if key.unit and key.unit not in key.meaning else key.meaning
     default: dict[str, Any] = {"default": key.default} if key.absent is None else {}
     return {"description": text, **default, **value}

@@ -109,7 +109,9 @@ class InputSpec(Spec):
     cache: str | None = not_hashed(
         None, description="folder of the cached activations; null with a segmenter: one in the run folder"
     )
-    segmenter: SegmenterSpec | None = not_hashed(None, description="makes the cache, where it is not made yet")
+    segmenter: SegmenterSpec | None = not_hashed(
+        None, description="makes the cache, where it is not made yet", json_schema_extra=marked(own=True)
+    )
     compression: Compression = not_hashed("none", description="how a cache that a segmenter makes is compressed")
 
     @model_validator(mode="after")
