@@ -41,6 +41,11 @@ def test_nothing_is_lost_on_a_narrow_terminal(width):
         assert word in text
 
 
+def test_a_long_word_is_folded_and_not_cut():
+    text = "".join("".join(line.split()) for line in shown(80, find_keys("trial.network"), ("trial", "network")))
+    assert "aggregator.…" not in text
+
+
 def test_one_key_is_shown_with_all_that_is_known_of_it(capsys):
     assert main(["keys", "input.classes"]) == 0
     text = capsys.readouterr().out
@@ -48,6 +53,13 @@ def test_one_key_is_shown_with_all_that_is_known_of_it(capsys):
         assert word in text
     assert main(["keys", "run.keep_mb"]) == 0
     assert "MB" in (text := capsys.readouterr().out) and "nowhere" in text
+
+
+def test_a_choice_is_shown_with_its_names_and_their_parameters(capsys):
+    assert main(["keys", "trial.train.loss"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for word in ("gcl | contrastive | path/file.py:Name", "margin number > 0 0.5 gcl, contrastive:", "<parameter>"):
+        assert word in text
 
 
 def test_a_section_is_shown_alone_and_cluster_is_the_profile(capsys):

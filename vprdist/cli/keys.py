@@ -135,7 +135,7 @@ def _table(keys: Sequence[Key], depth: int, console: Console) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         most = {"type": most_type, "default": most_default}
         for column in columns:
-            table.add_column(column, max_width=most.get(column), no_wrap=column in ("key", "unit"))
+            table.add_column(column, max_width=most.get(column), no_wrap=column in ("key", "unit"), overflow="fold")
         for key in keys:
             cells = {"key": ".".join(key.path[depth:]), "type": key.type, "default": _default(key), "unit": key.unit}
             cells["meaning"] = key.meaning
