@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Spec, marked
 from vprdist.spec.subsets import Point as Point
 from vprdist.spec.subsets import SubsetSpec
 
@@ -60,15 +60,25 @@ class SearchSpec(Spec):
     `shapley` at every point of the grid, or by `random` or `optuna` as further axes of the space, true or false.
     """
 
-    space: dict[str, Choice | Range] = Field(default_factory=dict)
-    subsets: SubsetSpec | None = None
-    searcher: Literal["random", "optuna", "greedy", "shapley", "one_network"] | None = None
+    space: dict[str, Choice | Range] = Field(
+        default_factory=dict, description="keys of `trial` and the values or the range that a searcher draws from",
+        json_schema_extra=marked(key="key of trial"),
+    )  # fmt: skip
+    subsets: SubsetSpec | None = Field(default=None, description="subsets of the mask's classes are tried")
+    searcher: Literal["random", "optuna", "greedy", "shapley", "one_network"] | None = Field(
+        default=None, description="proposes points of the space, or subsets; null: the grid is run as it stands"
+    )
     num_trials: int | None = Field(default=None, ge=1, description="proposals of the searcher, in all")
-    seed: int = Field(default=0, ge=0, description="of the searcher")
-    scheduler: Literal["asha", "median"] | None = None
-    max_steps: int = Field(default=1, ge=1, description="of the longest trial; filled in when the file is read")
+    seed: int = Field(default=0, ge=0, description="seed of the searcher's draws")
+    scheduler: Literal["asha", "median"] | None = Field(
+        default=None, description="ends trials that fall behind; null: all train to their end"
+    )
+    max_steps: int = Field(
+        default=1, ge=1, description="steps of the longest trial; filled in when the file is read",
+        json_schema_extra=marked(in_files=False),
+    )  # fmt: skip
     grace_steps: int | None = Field(
-        default=None, ge=1, description="no trial is stopped before; null: first evaluation"
+        default=None, ge=1, description="no trial is stopped before so many; null: first evaluation"
     )
     reduction: int = Field(default=3, ge=2, description="asha: one in so many trials goes on at each rung")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vprdist.errors import SweepFileError, nearest
+from vprdist.spec.base import file_fields
 from vprdist.spec.old_spellings import present_key, present_keys
 from vprdist.spec.own_code import settled
 from vprdist.spec.read import Key, Origin, expand_environment, parse_value, read_yaml, validate
@@ -138,7 +139,7 @@ def _alone(search: SearchSpec) -> list[Point]:
 
 def _search(raw: dict[str, Any], origin: Origin) -> SearchSpec:
     values = {key: value for key, value in raw.get("search", {}).items() if key != "grid"}
-    known = ("grid", *(name for name in SearchSpec.model_fields if name != "max_steps"))
+    known = ("grid", *file_fields(SearchSpec))
     for key in values:
         if key not in known:
             raise SweepFileError(origin.where(("search", key)), "unknown key", None, nearest(key, known))
@@ -247,8 +248,8 @@ def _trial_values(
         built_in = sum(not prefix for prefix, _, _ in leaves)
         leaves[built_in:built_in] = [((), ("train", name), value) for name, value in given.items()]
     for prefix, key, value in leaves:
-        if key in (("seed",), ("digests",)):
-            remedy = "Use `seeds: [0, 1, 2]`." if key == ("seed",) else "Delete it: digests are computed."
+        if key[0] in ("seed", "digests"):
+            remedy = "Use `seeds: [0, 1, 2]`." if key[0] == "seed" else "Delete it: digests are computed."
             raise SweepFileError(origin.where(prefix + key), "this key is not for sweep files", None, remedy)
         shown = next((p for p in (prefix + key, (*prefix, ".".join(key))) if p in origin.lines), None)
         now = tuple(present_key(".".join(key)).split("."))
@@ -257,7 +258,11 @@ def _trial_values(
         if now != key:
             origin.alias(("trial", *key), ("trial", *now))
         put_value(values, now, value, origin)
-    own = {present_key(".".join(key)).split(".")[1] for prefix, key, _ in leaves if prefix and key[0] == "train"}
+    own = {
+        present_key(".".join(key)).split(".")[1]
+        for prefix, key, _ in leaves
+        if prefix and key[0] == "train" and key[1:]
+    }
     values = dict(expand_environment(values, ("trial",), origin))
     for key in CHOICES:
         section, choice = values.get(key[0]), key[1]
