@@ -21,7 +21,7 @@ from typing import Any
 import torch
 import yaml
 
-from vprdist.data.digest import dataset_digest
+from vprdist.data.layouts import dataset_digest
 from vprdist.distributed.world import World
 from vprdist.files import digest_file
 from vprdist.network.backbones import FAMILIES
@@ -85,7 +85,7 @@ def train(side: str, seed: int, data: DataSpec, args: argparse.Namespace, folder
     )
     weights = digest_file(FAMILIES[BACKBONE].find_weights(BACKBONE), 16)
     cities = (*data.train, *data.validate_cities)
-    trial = trial.resolved(Digests(dataset=dataset_digest(Path(data.root), cities), cache=None, weights=weights))
+    trial = trial.resolved(Digests(dataset=dataset_digest(data, cities), cache=None, weights=weights))
     place = folder / "runs" / "trials" / f"{side}-{seed}"
     run_trial(trial, place, World(num_threads=args.threads))
     rows = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from vprdist.data.msls import City
+from vprdist.data.places import City
 from vprdist.errors import DataError, first_line
 from vprdist.spec.vocabulary import Loss
 
@@ -31,11 +31,6 @@ DATASETS: dict[Loss, str] = {"gcl": "fov", "contrastive": "sim"}
 BLOCK_BYTES = 2**27
 NUM_SAMPLES, SAMPLE_BYTES = 256, 2**16
 REMEDY = "Fetch the file again, or set trial.data.labels: computed."
-
-
-def official_file(folder: Path) -> Path:
-    """Where the official labels of the city in this folder lie, where there are any."""
-    return folder.with_name(f"{folder.name}_gt.h5")
 
 
 @lru_cache(maxsize=256)
@@ -72,7 +67,8 @@ def official_blocks(city: City, loss: Loss = "gcl") -> Iterator[csr_matrix]:
     """
     import h5py
 
-    path, name = official_file(city.folder), DATASETS[loss]
+    path, name = city.label_file, DATASETS[loss]
+    assert path is not None, "its labels are official"
     try:
         with h5py.File(path, "r") as file:
             labels = _dataset(file, path, name, (len(city.query), len(city.database)))

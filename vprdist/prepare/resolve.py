@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vprdist.data.digest import city_digest_cached, dataset_digest
 from vprdist.data.labels import labels_digest
+from vprdist.data.layouts import city_digest_cached, dataset_digest, layout_of
 from vprdist.errors import CacheError, LaunchError, WeightsError
-from vprdist.spec.trial import DataSpec, Digests, TrialSpec
+from vprdist.spec.trial import Digests, TrialSpec
 
-CacheKey = tuple[str, DataSpec, tuple[str, ...]]
-"""A cache and the cities that it must hold: those of the data, and those to predict."""
+CacheKey = tuple[str, str, tuple[str, ...]]
+"""A cache and the cities that it must hold: those of the data, as JSON, and those to predict."""
 
 
 class Resolver:
@@ -30,7 +30,7 @@ class Resolver:
             UserError: no cache where the mode needs one, or it does not cover the cities; refused weights.
         """
         cities = (*trial.data.train, *trial.data.validate_cities)
-        dataset = dataset_digest(Path(trial.data.root), cities)
+        dataset = dataset_digest(trial.data, cities)
         cache, weights = _cache_digest(trial, self._caches), self._weights_digest(trial)
         digests = Digests(dataset=dataset, cache=cache, weights=weights, labels=labels_digest(trial.data))
         return trial.resolved(digests)
@@ -60,7 +60,8 @@ class Resolver:
 
 def absolute(trial: TrialSpec) -> TrialSpec:
     """Paths as a job on another machine, with another working folder, must see them."""
-    data = trial.data.model_copy(update={"root": str(Path(trial.data.root).expanduser().resolve())})
+    root, layout = str(Path(trial.data.root).expanduser().resolve()), trial.data.layout.settled(Path.cwd())
+    data = trial.data.model_copy(update={"root": root, "layout": layout})
     cache = trial.input.cache and str(Path(trial.input.cache).expanduser().resolve())
     segmenter = trial.input.segmenter and trial.input.segmenter.absolute()
     where = trial.input.model_copy(update={"cache": cache, "segmenter": segmenter})
@@ -83,11 +84,12 @@ def _cache_digest(trial: TrialSpec, known: dict[CacheKey, str]) -> str | None:
             f"Name a segmenter (trial.input.segmenter), or import one: vprdist cache import SOURCE --data "
             f"{trial.data.root} --out FOLDER.",
         )
-    key = (trial.input.cache, trial.data, trial.evaluate.predict)
+    key = (trial.input.cache, trial.data.model_dump_json(), trial.evaluate.predict)
     if key not in known:
         cache = open_cache(Path(trial.input.cache))
         cities = (*trial.data.train, *trial.data.validate_cities)
-        cache.covers({city: city_digest_cached(Path(trial.data.root), city) for city in trial.cities})
+        layout = layout_of(trial.data)
+        cache.covers({city: city_digest_cached(layout, city) for city in trial.cities})
         # The digest of what makes the result alone: a city added to the cache later changes no trial.
         known[key] = cache.manifest.digest_of(cities)
     return known[key]

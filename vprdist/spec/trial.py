@@ -11,6 +11,7 @@ from vprdist.files import digest_json
 from vprdist.spec.arms import Arm, ArmsSpec
 from vprdist.spec.base import Spec, hashed_unless, not_hashed
 from vprdist.spec.demo import DemoSpec
+from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.vocabulary import (
     BACKBONE_UNITS,
@@ -40,13 +41,14 @@ ImageSize = tuple[Annotated[int, Field(ge=32, le=4096)], Annotated[int, Field(ge
 
 
 class DataSpec(Spec):
-    """Which places: an MSLS tree and its cities, or the built-in demo city (`root: demo`).
+    """Which places: a data set's folder, how it lies there, and its cities; or the built-in demo city (`root: demo`).
 
     Graded labels are the official ones (`<city>_gt.h5`) where they are there and were made for this field of view, or
     computed; `labels` may ask for either. It is not hashed: the official files' content is, as one of the digests.
     """
 
     root: str = not_hashed("demo")
+    layout: LayoutName = hashed_unless(MSLS, description="how the pictures lie in `root`: msls, or a class of your own")
     demo: DemoSpec | None = not_hashed(None)
     train: Names = Field(default=(), description="training cities; empty means every one of the demo city's")
     validate_cities: Names = Field(default=(), alias="validate")
@@ -64,6 +66,9 @@ class DataSpec(Spec):
             raise RuleError("validate", "a city to train on cannot validate", both[0], "Take it out of one list.")
         if self.demo is not None and self.root != "demo":
             raise RuleError("demo", "`demo` describes the built-in city", None, "Set `root: demo`, or delete `demo`.")
+        if self.root == "demo" and self.layout != MSLS:
+            rule = "the built-in city has the layout msls"
+            raise RuleError("layout", rule, self.layout.name, "Delete the key, or set `root` to your folder.")
         view = (self.fov_radius_m, self.fov_degrees)
         if self.labels == "official" and view != OFFICIAL_VIEW:
             rule = "official labels were made for a field of view of {:g} m and {:g} degrees".format(*OFFICIAL_VIEW)
