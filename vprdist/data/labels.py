@@ -17,13 +17,13 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from vprdist.data.layouts import layout_of
-from vprdist.data.official import DATASETS, official_blocks, official_digest
+from vprdist.data.official import FOV, official_blocks, official_digest
 from vprdist.data.places import City
 from vprdist.data.similarity import similarity_blocks
 from vprdist.errors import DataError, first_line
 from vprdist.files import digest_json, locked, publish
 from vprdist.spec.trial import DataSpec
-from vprdist.spec.vocabulary import OFFICIAL_VIEW, Loss
+from vprdist.spec.vocabulary import OFFICIAL_VIEW
 
 Say = Callable[[str], None]
 ALGORITHM = 1
@@ -56,14 +56,17 @@ def labels_digest(spec: DataSpec) -> str | None:
     return digest_json(found) if found else None
 
 
-def label_blocks(city: City, spec: DataSpec, loss: Loss = "gcl") -> Iterator[csr_matrix]:
-    """The similarity of a city's pairs for a loss, float32 rows in order, some queries at a time; nothing is kept.
+def label_blocks(city: City, spec: DataSpec, labels: str = FOV) -> Iterator[csr_matrix]:
+    """The similarity of a city's pairs, float32 rows in order, some queries at a time; nothing is kept.
+
+    Args:
+        labels: the dataset of the label file, where there is one: what the loss learns from.
 
     Raises:
         DataError: a label file that cannot be used, or neither one nor the compass angles to compute labels from.
     """
     if is_official(city.label_file, spec):
-        return official_blocks(city, loss)
+        return official_blocks(city, labels)
     query, database = city.query, city.database
     if query.ca is None or database.ca is None:
         raise no_angles(city)
@@ -79,7 +82,7 @@ def no_angles(city: City) -> DataError:
     return DataError(side.where("ca"), rule, None, "Choose another city.")
 
 
-def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, loss: Loss = "gcl") -> csr_matrix:
+def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = FOV) -> csr_matrix:
     """(N, M) similarity of a training city, float32, query x database rows; absent entries are 0.
 
     The first who asks makes it, others wait for that. Where nothing can be kept, everybody makes it.
@@ -91,7 +94,7 @@ def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, loss: Loss = "
     Raises:
         DataError: a label file that cannot be used.
     """
-    name = f"{city.name}-{_content_digest(city, spec, loss)}.npz"
+    name = f"{city.name}-{_content_digest(city, spec, labels)}.npz"
     shape = (len(city.query), len(city.database))
     places = (Path(spec.root) / "vprdist_labels" / name, runs / "data" / "labels" / name)
     for place in places:
@@ -107,16 +110,16 @@ def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, loss: Loss = "
             f"kept in {ours}" if ours else f"NOT kept: neither {places[0].parent} nor {places[1].parent} can be locked"
         )
         say(f"{source} of {city.name}; they are {where}")
-        made = vstack(list(label_blocks(city, spec, loss)), format="csr")
+        made = vstack(list(label_blocks(city, spec, labels)), format="csr")
         if ours is not None:
             _write(ours, made, say)
     return made
 
 
-def _content_digest(city: City, spec: DataSpec, loss: Loss) -> str:
+def _content_digest(city: City, spec: DataSpec, labels: str) -> str:
     """16 hex digits over what the labels are made from: much less than what a city is."""
     if is_official(city.label_file, spec) and city.label_file:
-        return digest_json(["official", DATASETS[loss], official_digest(city.label_file)])
+        return digest_json(["official", labels, official_digest(city.label_file)])
     digest = hashlib.sha256(f"computed {ALGORITHM} {spec.fov_radius_m!r} {spec.fov_degrees!r}".encode())
     for side in city.sides:
         if side.ca is None:

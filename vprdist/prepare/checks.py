@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from vprdist.console import Bar
-from vprdist.data.kinds import POSITIVE, SHARES_OF, check_kinds, city_kinds
+from vprdist.data.kinds import POSITIVE, check_kinds, city_kinds
 from vprdist.data.labels import is_official, no_angles
 from vprdist.data.layouts import Layout, city_digest_cached, layout_of, read_city_cached
 from vprdist.data.tasks import build_tasks
@@ -19,7 +19,6 @@ from vprdist.files import write_text
 from vprdist.launch.params import submission_parameters
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import BACKBONE_UNITS, trained_units
 
 PROBE_BYTES = 2**20
 
@@ -62,8 +61,8 @@ def check_stem(trial: TrialSpec) -> None:
     Raises:
         SweepFileError: the trial has such channels.
     """
-    first = BACKBONE_UNITS[trial.network.backbone][0]
-    frozen = first not in trained_units(trial.network.backbone, trial.network.unfreeze)
+    first = trial.network.units[0]
+    frozen = first not in trial.network.trained
     if trial.input.adds_channels and trial.input.conv1_init == "inflate" and frozen:
         raise SweepFileError(
             "trial.network.unfreeze",
@@ -101,13 +100,13 @@ def check_data(trial: TrialSpec, checked: Path | None, bar: Bar | None) -> int:
                 raise DataError(side.where("easting"), rule, None, remedy)
     if checked is not None and bar is not None:
         _check_pictures(layout, trial.cities, checked, bar)
-    kinds = [city_kinds(read_city_cached(layout, name), data, trial.train.loss) for name in data.train]
+    kinds = [city_kinds(read_city_cached(layout, name), data, trial.train.loss.fact("labels")) for name in data.train]
     for city_kind in kinds:
         if POSITIVE not in city_kind.found:
             rule = f"some query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
             remedy = "Check its positions (easting, northing) and compass angles (ca)."
             raise DataError(read_city_cached(layout, city_kind.name).folder, rule, "zero positives", remedy)
-    check_kinds(kinds, SHARES_OF[trial.train.loss])
+    check_kinds(kinds, tuple(trial.train.loss.fact("draws")))
     tasks = build_tasks([read_city_cached(layout, name) for name in data.validate_cities], trial)
     return sum(len(task.queries) for task in tasks)
 
