@@ -11,9 +11,11 @@ from pydantic import Field, field_validator
 
 from vprdist.errors import SweepFileError, nearest
 from vprdist.spec.base import Spec
+from vprdist.spec.old_spellings import present_keys
 from vprdist.spec.read import Key, Origin, validate
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.search import COUNTED, Point, SearchSpec
+from vprdist.spec.segmenter import written_segmenter
 from vprdist.spec.trial import CHOICES, TrialSpec
 from vprdist.spec.vocabulary import KS
 
@@ -122,7 +124,7 @@ def resolve_trial(
     Raises:
         SweepFileError: the values do not go together.
     """
-    values = copy.deepcopy(trial)
+    values, point = copy.deepcopy(trial), present_keys(point)
     values["seed"] = seed
     if point.get("train.recipe") is not None:
         where = ("search", "grid", "train.recipe")
@@ -139,7 +141,15 @@ def resolve_trial(
         elif source in lines:
             lines[("trial", *key)] = lines[source]
             overrides.pop(("trial", *key), None)
+    with_own_segmenter(values, origin.path.parent)
     return validate(TrialSpec, values, Origin(origin.path, lines, overrides), ("trial",))
+
+
+def with_own_segmenter(values: dict[str, Any], folder: Path) -> None:
+    """Bring the segmenter of a trial's values into its form, in place; see `written_segmenter`."""
+    section = values.get("input")
+    if isinstance(section, dict) and section.get("segmenter") is not None:
+        section["segmenter"] = written_segmenter(section["segmenter"], folder)
 
 
 def recipe_values(name: Any, origin: Origin, where: Key) -> dict[str, Any]:

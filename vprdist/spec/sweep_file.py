@@ -12,11 +12,20 @@ from vprdist.spec.own_code import settled
 from vprdist.spec.read import Key, Origin, expand_environment, parse_value, read_yaml, validate
 from vprdist.spec.scales import SCALES
 from vprdist.spec.search import COUNTED, Point, Range, SearchSpec
+from vprdist.spec.segmenter import written_segmenter
 from vprdist.spec.subset_sweeps import check_subsets, subset_points
-from vprdist.spec.sweep import SweepSpec, grid_points, put_value, recipe_values, resolve_trial
+from vprdist.spec.sweep import (
+    SweepSpec,
+    grid_points,
+    put_value,
+    recipe_values,
+    resolve_trial,
+    with_own_segmenter,
+)
 from vprdist.spec.trial import CHOICES, TrialSpec
 
 TOP_KEYS = ("name", "scale", "scales", "trial", "search", "seeds", "objective", "baseline", "cluster", "budget")
+SEGMENTER: Key = ("trial", "input", "segmenter")
 RANGES = ("uniform", "loguniform", "randint")
 
 
@@ -254,6 +263,7 @@ def _trial_values(
         section, choice = values.get(key[0]), key[1]
         if isinstance(section, dict) and choice in section:
             section[choice] = _settled(".".join(key), section[choice], origin, ("trial", *key))
+    with_own_segmenter(values, Path.cwd() if origin.overridden(SEGMENTER) else origin.path.parent)
     return values, tuple(sorted(own))
 
 
@@ -261,9 +271,11 @@ def _settled(dotted: str, value: Any, origin: Origin, where: Key) -> Any:
     """A value of a named choice with an absolute path: counted from the file that names it, or on the command line from
     the working folder. Other values are left as they are."""
     key = tuple(dotted.removesuffix(".name").split("."))
+    folder = Path.cwd() if origin.overridden(where) else origin.path.parent
+    if key == SEGMENTER[1:] and key == tuple(dotted.split(".")):
+        return written_segmenter(value, folder)
     if key not in CHOICES:
         return value
-    folder = Path.cwd() if origin.overridden(where) else origin.path.parent
     if isinstance(value, str):
         return settled(value, folder)
     if isinstance(value, dict) and isinstance(value.get("name"), str):
