@@ -15,7 +15,7 @@ from rich.console import Console
 from tests.launch.toy import toy_result
 from tests.worlds import spread_queries, write_activations, write_side
 from vprdist.cli import main
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import UserError
 from vprdist.files import append_json_line, locked, write_json

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vprdist.console import Commands, fitting
+from vprdist.console import Commands, fitting, table_width
 from vprdist.errors import UserError
 
 if TYPE_CHECKING:
@@ -148,7 +148,12 @@ def _table(keys: Sequence[Key], depth: int, console: Console) -> Table:
         return table
 
     slack = max(len(key.meaning) for key in keys) - fewest
-    return fitting(console, ["key", "type", "default", "unit", "meaning"], ("unit", "default"), draw, slack)
+    every = ["key", "type", "default", "unit", "meaning"]
+
+    def width_of(columns: Sequence[str]) -> int:
+        return table_width(console, draw(columns)) - slack
+
+    return draw(fitting(every, ("unit", "default"), width_of, console.width))
 
 
 def _default(key: Key) -> str:

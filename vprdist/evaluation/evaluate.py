@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vprdist.data.msls import City, Side
+from vprdist.data.places import City, Side
 from vprdist.data.tasks import Task
 from vprdist.distributed.ranks import Ranks
 from vprdist.evaluation.breakdown import write_queries

@@ -105,3 +105,12 @@ class LossName(Named):
         },
         facts={"wants": "all", "draws": (0.5, 0.25, 0.25), "labels": "fov"},
     )
+
+
+class LayoutName(Named):
+    """How a data set lies in its folder: a folder -> cities with positions, headings, sequences, conditions."""
+
+    door: ClassVar[Door] = Door("layout", {"msls": BuiltIn("vprdist.data.layouts.msls:Msls")}, provided=("root",))
+
+
+MSLS = LayoutName.of("msls")

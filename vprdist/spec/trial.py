@@ -12,7 +12,7 @@ from vprdist.spec.arms import Arm, ArmsSpec
 from vprdist.spec.base import Spec, hashed_unless, marked, not_hashed
 from vprdist.spec.computation import FIRST
 from vprdist.spec.demo import DemoSpec
-from vprdist.spec.doors import AggregatorName, AttentionName, BackboneName, LossName
+from vprdist.spec.doors import MSLS, AggregatorName, AttentionName, BackboneName, LayoutName, LossName
 from vprdist.spec.named import Named
 from vprdist.spec.old_spellings import move_parameter, old_spelling
 from vprdist.spec.recipes import RECIPES
@@ -45,7 +45,7 @@ ImageSize = tuple[Annotated[int, Field(ge=32, le=4096)], Annotated[int, Field(ge
 
 
 class DataSpec(Spec):
-    """Which places: an MSLS tree and its cities, or the built-in demo city (`root: demo`).
+    """Which places: a data set's folder, how it lies there, and its cities; or the built-in demo city (`root: demo`).
 
     Graded labels are the official ones (`<city>_gt.h5`) where they are there and were made for this field of view, or
     computed; `labels` may ask for either. It is not hashed: the official files' content is, as one of the digests.
@@ -53,8 +53,9 @@ class DataSpec(Spec):
 
     root: str = not_hashed(
         "demo", description="where the pictures are",
-        json_schema_extra=marked(words=("demo",), other="the folder of an MSLS tree"),
+        json_schema_extra=marked(words=("demo",), other="the folder of a data set"),
     )  # fmt: skip
+    layout: LayoutName = hashed_unless(MSLS, description="how the pictures lie in `root`")
     demo: DemoSpec | None = not_hashed(None, description="the built-in city in other sizes; null: as it is")
     train: Names = Field(default=(), description="training cities; empty: every one of the demo city's")
     validate_cities: Names = Field(
@@ -76,6 +77,9 @@ class DataSpec(Spec):
             raise RuleError("validate", "a city to train on cannot validate", both[0], "Take it out of one list.")
         if self.demo is not None and self.root != "demo":
             raise RuleError("demo", "`demo` describes the built-in city", None, "Set `root: demo`, or delete `demo`.")
+        if self.root == "demo" and self.layout != MSLS:
+            rule = "the built-in city has the layout msls"
+            raise RuleError("layout", rule, self.layout.name, "Delete the key, or set `root` to your folder.")
         view = (self.fov_radius_m, self.fov_degrees)
         if self.labels == "official" and view != OFFICIAL_VIEW:
             rule = "official labels were made for a field of view of {:g} m and {:g} degrees".format(*OFFICIAL_VIEW)

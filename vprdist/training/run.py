@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from vprdist import __version__
-from vprdist.data.digest import dataset_digest
 from vprdist.data.graph import training_graphs
-from vprdist.data.msls import City, read_city
+from vprdist.data.layouts import dataset_digest, layout_of
+from vprdist.data.places import City
 from vprdist.data.tasks import breakdown_tasks, build_tasks, prediction_task
 from vprdist.distributed.ranks import Ranks, join
 from vprdist.distributed.world import World
@@ -113,17 +113,17 @@ class _Run:
         return here, (fallback or f"the cache was not copied to {scratch} on one of the nodes",) if somewhere else ()
 
     def _run(self, trial: TrialSpec, fallbacks: tuple[str, ...]) -> None:
-        root = Path(trial.data.root)
-        validate = [read_city(root, name) for name in trial.data.validate_cities]
+        layout = layout_of(trial.data)
+        validate = [layout.read(name) for name in trial.data.validate_cities]
         tasks = build_tasks(validate, trial)
-        predict = [prediction_task(read_city(root, name), trial.evaluate) for name in trial.evaluate.predict]
+        predict = [prediction_task(layout.read(name), trial.evaluate) for name in trial.evaluate.predict]
         weights, fell = initial_weights(trial)
         fallbacks += fell
         network = build_network(trial, weights).to(self.ranks.device)
         learn_on = whitening_cities(trial)
         for asked in filter(None, (tasks, predict)):
             check_whitening(trial.evaluate, asked, learn_on, network.dimensions)
-        cities = [read_city(root, name) for name in trial.data.train] if trial.train.steps else []
+        cities = [layout.read(name) for name in trial.data.train] if trial.train.steps else []
         sides = [side for city in (*cities, *validate) for side in city.sides]
         kept = KeptPictures(sides, trial.train.image_size, trial.run.keep_mb)
 
@@ -152,7 +152,7 @@ class _Run:
         evaluation.write(self.folder / "predictions")
         reader = PlaceReader(trial, trial.evaluate.image_size or trial.train.image_size)
         write_sheet(self.folder / "predictions" / "sheet.png", reader, evaluation.ranking)
-        protocol = describe_protocol(tasks, trial, dataset_digest(root, trial.data.validate_cities))
+        protocol = describe_protocol(tasks, trial, dataset_digest(trial.data, trial.data.validate_cities))
         fallbacks += _device_fallbacks(trial, self.ranks.device)
         starts = self._starts()
         row = ResultRow(
@@ -267,7 +267,7 @@ def check_inputs(trial: TrialSpec) -> None:
             "Run the sweep again: it makes trials of this code's computation. Or run the code that made the trial.",
         )
     cities = (*trial.data.train, *trial.data.validate_cities)
-    found = dataset_digest(Path(trial.data.root), cities)
+    found = dataset_digest(trial.data, cities)
     if found != trial.digests.dataset:
         rule = (
             f"the cities {', '.join(cities)} have the digest {trial.digests.dataset}, as when the trial was submitted"
@@ -313,7 +313,7 @@ def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
 def whitening_cities(trial: TrialSpec) -> list[City]:
     """The cities that whitening is learnt on, where it is learnt on training images."""
     names = trial.data.train if trial.evaluate.whitening == "train" else ()
-    return [read_city(Path(trial.data.root), name) for name in names]
+    return [layout_of(trial.data).read(name) for name in names]
 
 
 def environment() -> dict[str, Any]:
