@@ -9,7 +9,7 @@ from typing import Any
 from vprdist.errors import SweepFileError, nearest
 from vprdist.spec.read import Key, Origin, expand_environment, parse_value, read_yaml, validate
 from vprdist.spec.scales import SCALES
-from vprdist.spec.search import COUNTED, Point, Range, SearchSpec
+from vprdist.spec.search import Point, Range, SearchSpec
 from vprdist.spec.subset_sweeps import check_subsets, subset_points
 from vprdist.spec.sweep import SweepSpec, grid_points, put_value, recipe_values, resolve_trial
 from vprdist.spec.trial import TrialSpec
@@ -59,11 +59,9 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     search = _search(raw, origin)
     if search.space and grid:
         raise SweepFileError(origin.where(("search", "grid")), "a sweep has a grid or a space", None, "Delete one.")
-    if search.searcher not in (None, *COUNTED) and len(sweep.seeds) > 1:
-        remedy = "Search with one seed, then run the best points with several: a grid."
-        if search.searcher == "shapley":
-            remedy = "Name the first: each draw of an order has a seed of its own, counted from there."
-        raise SweepFileError(origin.where(("seeds",)), "a searcher has one seed a point", list(sweep.seeds), remedy)
+    if len(sweep.seeds) > 1 and not search.method.several_seeds:
+        rule, remedy = "a searcher has one seed a point", search.method.seeds_remedy
+        raise SweepFileError(origin.where(("seeds",)), rule, list(sweep.seeds), remedy)
     baseline = _checked_baseline(sweep.baseline, grid, origin)
     frozen_grid = {key: tuple(values) for key, values in grid.items()}
     sweep = sweep.model_copy(update={"grid": frozen_grid, "search": search, "baseline": baseline})
