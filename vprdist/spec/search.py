@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from vprdist.errors import RuleError, nearest
+from vprdist.errors import RuleError
 from vprdist.spec.base import Spec
+from vprdist.spec.doors import SearcherName
 from vprdist.spec.methods import LISTED, METHODS, Method
+from vprdist.spec.methods.points import Points
 from vprdist.spec.subsets import Point as Point
 from vprdist.spec.subsets import SubsetSpec
 
@@ -25,6 +27,15 @@ class Choice(Spec):
     def samples(self) -> tuple[Any, ...]:
         """Values to try alone before anything starts."""
         return self.values
+
+    def has(self, value: Any) -> bool:
+        """Whether it is one of the values."""
+        return value in self.values
+
+    @property
+    def words(self) -> str:
+        """What it has, for messages."""
+        return f"one of {', '.join(map(str, self.values))}"
 
 
 class Range(Spec):
@@ -49,17 +60,27 @@ class Range(Spec):
         """Values to try alone before anything starts."""
         return tuple(map(int, (self.low, self.high))) if self.kind == "randint" else (self.low, self.high)
 
+    def has(self, value: Any) -> bool:
+        """Whether it is a number between the bounds."""
+        return isinstance(value, (int, float)) and self.low <= value <= self.high
+
+    @property
+    def words(self) -> str:
+        """What it has, for messages."""
+        low, high = self.samples
+        return f"a {'whole ' if self.kind == 'randint' else ''}number from {low:g} to {high:g}"
+
 
 class SearchSpec(Spec):
     """How points are proposed and trials are stopped. Without `searcher` every point of the grid is run.
 
-    With `subsets` the classes of the mask are searched as well: by `take` or a searcher of subsets at every point of the
-    grid, or by a searcher of points as further axes of the space, true or false (see `methods.Method`).
+    With `subsets` the classes of the mask are searched as well: by `take` or a searcher of subsets at every point of
+    the grid, or by a searcher of points as further axes of the space, true or false (see `methods.Method`).
     """
 
     space: dict[str, Choice | Range] = Field(default_factory=dict)
     subsets: SubsetSpec | None = None
-    searcher: str | None = Field(default=None, description="a method of search by its word")
+    searcher: SearcherName | None = Field(default=None, description="what proposes trials; null: every point is run")
     num_trials: int | None = Field(default=None, ge=1, description="proposals of the searcher, in all")
     seed: int = Field(default=0, ge=0, description="of the searcher")
     scheduler: Literal["asha", "median"] | None = None
@@ -72,7 +93,9 @@ class SearchSpec(Spec):
     @property
     def method(self) -> Method:
         """The way of searching: a searcher's, or a list's."""
-        return LISTED if self.searcher is None else METHODS[self.searcher]
+        if self.searcher is None:
+            return LISTED
+        return METHODS.get(self.searcher.name) or Points(self.searcher.title, self.searcher.name)
 
     @property
     def follows(self) -> bool:
@@ -91,8 +114,6 @@ class SearchSpec(Spec):
 
     @model_validator(mode="after")
     def _whole(self) -> SearchSpec:
-        if self.searcher is not None and self.searcher not in METHODS:
-            raise RuleError("searcher", "no such searcher", self.searcher, nearest(self.searcher, METHODS))
         if self.subsets is None:
             self._check_space()
         else:
@@ -108,10 +129,10 @@ class SearchSpec(Spec):
     def _check_space(self) -> None:
         if self.method.searches_subsets:
             remedy = "Add `subsets: {classes: static}`."
-            raise RuleError("searcher", f"{self.method.title} searches subsets of classes", self.searcher, remedy)
+            raise RuleError("searcher", f"{self.method.title} searches subsets of classes", self.method.title, remedy)
         if bool(self.space) != self.method.searches_space:
             rule, remedy = "a space and a searcher go together", f"Set `searcher` ({_of_points()}), or use `grid`."
-            raise RuleError("searcher", rule, self.searcher, remedy)
+            raise RuleError("searcher", rule, self.searcher and self.searcher.name, remedy)
 
     def _check_subsets(self, subsets: SubsetSpec) -> None:
         if self.scheduler is not None:
@@ -122,7 +143,7 @@ class SearchSpec(Spec):
             rule = "subsets are listed by `take`, or proposed by a searcher"
             ways = "subsets.take (leave_one_out, add_one_in, a list) or searcher"
             remedy = f"Set {ways} ({', '.join(METHODS)})."
-            raise RuleError("subsets", rule, subsets.take and self.searcher, remedy)
+            raise RuleError("subsets", rule, subsets.take and method.title, remedy)
         if self.space and not method.searches_space:
             raise RuleError("space", f"only {_of_points()} search a space", list(self.space), "Use `grid`.")
         if subsets.placebos and not method.controls:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vprdist.errors import SweepFileError
-from vprdist.spec.read import Origin
 from vprdist.spec.methods.base import subsets_of
+from vprdist.spec.read import Origin
 from vprdist.spec.subsets import Point
 from vprdist.spec.sweep import SweepSpec
 

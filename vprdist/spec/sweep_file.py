@@ -135,6 +135,8 @@ def _search(raw: dict[str, Any], origin: Origin) -> SearchSpec:
         space = _mapping(values["space"], ("search", "space"), origin)
         space = {str(axis): _domain(str(axis), domain, origin) for axis, domain in space.items()}
         values["space"] = present_keys(space)
+    if "searcher" in values:
+        values["searcher"] = _absolute(values["searcher"], origin, ("search", "searcher"))
     return validate(SearchSpec, values, origin, ("search",))
 
 
@@ -256,17 +258,20 @@ def _trial_values(
 
 
 def _settled(dotted: str, value: Any, origin: Origin, where: Key) -> Any:
-    """A value of a named choice with an absolute path: counted from the file that names it, or on the command line from
-    the working folder. Other values are left as they are."""
+    """A value of a trial's named choice with an absolute path; other values are left as they are."""
     key = tuple(dotted.removesuffix(".name").split("."))
-    if key not in CHOICES:
-        return value
+    return _absolute(value, origin, where) if key in CHOICES else value
+
+
+def _absolute(choice: Any, origin: Origin, where: Key) -> Any:
+    """A named choice with an absolute path: counted from the file that names it, or on the command line from the
+    working folder."""
     folder = Path.cwd() if origin.overridden(where) else origin.path.parent
-    if isinstance(value, str):
-        return settled(value, folder)
-    if isinstance(value, dict) and isinstance(value.get("name"), str):
-        return {**value, "name": settled(value["name"], folder)}
-    return value
+    if isinstance(choice, str):
+        return settled(choice, folder)
+    if isinstance(choice, dict) and isinstance(choice.get("name"), str):
+        return {**choice, "name": settled(choice["name"], folder)}
+    return choice
 
 
 def _check_bare_words(trial: dict[str, Any], axes: Iterable[tuple[str, Any]], origin: Origin) -> None:

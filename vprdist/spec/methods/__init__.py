@@ -7,6 +7,7 @@ of subsets says more: a subclass of `Method` beside the others.
 from __future__ import annotations
 
 from vprdist.spec.methods.base import Method as Method
+from vprdist.spec.methods.base import load as load
 from vprdist.spec.methods.greedy import Greedy
 from vprdist.spec.methods.listed import Listed
 from vprdist.spec.methods.one_network import OneNetwork

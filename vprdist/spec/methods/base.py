@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from vprdist.spec.named import NoParameters
 from vprdist.spec.subsets import Point, SubsetSpec
 
 if TYPE_CHECKING:
+    from vprdist.spec.base import Spec
     from vprdist.spec.read import Origin
     from vprdist.spec.search import SearchSpec
     from vprdist.spec.sweep import SweepSpec
@@ -24,6 +27,7 @@ class Method:
         target: `module:Name` of what proposes. For points a class (`search.methods.Proposer`), or, with `of_tune`, a
             function of the search and its objective that makes one of Tune's searchers; for subsets a function that
             says what is wanted next (`search.subset_rule.Wanted`).
+        parameters: those that a sweep file may give it.
         proposes: off for a list, of which every point is known before anything starts.
         searches: what is proposed: points of the space, or subsets of classes at every point of the grid.
         counts: it says itself how many trials it takes at most; else a sweep file must (`num_trials`).
@@ -38,6 +42,7 @@ class Method:
     word = ""
     target = ""
     of_tune = False
+    parameters: type[Spec] = NoParameters
     proposes = True
     searches: Literal["points", "subsets"] = "points"
     counts = False
@@ -46,7 +51,7 @@ class Method:
     controls = False
     arm_controls = False
     trains_one = False
-    own_fields: Mapping[str, str] = {}
+    own_fields: ClassVar[Mapping[str, str]] = {}
 
     @property
     def title(self) -> str:
@@ -104,3 +109,9 @@ def subsets_of(sweep: SweepSpec) -> SubsetSpec:
 def at_each_setting(sweep: SweepSpec) -> str:
     """` at each of 3 settings`; empty for one."""
     return f" at each of {len(sweep.settings)} settings" if len(sweep.settings) > 1 else ""
+
+
+def load(target: str) -> Any:
+    """What `module:Name` names."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)

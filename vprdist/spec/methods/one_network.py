@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from vprdist.errors import SweepFileError
 from vprdist.spec.methods.base import Method, subsets_of
@@ -25,7 +25,7 @@ class OneNetwork(Method):
     several_seeds = True
     controls = True
     trains_one = True
-    own_fields = {"finalists": "finalists", "probes": "probes"}
+    own_fields: ClassVar[Mapping[str, str]] = {"finalists": "finalists", "probes": "probes"}
 
     def first_points(self, sweep: SweepSpec, points: Sequence[Point]) -> list[Point]:
         """The networks, and what a finalist is like."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from vprdist.errors import SweepFileError
 from vprdist.spec.methods.base import Method, at_each_setting, subsets_of
@@ -24,7 +24,7 @@ class Shapley(Method):
     seeds_remedy = "Name the first: each draw of an order has a seed of its own, counted from there."
     controls = True
     arm_controls = True
-    own_fields = {"tie": "ties"}
+    own_fields: ClassVar[Mapping[str, str]] = {"tie": "ties"}
 
     def check(self, sweep: SweepSpec, origin: Origin) -> SweepSpec:
         subsets, most = subsets_of(sweep), sweep.search.num_trials or 0
