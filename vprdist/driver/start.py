@@ -81,7 +81,8 @@ def _run(
     sweep: SweepSpec, profile: ClusterProfile, runs: Path, console: Console, only: frozenset[str] | None, detach: bool
 ) -> int:
     check_profile(profile, sweep.trials)
-    check_proposer(sweep.search)
+    if only is None:  # known trials need nobody who proposes
+        check_proposer(sweep.search)
     check_runs_folder(runs)
     folder = runs / "sweeps" / sweep.name
     want_again(folder, asked_at(folder))
