@@ -17,6 +17,7 @@ from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError, LaunchError, SweepFileError
 from vprdist.files import write_text
 from vprdist.launch.params import submission_parameters
+from vprdist.spec.own_code import own_file
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
 
@@ -151,5 +152,6 @@ def paths_of(trials: Sequence[TrialSpec], runs: Path) -> list[Path]:
     caches = {Path(trial.input.cache) for trial in trials if trial.input.cache is not None}
     segmenters = [trial.input.segmenter for trial in trials if trial.input.segmenter is not None]
     weights = {path for path in (Path(spec.source) for spec in segmenters) if path.exists()}
+    own = {own_file(named.name) for trial in trials for named in trial.own_code.values()}
     checkpoints = {Path(path).expanduser() for trial in trials if (path := trial.network.checkpoint) is not None}
-    return sorted({runs} | roots | caches | weights | checkpoints)
+    return sorted({runs} | roots | caches | weights | checkpoints | own)

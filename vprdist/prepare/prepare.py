@@ -16,6 +16,7 @@ from vprdist.console import Bar, Tell
 from vprdist.errors import LaunchError, SweepFileError
 from vprdist.files import digest_json
 from vprdist.prepare.checks import check_data, check_placebo, check_stem
+from vprdist.prepare.own_code import try_own_code
 from vprdist.prepare.resolve import Resolver, absolute
 from vprdist.semantics import segmenting
 from vprdist.semantics.order import CacheOrder
@@ -89,6 +90,7 @@ def prepare(
     if any(trial.run.tensorboard for trial in sweep.trials) and importlib.util.find_spec("tensorboard") is None:
         remedy = "pip install 'vprdist[tensorboard]', or leave it out."
         raise LaunchError("trial.run.tensorboard", "TensorBoard must be installed", None, remedy)
+    try_own_code(sweep.trials)
     trials = _with_demo_city(sweep.trials, runs, tell, bar)
     for trial in _unique(_only_data(t) for t in trials):
         check_data(trial, runs / "data" / "checked", bar)
@@ -120,6 +122,7 @@ def look(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Looked:
         else:
             notes.append(f"the demo city ({spec.num_pictures} pictures) would be made in {folder} first")
             trials.append(trial)
+    try_own_code(sweep.trials)
     ready = [trial for trial in trials if trial.data.root != "demo"]
     for trial in _unique(_only_data(t) for t in ready):
         asked.append(check_data(trial, None, None))

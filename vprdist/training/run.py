@@ -31,6 +31,7 @@ from vprdist.network.model import build_network
 from vprdist.network.weights import weights_file
 from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.cache.staging import staged
+from vprdist.spec.own_code import blamed
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.loop import Trainer
@@ -49,12 +50,13 @@ def run_trial(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
         world: this process among the ranks of its job.
 
     Raises:
-        UserError: bad data, weights or cache, or a loss that is not finite.
+        UserError: bad data, weights or cache, a loss that is not finite, an error in a user's own class.
         Stopped: asked to leave; what was trained is in the checkpoint.
     """
     if world.num_threads:
         torch.set_num_threads(world.num_threads)
-    with join(world, folder / "rendezvous.json") as ranks:
+    own = [named.name for named in trial.own_code.values()]
+    with blamed(*own), join(world, folder / "rendezvous.json") as ranks:
         _Run(trial, folder, ranks, world).run()
 
 
