@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import Console
 
@@ -69,7 +69,8 @@ def _add_build(group: Commands) -> None:
     make.add_argument("--city", action="append", help="only this city (may be given again; default: all)")
     make.add_argument(
         "--segmenter", required=True, metavar="NAME",
-        help="deeplabv3plus, transformers:<name or folder>, litert:<file>",
+        help="deeplabv3plus, transformers:<name or folder>, litert:<file>, path/file.py:Name; with parameters of your "
+        "own class as YAML: '{name: my_net.py:Net, width: 32}'",
     )  # fmt: skip
     make.add_argument("--weights", metavar="FILE", help="the checkpoint of deeplabv3plus")
     make.add_argument("--output-stride", type=int, choices=(8, 16), help="of deeplabv3plus (default: 16)")
@@ -86,6 +87,15 @@ def _add_build(group: Commands) -> None:
     make.add_argument("--replace", action="store_true", help=REPLACE)
 
 
+def _named(text: str) -> dict[str, Any]:
+    """A segmenter as a word, or as YAML with the parameters of a user's own class."""
+    from vprdist.spec.read import parse_value
+    from vprdist.spec.segmenter import written_segmenter
+
+    value = parse_value(text, "--segmenter") if text.startswith("{") else text
+    return dict(written_segmenter(value, Path.cwd()))
+
+
 def _build(args: argparse.Namespace, console: Console) -> int:
     from vprdist.data.msls import city_folder, city_names
     from vprdist.semantics import segmenting
@@ -96,7 +106,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
 
     origin = Origin(Path("vprdist cache build"))
     given = {
-        "name": args.segmenter, "weights": args.weights, "output_stride": args.output_stride,
+        **_named(args.segmenter), "weights": args.weights, "output_stride": args.output_stride,
         "image_size": args.image_size, "window": args.window, "overlap": args.overlap, "size": args.size,
         "inference": "sliding" if args.window else "resized", "flip": args.flip, "precision": args.precision,
     }  # fmt: skip

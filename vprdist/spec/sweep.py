@@ -15,6 +15,7 @@ from vprdist.spec.old_spellings import present_keys
 from vprdist.spec.read import Key, Origin, validate
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.search import Point, SearchSpec
+from vprdist.spec.segmenter import written_segmenter
 from vprdist.spec.trial import CHOICES, TrialSpec
 from vprdist.spec.vocabulary import KS
 
@@ -144,7 +145,15 @@ def resolve_trial(
         elif source in lines:
             lines[("trial", *key)] = lines[source]
             overrides.pop(("trial", *key), None)
+    with_own_segmenter(values, origin.path.parent)
     return validate(TrialSpec, values, Origin(origin.path, lines, overrides), ("trial",))
+
+
+def with_own_segmenter(values: dict[str, Any], folder: Path) -> None:
+    """Bring the segmenter of a trial's values into its form, in place; see `written_segmenter`."""
+    section = values.get("input")
+    if isinstance(section, dict) and section.get("segmenter") is not None:
+        section["segmenter"] = written_segmenter(section["segmenter"], folder)
 
 
 def recipe_values(name: Any, origin: Origin, where: Key) -> dict[str, Any]:

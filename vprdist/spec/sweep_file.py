@@ -12,11 +12,20 @@ from vprdist.spec.own_code import settled
 from vprdist.spec.read import Key, Origin, expand_environment, parse_value, read_yaml, validate
 from vprdist.spec.scales import SCALES
 from vprdist.spec.search import Point, Range, SearchSpec
+from vprdist.spec.segmenter import written_segmenter
 from vprdist.spec.subset_sweeps import check_subsets, subset_points
-from vprdist.spec.sweep import SweepSpec, grid_points, put_value, recipe_values, resolve_trial
+from vprdist.spec.sweep import (
+    SweepSpec,
+    grid_points,
+    put_value,
+    recipe_values,
+    resolve_trial,
+    with_own_segmenter,
+)
 from vprdist.spec.trial import CHOICES, TrialSpec
 
 TOP_KEYS = ("name", "scale", "scales", "trial", "search", "seeds", "objective", "baseline", "cluster", "budget")
+SEGMENTER: Key = ("trial", "input", "segmenter")
 RANGES = ("uniform", "loguniform", "randint")
 
 
@@ -254,24 +263,31 @@ def _trial_values(
         section, choice = values.get(key[0]), key[1]
         if isinstance(section, dict) and choice in section:
             section[choice] = _settled(".".join(key), section[choice], origin, ("trial", *key))
+    with_own_segmenter(values, Path.cwd() if origin.overridden(SEGMENTER) else origin.path.parent)
     return values, tuple(sorted(own))
 
 
 def _settled(dotted: str, value: Any, origin: Origin, where: Key) -> Any:
     """A value of a trial's named choice with an absolute path; other values are left as they are."""
     key = tuple(dotted.removesuffix(".name").split("."))
+    if key == SEGMENTER[1:] and key == tuple(dotted.split(".")):
+        return written_segmenter(value, _folder(origin, where))
     return _absolute(value, origin, where) if key in CHOICES else value
 
 
 def _absolute(choice: Any, origin: Origin, where: Key) -> Any:
-    """A named choice with an absolute path: counted from the file that names it, or on the command line from the
-    working folder."""
-    folder = Path.cwd() if origin.overridden(where) else origin.path.parent
+    """A named choice with an absolute path."""
+    folder = _folder(origin, where)
     if isinstance(choice, str):
         return settled(choice, folder)
     if isinstance(choice, dict) and isinstance(choice.get("name"), str):
         return {**choice, "name": settled(choice["name"], folder)}
     return choice
+
+
+def _folder(origin: Origin, where: Key) -> Path:
+    """From where a path counts: from the file that has it, or on the command line from the working folder."""
+    return Path.cwd() if origin.overridden(where) else origin.path.parent
 
 
 def _check_bare_words(trial: dict[str, Any], axes: Iterable[tuple[str, Any]], origin: Origin) -> None:
