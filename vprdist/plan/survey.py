@@ -18,9 +18,9 @@ from vprdist.plan.reuse import reuse_of_other_code
 from vprdist.plan.space import Space, space
 from vprdist.prepare.checks import check_profile
 from vprdist.prepare.prepare import Prepared, look
+from vprdist.search.proposing import check_proposer
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
-from vprdist.spec.search import SUBSET_SEARCHERS
 from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.manifest import sweep_folder
@@ -81,6 +81,7 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
         UserError: the sweep cannot run as it is.
     """
     check_profile(profile, sweep.trials)
+    check_proposer(sweep.search)
     looked = look(sweep, profile, runs)
     results = read_results(runs)
     trials = planned_trials(sweep, looked, results)
@@ -114,9 +115,9 @@ def planned_trials(sweep: SweepSpec, prepared: Prepared, results: Sequence[Resul
         lambda point: prepared.resolve(trial_at(sweep, point)), sweep.objective,
     )  # fmt: skip
     left = 0
-    if sweep.search.searcher is None:
+    if not sweep.search.method.proposes:
         proposals.read_stops()
-    elif sweep.search.searcher in SUBSET_SEARCHERS:  # which of those proposed it still asks for, values decide
+    elif sweep.search.method.searches_subsets:  # which of those proposed it still asks for, values decide
         trials, left = [], sweep.num_trials
     else:
         trials, proposals.tell = [], lambda trial: trials.append(trial)

@@ -15,7 +15,7 @@ from vprdist.spec.old_spellings import present_keys
 from vprdist.spec.read import Key, Origin, validate
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.scales import SCALES
-from vprdist.spec.search import COUNTED, Point, SearchSpec
+from vprdist.spec.search import Point, SearchSpec
 from vprdist.spec.segmenter import written_segmenter
 from vprdist.spec.trial import CHOICES, TrialSpec
 from vprdist.spec.vocabulary import KS
@@ -84,7 +84,7 @@ class SweepSpec(Spec):
         own = tuple(self.search.space or self.grid)
         if self.search.subsets is None:
             return own
-        shared = ("train.arms",) if self.search.searcher == "one_network" else ()
+        shared = ("train.arms",) if self.search.method.trains_one else ()
         control = ("input.placebo",) if self.search.subsets.placebos and not shared else ()
         return tuple(dict.fromkeys((*own, *shared, "input.mode", "input.classes", *control)))
 
@@ -98,7 +98,7 @@ class SweepSpec(Spec):
         """The settings whose subsets are trained arm by arm: with `placebos` each comes with its own mask first, then
         with each placebo in the mask's place. One network sees all of them, and greedy asks what it has taken in."""
         subsets = self.search.subsets
-        if subsets is None or not subsets.placebos or self.search.searcher in COUNTED:
+        if subsets is None or not subsets.placebos or not self.search.method.arm_controls:
             return self.settings
         return tuple({**at, "input.placebo": shown} for at in self.settings for shown in ("none", *subsets.placebos))
 
@@ -113,6 +113,10 @@ class SweepSpec(Spec):
     def num_trials(self) -> int:
         """How many trials it will have."""
         return self.search.num_trials or len(self.trials)
+
+    def with_num_trials(self, most: int) -> SweepSpec:
+        """The same, with so many trials at most."""
+        return self.model_copy(update={"search": self.search.model_copy(update={"num_trials": most})})
 
     @field_validator("objective")
     @classmethod

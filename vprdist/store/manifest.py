@@ -130,7 +130,7 @@ def baselines_of(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> dict[str, str
 
 def compared(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> list[tuple[TrialSpec, TrialSpec]]:
     """Each trial and the one that it is compared with, of the same seed; empty where that is the best row."""
-    if sweep.search.searcher is not None or sweep.baseline == "best":
+    if sweep.search.method.proposes or sweep.baseline == "best":
         return []
     changes = sweep.baseline if isinstance(sweep.baseline, dict) else sweep.points[0]
     if sweep.baseline is None and sweep.search.subsets is not None and sweep.search.subsets.placebos:
@@ -155,6 +155,8 @@ def resolved_file(sweep: SweepSpec) -> dict[str, Any]:
     if sweep.search.space:
         search["space"] = {axis: _domain(domain) for axis, domain in sweep.search.space.items()}
     settings = sweep.search.model_dump(mode="json", exclude={"space", "max_steps"}, exclude_defaults=True)
+    if sweep.search.searcher is not None:
+        settings["searcher"] = sweep.search.searcher.as_written()
     return {
         "name": sweep.name,
         "scale": sweep.scale if sweep.scale in SCALES else "demo",
