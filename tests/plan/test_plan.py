@@ -171,6 +171,22 @@ def test_a_searchers_trials_are_not_known_before(sweep_file, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_users_own_searcher_is_planned_and_made_once_to_see_that_it_can_be(sweep_file, tmp_path, capsys):
+    mine = tmp_path / "mine.py"
+    words = [f"search={{searcher: {mine}:Mine, num_trials: 7, space: {{train.lr: {{loguniform: [0.001, 0.1]}}}}}}"]
+    plan = ["plan", str(sweep_file), "--runs", str(tmp_path / "runs"), *words]
+    mine.write_text("class Mine:\n    def __init__(self, space, seed): self.n = 1\n    def propose(self, told): pass\n")
+    assert main(plan) == 0
+    text = capsys.readouterr().out
+    assert "7 trials (7 not proposed yet)" in text
+    assert "Mine proposes them over train.lr" in text
+    mine.write_text("class Mine:\n    def __init__(self, space, seed): self.n = 1 / 0\n")
+    for command in (plan, ["sweep", *plan[1:]]):
+        assert main(command) == 2
+        assert f"{mine}:2: ZeroDivisionError: division by zero" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "trials").exists()
+
+
 def test_what_a_search_has_proposed_already_is_counted_and_costs_nothing_again(sweep_file, tmp_path, capsys):
     runs, limit = tmp_path / "runs", ClusterProfile(kind="slurm", partition="gpu", gpus_per_node=1, time_limit_min=60)
     words = "search={searcher: random, num_trials: 7, space: {train.lr: {loguniform: [0.001, 0.1]}}}"

@@ -17,6 +17,7 @@ from vprdist.distributed.world import World
 from vprdist.files import read_json_lines
 from vprdist.semantics.cache import open_cache
 from vprdist.semantics.importing import import_cache
+from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, RunSpec, TrainSpec, TrialSpec
 from vprdist.training.checkpoint import load_checkpoint
@@ -44,7 +45,7 @@ def make_trial(root: Path, cache: Path | None = None, mode: str = "rgb", **train
     )
     held = open_cache(cache).manifest.digest_of(("ada", "bob")) if cache else None
     dataset = dataset_digest(trial.data, ("ada", "bob"))
-    return trial.resolved(Digests(dataset=dataset, cache=held, weights="none"))
+    return trial.resolved(Digests(dataset=dataset, cache=held, weights="none", computation=COMPUTATION))
 
 
 def run_here(trial: TrialSpec, folder: Path) -> ResultRow:

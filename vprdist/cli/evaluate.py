@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vprdist.cli.layout import add_layout, layout_given
-from vprdist.console import add_command, bar, fitting
+from vprdist.console import add_command, bar, fitting, table_width
 from vprdist.errors import UserError
 from vprdist.files import write_json
 from vprdist.spec.read import Origin, validate
@@ -113,6 +113,7 @@ def _measure(source: Source, console: Console) -> None:
     from vprdist.data.tasks import breakdown_tasks, build_tasks
     from vprdist.evaluation.evaluate import Extra, describe_protocol
     from vprdist.report.parts import parts_of
+    from vprdist.store.queries import queries_file
 
     trial, layout = source.trial, layout_of(source.trial.data)
     cities = [layout.read(name) for name in trial.data.validate_cities]
@@ -127,7 +128,7 @@ def _measure(source: Source, console: Console) -> None:
         protocol = protocol.model_copy(update={"image_size": None})
     folder = source.out / protocol.fingerprint
     evaluation.write(folder)
-    parts = parts_of(folder / "queries.parquet", protocol.subtask)
+    parts = parts_of(queries_file(folder), protocol.subtask)
     write_json(folder / "evaluation.json", _as_json(source, protocol, evaluation, parts))
     _show(source, protocol, evaluation, parts, console)
     console.print(f"\nwritten: {folder} (evaluation.json, queries.parquet, predictions)")
@@ -149,7 +150,9 @@ def _source(args: argparse.Namespace, console: Console) -> Source:
 
 def _of_trial(args: argparse.Namespace, console: Console) -> Source:
     word = Path(args.what[0])
-    folder = TrialFolder(word) if (word / "trial.json").is_file() else find_trial(args.runs.resolve(), args.what[0])
+    folder = TrialFolder(word)
+    if not folder.trial_file.is_file():
+        folder = find_trial(args.runs.resolve(), args.what[0])
     trial = _under(folder.trial(), args)
 
     def answer(tasks: Sequence[Task], extra: Extra) -> Evaluation:
@@ -159,7 +162,7 @@ def _of_trial(args: argparse.Namespace, console: Console) -> Source:
         from vprdist.training.run import whitening_cities
         from vprdist.training.trained import trained_network
 
-        with join(World(), folder.path / "rendezvous.json") as ranks, bar(console, "descriptors") as advance:
+        with join(World(), folder.rendezvous_file) as ranks, bar(console, "descriptors") as advance:
             network = trained_network(folder.trial(), folder.path).to(ranks.device)
             training = whitening_cities(trial)
             found = evaluate(
@@ -261,22 +264,32 @@ def _as_json(source: Source, protocol: Protocol, evaluation: Evaluation, parts: 
         "metrics": evaluation.metrics,
         "city_metrics": evaluation.city_metrics,
         "subtask_metrics": {name: ranking.metrics for name, ranking in evaluation.subtasks.items()},
-        "parts": [asdict(part) for part in parts],
+        "parts": [_part_as_json(part) for part in parts],
         "variants": [each.model_dump(mode="json") for each in evaluation.results(protocol)],
     }
+
+
+def _part_as_json(part: Part) -> dict[str, object]:
+    return {
+        "name": part.label, "num_queries": part.num_queries, "metrics": part.metrics, "intervals": part.intervals,
+    }  # fmt: skip
 
 
 def _show(source: Source, protocol: Protocol, evaluation: Evaluation, parts: Sequence[Part], console: Console) -> None:
     """A narrow terminal gets fewer metrics, never cut numbers; evaluation.json has them all."""
     lines = [
-        (part.name, part.num_queries, "{:.3f}-{:.3f}".format(*part.intervals[f"recall@{KS[0]}"]), part.metrics)
+        (part.label, part.num_queries, "{:.3f}-{:.3f}".format(*part.intervals[f"recall@{KS[0]}"]), part.metrics)
         for part in parts
     ]
     for each in evaluation.results(protocol):
         kind = "not whitened" if each.protocol.whitening == "none" else f"{each.protocol.dimensions} dimensions"
         lines.append((f"{kind} ({each.protocol.fingerprint})", protocol.num_queries, "-", each.metrics))
     heading = f"{source.name}\nprotocol {protocol.fingerprint}: {protocol.summary}"
-    console.print(fitting(console, METRICS, FIRST_LEFT_OUT, lambda shown: _table(heading, lines, shown)))
+
+    def draw(shown: Sequence[str]) -> Table:
+        return _table(heading, lines, shown)
+
+    console.print(draw(fitting(METRICS, FIRST_LEFT_OUT, lambda some: table_width(console, draw(some)), console.width)))
     for note in source.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
 

@@ -5,6 +5,7 @@ What a file's values say by themselves, `spec` has refused already.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from vprdist.console import Bar
 from vprdist.data.kinds import POSITIVE, check_kinds, city_kinds
 from vprdist.data.labels import is_official, no_angles
-from vprdist.data.layouts import Layout, city_digest_cached, layout_of, read_city_cached
+from vprdist.data.layouts import city_digest_cached, layout_of, read_city_cached
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError, LaunchError, SweepFileError
 from vprdist.files import write_text
@@ -73,10 +74,25 @@ def check_stem(trial: TrialSpec) -> None:
         )
 
 
-def check_data(trial: TrialSpec, checked: Path | None, bar: Bar | None) -> int:
-    """Every city can be read, every picture is there and whole, and there is something to learn and to ask.
+def check_installed(trials: Iterable[TrialSpec]) -> None:
+    """What jobs load is installed here; nodes share this environment.
 
-    Returns how many queries count. Without `checked` and `bar` no picture is opened.
+    Raises:
+        LaunchError: it is not.
+    """
+    if importlib.util.find_spec("faiss") is None:
+        remedy = "pip install 'vprdist[cpu]', or 'vprdist[gpu]' on a machine with NVIDIA GPUs."
+        raise LaunchError("faiss", "evaluation needs FAISS", None, remedy)
+    if any(trial.run.tensorboard for trial in trials) and importlib.util.find_spec("tensorboard") is None:
+        remedy = "pip install 'vprdist[tensorboard]', or leave it out."
+        raise LaunchError("trial.run.tensorboard", "TensorBoard must be installed", None, remedy)
+
+
+def check_data(trial: TrialSpec) -> int:
+    """Every city can be read, every picture is there, and there is something to learn and to ask; none is opened.
+
+    Returns:
+        How many queries count.
 
     Raises:
         SweepFileError: no city to train or to validate.
@@ -99,9 +115,8 @@ def check_data(trial: TrialSpec, checked: Path | None, bar: Bar | None) -> int:
                 rule = "training and validation need ground truth"
                 remedy = "Choose another city; `evaluate.predict` writes predictions for this one."
                 raise DataError(side.where("easting"), rule, None, remedy)
-    if checked is not None and bar is not None:
-        _check_pictures(layout, trial.cities, checked, bar)
-    kinds = [city_kinds(read_city_cached(layout, name), data, trial.train.loss.fact("labels")) for name in data.train]
+    labels = trial.train.loss.fact("labels")
+    kinds = [city_kinds(read_city_cached(layout, name), data, labels) for name in data.train]
     for city_kind in kinds:
         if POSITIVE not in city_kind.found:
             rule = f"some query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
@@ -132,10 +147,18 @@ def check_placebo(trial: TrialSpec, placebos: Collection[str] = ()) -> None:
                 raise DataError(side.folder, rule, len(side), "Take `image` out of the placebos, or another city.")
 
 
-def _check_pictures(layout: Layout, cities: Sequence[str], checked: Path, bar: Bar) -> None:
-    """No picture is cut. Opening every one is slow on shared storage: once for each state of a city is enough."""
-    marks = {name: checked / city_digest_cached(layout, name) for name in cities}
-    todo = [name for name in cities if not marks[name].exists()]
+def check_pictures(trial: TrialSpec, checked: Path, bar: Bar) -> None:
+    """No picture is cut. Opening every one is slow on shared storage: once for each state of a city is enough.
+
+    Args:
+        checked: a folder for marks of the cities that were opened.
+
+    Raises:
+        DataError: a picture is cut.
+    """
+    layout = layout_of(trial.data)
+    marks = {name: checked / city_digest_cached(layout, name) for name in trial.cities}
+    todo = [name for name in trial.cities if not marks[name].exists()]
     if not todo:
         return
     with bar("checking the cities' pictures") as advance:

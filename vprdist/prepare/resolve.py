@@ -10,6 +10,7 @@ from pathlib import Path
 from vprdist.data.labels import labels_digest
 from vprdist.data.layouts import city_digest_cached, dataset_digest, layout_of
 from vprdist.errors import CacheError, LaunchError, WeightsError
+from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.trial import Digests, NetworkSpec, TrialSpec
 
 CacheKey = tuple[str, str, tuple[str, ...]]
@@ -32,8 +33,10 @@ class Resolver:
         cities = (*trial.data.train, *trial.data.validate_cities)
         dataset = dataset_digest(trial.data, cities)
         cache, weights = _cache_digest(trial, self._caches), self._weights_digest(trial)
-        digests = Digests(dataset=dataset, cache=cache, weights=weights, labels=labels_digest(trial.data))
-        return trial.resolved(digests)
+        labels = labels_digest(trial.data)
+        return trial.resolved(
+            Digests(dataset=dataset, cache=cache, weights=weights, labels=labels, computation=COMPUTATION)
+        )
 
     def check_checkpoint(self, trial: TrialSpec) -> None:
         """The checkpoint that the trial starts from, if any, is there and its network's.

@@ -117,6 +117,17 @@ def look_at(order: CacheOrder) -> Outlook:
     )  # fmt: skip
 
 
+def check_keeps(order: CacheOrder, outlook: Outlook) -> None:
+    """No cache of something else would have to give way.
+
+    Raises:
+        CacheError: one would.
+    """
+    if outlook.replaces:
+        remedy = "In a sweep leave out trial.input.segmenter to use it as it is, or name another folder, or none."
+        raise CacheError(order.out, SAME_KIND, outlook.replaces, f"{remedy} `cache build --replace` makes it anew.")
+
+
 def check(order: CacheOrder, profile: ClusterProfile) -> list[str]:
     """What of the cluster could not be checked.
 
@@ -147,9 +158,8 @@ def make(
     outlook = look_at(order)
     if outlook.built:
         return
-    if outlook.replaces and not replace:
-        remedy = "In a sweep leave out trial.input.segmenter to use it as it is, or name another folder, or none."
-        raise CacheError(order.out, SAME_KIND, outlook.replaces, f"{remedy} `cache build --replace` makes it anew.")
+    if not replace:
+        check_keeps(order, outlook)
     if outlook.replaces:
         tell(f"{order.out}: replaces a cache of {outlook.replaces}")
     for note in outlook.notes:
