@@ -168,7 +168,7 @@ def test_ground_truth_of_a_test_city_is_used_where_it_is(runs, tmp_path):
         ),
         (["nobody"], "there is such a trial"),
         (["TRIAL", "TRIAL"], "what is evaluated is one trial"),
-        (["FILE"], "files are evaluated on cities of an MSLS tree"),
+        (["FILE"], "files are evaluated on cities of a data set"),
         (["FILE", "--data", "TREE", "--cities", "bob", "--predict", "kiel"], "only descriptors and trials can predict"),
         (["FILE", "--data", "TREE", "--cities", "bob", "--whitening", "database"], "holds no descriptors"),
         (["FILE", "/none.npz", "--data", "TREE", "--cities", "bob"], "/none.npz: every file exists"),
