@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vprdist.cli.layout import add_layout, layout_given
 from vprdist.console import add_command, bar, fitting, table_width
 from vprdist.errors import UserError
 from vprdist.files import write_json
@@ -64,7 +65,8 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument(
         "what", nargs="+", help=what + "of descriptors (.npz, or .npy with its keys in a .txt beside it)"
     )
-    parser.add_argument("--data", type=Path, metavar="ROOT", help="an MSLS tree (default: the trial's)")
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="a data set (default: the trial's)")
+    add_layout(parser, "the trial's")
     parser.add_argument("--cities", nargs="+", metavar="CITY", help="cities to measure on (default: the trial's)")
     parser.add_argument(
         "--predict", nargs="+", metavar="CITY", help="write predictions for cities without ground truth"
@@ -93,12 +95,13 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
 
 
 def _predict(source: Source, cities: Sequence[str], console: Console) -> None:
-    from vprdist.data.msls import read_city
+    from vprdist.data.layouts import layout_of
     from vprdist.data.tasks import prediction_task
     from vprdist.evaluation.evaluate import NOTHING
     from vprdist.evaluation.predictions import write_predictions
 
-    tasks = [prediction_task(read_city(Path(source.trial.data.root), city), source.trial.evaluate) for city in cities]
+    layout = layout_of(source.trial.data)
+    tasks = [prediction_task(layout.read(city), source.trial.evaluate) for city in cities]
     predictions = source.answer(tasks, NOTHING).ranking.predictions
     path = source.out / "submission.txt"
     write_predictions(path, [row for rows in predictions.values() for row in rows])
@@ -106,22 +109,21 @@ def _predict(source: Source, cities: Sequence[str], console: Console) -> None:
 
 
 def _measure(source: Source, console: Console) -> None:
-    from vprdist.data.digest import dataset_digest
-    from vprdist.data.msls import read_city
+    from vprdist.data.layouts import dataset_digest, layout_of
     from vprdist.data.tasks import breakdown_tasks, build_tasks
     from vprdist.evaluation.evaluate import Extra, describe_protocol
     from vprdist.report.parts import parts_of
     from vprdist.store.queries import queries_file
 
-    trial, root = source.trial, Path(source.trial.data.root)
-    cities = [read_city(root, name) for name in trial.data.validate_cities]
+    trial, layout = source.trial, layout_of(source.trial.data)
+    cities = [layout.read(name) for name in trial.data.validate_cities]
     tasks = build_tasks(cities, trial)
     # A file of predictions answers one subtask: its galleries were those of that one.
     subtasks: dict[str, list[Task]] = {trial.evaluate.subtask: tasks}
     if source.predicts:
         subtasks = breakdown_tasks(cities, trial) | subtasks
     evaluation = source.answer(tasks, Extra(subtasks))
-    protocol = describe_protocol(tasks, trial, dataset_digest(root, trial.data.validate_cities))
+    protocol = describe_protocol(tasks, trial, dataset_digest(trial.data, trial.data.validate_cities))
     if not source.knows_size:
         protocol = protocol.model_copy(update={"image_size": None})
     folder = source.out / protocol.fingerprint
@@ -223,7 +225,7 @@ def _beside(path: Path) -> Path:
 def _foreign(args: argparse.Namespace) -> TrialSpec:
     """What is known of a network that trained elsewhere: nothing but where its pictures lie."""
     if args.data is None or not (args.cities or args.predict):
-        rule = "files are evaluated on cities of an MSLS tree"
+        rule = "files are evaluated on cities of a data set"
         raise UserError("--data and --cities", rule, None, "Say --data ROOT --cities cph sf.")
     if args.image_size:
         raise UserError("--image-size", "files have their size behind them", args.image_size, "Leave it out.")
@@ -249,6 +251,7 @@ def _under(trial: TrialSpec, args: argparse.Namespace) -> TrialSpec:
         trial.data.model_dump(mode="json", by_alias=True) | {"root": root, "validate": cities, "demo": None},
         Origin(Path("vprdist evaluate")),
     )
+    data = data.model_copy(update={"layout": layout_given(args.layout, trial.data.layout)})
     return trial.model_copy(update={"evaluate": evaluate, "data": data})
 
 

@@ -21,9 +21,11 @@ from vprdist.plan.estimate import read_results
 from vprdist.plan.probe_cost import probe_cost
 from vprdist.plan.probe_memory import driver_probe_gb
 from vprdist.plan.queries import check_queries
+from vprdist.plan.reuse import reuse_of_other_code
 from vprdist.plan.survey import OVER, planned_trials
 from vprdist.prepare.checks import check_profile, check_runs_folder, paths_of
 from vprdist.prepare.prepare import Prepared, prepare, unready
+from vprdist.search.proposing import check_proposer
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.sweep_file import read_sweep
@@ -80,6 +82,8 @@ def _run(
     sweep: SweepSpec, profile: ClusterProfile, runs: Path, console: Console, only: frozenset[str] | None, detach: bool
 ) -> int:
     check_profile(profile, sweep.trials)
+    if only is None:  # known trials need nobody who proposes
+        check_proposer(sweep.search)
     check_runs_folder(runs)
     folder = sweep_folder(runs, sweep.name)
     want_again(folder, asked_at(folder))
@@ -103,8 +107,10 @@ def _run(
     _check_cost(sweep, profile, prepared, runs)
     for note in check_queries(sweep, prepared.trials):
         console.print(note, style="dim", markup=False)
+    if only is None and (reused := reuse_of_other_code(sweep, prepared)) is not None:
+        console.print(reused, style="yellow", markup=False)
     book = Manifest(folder, sweep, prepared.fallbacks)
-    if sweep.search.searcher is None:
+    if not sweep.search.method.proposes:
         if (before := book.others(prepared.trials)) is not None:
             text = f"sweep {sweep.name} had {before} other trials before: its leaderboard now shows the present ones"
             console.print(f"{text} (their results are kept; name=… keeps leaderboards apart)", style="yellow")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vprdist.data.msls import City, Side
+from vprdist.data.places import City, Side
 from vprdist.data.tasks import Task
 from vprdist.distributed.ranks import Ranks
 from vprdist.evaluation.breakdown import write_queries
@@ -19,6 +19,7 @@ from vprdist.evaluation.whitening import check_dimensions, check_images, whitene
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import PlaceNetwork, set_mode
 from vprdist.spec.arms import Arm
+from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.result import Protocol, VariantResult
 from vprdist.spec.trial import EvaluateSpec, TrialSpec
 from vprdist.store.queries import queries_file
@@ -110,6 +111,7 @@ def describe_protocol(tasks: Sequence[Task], trial: TrialSpec, dataset: str) -> 
         database=evaluate.database,
         dimensions=evaluate.dimensions[0] if evaluate.dimensions else None,
         storage=evaluate.storage,
+        computation=COMPUTATION,
     )
 
 

@@ -23,7 +23,7 @@ NEWEST = 100
 
 @dataclass(frozen=True)
 class ProbeCost:
-    """The probes of a sweep of searcher one_network.
+    """The probes of a sweep whose method trains one network.
 
     Attributes:
         num_networks: of which each is evaluated under `num_probes` arms.
@@ -67,7 +67,7 @@ def probe_cost(
     Args:
         trial: any of the sweep, its paths filled in where the data are there.
     """
-    if sweep.search.searcher != "one_network":
+    if not sweep.search.method.trains_one:
         return None
     num_networks = len(sweep.settings) * len(sweep.seeds)
     num_probes = max(len(probes_of(sweep, setting)) for setting in sweep.settings)

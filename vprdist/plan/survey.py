@@ -14,12 +14,13 @@ from vprdist.plan.estimate import Estimate, estimate, read_results
 from vprdist.plan.power import Power, power_of
 from vprdist.plan.probe_cost import ProbeCost, probe_cost
 from vprdist.plan.queries import check_queries
+from vprdist.plan.reuse import reuse_of_other_code
 from vprdist.plan.space import Space, space
 from vprdist.prepare.checks import check_profile
 from vprdist.prepare.prepare import Prepared, look
+from vprdist.search.proposing import check_proposer
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
-from vprdist.spec.search import SUBSET_SEARCHERS
 from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.manifest import sweep_folder
@@ -65,6 +66,7 @@ class Plan:
     power: Power | None
     queries: tuple[str, ...] = ()
     probes: ProbeCost | None = None
+    reused: str | None = None
 
     @property
     def to_run(self) -> list[Planned]:
@@ -79,6 +81,7 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
         UserError: the sweep cannot run as it is.
     """
     check_profile(profile, sweep.trials)
+    check_proposer(sweep.search)
     looked = look(sweep, profile, runs)
     results = read_results(runs)
     trials = planned_trials(sweep, looked, results)
@@ -94,7 +97,8 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
     room = space([planned.trial for planned in trials], runs, profile.num_ranks)
     found = power_of(sweep, looked.num_queries, len(trials), results, runs)
     queries = tuple(check_queries(sweep, looked.trials))
-    return Plan(sweep, profile, runs, looked, trials, capacity(profile), room, over, found, queries, probes)
+    reused = reuse_of_other_code(sweep, looked)
+    return Plan(sweep, profile, runs, looked, trials, capacity(profile), room, over, found, queries, probes, reused)
 
 
 def planned_trials(sweep: SweepSpec, prepared: Prepared, results: Sequence[ResultRow]) -> tuple[Planned, ...]:
@@ -111,9 +115,9 @@ def planned_trials(sweep: SweepSpec, prepared: Prepared, results: Sequence[Resul
         lambda point: prepared.resolve(trial_at(sweep, point)), sweep.objective,
     )  # fmt: skip
     left = 0
-    if sweep.search.searcher is None:
+    if not sweep.search.method.proposes:
         proposals.read_stops()
-    elif sweep.search.searcher in SUBSET_SEARCHERS:  # which of those proposed it still asks for, values decide
+    elif sweep.search.method.searches_subsets:  # which of those proposed it still asks for, values decide
         trials, left = [], sweep.num_trials
     else:
         trials, proposals.tell = [], lambda trial: trials.append(trial)

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from vprdist.console import Bar
-from vprdist.data.digest import city_digest_cached
 from vprdist.data.kinds import POSITIVE, check_kinds, city_kinds
-from vprdist.data.msls import check_images, check_whole, read_city_cached
+from vprdist.data.labels import is_official, no_angles
+from vprdist.data.layouts import city_digest_cached, layout_of, read_city_cached
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError, LaunchError, SweepFileError
 from vprdist.files import write_text
@@ -98,31 +98,32 @@ def check_data(trial: TrialSpec) -> int:
         SweepFileError: no city to train or to validate.
         DataError: whatever is wrong with a city.
     """
-    data, root = trial.data, Path(trial.data.root)
+    data = trial.data
     for name, cities in (("train", data.train), ("validate", data.validate_cities)):
         if not cities:
             raise SweepFileError(
                 f"trial.data.{name}", "at least one city is needed", [], f"Name cities of {data.root}."
             )
+    layout = layout_of(data)
     for name in trial.cities:
-        city = read_city_cached(root, name)
+        city = read_city_cached(layout, name)
+        layout.check(city)
         for side in city.sides:
-            check_images(side)
-            if name in data.train and side.ca is None:
-                rule = "training needs the angles of ground truth"
-                raise DataError(side.folder / "raw.csv", rule, None, "Choose another city.")
+            if name in data.train and side.ca is None and not is_official(city.label_file, data):
+                raise no_angles(city)
             if name in (*data.train, *data.validate_cities) and side.easting is None:
                 rule = "training and validation need ground truth"
                 remedy = "Choose another city; `evaluate.predict` writes predictions for this one."
-                raise DataError(side.folder / "postprocessed.csv", rule, None, remedy)
-    kinds = [city_kinds(read_city_cached(root, name), data, trial.train.loss.fact("labels")) for name in data.train]
+                raise DataError(side.where("easting"), rule, None, remedy)
+    labels = trial.train.loss.fact("labels")
+    kinds = [city_kinds(read_city_cached(layout, name), data, labels) for name in data.train]
     for city_kind in kinds:
         if POSITIVE not in city_kind.found:
             rule = f"some query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
-            remedy = "Check easting and northing in postprocessed.csv, and ca in raw.csv."
-            raise DataError(root / "train_val" / city_kind.name, rule, "zero positives", remedy)
+            remedy = "Check its positions (easting, northing) and compass angles (ca)."
+            raise DataError(read_city_cached(layout, city_kind.name).folder, rule, "zero positives", remedy)
     check_kinds(kinds, tuple(trial.train.loss.fact("draws")))
-    tasks = build_tasks([read_city_cached(root, name) for name in data.validate_cities], trial)
+    tasks = build_tasks([read_city_cached(layout, name) for name in data.validate_cities], trial)
     return sum(len(task.queries) for task in tasks)
 
 
@@ -140,7 +141,7 @@ def check_placebo(trial: TrialSpec, placebos: Collection[str] = ()) -> None:
     if "image" not in shown or not trial.input.uses_mask:
         return
     for name in trial.cities:
-        for side in read_city_cached(Path(trial.data.root), name).sides:
+        for side in read_city_cached(layout_of(trial.data), name).sides:
             if len(side) < 2:
                 rule = "placebo `image` takes the mask of another picture of the side, which has two at least"
                 raise DataError(side.folder, rule, len(side), "Take `image` out of the placebos, or another city.")
@@ -155,16 +156,15 @@ def check_pictures(trial: TrialSpec, checked: Path, bar: Bar) -> None:
     Raises:
         DataError: a picture is cut.
     """
-    root = Path(trial.data.root)
-    marks = {name: checked / city_digest_cached(root, name) for name in trial.cities}
+    layout = layout_of(trial.data)
+    marks = {name: checked / city_digest_cached(layout, name) for name in trial.cities}
     todo = [name for name in trial.cities if not marks[name].exists()]
     if not todo:
         return
     with bar("checking the cities' pictures") as advance:
         for done, name in enumerate(todo, 1):
-            for side in read_city_cached(root, name).sides:
-                check_whole(side)
-            write_text(marks[name], f"{root} {name}: every picture is whole\n")
+            layout.check(read_city_cached(layout, name), whole=True)
+            write_text(marks[name], f"{layout.root} {name}: every picture is whole\n")
             advance(done, len(todo))
 
 

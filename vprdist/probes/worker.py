@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from vprdist.data.msls import read_city
+from vprdist.data.layouts import layout_of
 from vprdist.data.tasks import breakdown_tasks, build_tasks
 from vprdist.distributed.ranks import join
 from vprdist.distributed.world import World
@@ -41,7 +41,7 @@ def work(order: ProbeOrder, index: int, count: int, advanced: Callable[[int], No
     place = TrialFolder(folder)
     trial = place.trial()
     check_inputs(trial)
-    cities = [read_city(Path(trial.data.root), name) for name in trial.data.validate_cities]
+    cities = [layout_of(trial.data).read(name) for name in trial.data.validate_cities]
     tasks = build_tasks(cities, trial)
     with join(World(), place.rendezvous_file) as ranks:
         network = trained_network(trial, folder).to(ranks.device)

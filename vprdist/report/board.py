@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -243,19 +243,22 @@ def _thinned(points: list[tuple[int, float]], most: int = 200) -> list[tuple[int
 
 
 def _to_repeat(board: Board) -> dict[str, Any]:
-    """The manifest, with what each trial was made of and where it ran."""
+    """The manifest, with what each trial was made of, by which code, and where it ran."""
     trials = []
     by_id = {result.trial_id: result for result in board.results}
+    sources = {result.source.digest: asdict(result.source) for result in board.results if result.source is not None}
     for entry in board.manifest["trials"]:
         result = by_id.get(entry["trial"])
         made_of = result.trial.digests if result is not None else None
-        trials.append(entry | ({} if made_of is None else {"digests": made_of.model_dump()}))
+        code = {"source": result.source.digest} if result is not None and result.source is not None else {}
+        trials.append(entry | ({} if made_of is None else {"digests": made_of.model_dump()}) | code)
     environments = [result.environment for result in board.results]
     kept = {key: value for key, value in board.manifest.items() if key not in ("names", "baselines", "trials")}
     return kept | {
         "environments": [
             dict(each) for each in {tuple(sorted(map(_pair, e.items()))): e for e in environments}.values()
         ][:8],
+        "sources": list(sources.values())[:8],
         "trials": trials,
     }
 

@@ -17,13 +17,15 @@ from vprdist.report.evidence import Block, Difference, Standing
 from vprdist.report.parts import Part
 from vprdist.report.published import COLUMNS, NOTES, published_rows
 from vprdist.report.rows import Row
+from vprdist.report.sources import code_lines, source_record
 from vprdist.spec.vocabulary import CLASS_GROUPS
 
 FIELDS = (
     "name", "group", "trial", "mode", "classes", "mask_reduce", "conv1_init", "backbone", "unfreeze", "seeds",
     *COLUMNS, *(f"{column}_{end}" for column in COLUMNS for end in ("low", "high")), "interval", "recall@1_seed_sd",
     "baseline", "difference", "difference_low", "difference_high", "p", "p_holm", "untrained_recall@1", "protocol",
-    "num_queries", "num_clusters", "steps", "wall_s", "num_ranks", "device", "fallbacks",
+    "num_queries", "num_clusters", "steps", "wall_s", "num_ranks", "device", "fallbacks", "computation", "version",
+    "source", "changed_by_hand",
 )  # fmt: skip
 PART_FIELDS = (
     "name", "trial", "protocol", "kind", "part", "num_queries", "num_clusters", "metric", "score", "low",
@@ -65,6 +67,7 @@ def as_record(block: Block, standing: Standing) -> dict[str, object]:
         "num_ranks": "+".join(sorted({str(result.num_ranks) for result in row.results})),
         "device": "; ".join(sorted({result.device for result in row.results})),
         "fallbacks": "; ".join(sorted({text for result in row.results for text in result.fallbacks})),
+        **source_record(row),
     }
 
 
@@ -252,6 +255,8 @@ def show(blocks: Sequence[Block], title: str, console: Console, parts: bool = Fa
     if any(published_rows(block) for block in blocks):
         for note in NOTES:
             console.print(note, style="dim", markup=False)
+    for text in code_lines(rows_of(blocks)):
+        console.print(text, style="yellow", markup=False)
     for text in fallbacks(rows_of(blocks)):
         console.print(f"fell back: {text}", style="yellow", markup=False)
 
@@ -324,6 +329,7 @@ def markdown(blocks: Sequence[Block], title: str) -> str:
             parts += ["The paper's Table I, ours in brackets:", "", *markdown_table(PUBLISHED_HEADERS, published), ""]
     if any(published_rows(block) for block in blocks):
         parts += [line for note in NOTES for line in (note, "")]
+    parts += [line for text in code_lines(rows_of(blocks)) for line in (text, "")]
     parts += [f"Fell back: {text}" for text in fallbacks(rows_of(blocks))]
     return "\n".join(parts).rstrip() + "\n"
 

@@ -7,7 +7,9 @@ from typing import Any
 from pydantic import Field
 
 from vprdist.files import digest_json
+from vprdist.source import Source
 from vprdist.spec.base import Spec, hashed_unless
+from vprdist.spec.computation import FIRST
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import KS
 
@@ -44,6 +46,7 @@ class Protocol(Spec):
     database: str = hashed_unless("subtask")
     dimensions: int | None = hashed_unless(None, description="null: as many as the network has")
     storage: str = hashed_unless("float32")
+    computation: int = hashed_unless(FIRST, description="of the code that evaluated; see `spec.computation`")
 
     @property
     def fingerprint(self) -> str:
@@ -65,6 +68,7 @@ class Protocol(Spec):
             f"{'+'.join(self.cities)}, subtask {self.subtask}, {self.num_queries} {queries} against "
             f"{self.num_database} {database}, {gallery}, {size}, "
             f"positives within {self.positive_radius_m:g} m, {whitening}{stored}, {self.select} checkpoint"
+            f"{'' if self.computation == FIRST else f', computation {self.computation}'}"
         )
 
 
@@ -97,3 +101,4 @@ class ResultRow(Spec):
     starts: int = Field(description="of the job, resumes included, since the trial was last tried anew")
     fallbacks: tuple[str, ...] = ()
     environment: dict[str, Any] = Field(default_factory=dict)
+    source: Source | None = Field(default=None, description="the code that computed it; null: it is not known")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
-from vprdist.spec.base import Spec, not_hashed
+from vprdist.spec.base import Spec, marked, not_hashed
 from vprdist.spec.own_code import FORMS, checked_parameters, class_name, is_own, read_own, settled
 
 Pixels = Annotated[int, Field(ge=32, le=8192)]
@@ -65,18 +65,46 @@ class SegmenterSpec(Spec):
     Null picture sizes are 480x640, the common size of MSLS, or what a litert network was exported for.
     """
 
-    name: str = Field(description="deeplabv3plus, transformers:<name or folder>, litert:<file>, or a class of your own")
-    weights: str | None = not_hashed(None, description="the checkpoint of deeplabv3plus, or of your own class")
-    output_stride: Literal[8, 16] | None = Field(default=None, description="of deeplabv3plus; null: 16")
-    image_size: PictureSize | None = None
-    inference: Literal["resized", "sliding"] = "resized"
-    window: PictureSize | None = None
-    overlap: float | None = Field(default=None, ge=0, le=0.9, description="share of a window; null: 0.25")
-    flip: bool = False
-    precision: Precision = Field(default="float32", description="on a GPU; a CPU computes in float32")
-    size: StoredSize | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict, description="of your own class; written beside its name")
-    digest: str | None = not_hashed(None, description="of your own class's file, when the sweep was read")
+    name: str = Field(
+        description="which network segments",
+        json_schema_extra=marked(
+            words=(name for name, family in FAMILIES.items() if not family.form),
+            other=" | ".join([*filter(None, (family.form for family in FAMILIES.values())), *FORMS.split(" or ")]),
+        ),
+    )
+    weights: str | None = not_hashed(None, description="path of the checkpoint, where the name does not say it")
+    output_stride: Literal[8, 16] | None = Field(
+        default=None,
+        description="pixels a cell inside deeplabv3plus; null: 16",
+        json_schema_extra=marked(unit="pixels"),
+    )
+    image_size: PictureSize | None = Field(
+        default=None, description="height and width that pictures are brought to; null: 480x640, or litert's own",
+        json_schema_extra=marked(unit="pixels"),
+    )  # fmt: skip
+    inference: Literal["resized", "sliding"] = Field(
+        default="resized", description="pictures are segmented whole, or in windows whose results are averaged"
+    )
+    window: PictureSize | None = Field(
+        default=None, description="height and width of a window of `sliding`", json_schema_extra=marked(unit="pixels")
+    )
+    overlap: float | None = Field(
+        default=None, ge=0, le=0.9, description="share of a window that the next one covers too; null: 0.25"
+    )
+    flip: bool = Field(default=False, description="average with the mirrored picture")
+    precision: Precision = Field(default="float32", description="type of floats on a GPU; a CPU computes in float32")
+    size: StoredSize | None = Field(
+        default=None, description="height and width of the stored activations; null: the network's own",
+        json_schema_extra=marked(unit="pixels"),
+    )  # fmt: skip
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="those of your own class; written beside its name",
+        json_schema_extra=marked(in_files=False),
+    )  # fmt: skip
+    digest: str | None = not_hashed(
+        None, description="digest of your own class's file, when the sweep was read",
+        json_schema_extra=marked(in_files=False),
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _own(self) -> SegmenterSpec:

@@ -70,7 +70,7 @@ def probe_orders(sweep: Sweep) -> list[ProbeOrder]:
     from vprdist.spec.sweep_file import read_sweep
 
     spec = read_sweep(sweep_file(sweep.folder))
-    if spec.search.searcher != "one_network":
+    if not spec.search.method.trains_one:
         return []
 
     def network_at(point: Point) -> TrialFolder | None:

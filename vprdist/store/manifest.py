@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import yaml
 from vprdist import __version__
 from vprdist.errors import UserError
 from vprdist.files import canonical_json, read_json, write_json, write_text
+from vprdist.source import running_source
+from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.row_name import row_name
 from vprdist.spec.scales import SCALES
@@ -99,10 +102,12 @@ class Manifest:
 
     def write(self) -> None:
         """Publish both files."""
-        sweep = self.sweep
+        sweep, source = self.sweep, running_source()
         manifest = {
             "name": sweep.name,
             "vprdist": __version__,
+            "source": None if source is None else asdict(source),
+            "computation": COMPUTATION,
             "scale": sweep.scale,
             "objective": sweep.objective,
             "cluster": sweep.cluster,
@@ -125,7 +130,7 @@ def baselines_of(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> dict[str, str
 
 def compared(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> list[tuple[TrialSpec, TrialSpec]]:
     """Each trial and the one that it is compared with, of the same seed; empty where that is the best row."""
-    if sweep.search.searcher is not None or sweep.baseline == "best":
+    if sweep.search.method.proposes or sweep.baseline == "best":
         return []
     changes = sweep.baseline if isinstance(sweep.baseline, dict) else sweep.points[0]
     if sweep.baseline is None and sweep.search.subsets is not None and sweep.search.subsets.placebos:
@@ -150,6 +155,8 @@ def resolved_file(sweep: SweepSpec) -> dict[str, Any]:
     if sweep.search.space:
         search["space"] = {axis: _domain(domain) for axis, domain in sweep.search.space.items()}
     settings = sweep.search.model_dump(mode="json", exclude={"space", "max_steps"}, exclude_defaults=True)
+    if sweep.search.searcher is not None:
+        settings["searcher"] = sweep.search.searcher.as_written()
     return {
         "name": sweep.name,
         "scale": sweep.scale if sweep.scale in SCALES else "demo",

@@ -77,12 +77,15 @@ class Proposals:
     stopped: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     ids: dict[str, str | None] = field(default_factory=dict)
     """By the canonical JSON of a point; two points may be one trial."""
+    asked: list[Point] = field(default_factory=list)
+    """Every point in the order of the file, those that are no trial and those that were no news among them."""
 
     def read(self) -> None:
         """What earlier drivers proposed. A proposal whose trial has another id by now (its data changed) is dropped."""
         self.read_stops()
         for row in _rows(self.path):
             if row["kind"] == "refused":
+                self.asked.append(row["point"])
                 self._remember(Proposal(row["point"], None, row["why"]))
             elif row["kind"] == "proposed":
                 self._take_again(row["point"], row["trial"])
@@ -91,12 +94,16 @@ class Proposals:
         """What earlier drivers' schedulers stopped."""
         self.stopped = _stopped(self.path)
 
-    def propose(self, point: Point) -> Proposal:
+    def propose(self, point: Point, repeats: bool = False) -> Proposal:
         """Resolve and journal a new point. One whose trial is known already is another name of it, and no proposal.
+
+        Args:
+            repeats: journal a known point too: whoever proposed it is told that it did, after a restart as well.
 
         Raises:
             UserError: something outside the point is wrong, a cache or weights that are missing: it may be mended.
         """
+        self.asked.append(point)
         try:
             trial = self.resolve(point)
         except SweepFileError as error:
@@ -105,7 +112,7 @@ class Proposals:
             self._remember(refused)
             return refused
         proposal = Proposal(point, trial.trial_id)
-        if canonical_json(point) not in self.ids:
+        if repeats or canonical_json(point) not in self.ids:
             self._append({"kind": "proposed", "trial": trial.trial_id, "point": point})
         self._take(proposal, trial)
         return proposal
@@ -119,6 +126,7 @@ class Proposals:
     def _take_again(self, point: Point, trial_id: str) -> None:
         again = self._resolved(point)
         if again is not None and again.trial_id == trial_id:
+            self.asked.append(point)
             self._take(Proposal(point, trial_id), again)
 
     def _take(self, proposal: Proposal, trial: TrialSpec) -> None:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from vprdist.errors import LaunchError
 from vprdist.files import append_json_line, locked, read_json_lines, write_json, write_text
+from vprdist.source import Source
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.journal import Failure, JobRecord
@@ -90,6 +91,13 @@ class TrialFolder:
         """Seconds from the first start of the last attempt to the result; None where the result does not say."""
         try:
             return float(glance_at_result(self.result_file)["wall_s"])
+        except (ValueError, LookupError, TypeError):
+            return None
+
+    def source(self) -> Source | None:
+        """The code that computed the result; None where the result does not say."""
+        try:
+            return Source.of_json(glance_at_result(self.result_file)["source"])
         except (ValueError, LookupError, TypeError):
             return None
 

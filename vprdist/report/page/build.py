@@ -32,6 +32,7 @@ from vprdist.report.page.contents import MOST_LINES, Contents
 from vprdist.report.page.flips import MOST_BYTES, Album, FlipSet, flip_sets
 from vprdist.report.page.maps import Choice, CityMap, choices, city_maps, first_pair, found_metric
 from vprdist.report.published import COLUMNS, NOTES, TABLE_I, published_name, published_rows
+from vprdist.report.sources import code_lines
 from vprdist.spec.vocabulary import KS
 
 NUM_FIGURES = 4
@@ -69,6 +70,7 @@ def page(contents: Contents) -> str:
         most_bytes=MOST_BYTES,
         notes=NOTES,
         notes_at=next((i for i, block in enumerate(contents.blocks) if published_rows(block)), None),
+        code=code_lines(rows_of(contents.blocks)),
         fallbacks=fallbacks(rows_of(contents.blocks)),
         manifest=json.dumps(contents.manifest, indent=1),
         most_lines=MOST_LINES,
