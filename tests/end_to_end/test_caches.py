@@ -84,20 +84,20 @@ def test_a_sweep_replaces_no_cache_of_somebody_elses(small_tree: Path, deeplab_w
     file.write_text(SWEEP.format(root=small_tree, weights=deeplab_weights))
     done = vprdist("sweep", file, "--runs", tmp_path / "runs", f"trial.input.cache={cache.path}")
     assert done.returncode == 2
-    rule = "the cache there is of this segmenter, size and compression"
+    rule = "the cache there must be of this segmenter, size and compression"
     assert rule in done.stderr
     assert "16 x 20, 'imported', none" in done.stderr
     assert open_cache(cache.path).digest == cache.digest
     grid = "search.grid={input.segmenter.output_stride: [8, 16]}"
     done = vprdist("sweep", file, "--runs", tmp_path / "runs", f"trial.input.cache={tmp_path / 'new'}", grid)
     assert done.returncode == 2
-    assert "a cache holds the activations of one segmenter" in done.stderr
+    assert "a cache must hold the activations of one segmenter" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--weights", "/nowhere.pth"], "/nowhere.pth: the weights of deeplabv3plus are a file; found 'missing'"),
+        (["--weights", "/nowhere.pth"], "/nowhere.pth: no such file; the weights of deeplabv3plus must be one."),
         (["--window", "128", "96"], "segmenter.window: the window fits into the picture"),
         (["--city", "paris"], "paris"),
         (["--cluster", "moon"], "a cluster is a file of slurm/profiles"),

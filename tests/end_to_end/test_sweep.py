@@ -233,7 +233,9 @@ def test_a_cache_of_another_data_set_or_a_cut_shard_stops_before_any_job(tmp_pat
     table = small_tree / "train_val" / "ada" / "query" / "raw.csv"
     text = table.read_text()
     table.write_text(text.replace(",90.0,", ",91.0,"))
-    assert_refused(run(tmp_path / "runs", *words), "was made for the data set with digest", tmp_path / "runs")
+    assert_refused(
+        run(tmp_path / "runs", *words), "must be of this data set; it was made for digest", tmp_path / "runs"
+    )
     table.write_text(text)
     shard = max(cache.rglob("*.arrow"), key=lambda path: path.stat().st_size)
     shard.write_bytes(shard.read_bytes()[:-100])

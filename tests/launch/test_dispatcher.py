@@ -260,7 +260,7 @@ def test_what_ends_the_thread_is_raised_in_the_main_thread(tmp_path: Path) -> No
     folder.job_file.write_text("{}")
     with Dispatcher(PROFILE, tmp_path, JOB) as dispatcher:
         dispatcher.want(trial)
-        with pytest.raises(LaunchError, match=r"job\.json: a journal of a job"):
+        with pytest.raises(LaunchError, match=r"job\.json: the journal of the job cannot be read"):
             until(lambda: dispatcher.check())
 
 
@@ -334,7 +334,7 @@ def test_a_full_quota_is_said_once_and_what_it_refused_leaves_no_files(tmp_path:
         folder.attempt_log(record).mkdir(parents=True)
         (folder.attempt_log(record) / "submission.log").touch()
         words = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
-        dispatcher._refused(watch, record, LaunchError("job", "the cluster accepts the job", None, words), 1.0)
+        dispatcher._refused(watch, record, LaunchError("job", "the cluster refuses the job", None, words), 1.0)
     assert len(dispatcher.news()) == 1
     assert list(folder.log.iterdir()) == []
 
@@ -354,7 +354,7 @@ def test_a_controller_that_is_busy_for_long_costs_no_trial(tmp_path: Path, words
     record = intent(trial)
     (folder.attempt_log(record) / "1_submitted.pkl").mkdir(parents=True)
     for now in range(5):
-        dispatcher._refused(watch, record, LaunchError("job", "the cluster accepts the job", None, words), now)
+        dispatcher._refused(watch, record, LaunchError("job", "the cluster refuses the job", None, words), now)
     assert folder.failure() is None
     assert len(dispatcher.news()) == 1
     assert folder.attempt_log(record).exists(), "the job may have been made all the same"

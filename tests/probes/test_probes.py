@@ -194,9 +194,9 @@ def test_finalists_are_the_best_of_the_networks_mean_with_everybody_beside_them(
     [
         ("cut", "a part of probes must be readable"),
         ("no column", "a part of probes must be readable; found \"'recall@1'\""),
-        ("of other queries", "a part has every query of its trial, under each probe; found 8"),
-        ("a query less", "a part has every query of its trial, under each probe; found 7"),
-        ("fewer probes", "a part has every query of its trial, under each probe"),
+        ("of other queries", "a part must have every query of its trial, under each probe; found 8"),
+        ("a query less", "a part must have every query of its trial, under each probe; found 7"),
+        ("fewer probes", "a part must have every query of its trial, under each probe"),
     ],
 )
 def test_a_part_that_cannot_be_is_one_message_that_says_what_to_delete(

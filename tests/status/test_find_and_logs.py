@@ -41,7 +41,7 @@ def test_trials_are_picked_by_name_id_or_its_beginning(tmp_path):
     assert pick(sweep, ["toy 2", ids[0], ids[1][:12]]) == [ids[2], ids[0], ids[1]]
     with pytest.raises(LaunchError, match="Did you mean 'toy 1'"):
         pick(sweep, ["toy1"])
-    with pytest.raises(LaunchError, match="the word names one trial"):
+    with pytest.raises(LaunchError, match="the word fits several trials"):
         pick(sweep, [""])  # every id begins so
 
 
@@ -52,7 +52,7 @@ def test_a_trial_of_any_sweep_is_found(tmp_path):
         folder.path.mkdir(parents=True)
     assert find_trial(tmp_path, "s/toy 1").path == two.path
     assert find_trial(tmp_path, one.trial_id[:10]).path == one.path
-    with pytest.raises(LaunchError, match="there is such a trial; found 'zzz'"):
+    with pytest.raises(LaunchError, match="no such trial: 'zzz'"):
         find_trial(tmp_path, "zzz")
     with pytest.raises(LaunchError, match="It fits"):
         find_trial(tmp_path, "")

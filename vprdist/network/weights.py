@@ -25,7 +25,7 @@ def weights_file(backbone: str, weights: str) -> Path:
         return FAMILIES[backbone].find_weights(backbone)
     path = Path(weights)
     if not path.is_file():
-        raise WeightsError(path, "initial weights are a file", "missing", "Check the path of network.weights.")
+        raise WeightsError(path, "no such file of initial weights", None, "Check the path of network.weights.")
     return path
 
 
@@ -36,7 +36,7 @@ def look(backbone: str, weights: str) -> dict[str, object]:
         FAMILIES[backbone].build(backbone)
     except WeightsError as error:
         where = f"trial.network.backbone: {backbone}"
-        return {"refused": WeightsError(where, error.rule, error.value, error.remedy).to_json()}
+        return {"refused": WeightsError(where, error.fault, error.value, error.remedy).to_json()}
     try:
         path = weights_file(backbone, weights)
         if weights != "imagenet":

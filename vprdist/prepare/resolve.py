@@ -102,10 +102,10 @@ def _find_weights(backbone: str, weights: str) -> tuple[str, str | None]:
     command = [sys.executable, "-m", "vprdist.network.weights", backbone, weights]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise LaunchError(" ".join(command), "looking for weights must end well", done.stderr.strip()[-400:])
+        raise LaunchError(" ".join(command), "looking for weights failed", done.stderr.strip()[-400:])
     answer = json.loads(done.stdout.splitlines()[-1])
     if "refused" in answer:
-        raise WeightsError(**answer["refused"])
+        raise WeightsError.from_json(answer["refused"])
     if "error" in answer:
         return (
             "none",

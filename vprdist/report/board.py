@@ -71,7 +71,7 @@ def read_board(folder: Path, runs: Path) -> Board:
     """
     if not (folder / "manifest.json").exists():
         known = ", ".join(sorted(p.parent.name for p in folder.parent.glob("*/manifest.json"))) or "none"
-        raise UserError(folder, "the sweep must have been started", None, f"Sweeps in {runs}: {known}.")
+        raise UserError(folder, "no such sweep", None, f"Sweeps in {runs}: {known}.")
     manifest = read_manifest(folder)
     results, refused = readable_results(runs / "trials" / trial / "result.json" for trial in manifest["names"])
     rows = group_rows(results, manifest["names"], manifest["objective"])

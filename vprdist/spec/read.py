@@ -156,7 +156,7 @@ def _as_message(model: type[BaseModel], finding: Any, more: int, origin: Origin,
     own = finding.get("ctx", {}).get("error")
     if isinstance(own, RuleError):
         found_key = (*found_key, *own.field.split("."))
-        rule, value, remedy = own.rule, own.value, own.remedy
+        rule, value, remedy = own.fault, own.value, own.remedy
     elif kind == "extra_forbidden":
         rule, value = "unknown key", None
         remedy = nearest(found_key[-1], _names(model, found_key[len(key) : -1]))

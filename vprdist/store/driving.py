@@ -59,8 +59,8 @@ def check_wanted(sweep: Path) -> None:
     failure = _cancellation(sweep)
     if failure is None:
         return
-    rule, remedy = "its caches and probes are wanted", "The same command again makes what is missing."
-    raise LaunchError(f"sweep {sweep.name}", rule, failure.reason, remedy)
+    fault, remedy = "its caches and probes were cancelled", "The same command again makes what is missing."
+    raise LaunchError(f"sweep {sweep.name}", fault, failure.reason, remedy)
 
 
 def _lock(sweep: Path) -> Path:

@@ -152,7 +152,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         names = {entry["trial"]: entry["name"] for entry in manifest["trials"]}
         baselines = {entry["trial"]: entry["baseline"] for entry in manifest["trials"] if "baseline" in entry}
         if not all(isinstance(entry["seed"], int) for entry in manifest["trials"]):
-            raise ValueError("a seed is a whole number")
+            raise ValueError("a seed must be a whole number")
         if manifest["objective"] not in METRICS:
             raise ValueError(f"{manifest['objective']} is no metric")
         return manifest | {"names": names, "baselines": baselines or None}

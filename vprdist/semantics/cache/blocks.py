@@ -82,7 +82,7 @@ def _find(data: memoryview) -> list[Block]:
 def _block(data: memoryview, offset: int, body: int, end: int) -> Block:
     message = _follow(data, offset + 8)
     if data[_field(data, message, 1)] != RECORD_BATCH:
-        raise ValueError("a block is a record batch")
+        raise ValueError("a block must be a record batch")
     batch = _follow(data, _field(data, message, 2))
     length = _field(data, batch, 0, absent=-1)
     count = struct.unpack_from("<q", data, length)[0] if length >= 0 else 0

@@ -71,11 +71,15 @@ class SegmentedSource:
             with os.scandir(folder) as entries:
                 sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
         except OSError as error:
-            raise DataError(folder, "a side has a folder of images", error.strerror, "Unpack the city again.") from None
+            raise DataError(
+                folder, "a side's folder of images cannot be read", error.strerror, "Unpack the city again."
+            ) from None
         for key in keys:
             if not sizes.get(f"{key}.jpg"):
                 state = "missing" if f"{key}.jpg" not in sizes else "empty"
-                raise DataError(folder / f"{key}.jpg", "every key has a picture", state, "Unpack the city again.")
+                raise DataError(
+                    folder / f"{key}.jpg", f"the picture of a key is {state}", None, "Unpack the city again."
+                )
         what = [self.spec.identity(self.weights, self.device), self.batch_images]
         return digest_json(["segmented", what, [[key, sizes[f"{key}.jpg"]] for key in keys]])
 
@@ -123,6 +127,6 @@ def segment(segmenter: Segmenter, images_BHW3: Activations) -> Activations:
         probability_BCHW = segmenter(pictures_B3HW)
         if not probability_BCHW.isfinite().all():
             remedy = "Choose `precision: bfloat16` or float32; if it is float32, other weights."
-            raise CacheError(segmenter.description, "activations are finite", "NaN", remedy)
+            raise CacheError(segmenter.description, "activations must be finite", "NaN", remedy)
         found: Activations = probability_BCHW.mul(FULL).round().to(torch.uint8).cpu().numpy()
     return found
