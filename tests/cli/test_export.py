@@ -100,7 +100,7 @@ def test_an_exported_network_is_the_trials_and_a_sweep_evaluates_it(
         ),
         ("resnet101", "rgb", "found 'resnet101'"),
         ("resnet18", "rgb+mask", "needs three channels (input.mode rgb or masked); found 'rgb+mask'"),
-        ("resnet18", "masked", "last.pt: the trial has a checkpoint; found 'missing'"),
+        ("resnet18", "masked", "last.pt: the trial has no checkpoint. "),
     ],
 )
 def test_what_cannot_be_exported_is_said_and_nothing_is_written(
@@ -157,7 +157,7 @@ def test_a_checkpoint_that_changed_since_is_refused_by_the_job(small_tree: Path,
     with pytest.raises(UserError, match="no such file of initial weights"):
         initial_weights(trial)
     path.write_bytes(b"other")
-    with pytest.raises(UserError, match="the initial weights have the digest 0000000000000000"):
+    with pytest.raises(UserError, match="the initial weights must have the digest 0000000000000000"):
         initial_weights(trial)
     shutil.copy(path, tmp_path / "moved.pth")
     held = trial.model_copy(update={"digests": Digests(dataset="d", cache=None, weights=digest_file(path, 16))})

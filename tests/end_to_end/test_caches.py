@@ -98,9 +98,9 @@ def test_a_sweep_replaces_no_cache_of_somebody_elses(small_tree: Path, deeplab_w
     ("words", "message"),
     [
         (["--weights", "/nowhere.pth"], "/nowhere.pth: no such file; the weights of deeplabv3plus must be one."),
-        (["--window", "128", "96"], "segmenter.window: the window fits into the picture"),
+        (["--window", "128", "96"], "segmenter.window: the window must fit into the picture"),
         (["--city", "paris"], "paris"),
-        (["--cluster", "moon"], "a cluster is a file of slurm/profiles"),
+        (["--cluster", "moon"], "cluster: no such file of slurm/profiles: 'moon'"),
         (["--precision", "float12"], "invalid choice"),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_cut_picture_is_one_message_and_what_was_made_is_kept(
     picture.write_bytes(good[:300] + bytes(len(good) - 300))  # as long as it was: sizes are what the plan goes by
     done = vprdist(*build_words(small_tree, tmp_path / "cache", deeplab_weights))
     assert done.returncode == 2
-    assert "bob_q005.jpg: the picture must be readable" in done.stderr
+    assert "bob_q005.jpg: the picture cannot be read" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     picture.write_bytes(good)
     assert vprdist(*build_words(small_tree, tmp_path / "cache", deeplab_weights)).returncode == 0

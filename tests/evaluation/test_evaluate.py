@@ -58,7 +58,7 @@ def test_no_query_with_a_positive_is_an_error(tmp_path):
     city = random_city(tmp_path, 0)
     trial = TrialSpec(evaluate=EvaluateSpec(subtask="s2w"))
     with pytest.raises(
-        DataError, match=r"wild: a validation city has queries of subtask 's2w' with a positive.*zero positives"
+        DataError, match=r"wild: a validation city needs queries of subtask 's2w' with a positive.*zero positives"
     ):
         build_tasks([city], trial)
 

@@ -86,7 +86,7 @@ def test_a_mistake_of_the_user_is_final(tmp_path: Path) -> None:
     failure = folder.failure()
     assert failure is not None
     assert failure.kind == "mistake"
-    assert failure.reason == "toy.csv: every place has a position; found 'none'. Mend the toy."
+    assert failure.reason == "toy.csv: a place has no position. Mend the toy."
     assert len(folder.starts()) == 1
 
 

@@ -180,7 +180,7 @@ def test_files_and_terminal_show_the_evidence(tmp_path):
             lambda rows: [*rows[1:], rows[0] | {"city": None}],
             "a query has no city. ",
         ),
-        (lambda rows: [*rows[1:], rows[0] | {"frame_number": None}], "found 'none of frame_number'"),
+        (lambda rows: [*rows[1:], rows[0] | {"frame_number": None}], "a query has no frame_number"),
         (None, "per-query results must be readable"),
     ],
 )

@@ -171,8 +171,8 @@ def test_weights_are_a_word_or_a_path_and_a_checkpoint_brings_its_own_p():
     ("fields", "message"),
     [
         ({"queries": "every", "subtask": "s2w"}, "subtask s2w chooses the queries"),
-        ({"dimensions": (512,)}, "only whitening changes the dimensions"),
-        ({"dimensions": (512, 512), "whitening": "train"}, "a value is named once"),
+        ({"dimensions": (512,)}, "only whitening can change the dimensions"),
+        ({"dimensions": (512, 512), "whitening": "train"}, "a value is named twice"),
         ({"dimensions": (0,), "whitening": "train"}, "greater than or equal to 1"),
     ],
 )

@@ -27,7 +27,7 @@ def test_sweeps_are_found_by_name_and_near_misses_are_named(tmp_path):
     list_sweep(tmp_path, "other", [1, 2])
     assert sweep_names(tmp_path) == ["other", "table1"]
     assert list(find_sweep(tmp_path, "table1").names.values()) == ["toy 0", "toy 1"]
-    with pytest.raises(LaunchError, match=r"found 'tabel1'.*Did you mean 'table1'"):
+    with pytest.raises(LaunchError, match=r"no such sweep: 'tabel1'.*Did you mean 'table1'"):
         find_sweep(tmp_path, "tabel1")
     (tmp_path / "sweeps" / "other" / "manifest.json").write_text('{"trials": [{}]}')
     with pytest.raises(UserError, match="a manifest must be readable"):

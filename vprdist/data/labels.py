@@ -39,7 +39,7 @@ def is_official(folder: Path, spec: DataSpec) -> bool:
     exists = path.exists()
     if spec.labels == "official" and not exists:
         remedy = "Put the file there, or set trial.data.labels: auto."
-        raise DataError(path, "with `labels: official` a training city has a label file", None, remedy)
+        raise DataError(path, "with `labels: official` a training city needs a label file", None, remedy)
     made_for = (spec.fov_radius_m, spec.fov_degrees) == OFFICIAL_VIEW
     return exists and made_for and spec.labels != "computed"
 

@@ -67,7 +67,7 @@ class Side:
         if self.easting is None or self.northing is None:
             raise DataError(
                 self.folder / "postprocessed.csv",
-                "positions are needed here",
+                "the city has no positions, and they are needed here",
                 None,
                 "This city has no ground truth; predictions can be written for it: evaluate.predict, or --predict.",
             )
@@ -110,11 +110,11 @@ def city_folder(root: Path, city: str) -> tuple[str, Path]:
     if not known:
         raise DataError(
             root,
-            "an MSLS tree has train_val/<city>/{query,database}",
+            "an MSLS tree must have train_val/<city>/{query,database}",
             None,
             "Set trial.data.root to the tree's folder.",
         )
-    raise DataError(root, "the city must be in the tree", city, nearest(city, known))
+    raise DataError(root, "the tree has no such city", city, nearest(city, known))
 
 
 def read_city(root: Path, city: str) -> City:
@@ -142,7 +142,7 @@ def check_images(side: Side) -> None:
         more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
         raise DataError(
             path,
-            f"every key of the CSVs has a picture; this one {state}{more}",
+            f"the picture of a key of the CSVs {state}{more}",
             None,
             "Unpack the city again.",
         )
@@ -182,7 +182,9 @@ def _image_sizes(folder: Path) -> dict[str, int]:
             found = (entry for entry in entries if entry.name.endswith(".jpg") and entry.is_file())
             return {entry.name: entry.stat().st_size for entry in found}
     except OSError as error:
-        raise DataError(folder, "a side has a folder of images", error.strerror, "Unpack the city again.") from None
+        raise DataError(
+            folder, "a side's folder of images cannot be read", error.strerror, "Unpack the city again."
+        ) from None
 
 
 def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
@@ -198,7 +200,7 @@ def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
     for row, key in enumerate(keys.tolist()):
         if key in seen:
             raise DataError(
-                sequence.where(row), f"a key stands once; it is also in row {seen[key]}", key, "Delete one."
+                sequence.where(row), f"a key stands twice; it is also in row {seen[key]}", key, "Delete one."
             )
         seen[key] = row
     count = len(keys)
@@ -243,7 +245,7 @@ class _Table:
             except ValueError:
                 kind = {_bool: "True or False", int: "a whole number"}.get(convert, "a finite number")
                 raise DataError(
-                    self.where(index), f"column {name!r} holds {kind}", row[name], "Mend the row."
+                    self.where(index), f"column {name!r} must hold {kind}", row[name], "Mend the row."
                 ) from None
             values.append(value)
         return np.array(values, dtype={_bool: bool, int: np.int64}.get(convert, np.float64))
@@ -266,7 +268,7 @@ def _read_csv(path: Path, columns: Sequence[str], optional: bool = False) -> _Ta
             if missing:
                 raise DataError(
                     f"{path}:1",
-                    f"the header has the column {missing[0]!r}",
+                    f"the header must have the column {missing[0]!r}",
                     ",".join(names),
                     "Unpack it again.",
                 )
@@ -274,17 +276,17 @@ def _read_csv(path: Path, columns: Sequence[str], optional: bool = False) -> _Ta
             for index, row in enumerate(reader):
                 if None in row or None in row.values():
                     found = ",".join(str(v) for v in row.values() if v is not None)
-                    rule = f"a row has {len(names)} fields; the file may be cut"
-                    raise DataError(f"{path}:{index + 2}", rule, found[:120], "Unpack the city again.")
+                    fault = f"a row must have {len(names)} fields; the file may be cut"
+                    raise DataError(f"{path}:{index + 2}", fault, found[:120], "Unpack the city again.")
                 rows.append(row)
     except FileNotFoundError:
-        raise DataError(path, "an MSLS side has this file", None, "Unpack the city again.") from None
+        raise DataError(path, "this file of an MSLS side is missing", None, "Unpack the city again.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, "a CSV is UTF-8 text", str(error), "Unpack the city again.") from None
+        raise DataError(path, "a CSV must be UTF-8 text", str(error), "Unpack the city again.") from None
     except OSError as error:
-        raise DataError(path, "a CSV is a file that can be read", error.strerror, "Unpack the city again.") from None
+        raise DataError(path, "the CSV cannot be read", error.strerror, "Unpack the city again.") from None
     if not rows:
-        raise DataError(path, "a side has at least one image", None, "Unpack the city again.")
+        raise DataError(path, "a side must have at least one image", None, "Unpack the city again.")
     return _Table(path, rows)
 
 
@@ -292,13 +294,13 @@ def _same_rows(reference: _Table, table: _Table, keys: Words) -> None:
     if not table:
         return
     if len(table.rows) != len(keys):
-        rule = f"the CSVs of a side have one row an image; {reference.path.name} has {len(keys)}"
-        raise DataError(table.path, rule, len(table.rows), "The file may be cut: unpack the city again.")
+        fault = f"the CSVs of a side must have one row an image; {reference.path.name} has {len(keys)}"
+        raise DataError(table.path, fault, len(table.rows), "The file may be cut: unpack the city again.")
     if "key" in table.rows[0]:
         for row, (here, there) in enumerate(zip(table.texts("key"), keys.tolist(), strict=True)):
             if here != there:
-                rule = f"rows stand in the order of {reference.path.name}, which has {there!r} here"
-                raise DataError(table.where(row), rule, here, "Unpack the city again.")
+                fault = f"rows must stand in the order of {reference.path.name}, which has {there!r} here"
+                raise DataError(table.where(row), fault, here, "Unpack the city again.")
 
 
 @lru_cache(maxsize=64)

@@ -116,7 +116,7 @@ class ChunkRow:
             empty = empty + 1 if size == 0 else 0
             if empty == 10:
                 raise TrainingError(
-                    "trial.data.train", "queries find partners", "ten chunks without one", "Check the data."
+                    "trial.data.train", "queries find no partners in ten chunks", None, "Check the data."
                 )
             self._begins.append(self._begins[-1] + size)
         index = int(np.searchsorted(self._begins, position, side="right")) - 1

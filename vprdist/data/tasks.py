@@ -72,12 +72,12 @@ def build_tasks(cities: Sequence[City], trial: TrialSpec) -> list[Task]:
     empty = [task for task in tasks if not len(task.queries)]
     for task in empty:
         if trial.evaluate.subtask == "all" or len(empty) == len(tasks):
-            rule = (
-                f"a validation city has queries of subtask {trial.evaluate.subtask!r} with a positive: an image "
+            fault = (
+                f"a validation city needs queries of subtask {trial.evaluate.subtask!r} with a positive: an image "
                 f"of it within {trial.data.positive_radius_m:g} m, neither a panorama"
             )
             remedy = "Check its postprocessed.csv, or choose another city or subtask."
-            raise DataError(task.city.query.folder.parent, rule, "zero positives", remedy)
+            raise DataError(task.city.query.folder.parent, fault, "zero positives", remedy)
     return tasks
 
 

@@ -15,7 +15,7 @@ from vprdist.network.gcl_release import from_release, is_release
 from vprdist.network.pooling import GeM
 from vprdist.tensors import first_difference, is_state, load_tensors
 
-FORMS = "initial weights are a checkpoint of the GCL release (.pth) or of a trial (checkpoint/last.pt)"
+FORMS = "initial weights must be a checkpoint of the GCL release (.pth) or of a trial (checkpoint/last.pt)"
 REMEDY = "Name such a file; ImageNet weights are `network.weights: imagenet`."
 
 
@@ -27,15 +27,15 @@ def read_checkpoint(path: Path, backbone: str) -> dict[str, Tensor]:
     """
     state = _read(path)
     if (found := first_difference(state, _network_state(backbone))) is not None:
-        rule = f"the checkpoint is that of {backbone} with three input channels and GeM"
+        fault = f"the checkpoint must be that of {backbone} with three input channels and GeM"
         if (other := _backbone_of(state)) not in (None, backbone):
-            raise WeightsError(path, rule, other, f"Set network.backbone: {other}, or name another checkpoint.")
+            raise WeightsError(path, fault, other, f"Set network.backbone: {other}, or name another checkpoint.")
         if found == "no pool.p":
             found = "no pool.p: the average or the maximum is pooled"
-        raise WeightsError(path, rule, found, "Name another checkpoint.")
+        raise WeightsError(path, fault, found, "Name another checkpoint.")
     p = float(state["pool.p"])
     if not 0 < p < float("inf"):
-        raise WeightsError(path, "the p of GeM is above zero and finite", p, "Name another checkpoint.")
+        raise WeightsError(path, "the p of GeM must be above zero and finite", p, "Name another checkpoint.")
     return state
 
 

@@ -40,8 +40,8 @@ def from_release(loaded: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
         state = {key.removeprefix("module."): value for key, value in state.items()}
     if (other := _other_network(state)) is not None:
         known = ", ".join(name for name in BACKBONE_UNITS if BACKBONE_UNITS[name] == UNITS)
-        rule = f"of the GCL release's networks vprdist has the ResNets ({known})"
-        raise WeightsError(path, rule, other, "Name another of its checkpoints.")
+        fault = f"the network must be one of the GCL release's ResNets ({known})"
+        raise WeightsError(path, fault, other, "Name another of its checkpoints.")
     return {_ours(key): value for key, value in state.items()}
 
 

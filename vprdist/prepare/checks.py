@@ -39,7 +39,7 @@ def check_runs_folder(runs: Path) -> None:
             probe.unlink(missing_ok=True)
     except OSError as error:
         remedy = "Make room there, or choose another: --runs FOLDER."
-        raise LaunchError(runs, "the run folder must be writable", error.strerror, remedy) from None
+        raise LaunchError(runs, "the run folder cannot be written", error.strerror, remedy) from None
 
 
 def check_profile(profile: ClusterProfile, trials: Iterable[TrialSpec]) -> None:
@@ -86,27 +86,27 @@ def check_data(trial: TrialSpec, checked: Path | None, bar: Bar | None) -> int:
     for name, cities in (("train", data.train), ("validate", data.validate_cities)):
         if not cities:
             raise SweepFileError(
-                f"trial.data.{name}", "at least one city is needed", [], f"Name cities of {data.root}."
+                f"trial.data.{name}", "no city is named, and one is needed", None, f"Name cities of {data.root}."
             )
     for name in trial.cities:
         city = read_city_cached(root, name)
         for side in city.sides:
             check_images(side)
             if name in data.train and side.ca is None:
-                rule = "training needs the angles of ground truth"
-                raise DataError(side.folder / "raw.csv", rule, None, "Choose another city.")
+                fault = "training needs the angles of ground truth"
+                raise DataError(side.folder / "raw.csv", fault, None, "Choose another city.")
             if name in (*data.train, *data.validate_cities) and side.easting is None:
-                rule = "training and validation need ground truth"
+                fault = "training and validation need ground truth"
                 remedy = "Choose another city; `evaluate.predict` writes predictions for this one."
-                raise DataError(side.folder / "postprocessed.csv", rule, None, remedy)
+                raise DataError(side.folder / "postprocessed.csv", fault, None, remedy)
     if checked is not None and bar is not None:
         _check_pictures(root, trial.cities, checked, bar)
     kinds = [city_kinds(read_city_cached(root, name), data, trial.train.loss) for name in data.train]
     for city_kind in kinds:
         if POSITIVE not in city_kind.found:
-            rule = f"some query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
+            fault = f"no query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
             remedy = "Check easting and northing in postprocessed.csv, and ca in raw.csv."
-            raise DataError(root / "train_val" / city_kind.name, rule, "zero positives", remedy)
+            raise DataError(root / "train_val" / city_kind.name, fault, None, remedy)
     check_kinds(kinds, SHARES_OF[trial.train.loss])
     tasks = build_tasks([read_city_cached(root, name) for name in data.validate_cities], trial)
     return sum(len(task.queries) for task in tasks)
@@ -128,8 +128,8 @@ def check_placebo(trial: TrialSpec, placebos: Collection[str] = ()) -> None:
     for name in trial.cities:
         for side in read_city_cached(Path(trial.data.root), name).sides:
             if len(side) < 2:
-                rule = "placebo `image` takes the mask of another picture of the side, which has two at least"
-                raise DataError(side.folder, rule, len(side), "Take `image` out of the placebos, or another city.")
+                fault = "placebo `image` takes the mask of another picture of the side, which must have two at least"
+                raise DataError(side.folder, fault, len(side), "Take `image` out of the placebos, or another city.")
 
 
 def _check_pictures(root: Path, cities: Sequence[str], checked: Path, bar: Bar) -> None:

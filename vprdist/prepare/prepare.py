@@ -88,7 +88,7 @@ def prepare(
         raise LaunchError("faiss", "evaluation needs FAISS", None, remedy)
     if any(trial.run.tensorboard for trial in sweep.trials) and importlib.util.find_spec("tensorboard") is None:
         remedy = "pip install 'vprdist[tensorboard]', or leave it out."
-        raise LaunchError("trial.run.tensorboard", "TensorBoard must be installed", None, remedy)
+        raise LaunchError("trial.run.tensorboard", "TensorBoard is not installed", None, remedy)
     trials = _with_demo_city(sweep.trials, runs, tell, bar)
     for trial in _unique(_only_data(t) for t in trials):
         check_data(trial, runs / "data" / "checked", bar)

@@ -1,4 +1,4 @@
-"""YAML with line numbers, and pydantic's findings as one message: file, line, dotted path, rule, value, remedy."""
+"""YAML with line numbers, and pydantic's findings as one message: file, line, dotted path, fault, value, remedy."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Origin]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SweepFileError(path, "the file must exist", None, "Check the path; examples lie in sweeps/.") from None
+        raise SweepFileError(path, "no such file", None, "Check the path; examples lie in sweeps/.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SweepFileError(path, "the file must be readable UTF-8 text", str(error)) from None
+        raise SweepFileError(path, "the file cannot be read as UTF-8 text", str(error)) from None
     origin = Origin(path)
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -89,12 +89,12 @@ def _note_lines(node: yaml.Node, key: Key, origin: Origin, above: tuple[int, ...
         for child_key, child in node.value:
             if child_key.tag != "tag:yaml.org,2002:str":
                 where = f"{origin.path}:{child_key.start_mark.line + 1}"
-                raise SweepFileError(where, "a key is text", str(child_key.value), "Quote it, or delete it.")
+                raise SweepFileError(where, "a key must be text", str(child_key.value), "Quote it, or delete it.")
             path = (*key, str(child_key.value))
             if path in origin.lines:
                 raise SweepFileError(
                     f"{origin.path}:{child_key.start_mark.line + 1}: {'.'.join(path)}",
-                    f"a key is written once; the first stands in line {origin.lines[path]}",
+                    f"a key is written twice; the first stands in line {origin.lines[path]}",
                     None,
                     "Delete one of them.",
                 )
@@ -128,7 +128,7 @@ def expand_environment(value: Any, key: Key, origin: Origin) -> Any:
     def replace(match: re.Match[str]) -> str:
         if (found := os.environ.get(match[1])) is None:
             remedy = f"Set it (export {match[1]}=…) or override {'.'.join(key)}=… on the command line."
-            raise SweepFileError(origin.where(key), f"the environment variable {match[1]} must be set", None, remedy)
+            raise SweepFileError(origin.where(key), f"the environment variable {match[1]} is not set", None, remedy)
         return found
 
     return re.sub(r"\$\{(\w+)\}", replace, value)
@@ -138,7 +138,7 @@ def validate(model: type[Model], value: Mapping[str, Any], origin: Origin, key: 
     """`value` as a spec.
 
     Raises:
-        SweepFileError: the first finding, with where, rule, value and remedy, and how many more there are.
+        SweepFileError: the first finding, with where, fault, value and remedy, and how many more there are.
     """
     try:
         # Through JSON, so that a YAML list may fill a tuple while everything else stays strict.
@@ -152,24 +152,26 @@ def _as_message(model: type[BaseModel], finding: Any, more: int, origin: Origin,
     # pydantic puts the tried member of a union ("str", "tuple[str, ...]") into the path; a person wrote no such key.
     written = (str(part) for part in finding["loc"])
     found_key = key + tuple(p for p in written if "[" not in p and p not in ("str", "int", "float", "none"))
-    value, rule, remedy, kind = finding.get("input"), finding["msg"], "", finding["type"]
+    value, fault, remedy, kind = finding.get("input"), finding["msg"], "", finding["type"]
     own = finding.get("ctx", {}).get("error")
     if isinstance(own, RuleError):
         found_key = (*found_key, *own.field.split("."))
-        rule, value, remedy = own.fault, own.value, own.remedy
+        fault, value, remedy = own.fault, own.value, own.remedy
+    elif isinstance(own, ValueError):
+        fault = str(own)  # without pydantic's "Value error, "
     elif kind == "extra_forbidden":
-        rule, value = "unknown key", None
+        fault, value = "unknown key", None
         remedy = nearest(found_key[-1], _names(model, found_key[len(key) : -1]))
     elif kind == "literal_error":
-        rule = "the value is none of the known words"
+        fault = "no such word"
         remedy = nearest(str(value), re.findall(r"'([^']+)'", finding["ctx"]["expected"]))
     elif kind == "too_short":
-        rule = "a list of at least one value is expected"
+        fault = "this must be a list of at least one value"
     elif kind.endswith("_type"):
-        rule = {"int_type": "a whole number is expected", "float_type": "a number is expected"}.get(kind, rule)
+        fault = {"int_type": "this must be a whole number", "float_type": "this must be a number"}.get(kind, fault)
     if more:
         remedy += f" ({more} more finding{'s' if more > 1 else ''} in this file.)"
-    return SweepFileError(origin.where(found_key), rule, value, remedy.strip())
+    return SweepFileError(origin.where(found_key), fault, value, remedy.strip())
 
 
 def _names(model: Any, path: Key) -> list[str]:

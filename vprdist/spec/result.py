@@ -111,7 +111,7 @@ def read_result(path: Path) -> ResultRow:
         value = read_json(path)
         if value.get("version") != RESULT_VERSION:
             remedy = "Move the trial's folder away and run the sweep again."
-            raise UserError(path, f"a result has version {RESULT_VERSION}", value.get("version"), remedy)
+            raise UserError(path, f"a result must have version {RESULT_VERSION}", value.get("version"), remedy)
         return ResultRow.model_validate_json(path.read_bytes())
     except (ValueError, AttributeError) as error:
         found = first_line(error)

@@ -40,11 +40,11 @@ class Range(Spec):
     @model_validator(mode="after")
     def _ordered(self) -> Range:
         if not self.low < self.high:
-            raise RuleError(self.kind, "the lower bound is below the upper one", [self.low, self.high])
+            raise RuleError(self.kind, "the lower bound must be below the upper one", [self.low, self.high])
         if self.kind == "loguniform" and self.low <= 0:
-            raise RuleError(self.kind, "bounds on a logarithmic scale are above zero", [self.low, self.high])
+            raise RuleError(self.kind, "bounds on a logarithmic scale must be above zero", [self.low, self.high])
         if self.kind == "randint" and (self.low % 1 or self.high % 1):
-            raise RuleError(self.kind, "whole numbers have whole bounds", [self.low, self.high])
+            raise RuleError(self.kind, "whole numbers need whole bounds", [self.low, self.high])
         return self
 
     @property
@@ -94,39 +94,48 @@ class SearchSpec(Spec):
         else:
             self._check_subsets(self.subsets)
         if self.searcher not in (None, *COUNTED) and self.num_trials is None:
-            raise RuleError("num_trials", "a searcher is told how many trials to propose", None, "Set num_trials.")
+            raise RuleError("num_trials", "a searcher must be told how many trials to propose", None, "Set num_trials.")
         if self.num_trials is not None and not self.searcher:
-            raise RuleError("num_trials", "a grid has as many trials as it has points", self.num_trials, "Delete it.")
+            raise RuleError(
+                "num_trials",
+                "a grid cannot have another number of trials than of points",
+                self.num_trials,
+                "Delete it.",
+            )
         if self.grace_steps is not None and self.scheduler is None:
-            raise RuleError("grace_steps", "only a scheduler stops trials", self.grace_steps, "Set `scheduler`.")
+            raise RuleError(
+                "grace_steps", "without a scheduler no trial is stopped", self.grace_steps, "Set `scheduler`."
+            )
         return self
 
     def _check_space(self) -> None:
         if self.searcher in SUBSET_SEARCHERS:
             remedy = "Add `subsets: {classes: static}`."
-            raise RuleError("searcher", f"{self.searcher} searches subsets of classes", self.searcher, remedy)
+            raise RuleError("searcher", f"{self.searcher} needs subsets of classes to search", self.searcher, remedy)
         if bool(self.space) != (self.searcher is not None):
-            rule = "a space and a searcher go together"
-            raise RuleError("searcher", rule, self.searcher, "Set `searcher: random` or `optuna`, or use `grid`.")
+            fault = "a space and a searcher must go together"
+            raise RuleError("searcher", fault, self.searcher, "Set `searcher: random` or `optuna`, or use `grid`.")
 
     def _check_subsets(self, subsets: SubsetSpec) -> None:
         if self.scheduler is not None:
-            rule = "trials that tell what classes are worth all train to their end: stopping some favours others"
-            raise RuleError("scheduler", rule, self.scheduler, "Delete `scheduler`, or search a space without subsets.")
+            fault = "trials that tell what classes are worth must all train to their end: stopping some favours others"
+            raise RuleError(
+                "scheduler", fault, self.scheduler, "Delete `scheduler`, or search a space without subsets."
+            )
         if (self.searcher is None) == (subsets.take is None):
-            rule = "subsets are listed by `take`, or proposed by a searcher"
+            fault = "subsets must either be listed by `take` or proposed by a searcher"
             ways = "subsets.take (leave_one_out, add_one_in, a list) or searcher"
             remedy = f"Set {ways} (one_network, greedy, shapley, optuna)."
-            raise RuleError("subsets", rule, subsets.take and self.searcher, remedy)
+            raise RuleError("subsets", fault, subsets.take and self.searcher, remedy)
         if self.space and self.searcher not in ("random", "optuna"):
-            raise RuleError("space", "only random and optuna search a space", list(self.space), "Use `grid`.")
+            raise RuleError("space", "only random and optuna can search a space", list(self.space), "Use `grid`.")
         if "tie" in subsets.model_fields_set and self.searcher != "shapley":
-            raise RuleError("subsets", "only searcher shapley has ties", subsets.tie, "Delete `tie`.")
+            raise RuleError("subsets", "only searcher shapley can have ties", subsets.tie, "Delete `tie`.")
         if subsets.placebos and self.searcher in ("random", "optuna"):
-            rule = f"{self.searcher} compares no arm with another"
+            fault = f"{self.searcher} cannot compare an arm with another"
             remedy = "Delete `placebos`; run the subsets that it finds as a list, `take`, with them."
-            raise RuleError("subsets.placebos", rule, list(subsets.placebos), remedy)
+            raise RuleError("subsets.placebos", fault, list(subsets.placebos), remedy)
         for field in ("finalists", "probes"):
             if field in subsets.model_fields_set and self.searcher != "one_network":
-                rule = f"only searcher one_network has {field}"
-                raise RuleError(f"subsets.{field}", rule, getattr(subsets, field), f"Delete `{field}`.")
+                fault = f"only searcher one_network can have {field}"
+                raise RuleError(f"subsets.{field}", fault, getattr(subsets, field), f"Delete `{field}`.")

@@ -11,7 +11,7 @@ from vprdist.spec.subsets import FIRST_LOOK, Point, SubsetSpec
 from vprdist.spec.sweep import SweepSpec
 
 MASKED = ("masked", "rgb+mask")
-ARMS = "the subsets say which arms there are"
+ARMS = "the subsets say which arms there are, so that no other can"
 
 
 def subset_points(sweep: SweepSpec, points: Sequence[Point], origin: Origin) -> list[Point]:
@@ -26,20 +26,25 @@ def subset_points(sweep: SweepSpec, points: Sequence[Point], origin: Origin) -> 
             "input.classes", "input.mask_reduce", "train.arms", *(("input.placebo",) if subsets.placebos else ())
         ):  # fmt: skip
             if axis in axes:
-                rule = "the subsets say which classes make the mask, and one way of reducing them compares their sizes"
+                fault = (
+                    "no axis of a search of subsets: the subsets say which classes make the mask, reduced in one way"
+                )
                 if axis == "input.placebo":
-                    rule = "subsets.placebos names the placebos of every arm"
+                    fault = "a placebo cannot be named here: subsets.placebos names those of every arm"
                 if axis == "train.arms":
-                    rule = ARMS
-                raise SweepFileError(origin.where(("search", section, axis)), rule, None, "Delete the axis.")
+                    fault = ARMS
+                raise SweepFileError(origin.where(("search", section, axis)), fault, None, "Delete the axis.")
     if subsets.placebos and search.searcher != "one_network" and sweep.trial.input.placebo != "none":
-        where, rule = origin.where(("trial", "input", "placebo")), "subsets.placebos names the placebos of every arm"
-        raise SweepFileError(where, rule, sweep.trial.input.placebo, "Delete the key.")
+        where, fault = (
+            origin.where(("trial", "input", "placebo")),
+            "a placebo cannot be named here: subsets.placebos names those of every arm",
+        )
+        raise SweepFileError(where, fault, sweep.trial.input.placebo, "Delete the key.")
     if sweep.trial.train.arms is not None:
         raise SweepFileError(origin.where(("trial", "train", "arms")), ARMS, None, "Delete the key.")
     if search.searcher in ("random", "optuna") and sweep.grid:
         remedy = "Write the axes under `space`."
-        raise SweepFileError(origin.where(("search", "grid")), f"{search.searcher} searches no grid", None, remedy)
+        raise SweepFileError(origin.where(("search", "grid")), f"{search.searcher} cannot search a grid", None, remedy)
     if search.searcher == "one_network":
         everybody = subsets.everybody
         return [
@@ -66,21 +71,21 @@ def check_subsets(sweep: SweepSpec, origin: Origin) -> SweepSpec:
         remedy = "Use masked or rgb+mask." if axis else "Set trial.input.mode: masked (or rgb+mask)."
         raise SweepFileError(where, "subsets of classes need modes with a mask", wrong[0], remedy)
     if sweep.trial.input.mask_reduce == "mean":
-        rule = "subsets of different size are compared by sum or max: a mean darkens the picture by their number"
+        fault = "subsets of different size must be compared by sum or max: a mean darkens the picture by their number"
         remedy = "Delete trial.input.mask_reduce; its default is sum here."
-        raise SweepFileError(origin.where(("trial", "input", "mask_reduce")), rule, "mean", remedy)
+        raise SweepFileError(origin.where(("trial", "input", "mask_reduce")), fault, "mean", remedy)
     if search.searcher == "shapley":
         fewest = FIRST_LOOK * sum(subsets.draw_trials(sweep.nobody_runs(setting)) for setting in sweep.arm_settings)
         if (search.num_trials or 0) < fewest:
-            rule = f"{FIRST_LOOK} draws of {subsets.num_players} players take {fewest} trials, and fewer tell nothing"
+            fault = f"{FIRST_LOOK} draws of {subsets.num_players} players need {fewest} trials, and fewer tell nothing"
             where, remedy = origin.where(("search", "num_trials")), "Raise num_trials, or form groups of classes."
-            raise SweepFileError(where, rule, search.num_trials, remedy)
+            raise SweepFileError(where, fault, search.num_trials, remedy)
     if search.searcher == "one_network":
         every, fewest = 2**subsets.num_players - 1, FIRST_LOOK * (2 * subsets.num_players - 1)
         if subsets.probes < min(every, fewest):
-            rule = f"probes are all {every} subsets, or at least {FIRST_LOOK} draws of orders, {fewest}"
+            fault = f"probes must be all {every} subsets, or at least {FIRST_LOOK} draws of orders, {fewest}"
             where = origin.where(("search", "subsets", "probes"))
-            raise SweepFileError(where, rule, subsets.probes, "Raise it, or form groups of classes.")
+            raise SweepFileError(where, fault, subsets.probes, "Raise it, or form groups of classes.")
     _check_untrained(sweep, origin)
     return _counted(sweep, origin) if search.searcher in COUNTED else sweep
 
@@ -92,14 +97,17 @@ def _check_untrained(sweep: SweepSpec, origin: Origin) -> None:
     if all(trial.train.steps for trial in sweep.trials) or not (is_one or isinstance(subsets.take, str)):
         return
     if len(sweep.seeds) > 1:
-        where, rule = origin.where(("seeds",)), "with train.steps 0 nothing is trained, and seeds are one network"
-        raise SweepFileError(where, rule, list(sweep.seeds), "Name one seed, or set trial.train.steps.")
-    if is_one and subsets.num_finalists:
-        where, rule = (
-            origin.where(("search", "subsets", "finalists")),
-            "with train.steps 0 no finalist is trained alone",
+        where, fault = (
+            origin.where(("seeds",)),
+            "with train.steps 0 nothing is trained, and there must be one seed: seeds are one network",
         )
-        raise SweepFileError(where, rule, subsets.finalists, "Set search.subsets.finalists: 0, or trial.train.steps.")
+        raise SweepFileError(where, fault, list(sweep.seeds), "Name one seed, or set trial.train.steps.")
+    if is_one and subsets.num_finalists:
+        where, fault = (
+            origin.where(("search", "subsets", "finalists")),
+            "with train.steps 0 no finalist can be trained alone",
+        )
+        raise SweepFileError(where, fault, subsets.finalists, "Set search.subsets.finalists: 0, or trial.train.steps.")
 
 
 def _counted(sweep: SweepSpec, origin: Origin) -> SweepSpec:
@@ -113,8 +121,11 @@ def _counted(sweep: SweepSpec, origin: Origin) -> SweepSpec:
     if search.num_trials is None:
         return sweep.model_copy(update={"search": search.model_copy(update={"num_trials": most})})
     if search.num_trials < most and not is_greedy:
-        where, rule = origin.where(("search", "num_trials")), f"networks and finalists are {most} trials"
-        raise SweepFileError(where, rule, search.num_trials, "Delete it, or name fewer seeds or finalists.")
+        where, fault = (
+            origin.where(("search", "num_trials")),
+            f"the number of trials must be that of networks and finalists, {most}",
+        )
+        raise SweepFileError(where, fault, search.num_trials, "Delete it, or name fewer seeds or finalists.")
     return sweep
 
 

@@ -59,15 +59,20 @@ class DataSpec(Spec):
     def _cities(self) -> DataSpec:
         for field, cities in (("train", self.train), ("validate", self.validate_cities)):
             if len(set(cities)) != len(cities):
-                raise RuleError(field, "a city is named once", list(cities))
+                raise RuleError(field, "a city is named twice", list(cities))
         if both := sorted(set(self.train) & set(self.validate_cities)):
             raise RuleError("validate", "a city to train on cannot validate", both[0], "Take it out of one list.")
         if self.demo is not None and self.root != "demo":
-            raise RuleError("demo", "`demo` describes the built-in city", None, "Set `root: demo`, or delete `demo`.")
+            raise RuleError(
+                "demo",
+                "`demo` describes the built-in city, which the root is not",
+                None,
+                "Set `root: demo`, or delete `demo`.",
+            )
         view = (self.fov_radius_m, self.fov_degrees)
         if self.labels == "official" and view != OFFICIAL_VIEW:
-            rule = "official labels were made for a field of view of {:g} m and {:g} degrees".format(*OFFICIAL_VIEW)
-            raise RuleError("labels", rule, "{:g} m and {:g} degrees".format(*view), "Use `labels: computed`.")
+            fault = "official labels need a field of view of {:g} m and {:g} degrees".format(*OFFICIAL_VIEW)
+            raise RuleError("labels", fault, "{:g} m and {:g} degrees".format(*view), "Use `labels: computed`.")
         return self
 
 
@@ -93,18 +98,23 @@ class InputSpec(Spec):
         named = self.classes
         if isinstance(named, str):
             if named not in CLASS_GROUPS:
-                rule = "`classes` is the name of a group or a list of class names"
-                raise RuleError("classes", rule, named, nearest(named, CLASS_GROUPS))
+                fault = "`classes` must be the name of a group or a list of class names"
+                raise RuleError("classes", fault, named, nearest(named, CLASS_GROUPS))
         elif named is not None:
             for name in named:
                 if name not in CLASSES:
-                    raise RuleError("classes", "every entry is one of the 19 classes", name, nearest(name, CLASSES))
+                    raise RuleError(
+                        "classes", "every entry must be one of the 19 classes", name, nearest(name, CLASSES)
+                    )
             if not named:
                 raise RuleError(
-                    "classes", "an empty list of classes makes an empty mask", [], "Name a class, or a group."
+                    "classes",
+                    "the list of classes cannot be empty: it would make an empty mask",
+                    [],
+                    "Name a class, or a group.",
                 )
             if len(set(named)) != len(named):
-                raise RuleError("classes", "a class is named once", list(named))
+                raise RuleError("classes", "a class is named twice", list(named))
         needed = {"classes": self.uses_mask, "mask_reduce": self.uses_mask, "conv1_init": self.adds_channels}
         for field, is_needed in needed.items():
             if is_needed and getattr(self, field) is None:
@@ -178,10 +188,10 @@ class NetworkSpec(Spec):
             return self
         if not set(self.weights) & {"/", "."}:
             remedy = f"{nearest(self.weights, WEIGHTS)} A file in this folder: ./{self.weights}."
-            raise RuleError("weights", "weights are a word or the path of a checkpoint", self.weights, remedy)
+            raise RuleError("weights", "weights must be a word or the path of a checkpoint", self.weights, remedy)
         if self.gem_p != type(self).model_fields["gem_p"].default:
-            rule = "the checkpoint of network.weights holds the p of GeM"
-            raise RuleError("gem_p", rule, self.gem_p, "Delete the key.")
+            fault = "p cannot be chosen: the checkpoint of network.weights holds the p of GeM"
+            raise RuleError("gem_p", fault, self.gem_p, "Delete the key.")
         return self
 
     @property
@@ -236,16 +246,18 @@ class TrainSpec(Spec):
     def _whole(self) -> TrainSpec:
         if self.batch_pairs % self.micro_pairs:
             remedy = "Set both: a recipe gives both."
-            raise RuleError("micro_pairs", f"it divides batch_pairs, {self.batch_pairs}", self.micro_pairs, remedy)
+            raise RuleError(
+                "micro_pairs", f"this must divide batch_pairs, {self.batch_pairs}", self.micro_pairs, remedy
+            )
         if self.pairs == "all" and self.micro_pairs != self.batch_pairs:
-            rule = f"`pairs: all` needs a batch in one piece: micro_pairs is batch_pairs, {self.batch_pairs}"
-            raise RuleError("micro_pairs", rule, self.micro_pairs, "A smaller batch takes less memory.")
+            fault = f"`pairs: all` needs a batch in one piece: micro_pairs must be batch_pairs, {self.batch_pairs}"
+            raise RuleError("micro_pairs", fault, self.micro_pairs, "A smaller batch takes less memory.")
         if self.pairs == "all" and self.batch_norm == "reference":
-            rule = "`pairs: all` passes a batch in one piece, `batch_norm: reference` each side of a micro-batch alone"
-            raise RuleError("batch_norm", rule, self.batch_norm, "Use frozen, or sync.")
+            fault = "`pairs: all` needs a batch in one piece, `batch_norm: reference` passes each side of a part alone"
+            raise RuleError("batch_norm", fault, self.batch_norm, "Use frozen, or sync.")
         if self.chunked and self.chunk_queries < self.micro_pairs:
-            rule = f"a chunk fills a micro-batch of {self.micro_pairs} pairs"
-            raise RuleError("chunk_queries", rule, self.chunk_queries, "Draw more queries a chunk.")
+            fault = f"a chunk must fill a micro-batch of {self.micro_pairs} pairs"
+            raise RuleError("chunk_queries", fault, self.chunk_queries, "Draw more queries a chunk.")
         return self
 
     def ranks_fault(self, world_size: int) -> RuleError | None:
@@ -257,8 +269,8 @@ class TrainSpec(Spec):
         }[self.batch_norm]
         if pieces % world_size == 0:
             return None
-        rule = f"the {world_size} ranks divide the {what} (batch_norm: {self.batch_norm})"
-        return RuleError(field, rule, pieces, "Change one of the two.")
+        fault = f"the {world_size} ranks must divide the {what} (batch_norm: {self.batch_norm})"
+        return RuleError(field, fault, pieces, "Change one of the two.")
 
 
 class EvaluateSpec(Spec):
@@ -284,13 +296,18 @@ class EvaluateSpec(Spec):
     @model_validator(mode="after")
     def _possible(self) -> EvaluateSpec:
         if self.queries == "every" and self.subtask != "all":
-            raise RuleError("queries", f"subtask {self.subtask} chooses the queries", self.queries, "Delete the key.")
+            raise RuleError(
+                "queries",
+                f"subtask {self.subtask} chooses the queries, nothing else can",
+                self.queries,
+                "Delete the key.",
+            )
         if self.dimensions and self.whitening == "none":
-            rule = "only whitening changes the dimensions"
-            raise RuleError("dimensions", rule, list(self.dimensions), "Set `whitening: train` or `database`.")
+            fault = "only whitening can change the dimensions"
+            raise RuleError("dimensions", fault, list(self.dimensions), "Set `whitening: train` or `database`.")
         for field, values in (("dimensions", self.dimensions), ("predict", self.predict)):
             if len(set(values)) != len(values):
-                raise RuleError(field, "a value is named once", list(values))
+                raise RuleError(field, "a value is named twice", list(values))
         return self
 
 
@@ -334,15 +351,20 @@ class TrialSpec(Spec):
             return self
         if not shown.uses_mask:
             remedy = "Set trial.input.mode: masked (or rgb+mask)."
-            raise RuleError("input.mode", "arms are masks: the mode is masked or rgb+mask", shown.mode, remedy)
+            raise RuleError("input.mode", "arms are masks: the mode must be masked or rgb+mask", shown.mode, remedy)
         if shown.mask_reduce == "mean":
-            rule = "arms of different size are compared by sum or max: a mean darkens the picture by their number"
-            raise RuleError("input.mask_reduce", rule, "mean", "Set trial.input.mask_reduce: sum.")
+            fault = "arms of different size must be compared by sum or max: a mean darkens the picture by their number"
+            raise RuleError("input.mask_reduce", fault, "mean", "Set trial.input.mask_reduce: sum.")
         if shown.placebo != "none":
-            raise RuleError("input.placebo", "train.arms names the placebos itself", shown.placebo, "Delete the key.")
+            raise RuleError(
+                "input.placebo",
+                "a placebo cannot be named beside train.arms, which names them",
+                shown.placebo,
+                "Delete the key.",
+            )
         if shown.class_names != arms.class_names:
-            rule = "input.classes are those of all players of train.arms"
-            raise RuleError("input.classes", rule, list(shown.class_names), f"Write {list(arms.class_names)}.")
+            fault = "input.classes must be those of all players of train.arms"
+            raise RuleError("input.classes", fault, list(shown.class_names), f"Write {list(arms.class_names)}.")
         return self
 
     def resolved(self, digests: Digests) -> TrialSpec:

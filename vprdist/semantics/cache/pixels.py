@@ -1,6 +1,6 @@
 """The activations of one shard whose frame was checked: mapped, or decompressed class by class.
 
-Both raise ValueError with the rule that the bytes break; the shard names itself and the remedy.
+Both raise ValueError that says what is wrong with the bytes; the shard names itself and the remedy.
 """
 
 from __future__ import annotations
