@@ -130,7 +130,7 @@ def test_pictures_that_pillow_refuses_in_other_words_are_named_too(small_tree):
     stream = io.BytesIO()
     Image.new("RGB", (8, 6)).save(stream, "PNG")  # a PNG under the name of a JPEG is read as well
     short, huge = (bytearray(stream.getvalue()) for _ in range(2))
-    short[11] -= 1  # of the header
+    short[11] -= 1  # the header's length
     huge[16:24] = (60_000).to_bytes(4) * 2  # width and height
     huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4)
     for data in (short, huge):

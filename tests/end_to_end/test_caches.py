@@ -18,7 +18,7 @@ from vprdist.semantics.cache import open_cache, verify
 from vprdist.semantics.cache.format import MANIFEST
 from vprdist.semantics.importing import import_cache
 
-IMAGES = 24  # of small_tree's bob
+IMAGES = 24  # so many has small_tree's bob
 
 
 def vprdist(*words: object) -> subprocess.CompletedProcess[str]:

@@ -300,7 +300,7 @@ def test_a_detached_driver_that_slurm_starts_again_tries_nothing_anew_that_ended
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     Dispatcher(PROFILE, tmp_path, JOB).retire_failures([old.trial_id, cancelled.trial_id], before=asked_at(sweep))
     assert (old.failure(), cancelled.failure() is None) == (None, False)
-    monkeypatch.setenv("SLURM_JOB_ID", "8")  # of a driver that was submitted later: its record comes in a moment
+    monkeypatch.setenv("SLURM_JOB_ID", "8")  # a driver that was submitted later: its record comes in a moment
     assert asked_at(sweep) == math.inf
 
 

@@ -268,9 +268,9 @@ def change(cache: Cache, **values: object) -> None:
 
 def test_a_newer_version_is_neither_read_nor_overwritten(cache: Cache, world: World) -> None:
     change(cache, version=3, surprise="field")
-    with pytest.raises(CacheError, match="must be of version 2 at most .*; found 3"):
+    with pytest.raises(CacheError, match=r"must be of version 2 at most .*; found 3"):
         open_cache(cache.path)
-    with pytest.raises(CacheError, match="must be of version 2 at most .*; found 3"):
+    with pytest.raises(CacheError, match=r"must be of version 2 at most .*; found 3"):
         again(cache, world)
 
 

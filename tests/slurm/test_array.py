@@ -140,7 +140,7 @@ def test_a_refused_array_is_one_message(slurm_cluster: DevCluster, tmp_path: Pat
 
 
 def test_cancelled_work_is_not_submitted(slurm_cluster: DevCluster, tmp_path: Path) -> None:
-    """Who cancels says so, and then waits for the lock: a driver that comes to it after him finds the word."""
+    """A person who cancels says so, and then waits for the lock: a driver that comes to it after him finds the word."""
 
     def check() -> None:
         raise LaunchError("sweep s", "it is wanted", "cancelled by me")

@@ -29,7 +29,7 @@ from vprdist.store.trial_folder import TrialFolder
         ({"nodes": 4}, "nodes: must be at most 3 nodes a job in partition low; found 4"),
         ({"constraint": "h100"}, "constraint: no node of partition low has this feature: 'h100'"),
         ({"exclude": ("gpu[01-03]",)}, "Requested node configuration is not available"),
-        ({"shared": ("/scratch",)}, "compute nodes may not see it: it must lie in one of the profile's shared folders, /scratch"),
+        ({"shared": ("/scratch",)}, "it must lie in one of the profile's shared folders, /scratch; found '"),
     ],
 )
 def test_what_the_cluster_cannot_do_is_one_message(
@@ -64,7 +64,7 @@ def test_commands_that_are_missing_hang_or_fail(
     real = os.environ["PATH"]
     for script, answer_s, words in (
         ("sleep 30", 0.5, "sinfo: no answer within 0.5 s. "),
-        ("echo Unable to contact slurm controller >&2; exit 1", 30, "sinfo: it failed: 'Unable to contact slurm controller'"),
+        ("echo Unable to contact slurm controller >&2; exit 1", 30, "it failed: 'Unable to contact slurm controller'"),
     ):
         (fakes / "sinfo").write_text(f"#!/bin/sh\n{script}\n")
         (fakes / "sinfo").chmod(0o755)
@@ -74,7 +74,7 @@ def test_commands_that_are_missing_hang_or_fail(
             check_cluster(slurm_cluster.profile(), [tmp_path])
         assert words in str(caught.value)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LaunchError, match="SLURM's commands are missing: sbatch, s):
+    with pytest.raises(LaunchError, match="SLURM's commands are missing: sbatch, s"):
         check_cluster(slurm_cluster.profile(), [tmp_path])
     monkeypatch.setenv("PATH", real)
 

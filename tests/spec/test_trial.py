@@ -142,7 +142,7 @@ def test_the_classes_are_cityscapes_in_order():
 
 def test_steps_of_zero_and_odd_batches():
     assert TrainSpec(steps=0).steps == 0
-    with pytest.raises(ValueError, match="divides"):
+    with pytest.raises(ValueError, match="must divide"):
         TrainSpec(batch_pairs=5, micro_pairs=2)
     assert NetworkSpec(unfreeze="2-2").unfreeze_name == "2-2"
 

@@ -42,7 +42,7 @@ class Networks:
         self.queries = [queries_of(Path(order.trial)) for order in orders]
         if not all(each.same_as(self.queries[0]) for each in self.queries):
             raise UserError(
-                orders[0].trial, "networks of a setting were asked different queries", None, "Run it again."
+                orders[0].trial, "networks of a setting were not asked the same queries", None, "Run it again."
             )
 
     @property

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 Answer = Callable[["Sequence[Task]", "Extra"], "Evaluation"]
 Line = tuple[str, int, str, Mapping[str, float]]
-"""Of the table: a part of the queries or a variant, its queries, an interval, the metrics."""
+"""A line of the table: a part of the queries or a variant, its queries, an interval, the metrics."""
 FIRST_LEFT_OUT = ("map@1", "map@5", "map@10", "recall@10", "map@20", "recall@20", "recall@5")
-"""By a narrow terminal, one after the other."""
+"""A narrow terminal leaves these out, one after the other."""
 DESCRIPTORS, PREDICTIONS = (".npz", ".npy"), (".txt", ".csv")
 
 

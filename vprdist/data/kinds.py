@@ -19,7 +19,7 @@ Shares = tuple[float, float, float]
 SHARES: Shares = (0.5, 0.25, 0.25)
 """How often a positive, a soft and a hard negative are drawn (GCL)."""
 SHARES_OF: dict[Loss, Shares] = {"gcl": SHARES, "contrastive": (0.5, 0.0, 0.5)}
-"""Of every loss: what a sweep is checked against before torch is loaded. The contrastive loss draws halves."""
+"""The shares of every loss: a sweep is checked against them before torch is loaded. The contrastive loss draws halves."""
 POSITIVE_SIMILARITY = 0.5
 NAMES = ("positive (similarity >= 0.5)", "soft negative (similarity below 0.5)", "hard negative (similarity 0)")
 

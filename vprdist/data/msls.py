@@ -142,7 +142,7 @@ def check_images(side: Side) -> None:
         more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
         raise DataError(
             path,
-            f"the picture of a key of the CSVs {state}{more}",
+            f"a key of the CSVs has no picture: this one {state}{more}",
             None,
             "Unpack the city again.",
         )

@@ -123,7 +123,7 @@ class ChunkRow:
         return index, position - self._begins[index]
 
     def length(self, num_chunks: int) -> int:
-        """Of the first chunks together."""
+        """The number of pairs of the first chunks together."""
         while len(self._begins) <= num_chunks:
             self._begins.append(self._begins[-1] + self._size_of(self.chunk(len(self._begins) - 1)))
         return self._begins[num_chunks]

@@ -1,4 +1,4 @@
-"""Who is asked and who is searched: the MSLS rules. Looked at before a sweep starts, and again by every job."""
+"""Tasks of the MSLS rules: which queries are asked, which images are searched. They are looked at before a sweep starts, and again by every job."""
 
 from __future__ import annotations
 

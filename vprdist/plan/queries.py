@@ -10,7 +10,7 @@ from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
 
 WORTH_SAYING_GB = 0.1
-"""Of memory: a driver takes half a gigabyte anyhow."""
+"""Less memory is not worth a word: a driver takes half a gigabyte anyhow."""
 
 
 def check_queries(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> list[str]:

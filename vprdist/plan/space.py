@@ -20,7 +20,7 @@ PARAMETERS = {
     "resnet18": 11_176_513, "resnet34": 21_284_673, "resnet50": 23_508_033, "resnet101": 42_500_161,
     "resnet152": 58_143_809, "efficientnet_lite0": 3_371_009,
 }  # fmt: skip
-"""Of each backbone with GeM's p; a test counts them."""
+"""The numbers of parameters of each backbone with GeM's p; a test counts them."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _folder_size(folder: Path) -> tuple[int, int]:
 
 
 def _free(runs: Path) -> tuple[int | None, int | None]:
-    """Of the file system on which the run folder lies, or would lie."""
+    """What is free on the file system on which the run folder lies, or would lie."""
     there = next(folder for folder in (runs, *runs.parents) if folder.exists())
     stat = os.statvfs(there)
     return (stat.f_favail or None), stat.f_bavail * stat.f_frsize

@@ -220,7 +220,7 @@ def _only_data(trial: TrialSpec) -> TrialSpec:
 
 
 def _placebos(sweep: SweepSpec) -> tuple[str, ...]:
-    """Of every arm: a greedy search asks for them when its first trials are long over."""
+    """The placebos of every arm: a greedy search asks for them when its first trials are long over."""
     return () if sweep.search.subsets is None else sweep.search.subsets.placebos
 
 

@@ -299,7 +299,8 @@ class _Session:
     def _feed(self) -> None:
         """Want known trials before Tune comes to them: no job waits for Ray or for a reader to start.
 
-        Who stops or proposes by results follows each trial from its start: of those no more than run at once.
+        A searcher or scheduler that goes by results follows each trial from its start: no more are wanted than run at
+        once.
         """
         follows = self.book.search.follows
         if follows and self.asked:

@@ -152,7 +152,8 @@ def _as_message(model: type[BaseModel], finding: Any, more: int, origin: Origin,
     # pydantic puts the tried member of a union ("str", "tuple[str, ...]") into the path; a person wrote no such key.
     written = (str(part) for part in finding["loc"])
     found_key = key + tuple(p for p in written if "[" not in p and p not in ("str", "int", "float", "none"))
-    value, fault, remedy, kind = finding.get("input"), finding["msg"], "", finding["type"]
+    value, remedy, kind = finding.get("input"), "", finding["type"]
+    fault = finding["msg"][:1].lower() + finding["msg"][1:]
     own = finding.get("ctx", {}).get("error")
     if isinstance(own, RuleError):
         found_key = (*found_key, *own.field.split("."))

@@ -20,7 +20,7 @@ FIRST_LOOK = 8
 
 
 class SubsetSpec(Spec):
-    """Whose subsets are tried: single classes (`classes`), or `groups` of classes that come and go together.
+    """Players, whose subsets are tried: single classes (`classes`), or `groups` of classes that come and go together.
 
     A subset is a whole number whose bit i is player i.
     """
@@ -113,7 +113,7 @@ class SubsetSpec(Spec):
         return ArmsSpec(players=tuple(self.players.values()), placebos=self.placebos)
 
     def taken(self) -> list[int]:
-        """The subsets of `take`, the one that they are compared with first. Of add_one_in that is the empty one."""
+        """The subsets of `take`, first the one that they are compared with, which in add_one_in is empty."""
         alone = [1 << i for i in range(self.num_players)]
         if self.take == "leave_one_out":
             return [self.everybody, *(self.everybody ^ one for one in alone)]

@@ -312,7 +312,7 @@ class EvaluateSpec(Spec):
 
 
 class Digests(Spec):
-    """What the trial's inputs are, by content. Filled by `sweep.py` before the trial is hashed."""
+    """What the trial's inputs are, by content. `prepare.resolve` fills it before the trial is hashed."""
 
     dataset: str
     cache: str | None

@@ -32,7 +32,7 @@ class Manifest:
 
     @property
     def players(self) -> dict[str, tuple[str, ...]] | None:
-        """Of a search of subsets: what rows are named by."""
+        """The players that rows of a search of subsets are named by; None for other sweeps."""
         return None if self.sweep.search.subsets is None else self.sweep.search.subsets.players
 
     def compare(self, trials: Sequence[TrialSpec]) -> None:

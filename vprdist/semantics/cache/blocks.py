@@ -28,9 +28,9 @@ class Block(NamedTuple):
     """One record batch: positions in the file, in bytes."""
 
     table: int
-    """Of the entry of the first class's data in the batch's list of buffers."""
+    """Where the entry of the first class's data lies in the batch's list of buffers."""
     body: int
-    """That the list counts from."""
+    """Where the list counts from."""
     pixels: tuple[int, int]
     """[start, end) of the class columns."""
     num_rows: int

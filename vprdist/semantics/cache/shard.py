@@ -47,11 +47,11 @@ class MappedShard:
             # The frame's digest vouches for all rows; to decompress every batch's keys would take longer than masks.
             leading = self._leading(("key", "city", "side"), 1 if blocks else None)
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise self._error("a shard is an Arrow IPC file", first_line(error)) from None
+            raise self._error("a shard must be an Arrow IPC file", first_line(error)) from None
         for name, value in (("city", entry.city), ("side", entry.side)):
             found = set(leading.column(name).unique().to_pylist())
             if found != {value}:
-                raise self._error(f"all rows are of {name} {value!r}", sorted(str(word) for word in found)[:3])
+                raise self._error(f"all rows must be of {name} {value!r}", sorted(str(word) for word in found)[:3])
         try:
             # None: made by a vprdist that did not note it.
             self.peak = int(metadata["vprdist.peak"]) if "vprdist.peak" in metadata else None

@@ -118,7 +118,7 @@ def _is_whole(copy: Path) -> bool:
 
 def _copy(cache: Path, part: Manifest, copy: Path, progress: Progress) -> None:
     total = sum(shard.bytes for shard in part.shards)
-    # Of a copier that was killed, or what a cleaner left of a copy: we hold the lock now.
+    # A copier that was killed left these, or a cleaner did: we hold the lock now.
     for left in (copy, *copy.parent.glob(f"{part.digest}-*")):
         shutil.rmtree(left, ignore_errors=True)
     _make_room(copy.parent, int(total * MARGIN), keep=part.digest)

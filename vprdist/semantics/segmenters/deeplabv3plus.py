@@ -20,7 +20,7 @@ from vprdist.spec.segmenter import CELL, MSLS_SIZE, SegmenterSpec
 from vprdist.spec.vocabulary import CLASSES
 from vprdist.tensors import first_difference, is_state, load_tensors
 
-HIGH_CHANNELS, LOW_CHANNELS = 2048, 256  # of a ResNet101's layer4 and layer1
+HIGH_CHANNELS, LOW_CHANNELS = 2048, 256  # those of a ResNet101's layer4 and layer1
 ASPP_CHANNELS, PROJECTED_CHANNELS = 256, 48
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
 DILATED = {16: (False, False, True), 8: (False, True, True)}

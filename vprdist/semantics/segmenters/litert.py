@@ -104,7 +104,7 @@ def find_image(path: Path, inputs: Sequence[Details]) -> Details:
 def find_logits(path: Path, tensors: Sequence[Details], ops: Sequence[Details], outputs: Sequence[int]) -> Details:
     """The tensor that holds the logits at the network's own resolution.
 
-    Of the tensors that lead to an output and have 19 channels, it is one of those with the fewest pixels (exported
+    It is one of the tensors that lead to an output and have 19 channels, with the fewest pixels of these (exported
     networks enlarge their logits before the class map), the last of them before softmax.
 
     Raises:

@@ -78,7 +78,7 @@ class SegmentedSource:
             if not sizes.get(f"{key}.jpg"):
                 state = "missing" if f"{key}.jpg" not in sizes else "empty"
                 raise DataError(
-                    folder / f"{key}.jpg", f"the picture of a key is {state}", None, "Unpack the city again."
+                    folder / f"{key}.jpg", f"a key has no picture: it is {state}", None, "Unpack the city again."
                 )
         what = [self.spec.identity(self.weights, self.device), self.batch_images]
         return digest_json(["segmented", what, [[key, sizes[f"{key}.jpg"]] for key in keys]])
