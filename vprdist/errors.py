@@ -72,6 +72,10 @@ class TrainingError(UserError):
     """Training cannot go on: a loss that is not finite, pairs that cannot be drawn."""
 
 
+class OwnCodeError(TrainingError):
+    """A class that a user brought: its file, its parameters, what it returned, or what it raised."""
+
+
 class LaunchError(UserError):
     """A profile, a run folder, or the cluster's commands."""
 

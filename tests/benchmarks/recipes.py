@@ -24,8 +24,8 @@ import yaml
 from vprdist.data.digest import dataset_digest
 from vprdist.distributed.world import World
 from vprdist.files import digest_file
-from vprdist.network.backbones import FAMILIES
 from vprdist.spec.demo import DemoSpec
+from vprdist.spec.doors import BackboneName
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.trial import DataSpec, Digests, EvaluateSpec, NetworkSpec, RunSpec, TrainSpec, TrialSpec
 from vprdist.training.run import run_trial
@@ -83,7 +83,7 @@ def train(side: str, seed: int, data: DataSpec, args: argparse.Namespace, folder
         run=RunSpec(evaluate_steps=args.every, log_steps=args.every),
         seed=seed,
     )
-    weights = digest_file(FAMILIES[BACKBONE].find_weights(BACKBONE), 16)
+    weights = digest_file(BackboneName.of(BACKBONE).make().find_weights(), 16)
     cities = (*data.train, *data.validate_cities)
     trial = trial.resolved(Digests(dataset=dataset_digest(Path(data.root), cities), cache=None, weights=weights))
     place = folder / "runs" / "trials" / f"{side}-{seed}"

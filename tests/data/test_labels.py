@@ -80,12 +80,12 @@ def test_the_contrastive_loss_takes_the_binary_labels(small_tree, tmp_path):
         del file["sim"]
         file["sim"] = same
     for _ in range(2):  # made, and kept
-        found = read_labels(city, spec_of(small_tree), tmp_path, lambda message: None, "contrastive")
+        found = read_labels(city, spec_of(small_tree), tmp_path, lambda message: None, "sim")
         assert np.array_equal(found.toarray(), same.astype(np.float32))
         assert not np.array_equal(
             read_labels(city, spec_of(small_tree), tmp_path, lambda message: None).toarray(), same
         )
-    has = city_kinds(city, spec_of(small_tree), "contrastive").found
+    has = city_kinds(city, spec_of(small_tree), "sim").found
     assert has == {POSITIVE, HARD}
 
 

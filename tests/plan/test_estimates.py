@@ -16,13 +16,13 @@ from vprdist.plan.budget import GpuHours, check_budget, gpu_hours
 from vprdist.plan.driver_cost import driver_cost, driver_job_gb
 from vprdist.plan.estimate import Estimate, estimate, read_results, total_hours
 from vprdist.plan.probe_cost import ProbeCost
-from vprdist.plan.space import PARAMETERS, checkpoint_bytes, space
+from vprdist.plan.space import checkpoint_bytes, space
+from vprdist.spec.doors import BackboneName
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import Digests, NetworkSpec, TrainSpec, TrialSpec
-from vprdist.spec.vocabulary import BACKBONE_UNITS
 
 LOCAL = ClusterProfile(kind="local")
 FOUR_GPUS = ClusterProfile(kind="slurm", partition="gpu", gpus_per_node=4, ranks=4, time_limit_min=90)
@@ -98,14 +98,15 @@ def test_a_budget_holds_to_the_hour(tmp_path):
         check_budget(sweep, FOUR_GPUS, 6, [])
 
 
-@pytest.mark.parametrize("backbone", sorted(BACKBONE_UNITS))
+@pytest.mark.parametrize("backbone", sorted(BackboneName.door.built_in))
 def test_parameters_are_those_of_the_real_networks(backbone):
     if backbone.startswith("efficientnet_lite"):
         pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `demo`")
     trial = TrialSpec(network=NetworkSpec(backbone=backbone, weights="none"))
     with torch.device("meta"):
         network = build_network(trial, None)
-    assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[backbone]
+    counted = sum(parameter.numel() for parameter in network.units.parameters())
+    assert counted == BackboneName.of(backbone).fact("num_parameters")
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

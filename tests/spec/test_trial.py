@@ -6,7 +6,7 @@ import pytest
 
 from vprdist.spec.base import Spec, hashed_unless
 from vprdist.spec.trial import DataSpec, Digests, EvaluateSpec, InputSpec, NetworkSpec, RunSpec, TrainSpec, TrialSpec
-from vprdist.spec.vocabulary import CLASSES, STATIC_CLASSES, trained_units
+from vprdist.spec.vocabulary import CLASSES, STATIC_CLASSES
 
 DIGESTS = Digests(dataset="d", cache="c", weights="w")
 MASKED = TrialSpec(data=DataSpec(train=("a",), validate_cities=("b",)), input=InputSpec(mode="masked"))
@@ -130,8 +130,8 @@ def test_a_field_added_later_keeps_old_ids():
     ],
 )
 def test_layer_sets(backbone, unfreeze, units):
-    assert trained_units(backbone, unfreeze) == units
-    assert len(trained_units(backbone, "all")) == 8
+    assert NetworkSpec(backbone=backbone, unfreeze=unfreeze).trained == units
+    assert len(NetworkSpec(backbone=backbone, unfreeze="all").trained) == 8
 
 
 def test_the_classes_are_cityscapes_in_order():
@@ -164,7 +164,7 @@ def test_weights_are_a_word_or_a_path_and_a_checkpoint_brings_its_own_p():
     assert NetworkSpec(weights="./imagnet").checkpoint == "./imagnet"
     with pytest.raises(ValueError, match="holds the p of GeM"):
         NetworkSpec(weights="gcl.pth", gem_p=2.5)
-    assert NetworkSpec(weights="none", gem_p=2.5).gem_p == 2.5
+    assert NetworkSpec(weights="none", gem_p=2.5).aggregator.parameters == {"p": 2.5}
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,10 @@ def _export(args: argparse.Namespace, console: Console) -> int:
     step, dimensions = export(folder, trial, args.file)
     height, width = trial.train.image_size
     lines = [
-        f"{args.file}: {trial.network.backbone} with GeM after {step} of {trial.train.steps} steps",
+        f"{args.file}: {trial.network.backbone.title} with GeM after {step} of {trial.train.steps} steps",
         "with the public GCL code:",
         f"    python3 extract_predictions.py --dataset MSLS --root_dir MSLS/ --subset val --model_file {args.file} "
-        f"--backbone {trial.network.backbone} --pool GeM --f_length {dimensions} --image_size {height},{width}",
+        f"--backbone {trial.network.backbone.title} --pool GeM --f_length {dimensions} --image_size {height},{width}",
         f"with vprdist:            trial.network.weights={args.file.resolve()}",
     ]
     if trial.input.mode != "rgb":
@@ -56,10 +56,14 @@ def export(folder: TrialFolder, trial: TrialSpec, file: Path) -> tuple[int, int]
     from vprdist.tensors import save_tensors
     from vprdist.training.trained import last_network
 
-    backbone, mode = trial.network.backbone, trial.input.mode
+    backbone, mode = trial.network.backbone.name, trial.input.mode
     if backbone not in PUBLIC_BACKBONES:
         fault = f"the backbone must be one that the public GCL code builds, {', '.join(PUBLIC_BACKBONES)}"
         raise WeightsError(folder.trial_file, fault, backbone, "Export a trial of one of these backbones.")
+    for choice, name in ((trial.network.aggregator, "gem"), (trial.network.attention, "none")):
+        if choice.name != name:
+            fault = f"the public GCL code needs a network with GeM and without attention, not {choice.title}"
+            raise WeightsError(folder.trial_file, fault, None, "Export a trial of such a network.")
     if MODE_CHANNELS[mode] != 3:
         fault = "the public GCL code needs three channels (input.mode rgb or masked)"
         raise WeightsError(folder.trial_file, fault, mode, "Export a trial of one of these modes.")

@@ -56,7 +56,7 @@ def training_graphs(
     if (found := labels_digest(spec)) != trial.digests.labels:
         fault = f"the official labels must have the digest of the submission, {trial.digests.labels}"
         raise DataError(spec.root, fault, found, "Run the sweep again: what changed makes other trials.")
-    graphs = [_graph(city, read_labels(city, spec, runs, say, trial.train.loss)) for city in cities]
+    graphs = [_graph(city, read_labels(city, spec, runs, say, str(trial.train.loss.fact("labels")))) for city in cities]
     computed = [city.name for city in cities if not is_official(city.folder, spec)]
     if found is None or not computed:
         return graphs, ()

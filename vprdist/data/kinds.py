@@ -10,16 +10,14 @@ from dataclasses import dataclass
 
 from vprdist.data.labels import label_blocks
 from vprdist.data.msls import City
+from vprdist.data.official import FOV
 from vprdist.errors import TrainingError
 from vprdist.spec.trial import DataSpec
-from vprdist.spec.vocabulary import Loss
 
 POSITIVE, SOFT, HARD = KINDS = 0, 1, 2
 Shares = tuple[float, float, float]
 SHARES: Shares = (0.5, 0.25, 0.25)
 """How often a positive, a soft and a hard negative are drawn (GCL)."""
-SHARES_OF: dict[Loss, Shares] = {"gcl": SHARES, "contrastive": (0.5, 0.0, 0.5)}
-"""The shares of every loss: a sweep is checked against them before torch is loaded. The contrastive loss draws halves."""
 POSITIVE_SIMILARITY = 0.5
 NAMES = ("positive (similarity >= 0.5)", "soft negative (similarity below 0.5)", "hard negative (similarity 0)")
 
@@ -34,7 +32,7 @@ class CityKinds:
     found: frozenset[int]
 
 
-def city_kinds(city: City, spec: DataSpec, loss: Loss = "gcl") -> CityKinds:
+def city_kinds(city: City, spec: DataSpec, labels: str = FOV) -> CityKinds:
     """Looks at a training city until each kind was found, so that a whole city costs little.
 
     Raises:
@@ -43,7 +41,7 @@ def city_kinds(city: City, spec: DataSpec, loss: Loss = "gcl") -> CityKinds:
     queries, gallery = ~city.query.pano, ~city.database.pano
     found: set[int] = set()
     begin = 0
-    for block in label_blocks(city, spec, loss):
+    for block in label_blocks(city, spec, labels):
         block, begin = block[queries[begin : begin + block.shape[0]]][:, gallery], begin + block.shape[0]
         positive = block.data >= POSITIVE_SIMILARITY
         has = {POSITIVE: positive.any(), SOFT: not positive.all(), HARD: block.nnz < block.shape[0] * block.shape[1]}

@@ -17,12 +17,12 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from vprdist.data.msls import City, city_folder
-from vprdist.data.official import DATASETS, official_blocks, official_digest, official_file
+from vprdist.data.official import FOV, official_blocks, official_digest, official_file
 from vprdist.data.similarity import similarity_blocks
 from vprdist.errors import DataError, first_line
 from vprdist.files import digest_json, locked, publish
 from vprdist.spec.trial import DataSpec
-from vprdist.spec.vocabulary import OFFICIAL_VIEW, Loss
+from vprdist.spec.vocabulary import OFFICIAL_VIEW
 
 Say = Callable[[str], None]
 ALGORITHM = 1
@@ -55,14 +55,17 @@ def labels_digest(spec: DataSpec) -> str | None:
     return digest_json(found) if found else None
 
 
-def label_blocks(city: City, spec: DataSpec, loss: Loss = "gcl") -> Iterator[csr_matrix]:
-    """The similarity of a city's pairs for a loss, float32 rows in order, some queries at a time; nothing is kept.
+def label_blocks(city: City, spec: DataSpec, labels: str = FOV) -> Iterator[csr_matrix]:
+    """The similarity of a city's pairs, float32 rows in order, some queries at a time; nothing is kept.
+
+    Args:
+        labels: the dataset of the label file, where there is one: what the loss learns from.
 
     Raises:
         DataError: a label file that cannot be used.
     """
     if is_official(city.folder, spec):
-        return official_blocks(city, loss)
+        return official_blocks(city, labels)
     query, database = city.query, city.database
     assert query.ca is not None and database.ca is not None, "training cities come from train_val"
     return similarity_blocks(
@@ -70,7 +73,7 @@ def label_blocks(city: City, spec: DataSpec, loss: Loss = "gcl") -> Iterator[csr
     )
 
 
-def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, loss: Loss = "gcl") -> csr_matrix:
+def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = FOV) -> csr_matrix:
     """(N, M) similarity of a training city, float32, query x database rows; absent entries are 0.
 
     The first who asks makes it, others wait for that. Where nothing can be kept, everybody makes it.
@@ -82,7 +85,7 @@ def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, loss: Loss = "
     Raises:
         DataError: a label file that cannot be used.
     """
-    name = f"{city.name}-{_content_digest(city, spec, loss)}.npz"
+    name = f"{city.name}-{_content_digest(city, spec, labels)}.npz"
     shape = (len(city.query), len(city.database))
     root = city.folder.parents[1]
     places = (root / "vprdist_labels" / name, runs / "data" / "labels" / name)
@@ -99,16 +102,16 @@ def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, loss: Loss = "
             f"kept in {ours}" if ours else f"NOT kept: neither {places[0].parent} nor {places[1].parent} can be locked"
         )
         say(f"{source} of {city.name}; they are {where}")
-        made = vstack(list(label_blocks(city, spec, loss)), format="csr")
+        made = vstack(list(label_blocks(city, spec, labels)), format="csr")
         if ours is not None:
             _write(ours, made, say)
     return made
 
 
-def _content_digest(city: City, spec: DataSpec, loss: Loss) -> str:
+def _content_digest(city: City, spec: DataSpec, labels: str) -> str:
     """16 hex digits over what the labels are made from: much less than what a city is."""
     if is_official(city.folder, spec):
-        return digest_json(["official", DATASETS[loss], official_digest(official_file(city.folder))])
+        return digest_json(["official", labels, official_digest(official_file(city.folder))])
     digest = hashlib.sha256(f"computed {ALGORITHM} {spec.fov_radius_m!r} {spec.fov_degrees!r}".encode())
     for side in city.sides:
         assert side.ca is not None, "training cities come from train_val"

@@ -21,13 +21,12 @@ from scipy.sparse import csr_matrix
 
 from vprdist.data.msls import City
 from vprdist.errors import DataError, first_line
-from vprdist.spec.vocabulary import Loss
 
 if TYPE_CHECKING:
     import h5py
 
-DATASETS: dict[Loss, str] = {"gcl": "fov", "contrastive": "sim"}
-"""Which dataset is the label of which loss, as in the reference."""
+FOV, SIM = DATASETS = ("fov", "sim")
+"""The graded similarity, and the binary labels of the contrastive loss, as in the reference."""
 BLOCK_BYTES = 2**27
 NUM_SAMPLES, SAMPLE_BYTES = 256, 2**16
 REMEDY = "Fetch the file again, or set trial.data.labels: computed."
@@ -63,8 +62,11 @@ def official_digest(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def official_blocks(city: City, loss: Loss = "gcl") -> Iterator[csr_matrix]:
-    """The labels of a city for a loss, from its label file: float32 rows in order, some queries at a time.
+def official_blocks(city: City, name: str = FOV) -> Iterator[csr_matrix]:
+    """The labels of a city, from its label file: float32 rows in order, some queries at a time.
+
+    Args:
+        name: the file's dataset.
 
     Raises:
         DataError: the file is unreadable, lacks the dataset, does not fit the city's CSVs, or holds a value outside
@@ -72,7 +74,7 @@ def official_blocks(city: City, loss: Loss = "gcl") -> Iterator[csr_matrix]:
     """
     import h5py
 
-    path, name = official_file(city.folder), DATASETS[loss]
+    path = official_file(city.folder)
     try:
         with h5py.File(path, "r") as file:
             labels = _dataset(file, path, name, (len(city.query), len(city.database)))

@@ -1,4 +1,7 @@
-"""Tasks of the MSLS rules: which queries are asked, which images are searched. They are looked at before a sweep starts, and again by every job."""
+"""Tasks: which queries are asked and which images are searched by the MSLS rules.
+
+They are looked at before a sweep starts, and again by every job.
+"""
 
 from __future__ import annotations
 

@@ -10,29 +10,34 @@ import torch
 from torch import Tensor, nn
 
 from vprdist.errors import WeightsError
-from vprdist.network.backbones import FAMILIES
 from vprdist.network.gcl_release import from_release, is_release
-from vprdist.network.pooling import GeM
+from vprdist.spec.doors import BackboneName
+from vprdist.spec.trial import NetworkSpec
 from vprdist.tensors import first_difference, is_state, load_tensors
 
+SIZE = (64, 64)
+"""A picture by which the channels behind a unit are found; the state does not depend on it."""
 FORMS = "initial weights must be a checkpoint of the GCL release (.pth) or of a trial (checkpoint/last.pt)"
 REMEDY = "Name such a file; ImageNet weights are `network.weights: imagenet`."
 
 
-def read_checkpoint(path: Path, backbone: str) -> dict[str, Tensor]:
-    """The network of a checkpoint, named as in `PlaceNetwork`: `units.*` and `pool.p`, on the CPU.
+def read_checkpoint(path: Path, network: NetworkSpec) -> dict[str, Tensor]:
+    """The network of a checkpoint, named as in `PlaceNetwork`: `units.*`, `attention.*` and `pool.*`, on the CPU.
 
     Raises:
-        WeightsError: unreadable, no checkpoint, or another network's than this backbone with GeM and RGB input.
+        WeightsError: unreadable, no checkpoint, or another network's than this one with RGB input.
     """
     state = _read(path)
-    if (found := first_difference(state, _network_state(backbone))) is not None:
-        fault = f"the checkpoint must be that of {backbone} with three input channels and GeM"
-        if (other := _backbone_of(state)) not in (None, backbone):
+    if (found := first_difference(state, _network_state(network))) is not None:
+        pooled = "GeM" if network.aggregator.name == "gem" else network.aggregator.title
+        fault = f"the checkpoint must be that of {network.backbone.title} with three input channels and {pooled}"
+        if (other := _backbone_of(state)) not in (None, network.backbone.name):
             raise WeightsError(path, fault, other, f"Set network.backbone: {other}, or name another checkpoint.")
         if found == "no pool.p":
             found = "no pool.p: the average or the maximum is pooled"
         raise WeightsError(path, fault, found, "Name another checkpoint.")
+    if network.aggregator.name != "gem":
+        return state
     p = float(state["pool.p"])
     if not 0 < p < float("inf"):
         raise WeightsError(path, "the p of GeM must be above zero and finite", p, "Name another checkpoint.")
@@ -51,19 +56,23 @@ def _read(path: Path) -> dict[str, Tensor]:
     raise WeightsError(path, FORMS, found, REMEDY)
 
 
-def _network_state(backbone: str) -> dict[str, Tensor]:
-    """What the state of an RGB network has: names, shapes and types, without values."""
-    with torch.device("meta"):
-        units, _ = FAMILIES[backbone].build(backbone)
-        return nn.ModuleDict({"units": nn.ModuleDict(units), "pool": GeM()}).state_dict()
+def _network_state(network: NetworkSpec) -> dict[str, Tensor]:
+    """What the state of an RGB network has: names, shapes and types; of built-in ones without values."""
+    from vprdist.network.model import build_parts
+
+    own = any(each.is_own for each in (network.backbone, network.attention, network.aggregator))
+    with torch.device("cpu" if own else "meta"):
+        backbone, attention, pool = build_parts(network, SIZE)
+        parts = {"units": nn.ModuleDict(backbone.modules_by_unit()), "attention": attention, "pool": pool}
+        return nn.ModuleDict(parts).state_dict()
 
 
 def _backbone_of(state: Mapping[str, Tensor]) -> str | None:
     """The backbone whose units these are, whatever pools them."""
     units = {key: value for key, value in state.items() if key.startswith("units.")}
-    for name in FAMILIES:
+    for name in BackboneName.door.built_in:
         with contextlib.suppress(WeightsError):  # a backbone whose package is not installed
-            wanted = _network_state(name)
+            wanted = _network_state(NetworkSpec(backbone=BackboneName.of(name), unfreeze="all"))
             if first_difference(units, {key: wanted[key] for key in wanted if key.startswith("units.")}) is None:
                 return name
     return None

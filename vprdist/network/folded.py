@@ -18,11 +18,13 @@ def folded(network: PlaceNetwork) -> PlaceNetwork:
     """A copy that describes pictures as the network does in evaluation mode, to rounding.
 
     BatchNorm is folded into the convolution before it, activations write where they read, and padding that is the same
-    on both sides is left to the convolution.
+    on both sides is left to the convolution. A user's own units stay as they are: nobody knows in which order they call
+    what they hold.
     """
     out = copy.deepcopy(network)
     out.requires_grad_(False).eval()
-    _fold(out.units)
+    if network.foldable:
+        _fold(out.units)
     return out.to(memory_format=torch.channels_last)
 
 

@@ -14,11 +14,11 @@ from typing import Any
 from torch import Tensor
 
 from vprdist.errors import WeightsError
-from vprdist.spec.vocabulary import BACKBONE_UNITS
+from vprdist.spec.doors import RESNET_UNITS, BackboneName
 from vprdist.tensors import is_state
 
 STATES = ("model_state_dict", "state_dict")
-UNITS = BACKBONE_UNITS["resnet50"]
+UNITS = RESNET_UNITS
 """What N counts: the units of every ResNet."""
 PUBLIC_BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet152")
 """The backbones of ours that the public code builds."""
@@ -39,7 +39,8 @@ def from_release(loaded: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     if (other := _other_network(state)) is not None:
-        known = ", ".join(name for name in BACKBONE_UNITS if BACKBONE_UNITS[name] == UNITS)
+        built_in = BackboneName.door.built_in
+        known = ", ".join(name for name, each in built_in.items() if each.facts["units"] == UNITS)
         fault = f"the network must be one of the GCL release's ResNets ({known})"
         raise WeightsError(path, fault, other, "Name another of its checkpoints.")
     return {_ours(key): value for key, value in state.items()}

@@ -1,20 +1,24 @@
-"""The place network: stem, backbone units, GeM, L2 norm."""
+"""The place network: stem, backbone units with attention behind some of them, aggregator, L2 norm."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vprdist.network.backbones import FAMILIES
+from vprdist.errors import OwnCodeError, SweepFileError
+from vprdist.network.backbones.base import Backbone
 from vprdist.network.batch_norm import BATCH_NORM
 from vprdist.network.checkpoints import read_checkpoint
-from vprdist.network.pooling import GeM
 from vprdist.network.stem import InputStem, widen
 from vprdist.semantics.masks import FULL, full_level
-from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import MODE_CHANNELS, BatchNormMode, Precision, trained_units
+from vprdist.spec.trial import NetworkSpec, TrialSpec
+from vprdist.spec.vocabulary import MODE_CHANNELS, BatchNormMode, Precision
+
+Size = tuple[int, int]
 
 
 class PlaceNetwork(nn.Module):
@@ -22,20 +26,26 @@ class PlaceNetwork(nn.Module):
 
     Args:
         trained: the units that are trained. The frozen ones before the first of them run without autograd.
-        precision: `bf16` computes the units in bfloat16 where torch's autocast does; pooling stays in float32.
+        pool: the aggregator.
+        attention: by the unit that it stands behind.
+        foldable: the units are built-in ones, whose BatchNorm follows the convolution that stands before it.
+        precision: `bf16` computes the units in bfloat16 where torch's autocast does; the aggregator stays in float32.
     """
 
     def __init__(
-        self, stem: InputStem, units: nn.ModuleDict, pool: GeM, trained: tuple[str, ...], dimensions: int,
-        precision: Precision = "float32",
+        self, stem: InputStem, units: nn.ModuleDict, pool: nn.Module, trained: tuple[str, ...], dimensions: int,
+        precision: Precision = "float32", attention: nn.ModuleDict | None = None, foldable: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.stem, self.units, self.pool = stem, units, pool
-        self.trained, self.dimensions, self.precision = trained, dimensions, precision
+        self.attention = nn.ModuleDict() if attention is None else attention
+        self.trained, self.dimensions, self.precision, self.foldable = trained, dimensions, precision, foldable
         for name, unit in units.items():
             unit.requires_grad_(name in trained)
         names = list(units)
         first = min((names.index(name) for name in trained), default=len(names))
+        # Attention always trains: what comes after it needs gradients, what comes before does not.
+        first = min([first, *(names.index(name) + 1 for name in self.attention)])
         self._front, self._rest = names[:first], names[first:]
         # Convolutions are fastest so, on GPUs and on the CPU; parameters keep their shapes.
         self.to(memory_format=torch.channels_last)
@@ -46,9 +56,21 @@ class PlaceNetwork(nn.Module):
                 features = self.stem(image_B3HW, extra_BChw)
                 for name in self._front:
                     features = self.units[name](features)
+            if self._front:
+                features = self._attended(self._front[-1], features, extra_BChw)
             for name in self._rest:
-                features = self.units[name](features)
-        return nn.functional.normalize(self.pool(features.float()), dim=1)
+                features = self._attended(name, self.units[name](features), extra_BChw)
+        features, token = features if isinstance(features, tuple) else (features, None)
+        token = token if token is None else token.float()
+        return nn.functional.normalize(self.pool(features.float(), token=token, weights=None), dim=1)
+
+    def _attended(self, name: str, features: Any, extra_BChw: Tensor | None) -> Any:
+        if name not in self.attention:
+            return features
+        extra = None if extra_BChw is None else self.stem.shares(extra_BChw)
+        if isinstance(features, tuple):
+            return self.attention[name](features[0], extra=extra), *features[1:]
+        return self.attention[name](features, extra=extra)
 
 
 def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
@@ -60,25 +82,89 @@ def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
 
     Raises:
         WeightsError: the file is not this backbone's.
+        OwnCodeError: a user's class that cannot be made, or is not what its kind must be.
+        SweepFileError: the mode adds channels, and the first unit cannot take them.
     """
     spec, mode = trial.network, trial.input.mode
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(trial.seed)
-        family = FAMILIES[spec.backbone]
-        units, dimensions = family.build(spec.backbone)
-        pool = GeM(spec.gem_p)
+        backbone, attention, pool = build_parts(spec, trial.train.image_size)
+        units = nn.ModuleDict(backbone.modules_by_unit())
         if weights is not None and spec.checkpoint is not None:
-            place = nn.ModuleDict({"units": nn.ModuleDict(units), "pool": pool})
-            place.load_state_dict(read_checkpoint(weights, spec.backbone))
+            place = nn.ModuleDict({"units": units, "attention": attention, "pool": pool})
+            place.load_state_dict(read_checkpoint(weights, spec))
         elif weights is not None:
-            family.load_weights(units, weights)
+            backbone.load_weights(weights)
         if MODE_CHANNELS[mode] != 3:
             first = next(iter(units.values()))
-            assert isinstance(first, nn.Conv2d) and trial.input.conv1_init is not None
+            if not isinstance(first, nn.Conv2d):
+                fault = f"mode {mode} adds channels: the first unit of {spec.backbone.title} must be an nn.Conv2d"
+                raise SweepFileError("trial.input.mode", fault, type(first).__name__, "Use rgb or masked.")
+            assert trial.input.conv1_init is not None
             widen(first, MODE_CHANNELS[mode], trial.input.conv1_init)
-    trained = trained_units(spec.backbone, spec.unfreeze)
     full = full_level(len(trial.input.class_names), trial.input.mask_reduce) if trial.input.mask_reduce else FULL
-    return PlaceNetwork(InputStem(mode, full), nn.ModuleDict(units), pool, trained, dimensions, trial.train.precision)
+    return PlaceNetwork(
+        InputStem(mode, full), units, pool, spec.trained, int(pool.dimensions), trial.train.precision, attention,
+        not spec.backbone.is_own,
+    )  # fmt: skip
+
+
+def build_parts(spec: NetworkSpec, image_size: Size) -> tuple[Backbone, nn.ModuleDict, Any]:
+    """The backbone, its attention by unit, and the aggregator, with random weights, in this order.
+
+    Args:
+        image_size: (height, width) of a picture; by it the channels behind a unit are found, where that is asked.
+
+    Raises:
+        OwnCodeError: a user's class that cannot be made, or is not what its kind must be.
+    """
+    backbone: Backbone = spec.backbone.make()
+    if not isinstance(backbone, Backbone):
+        raise _unfit(spec.backbone.name, "must inherit from vprdist.network.backbones.base.Backbone", backbone)
+    for name in spec.units:
+        if name not in dict(backbone.named_children()):
+            raise _unfit(spec.backbone.name, f"has no sub-module {name!r}, which its units name", list(spec.units))
+    outside = [name for name, _ in backbone.named_parameters() if name.partition(".")[0] not in spec.units]
+    if outside:
+        raise _unfit(spec.backbone.name, "has a parameter outside of its units, which is never called", outside[0])
+    attention = nn.ModuleDict()
+    if spec.attention.name != "none":
+        channels = _channels_behind(backbone, spec.attention.at or spec.units[-1:], image_size)
+        for name, count in channels.items():
+            attention[name] = _module(spec.attention.name, spec.attention.make(channels=count))
+    pool = _module(spec.aggregator.name, spec.aggregator.make(channels=backbone.channels))
+    if not isinstance(getattr(pool, "dimensions", None), int):
+        raise _unfit(spec.aggregator.name, "must say its dimensions, a whole number", getattr(pool, "dimensions", None))
+    return backbone, attention, pool
+
+
+def _module(name: str, made: Any) -> nn.Module:
+    if not isinstance(made, nn.Module):
+        raise _unfit(name, "must be a torch module", made)
+    return made
+
+
+def _unfit(name: str, fault: str, found: Any) -> OwnCodeError:
+    found = found if isinstance(found, (int, str, list, type(None))) else type(found).__name__
+    return OwnCodeError(name, f"the class {fault}", found, "Mend the file, and run the sweep again.")
+
+
+@torch.no_grad()
+def _channels_behind(backbone: Backbone, names: Sequence[str], image_size: Size) -> dict[str, int]:
+    """How many channels the features have behind some units: a black picture is passed through."""
+    units = backbone.modules_by_unit()
+    if list(names) == list(units)[-1:]:
+        return {names[0]: backbone.channels}
+    modes = {module: module.training for module in backbone.modules()}
+    backbone.eval()
+    features: Any = torch.zeros(1, 3, *image_size)
+    found = {}
+    for name, unit in units.items():
+        features = unit(features)
+        found[name] = int((features[0] if isinstance(features, tuple) else features).shape[1])
+    for module, training in modes.items():
+        module.training = training
+    return {name: found[name] for name in names}
 
 
 def set_mode(network: PlaceNetwork, batch_norm: BatchNormMode, training: bool) -> None:

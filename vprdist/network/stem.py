@@ -41,12 +41,16 @@ class InputStem(nn.Module):
         if self.mode == "rgb":
             return (image - self.mean) / self.std
         assert extra_BChw is not None, "every mode but rgb has a mask or activations"
-        extra = extra_BChw.to(self.mean.dtype) / self.full
+        extra = self.shares(extra_BChw)
         if extra.shape[-2:] != image.shape[-2:]:
             extra = nn.functional.interpolate(extra, size=image.shape[-2:], mode="bilinear", align_corners=False)
         if self.mode == "masked":
             return (image * extra - self.mean) / self.std
         return torch.cat([(image - self.mean) / self.std, extra], dim=1)
+
+    def shares(self, extra_BChw: Tensor) -> Tensor:
+        """What the mode adds, in [0, 1] at its own size, (B, C, h, w) float."""
+        return extra_BChw.to(self.mean.dtype) / self.full
 
 
 def widen(conv: nn.Conv2d, channels: int, init: ConvInit) -> None:

@@ -1,6 +1,7 @@
-"""Which file the initial weights come from, and its digest: `python -m vprdist.network.weights resnet50 imagenet`.
+"""Which file the initial weights come from, and its digest: `python -m vprdist.network.weights`.
 
-It runs as a process of its own so that the driver of a sweep, which may live on a login node, never loads torch.
+The network comes as JSON on standard input. It runs as a process of its own so that the driver of a sweep, which may
+live on a login node, never loads torch.
 """
 
 from __future__ import annotations
@@ -9,42 +10,48 @@ import json
 import sys
 from pathlib import Path
 
-from vprdist.errors import WeightsError
+from vprdist.errors import UserError, WeightsError
 from vprdist.files import digest_file
-from vprdist.network.backbones import FAMILIES
 from vprdist.network.checkpoints import read_checkpoint
+from vprdist.spec.trial import NetworkSpec
 
 
-def weights_file(backbone: str, weights: str) -> Path:
-    """The file of a backbone's initial weights: `imagenet`, or the path of a checkpoint.
+def weights_file(network: NetworkSpec) -> Path:
+    """The file of a network's initial weights: `imagenet`, or the path of a checkpoint.
 
     Raises:
         WeightsError: it cannot be had here.
     """
-    if weights == "imagenet":
-        return FAMILIES[backbone].find_weights(backbone)
-    path = Path(weights)
+    if network.weights == "imagenet":
+        found: Path = network.backbone.make().find_weights()
+        return found
+    path = Path(network.weights)
     if not path.is_file():
         raise WeightsError(path, "no such file of initial weights", None, "Check the path of network.weights.")
     return path
 
 
-def look(backbone: str, weights: str) -> dict[str, object]:
+def look(network: NetworkSpec) -> dict[str, object]:
     """{"path", "digest"}; {"error"} where ImageNet weights cannot be had; {"refused"}, a WeightsError's arguments,
     where the backbone cannot be built or the checkpoint is not its own."""
     try:
-        FAMILIES[backbone].build(backbone)
+        network.backbone.make()
     except WeightsError as error:
-        where = f"trial.network.backbone: {backbone}"
+        where = f"trial.network.backbone: {network.backbone.title}"
         return {"refused": WeightsError(where, error.fault, error.value, error.remedy).to_json()}
+    except UserError as error:
+        return {"refused": error.to_json()}
     try:
-        path = weights_file(backbone, weights)
-        if weights != "imagenet":
-            read_checkpoint(path, backbone)
+        path = weights_file(network)
+        if network.weights != "imagenet":
+            read_checkpoint(path, network)
         return {"path": str(path), "digest": digest_file(path, 16)}
     except WeightsError as error:
-        return {"error": str(error)} if weights == "imagenet" else {"refused": error.to_json()}
+        own = network.backbone.is_own  # nobody else knows where its weights are: a choice, and no fallback
+        return {"refused": error.to_json()} if own or network.weights != "imagenet" else {"error": str(error)}
+    except UserError as error:
+        return {"refused": error.to_json()}
 
 
 if __name__ == "__main__":
-    print(json.dumps(look(*sys.argv[1:])))
+    print(json.dumps(look(NetworkSpec.model_validate_json(sys.stdin.read()))))

@@ -77,10 +77,10 @@ def _on_gpu(row: ResultRow) -> bool:
 def _recipe(trial: TrialSpec, ranks: int) -> tuple[object, ...]:
     train = trial.train
     return (
-        trial.network.backbone, trial.network.unfreeze_name, trial.input.mode, train.image_size, train.batch_pairs,
+        trial.network.backbone.name, trial.network.unfreeze_name, trial.input.mode, train.image_size, train.batch_pairs,
         train.micro_pairs, train.batch_norm, train.precision, train.pairs, ranks, trial.data.validate_cities,
     )  # fmt: skip
 
 
 def _kin(trial: TrialSpec, ranks: int) -> tuple[object, ...]:
-    return (trial.network.backbone,)
+    return (trial.network.backbone.name,)

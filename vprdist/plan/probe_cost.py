@@ -110,4 +110,4 @@ def _seconds_a_picture(
 
 
 def _kind(trial: TrialSpec) -> tuple[object, ...]:
-    return trial.network.backbone, trial.evaluate.image_size or trial.train.image_size
+    return trial.network.backbone.name, trial.evaluate.image_size or trial.train.image_size

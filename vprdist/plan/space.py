@@ -16,11 +16,8 @@ SAMPLE = 30
 FILES, RANK_FILES = 19, 1
 """Specs, journal, result, metrics, locks, checkpoint, predictions, starts, and what submitit leaves in the log."""
 LOG_BYTES = 400_000
-PARAMETERS = {
-    "resnet18": 11_176_513, "resnet34": 21_284_673, "resnet50": 23_508_033, "resnet101": 42_500_161,
-    "resnet152": 58_143_809, "efficientnet_lite0": 3_371_009,
-}  # fmt: skip
-"""The numbers of parameters of each backbone with GeM's p; a test counts them."""
+UNKNOWN_PARAMETERS = 25_000_000
+"""Taken for a backbone of a user's own whose file does not state `num_parameters`: as many as a ResNet50 has."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def space(trials: Sequence[TrialSpec], runs: Path, num_ranks: int) -> Space:
 def checkpoint_bytes(trial: TrialSpec) -> int:
     """Weights, and AdamW's two moments where all are trained; float32."""
     copies = 3 if trial.train.optimizer == "adamw" else 1
-    return 4 * copies * PARAMETERS[trial.network.backbone]
+    return 4 * copies * int(trial.network.backbone.fact("num_parameters") or UNKNOWN_PARAMETERS)
 
 
 def _folder_size(folder: Path) -> tuple[int, int]:

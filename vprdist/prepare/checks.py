@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vprdist.console import Bar
 from vprdist.data.digest import city_digest_cached
-from vprdist.data.kinds import POSITIVE, SHARES_OF, check_kinds, city_kinds
+from vprdist.data.kinds import POSITIVE, check_kinds, city_kinds
 from vprdist.data.msls import check_images, check_whole, read_city_cached
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError, LaunchError, SweepFileError
@@ -19,7 +19,6 @@ from vprdist.files import write_text
 from vprdist.launch.params import submission_parameters
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import BACKBONE_UNITS, trained_units
 
 PROBE_BYTES = 2**20
 
@@ -62,8 +61,8 @@ def check_stem(trial: TrialSpec) -> None:
     Raises:
         SweepFileError: the trial has such channels.
     """
-    first = BACKBONE_UNITS[trial.network.backbone][0]
-    frozen = first not in trained_units(trial.network.backbone, trial.network.unfreeze)
+    first = trial.network.units[0]
+    frozen = first not in trial.network.trained
     if trial.input.adds_channels and trial.input.conv1_init == "inflate" and frozen:
         raise SweepFileError(
             "trial.network.unfreeze",
@@ -101,13 +100,13 @@ def check_data(trial: TrialSpec, checked: Path | None, bar: Bar | None) -> int:
                 raise DataError(side.folder / "postprocessed.csv", fault, None, remedy)
     if checked is not None and bar is not None:
         _check_pictures(root, trial.cities, checked, bar)
-    kinds = [city_kinds(read_city_cached(root, name), data, trial.train.loss) for name in data.train]
+    kinds = [city_kinds(read_city_cached(root, name), data, trial.train.loss.fact("labels")) for name in data.train]
     for city_kind in kinds:
         if POSITIVE not in city_kind.found:
             fault = f"no query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
             remedy = "Check easting and northing in postprocessed.csv, and ca in raw.csv."
             raise DataError(root / "train_val" / city_kind.name, fault, None, remedy)
-    check_kinds(kinds, SHARES_OF[trial.train.loss])
+    check_kinds(kinds, tuple(trial.train.loss.fact("draws")))
     tasks = build_tasks([read_city_cached(root, name) for name in data.validate_cities], trial)
     return sum(len(task.queries) for task in tasks)
 

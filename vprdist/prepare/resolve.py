@@ -10,7 +10,7 @@ from pathlib import Path
 from vprdist.data.digest import city_digest_cached, dataset_digest
 from vprdist.data.labels import labels_digest
 from vprdist.errors import CacheError, LaunchError, WeightsError
-from vprdist.spec.trial import DataSpec, Digests, TrialSpec
+from vprdist.spec.trial import DataSpec, Digests, NetworkSpec, TrialSpec
 
 CacheKey = tuple[str, DataSpec, tuple[str, ...]]
 """A cache and the cities that it must hold: those of the data, and those to predict."""
@@ -20,7 +20,7 @@ class Resolver:
     """Fills in the digests of trials; each city, cache, backbone and checkpoint is looked at once."""
 
     def __init__(self) -> None:
-        self._weights: dict[tuple[str, str], tuple[str, str | None]] = {}
+        self._weights: dict[str, tuple[str, str | None]] = {}
         self._caches: dict[CacheKey, str] = {}
 
     def resolve(self, trial: TrialSpec) -> TrialSpec:
@@ -45,12 +45,14 @@ class Resolver:
             self._weights_digest(absolute(trial))
 
     def _weights_digest(self, trial: TrialSpec) -> str:
-        backbone, weights = trial.network.backbone, trial.network.weights
-        if weights == "none":
+        network = trial.network
+        if network.weights == "none":
             return "none"
-        if (backbone, weights) not in self._weights:
-            self._weights[backbone, weights] = _find_weights(backbone, weights)
-        return self._weights[backbone, weights][0]
+        parts = {"backbone", "weights"} | (set() if network.checkpoint is None else {"attention", "aggregator"})
+        key = network.model_dump_json(include=parts)
+        if key not in self._weights:
+            self._weights[key] = _find_weights(network)
+        return self._weights[key][0]
 
     @property
     def fallbacks(self) -> tuple[str, ...]:
@@ -93,14 +95,14 @@ def _cache_digest(trial: TrialSpec, known: dict[CacheKey, str]) -> str | None:
     return known[key]
 
 
-def _find_weights(backbone: str, weights: str) -> tuple[str, str | None]:
+def _find_weights(network: NetworkSpec) -> tuple[str, str | None]:
     """(digest or "none", a note when they could not be had). In a process of its own: see network/weights.py.
 
     Raises:
         WeightsError: no such backbone here, or the checkpoint is missing or another network's.
     """
-    command = [sys.executable, "-m", "vprdist.network.weights", backbone, weights]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "vprdist.network.weights"]
+    done = subprocess.run(command, input=network.model_dump_json(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise LaunchError(" ".join(command), "looking for weights failed", done.stderr.strip()[-400:])
     answer = json.loads(done.stdout.splitlines()[-1])
@@ -109,6 +111,6 @@ def _find_weights(backbone: str, weights: str) -> tuple[str, str | None]:
     if "error" in answer:
         return (
             "none",
-            f"{backbone} starts from RANDOM weights, its trials are other trials: {answer['error']}",
+            f"{network.backbone.title} starts from RANDOM weights, its trials are other trials: {answer['error']}",
         )
     return str(answer["digest"]), None

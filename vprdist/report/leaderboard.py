@@ -43,7 +43,7 @@ def as_record(block: Block, standing: Standing) -> dict[str, object]:
         "classes": group if trial.input.uses_mask else None,
         "mask_reduce": trial.input.mask_reduce,
         "conv1_init": trial.input.conv1_init,
-        "backbone": trial.network.backbone,
+        "backbone": trial.network.backbone.title,
         "unfreeze": trial.network.unfreeze_name,
         "seeds": " ".join(map(str, row.seeds)),
         **{column: row.metric(column) for column in COLUMNS},

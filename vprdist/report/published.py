@@ -49,7 +49,7 @@ def published_rows(block: Block) -> list[list[str]]:
     ours = {name: s.row for s in reversed(block.standings) if (name := published_name(s.row))}
     return [
         [
-            name if ours[name].trial.network.backbone == BACKBONE else f"{name} (another backbone)",
+            name if ours[name].trial.network.backbone.name == BACKBONE else f"{name} (another backbone)",
             ours[name].name,
             *(f"{v:.3f} ({ours[name].metric(c):.3f})" for c, v in zip(COLUMNS, printed, strict=True)),
         ]

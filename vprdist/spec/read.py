@@ -37,6 +37,17 @@ class Origin:
                 return f"{self.path}:{self.lines[key[:depth]]}: {dotted}"
         return f"{self.path}: {dotted}" if dotted else str(self.path)
 
+    def overridden(self, key: Key) -> bool:
+        """Whether the value of a key, or of one above it, was given on the command line; of a choice, its name."""
+        return any(key[: len(other)] == other or other == (*key, "name") for other in self.overrides)
+
+    def alias(self, key: Key, other: Key) -> None:
+        """`other` stands where `key` does: a present spelling where the file has the old one."""
+        if key in self.lines:
+            self.lines.setdefault(other, self.lines[key])
+        if key in self.overrides:
+            self.overrides.setdefault(other, self.overrides[key])
+
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2 habits where 1.1 surprises: 1e-3 is a number, and only true/false are booleans."""
@@ -144,14 +155,30 @@ def validate(model: type[Model], value: Mapping[str, Any], origin: Origin, key: 
         # Through JSON, so that a YAML list may fill a tuple while everything else stays strict.
         return model.model_validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
-        findings = error.errors()
-        raise _as_message(model, findings[0], len(findings) - 1, origin, key) from None
+        found = finding_of(error, model)
+        raise SweepFileError(origin.where(key + found.key), found.fault, found.value, found.remedy) from None
 
 
-def _as_message(model: type[BaseModel], finding: Any, more: int, origin: Origin, key: Key) -> SweepFileError:
+@dataclass(frozen=True)
+class Finding:
+    """What pydantic found, in our words; `key` is the path below the model."""
+
+    key: Key
+    fault: str
+    value: Any
+    remedy: str
+
+    def as_rule(self) -> RuleError:
+        """To be raised inside the validator of a model around this one."""
+        return RuleError(".".join(self.key), self.fault, self.value, self.remedy)
+
+
+def finding_of(error: ValidationError, model: type[BaseModel]) -> Finding:
+    """The first finding, and how many more there are."""
+    finding, more = error.errors()[0], error.error_count() - 1
     # pydantic puts the tried member of a union ("str", "tuple[str, ...]") into the path; a person wrote no such key.
     written = (str(part) for part in finding["loc"])
-    found_key = key + tuple(p for p in written if "[" not in p and p not in ("str", "int", "float", "none"))
+    found_key = tuple(p for p in written if "[" not in p and p not in ("str", "int", "float", "none"))
     value, remedy, kind = finding.get("input"), "", finding["type"]
     fault = finding["msg"][:1].lower() + finding["msg"][1:]
     own = finding.get("ctx", {}).get("error")
@@ -162,7 +189,7 @@ def _as_message(model: type[BaseModel], finding: Any, more: int, origin: Origin,
         fault = str(own)  # without pydantic's "Value error, "
     elif kind == "extra_forbidden":
         fault, value = "unknown key", None
-        remedy = nearest(found_key[-1], _names(model, found_key[len(key) : -1]))
+        remedy = nearest(found_key[-1], _names(model, found_key[:-1]))
     elif kind == "literal_error":
         fault = "no such word"
         remedy = nearest(str(value), re.findall(r"'([^']+)'", finding["ctx"]["expected"]))
@@ -172,7 +199,7 @@ def _as_message(model: type[BaseModel], finding: Any, more: int, origin: Origin,
         fault = {"int_type": "this must be a whole number", "float_type": "this must be a number"}.get(kind, fault)
     if more:
         remedy += f" ({more} more finding{'s' if more > 1 else ''} in this file.)"
-    return SweepFileError(origin.where(found_key), fault, value, remedy.strip())
+    return Finding(found_key, fault, value, remedy.strip())
 
 
 def _names(model: Any, path: Key) -> list[str]:

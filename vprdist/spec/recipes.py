@@ -14,7 +14,6 @@ REFERENCE: dict[str, Any] = {
     "chunked": True,
     "pairs": "drawn",
     "loss": "gcl",
-    "margin": 0.5,
     "optimizer": "sgd",
     "lr": 0.1,
     "weight_decay": 0.0,

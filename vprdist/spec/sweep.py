@@ -14,7 +14,7 @@ from vprdist.spec.base import Spec
 from vprdist.spec.read import Key, Origin, validate
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.search import COUNTED, Point, SearchSpec
-from vprdist.spec.trial import TrialSpec
+from vprdist.spec.trial import CHOICES, TrialSpec
 from vprdist.spec.vocabulary import KS
 
 OBJECTIVES = tuple(f"{metric}@{k}" for metric in ("recall", "map") for k in KS)
@@ -159,15 +159,20 @@ def recipe_values(name: Any, origin: Origin, where: Key) -> dict[str, Any]:
 def put_value(values: dict[str, Any], key: Key, value: Any, origin: Origin) -> None:
     """Set one of a trial's values in place, the sections above it made where there are none.
 
+    A parameter of a named choice (`train.loss.margin`) leaves its name as it is.
+
     Raises:
         SweepFileError: something above it is a value, not a section.
     """
     for depth, part in enumerate(key[:-1], 1):
         below = values.setdefault(part, {})
         if not isinstance(below, dict):
-            if below is not None:
+            if isinstance(below, str) and key[:depth] in CHOICES:
+                below = values[part] = {"name": below}
+            elif below is not None:
                 raise SweepFileError(origin.where(("trial", *key)), f"{'.'.join(key[:depth])} has no keys below it")
-            below = values[part] = {}
+            else:
+                below = values[part] = {}
         values = below
     values[key[-1]] = value
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from vprdist.errors import SweepFileError, nearest
+from vprdist.spec.old_spellings import present_key, present_keys
+from vprdist.spec.own_code import settled
 from vprdist.spec.read import Key, Origin, expand_environment, parse_value, read_yaml, validate
 from vprdist.spec.scales import SCALES
 from vprdist.spec.search import COUNTED, Point, Range, SearchSpec
 from vprdist.spec.subset_sweeps import check_subsets, subset_points
 from vprdist.spec.sweep import SweepSpec, grid_points, put_value, recipe_values, resolve_trial
-from vprdist.spec.trial import TrialSpec
+from vprdist.spec.trial import CHOICES, TrialSpec
 
 TOP_KEYS = ("name", "scale", "scales", "trial", "search", "seeds", "objective", "baseline", "cluster", "budget")
 RANGES = ("uniform", "loguniform", "randint")
@@ -41,6 +43,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         _mapping(raw.get(key, {}), (key,), origin)
     trial, own_train = _trial_values(raw, last_words, origin)
     grid = _grid(raw, origin)
+    _check_bare_words(trial, (*grid.items(), *raw.get("search", {}).get("space", {}).items()), origin)
     base = validate(TrialSpec, trial, origin, ("trial",))
     head: dict[str, Any] = {
         str(key): raw[key] for key in ("name", "seeds", "objective", "baseline", "cluster", "budget") if key in raw
@@ -55,6 +58,9 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         "trials": [],
         "points": [],
     }
+    if isinstance(shell.get("baseline"), dict):
+        named = {key: _settled(key, each, origin, ("baseline", key)) for key, each in shell["baseline"].items()}
+        shell["baseline"] = present_keys(named)
     sweep = validate(SweepSpec, shell, origin)
     search = _search(raw, origin)
     if search.space and grid:
@@ -133,7 +139,8 @@ def _search(raw: dict[str, Any], origin: Origin) -> SearchSpec:
             raise SweepFileError(origin.where(("search", key)), "unknown key", None, nearest(key, known))
     if "space" in values:
         space = _mapping(values["space"], ("search", "space"), origin)
-        values["space"] = {str(axis): _domain(str(axis), domain, origin) for axis, domain in space.items()}
+        space = {str(axis): _domain(str(axis), domain, origin) for axis, domain in space.items()}
+        values["space"] = present_keys(space)
     return validate(SearchSpec, values, origin, ("search",))
 
 
@@ -142,7 +149,8 @@ def _domain(axis: str, domain: Any, origin: Origin) -> dict[str, Any]:
     if axis.split(".")[0] in ("digests", "seed"):
         raise SweepFileError(origin.where(where), "this key cannot stand in a sweep file", None, "Delete the axis.")
     if isinstance(domain, list) and domain:
-        return {"values": tuple(expand_environment(domain, where, origin))}
+        values = expand_environment(domain, where, origin)
+        return {"values": tuple(_settled(axis, each, origin, where) for each in values)}
     if isinstance(domain, dict) and len(domain) == 1:
         kind, bounds = next(iter(domain.items()))
         if kind in RANGES and isinstance(bounds, list) and len(bounds) == 2:
@@ -237,17 +245,60 @@ def _trial_values(
         if key in (("seed",), ("digests",)):
             remedy = "Use `seeds: [0, 1, 2]`." if key == ("seed",) else "Delete it: digests are computed."
             raise SweepFileError(origin.where(prefix + key), "this key cannot stand in a sweep file", None, remedy)
-        put_value(values, key, value, origin)
         shown = next((p for p in (prefix + key, (*prefix, ".".join(key))) if p in origin.lines), None)
+        now = tuple(present_key(".".join(key)).split("."))
         if shown:
-            origin.lines[("trial", *key)] = origin.lines[shown]
-    own = {key[1] for prefix, key, _ in leaves if prefix and len(key) == 2 and key[0] == "train"}
-    return dict(expand_environment(values, ("trial",), origin)), tuple(sorted(own))
+            origin.lines[("trial", *now)] = origin.lines[shown]
+        if now != key:
+            origin.alias(("trial", *key), ("trial", *now))
+        put_value(values, now, value, origin)
+    own = {present_key(".".join(key)).split(".")[1] for prefix, key, _ in leaves if prefix and key[0] == "train"}
+    values = dict(expand_environment(values, ("trial",), origin))
+    for key in CHOICES:
+        section, choice = values.get(key[0]), key[1]
+        if isinstance(section, dict) and choice in section:
+            section[choice] = _settled(".".join(key), section[choice], origin, ("trial", *key))
+    return values, tuple(sorted(own))
+
+
+def _settled(dotted: str, value: Any, origin: Origin, where: Key) -> Any:
+    """A value of a named choice with an absolute path: counted from the file that names it, or on the command line from
+    the working folder. Other values are left as they are."""
+    key = tuple(dotted.removesuffix(".name").split("."))
+    if key not in CHOICES:
+        return value
+    folder = Path.cwd() if origin.overridden(where) else origin.path.parent
+    if isinstance(value, str):
+        return settled(value, folder)
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        return {**value, "name": settled(value["name"], folder)}
+    return value
+
+
+def _check_bare_words(trial: dict[str, Any], axes: Iterable[tuple[str, Any]], origin: Origin) -> None:
+    """A bare word on an axis replaces a choice with its parameters: what the file set beside it would be lost.
+
+    Raises:
+        SweepFileError: it would.
+    """
+    for axis, values in axes:
+        key = tuple(str(axis).split("."))
+        if key not in CHOICES or not isinstance(values, list):
+            continue
+        base = trial.get(key[0], {}).get(key[1])
+        built_in = CHOICES[key].door.built_in
+        for word in (value for value in values if isinstance(value, str) and value in built_in):
+            fields = built_in[word].parameters.model_fields
+            for name in base if isinstance(base, dict) else ():
+                if name in fields and base[name] != fields[name].default:
+                    fault = f"{word!r} on this axis would replace {axis} with its {name}, which cannot be set elsewhere"
+                    remedy = f"Write it on the axis: {{name: {word}, {name}: {base[name]}}}."
+                    raise SweepFileError(origin.where(("search", "grid", str(axis))), fault, base[name], remedy)
 
 
 def _leaves(section: Any, key: Key, origin: Origin) -> list[tuple[Key, Any]]:
     """(path, value) of every leaf; dotted keys are split, an empty mapping is a leaf."""
-    if not isinstance(section, dict) or (not section and key):
+    if not isinstance(section, dict) or (not section and key) or (key in CHOICES and "name" in section):
         return [(key, section)]
     found: list[tuple[Key, Any]] = []
     for name, value in section.items():
@@ -278,6 +329,14 @@ def _grid(raw: dict[str, Any], origin: Origin) -> dict[str, list[Any]]:
                 origin.where(where), "digests are computed, they cannot be tried", None, "Delete the axis."
             )
         if dotted == "seed":
+            raise SweepFileError(
+                origin.where(where), "seeds cannot be an axis of the grid", None, "Use `seeds: [0, 1, 2]`."
+            )
+        found = [_settled(dotted, value, origin, where) for value in expand_environment(values, where, origin)]
+        origin.alias(where, ("search", "grid", present_key(dotted)))
+        dotted = present_key(dotted)
+        grid[dotted] = found
+        if twice := [value for at, value in enumerate(grid[dotted]) if value in grid[dotted][:at]]:
             raise SweepFileError(
                 origin.where(where), "seeds cannot be an axis of the grid", None, "Use `seeds: [0, 1, 2]`."
             )

@@ -11,9 +11,11 @@ from vprdist.files import digest_json
 from vprdist.spec.arms import Arm, ArmsSpec
 from vprdist.spec.base import Spec, hashed_unless, not_hashed
 from vprdist.spec.demo import DemoSpec
+from vprdist.spec.doors import AggregatorName, AttentionName, BackboneName, LossName
+from vprdist.spec.named import Named
+from vprdist.spec.old_spellings import move_parameter, old_spelling
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.vocabulary import (
-    BACKBONE_UNITS,
     CLASS_GROUPS,
     CLASSES,
     OFFICIAL_VIEW,
@@ -24,7 +26,6 @@ from vprdist.spec.vocabulary import (
     Gallery,
     InputMode,
     LabelSource,
-    Loss,
     MaskReduce,
     Placebo,
     Precision,
@@ -36,6 +37,8 @@ from vprdist.spec.vocabulary import (
 )
 
 Names = tuple[str, ...]
+RESNET50, NO_ATTENTION = BackboneName.of("resnet50"), AttentionName.of("none")
+GEM, GCL = AggregatorName.of("gem"), LossName.of("gcl")
 ImageSize = tuple[Annotated[int, Field(ge=32, le=4096)], Annotated[int, Field(ge=32, le=4096)]]
 
 
@@ -161,26 +164,48 @@ class InputSpec(Spec):
 
 
 class NetworkSpec(Spec):
-    """Backbone, the units that are trained, initial weights, GeM pooling (p learnable).
+    """Backbone, the units that are trained, attention, the aggregator, initial weights.
 
     Initial weights are a word or a checkpoint: one of the public GCL release, or `checkpoint/last.pt` of a trial. Its
-    path is not hashed: its content is, as one of the trial's digests. It holds p as well.
+    path is not hashed: its content is, as one of the trial's digests. It holds the aggregator's parameters as well.
     """
 
-    backbone: str = "resnet50"
+    backbone: BackboneName = Field(default=RESNET50, description="pictures to features, in ordered units")
     unfreeze: str | Names = "0-2"
     weights: str = Field(default="imagenet", description="imagenet, none, or the path of a checkpoint")
-    gem_p: float = Field(default=3.0, gt=0)
+    attention: AttentionName = Field(default=NO_ATTENTION, description="features to features, behind units")
+    aggregator: AggregatorName = Field(default=GEM, description="features to one descriptor")
+    gem_p: float | None = old_spelling("aggregator.p")
+
+    @model_validator(mode="after")
+    def _old(self) -> NetworkSpec:
+        move_parameter(self, "gem_p", "aggregator", "p")
+        return self
 
     @model_validator(mode="after")
     def _known(self) -> NetworkSpec:
-        if self.backbone not in BACKBONE_UNITS:
-            raise RuleError("backbone", "no such backbone", self.backbone, nearest(self.backbone, BACKBONE_UNITS))
+        if self.backbone.is_own and not self.units:
+            fault = f'the class {self.backbone.title} must name its units: units = ("stem", "body")'
+            raise RuleError("backbone", fault, self.backbone.fact("units"), "Write them as a plain tuple in its body.")
         try:
-            trained_units(self.backbone, self.unfreeze)
+            trained_units(self.units, self.unfreeze, self.backbone.title)
         except ValueError as error:
             raise RuleError("unfreeze", f"impossible layer set: {error}", self.unfreeze_name) from None
+        for name in self.attention.at:
+            if name not in self.units:
+                remedy = nearest(name, self.units)
+                raise RuleError("attention.at", f"{self.backbone.title} has no such unit", name, remedy)
         return self
+
+    @property
+    def units(self) -> Names:
+        """The backbone's units, input side first."""
+        return tuple(self.backbone.fact("units"))
+
+    @property
+    def trained(self) -> Names:
+        """The units that are trained, in the backbone's order."""
+        return trained_units(self.units, self.unfreeze, self.backbone.title)
 
     @model_validator(mode="after")
     def _start(self) -> NetworkSpec:
@@ -189,9 +214,9 @@ class NetworkSpec(Spec):
         if not set(self.weights) & {"/", "."}:
             remedy = f"{nearest(self.weights, WEIGHTS)} A file in this folder: ./{self.weights}."
             raise RuleError("weights", "weights must be a word or the path of a checkpoint", self.weights, remedy)
-        if self.gem_p != type(self).model_fields["gem_p"].default:
+        if self.aggregator.name == "gem" and self.aggregator != GEM:
             fault = "p cannot be chosen: the checkpoint of network.weights holds the p of GeM"
-            raise RuleError("gem_p", fault, self.gem_p, "Delete the key.")
+            raise RuleError("aggregator.p", fault, self.aggregator.parameters["p"], "Delete the key.")
         return self
 
     @property
@@ -200,8 +225,15 @@ class NetworkSpec(Spec):
         return None if self.weights in WEIGHTS else self.weights
 
     def hashed(self) -> dict[str, Any]:
-        """As every spec; a checkpoint's path says nothing of what it holds."""
-        return {**super().hashed(), **({} if self.checkpoint is None else {"weights": "checkpoint"})}
+        """As every spec; a checkpoint's path says nothing of what it holds. Before there were choices, networks without
+        attention, and with GeM, were hashed as they still are."""
+        out = {**super().hashed(), **({} if self.checkpoint is None else {"weights": "checkpoint"})}
+        if self.attention.name == "none":
+            del out["attention"]
+        if self.aggregator.name == "gem":
+            del out["aggregator"]
+            out["gem_p"] = self.aggregator.parameters["p"]
+        return out
 
     @property
     def unfreeze_name(self) -> str:
@@ -225,8 +257,8 @@ class TrainSpec(Spec):
     )
     chunks: int | None = hashed_unless(None, ge=1, description="`chunked`: end after so many, if `steps` are more")
     pairs: Literal["drawn", "all"] = hashed_unless("drawn", description="all: each query with every partner of a batch")
-    loss: Loss = "gcl"
-    margin: float = Field(default=0.5, gt=0)
+    loss: LossName = Field(default=GCL, description="what is minimised")
+    margin: float | None = old_spelling("loss.margin")
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(default=0.1, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -243,22 +275,55 @@ class TrainSpec(Spec):
     precision: Precision = hashed_unless("float32", description="bf16: convolutions in bfloat16, the rest in float32")
 
     @model_validator(mode="after")
+    def _old(self) -> TrainSpec:
+        move_parameter(self, "margin", "loss", "margin")
+        return self
+
+    @model_validator(mode="after")
     def _whole(self) -> TrainSpec:
         if self.batch_pairs % self.micro_pairs:
             remedy = "Set both: a recipe gives both."
             raise RuleError(
                 "micro_pairs", f"this must divide batch_pairs, {self.batch_pairs}", self.micro_pairs, remedy
             )
-        if self.pairs == "all" and self.micro_pairs != self.batch_pairs:
-            fault = f"`pairs: all` needs a batch in one piece: micro_pairs must be batch_pairs, {self.batch_pairs}"
+        self._check_stated()
+        whole = "`pairs: all`" if self.pairs == "all" else f"the loss {self.loss.title}"
+        if self.counts_all_pairs and self.micro_pairs != self.batch_pairs:
+            fault = f"{whole} needs a batch in one piece: micro_pairs must be batch_pairs, {self.batch_pairs}"
             raise RuleError("micro_pairs", fault, self.micro_pairs, "A smaller batch takes less memory.")
-        if self.pairs == "all" and self.batch_norm == "reference":
-            fault = "`pairs: all` needs a batch in one piece, `batch_norm: reference` passes each side of a part alone"
+        if self.counts_all_pairs and self.batch_norm == "reference":
+            fault = f"{whole} needs a batch in one piece, `batch_norm: reference` passes each side of a part alone"
             raise RuleError("batch_norm", fault, self.batch_norm, "Use frozen, or sync.")
         if self.chunked and self.chunk_queries < self.micro_pairs:
             fault = f"a chunk must fill a micro-batch of {self.micro_pairs} pairs"
             raise RuleError("chunk_queries", fault, self.chunk_queries, "Draw more queries a chunk.")
         return self
+
+    def _check_stated(self) -> None:
+        """What a user's loss states of itself."""
+        draws, labels, wants = (self.loss.fact(name) for name in ("draws", "labels", "wants"))
+        numbers = isinstance(draws, (list, tuple)) and all(isinstance(share, (int, float)) for share in draws)
+        if not (numbers and len(draws) == 3 and min(draws) >= 0 and abs(sum(draws) - 1) < 1e-9):
+            fault = f"the class {self.loss.title} must draw positives, soft and hard negatives by shares that sum to 1"
+            raise RuleError("loss", fault, draws, "Write draws = (0.5, 0.25, 0.25) in its body.")
+        if labels not in ("fov", "sim"):
+            fault = f"the class {self.loss.title} must learn from labels fov or sim"
+            raise RuleError("loss", fault, labels, 'Write labels = "fov" in its body.')
+        if wants not in ("pairs", "all"):
+            fault = f"the class {self.loss.title} must want pairs or all"
+            raise RuleError("loss", fault, wants, 'Write wants = "all" in its body.')
+
+    @property
+    def counts_all_pairs(self) -> bool:
+        """Whether the loss is given every query of a batch with every partner, and not each with its own alone."""
+        return self.pairs == "all" or self.loss.fact("wants") == "all"
+
+    def hashed(self) -> dict[str, Any]:
+        """As every spec; the losses of version 0.1 are hashed as they were then, their margin beside them."""
+        out = super().hashed()
+        if self.loss.name in ("gcl", "contrastive"):
+            out |= {"loss": self.loss.name, "margin": self.loss.parameters["margin"]}
+        return out
 
     def ranks_fault(self, world_size: int) -> RuleError | None:
         """The rule that a number of ranks breaks: what is dealt out to them must come out even."""
@@ -318,6 +383,7 @@ class Digests(Spec):
     cache: str | None
     weights: str
     labels: str | None = hashed_unless(None, description="of official label files; null: all are computed")
+    code: dict[str, str] | None = hashed_unless(None, description="of the files of a user's own classes, by their key")
 
 
 class RunSpec(Spec):
@@ -330,6 +396,21 @@ class RunSpec(Spec):
     checkpoint_s: float = Field(default=300.0, gt=0, description="seconds between periodic checkpoints")
     log_steps: int = Field(default=5, ge=1)
     evaluate_steps: int | None = Field(default=None, ge=1, description="also evaluate every so many steps")
+
+
+def _choices() -> dict[tuple[str, ...], type[Named]]:
+    """The keys of named choices, found in the sections of a trial."""
+    sections: dict[str, type[Spec]] = {"data": DataSpec, "input": InputSpec, "network": NetworkSpec, "train": TrainSpec}
+    return {
+        (section, name): field.annotation
+        for section, model in sections.items()
+        for name, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Named)
+    }
+
+
+CHOICES = _choices()
+"""By its path below `trial`, every named choice."""
 
 
 class TrialSpec(Spec):
@@ -367,9 +448,19 @@ class TrialSpec(Spec):
             raise RuleError("input.classes", fault, list(shown.class_names), f"Write {list(arms.class_names)}.")
         return self
 
+    @property
+    def choices(self) -> dict[str, Named]:
+        """Every named choice, by its dotted key."""
+        return {f"{section}.{name}": getattr(getattr(self, section), name) for section, name in CHOICES}
+
+    @property
+    def own_code(self) -> dict[str, Named]:
+        """Those of them that are a user's own classes."""
+        return {key: named for key, named in self.choices.items() if named.is_own}
+
     def resolved(self, digests: Digests) -> TrialSpec:
         """This trial with null where the mode ignores a field, named units, and its digests."""
-        units = trained_units(self.network.backbone, self.network.unfreeze)
+        units = self.network.trained
         evaluate = self.evaluate.model_copy(update={"image_size": self.evaluate.image_size or self.train.image_size})
         train = self.train if self.train.chunked else self.train.model_copy(update={"chunks": None})
         name = self.network.unfreeze
@@ -379,7 +470,7 @@ class TrialSpec(Spec):
             "network": network,
             "train": train,
             "evaluate": evaluate,
-            "digests": digests,
+            "digests": digests.model_copy(update={"code": {k: n.digest for k, n in self.own_code.items()} or None}),
         }
         return self.model_copy(update=changes)
 
@@ -395,7 +486,7 @@ class TrialSpec(Spec):
         assert self.digests is not None, "a trial is hashed after its digests are resolved"
         value = self.hashed()
         # "0-2" and [layer3, layer4] are the same experiment: the id is that of the trained units.
-        value["network"]["unfreeze"] = list(trained_units(self.network.backbone, self.network.unfreeze))
+        value["network"]["unfreeze"] = list(self.network.trained)
         return digest_json(value)
 
     def to_json(self) -> dict[str, Any]:

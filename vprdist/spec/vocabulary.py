@@ -21,7 +21,6 @@ Placebo = Literal["none", "random", "image", "classes"]
 Compression = Literal["none", "lz4", "zstd"]
 ConvInit = Literal["random", "inflate"]
 BatchNormMode = Literal["reference", "frozen", "sync"]
-Loss = Literal["gcl", "contrastive"]
 Precision = Literal["float32", "bf16"]
 WEIGHTS: tuple[str, ...] = ("imagenet", "none")
 """The words for initial weights; anything else is the path of a checkpoint."""
@@ -35,22 +34,6 @@ Storage = Literal["float32", "float16"]
 
 MODE_CHANNELS: dict[str, int] = {"rgb": 3, "masked": 3, "rgb+mask": 4, "rgb+semantics": 22}
 
-_RESNET_UNITS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
-BACKBONE_UNITS: dict[str, tuple[str, ...]] = {
-    **{f"resnet{depth}": _RESNET_UNITS for depth in (18, 34, 50, 101, 152)},
-    "efficientnet_lite0": (
-        "stem_conv",
-        "stem_bn",
-        "blocks1",
-        "blocks2",
-        "blocks3",
-        "blocks4",
-        "blocks5",
-        "head",
-    ),
-}
-"""The eight units of each backbone, input side first: what X-Y counts. network/backbones builds them by name."""
-
 SIDES: tuple[str, ...] = ("query", "database")
 Subtask = Literal["all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d"]
 SUBTASKS: tuple[str, ...] = get_args(Subtask)
@@ -62,15 +45,17 @@ PAPER_TRAIN: tuple[str, ...] = ("amman", "boston", "london", "manila", "zurich")
 PAPER_VALIDATE: tuple[str, ...] = ("cph", "sf")
 
 
-def trained_units(backbone: str, unfreeze: str | tuple[str, ...]) -> tuple[str, ...]:
+def trained_units(units: tuple[str, ...], unfreeze: str | tuple[str, ...], backbone: str) -> tuple[str, ...]:
     """The units that are trained, in the backbone's order.
 
-    `unfreeze` is "all", "X-Y" (X units of the input side and Y of the output side), or a list of unit names.
+    Args:
+        units: all of the backbone's, input side first: what X-Y counts.
+        unfreeze: "all", "X-Y" (X units of the input side and Y of the output side), or a list of unit names.
+        backbone: its name, for messages.
 
     Raises:
         ValueError: the layer set is impossible for this backbone; the text says why.
     """
-    units = BACKBONE_UNITS[backbone]
     if unfreeze == "all":
         return units
     if isinstance(unfreeze, str):

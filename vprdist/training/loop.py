@@ -26,7 +26,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from vprdist.data.graph import CityGraph
-from vprdist.data.kinds import SHARES_OF
 from vprdist.data.msls import City
 from vprdist.data.pairs import PairSampler
 from vprdist.distributed.ranks import Ranks
@@ -38,7 +37,7 @@ from vprdist.spec.trial import TrialSpec
 from vprdist.training.batches import PairBatch, PairImages
 from vprdist.training.checkpoint import load_checkpoint, save_checkpoint
 from vprdist.training.losses import build_loss
-from vprdist.training.objective import drawn_pairs, every_pair
+from vprdist.training.objective import drawn_pairs, every_pair, whole_batch
 from vprdist.training.optimizer import build_optimizer
 from vprdist.training.schedule import learning_rate
 from vprdist.training.steps import RankParts, Steps
@@ -104,14 +103,15 @@ class Trainer:
         self.folder, self.report = folder / "checkpoint", report
         self.should_stop, self.evaluate = should_stop, evaluate
         self.graphs = graphs
-        sampler = PairSampler(graphs, trial.seed, spec.chunk_queries, SHARES_OF[spec.loss], passes=spec.chunked)
+        shares = tuple(spec.loss.fact("draws"))
+        sampler = PairSampler(graphs, trial.seed, spec.chunk_queries, shares, passes=spec.chunked)
         self.notices = sampler.notices
         self.steps = Steps(sampler, spec)
         self.pictures = PairImages(reader, [(city.query, city.database) for city in cities])
         self.loss = build_loss(spec)
         self.optimizer = build_optimizer(spec, network)
         self.progress = Progress()
-        self._pending: list[tuple[Tensor, Tensor]] = []
+        self._pending: list[dict[str, Tensor]] = []
         self._resume()
         self._reported = (self.progress.step, self.progress.train_s)
         self.forward = self._prepared(network)
@@ -190,14 +190,14 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(self.progress.step)
         self.optimizer.zero_grad(set_to_none=True)
-        step = self._every_pair if self.spec.pairs == "all" else self._drawn_pairs
+        step = self._every_pair if self.spec.counts_all_pairs else self._drawn_pairs
         self._pending.append(step(batch))
         self.optimizer.step()
 
     def _rate(self, step: int) -> float:
         return learning_rate(self.spec, step, self.steps.count, self.steps.chunk(step))
 
-    def _drawn_pairs(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+    def _drawn_pairs(self, batch: PairBatch) -> dict[str, Tensor]:
         """Gradients of the mean over the step's pairs; returns this rank's part of the loss and of the null share."""
         part = batch.part
         # DDP takes the mean over the ranks, so that each rank's pairs weigh as many times more.
@@ -209,17 +209,21 @@ class Trainer:
                 total, nulls = drawn_pairs(query, partner, batch.similarity[micro], self.loss)
                 (total * weight).backward()
             loss, null = loss + total.detach() * weight, null + nulls * weight
-        return loss, null
+        return {"loss": loss, "null_share": null}
 
-    def _every_pair(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+    def _every_pair(self, batch: PairBatch) -> dict[str, Tensor]:
         """Gradients of the loss over every pair of the step; each rank computes it whole, for its own descriptors."""
         query, partner = (
             self.ranks.gather_with_gradient(side, batch.part.counts)
             for side in self.forward(batch.query, batch.partner)
         )
-        loss, null = every_pair(query, partner, batch.similarity, self.loss)
+        if self.spec.loss.fact("wants") == "all":
+            loss, logged = whole_batch(query, partner, batch.similarity, self.loss, self.spec.loss.name)
+        else:
+            loss, null = every_pair(query, partner, batch.similarity, self.loss)
+            logged = {"null_share": null}
         (loss * self.ranks.world_size).backward()
-        return loss.detach(), null
+        return {"loss": loss.detach(), **logged}
 
     def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[None]:
         """Gradients are exchanged with the last micro-batch of a step alone."""
@@ -236,7 +240,7 @@ class Trainer:
         step, log_steps = self.progress.step, self.trial.run.log_steps
         if step % log_steps and step != self.steps.count:
             return
-        null_share = self._judge()
+        means = self._judge()
         since_step, since_s = self._reported
         seconds = (self.progress.train_s - since_s) / (step - since_step)
         self._reported = (step, self.progress.train_s)
@@ -247,29 +251,32 @@ class Trainer:
                 "steps": self.steps.count,
                 "loss": self.progress.last_loss,
                 "lr": self._rate(step - 1),
-                "null_share": round(null_share, 4),
+                **{name: round(value, 4) for name, value in means.items() if name == "null_share"},
+                **{name: float(f"{value:.6g}") for name, value in means.items() if name != "null_share"},
                 "pairs_per_s": round(self.spec.batch_pairs / seconds, 2),
                 "train_s": round(self.progress.train_s, 2),
                 "left_s": round(seconds * (self.steps.count - step), 1),
             }
         )
 
-    def _judge(self) -> float:
-        """Look at the losses since the last look, which waits for the device; returns their mean share of null losses.
+    def _judge(self) -> dict[str, float]:
+        """Look at the losses since the last look, which waits for the device; returns the mean of what else was logged.
 
         Raises:
             TrainingError: one of them is not finite.
         """
         if not self._pending:
-            return 0.0
-        values = self.ranks.mean(torch.stack([torch.stack(each) for each in self._pending])).tolist()
+            return {}
+        names = [name for name in self._pending[0] if name != "loss"]
+        rows = [torch.stack([each["loss"], *(each[name] for name in names)]) for each in self._pending]
+        values = self.ranks.mean(torch.stack(rows)).tolist()
         self._pending.clear()
-        for step, (loss, _) in enumerate(values, self.progress.step - len(values) + 1):
+        for step, (loss, *_) in enumerate(values, self.progress.step - len(values) + 1):
             if not math.isfinite(loss):
                 remedy = "Lower trial.train.lr; the last good checkpoint is kept."
                 raise TrainingError(f"step {step}", "the loss must be finite", loss, remedy)
         self.progress.last_loss = values[-1][0]
-        return math.fsum(null for _, null in values) / len(values)
+        return {name: math.fsum(row[at] for row in values) / len(values) for at, name in enumerate(names, 1)}
 
     def save(self) -> None:
         """Write the last checkpoint (rank 0), after all ranks took over rank 0's BatchNorm statistics.

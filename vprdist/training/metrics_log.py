@@ -44,8 +44,9 @@ class Watch:
 
 def progress_line(row: dict[str, Any]) -> str:
     """A `train` row for a person."""
+    null = f"{row['null_share']:.0%} null · " if "null_share" in row else ""
     return (
-        f"step {row['step']}/{row['steps']} · loss {row['loss']:.5f} · {row['null_share']:.0%} null · "
+        f"step {row['step']}/{row['steps']} · loss {row['loss']:.5f} · {null}"
         f"{row['pairs_per_s']:g} pairs/s · {duration(row['left_s'])} left"
     )
 

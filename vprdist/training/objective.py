@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from vprdist.training.losses import PairLoss
+from vprdist.errors import OwnCodeError
+from vprdist.training.losses.base import BatchLoss, PairLoss
 from vprdist.training.losses.distance import all_distances, pair_distance
 
 
@@ -26,3 +28,29 @@ def every_pair(query_ND: Tensor, partner_ND: Tensor, similarity_NN: Tensor, loss
     pull = (losses * overlap).sum() / overlap.sum().clamp(min=1)
     push = (losses * ~overlap).sum() / (~overlap & ~null).sum().clamp(min=1)
     return pull + push, null.float().mean()
+
+
+def whole_batch(
+    query_ND: Tensor, partner_ND: Tensor, similarity_NN: Tensor, loss: BatchLoss, name: str
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What a loss says of a whole batch, and what it has to log.
+
+    Args:
+        name: of the loss, for messages.
+
+    Raises:
+        OwnCodeError: it answers with something else than a scalar that a gradient can be taken of.
+    """
+    told = loss(query_ND, partner_ND, similarity_NN)
+    value, more = told if isinstance(told, tuple) else (told, {})
+    fault = "a loss must answer with one number, a tensor that gradients flow through"
+    if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():
+        found = f"a tensor of shape {tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else repr(value)
+        raise OwnCodeError(name, fault, found, "Take the mean or the sum of it.")
+    if query_ND.requires_grad and not value.requires_grad:
+        raise OwnCodeError(name, fault, "no gradient", "Compute it from the descriptors, without detach or item.")
+    logged = {key: torch.as_tensor(each, device=value.device).detach().float() for key, each in more.items()}
+    if wrong := next((key for key, each in logged.items() if each.ndim), None):
+        fault = f"what a loss logs must be numbers: {wrong}"
+        raise OwnCodeError(name, fault, f"a tensor of shape {tuple(logged[wrong].shape)}", "Take its mean.")
+    return value, {f"loss/{key}": each for key, each in logged.items()}

@@ -260,8 +260,9 @@ def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
     wanted = trial.digests.weights
     if wanted == "none":
         fell = trial.network.weights != "none"
-        return None, (f"no pretrained weights for {trial.network.backbone}: started from random ones",) if fell else ()
-    path = weights_file(trial.network.backbone, trial.network.weights)
+        note = f"no pretrained weights for {trial.network.backbone.title}: started from random ones"
+        return None, (note,) if fell else ()
+    path = weights_file(trial.network)
     if (found := digest_file(path, 16)) != wanted:
         raise UserError(
             path, f"the initial weights must have the digest {wanted}", found, "Install the same weights again."

@@ -103,7 +103,7 @@ def rank_part(pairs: Pairs, spec: TrainSpec, rank: int, world_size: int, graphs:
         mine = np.arange(total).reshape(-1, world_size, size)[:, rank].ravel()
     if not len(mine):
         mine = np.arange(min(size, total))
-    similarity = pairs.similarity[mine] if spec.pairs == "drawn" else similarity_of_all(pairs, graphs)
+    similarity = similarity_of_all(pairs, graphs) if spec.counts_all_pairs else pairs.similarity[mine]
     micro = tuple(slice(begin, begin + size) for begin in range(0, len(mine), size))
     return RankPart(pairs.part(mine), micro, similarity, total, tuple(counts))
 

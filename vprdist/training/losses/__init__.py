@@ -1,31 +1,30 @@
-"""Losses, one a file.
-
-To add one: its file here, an entry in `LOSSES`, its word in `spec.vocabulary.Loss`, how often it draws which partner in
-`data.kinds.SHARES_OF`, which official labels it takes in `data.official.DATASETS`.
-"""
+"""Losses, one a file. `spec.doors.LossName` lists them; `base` says what one is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor
+from torch import nn
 
+from vprdist.errors import OwnCodeError
 from vprdist.spec.trial import TrainSpec
-from vprdist.spec.vocabulary import Loss
-from vprdist.training.losses.contrastive import ContrastiveLoss
-from vprdist.training.losses.gcl import GeneralizedContrastiveLoss
-
-PairLoss = Callable[[Tensor, Tensor], Tensor]
-"""(distance, graded similarity), of one shape -> losses of that shape."""
 
 
-LOSSES: dict[Loss, Callable[[float], PairLoss]] = {
-    "gcl": GeneralizedContrastiveLoss,
-    "contrastive": ContrastiveLoss,
-}
-"""Each is made from its margin."""
+def build_loss(spec: TrainSpec) -> Any:
+    """The loss that the recipe names: a `PairLoss` or a `BatchLoss`.
 
-
-def build_loss(spec: TrainSpec) -> PairLoss:
-    """The loss that the recipe names."""
-    return LOSSES[spec.loss](spec.margin)
+    Raises:
+        OwnCodeError: a user's class that cannot be made, or is no loss.
+    """
+    loss = spec.loss.make()
+    stated = spec.loss.fact("wants")
+    fault, found = "", None
+    if not callable(loss):
+        fault, found = "must be callable", type(loss).__name__
+    elif getattr(loss, "wants", "all") != stated:
+        fault, found = f'must state wants = "{loss.wants}" in its own body', stated
+    elif isinstance(loss, nn.Module) and any(True for _ in loss.parameters()):
+        fault, found = "has parameters of its own, which nobody trains", next(loss.named_parameters())[0]
+    if fault:
+        raise OwnCodeError(spec.loss.name, f"the class {fault}", found, "Mend the file, and run the sweep again.")
+    return loss

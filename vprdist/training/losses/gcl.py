@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vprdist.training.losses.base import PairLoss
 
-class GeneralizedContrastiveLoss:
+
+class GeneralizedContrastiveLoss(PairLoss):
     """s·½·d² + (1-s)·½·max(0, m-d)² for each pair: d the distance of its descriptors, s its graded similarity."""
 
     def __init__(self, margin: float) -> None:

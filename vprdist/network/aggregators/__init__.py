@@ -1,0 +1,1 @@
+"""Aggregators, one a file. `spec.doors.AggregatorName` lists them; `base.Aggregator` says what one is."""

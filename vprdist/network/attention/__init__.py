@@ -1,0 +1,1 @@
+"""Attention, one a file. `spec.doors.AttentionName` lists them; `base.Attention` says what one is."""

@@ -1,0 +1,24 @@
+"""What attention is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Features to features of the same shape, (B, C, h, w) -> (B, C, h, w), behind a unit of the backbone.
+
+    A subclass is made once for each unit that it stands behind, with `channels` (C) and its own parameters. It need not
+    inherit from here. It always trains, also behind frozen units.
+    """
+
+    def forward(self, features_BChw: Tensor, **more: Any) -> Tensor:
+        """(B, C, h, w) features.
+
+        Args:
+            more: what it may use and may ignore: `extra` (B, K, H, W), what the input mode adds (a mask, or activations
+                of classes) in [0, 1] at its own size, or None where it adds nothing.
+        """
+        raise NotImplementedError

@@ -1,0 +1,200 @@
+"""A named choice: one word of a registry, or a user's own class, with parameters beside the name.
+
+    aggregator: gem
+    aggregator: {name: gem, p: 4}
+    aggregator: {name: my_pool.py:Pool, width: 32}
+
+Each kind of choice has a door: the built-in names, each with the class that it stands for, its parameters as a pydantic
+model, and facts that must be known before torch loads. `spec.doors` lists the doors.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from pydantic import ValidationError, create_model, model_serializer, model_validator
+
+from vprdist.errors import RuleError, nearest
+from vprdist.spec.base import Spec
+from vprdist.spec.own_code import FORMS, blamed, checked_parameters, class_name, is_own, load_own, read_own, settled
+from vprdist.spec.read import finding_of
+
+
+class NoParameters(Spec):
+    """A choice that has none."""
+
+
+def parameters(**fields: Any) -> type[Spec]:
+    """A model of parameters: each a pair of a type and a `pydantic.Field` with default, bounds and meaning."""
+    return create_model("Parameters", __base__=Spec, **fields)
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """What a word stands for.
+
+    Attributes:
+        target: `module:Name`, loaded where it is needed.
+        parameters: those that a file may give.
+        facts: what must be known of it before torch loads.
+        fixed: further arguments of the class, which no file gives.
+    """
+
+    target: str
+    parameters: type[Spec] = NoParameters
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Door:
+    """One kind of choice.
+
+    Attributes:
+        word: what it is called in messages.
+        built_in: the registry.
+        provided: arguments that vprdist passes to every class of the kind.
+        facts: names of the facts that a user's class may state, with their defaults.
+        beside: keys that may stand beside the parameters of every user's class; they are the choice's, not the class's.
+    """
+
+    word: str
+    built_in: Mapping[str, BuiltIn]
+    provided: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    beside: type[Spec] = NoParameters
+
+
+class Named(Spec):
+    """One choice; its subclasses say of which kind.
+
+    Attributes:
+        name: a built-in word, or a user's own class.
+        parameters: all of a built-in's; of a user's class those given, and its plain defaults.
+        facts: of a user's class, as its file stated them when the sweep was read; never written by hand.
+        digest: of the text of the user's file then; null for a built-in.
+    """
+
+    door: ClassVar[Door]
+
+    name: str
+    parameters: dict[str, Any]
+    facts: dict[str, Any]
+    digest: str | None = None
+
+    @classmethod
+    def of(cls, name: str, **more: Any) -> Self:
+        """A choice by its name and parameters."""
+        return cls.model_validate({"name": name, **more})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        """A word, or a mapping with the parameters beside the name."""
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, dict):
+            raise RuleError("name", f"a {cls.door.word} must be a word or {{name: …, parameters}}", value)
+        if isinstance(value.get("facts"), dict) and isinstance(value.get("parameters"), dict):
+            more = {key: each for key, each in value.items() if key not in cls.model_fields}
+            if not more:
+                return value  # as a trial's own file has it
+            value = {"name": value["name"], **value["parameters"], **more}  # and a value laid over it
+        name = value.get("name", cls.default_name())
+        given = {key: each for key, each in value.items() if key != "name"}
+        if not isinstance(name, str):
+            raise RuleError("name", f"the name of a {cls.door.word} must be a word", name)
+        return cls._built_in(name, given) if name in cls.door.built_in else cls._own(name, given)
+
+    @classmethod
+    def default_name(cls) -> str:
+        """What a mapping without a name means: the first of the registry."""
+        return next(iter(cls.door.built_in))
+
+    @classmethod
+    def _built_in(cls, name: str, given: dict[str, Any]) -> dict[str, Any]:
+        return {"name": name, "parameters": _checked(cls.door.built_in[name].parameters, given), "facts": {}}
+
+    @classmethod
+    def _own(cls, name: str, given: dict[str, Any]) -> dict[str, Any]:
+        if not is_own(name):
+            remedy = f"{nearest(name, cls.door.built_in)} Your own: {FORMS}."
+            raise RuleError("name", f"no such {cls.door.word}", name, remedy)
+        own = read_own(name)
+        beside = {key: given[key] for key in cls.door.beside.model_fields if key in given}
+        given = {key: each for key, each in given.items() if key not in beside}
+        chosen = checked_parameters(own, given, cls.door.provided) | _checked(cls.door.beside, beside)
+        facts = {key: own.facts[key] for key in cls.door.facts if key in own.facts}
+        facts = json.loads(json.dumps(facts))
+        return {"name": name, "parameters": chosen, "facts": facts, "digest": own.digest}
+
+    @model_serializer
+    def _write(self) -> Any:
+        """A word where it says all; else as a file would have it, or with what a user's file stated."""
+        if self.is_own:
+            return {"name": self.name, "parameters": self.parameters, "facts": self.facts, "digest": self.digest}
+        return {"name": self.name, **self.parameters} if self.parameters else self.name
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a user's class."""
+        return self.name not in self.door.built_in
+
+    @property
+    def title(self) -> str:
+        """For tables: the word, or the class's name."""
+        return class_name(self.name)
+
+    def fact(self, name: str) -> Any:
+        """A fact of the choice: its own, or the kind's default."""
+        facts = self.facts if self.is_own else self.door.built_in[self.name].facts
+        return facts.get(name, self.door.facts[name])
+
+    def as_written(self) -> Any:
+        """As a sweep file has it."""
+        return {"name": self.name, **self.parameters} if self.parameters else self.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its parameters, to be given again."""
+        return dict(self.parameters)
+
+    def hashed(self) -> Any:
+        """What identifies the choice: where a user's file lies does not, its text does (`Digests.code`)."""
+        name = f"own:{class_name(self.name)}" if self.is_own else self.name
+        return {"name": name, **self.parameters} if self.parameters else name
+
+    def settled(self, folder: Any) -> Any:
+        """The same with an absolute path."""
+        return self.model_copy(update={"name": settled(self.name, folder)})
+
+    def make(self, **provided: Any) -> Any:
+        """An object of the class, made with its parameters and what vprdist passes.
+
+        Raises:
+            OwnCodeError: a user's class that cannot be loaded, or another text than when the sweep was read.
+        """
+        own = {key: each for key, each in self.parameters.items() if key not in self.door.beside.model_fields}
+        if self.is_own:
+            made = load_own(self.name, self.digest)
+            with blamed(self.name):
+                return made(**provided, **own)
+        chosen = self.door.built_in[self.name]
+        return load_built_in(chosen)(**provided, **chosen.fixed, **own)
+
+
+def _checked(model: type[Spec], given: dict[str, Any]) -> dict[str, Any]:
+    try:
+        # Through JSON, as every spec is read: a list may fill a tuple, all else stays strict.
+        return model.model_validate_json(json.dumps(given), strict=True).model_dump(mode="json")
+    except ValidationError as error:
+        raise finding_of(error, model).as_rule() from None
+
+
+def load_built_in(chosen: BuiltIn) -> Any:
+    """The class that a word stands for."""
+    module, _, name = chosen.target.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,316 @@
+"""What a researcher brings: a class of their own, named `package.module:Name` or `path/file.py:Name`.
+
+Its file is read without being run (`read_own`): a sweep file is refused before torch loads, and a login node runs
+nobody's code. Where the class is needed it is loaded (`load_own`), from the same file. What goes wrong inside it is one
+message with its file and line (`blamed`).
+
+Of the class three things are read from its text: the parameters, from the signature of `__init__` or the fields of a
+dataclass; *facts*, attributes of the class with a plain value, such as `units = ("stem", "body")`; and the digest of
+the whole file, which is part of a trial's digests.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import importlib
+import importlib.machinery
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from vprdist.errors import OwnCodeError, RuleError, UserError, first_line, nearest
+
+FILE_NAME = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
+MODULE_NAME = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
+FORMS = "path/file.py:Name or package.module:Name"
+REQUIRED = object()
+"""Stands for the default of a parameter that has none."""
+COMPUTED = object()
+"""Stands for a default that is no plain value: the class itself fills it in."""
+KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
+"""Annotations that are checked before the class is loaded; what others mean, the class decides."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a class: its annotation as written, its default, or `REQUIRED`, or `COMPUTED`."""
+
+    annotation: str
+    default: Any
+
+
+@dataclass(frozen=True)
+class OwnClass:
+    """A class as its file describes it.
+
+    Attributes:
+        file: where it stands, absolute.
+        line: of the class.
+        parameters: by name; None where `__init__` takes any (`**more`), or is inherited.
+        facts: attributes of the class that are plain values.
+        digest: 16 hex digits of the file's bytes.
+    """
+
+    name: str
+    file: Path
+    line: int
+    parameters: Mapping[str, Parameter] | None
+    facts: Mapping[str, Any]
+    digest: str
+
+
+def is_own(name: str) -> bool:
+    """Whether a name has one of the two forms of a user's own class."""
+    return bool(FILE_NAME.fullmatch(name) or MODULE_NAME.fullmatch(name))
+
+
+def settled(name: str, folder: Path) -> str:
+    """The name with an absolute path, counted from `folder`; a module's stays as it is."""
+    match = FILE_NAME.fullmatch(name)
+    if match is None:
+        return name
+    return f"{(folder / Path(match['file']).expanduser()).resolve()}:{match['name']}"
+
+
+def class_name(name: str) -> str:
+    """The name without its file: what identifies the class beside its text. A module's name stays."""
+    match = FILE_NAME.fullmatch(name)
+    return name if match is None else match["name"]
+
+
+def own_file(name: str) -> Path:
+    """The file that a name means.
+
+    Raises:
+        RuleError: there is none.
+    """
+    if match := FILE_NAME.fullmatch(name):
+        path = Path(match["file"]).expanduser().absolute()
+        if not path.is_file():
+            raise RuleError("name", "no such file", str(path), "A path counts from the folder of the sweep file.")
+        return path
+    match = MODULE_NAME.fullmatch(name)
+    assert match is not None, name
+    path_of = _module_file(match["module"])
+    if path_of is None:
+        remedy = "Install it where the jobs run, or name its file: path/file.py:Name."
+        raise RuleError("name", "no such module", match["module"], remedy)
+    return path_of
+
+
+def _module_file(module: str) -> Path | None:
+    """The source file of a module, found without importing the packages above it."""
+    search: list[str] | None = None
+    spec = None
+    for part in module.split("."):
+        spec = importlib.machinery.PathFinder.find_spec(part, search)
+        if spec is None:
+            return None
+        search = list(spec.submodule_search_locations or ())
+    return Path(spec.origin).resolve() if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def read_own(name: str) -> OwnClass:
+    """A class by its text alone.
+
+    Raises:
+        RuleError: no such file or class, or the file is no Python.
+    """
+    path = own_file(name)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RuleError("name", f"{path} cannot be read", error.strerror, "Check its permissions.") from None
+    return _read(name.rpartition(":")[2], path, data)
+
+
+@lru_cache(maxsize=256)
+def _read(name: str, path: Path, data: bytes) -> OwnClass:
+    try:
+        tree = ast.parse(data)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise RuleError("name", f"{path}:{line} is no Python: {first_line(error)}", None, "Mend the file.") from None
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    if name not in classes:
+        remedy = nearest(name, classes) if classes else "Write the class there, at the head of the file."
+        raise RuleError("name", f"{path} has no class {name}", None, remedy)
+    node = classes[name]
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    return OwnClass(name, path, node.lineno, _parameters(node), _facts(node), digest)
+
+
+def _parameters(node: ast.ClassDef) -> dict[str, Parameter] | None:
+    """From `__init__`, or from the fields of a dataclass."""
+    inits = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+    if inits:
+        arguments = inits[-1].args
+        if arguments.kwarg is not None:
+            return None
+        plain = [*arguments.posonlyargs, *arguments.args][1:]
+        defaults: list[ast.expr | None] = [None] * (len(plain) - len(arguments.defaults))
+        pairs = list(zip(plain, [*defaults, *arguments.defaults][-len(plain) or len(defaults) :], strict=True))
+        pairs += list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
+        return {argument.arg: _parameter(argument.annotation, default) for argument, default in pairs}
+    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)]
+        return {
+            each.target.id: _parameter(each.annotation, each.value)
+            for each in fields
+            if isinstance(each.target, ast.Name) and "ClassVar" not in ast.unparse(each.annotation)
+        }
+    return {} if not node.bases else None
+
+
+def _parameter(annotation: ast.expr | None, default: ast.expr | None) -> Parameter:
+    written = "" if annotation is None else ast.unparse(annotation)
+    if default is None:
+        return Parameter(written, REQUIRED)
+    try:
+        return Parameter(written, ast.literal_eval(default))
+    except ValueError:
+        return Parameter(written, COMPUTED)
+
+
+def _facts(node: ast.ClassDef) -> dict[str, Any]:
+    facts = {}
+    for each in node.body:
+        target = each.targets[0] if isinstance(each, ast.Assign) else getattr(each, "target", None)
+        value = getattr(each, "value", None)
+        if isinstance(each, (ast.Assign, ast.AnnAssign)) and isinstance(target, ast.Name) and value is not None:
+            with contextlib.suppress(ValueError):
+                facts[target.id] = ast.literal_eval(value)
+    return facts
+
+
+def checked_parameters(own: OwnClass, given: Mapping[str, Any], provided: tuple[str, ...]) -> dict[str, Any]:
+    """The parameters of a class as a file gives them, plain defaults filled in.
+
+    Args:
+        provided: names that vprdist itself passes (`channels`, …); a file cannot give them.
+
+    Raises:
+        RuleError: one that the class does not have, of another type, or missing.
+    """
+    here = f"{own.name} ({own.file}:{own.line})"
+    for name in given:
+        if name in provided:
+            raise RuleError(name, f"{here} is given {name} by vprdist; a file cannot set it", None, "Delete the key.")
+    if own.parameters is None:
+        return dict(given)
+    known = {name: each for name, each in own.parameters.items() if name not in provided}
+    out: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in known:
+            remedy = nearest(name, known) if known else "It has none."
+            raise RuleError(name, f"{here} has no parameter {name!r}", None, remedy)
+        _check_type(here, name, known[name].annotation, value)
+    for name, parameter in known.items():
+        if name in given:
+            out[name] = given[name]
+        elif parameter.default is REQUIRED:
+            raise RuleError(name, f"{here} needs the parameter {name!r}", None, f"Write it: {{name: …, {name}: …}}.")
+        elif parameter.default is not COMPUTED:
+            out[name] = _plain(parameter.default)
+    return out
+
+
+def _plain(value: Any) -> Any:
+    """As JSON would give it back."""
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _check_type(here: str, name: str, annotation: str, value: Any) -> None:
+    kind = KINDS.get(annotation)
+    if kind is None:
+        return
+    if not isinstance(value, kind) or (annotation != "bool" and isinstance(value, bool)):  # type: ignore[arg-type]
+        raise RuleError(name, f"{here} needs {name}: {annotation}", value, "Change the value, or the annotation.")
+
+
+def load_own(name: str, digest: str | None = None) -> Any:
+    """The class itself; its file is run.
+
+    Args:
+        digest: of the file when the trial was submitted; None: any.
+
+    Raises:
+        OwnCodeError: no such class here, an error while its file is run, or another text than when it was submitted.
+    """
+    try:
+        own = read_own(name)
+    except RuleError as error:
+        raise OwnCodeError(name, error.fault, error.value, error.remedy) from None
+    if digest is not None and own.digest != digest:
+        fault = f"the file was changed since the trial was submitted; its digest must be {digest}"
+        raise OwnCodeError(own.file, fault, own.digest, "Run the sweep again: another text is another trial.")
+    with blamed(name):
+        return getattr(_module(name, own.file, own.digest), own.name)
+
+
+def _module(name: str, path: Path, digest: str) -> ModuleType:
+    """The module of a file, run once a process and text."""
+    if match := MODULE_NAME.fullmatch(name):
+        return importlib.import_module(match["module"])
+    own_name = f"vprdist_own_{path.stem}_{hashlib.sha256(f'{path} {digest}'.encode()).hexdigest()[:12]}"
+    if own_name in sys.modules:
+        return sys.modules[own_name]
+    spec = importlib.util.spec_from_file_location(own_name, path)
+    assert spec is not None and spec.loader is not None, "a .py file has a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[own_name] = module  # dataclasses and pickle look a class up by its module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # the file may import others beside it
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[own_name]
+        raise
+    return module
+
+
+@contextlib.contextmanager
+def blamed(*names: str) -> Iterator[None]:
+    """An error that comes out of a user's own file becomes one message with its file and line.
+
+    What the machine does to it (memory, disk, a lost rank) stays what it is: another attempt may mend that.
+
+    Raises:
+        OwnCodeError: the block failed in a line of one of the files, or in what that line called.
+    """
+    try:
+        yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        place = _place(error, [own for own in map(_known_file, names) if own is not None])
+        if place is None or type(error).__name__ in ("OutOfMemoryError", "LostRankError", "Stopped"):
+            raise
+        remedy = "Mend the file, and run the sweep again."
+        raise OwnCodeError(place, f"{type(error).__name__}: {first_line(error)}", None, remedy) from error
+
+
+def _known_file(name: str) -> Path | None:
+    try:
+        return own_file(name)
+    except RuleError:
+        return None
+
+
+def _place(error: BaseException, files: list[Path]) -> str | None:
+    """The last line of one of the files on the way to the error."""
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) in files:
+        return f"{error.filename}:{error.lineno}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if Path(frame.filename) in files:
+            return f"{frame.filename}:{frame.lineno}"
+    return None
