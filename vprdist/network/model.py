@@ -126,7 +126,11 @@ def build_parts(spec: NetworkSpec, image_size: Size) -> tuple[Backbone, nn.Modul
             raise _unfit(spec.backbone.name, f"has no sub-module {name!r}, which its units name", list(spec.units))
     outside = [name for name, _ in backbone.named_parameters() if name.partition(".")[0] not in spec.units]
     if outside:
-        raise _unfit(spec.backbone.name, "has a parameter outside of its units, which is never called", outside[0])
+        raise _unfit(
+            spec.backbone.name,
+            "must not have a parameter outside of its units, which are all that is called",
+            outside[0],
+        )
     attention = nn.ModuleDict()
     if spec.attention.name != "none":
         channels = _channels_behind(backbone, spec.attention.at or spec.units[-1:], image_size)

@@ -84,7 +84,7 @@ def run_search(
         only: ids of known trials: no other is run, and none is proposed.
         wanted: the rule of a search of subsets.
         given_up: ids of trials that failed a moment ago, in the same run of the driver: they are not tried again.
-        asked_at: Unix time; nor are those that failed since then (`detach.asked_at`).
+        asked_at: Unix time; nor are those that failed since then (`launch.driver_job.asked_at`).
 
     Raises:
         SearchInterrupted: at Ctrl-C or SIGTERM; jobs go on.

@@ -4,7 +4,7 @@ Its file is read without being run (`read_own`): a sweep file is refused before 
 nobody's code. Where the class is needed it is loaded (`load_own`), from the same file. What goes wrong inside it is one
 message with its file and line (`blamed`).
 
-Of the class three things are read from its text: the parameters, from the signature of `__init__` or the fields of a
+Three things are read from the text of the class: the parameters, from the signature of `__init__` or the fields of a
 dataclass; *facts*, attributes of the class with a plain value, such as `units = ("stem", "body")`; and the digest of
 the whole file, which is part of a trial's digests.
 """

@@ -196,7 +196,8 @@ def finding_of(error: ValidationError, model: type[BaseModel]) -> Finding:
     elif kind == "too_short":
         fault = "this must be a list of at least one value"
     elif kind.endswith("_type"):
-        fault = {"int_type": "this must be a whole number", "float_type": "this must be a number"}.get(kind, fault)
+        number = {"int_type": "whole number", "float_type": "number"}.get(kind)
+        fault = f"this must be a {number}" if number else fault
     if more:
         remedy += f" ({more} more finding{'s' if more > 1 else ''} in this file.)"
     return Finding(found_key, fault, value, remedy.strip())

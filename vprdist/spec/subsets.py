@@ -134,7 +134,7 @@ class SubsetSpec(Spec):
         return {**setting, "train.arms": arms, "input.classes": self.class_names(self.everybody)}
 
     def draw_trials(self, nobody_runs: bool) -> int:
-        """Trials of one draw (see `attribution.draws`).
+        """Trials of one draw (see `game.draws`).
 
         Args:
             nobody_runs: the empty subset is a trial too (mode rgb+mask: a plain rgb network).

@@ -44,7 +44,7 @@ def cancel_rest(sweep: Path, by: str) -> None:
 
 
 def want_again(sweep: Path, asked_at: float) -> None:
-    """The same command again, or retry: what was cancelled before (`detach.asked_at`) is wanted."""
+    """The same command again, or retry: what was cancelled before (`launch.driver_job.asked_at`) is wanted."""
     failure = _cancellation(sweep)
     if failure is not None and failure.at < asked_at:
         _cancelled(sweep).unlink(missing_ok=True)

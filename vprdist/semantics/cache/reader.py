@@ -47,7 +47,7 @@ class Cache:
 
     @property
     def digest(self) -> str:
-        """16 hex digits of the content; `manifest.digest_of` gives that of some cities alone."""
+        """16 hex digits of the content; `Manifest.digest_of` gives that of some cities alone."""
         return self.manifest.digest
 
     @property
