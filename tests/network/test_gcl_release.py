@@ -138,7 +138,7 @@ def test_a_trial_starts_from_the_checkpoint_of_another_trial(tmp_path: Path) -> 
     with pytest.raises(
         WeightsError, match=r"three input channels and GeM; found 'units.conv1.weight is .*\(64, 4, 7, 7\)"
     ):
-        read_checkpoint(tmp_path / "wide.pt", "resnet18")
+        read_checkpoint(tmp_path / "wide.pt", NetworkSpec(backbone="resnet18"))
 
 
 def without(*keys: str) -> Callable[[dict[str, Tensor], Path], object]:
@@ -190,9 +190,9 @@ def test_another_file_is_one_clear_message(tmp_path: Path, fault: str) -> None:
     path = tmp_path / "bad.pth"
     spoil(theirs("resnet18").state_dict(), path)
     with pytest.raises(WeightsError, match=words) as caught:
-        read_checkpoint(path, "resnet18")
+        read_checkpoint(path, NetworkSpec(backbone="resnet18"))
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
-    refused = look("resnet18", str(path))["refused"]
+    refused = look(NetworkSpec(backbone="resnet18", weights=str(path)))["refused"]
     assert isinstance(refused, dict) and refused["where"] == str(path)
 
 

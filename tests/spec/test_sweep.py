@@ -40,7 +40,7 @@ def test_the_sweeps_that_ship_can_be_read_at_both_scales(name, count, monkeypatc
     for scale in ("demo", "paper"):
         spec = read_sweep(SWEEPS / f"{name}.yaml", [f"scale={scale}"])
         assert len(spec.trials) == count
-        assert spec.trials[0].network.backbone == {"demo": "efficientnet_lite0", "paper": "resnet50"}[scale]
+        assert spec.trials[0].network.backbone.name == {"demo": "efficientnet_lite0", "paper": "resnet50"}[scale]
     assert spec.trials[0].data.root == "/data/msls"
     assert spec.trials[0].data.train == ("amman", "boston", "london", "manila", "zurich")
 
@@ -54,14 +54,14 @@ search: {grid: {train.margin: [0.1, 0.2]}}
 """
     spec = sweep(tmp_path, text, "trial.train.micro_pairs=2", "trial.train.batch_pairs=6")
     train = spec.trials[1].train
-    assert (train.lr, train.steps, train.batch_pairs, train.micro_pairs, train.margin) == (0.5, 8, 6, 2, 0.2)
+    assert (train.lr, train.steps, train.batch_pairs, train.micro_pairs, train.loss.parameters["margin"]) == (0.5, 8, 6, 2, 0.2)
     assert train.image_size == (96, 128), "what nobody named comes from the built-in scale"
 
 
 def test_a_recipe_gives_way_to_what_the_file_says_itself(tmp_path):
     train = sweep(tmp_path, "trial: {train: {recipe: fast, lr: 0.003}}\n", "trial.train.steps=9").trial.train
-    expected = {**RECIPES["fast"], "lr": 0.003}
-    assert {key: getattr(train, key) for key in expected} == expected
+    expected = {**RECIPES["fast"], "lr": 0.003, "loss": {"name": "gcl", "margin": 0.5}}
+    assert {key: train.model_dump()[key] for key in expected} == expected
     assert (train.recipe, train.steps, train.image_size) == ("fast", 9, (96, 128))
     assert sweep(tmp_path, "trial: {train: {recipe: fast}}\n", "trial.train.recipe=reference").trial.train.chunked
 
@@ -81,8 +81,8 @@ def test_recipes_can_be_compared(tmp_path, search):
     for again in (spec, sweep(tmp_path, yaml.safe_dump(resolved_file(spec)))):
         trials = again.trials if search == "grid" else [trial_at(again, point) for point in again.points]
         for trial, name in zip(trials, ("reference", "fast"), strict=True):
-            expected = {**RECIPES[name], "margin": 0.7}
-            assert {key: getattr(trial.train, key) for key in expected} == expected
+            expected = {**RECIPES[name], "loss": {"name": "gcl", "margin": 0.7}}
+            assert {key: trial.train.model_dump()[key] for key in expected} == expected
             assert trial.train.recipe == name
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from vprdist.errors import SweepFileError, nearest
 from vprdist.spec.base import Spec
+from vprdist.spec.old_spellings import present_keys
 from vprdist.spec.read import Key, Origin, validate
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.search import COUNTED, Point, SearchSpec
@@ -122,7 +123,7 @@ def resolve_trial(
     Raises:
         SweepFileError: the values do not go together.
     """
-    values = copy.deepcopy(trial)
+    values, point = copy.deepcopy(trial), present_keys(point)
     values["seed"] = seed
     if point.get("train.recipe") is not None:
         where = ("search", "grid", "train.recipe")
