@@ -170,6 +170,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("messages")
     (folder / "good.yaml").write_text("name: good\n")
     (folder / "key.yaml").write_text("name: key\ntrial: {input: {mod: rgb}}\n")
+    (folder / "city.yaml").write_text("name: city\ntrial: {data: {train: [a], validate: [b]}}\n")
     (folder / "text.yaml").write_text("only words\n")
     (folder / "class.yaml").write_text("name: class\ntrial:\n  input: {mode: masked, classes: [rode]}\n")
     (folder / "runs/sweeps/mine").mkdir(parents=True)
@@ -191,7 +192,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("plan class.yaml", "yaml:3: trial.input.classes: every entry must be one of the 19 classes; found 'rode'"),
         ("plan good.yaml trial.train.steps=many", "trial.train.steps: this must be a whole number; found 'many'."),
         ("plan good.yaml trial.train.lr=-1", "trial.train.lr: input should be greater than 0; found -1."),
-        ("plan good.yaml trial.data.root=/no trial.data.train=[a] trial.data.validate=[b]", "/no: an MSLS tree must have train_val"),
+        ("plan city.yaml trial.data.root=/no", "/no: an MSLS tree must have train_val/"),
         ("plan good.yaml cluster=nosuch", "cluster: no such file of slurm/profiles: 'nosuch'. Valid: "),
         ("evaluate a.txt nosuch.txt --data .", "nosuch.txt: there is no such file. Name files alone, or one trial."),
         ("evaluate a.txt", "--data and --cities: files need the cities of an MSLS tree. Say --data ROOT"),

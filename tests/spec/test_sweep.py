@@ -54,7 +54,13 @@ search: {grid: {train.margin: [0.1, 0.2]}}
 """
     spec = sweep(tmp_path, text, "trial.train.micro_pairs=2", "trial.train.batch_pairs=6")
     train = spec.trials[1].train
-    assert (train.lr, train.steps, train.batch_pairs, train.micro_pairs, train.loss.parameters["margin"]) == (0.5, 8, 6, 2, 0.2)
+    assert (train.lr, train.steps, train.batch_pairs, train.micro_pairs, train.loss.parameters["margin"]) == (
+        0.5,
+        8,
+        6,
+        2,
+        0.2,
+    )
     assert train.image_size == (96, 128), "what nobody named comes from the built-in scale"
 
 

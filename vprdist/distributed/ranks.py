@@ -135,7 +135,7 @@ def _make_exact(device: torch.device) -> None:
 def join(world: World, rendezvous: Path) -> Iterator[Ranks]:
     """Meet the other ranks; NCCL on GPUs, gloo on the CPU.
 
-    Rank 0 chooses a free port, any or one of the ports of `world`, and publishes it in a file on shared storage, so that
+    Rank 0 chooses a free port, any or one that `world` has, and publishes it in a file on shared storage, so that
     jobs that share a node never clash. The file must be of this start of the job alone.
 
     Args:
