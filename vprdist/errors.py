@@ -57,7 +57,7 @@ class SweepFileError(UserError):
 
 
 class DataError(UserError):
-    """An MSLS tree: a missing or cut CSV, an image, a city, positives."""
+    """A data set: a missing or cut CSV, an image, a city, positives; or the layout that reads it."""
 
 
 class CacheError(UserError):

@@ -60,10 +60,10 @@ class Finished:
         self.trials = [resolved(trial) for trial in self.sweep.trials]
         self.results: dict[str, ResultRow] = {}
         self.ids: dict[str, str | None] = {}
-        if self.sweep.search.searcher is None:
+        if not self.sweep.search.method.proposes:
             for trial in self.trials:
                 self.finish(trial)
-        else:
+        elif self.sweep.search.method.searches_subsets:
             rule = SubsetRule(self.sweep)
             while wanted := [p for p in rule.wanted(self.value_of) if self.value_of(p) is None]:
                 for point in wanted:

@@ -21,9 +21,10 @@ from typing import Any
 import torch
 import yaml
 
-from vprdist.data.digest import dataset_digest
+from vprdist.data.layouts import dataset_digest
 from vprdist.distributed.world import World
 from vprdist.files import digest_file
+from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.doors import BackboneName
 from vprdist.spec.recipes import RECIPES
@@ -85,7 +86,8 @@ def train(side: str, seed: int, data: DataSpec, args: argparse.Namespace, folder
     )
     weights = digest_file(BackboneName.of(BACKBONE).make().find_weights(), 16)
     cities = (*data.train, *data.validate_cities)
-    trial = trial.resolved(Digests(dataset=dataset_digest(Path(data.root), cities), cache=None, weights=weights))
+    dataset = dataset_digest(data, cities)
+    trial = trial.resolved(Digests(dataset=dataset, cache=None, weights=weights, computation=COMPUTATION))
     place = folder / "runs" / "trials" / f"{side}-{seed}"
     run_trial(trial, place, World(num_threads=args.threads))
     rows = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]

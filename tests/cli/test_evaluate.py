@@ -13,10 +13,10 @@ from rich.console import Console
 from tests.training.making import make_trial
 from tests.worlds import write_city
 from vprdist.cli import main
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.distributed.world import World
 from vprdist.files import read_parquet, write_json
-from vprdist.spec.result import read_result
+from vprdist.store.result_file import read_result
 from vprdist.training.run import run_trial
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vprdist.cli import main
-from vprdist.data.digest import dataset_digest
+from vprdist.data.layouts import dataset_digest
 from vprdist.distributed.world import World
 from vprdist.errors import UserError
 from vprdist.files import digest_file
@@ -38,7 +38,7 @@ def trial_of(root: Path, backbone: str = "resnet18", mode: str = "rgb", **train:
         network=NetworkSpec(backbone=backbone, weights="none"),
         train=TrainSpec(**{**recipe, **train}),
     )
-    digest = dataset_digest(root, ("ada", "bob"))
+    digest = dataset_digest(DataSpec(root=str(root)), ("ada", "bob"))
     return trial.resolved(Digests(dataset=digest, cache=None if mode == "rgb" else "c", weights="none"))
 
 

@@ -15,8 +15,8 @@ from vprdist.data import official
 from vprdist.data.graph import city_graph, training_graphs
 from vprdist.data.kinds import HARD, POSITIVE, city_kinds
 from vprdist.data.labels import is_official, labels_digest, read_labels
-from vprdist.data.msls import city_digest, read_city
-from vprdist.data.official import official_blocks, official_digest, official_file
+from vprdist.data.layouts.msls import city_digest, read_city
+from vprdist.data.official import official_blocks, official_digest
 from vprdist.errors import DataError
 from vprdist.spec.trial import DataSpec, Digests, TrialSpec
 
@@ -37,7 +37,7 @@ def write_official(root: Path, name: str = "ada", fov=None, seed: int = 0, **how
         rng = np.random.default_rng(seed)
         fov = rng.choice([0, 0, 0, 0.25, 0.5, 1.0, rng.uniform()], (len(city.query), len(city.database)))
         fov[2] = 0
-    with h5py.File(official_file(city.folder), "w") as file:
+    with h5py.File(city.label_file, "w") as file:
         file.create_dataset("fov", data=fov, **how)
         file.create_dataset("sim", data=fov >= 0.5)
     return np.asarray(fov)
@@ -76,7 +76,7 @@ def test_the_contrastive_loss_takes_the_binary_labels(small_tree, tmp_path):
     rng = np.random.default_rng(5)
     write_official(small_tree)
     same = rng.uniform(size=(12, 20)) < 0.3  # not what the overlap says: MSLS also asks for the angle
-    with h5py.File(official_file(city.folder), "a") as file:
+    with h5py.File(city.label_file, "a") as file:
         del file["sim"]
         file["sim"] = same
     for _ in range(2):  # made, and kept
@@ -105,7 +105,7 @@ def test_a_value_that_rounding_put_above_one_is_one(small_tree):
 
 
 def test_official_labels_are_used_where_they_are_and_fit_the_field_of_view(small_tree):
-    folder = small_tree / "train_val/ada"
+    folder = small_tree / "train_val/ada_gt.h5"
     assert not is_official(folder, spec_of(small_tree))
     with pytest.raises(DataError, match=r"ada_gt\.h5: with `labels: official`"):
         is_official(folder, spec_of(small_tree, labels="official"))
@@ -176,7 +176,7 @@ def test_a_label_file_that_cannot_be_used_is_one_message_and_leaves_nothing(
     monkeypatch.setattr(official, "BLOCK_BYTES", 500)  # the wrong value is not in the first block
     write_official(small_tree)
     city, spec = read_city(small_tree, "ada"), spec_of(small_tree)
-    break_file(official_file(city.folder), how)
+    break_file(city.label_file, how)
     with pytest.raises(DataError, match=message) as caught:
         read_labels(city, spec, tmp_path / "runs", lambda text: None)
     assert "Fetch the file again" in str(caught.value)

@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from tests.worlds import write_city
-from vprdist.data.digest import dataset_digest
-from vprdist.data.msls import check_images, check_whole, city_digest, city_names, read_city
+from vprdist.data.layouts import dataset_digest
+from vprdist.data.layouts.msls import city_digest, city_names, read_city
+from vprdist.data.pictures import check_images, check_whole
 from vprdist.errors import DataError
+from vprdist.spec.trial import DataSpec
 
 
 def test_columns_come_in_row_order(small_tree):
@@ -169,5 +171,6 @@ def test_the_digest_knows_csvs_names_and_sizes_but_not_places_on_disk(small_tree
 
 def test_the_digest_of_cities_ignores_their_order(small_tree):
     write_city(small_tree, "cyd", num_query=2, num_database=3, seed=3)
-    assert dataset_digest(small_tree, ["ada", "bob"]) == dataset_digest(small_tree, ["bob", "ada"])
-    assert dataset_digest(small_tree, ["ada", "bob"]) != dataset_digest(small_tree, ["ada", "cyd"])
+    data = DataSpec(root=str(small_tree))
+    assert dataset_digest(data, ["ada", "bob"]) == dataset_digest(data, ["bob", "ada"])
+    assert dataset_digest(data, ["ada", "bob"]) != dataset_digest(data, ["ada", "cyd"])

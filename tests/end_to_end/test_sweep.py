@@ -17,7 +17,7 @@ import pytest
 
 from tests.worlds import write_activations
 from vprdist.files import digest_json, locked
-from vprdist.prepare.prepare import demo_city
+from vprdist.prepare.making import make_demo_city
 from vprdist.semantics.importing import import_cache
 from vprdist.spec.demo import DemoSpec
 
@@ -52,7 +52,7 @@ def made_city(shared_by_workers: Path) -> Path:
         if not runs.exists():
             made = runs.with_suffix(".part")
             folder = made / "data" / f"demo-{digest_json(spec.model_dump(mode='json'), 8)}"
-            demo_city(spec, folder, print, lambda title: contextlib.nullcontext(lambda done, total: None))
+            make_demo_city(spec, folder, print, lambda title: contextlib.nullcontext(lambda done, total: None))
             made.rename(runs)
     return runs
 

@@ -15,7 +15,7 @@ import torch
 from tests.evaluation.arms import ARMS, described, evaluated
 from tests.training.making import CPU, make_cache, make_trial
 from tests.worlds import write_city
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError, TrainingError
 from vprdist.evaluation.descriptors import describe_arms

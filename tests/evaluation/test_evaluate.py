@@ -9,7 +9,7 @@ import torch
 from tests.evaluation.test_metrics import slow
 from tests.worlds import write_side
 from vprdist.data.images import load_image
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import build_tasks, city_task
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import DataError

@@ -13,7 +13,7 @@ from tests.evaluation.arms import ARMS
 from tests.evaluation.test_arms import alone, arm_trial
 from tests.semantics.test_inference import Quarter, pictures
 from tests.training.making import make_cache
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.distributed.ranks import join
 from vprdist.distributed.world import World

@@ -18,7 +18,7 @@ from vprdist.errors import LaunchError
 from vprdist.files import locked, write_json, write_text
 from vprdist.launch.cluster import Sight
 from vprdist.launch.dispatcher import Dispatcher
-from vprdist.launch.driver_job import DriverRecord, asked_at, driver_folder
+from vprdist.launch.driver_job import asked_at
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.node import find_function
 from vprdist.launch.refusals import LATE
@@ -26,6 +26,7 @@ from vprdist.launch.trial_watch import Watch
 from vprdist.machine import machine_name, process_alive
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.driving import DriverRecord, write_driver
 from vprdist.store.journal import Failure, JobRecord, job_name
 from vprdist.store.trial_folder import TrialFolder
 
@@ -294,7 +295,7 @@ def test_a_detached_driver_that_slurm_starts_again_tries_nothing_anew_that_ended
     old.write_failure(Failure(reason="died last week", attempts=2, at=100.0))
     cancelled.write_failure(Failure(reason="cancelled by me", attempts=1, kind="cancelled", at=300.0))
     record = DriverRecord(job_id="7", name="vprdist-driver-s", log="", submitted_at=200.0)
-    write_json(driver_folder(sweep) / "job.json", record.model_dump())
+    write_driver(sweep, record)
     assert asked_at(sweep) == math.inf, "a person asks"
     monkeypatch.setenv("SLURM_JOB_NAME", "vprdist-driver-s")
     monkeypatch.setenv("SLURM_JOB_ID", "7")

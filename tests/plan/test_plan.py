@@ -15,7 +15,7 @@ from rich.console import Console
 from tests.launch.toy import toy_result
 from tests.worlds import spread_queries, write_activations, write_side
 from vprdist.cli import main
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import UserError
 from vprdist.files import append_json_line, locked, write_json
@@ -169,6 +169,22 @@ def test_a_searchers_trials_are_not_known_before(sweep_file, tmp_path, capsys):
     assert "7 trials (7 not proposed yet)" in text
     assert "random proposes them over train.lr" in text
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_users_own_searcher_is_planned_and_made_once_to_see_that_it_can_be(sweep_file, tmp_path, capsys):
+    mine = tmp_path / "mine.py"
+    words = [f"search={{searcher: {mine}:Mine, num_trials: 7, space: {{train.lr: {{loguniform: [0.001, 0.1]}}}}}}"]
+    plan = ["plan", str(sweep_file), "--runs", str(tmp_path / "runs"), *words]
+    mine.write_text("class Mine:\n    def __init__(self, space, seed): self.n = 1\n    def propose(self, told): pass\n")
+    assert main(plan) == 0
+    text = capsys.readouterr().out
+    assert "7 trials (7 not proposed yet)" in text
+    assert "Mine proposes them over train.lr" in text
+    mine.write_text("class Mine:\n    def __init__(self, space, seed): self.n = 1 / 0\n")
+    for command in (plan, ["sweep", *plan[1:]]):
+        assert main(command) == 2
+        assert f"{mine}:2: ZeroDivisionError: division by zero" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "trials").exists()
 
 
 def test_what_a_search_has_proposed_already_is_counted_and_costs_nothing_again(sweep_file, tmp_path, capsys):

@@ -23,8 +23,8 @@ import torch
 from tests.probing import EVERY, KINDS, PLAYERS, copied, files, finished_trial, order_of, values
 from tests.spec.test_sweep import sweep
 from tests.training.making import CPU
-from vprdist.data.digest import city_digest_cached
-from vprdist.data.msls import read_city
+from vprdist.data.layouts import city_digest_cached
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import breakdown_tasks, build_tasks
 from vprdist.errors import DataError, LaunchError, TrainingError, UserError, WeightsError
 from vprdist.evaluation.evaluate import Extra, evaluate

@@ -63,11 +63,12 @@ def test_breakdowns_count_their_queries_and_average_to_the_whole(tmp_path):
     cities = [p for (kind, _), p in parts.items() if kind == "city"]
     assert sum(p.num_queries for p in cities) == QUERIES
     assert parts["subtask", "s2w"].num_queries == QUERIES // 4
-    whole = sum(p.num_queries * p.score for p in cities) / QUERIES
+    whole = sum(p.num_queries * p.metrics["recall@1"] for p in cities) / QUERIES
     directions = [p for (kind, _), p in parts.items() if kind == "view direction"]
-    assert sum(p.num_queries * p.score for p in directions) / QUERIES == pytest.approx(whole)
+    assert sum(p.num_queries * p.metrics["recall@1"] for p in directions) / QUERIES == pytest.approx(whole)
     for part in parts.values():
-        assert part.interval[0] <= part.score <= part.interval[1]
+        low, high = part.intervals["recall@1"]
+        assert low <= part.metrics["recall@1"] <= high
 
 
 def test_the_order_of_a_file_does_not_matter(tmp_path):

@@ -14,10 +14,11 @@ from tests.report.making import KEYS, leave, records_of, result, rows_of
 from vprdist.errors import UserError
 from vprdist.report.board import read_board
 from vprdist.report.evidence import weigh
-from vprdist.report.leaderboard import difference_text, markdown, p_text, show, with_interval, write_leaderboard
+from vprdist.report.leaderboard import difference_text, markdown, p_text, part_score, show, write_leaderboard
 from vprdist.report.published import NOTES, TABLE_I, published_name, published_rows
-from vprdist.spec.result import VariantResult, read_result
+from vprdist.spec.result import VariantResult
 from vprdist.spec.row_name import row_name
+from vprdist.store.result_file import read_result
 
 
 def blocks_of(*results, objective="recall@1"):
@@ -178,7 +179,7 @@ def test_long_names_take_no_room_from_numbers(tmp_path, width):
         assert text in said
     for standing in (best, other):
         for part in standing.parts:
-            assert with_interval(part.score, part.interval) in said
+            assert part_score(part, block.objective) in said
 
 
 def test_a_result_of_another_version_or_a_cut_one_is_refused(tmp_path):

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from vprdist.data.msls import city_digest, read_city
+from vprdist.data.layouts.msls import city_digest, read_city
 from vprdist.errors import CacheError
 from vprdist.semantics import masks
 from vprdist.semantics.cache import Cache, open_cache, verify

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.errors import CacheError
 from vprdist.semantics.cache import open_cache
 from vprdist.semantics.importing import import_cache

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.worlds import write_city
 from vprdist.cli import main
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.palette import PALETTE
 from vprdist.errors import CacheError
 from vprdist.semantics.importing import import_cache

@@ -79,12 +79,6 @@ def test_the_profiles_that_come_with_vprdist_are_read(path: Path) -> None:
     assert read_profile(path.stem).kind == ("local" if path.stem == "local" else "slurm")
 
 
-def test_every_field_is_described() -> None:
-    plain = {"kind", "nodes", "gpus_per_node", "partition", "account", "qos", "constraint", "mail_user", "mail_types",
-             "reservation", "driver"}  # fmt: skip
-    assert {name for name, field in ClusterProfile.model_fields.items() if not field.description} == plain
-
-
 def test_a_shared_queue_is_asked_seldom_unless_the_profile_says_otherwise():
     assert ClusterProfile(kind="slurm").poll_s == 30
     assert ClusterProfile(kind="slurm", poll_s=2).poll_s == 2

@@ -13,9 +13,10 @@ from tests.status.toys import list_sweep, toy_folders
 from vprdist.cli import main
 from vprdist.errors import LaunchError, UserError
 from vprdist.files import locked, write_text
-from vprdist.status.find import find_sweep, find_trial, pick, sweep_names
+from vprdist.status.find import find_sweep, find_trial, pick
 from vprdist.status.logs import LogReader, follow
 from vprdist.store.journal import Failure, JobRecord, job_name
+from vprdist.store.manifest import sweep_names
 from vprdist.store.trial_folder import TrialFolder
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from tests.worlds import write_activations
-from vprdist.data.digest import dataset_digest
+from vprdist.data.layouts import dataset_digest
 from vprdist.distributed.ranks import Ranks
 from vprdist.distributed.world import World
 from vprdist.files import read_json_lines
 from vprdist.semantics.cache import open_cache
 from vprdist.semantics.importing import import_cache
+from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, RunSpec, TrainSpec, TrialSpec
 from vprdist.training.checkpoint import load_checkpoint
@@ -43,7 +44,8 @@ def make_trial(root: Path, cache: Path | None = None, mode: str = "rgb", **train
         run=RunSpec(log_steps=1),
     )
     held = open_cache(cache).manifest.digest_of(("ada", "bob")) if cache else None
-    return trial.resolved(Digests(dataset=dataset_digest(root, ("ada", "bob")), cache=held, weights="none"))
+    dataset = dataset_digest(trial.data, ("ada", "bob"))
+    return trial.resolved(Digests(dataset=dataset, cache=held, weights="none", computation=COMPUTATION))
 
 
 def run_here(trial: TrialSpec, folder: Path) -> ResultRow:

@@ -16,7 +16,7 @@ import torch
 from tests.training.making import CPU, losses, make_trial, run_here, start_ranks, weights_of
 from tests.worlds import write_small_tree
 from vprdist.data.graph import city_graph
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.distributed.ranks import Ranks, join
 from vprdist.distributed.world import World

@@ -12,7 +12,7 @@ import torch
 
 from tests.training.making import CPU, losses, make_cache, make_trial, run_here, weights_of
 from vprdist.data.graph import city_graph
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.pairs import PairSampler
 from vprdist.data.tasks import build_tasks
 from vprdist.distributed.world import World

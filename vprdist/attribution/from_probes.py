@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from vprdist.attribution.cover import cover_of
+from vprdist.attribution.finished import ResultOf
 from vprdist.attribution.probe_values import Networks, PerQuery, View
 from vprdist.attribution.rows import best_first, effect_at, on_gpu, pair_rows, player_rows, players_of
 from vprdist.game.agreement import agreement
@@ -26,14 +27,13 @@ from vprdist.store.trial_folder import TrialFolder
 
 MOST_FLIPS = 6
 """Flipped queries of each player and direction that are named."""
-ResultOf = Callable[[Point], ResultRow | None]
 More = dict[str, dict[str, object]]
 """By player, further fields of its row."""
 
 
 def network_setting(
     sweep: SweepSpec, game: Game, setting: Point, networks: Sequence[ResultRow], orders: Sequence[ProbeOrder],
-    result_of: Callable[[Point], ResultRow | None], runs: Path,
+    result_of: ResultOf, runs: Path,
 ) -> SettingRow:  # fmt: skip
     """What the probes of a setting's networks say.
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from vprdist.console import Commands, add_command
 from vprdist.errors import UserError
 from vprdist.report import board
+from vprdist.store.manifest import sweep_folder
 
 
 def add_commands(commands: Commands) -> None:
@@ -27,7 +28,7 @@ def add_commands(commands: Commands) -> None:
 
 def _leaderboard(args: argparse.Namespace, console: Console) -> int:
     runs = args.runs.resolve()
-    folder = runs / "sweeps" / args.name
+    folder = sweep_folder(runs, args.name)
     if args.watch is None:
         return board.leaderboard(folder, runs, console, args.parts, args.plots)
     if args.watch < 1:

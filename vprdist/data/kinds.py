@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vprdist.data.labels import label_blocks
-from vprdist.data.msls import City
 from vprdist.data.official import FOV
+from vprdist.data.places import City
 from vprdist.errors import TrainingError
 from vprdist.spec.trial import DataSpec
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from vprdist.data.msls import City
+from vprdist.data.places import City
 from vprdist.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ FOV, SIM = DATASETS = ("fov", "sim")
 BLOCK_BYTES = 2**27
 NUM_SAMPLES, SAMPLE_BYTES = 256, 2**16
 REMEDY = "Fetch the file again, or set trial.data.labels: computed."
-
-
-def official_file(folder: Path) -> Path:
-    """Where the official labels of the city in this folder lie, where there are any."""
-    return folder.with_name(f"{folder.name}_gt.h5")
 
 
 @lru_cache(maxsize=256)
@@ -74,7 +69,8 @@ def official_blocks(city: City, name: str = FOV) -> Iterator[csr_matrix]:
     """
     import h5py
 
-    path = official_file(city.folder)
+    path = city.label_file
+    assert path is not None, "its labels are official"
     try:
         with h5py.File(path, "r") as file:
             labels = _dataset(file, path, name, (len(city.query), len(city.database)))

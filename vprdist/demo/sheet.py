@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vprdist.data.palette import PALETTE
+from vprdist.demo.write import MARK
 from vprdist.errors import DataError, nearest
 from vprdist.files import publish, read_json
 from vprdist.spec.vocabulary import CLASSES, SIDES, STATIC_CLASSES
@@ -63,7 +64,7 @@ def sheet(folder: Path, out: Path, *, city: str | None = None, places: int = 4, 
     Raises:
         DataError: the folder is no complete demo city, or has no such city.
     """
-    mark = Path(folder) / "demo.json"
+    mark = Path(folder) / MARK
     if not mark.is_file():
         raise DataError(
             folder, "a sheet must be made of a complete demo city", remedy="Make it first, or mend the path."

@@ -173,10 +173,10 @@ def make(spec: DemoSpec, folder: Path, *, processes: int | None = None,
         DataError: the folder is a file, holds another spec's city, or holds something else.
     """
     folder = Path(folder)
-    wanted = {"generator": GENERATOR, **spec.resolved()}
+    wanted = _wanted(spec)
     if folder.exists() and not folder.is_dir():
         _check_folder(folder, wanted)
-    if (folder / MARK).exists() and _check_folder(folder, wanted):
+    if is_made(spec, folder):
         shutil.rmtree(folder / WORK, ignore_errors=True)
         return
     with locked(folder / LOCK):
@@ -185,6 +185,19 @@ def make(spec: DemoSpec, folder: Path, *, processes: int | None = None,
             _make(spec, folder, processes or usable_cores(), progress or (lambda done, total: None))
             write_json(folder / MARK, wanted)
         shutil.rmtree(folder / WORK, ignore_errors=True)
+
+
+def is_made(spec: DemoSpec, folder: Path) -> bool:
+    """Whether a folder holds the whole city of a spec; nothing is written.
+
+    Raises:
+        DataError: it holds another spec's city, or one of another version.
+    """
+    return (folder / MARK).exists() and _check_folder(folder, _wanted(spec))
+
+
+def _wanted(spec: DemoSpec) -> dict[str, Any]:
+    return {"generator": GENERATOR, **spec.resolved()}
 
 
 def _make(spec: DemoSpec, folder: Path, processes: int, progress: Callable[[int, int], None]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vprdist.data.msls import City, Side
+from vprdist.data.places import City, Side
 from vprdist.data.tasks import Task
 from vprdist.distributed.ranks import Ranks
 from vprdist.evaluation.breakdown import write_queries
@@ -19,8 +19,10 @@ from vprdist.evaluation.whitening import check_dimensions, check_images, whitene
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import PlaceNetwork, set_mode
 from vprdist.spec.arms import Arm
+from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.result import Protocol, VariantResult
 from vprdist.spec.trial import EvaluateSpec, TrialSpec
+from vprdist.store.queries import queries_file
 
 StageReport = Callable[[str, int, int], None]
 LEARN_IMAGES = 20_000
@@ -89,7 +91,7 @@ class Evaluation:
             rows = [row for city in self.predicted.predictions.values() for row in city]
             write_predictions(folder / "submission.txt", rows)
         if self.subtasks:
-            write_queries(folder / "queries.parquet", self.subtasks)
+            write_queries(queries_file(folder), self.subtasks)
 
 
 def describe_protocol(tasks: Sequence[Task], trial: TrialSpec, dataset: str) -> Protocol:
@@ -109,6 +111,7 @@ def describe_protocol(tasks: Sequence[Task], trial: TrialSpec, dataset: str) -> 
         database=evaluate.database,
         dimensions=evaluate.dimensions[0] if evaluate.dimensions else None,
         storage=evaluate.storage,
+        computation=COMPUTATION,
     )
 
 

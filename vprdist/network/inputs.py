@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vprdist.data.images import load_image
-from vprdist.data.msls import Side
+from vprdist.data.places import Side
 from vprdist.errors import CacheError, UserError
 from vprdist.semantics.cache import Cache, open_cache
 from vprdist.semantics.placebo import layout, other_classes, other_image, scatter

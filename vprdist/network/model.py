@@ -28,17 +28,20 @@ class PlaceNetwork(nn.Module):
         trained: the units that are trained. The frozen ones before the first of them run without autograd.
         pool: the aggregator.
         attention: by the unit that it stands behind.
+        attention_name: of the attention, for messages.
         foldable: the units are built-in ones, whose BatchNorm follows the convolution that stands before it.
         precision: `bf16` computes the units in bfloat16 where torch's autocast does; the aggregator stays in float32.
     """
 
     def __init__(
         self, stem: InputStem, units: nn.ModuleDict, pool: nn.Module, trained: tuple[str, ...], dimensions: int,
-        precision: Precision = "float32", attention: nn.ModuleDict | None = None, foldable: bool = True,
+        precision: Precision = "float32", attention: nn.ModuleDict | None = None, attention_name: str = "none",
+        foldable: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.stem, self.units, self.pool = stem, units, pool
         self.attention = nn.ModuleDict() if attention is None else attention
+        self.attention_name = attention_name
         self.trained, self.dimensions, self.precision, self.foldable = trained, dimensions, precision, foldable
         for name, unit in units.items():
             unit.requires_grad_(name in trained)
@@ -68,9 +71,12 @@ class PlaceNetwork(nn.Module):
         if name not in self.attention:
             return features
         extra = None if extra_BChw is None else self.stem.shares(extra_BChw)
-        if isinstance(features, tuple):
-            return self.attention[name](features[0], extra=extra), *features[1:]
-        return self.attention[name](features, extra=extra)
+        before, *token = features if isinstance(features, tuple) else (features,)
+        after = self.attention[name](before, extra=extra)
+        if not isinstance(after, Tensor) or after.shape != before.shape:
+            rule = f"attention must answer with features of the same shape, {tuple(before.shape)}"
+            raise _unfit(self.attention_name, rule, list(after.shape) if isinstance(after, Tensor) else after)
+        return (after, *token) if token else after
 
 
 def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
@@ -105,7 +111,7 @@ def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
     full = full_level(len(trial.input.class_names), trial.input.mask_reduce) if trial.input.mask_reduce else FULL
     return PlaceNetwork(
         InputStem(mode, full), units, pool, spec.trained, int(pool.dimensions), trial.train.precision, attention,
-        not spec.backbone.is_own,
+        spec.attention.name, not spec.backbone.is_own,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from vprdist.spec.result import ResultRow
 from vprdist.spec.sweep import SweepSpec
 from vprdist.store.manifest import compared
 from vprdist.store.queries import Queries, queries_path, read_queries
+from vprdist.store.trial_folder import TrialFolder
 
 MORE_SEEDS = (1, 3, 5, 10)
 
@@ -83,7 +84,7 @@ def power_of(
 
     def queries_of(name: str) -> Queries | None:
         try:
-            return read_queries(queries_path(runs / "trials" / name))
+            return read_queries(queries_path(TrialFolder.of(runs, name).path))
         except UserError as error:
             left_out.append(str(error))
             return None

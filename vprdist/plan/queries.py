@@ -32,7 +32,7 @@ def check_queries(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> list[str]:
     count, clusters, need = sum(len(task.queries) for task in tasks), num_clusters(tasks), fewest(subsets.confidence)
     found, what = count, "queries with a positive"
     # Trained arms have their intervals from seeds or draws, for the queries at hand; probes have them from clusters.
-    if sweep.search.searcher == "one_network":
+    if sweep.search.method.trains_one:
         found, what = clusters, "clusters of neighbouring queries (some ten frames of a sequence)"
     if found < need:
         fault = f"claims at confidence {subsets.confidence:g} need {need} {what}, at the very least"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vprdist.report.evidence import Block, Difference, Standing
-from vprdist.report.leaderboard import p_text, reading, short
+from vprdist.report.leaderboard import p_text, reading, rows_of, short
 from vprdist.report.published import COLUMNS
+from vprdist.report.sources import code_lines
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -21,13 +22,14 @@ def escaped(text: str) -> str:
 
 def latex(blocks: Sequence[Block], title: str) -> str:
     """A table for each protocol, to be `\\input`; needs `\\usepackage{booktabs}`."""
-    return "\n".join(_table(block, title) for block in blocks)
+    code = code_lines(rows_of(blocks))
+    return "\n".join(_table(block, title, code) for block in blocks)
 
 
-def _table(block: Block, title: str) -> str:
+def _table(block: Block, title: str, code: Sequence[str]) -> str:
     others = [column for column in COLUMNS if column != block.objective]
     heads = ["", short(block.objective), "95\\,\\%", "$\\Delta$", "95\\,\\%", "$p$", *map(short, others)]
-    notes = " ".join(escaped(text) for text in (f"{block.heading}.", *reading(block)))
+    notes = " ".join(escaped(text) for text in (f"{block.heading}.", *reading(block), *code))
     lines = [" & ".join(_cells(block.objective, others, standing)) + r" \\" for standing in block.standings]
     return "\n".join(
         [

@@ -11,18 +11,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vprdist.console import fitting
+from vprdist.console import fitting, table_width
 from vprdist.files import write_parquet, write_text
-from vprdist.report.evidence import Block, Difference, Part, Standing
+from vprdist.report.evidence import Block, Difference, Standing
+from vprdist.report.parts import Part
 from vprdist.report.published import COLUMNS, NOTES, published_rows
 from vprdist.report.rows import Row
+from vprdist.report.sources import code_lines, source_record
 from vprdist.spec.vocabulary import CLASS_GROUPS
 
 FIELDS = (
     "name", "group", "trial", "mode", "classes", "mask_reduce", "conv1_init", "backbone", "unfreeze", "seeds",
     *COLUMNS, *(f"{column}_{end}" for column in COLUMNS for end in ("low", "high")), "interval", "recall@1_seed_sd",
     "baseline", "difference", "difference_low", "difference_high", "p", "p_holm", "untrained_recall@1", "protocol",
-    "num_queries", "num_clusters", "steps", "wall_s", "num_ranks", "device", "fallbacks",
+    "num_queries", "num_clusters", "steps", "wall_s", "num_ranks", "device", "fallbacks", "computation", "version",
+    "source", "changed_by_hand",
 )  # fmt: skip
 PART_FIELDS = (
     "name", "trial", "protocol", "kind", "part", "num_queries", "num_clusters", "metric", "score", "low",
@@ -64,6 +67,7 @@ def as_record(block: Block, standing: Standing) -> dict[str, object]:
         "num_ranks": "+".join(sorted({str(result.num_ranks) for result in row.results})),
         "device": "; ".join(sorted({result.device for result in row.results})),
         "fallbacks": "; ".join(sorted({text for result in row.results for text in result.fallbacks})),
+        **source_record(row),
     }
 
 
@@ -94,9 +98,9 @@ def part_records(blocks: Sequence[Block]) -> list[dict[str, object]]:
             "num_queries": part.num_queries,
             "num_clusters": part.num_clusters,
             "metric": block.objective,
-            "score": part.score,
-            "low": part.interval[0],
-            "high": part.interval[1],
+            "score": part.metrics[block.objective],
+            "low": part.intervals[block.objective][0],
+            "high": part.intervals[block.objective][1],
         }
         for block in blocks
         for standing in block.standings
@@ -251,6 +255,8 @@ def show(blocks: Sequence[Block], title: str, console: Console, parts: bool = Fa
     if any(published_rows(block) for block in blocks):
         for note in NOTES:
             console.print(note, style="dim", markup=False)
+    for text in code_lines(rows_of(blocks)):
+        console.print(text, style="yellow", markup=False)
     for text in fallbacks(rows_of(blocks)):
         console.print(f"fell back: {text}", style="yellow", markup=False)
 
@@ -263,9 +269,14 @@ def _part_tables(block: Block, a_table: int = PARTS_A_TABLE) -> list[tuple[list[
     for start in range(0, len(parts), a_table):
         chosen = slice(start, start + a_table)
         heads = ["name", *(part_name(part) for part in parts[chosen])]
-        cells = [[s.row.name, *(with_interval(p.score, p.interval) for p in s.parts[chosen])] for s in measured]
+        cells = [[s.row.name, *(part_score(p, block.objective) for p in s.parts[chosen])] for s in measured]
         tables.append((heads, cells))
     return tables
+
+
+def part_score(part: Part, metric: str) -> str:
+    """The score with its interval."""
+    return with_interval(part.metrics[metric], part.intervals[metric])
 
 
 def part_name(part: Part) -> str:
@@ -301,7 +312,8 @@ def _print_table(
 
     columns = range(len(heads))
     spare = [index for index in reversed(columns) if not heads[index].endswith(tuple(kept))]
-    console.print(fitting(console, columns, spare, draw, slack=max(0, names - NAME_WIDTH)))
+    broken = max(0, names - NAME_WIDTH)  # characters of the names that their lines save
+    console.print(draw(fitting(columns, spare, lambda some: table_width(console, draw(some)) - broken, console.width)))
 
 
 def markdown(blocks: Sequence[Block], title: str) -> str:
@@ -317,6 +329,7 @@ def markdown(blocks: Sequence[Block], title: str) -> str:
             parts += ["The paper's Table I, ours in brackets:", "", *markdown_table(PUBLISHED_HEADERS, published), ""]
     if any(published_rows(block) for block in blocks):
         parts += [line for note in NOTES for line in (note, "")]
+    parts += [line for text in code_lines(rows_of(blocks)) for line in (text, "")]
     parts += [f"Fell back: {text}" for text in fallbacks(rows_of(blocks))]
     return "\n".join(parts).rstrip() + "\n"
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Spec, marked
 from vprdist.spec.vocabulary import CLASSES, Placebo
 
 Names = tuple[str, ...]
@@ -36,8 +36,11 @@ class ArmsSpec(Spec):
         players: what comes and goes together: the classes of each player.
     """
 
-    players: tuple[Names, ...]
-    placebos: tuple[Control, ...] = ()
+    players: tuple[Names, ...] = Field(
+        description="what comes and goes together: the classes of each player",
+        json_schema_extra=marked(entries=CLASSES, entry="class"),
+    )
+    placebos: tuple[Control, ...] = Field(default=(), description="every other step shows one of these instead")
 
     @model_validator(mode="after")
     def _possible(self) -> ArmsSpec:

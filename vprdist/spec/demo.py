@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from vprdist.errors import RuleError, nearest
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Spec, marked
 from vprdist.spec.vocabulary import CLASSES
 
 CityNames = tuple[str, ...]
@@ -37,7 +37,7 @@ NATURAL: dict[str, tuple[float, float, float]] = {
 
 
 class ClassRecipe(Spec):
-    """How one class acts in the world; each in [0, 1], None keeps the natural value.
+    """How one class acts in the world; each in [0, 1], null keeps the natural value.
 
     Attributes:
         identity: how much its look tells places apart (0: the same look and arrangement everywhere).
@@ -45,9 +45,15 @@ class ClassRecipe(Spec):
         repeat: how often a look of a small common stock stands here and elsewhere, and misleads.
     """
 
-    identity: float | None = Field(default=None, ge=0, le=1)
-    churn: float | None = Field(default=None, ge=0, le=1)
-    repeat: float | None = Field(default=None, ge=0, le=1)
+    identity: float | None = Field(
+        default=None, ge=0, le=1, description="how much its look tells places apart; null: the natural value"
+    )
+    churn: float | None = Field(
+        default=None, ge=0, le=1, description="share of it that every visit draws afresh; null: the natural value"
+    )
+    repeat: float | None = Field(
+        default=None, ge=0, le=1, description="how often a common look misleads; null: the natural value"
+    )
 
 
 class PlantedSpec(Spec):
@@ -64,9 +70,18 @@ class PlantedSpec(Spec):
         noise: classes that are drawn afresh for every visit.
     """
 
-    carry: dict[str, float] = Field(default_factory=dict)
-    mislead: tuple[str, ...] = ()
-    noise: tuple[str, ...] = ()
+    carry: dict[str, float] = Field(
+        default_factory=dict, description="how much a class' look tells places apart, above 0, at most 1",
+        json_schema_extra=marked(key="class", names=CLASSES),
+    )  # fmt: skip
+    mislead: tuple[str, ...] = Field(
+        default=(), description="classes that look as the next street's do when a query is taken",
+        json_schema_extra=marked(entries=CLASSES, entry="class"),
+    )  # fmt: skip
+    noise: tuple[str, ...] = Field(
+        default=(), description="classes that are drawn afresh for every visit",
+        json_schema_extra=marked(entries=CLASSES, entry="class"),
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _possible(self) -> PlantedSpec:
@@ -97,21 +112,31 @@ class DemoSpec(Spec):
     goes on for `strays` pictures that no database picture is near.
     """
 
-    seed: int = Field(default=0, ge=0, le=2**32 - 1)
-    height: int = Field(default=96, ge=32, le=2048, description="pixels")
-    width: int = Field(default=128, ge=32, le=4096, description="pixels, a multiple of 8")
-    train: CityNames = ("alder", "birch", "cedar")
-    validate_cities: CityNames = Field(default=("dogwood", "elm"), alias="validate")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="another seed is another city")
+    height: int = Field(
+        default=96, ge=32, le=2048, description="height of a picture", json_schema_extra=marked(unit="pixels")
+    )
+    width: int = Field(
+        default=128, ge=32, le=4096, description="width of a picture, a multiple of 8",
+        json_schema_extra=marked(unit="pixels"),
+    )  # fmt: skip
+    train: CityNames = Field(default=("alder", "birch", "cedar"), description="names of the training cities")
+    validate_cities: CityNames = Field(
+        default=("dogwood", "elm"), alias="validate", description="names of the validation cities"
+    )
     streets: int = Field(default=5, ge=1, le=1000, description="streets a city")
     places: int = Field(default=15, ge=2, le=1000, description="places a street")
     spacing_m: float = Field(default=10.0, ge=5, le=20, description="metres between places")
-    database_visits: int = Field(default=1, ge=1, le=20)
-    query_visits: int = Field(default=3, ge=2, le=50)
+    database_visits: int = Field(default=1, ge=1, le=20, description="drives a street for the database")
+    query_visits: int = Field(default=3, ge=2, le=50, description="later drives a street for the queries")
     strays: int = Field(default=1, ge=0, le=10, description="pictures a query drive without any positive")
     pano_share: float = Field(default=0.04, ge=0, le=0.5, description="share of pictures that are panoramas")
     supersample: int = Field(default=2, ge=1, le=4, description="rays a pixel, in each direction")
     divisor: int = Field(default=2, ge=1, le=16, description="activations are height/divisor x width/divisor")
-    recipe: dict[str, ClassRecipe] = Field(default_factory=dict)
+    recipe: dict[str, ClassRecipe] = Field(
+        default_factory=dict, description="how single classes act, where not as in the natural city",
+        json_schema_extra=marked(key="class", names=CLASSES),
+    )  # fmt: skip
     planted: PlantedSpec | None = Field(default=None, description="a truth for tests of attribution; null: natural")
 
     @model_serializer(mode="wrap")

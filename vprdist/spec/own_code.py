@@ -279,10 +279,13 @@ def _module(name: str, path: Path, digest: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def blamed(*names: str) -> Iterator[None]:
+def blamed(*names: str, otherwise: str | None = None) -> Iterator[None]:
     """An error that comes out of a user's own file becomes one message with its file and line.
 
     What the machine does to it (memory, disk, a lost rank) stays what it is: another attempt may mend that.
+
+    Args:
+        otherwise: the class to blame for an error on whose way no line of a file stands: one that cannot be called so.
 
     Raises:
         OwnCodeError: the block failed in a line of one of the files, or in what that line called.
@@ -292,7 +295,7 @@ def blamed(*names: str) -> Iterator[None]:
     except (UserError, OSError, MemoryError):
         raise
     except Exception as error:
-        place = _place(error, [own for own in map(_known_file, names) if own is not None])
+        place = _place(error, [own for own in map(_known_file, names) if own is not None]) or otherwise
         if place is None or type(error).__name__ in ("OutOfMemoryError", "LostRankError", "Stopped"):
             raise
         remedy = "Mend the file, and run the sweep again."
@@ -301,7 +304,7 @@ def blamed(*names: str) -> Iterator[None]:
 
 def _known_file(name: str) -> Path | None:
     try:
-        return own_file(name)
+        return own_file(name) if is_own(name) else None
     except RuleError:
         return None
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from vprdist.errors import UserError, first_line
-from vprdist.files import digest_json, read_json
+from vprdist.files import digest_json
+from vprdist.source import Source
 from vprdist.spec.base import Spec, hashed_unless
+from vprdist.spec.computation import FIRST
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import KS
 
@@ -46,6 +46,7 @@ class Protocol(Spec):
     database: str = hashed_unless("subtask")
     dimensions: int | None = hashed_unless(None, description="null: as many as the network has")
     storage: str = hashed_unless("float32")
+    computation: int = hashed_unless(FIRST, description="of the code that evaluated; see `spec.computation`")
 
     @property
     def fingerprint(self) -> str:
@@ -67,6 +68,7 @@ class Protocol(Spec):
             f"{'+'.join(self.cities)}, subtask {self.subtask}, {self.num_queries} {queries} against "
             f"{self.num_database} {database}, {gallery}, {size}, "
             f"positives within {self.positive_radius_m:g} m, {whitening}{stored}, {self.select} checkpoint"
+            f"{'' if self.computation == FIRST else f', computation {self.computation}'}"
         )
 
 
@@ -99,24 +101,4 @@ class ResultRow(Spec):
     starts: int = Field(description="of the job, resumes included, since the trial was last tried anew")
     fallbacks: tuple[str, ...] = ()
     environment: dict[str, Any] = Field(default_factory=dict)
-
-
-def read_result(path: Path) -> ResultRow:
-    """A trial's result.
-
-    Raises:
-        UserError: unreadable, or of another version.
-    """
-    try:
-        value = read_json(path)
-        if value.get("version") != RESULT_VERSION:
-            remedy = "Move the trial's folder away and run the sweep again."
-            raise UserError(path, f"a result must have version {RESULT_VERSION}", value.get("version"), remedy)
-        return ResultRow.model_validate_json(path.read_bytes())
-    except (ValueError, AttributeError) as error:
-        found = first_line(error)
-        if isinstance(error, ValidationError):  # its first line counts the findings, and names none
-            first = error.errors()[0]
-            found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        remedy = "Move the trial's folder away and run the sweep again."
-        raise UserError(path, "a result must be readable", found, remedy) from None
+    source: Source | None = Field(default=None, description="the code that computed it; null: it is not known")

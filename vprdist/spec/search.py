@@ -7,16 +7,15 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Spec, marked
+from vprdist.spec.doors import SearcherName
+from vprdist.spec.methods import LISTED, METHODS, Method
+from vprdist.spec.methods.points import Points
 from vprdist.spec.subsets import Point as Point
 from vprdist.spec.subsets import SubsetSpec
 
 PLAYER = "player "
 """Before a player's name: the axis of a searcher's space that says whether the player is there."""
-SUBSET_SEARCHERS = ("greedy", "shapley", "one_network")
-"""They propose subsets from the values of earlier ones; `random` and `optuna` propose points of any space."""
-COUNTED = ("greedy", "one_network")
-"""Searchers that say themselves how many trials they need at most, and may have several seeds a point."""
 
 
 class Choice(Spec):
@@ -28,6 +27,15 @@ class Choice(Spec):
     def samples(self) -> tuple[Any, ...]:
         """Values to try alone before anything starts."""
         return self.values
+
+    def has(self, value: Any) -> bool:
+        """Whether it is one of the values."""
+        return value in self.values
+
+    @property
+    def words(self) -> str:
+        """What it has, for messages."""
+        return f"one of {', '.join(map(str, self.values))}"
 
 
 class Range(Spec):
@@ -52,30 +60,57 @@ class Range(Spec):
         """Values to try alone before anything starts."""
         return tuple(map(int, (self.low, self.high))) if self.kind == "randint" else (self.low, self.high)
 
+    def has(self, value: Any) -> bool:
+        """Whether it is a number between the bounds."""
+        return isinstance(value, (int, float)) and self.low <= value <= self.high
+
+    @property
+    def words(self) -> str:
+        """What it has, for messages."""
+        low, high = self.samples
+        return f"a {'whole ' if self.kind == 'randint' else ''}number from {low:g} to {high:g}"
+
 
 class SearchSpec(Spec):
     """How points are proposed and trials are stopped. Without `searcher` every point of the grid is run.
 
-    With `subsets` the classes of the mask are searched as well: by `take` at every point of the grid, by `greedy` or
-    `shapley` at every point of the grid, or by `random` or `optuna` as further axes of the space, true or false.
+    With `subsets` the classes of the mask are searched as well: by `take` or a searcher of subsets at every point of
+    the grid, or by a searcher of points as further axes of the space, true or false (see `methods.Method`).
     """
 
-    space: dict[str, Choice | Range] = Field(default_factory=dict)
-    subsets: SubsetSpec | None = None
-    searcher: Literal["random", "optuna", "greedy", "shapley", "one_network"] | None = None
+    space: dict[str, Choice | Range] = Field(
+        default_factory=dict, description="keys of `trial` and the values or the range that a searcher draws from",
+        json_schema_extra=marked(key="key of trial"),
+    )  # fmt: skip
+    subsets: SubsetSpec | None = Field(default=None, description="subsets of the mask's classes are tried")
+    searcher: SearcherName | None = Field(
+        default=None, description="proposes points of the space, or subsets; null: the grid is run as it stands"
+    )
     num_trials: int | None = Field(default=None, ge=1, description="proposals of the searcher, in all")
-    seed: int = Field(default=0, ge=0, description="of the searcher")
-    scheduler: Literal["asha", "median"] | None = None
-    max_steps: int = Field(default=1, ge=1, description="of the longest trial; filled in when the file is read")
+    seed: int = Field(default=0, ge=0, description="seed of the searcher's draws")
+    scheduler: Literal["asha", "median"] | None = Field(
+        default=None, description="ends trials that fall behind; null: all train to their end"
+    )
+    max_steps: int = Field(
+        default=1, ge=1, description="steps of the longest trial; filled in when the file is read",
+        json_schema_extra=marked(in_files=False),
+    )  # fmt: skip
     grace_steps: int | None = Field(
-        default=None, ge=1, description="no trial is stopped before; null: first evaluation"
+        default=None, ge=1, description="no trial is stopped before so many; null: first evaluation"
     )
     reduction: int = Field(default=3, ge=2, description="asha: one in so many trials goes on at each rung")
 
     @property
+    def method(self) -> Method:
+        """The way of searching: a searcher's, or a list's."""
+        if self.searcher is None:
+            return LISTED
+        return METHODS.get(self.searcher.name) or Points(self.searcher.title, self.searcher.name)
+
+    @property
     def follows(self) -> bool:
         """Whether trials must be followed while they run: who proposes or stops by results needs to."""
-        return self.searcher is not None or self.scheduler is not None
+        return self.method.proposes or self.scheduler is not None
 
     def readers(self, concurrent: int) -> int:
         """Processes that read trials for Tune with so many jobs in flight; a plain grid's are read one by one."""
@@ -83,7 +118,7 @@ class SearchSpec(Spec):
 
     @property
     def domains(self) -> dict[str, Choice | Range]:
-        """The space as `random` and `optuna` search it: whether each player of the subsets is there is an axis too."""
+        """The space as searchers of points see it: whether each player of the subsets is there is an axis too."""
         players = self.subsets.players if self.subsets else ()
         return {**self.space, **{PLAYER + name: Choice(values=(False, True)) for name in players}}
 
@@ -93,9 +128,9 @@ class SearchSpec(Spec):
             self._check_space()
         else:
             self._check_subsets(self.subsets)
-        if self.searcher not in (None, *COUNTED) and self.num_trials is None:
+        if not self.method.counts and self.num_trials is None:
             raise RuleError("num_trials", "a searcher must be told how many trials to propose", None, "Set num_trials.")
-        if self.num_trials is not None and not self.searcher:
+        if self.num_trials is not None and not self.method.proposes:
             raise RuleError(
                 "num_trials",
                 "a grid cannot have another number of trials than of points",
@@ -109,12 +144,15 @@ class SearchSpec(Spec):
         return self
 
     def _check_space(self) -> None:
-        if self.searcher in SUBSET_SEARCHERS:
+        if self.method.searches_subsets:
             remedy = "Add `subsets: {classes: static}`."
-            raise RuleError("searcher", f"{self.searcher} needs subsets of classes to search", self.searcher, remedy)
-        if bool(self.space) != (self.searcher is not None):
-            fault = "a space and a searcher must go together"
-            raise RuleError("searcher", fault, self.searcher, "Set `searcher: random` or `optuna`, or use `grid`.")
+            raise RuleError("searcher", f"{self.method.title} searches subsets of classes", self.method.title, remedy)
+        if bool(self.space) != self.method.searches_space:
+            fault, remedy = (
+                "a space and a searcher must go together",
+                f"Set `searcher` ({_of_points()}), or use `grid`.",
+            )
+            raise RuleError("searcher", fault, self.searcher and self.searcher.name, remedy)
 
     def _check_subsets(self, subsets: SubsetSpec) -> None:
         if self.scheduler is not None:
@@ -122,20 +160,25 @@ class SearchSpec(Spec):
             raise RuleError(
                 "scheduler", fault, self.scheduler, "Delete `scheduler`, or search a space without subsets."
             )
-        if (self.searcher is None) == (subsets.take is None):
+        method = self.method
+        if method.proposes == (subsets.take is not None):
             fault = "subsets must either be listed by `take` or proposed by a searcher"
             ways = "subsets.take (leave_one_out, add_one_in, a list) or searcher"
-            remedy = f"Set {ways} (one_network, greedy, shapley, optuna)."
-            raise RuleError("subsets", fault, subsets.take and self.searcher, remedy)
-        if self.space and self.searcher not in ("random", "optuna"):
-            raise RuleError("space", "only random and optuna can search a space", list(self.space), "Use `grid`.")
-        if "tie" in subsets.model_fields_set and self.searcher != "shapley":
-            raise RuleError("subsets", "only searcher shapley can have ties", subsets.tie, "Delete `tie`.")
-        if subsets.placebos and self.searcher in ("random", "optuna"):
-            fault = f"{self.searcher} cannot compare an arm with another"
+            remedy = f"Set {ways} ({', '.join(METHODS)})."
+            raise RuleError("subsets", fault, subsets.take and method.title, remedy)
+        if self.space and not method.searches_space:
+            raise RuleError("space", f"only {_of_points()} search a space", list(self.space), "Use `grid`.")
+        if subsets.placebos and not method.controls:
+            fault = f"{method.title} compares no arm with another"
             remedy = "Delete `placebos`; run the subsets that it finds as a list, `take`, with them."
             raise RuleError("subsets.placebos", fault, list(subsets.placebos), remedy)
-        for field in ("finalists", "probes"):
-            if field in subsets.model_fields_set and self.searcher != "one_network":
-                fault = f"only searcher one_network can have {field}"
-                raise RuleError(f"subsets.{field}", fault, getattr(subsets, field), f"Delete `{field}`.")
+        for other in METHODS.values():
+            for field, what in other.own_fields.items():
+                if field in subsets.model_fields_set and field not in method.own_fields:
+                    fault = f"only searcher {other.title} has {what}"
+                    raise RuleError(f"subsets.{field}", fault, getattr(subsets, field), f"Delete `{field}`.")
+
+
+def _of_points() -> str:
+    """The searchers of a space, for messages."""
+    return " and ".join(word for word, method in METHODS.items() if method.searches_space)

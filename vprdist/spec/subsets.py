@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
 from vprdist.spec.arms import ArmsSpec, Control, check_placebos, classes_of
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Spec, marked
 from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES
 
 Names = tuple[str, ...]
@@ -25,15 +25,25 @@ class SubsetSpec(Spec):
     A subset is a whole number whose bit i is player i.
     """
 
-    classes: str | Names | None = Field(default=None, description='"static", "all" or a list; null: static, or groups')
-    groups: dict[str, Names] = Field(default_factory=dict, description="a name for each group, its classes")
+    classes: str | Names | None = Field(
+        default=None, description="players are these classes; null: the static ones, or `groups`",
+        json_schema_extra=marked(words=CLASS_GROUPS, entries=CLASSES, entry="class"),
+    )  # fmt: skip
+    groups: dict[str, Names] = Field(
+        default_factory=dict, description="players are groups: a name of yours for each, and its classes",
+        json_schema_extra=marked(key="group", entries=CLASSES, entry="class"),
+    )  # fmt: skip
     take: Literal["leave_one_out", "add_one_in"] | tuple[Names, ...] | None = Field(
         default=None, description="without a searcher: which subsets; a list names players"
     )
-    placebos: tuple[Control, ...] = Field(default=(), description="of every arm too: random, image, classes")
+    placebos: tuple[Control, ...] = Field(
+        default=(), description="every arm is tried with these in its mask's place too"
+    )
     finalists: int = Field(default=3, ge=0, description="one_network: best subsets, trained alone beside everybody")
     probes: int = Field(default=1024, ge=1, description="one_network: subsets that it is evaluated under, at most")
-    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="of intervals, claims and the settled ranking")
+    confidence: float = Field(
+        default=0.95, gt=0.5, lt=1, description="probability of intervals, claims and the settled ranking"
+    )
     tie: float = Field(default=0.02, gt=0, lt=1, description="shapley: a smaller difference of two values is none")
 
     @model_validator(mode="after")

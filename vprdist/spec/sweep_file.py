@@ -7,16 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from vprdist.errors import SweepFileError, nearest
+from vprdist.spec.base import file_fields
 from vprdist.spec.old_spellings import present_key, present_keys
 from vprdist.spec.own_code import settled
 from vprdist.spec.read import Key, Origin, expand_environment, parse_value, read_yaml, validate
 from vprdist.spec.scales import SCALES
-from vprdist.spec.search import COUNTED, Point, Range, SearchSpec
+from vprdist.spec.search import Point, Range, SearchSpec
+from vprdist.spec.segmenter import written_segmenter
 from vprdist.spec.subset_sweeps import check_subsets, subset_points
-from vprdist.spec.sweep import SweepSpec, grid_points, put_value, recipe_values, resolve_trial
+from vprdist.spec.sweep import (
+    SweepSpec,
+    grid_points,
+    put_value,
+    recipe_values,
+    resolve_trial,
+    with_own_segmenter,
+)
 from vprdist.spec.trial import CHOICES, TrialSpec
 
 TOP_KEYS = ("name", "scale", "scales", "trial", "search", "seeds", "objective", "baseline", "cluster", "budget")
+SEGMENTER: Key = ("trial", "input", "segmenter")
 RANGES = ("uniform", "loguniform", "randint")
 
 
@@ -30,7 +40,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         overrides: `dotted.key=value` words, the value read as YAML.
 
     Raises:
-        SweepFileError: with file, line, dotted path, fault, value and remedy.
+        SweepFileError: with file, line, dotted path, rule, value and remedy.
     """
     raw, origin = read_yaml(path)
     last_words: dict[str, Any] = {}
@@ -67,13 +77,9 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         raise SweepFileError(
             origin.where(("search", "grid")), "a sweep cannot have both a grid and a space", None, "Delete one."
         )
-    if search.searcher not in (None, *COUNTED) and len(sweep.seeds) > 1:
-        remedy = "Search with one seed, then run the best points with several: a grid."
-        if search.searcher == "shapley":
-            remedy = "Name the first: each draw of an order has a seed of its own, counted from there."
-        raise SweepFileError(
-            origin.where(("seeds",)), "a searcher must have one seed a point", list(sweep.seeds), remedy
-        )
+    if len(sweep.seeds) > 1 and not search.method.several_seeds:
+        fault, remedy = "a searcher must have one seed a point", search.method.seeds_remedy
+        raise SweepFileError(origin.where(("seeds",)), fault, list(sweep.seeds), remedy)
     baseline = _checked_baseline(sweep.baseline, grid, origin)
     frozen_grid = {key: tuple(values) for key, values in grid.items()}
     sweep = sweep.model_copy(update={"grid": frozen_grid, "search": search, "baseline": baseline})
@@ -133,7 +139,7 @@ def _alone(search: SearchSpec) -> list[Point]:
 
 def _search(raw: dict[str, Any], origin: Origin) -> SearchSpec:
     values = {key: value for key, value in raw.get("search", {}).items() if key != "grid"}
-    known = ("grid", *(name for name in SearchSpec.model_fields if name != "max_steps"))
+    known = ("grid", *file_fields(SearchSpec))
     for key in values:
         if key not in known:
             raise SweepFileError(origin.where(("search", key)), "unknown key", None, nearest(key, known))
@@ -141,6 +147,8 @@ def _search(raw: dict[str, Any], origin: Origin) -> SearchSpec:
         space = _mapping(values["space"], ("search", "space"), origin)
         space = {str(axis): _domain(str(axis), domain, origin) for axis, domain in space.items()}
         values["space"] = present_keys(space)
+    if "searcher" in values:
+        values["searcher"] = _absolute(values["searcher"], origin, ("search", "searcher"))
     return validate(SearchSpec, values, origin, ("search",))
 
 
@@ -242,8 +250,8 @@ def _trial_values(
         built_in = sum(not prefix for prefix, _, _ in leaves)
         leaves[built_in:built_in] = [((), ("train", name), value) for name, value in given.items()]
     for prefix, key, value in leaves:
-        if key in (("seed",), ("digests",)):
-            remedy = "Use `seeds: [0, 1, 2]`." if key == ("seed",) else "Delete it: digests are computed."
+        if key[0] in ("seed", "digests"):
+            remedy = "Use `seeds: [0, 1, 2]`." if key[0] == "seed" else "Delete it: digests are computed."
             raise SweepFileError(origin.where(prefix + key), "this key cannot stand in a sweep file", None, remedy)
         shown = next((p for p in (prefix + key, (*prefix, ".".join(key))) if p in origin.lines), None)
         now = tuple(present_key(".".join(key)).split("."))
@@ -252,27 +260,41 @@ def _trial_values(
         if now != key:
             origin.alias(("trial", *key), ("trial", *now))
         put_value(values, now, value, origin)
-    own = {present_key(".".join(key)).split(".")[1] for prefix, key, _ in leaves if prefix and key[0] == "train"}
+    own = {
+        present_key(".".join(key)).split(".")[1]
+        for prefix, key, _ in leaves
+        if prefix and key[0] == "train" and key[1:]
+    }
     values = dict(expand_environment(values, ("trial",), origin))
     for key in CHOICES:
         section, choice = values.get(key[0]), key[1]
         if isinstance(section, dict) and choice in section:
             section[choice] = _settled(".".join(key), section[choice], origin, ("trial", *key))
+    with_own_segmenter(values, Path.cwd() if origin.overridden(SEGMENTER) else origin.path.parent)
     return values, tuple(sorted(own))
 
 
 def _settled(dotted: str, value: Any, origin: Origin, where: Key) -> Any:
-    """A value of a named choice with an absolute path: counted from the file that names it, or on the command line from
-    the working folder. Other values are left as they are."""
+    """A value of a trial's named choice with an absolute path; other values are left as they are."""
     key = tuple(dotted.removesuffix(".name").split("."))
-    if key not in CHOICES:
-        return value
-    folder = Path.cwd() if origin.overridden(where) else origin.path.parent
-    if isinstance(value, str):
-        return settled(value, folder)
-    if isinstance(value, dict) and isinstance(value.get("name"), str):
-        return {**value, "name": settled(value["name"], folder)}
-    return value
+    if key == SEGMENTER[1:] and key == tuple(dotted.split(".")):
+        return written_segmenter(value, _folder(origin, where))
+    return _absolute(value, origin, where) if key in CHOICES else value
+
+
+def _absolute(choice: Any, origin: Origin, where: Key) -> Any:
+    """A named choice with an absolute path."""
+    folder = _folder(origin, where)
+    if isinstance(choice, str):
+        return settled(choice, folder)
+    if isinstance(choice, dict) and isinstance(choice.get("name"), str):
+        return {**choice, "name": settled(choice["name"], folder)}
+    return choice
+
+
+def _folder(origin: Origin, where: Key) -> Path:
+    """From where a path counts: from the file that has it, or on the command line from the working folder."""
+    return Path.cwd() if origin.overridden(where) else origin.path.parent
 
 
 def _check_bare_words(trial: dict[str, Any], axes: Iterable[tuple[str, Any]], origin: Origin) -> None:
@@ -336,11 +358,6 @@ def _grid(raw: dict[str, Any], origin: Origin) -> dict[str, list[Any]]:
         origin.alias(where, ("search", "grid", present_key(dotted)))
         dotted = present_key(dotted)
         grid[dotted] = found
-        if twice := [value for at, value in enumerate(grid[dotted]) if value in grid[dotted][:at]]:
-            raise SweepFileError(
-                origin.where(where), "seeds cannot be an axis of the grid", None, "Use `seeds: [0, 1, 2]`."
-            )
-        grid[dotted] = expand_environment(values, where, origin)
         if twice := [value for at, value in enumerate(grid[dotted]) if value in grid[dotted][:at]]:
             raise SweepFileError(origin.where(where), "a grid axis has a value twice", twice[0], "Delete one of them.")
     return grid

@@ -9,11 +9,13 @@ from pydantic import Field, model_validator
 from vprdist.errors import RuleError, nearest
 from vprdist.files import digest_json
 from vprdist.spec.arms import Arm, ArmsSpec
-from vprdist.spec.base import Spec, hashed_unless, not_hashed
+from vprdist.spec.base import Spec, hashed_unless, marked, not_hashed
+from vprdist.spec.computation import FIRST
 from vprdist.spec.demo import DemoSpec
-from vprdist.spec.doors import AggregatorName, AttentionName, BackboneName, LossName
+from vprdist.spec.doors import MSLS, AggregatorName, AttentionName, BackboneName, LayoutName, LossName
 from vprdist.spec.named import Named
 from vprdist.spec.old_spellings import move_parameter, old_spelling
+from vprdist.spec.recipes import RECIPES
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.vocabulary import (
     CLASS_GROUPS,
@@ -43,20 +45,28 @@ ImageSize = tuple[Annotated[int, Field(ge=32, le=4096)], Annotated[int, Field(ge
 
 
 class DataSpec(Spec):
-    """Which places: an MSLS tree and its cities, or the built-in demo city (`root: demo`).
+    """Which places: a data set's folder, how it lies there, and its cities; or the built-in demo city (`root: demo`).
 
     Graded labels are the official ones (`<city>_gt.h5`) where they are there and were made for this field of view, or
     computed; `labels` may ask for either. It is not hashed: the official files' content is, as one of the digests.
     """
 
-    root: str = not_hashed("demo")
-    demo: DemoSpec | None = not_hashed(None)
-    train: Names = Field(default=(), description="training cities; empty means every one of the demo city's")
-    validate_cities: Names = Field(default=(), alias="validate")
-    positive_radius_m: float = Field(default=25.0, gt=0)
-    fov_radius_m: float = Field(default=50.0, gt=0)
-    fov_degrees: float = Field(default=90.0, ge=1, le=180)
-    labels: LabelSource = not_hashed("auto", description="of the training cities: auto, official or computed")
+    root: str = not_hashed(
+        "demo", description="where the pictures are",
+        json_schema_extra=marked(words=("demo",), other="the folder of a data set"),
+    )  # fmt: skip
+    layout: LayoutName = hashed_unless(MSLS, description="how the pictures lie in `root`")
+    demo: DemoSpec | None = not_hashed(None, description="the built-in city in other sizes; null: as it is")
+    train: Names = Field(default=(), description="training cities; empty: every one of the demo city's")
+    validate_cities: Names = Field(
+        default=(), alias="validate", description="cities to evaluate on; empty: every one of the demo city's"
+    )
+    positive_radius_m: float = Field(default=25.0, gt=0, description="a database image so near to a query is a hit")
+    fov_radius_m: float = Field(default=50.0, gt=0, description="how far a view reaches, in the graded similarity")
+    fov_degrees: float = Field(default=90.0, ge=1, le=180, description="how wide a view is, in the graded similarity")
+    labels: LabelSource = not_hashed(
+        "auto", description="graded labels of the training cities; auto: official where they are there, else computed"
+    )
 
     @model_validator(mode="after")
     def _cities(self) -> DataSpec:
@@ -72,6 +82,9 @@ class DataSpec(Spec):
                 None,
                 "Set `root: demo`, or delete `demo`.",
             )
+        if self.root == "demo" and self.layout != MSLS:
+            fault = "the built-in city has the layout msls"
+            raise RuleError("layout", fault, self.layout.name, "Delete the key, or set `root` to your folder.")
         view = (self.fov_radius_m, self.fov_degrees)
         if self.labels == "official" and view != OFFICIAL_VIEW:
             fault = "official labels need a field of view of {:g} m and {:g} degrees".format(*OFFICIAL_VIEW)
@@ -87,14 +100,29 @@ class InputSpec(Spec):
     activations is not hashed: their content is, as one of the trial's digests.
     """
 
-    mode: InputMode = "rgb"
-    classes: str | Names | None = "static"
-    mask_reduce: MaskReduce | None = "mean"
-    conv1_init: ConvInit | None = "inflate"
-    placebo: Placebo = hashed_unless("none")
-    cache: str | None = not_hashed(None, description="its folder; null with a segmenter: one in the run folder")
-    segmenter: SegmenterSpec | None = not_hashed(None, description="makes the cache, where it is not made yet")
-    compression: Compression = not_hashed("none", description="of a cache that a segmenter makes")
+    mode: InputMode = Field(
+        default="rgb", description="pictures as they are, times the mask, with the mask or all 19 activations beside"
+    )
+    classes: str | Names | None = Field(
+        default="static", description="the classes of the mask: a group or a list",
+        json_schema_extra=marked(words=CLASS_GROUPS, entries=CLASSES, entry="class"),
+    )  # fmt: skip
+    mask_reduce: MaskReduce | None = Field(
+        default="mean", description="how the classes' activations become one mask; sum in a search of subsets"
+    )
+    conv1_init: ConvInit | None = Field(
+        default="inflate", description="weights of conv1 with further channels: all random, or RGB's own and zero"
+    )
+    placebo: Placebo = hashed_unless(
+        "none", description="another mask in its place: random blobs, another picture's, as many other classes"
+    )
+    cache: str | None = not_hashed(
+        None, description="folder of the cached activations; null with a segmenter: one in the run folder"
+    )
+    segmenter: SegmenterSpec | None = not_hashed(
+        None, description="makes the cache, where it is not made yet", json_schema_extra=marked(own=True)
+    )
+    compression: Compression = not_hashed("none", description="how a cache that a segmenter makes is compressed")
 
     @model_validator(mode="after")
     def _classes(self) -> InputSpec:
@@ -171,8 +199,14 @@ class NetworkSpec(Spec):
     """
 
     backbone: BackboneName = Field(default=RESNET50, description="pictures to features, in ordered units")
-    unfreeze: str | Names = "0-2"
-    weights: str = Field(default="imagenet", description="imagenet, none, or the path of a checkpoint")
+    unfreeze: str | Names = Field(
+        default="0-2", description="the units that are trained: the first X and the last Y, all, or a list of units",
+        json_schema_extra=marked(words=("all",), other="X-Y"),
+    )  # fmt: skip
+    weights: str = Field(
+        default="imagenet", description="initial weights",
+        json_schema_extra=marked(words=WEIGHTS, other="the path of a checkpoint"),
+    )  # fmt: skip
     attention: AttentionName = Field(default=NO_ATTENTION, description="features to features, behind units")
     aggregator: AggregatorName = Field(default=GEM, description="features to one descriptor")
     gem_p: float | None = old_spelling("aggregator.p")
@@ -241,27 +275,34 @@ class NetworkSpec(Spec):
 
 
 class TrainSpec(Spec):
-    """Training. `steps` optimizer steps of `batch_pairs` pairs, in micro-batches of `micro_pairs`.
+    """How a network is trained: `steps` optimizer steps of `batch_pairs` pairs, in micro-batches of `micro_pairs`.
 
     `recipe` names the set of values that the others started from (`spec/recipes.py`); the values are what counts.
     """
 
-    recipe: str | None = not_hashed(None)
-    image_size: ImageSize = Field(default=(480, 640), description="height, width in pixels")
-    steps: int = Field(default=16250, ge=0, description="0 evaluates the untrained network")
-    batch_pairs: int = Field(default=32, ge=1)
+    recipe: str | None = not_hashed(
+        None, description="a named set of values for the keys beside it, which win where the file sets them",
+        json_schema_extra=marked(words=RECIPES),
+    )  # fmt: skip
+    image_size: ImageSize = Field(
+        default=(480, 640), description="height and width of a picture", json_schema_extra=marked(unit="pixels")
+    )
+    steps: int = Field(default=16250, ge=0, description="optimizer steps; 0 evaluates the untrained network")
+    batch_pairs: int = Field(default=32, ge=1, description="pairs per optimizer step, over all ranks")
     micro_pairs: int = Field(default=2, ge=1, description="pairs per forward pass on one rank, at most")
     chunk_queries: int = Field(default=10_000, ge=1, description="queries drawn between two drawings of pairs")
     chunked: bool = hashed_unless(
         False, description="as the reference: each query once before any comes again, and a batch ends with its chunk"
     )
-    chunks: int | None = hashed_unless(None, ge=1, description="`chunked`: end after so many, if `steps` are more")
+    chunks: int | None = hashed_unless(
+        None, ge=1, description="`chunked`: end after so many chunks, if `steps` are more"
+    )
     pairs: Literal["drawn", "all"] = hashed_unless("drawn", description="all: each query with every partner of a batch")
     loss: LossName = Field(default=GCL, description="what is minimised")
     margin: float | None = old_spelling("loss.margin")
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = Field(default=0.1, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
+    optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd is without momentum")
+    lr: float = Field(default=0.1, gt=0, description="learning rate")
+    weight_decay: float = Field(default=0.0, ge=0, description="the optimizer's weight decay")
     schedule: Literal["step", "cosine"] = hashed_unless(
         "step", description="cosine: from `lr` to zero at the last step"
     )
@@ -270,7 +311,10 @@ class TrainSpec(Spec):
         default=250_000, ge=1,
         description="step schedule: divide the rate by 10 after so many pairs (`chunked`: chunks of so many queries)",
     )  # fmt: skip
-    batch_norm: BatchNormMode = "reference"
+    batch_norm: BatchNormMode = Field(
+        default="reference",
+        description="statistics are of a side of a micro-batch, kept still, or of a micro-batch over all ranks",
+    )
     arms: ArmsSpec | None = hashed_unless(None, description="one network for all subsets of some players' classes")
     precision: Precision = hashed_unless("float32", description="bf16: convolutions in bfloat16, the rest in float32")
 
@@ -347,15 +391,24 @@ class EvaluateSpec(Spec):
     `dimensions` is the trial's result, further ones and the raw descriptors are variants of it.
     """
 
-    subtask: Subtask = "all"
+    subtask: Subtask = Field(
+        default="all", description="MSLS' subtask: summer, winter, old, new, day, night (s2w: from summer to winter)"
+    )
     gallery: Gallery = Field(default="city", description="one gallery a city, or all cities' images in one")
-    queries: Scope = hashed_unless("subtask", description="every: no matter of which subtask")
+    queries: Scope = hashed_unless("subtask", description="which queries count; every: those outside the subtask too")
     database: Scope = hashed_unless("subtask", description="every: images outside the subtask are searched too")
-    image_size: ImageSize | None = Field(default=None, description="null: the training size")
+    image_size: ImageSize | None = Field(
+        default=None, description="height and width of a picture; null: the training size",
+        json_schema_extra=marked(unit="pixels"),
+    )  # fmt: skip
     before_training: bool = Field(default=True, description="also evaluate the untrained network, for comparison")
-    whitening: Whitening = hashed_unless("none")
-    dimensions: tuple[Annotated[int, Field(ge=1)], ...] = hashed_unless((), description="empty: as the network's")
-    storage: Storage = hashed_unless("float32", description="of descriptors")
+    whitening: Whitening = hashed_unless(
+        "none", description="PCA of descriptors, learnt on the training cities or here"
+    )
+    dimensions: tuple[Annotated[int, Field(ge=1)], ...] = hashed_unless(
+        (), description="lengths of descriptors after whitening, the result's first; empty: as the network's"
+    )
+    storage: Storage = hashed_unless("float32", description="the type that descriptors are kept in")
     predict: Names = not_hashed((), description="cities without ground truth, to write predictions for")
 
     @model_validator(mode="after")
@@ -377,13 +430,17 @@ class EvaluateSpec(Spec):
 
 
 class Digests(Spec):
-    """What the trial's inputs are, by content. `prepare.resolve` fills it before the trial is hashed."""
+    """What the trial's inputs are, by content, and which computation makes its numbers of them.
+
+    `prepare.resolve` fills it in before the trial is hashed.
+    """
 
     dataset: str
     cache: str | None
     weights: str
     labels: str | None = hashed_unless(None, description="of official label files; null: all are computed")
     code: dict[str, str] | None = hashed_unless(None, description="of the files of a user's own classes, by their key")
+    computation: int = hashed_unless(FIRST, ge=1, description="see `spec.computation`")
 
 
 class RunSpec(Spec):
@@ -394,7 +451,7 @@ class RunSpec(Spec):
     compile: bool = Field(default=False, description="compile the network with torch.compile")
     tensorboard: bool = Field(default=False, description="also write metrics for TensorBoard (extra `tensorboard`)")
     checkpoint_s: float = Field(default=300.0, gt=0, description="seconds between periodic checkpoints")
-    log_steps: int = Field(default=5, ge=1)
+    log_steps: int = Field(default=5, ge=1, description="steps between two lines of metrics")
     evaluate_steps: int | None = Field(default=None, ge=1, description="also evaluate every so many steps")
 
 
@@ -421,8 +478,8 @@ class TrialSpec(Spec):
     network: NetworkSpec = NetworkSpec()
     train: TrainSpec = TrainSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
-    seed: int = Field(default=0, ge=0, le=2**31 - 1)
-    digests: Digests | None = None
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, json_schema_extra=marked(in_files=False))
+    digests: Digests | None = Field(default=None, json_schema_extra=marked(in_files=False))
     run: RunSpec = not_hashed(RunSpec())
 
     @model_validator(mode="after")

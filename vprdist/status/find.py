@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vprdist.errors import LaunchError, nearest
-from vprdist.files import read_json_lines
-from vprdist.store.manifest import read_manifest
-from vprdist.store.trial_folder import TrialFolder
+from vprdist.store.manifest import read_manifest, sweep_folder, sweep_names
+from vprdist.store.trial_folder import TrialFolder, trials_folder
 
 
 @dataclass(frozen=True)
@@ -22,11 +21,6 @@ class Sweep:
     trials: dict[str, TrialFolder]
 
 
-def sweep_names(runs: Path) -> list[str]:
-    """Every sweep of a run folder."""
-    return sorted(path.parent.name for path in (runs / "sweeps").glob("*/manifest.json"))
-
-
 def find_sweep(runs: Path, name: str) -> Sweep:
     """A sweep by its name.
 
@@ -34,7 +28,7 @@ def find_sweep(runs: Path, name: str) -> Sweep:
         LaunchError: there is none of that name.
         UserError: its manifest cannot be read.
     """
-    folder = runs / "sweeps" / name
+    folder = sweep_folder(runs, name)
     known = sweep_names(runs)
     if name not in known:
         remedy = nearest(name, known) if known else "No sweep was started here; --runs names another run folder."
@@ -44,12 +38,6 @@ def find_sweep(runs: Path, name: str) -> Sweep:
     names = {e["trial"]: e["name"] + (f" seed {e['seed']}" if seeds else "") for e in manifest["trials"]}
     trials = {trial: TrialFolder.of(runs, trial) for trial in names}
     return Sweep(name, folder, manifest["objective"], names, trials)
-
-
-def is_searched(sweep: Path) -> bool:
-    """Whether a searcher proposes the sweep's trials."""
-    rows, _ = read_json_lines(sweep / "proposals.jsonl")
-    return any(row.get("kind") == "proposed" for row in rows)
 
 
 def pick(sweep: Sweep, words: list[str]) -> list[str]:
@@ -83,7 +71,7 @@ def find_trial(runs: Path, word: str) -> TrialFolder:
     if slash and name in sweep_names(runs):
         sweep = find_sweep(runs, name)
         return sweep.trials[_pick(sweep, rest)]
-    folder = runs / "trials"
+    folder = trials_folder(runs)
     found = sorted(entry.name for entry in folder.glob("*") if entry.name.startswith(word))
     if len(found) == 1:
         return TrialFolder.of(runs, found[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import yaml
 from vprdist import __version__
 from vprdist.errors import UserError
 from vprdist.files import canonical_json, read_json, write_json, write_text
+from vprdist.source import running_source
+from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.row_name import row_name
 from vprdist.spec.scales import SCALES
@@ -18,6 +21,33 @@ from vprdist.spec.search import Choice, Range
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import METRICS
+
+SWEEPS, MANIFEST = "sweeps", "manifest.json"
+
+
+def sweep_folder(runs: Path, name: str) -> Path:
+    """Where everything about a sweep lies."""
+    return runs / SWEEPS / name
+
+
+def sweep_names(runs: Path) -> list[str]:
+    """Every sweep of a run folder."""
+    return sorted(path.parent.name for path in (runs / SWEEPS).glob(f"*/{MANIFEST}"))
+
+
+def manifest_path(folder: Path) -> Path:
+    """The list of the trials of the sweep of that folder."""
+    return folder / MANIFEST
+
+
+def sweep_file(folder: Path) -> Path:
+    """The resolved sweep file, which says the same as the one that was started."""
+    return folder / "sweep.yaml"
+
+
+def is_started(folder: Path) -> bool:
+    """Whether a sweep was started in that folder."""
+    return manifest_path(folder).exists()
 
 
 class Manifest:
@@ -51,7 +81,7 @@ class Manifest:
 
     def keep_known(self) -> None:
         """The trials that it lists already: nobody knows yet which of them this run will have."""
-        if (self.folder / "manifest.json").exists():
+        if is_started(self.folder):
             for entry in read_manifest(self.folder)["trials"]:
                 self.names.setdefault(entry["trial"], entry["name"])
                 self._seeds.setdefault(entry["trial"], entry["seed"])
@@ -60,7 +90,7 @@ class Manifest:
 
     def others(self, trials: Iterable[TrialSpec]) -> int | None:
         """How many trials of the same sweep name these leave out; None when there are none."""
-        if not (self.folder / "manifest.json").exists():
+        if not is_started(self.folder):
             return None
         return len(set(read_manifest(self.folder)["names"]) - {trial.trial_id for trial in trials}) or None
 
@@ -72,19 +102,21 @@ class Manifest:
 
     def write(self) -> None:
         """Publish both files."""
-        sweep = self.sweep
+        sweep, source = self.sweep, running_source()
         manifest = {
             "name": sweep.name,
             "vprdist": __version__,
+            "source": None if source is None else asdict(source),
+            "computation": COMPUTATION,
             "scale": sweep.scale,
             "objective": sweep.objective,
             "cluster": sweep.cluster,
             "trials": [self._entry(trial_id) for trial_id in self._seeds],
             "fallbacks": list(self.fallbacks),
         }
-        write_json(self.folder / "manifest.json", manifest)
+        write_json(manifest_path(self.folder), manifest)
         text = yaml.safe_dump(resolved_file(sweep), sort_keys=False, allow_unicode=True)
-        write_text(self.folder / "sweep.yaml", text)
+        write_text(sweep_file(self.folder), text)
 
 
 def baselines_of(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> dict[str, str]:
@@ -98,7 +130,7 @@ def baselines_of(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> dict[str, str
 
 def compared(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> list[tuple[TrialSpec, TrialSpec]]:
     """Each trial and the one that it is compared with, of the same seed; empty where that is the best row."""
-    if sweep.search.searcher is not None or sweep.baseline == "best":
+    if sweep.search.method.proposes or sweep.baseline == "best":
         return []
     changes = sweep.baseline if isinstance(sweep.baseline, dict) else sweep.points[0]
     if sweep.baseline is None and sweep.search.subsets is not None and sweep.search.subsets.placebos:
@@ -123,6 +155,8 @@ def resolved_file(sweep: SweepSpec) -> dict[str, Any]:
     if sweep.search.space:
         search["space"] = {axis: _domain(domain) for axis, domain in sweep.search.space.items()}
     settings = sweep.search.model_dump(mode="json", exclude={"space", "max_steps"}, exclude_defaults=True)
+    if sweep.search.searcher is not None:
+        settings["searcher"] = sweep.search.searcher.as_written()
     return {
         "name": sweep.name,
         "scale": sweep.scale if sweep.scale in SCALES else "demo",
@@ -146,7 +180,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read.
     """
-    path = folder / "manifest.json"
+    path = manifest_path(folder)
     try:
         manifest: dict[str, Any] = read_json(path)
         names = {entry["trial"]: entry["name"] for entry in manifest["trials"]}

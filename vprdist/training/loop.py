@@ -26,8 +26,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from vprdist.data.graph import CityGraph
-from vprdist.data.msls import City
 from vprdist.data.pairs import PairSampler
+from vprdist.data.places import City
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import Stopped, TrainingError, UserError
 from vprdist.network.batch_norm import synchronise

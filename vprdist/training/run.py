@@ -8,31 +8,35 @@ import platform
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vprdist import __version__
-from vprdist.data.digest import dataset_digest
 from vprdist.data.graph import training_graphs
-from vprdist.data.msls import City, read_city
+from vprdist.data.layouts import dataset_digest, layout_of
+from vprdist.data.places import City
 from vprdist.data.tasks import breakdown_tasks, build_tasks, prediction_task
 from vprdist.distributed.ranks import Ranks, join
 from vprdist.distributed.world import World
-from vprdist.errors import CacheError, DataError, Stopped, UserError
+from vprdist.errors import CacheError, DataError, LaunchError, Stopped, UserError
 from vprdist.evaluation.evaluate import NOTHING, Evaluation, Extra, check_whitening, describe_protocol, evaluate
 from vprdist.evaluation.sheet import write_sheet
-from vprdist.files import digest_file, read_json_lines, write_json
+from vprdist.files import digest_file
 from vprdist.machine import cpu_has_bf16
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import build_network
 from vprdist.network.weights import weights_file
 from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.cache.staging import staged
+from vprdist.source import running_source
+from vprdist.spec.computation import COMPUTATION
+from vprdist.spec.own_code import blamed
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.loop import Trainer
 from vprdist.training.metrics_log import Watch
 
@@ -49,12 +53,13 @@ def run_trial(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
         world: this process among the ranks of its job.
 
     Raises:
-        UserError: bad data, weights or cache, or a loss that is not finite.
+        UserError: bad data, weights or cache, a loss that is not finite, an error in a user's own class.
         Stopped: asked to leave; what was trained is in the checkpoint.
     """
     if world.num_threads:
         torch.set_num_threads(world.num_threads)
-    with join(world, folder / "rendezvous.json") as ranks:
+    own = [named.name for named in trial.own_code.values()]
+    with blamed(*own), join(world, TrialFolder(folder).rendezvous_file) as ranks:
         _Run(trial, folder, ranks, world).run()
 
 
@@ -71,8 +76,23 @@ class _Run:
         self.stage("reading cities", 0, 1)
         if self.ranks.is_first:
             check_inputs(self.trial)
+        fallbacks = self._other_code()
+        self.stage("reading cities", 0, 1)
         with contextlib.ExitStack() as stack:
-            self._run(*self._stage_cache(stack))
+            trial, fell = self._stage_cache(stack)
+            self._run(trial, fallbacks + fell)
+
+    def _other_code(self) -> tuple[str, ...]:
+        """What to record where this start goes on from a checkpoint of other code; a row says which code this is."""
+        source = running_source()
+        if source is None or not self.ranks.is_first:
+            return ()
+        resumes = any((self.folder / "checkpoint").glob("[!.]*"))
+        others = {who: None for who in saved_by(TrialFolder(self.folder).rows()[0]) if resumes}
+        others.pop(source.digest, None)
+        self.report({"kind": "source", "source": source.digest, "resumes": resumes})
+        names = ", ".join("an unknown source" if who is None else f"source {who[:8]}" for who in others)
+        return (f"went on from a checkpoint of other code ({names}; this is {source.short})",) if others else ()
 
     def _stage_cache(self, stack: contextlib.ExitStack) -> tuple[TrialSpec, tuple[str, ...]]:
         """The trial as it reads on this node, with a copy of its cache if the profile says so; and what fell back."""
@@ -93,17 +113,17 @@ class _Run:
         return here, (fallback or f"the cache was not copied to {scratch} on one of the nodes",) if somewhere else ()
 
     def _run(self, trial: TrialSpec, fallbacks: tuple[str, ...]) -> None:
-        root = Path(trial.data.root)
-        validate = [read_city(root, name) for name in trial.data.validate_cities]
+        layout = layout_of(trial.data)
+        validate = [layout.read(name) for name in trial.data.validate_cities]
         tasks = build_tasks(validate, trial)
-        predict = [prediction_task(read_city(root, name), trial.evaluate) for name in trial.evaluate.predict]
+        predict = [prediction_task(layout.read(name), trial.evaluate) for name in trial.evaluate.predict]
         weights, fell = initial_weights(trial)
         fallbacks += fell
         network = build_network(trial, weights).to(self.ranks.device)
         learn_on = whitening_cities(trial)
         for asked in filter(None, (tasks, predict)):
             check_whitening(trial.evaluate, asked, learn_on, network.dimensions)
-        cities = [read_city(root, name) for name in trial.data.train] if trial.train.steps else []
+        cities = [layout.read(name) for name in trial.data.train] if trial.train.steps else []
         sides = [side for city in (*cities, *validate) for side in city.sides]
         kept = KeptPictures(sides, trial.train.image_size, trial.run.keep_mb)
 
@@ -132,7 +152,7 @@ class _Run:
         evaluation.write(self.folder / "predictions")
         reader = PlaceReader(trial, trial.evaluate.image_size or trial.train.image_size)
         write_sheet(self.folder / "predictions" / "sheet.png", reader, evaluation.ranking)
-        protocol = describe_protocol(tasks, trial, dataset_digest(root, trial.data.validate_cities))
+        protocol = describe_protocol(tasks, trial, dataset_digest(trial.data, trial.data.validate_cities))
         fallbacks += _device_fallbacks(trial, self.ranks.device)
         starts = self._starts()
         row = ResultRow(
@@ -153,14 +173,15 @@ class _Run:
             starts=len(starts),
             fallbacks=fallbacks,
             environment=environment(),
+            source=running_source(),
         )
-        write_json(self.folder / "result.json", row.model_dump(mode="json", by_alias=True))
+        TrialFolder(self.folder).write_result(row)
 
     def _untrained(self, measure: Callable[[], Evaluation | None]) -> dict[str, float] | None:
         """Metrics before training; a resumed run takes them from the rows of its first start."""
         if not (self.trial.evaluate.before_training and self.trial.train.steps):
             return None
-        rows, _ = read_json_lines(self.folder / "metrics.jsonl")
+        rows, _ = TrialFolder(self.folder).rows()
         known = next((row for row in rows if row.get("kind") == "untrained"), None)
         # Every rank takes part in the measuring, or none: the first one's look at the file decides.
         (is_known,) = self.ranks.any(self.ranks.is_first and known is not None)
@@ -215,19 +236,38 @@ class _Run:
 
     def _starts(self) -> list[float]:
         """When the job was started, each time; a run outside a job was started once, now."""
-        rows, _ = read_json_lines(self.folder / "log" / "starts.jsonl")
-        return [float(row["time"]) for row in rows] or [self.begin]
+        return [float(row["time"]) for row in TrialFolder(self.folder).starts()] or [self.begin]
+
+
+def saved_by(rows: Iterable[Mapping[str, Any]]) -> list[str | None]:
+    """The digests of the code that saved what a trial's checkpoint grew from, from its metrics rows; None: unknown."""
+    code, found = None, list[str | None]()
+    for row in rows:
+        if row.get("kind") == "source":
+            code = str(row.get("source"))
+            found = found if row.get("resumes") else []
+        elif row.get("kind") == "checkpoint":
+            found.append(code)
+    return found
 
 
 def check_inputs(trial: TrialSpec) -> None:
-    """Data and cache are still what the trial was hashed with.
+    """Data and cache are still what the trial was hashed with, and this code gives the numbers of its computation.
 
     Raises:
+        LaunchError: the trial is of another computation.
         DataError, CacheError: they have changed since it was submitted.
     """
     assert trial.digests is not None
+    if (wanted := trial.digests.computation) != COMPUTATION:
+        raise LaunchError(
+            f"trial {trial.trial_id}",
+            f"a trial of computation {wanted} cannot be computed by this code, which is of computation {COMPUTATION}",
+            None,
+            "Run the sweep again: it makes trials of this code's computation. Or run the code that made the trial.",
+        )
     cities = (*trial.data.train, *trial.data.validate_cities)
-    found = dataset_digest(Path(trial.data.root), cities)
+    found = dataset_digest(trial.data, cities)
     if found != trial.digests.dataset:
         fault = f"the cities {', '.join(cities)} must have the digest of the submission, {trial.digests.dataset}"
         raise DataError(trial.data.root, fault, found, CHANGED)
@@ -273,7 +313,7 @@ def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
 def whitening_cities(trial: TrialSpec) -> list[City]:
     """The cities that whitening is learnt on, where it is learnt on training images."""
     names = trial.data.train if trial.evaluate.whitening == "train" else ()
-    return [read_city(Path(trial.data.root), name) for name in names]
+    return [layout_of(trial.data).read(name) for name in names]
 
 
 def environment() -> dict[str, Any]:

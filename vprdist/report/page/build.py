@@ -20,6 +20,7 @@ from vprdist.report.leaderboard import (
     fallbacks,
     p_text,
     part_name,
+    part_score,
     reading,
     rows_of,
     short,
@@ -31,6 +32,7 @@ from vprdist.report.page.contents import MOST_LINES, Contents
 from vprdist.report.page.flips import MOST_BYTES, Album, FlipSet, flip_sets
 from vprdist.report.page.maps import Choice, CityMap, choices, city_maps, first_pair, found_metric
 from vprdist.report.published import COLUMNS, NOTES, TABLE_I, published_name, published_rows
+from vprdist.report.sources import code_lines
 from vprdist.spec.vocabulary import KS
 
 NUM_FIGURES = 4
@@ -68,6 +70,7 @@ def page(contents: Contents) -> str:
         most_bytes=MOST_BYTES,
         notes=NOTES,
         notes_at=next((i for i, block in enumerate(contents.blocks) if published_rows(block)), None),
+        code=code_lines(rows_of(contents.blocks)),
         fallbacks=fallbacks(rows_of(contents.blocks)),
         manifest=json.dumps(contents.manifest, indent=1),
         most_lines=MOST_LINES,
@@ -162,13 +165,13 @@ def _line(block: Block, standing: Standing, scale: tuple[float, float]) -> list[
 
 
 def _parts(block: Block) -> dict[str, Any] | None:
-    measured = [standing for standing in block.standings if standing.parts]
+    measured, metric = [standing for standing in block.standings if standing.parts], block.objective
     if not measured:
         return None
     return {
         "headers": [part_name(part) for part in measured[0].parts],
         "lines": [
-            [_Cell(s.row.name, s.row.name), *(_Cell(with_interval(p.score, p.interval), p.score) for p in s.parts)]
+            [_Cell(s.row.name, s.row.name), *(_Cell(part_score(p, metric), p.metrics[metric]) for p in s.parts)]
             for s in measured
         ],
     }

@@ -55,7 +55,7 @@ reader checks before it trusts any address in the file. `content` of a side is t
 each given as key, one zero byte, and the 32 bytes of its `sha256`. `digest` is the first 16 hex digits of the SHA-256
 of the canonical JSON {"classes", "height", "width", "sides": {"<city>/<side>": content}} (sorted keys, no spaces,
 ASCII). It depends on no path, time, shard size or compression: caches of equal activations are equal. `cities` holds
-the digests of the MSLS cities (`vprdist.data.msls.city_digest`) that the cache was made for.
+the digests of the cities (`Layout.digest`) that the cache was made for.
 """
 
 from __future__ import annotations

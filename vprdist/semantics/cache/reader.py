@@ -59,7 +59,7 @@ class Cache:
         """The cache was made for these cities, as they are now.
 
         Args:
-            city_digests: `vprdist.data.msls.city_digest` by city.
+            city_digests: `Layout.digest` by city.
 
         Raises:
             CacheError: a city is missing, or has changed since.

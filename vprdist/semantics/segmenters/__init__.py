@@ -1,7 +1,7 @@
 """Segmentation networks, one family a file, one interface (`base.Segmenter`).
 
-To add one: name it in `spec.segmenter.FAMILIES`, write its file beside the others with a function
-`open_network(spec, device)`, add it to `NETWORKS`, and to `weights.weights_files` if it has more than one file.
+To add one: its file beside the others with a function `open_network(spec, device)`, and its line in
+`spec.segmenter.FAMILIES`. A user's own class comes in by `own`.
 
 Torch is loaded by `open_segmenter`, not by importing this package.
 """
@@ -17,13 +17,6 @@ from vprdist.spec.segmenter import SegmenterSpec
 if TYPE_CHECKING:
     from vprdist.semantics.segmenters.base import Segmenter
 
-NETWORKS: dict[str, str] = {
-    "deeplabv3plus": "vprdist.semantics.segmenters.deeplabv3plus",
-    "transformers": "vprdist.semantics.segmenters.huggingface",
-    "litert": "vprdist.semantics.segmenters.litert",
-}
-"""The module of each family; it has `open_network(spec: SegmenterSpec, device: str) -> Segmenter`."""
-
 
 def open_segmenter(spec: SegmenterSpec, device: str = "cpu") -> Segmenter:
     """The network of a spec with its weights, and the inference that the spec asks for around it.
@@ -38,12 +31,12 @@ def open_segmenter(spec: SegmenterSpec, device: str = "cpu") -> Segmenter:
     """
     from vprdist.semantics.segmenters.inference import check_device, wrap
 
-    if spec.family == "litert":
+    if spec.facts.exported:
         device = "cpu"
     check_device(device)
 
     digest = weights_digest(spec)
-    network: Segmenter = import_module(NETWORKS[spec.family]).open_network(spec, device)
+    network: Segmenter = import_module(spec.facts.module).open_network(spec, device)
     segmenter = wrap(network, spec, device)
     segmenter.description = spec.words(digest, device)
     return segmenter

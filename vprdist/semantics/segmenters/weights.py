@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vprdist.errors import WeightsError
 from vprdist.files import digest_file, digest_json
+from vprdist.spec.own_code import own_file
 from vprdist.spec.segmenter import SegmenterSpec
 
 SETTINGS = ("config.json", "preprocessor_config.json")
@@ -38,12 +39,21 @@ def weights_files(spec: SegmenterSpec) -> list[Path]:
     Raises:
         WeightsError: they are not there.
     """
-    if spec.family == "transformers":
+    if spec.is_own:
+        return [own_file(spec.name), *([_own_weights(spec)] if spec.weights is not None else [])]
+    if spec.facts.is_folder:
         return _model_files(model_folder(spec.source))
     path = Path(spec.source)
     if not path.is_file():
         raise WeightsError(path, f"no such file; the weights of {spec.family} must be one", None, "Check the path.")
     return [path]
+
+
+def _own_weights(spec: SegmenterSpec) -> Path:
+    path = Path(spec.source)
+    if not path.is_file():
+        raise WeightsError(path, f"the weights of {spec.family} must be a file", "missing", "Check the path.")
+    return path
 
 
 def model_folder(name: str) -> Path:

@@ -8,88 +8,38 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from vprdist.data.images import load_image
+from vprdist.data.layouts.base import Layout
+from vprdist.data.pictures import folder_sizes
+from vprdist.data.places import City, KeyPaths, Side, Words
 from vprdist.errors import DataError, nearest
 from vprdist.spec.vocabulary import SIDES, SUBTASKS
 
 SPLITS = ("train_val", "test")
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Words = npt.NDArray[np.str_]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Side:
-    """The query or the database images of one city, in CSV row order; every array has length N.
+class Msls(Layout):
+    """The layout of the functions below."""
 
-    easting, northing in metres (UTM); ca in degrees clockwise from north. Position fields are None in a test
-    city without ground truth.
-    """
+    def names(self) -> list[str]:
+        if not (found := city_names(self.root)):
+            raise _no_tree(self.root)
+        return found
 
-    city: str
-    side: str
-    folder: Path
-    keys: Words
-    pano: Bools
-    ca: Floats | None
-    easting: Floats | None
-    northing: Floats | None
-    night: Bools
-    view_direction: Words
-    subtasks: dict[str, Bools]
-    sequence_key: Words
-    frame_number: npt.NDArray[np.int64]
+    def read(self, city: str) -> City:
+        return read_city(self.root, city)
 
-    def __len__(self) -> int:
-        return len(self.keys)
+    def digest(self, city: str) -> str:
+        return city_digest(self.root, city)
 
-    def image_path(self, row: int) -> Path:
-        """Where the picture of a row lies."""
-        return self.folder / "images" / f"{self.keys[row]}.jpg"
-
-    @property
-    def positions(self) -> Floats:
-        """(N, 2) easting and northing in metres.
-
-        Raises:
-            DataError: the city has no ground truth.
-        """
-        if self.easting is None or self.northing is None:
-            raise DataError(
-                self.folder / "postprocessed.csv",
-                "the city has no positions, and they are needed here",
-                None,
-                "This city has no ground truth; predictions can be written for it: evaluate.predict, or --predict.",
-            )
-        return np.stack([self.easting, self.northing], axis=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class City:
-    """Both sides of a city."""
-
-    name: str
-    split: str
-    query: Side
-    database: Side
-
-    @property
-    def sides(self) -> tuple[Side, Side]:
-        return self.query, self.database
-
-    @property
-    def folder(self) -> Path:
-        return self.query.folder.parent
+    def label_file(self, city: str) -> Path | None:
+        return _label_file(city_folder(self.root, city)[1])
 
 
 def city_names(root: Path) -> list[str]:
@@ -108,59 +58,19 @@ def city_folder(root: Path, city: str) -> tuple[str, Path]:
             return split, root / split / city
     known = city_names(root)
     if not known:
-        raise DataError(
-            root,
-            "an MSLS tree must have train_val/<city>/{query,database}",
-            None,
-            "Set trial.data.root to the tree's folder.",
-        )
+        raise _no_tree(root)
     raise DataError(root, "the tree has no such city", city, nearest(city, known))
 
 
 def read_city(root: Path, city: str) -> City:
-    """Read the CSVs of a city (no pictures are opened; `check_images` looks for them).
+    """Read the CSVs of a city; no pictures are looked at.
 
     Raises:
         DataError: a missing, cut or contradictory CSV; with file, line and remedy.
     """
     split, folder = city_folder(root, city)
     query, database = (_read_side(folder / side, city, side, needs_truth=split == "train_val") for side in SIDES)
-    return City(name=city, split=split, query=query, database=database)
-
-
-def check_images(side: Side) -> None:
-    """Look for every picture of a side, by one listing of its folder.
-
-    Raises:
-        DataError: the first missing or empty picture, and how many there are.
-    """
-    sizes = _image_sizes(side.folder / "images")
-    bad = [str(key) for key in side.keys if sizes.get(f"{key}.jpg", 0) == 0]
-    if bad:
-        path = side.folder / "images" / f"{bad[0]}.jpg"
-        state = "is empty" if path.exists() else "is missing"
-        more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
-        raise DataError(
-            path,
-            f"a key of the CSVs has no picture: this one {state}{more}",
-            None,
-            "Unpack the city again.",
-        )
-
-
-def check_whole(side: Side) -> None:
-    """Look at the end of every picture: a file that was cut has no JPEG end mark.
-
-    Raises:
-        DataError: the first cut picture.
-    """
-    for row in range(len(side)):
-        path = side.image_path(row)
-        with path.open("rb") as stream:
-            stream.seek(max(0, path.stat().st_size - 2))
-            if stream.read() != b"\xff\xd9":
-                # Some cameras write more after the mark: the decoder has the last word.
-                load_image(path, 32, 32)
+    return City(name=city, split=split, query=query, database=database, label_file=_label_file(folder))
 
 
 def city_digest(root: Path, city: str) -> str:
@@ -170,21 +80,18 @@ def city_digest(root: Path, city: str) -> str:
     for side in SIDES:
         for path in sorted((folder / side).glob("*.csv")):
             digest.update(f"{side}/{path.name}\0".encode() + path.read_bytes())
-        for name, size in sorted(_image_sizes(folder / side / "images").items()):
+        for name, size in sorted(folder_sizes(folder / side / "images", ".jpg").items()):
             digest.update(f"{side}/{name}\0{size}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _image_sizes(folder: Path) -> dict[str, int]:
-    try:
-        with os.scandir(folder) as entries:
-            # A link that leads nowhere is no file: the picture is missing.
-            found = (entry for entry in entries if entry.name.endswith(".jpg") and entry.is_file())
-            return {entry.name: entry.stat().st_size for entry in found}
-    except OSError as error:
-        raise DataError(
-            folder, "a side's folder of images cannot be read", error.strerror, "Unpack the city again."
-        ) from None
+def _no_tree(root: Path) -> DataError:
+    fault = "an MSLS tree must have train_val/<city>/{query,database}"
+    return DataError(root, fault, None, "Set trial.data.root to the tree's folder.")
+
+
+def _label_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}_gt.h5")
 
 
 def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
@@ -209,6 +116,7 @@ def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
         side=side,
         folder=folder,
         keys=keys,
+        paths=KeyPaths(folder / "images", keys),
         pano=raw.column("pano", _bool) if raw else np.zeros(count, bool),
         ca=raw.column("ca", float) if raw else None,
         easting=truth.column("easting", float) if truth else None,
@@ -218,6 +126,7 @@ def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
         subtasks={name: subtask.column(name, _bool) for name in SUBTASKS},
         sequence_key=np.array(sequence.texts("sequence_key")),
         frame_number=sequence.column("frame_number", int),
+        files={"ca": folder / "raw.csv", "easting": folder / "postprocessed.csv"},
     )
 
 
@@ -282,7 +191,7 @@ def _read_csv(path: Path, columns: Sequence[str], optional: bool = False) -> _Ta
     except FileNotFoundError:
         raise DataError(path, "this file of an MSLS side is missing", None, "Unpack the city again.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, "a CSV must be UTF-8 text", str(error), "Unpack the city again.") from None
+        raise DataError(path, "a CSV is UTF-8 text", str(error), "Unpack the city again.") from None
     except OSError as error:
         raise DataError(path, "the CSV cannot be read", error.strerror, "Unpack the city again.") from None
     if not rows:
@@ -301,9 +210,3 @@ def _same_rows(reference: _Table, table: _Table, keys: Words) -> None:
             if here != there:
                 fault = f"rows must stand in the order of {reference.path.name}, which has {there!r} here"
                 raise DataError(table.where(row), fault, here, "Unpack the city again.")
-
-
-@lru_cache(maxsize=64)
-def read_city_cached(root: Path, city: str) -> City:
-    """`read_city`, once a process."""
-    return read_city(root, city)

@@ -1,0 +1,49 @@
+"""Results that a sweep would take over from other code than the present one."""
+
+from __future__ import annotations
+
+from vprdist.prepare.prepare import Prepared
+from vprdist.report.sources import by_source, source_words
+from vprdist.source import running_source
+from vprdist.spec.computation import COMPUTATION
+from vprdist.spec.sweep import SweepSpec, trial_at
+from vprdist.store.manifest import sweep_folder
+from vprdist.store.proposals import Proposals, proposals_path
+from vprdist.store.trial_folder import TrialFolder
+
+REMEDY = (
+    "To compute them again, name another folder (--runs FOLDER), or, where the numbers have changed, raise COMPUTATION "
+    "in vprdist/spec/computation.py."
+)
+
+
+def reuse_of_other_code(sweep: SweepSpec, prepared: Prepared) -> str | None:
+    """One line that says which results were computed by other code; None where this code computed all of them.
+
+    Args:
+        prepared: the sweep's trials; those without an id yet have no result.
+    """
+    here = running_source()
+    if here is None:
+        return None
+    folders = [TrialFolder.of(prepared.runs, trial_id) for trial_id in _known(sweep, prepared)]
+    found = [folder.source() for folder in folders if folder.has_result]
+    other = [source for source in found if source is None or source.digest != here.digest]
+    if not other:
+        return None
+    groups = by_source(other)
+    parts = [(f"{len(g.members)} of " if len(groups) > 1 else "") + source_words(g.source) for g in groups]
+    return (
+        f"{len(other)} of {len(found)} results come from other code ({'; '.join(parts)}; this is "
+        f"{source_words(here)}): they are reused, since COMPUTATION is {COMPUTATION} in both. {REMEDY}"
+    )
+
+
+def _known(sweep: SweepSpec, prepared: Prepared) -> list[str]:
+    """The ids of the sweep's trials, each once; for a search, of those that earlier runs proposed."""
+    if sweep.search.searcher is None:
+        return list(dict.fromkeys(trial.trial_id for trial in prepared.trials if trial.digests is not None))
+    journal = proposals_path(sweep_folder(prepared.runs, sweep.name))
+    proposals = Proposals(journal, lambda point: prepared.resolve(trial_at(sweep, point)), sweep.objective)
+    proposals.read()
+    return [proposal.trial_id for proposal in proposals.known if proposal.trial_id is not None]

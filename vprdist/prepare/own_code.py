@@ -1,0 +1,43 @@
+"""A user's own classes of network and loss are tried before anything is submitted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+
+from vprdist.errors import OwnCodeError
+from vprdist.spec.trial import TrialSpec
+
+TRIER = "vprdist.training.try_out"
+
+
+def try_own_code(trials: Iterable[TrialSpec]) -> None:
+    """Every different network and loss with a class of a user's own answers as its kind must.
+
+    It takes some seconds, in a process of its own; nothing for trials without such classes.
+
+    Raises:
+        OwnCodeError: one of them cannot be made or called, or returns another shape or dtype.
+    """
+    each = {_key(trial): trial for trial in trials if trial.own_code}
+    if not each:
+        return
+    order = json.dumps([trial.to_json() for trial in each.values()])
+    done = subprocess.run([sys.executable, "-m", TRIER], input=order, capture_output=True, text=True, check=False)
+    if done.returncode:
+        names = ", ".join(sorted({named.name for trial in each.values() for named in trial.own_code.values()}))
+        last = done.stderr.strip()[-400:]
+        raise OwnCodeError(names, "the process that tries these classes died", last, "Mend them, or try them alone.")
+    refused = json.loads(done.stdout)
+    if refused is not None:
+        raise OwnCodeError(**refused)
+
+
+def _key(trial: TrialSpec) -> str:
+    """What a try depends on."""
+    network = trial.network.model_copy(update={"weights": "none"})
+    train = trial.train
+    values = [train.loss.hashed(), train.image_size, train.batch_norm, train.counts_all_pairs, train.precision]
+    return json.dumps([network.model_dump(mode="json"), trial.input.mode, values], default=str)

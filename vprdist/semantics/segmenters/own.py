@@ -1,0 +1,73 @@
+"""A segmenter of a user's own: `path/file.py:Name` or `package.module:Name`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vprdist.errors import OwnCodeError, WeightsError
+from vprdist.spec.own_code import blamed, load_own
+from vprdist.spec.segmenter import MSLS_SIZE, SegmenterSpec
+from vprdist.spec.vocabulary import CLASSES
+
+REMEDY = "Mend the file, and run the sweep again."
+NEAR = 1e-2
+"""How far the probabilities of a pixel may sum from 1."""
+
+
+class OwnSegmenter:
+    """Calls a user's class, and looks at what it answers.
+
+    The class is made with its parameters (and `weights=` a path, where the sweep names weights). Called with pictures,
+    (B, 3, H, W) uint8 RGB, it answers with probabilities of the 19 classes in trainId order, (B, 19, h, w) float, which
+    sum to 1 at each place. A torch module is brought to the device and into evaluation mode.
+    """
+
+    def __init__(self, spec: SegmenterSpec, made: Any, device: str) -> None:
+        self.name, self.made, self.device = spec.name, made, torch.device(device)
+        self.image_size = spec.picture_size or MSLS_SIZE
+        self.description = spec.family
+
+    def output_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Found by asking for a black picture of that size."""
+        _, _, height, width = self(torch.zeros(1, 3, *image_size, dtype=torch.uint8)).shape
+        return height, width
+
+    def __call__(self, image_B3HW: Tensor) -> Tensor:
+        with blamed(self.name):
+            found = self.made(image_B3HW.to(self.device))
+        count = len(image_B3HW)
+        if not isinstance(found, Tensor) or found.ndim != 4 or tuple(found.shape[:2]) != (count, len(CLASSES)):
+            got = str(tuple(found.shape)) if isinstance(found, Tensor) else type(found).__name__
+            rule = f"a segmenter must answer {count} pictures with ({count}, {len(CLASSES)}, h, w) probabilities"
+            raise OwnCodeError(self.name, rule, got, REMEDY)
+        if not found.is_floating_point():
+            raise OwnCodeError(self.name, "a segmenter must answer with floats", str(found.dtype), REMEDY)
+        sums = found.float().sum(dim=1)
+        if not ((sums - 1).abs() < NEAR).all() or found.min() < 0:
+            rule = "the probabilities of a place must be none below 0, and sum to 1"
+            raise OwnCodeError(
+                self.name, rule, round(float(sums.flatten()[0]), 4), "Take the softmax over the classes."
+            )
+        return found
+
+
+def open_network(spec: SegmenterSpec, device: str) -> OwnSegmenter:
+    """The class of a spec, made with its parameters.
+
+    Raises:
+        OwnCodeError: it cannot be loaded or made.
+        WeightsError: weights that it cannot use.
+    """
+    more = {} if spec.weights is None else {"weights": spec.weights}
+    try:
+        own = load_own(spec.name, spec.digest)
+        with blamed(spec.name):
+            made = own(**spec.parameters, **more)
+    except OSError as error:
+        raise WeightsError(spec.source or spec.name, "the segmenter's files cannot be read", str(error)) from None
+    if isinstance(made, nn.Module):
+        made = made.to(device).eval()
+    return OwnSegmenter(spec, made, device)

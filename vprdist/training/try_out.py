@@ -1,0 +1,110 @@
+"""A user's own classes, tried before anything is submitted: `python -m vprdist.training.try_out`.
+
+Trials come as a JSON list on standard input; the answer is one line of JSON on standard output: null, or the arguments
+of an error. A process of its own, since it loads torch and runs a user's code, which a driver never does.
+
+The network describes two small batches and the loss is taken of them, with its gradient: what returns another shape or
+dtype, or breaks at the first call, is found here. What only shows in training ends the trial with the same kind of
+message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vprdist.errors import OwnCodeError, UserError
+from vprdist.network.model import PlaceNetwork, build_network, set_mode
+from vprdist.spec.doors import LossName
+from vprdist.spec.own_code import blamed
+from vprdist.spec.trial import TrialSpec
+from vprdist.spec.vocabulary import MODE_CHANNELS
+from vprdist.training.losses import build_loss
+from vprdist.training.losses.distance import pair_distance
+from vprdist.training.objective import every_pair, whole_batch
+
+NUM = 2
+"""Pictures of each side: the fewest with pairs that overlap and pairs that do not."""
+
+
+def try_out(trial: TrialSpec) -> None:
+    """Build what the trial names, and use it once.
+
+    Raises:
+        UserError: a user's class that cannot be made or called, or returns what its kind must not.
+    """
+    names = [named.name for named in trial.own_code.values()]
+    with blamed(*names):
+        network = build_network(trial, None)
+        loss = build_loss(trial.train)
+        set_mode(network, trial.train.batch_norm, training=True)
+        query, partner = (_describe(trial, network, seed) for seed in (0, 1))
+        _try_loss(trial, loss, query, partner)
+
+
+def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    height, width = trial.train.image_size
+    images = torch.randint(0, 256, (NUM, 3, height, width), generator=generator, dtype=torch.uint8)
+    extra = None
+    if trial.input.needs_cache:
+        added = 1 if trial.input.uses_mask else MODE_CHANNELS[trial.input.mode] - 3
+        extra = torch.randint(0, 256, (NUM, added, height // 4, width // 4), generator=generator, dtype=torch.uint8)
+    mine = [trial.network.aggregator, trial.network.attention, trial.network.backbone]
+    with blamed(*(each.name for each in mine), otherwise=next((each.name for each in mine if each.is_own), None)):
+        found: Any = network(images, extra)
+    wanted = (NUM, network.dimensions)
+    if not isinstance(found, Tensor) or tuple(found.shape) != wanted or found.dtype != torch.float32:
+        got = f"{tuple(found.shape)}, {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+        culprit = trial.network.aggregator if trial.network.aggregator.is_own else trial.network.backbone
+        rule = f"the network must answer {NUM} pictures with float32 descriptors, {wanted} as `dimensions` says"
+        raise OwnCodeError(culprit.name, rule, got, "Mend the class, or its dimensions.")
+    if not torch.isfinite(found).all():
+        culprit = trial.network.aggregator if trial.network.aggregator.is_own else trial.network.backbone
+        raise OwnCodeError(culprit.name, "a descriptor must be finite", str(found.detach()[0, :4].tolist()))
+    return found
+
+
+def _try_loss(trial: TrialSpec, loss: Any, query: Tensor, partner: Tensor) -> None:
+    spec = trial.train.loss
+    with blamed(spec.name, otherwise=spec.name if spec.is_own else None):
+        _call_loss(spec, loss, query, partner)
+
+
+def _call_loss(spec: LossName, loss: Any, query: Tensor, partner: Tensor) -> None:
+    similarity = torch.tensor([[0.8, 0.0], [0.3, 0.5]])
+    if spec.fact("wants") == "all":
+        value, _ = whole_batch(query, partner, similarity, loss, spec.name)
+    else:
+        drawn = similarity.diagonal()
+        losses = loss(pair_distance(query, partner), drawn)
+        if not isinstance(losses, Tensor) or losses.shape != drawn.shape:
+            got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+            rule = f"a loss of pairs must answer with one number a pair, of shape {tuple(drawn.shape)}"
+            raise OwnCodeError(spec.name, rule, str(got), "Do not take the mean: vprdist does.")
+        value, _ = every_pair(query, partner, similarity, loss)
+    if value.requires_grad:
+        value.backward()
+
+
+def main() -> int:
+    """Returns the exit code: 0, whatever was found."""
+    refused = None
+    with contextlib.redirect_stdout(sys.stderr):  # what a user's class prints is no answer
+        for value in json.load(sys.stdin):
+            try:
+                try_out(TrialSpec.model_validate_json(json.dumps(value)))
+            except UserError as error:
+                refused = error.to_json()
+                break
+    print(json.dumps(refused))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
