@@ -225,7 +225,7 @@ def _beside(path: Path) -> Path:
 def _foreign(args: argparse.Namespace) -> TrialSpec:
     """What is known of a network that trained elsewhere: nothing but where its pictures lie."""
     if args.data is None or not (args.cities or args.predict):
-        fault = "files are evaluated on cities of a data set"
+        fault = "files need the cities of a data set"
         raise UserError("--data and --cities", fault, None, "Say --data ROOT --cities cph sf.")
     if args.image_size:
         raise UserError(

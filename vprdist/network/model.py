@@ -74,8 +74,8 @@ class PlaceNetwork(nn.Module):
         before, *token = features if isinstance(features, tuple) else (features,)
         after = self.attention[name](before, extra=extra)
         if not isinstance(after, Tensor) or after.shape != before.shape:
-            rule = f"attention must answer with features of the same shape, {tuple(before.shape)}"
-            raise _unfit(self.attention_name, rule, list(after.shape) if isinstance(after, Tensor) else after)
+            fault = f"attention must answer with features of the same shape, {tuple(before.shape)}"
+            raise _unfit(self.attention_name, fault, list(after.shape) if isinstance(after, Tensor) else after)
         return (after, *token) if token else after
 
 

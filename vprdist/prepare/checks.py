@@ -54,7 +54,7 @@ def check_profile(profile: ClusterProfile, trials: Iterable[TrialSpec]) -> None:
     for trial in trials:
         submission_parameters(profile, "check", "check")
         if fault := trial.train.ranks_fault(world):
-            raise SweepFileError(f"trial.train.{fault.field}", fault.rule, fault.value, fault.remedy)
+            raise SweepFileError(f"trial.train.{fault.field}", fault.fault, fault.value, fault.remedy)
 
 
 def check_stem(trial: TrialSpec) -> None:

@@ -131,6 +131,6 @@ def chosen_cities(reader: Source, data: Layout, cities: Sequence[str] | None) ->
     else:
         wanted = [city for city in data.names() if reader.has(city)]
     if not wanted:
-        fault = f"the source has a city of the data set at {data.root}"
+        fault = f"the source has no city of the data set at {data.root}"
         raise CacheError(reader.path, fault, None, "Check both paths, or name the cities.")
     return wanted

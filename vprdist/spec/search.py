@@ -146,7 +146,9 @@ class SearchSpec(Spec):
     def _check_space(self) -> None:
         if self.method.searches_subsets:
             remedy = "Add `subsets: {classes: static}`."
-            raise RuleError("searcher", f"{self.method.title} searches subsets of classes", self.method.title, remedy)
+            raise RuleError(
+                "searcher", f"{self.method.title} needs subsets of classes to search", self.method.title, remedy
+            )
         if bool(self.space) != self.method.searches_space:
             fault, remedy = (
                 "a space and a searcher must go together",
@@ -167,15 +169,15 @@ class SearchSpec(Spec):
             remedy = f"Set {ways} ({', '.join(METHODS)})."
             raise RuleError("subsets", fault, subsets.take and method.title, remedy)
         if self.space and not method.searches_space:
-            raise RuleError("space", f"only {_of_points()} search a space", list(self.space), "Use `grid`.")
+            raise RuleError("space", f"only {_of_points()} can search a space", list(self.space), "Use `grid`.")
         if subsets.placebos and not method.controls:
-            fault = f"{method.title} compares no arm with another"
+            fault = f"{method.title} cannot compare an arm with another"
             remedy = "Delete `placebos`; run the subsets that it finds as a list, `take`, with them."
             raise RuleError("subsets.placebos", fault, list(subsets.placebos), remedy)
         for other in METHODS.values():
             for field, what in other.own_fields.items():
                 if field in subsets.model_fields_set and field not in method.own_fields:
-                    fault = f"only searcher {other.title} has {what}"
+                    fault = f"only searcher {other.title} can have {what}"
                     raise RuleError(f"subsets.{field}", fault, getattr(subsets, field), f"Delete `{field}`.")
 
 

@@ -131,7 +131,7 @@ class SegmenterSpec(Spec):
             raise RuleError("name", "no such segmenter", self.name, f"{nearest(self.name, words)} Your own: {FORMS}.")
         if form := self.facts.form:
             if not self.source:
-                raise RuleError("name", f"the name is {form}", self.name, "Say where the network is.")
+                raise RuleError("name", f"the name must be {form}", self.name, "Say where the network is.")
             if self.weights is not None:
                 fault = f"{self.family} must take its weights from its name, {form}"
                 raise RuleError("weights", fault, self.weights, "Delete the key.")
@@ -170,7 +170,7 @@ class SegmenterSpec(Spec):
         if cell := self.facts.cell:
             for field, value in (("window", self.window), ("image_size", (height, width))):
                 if value[0] % cell or value[1] % cell:
-                    fault = f"windows of {self.family} lie on its grid of {cell} pixels"
+                    fault = f"windows of {self.family} must lie on its grid of {cell} pixels"
                     raise RuleError(field, fault, list(value), f"Choose multiples of {cell}.")
         return self
 

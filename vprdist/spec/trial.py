@@ -83,7 +83,7 @@ class DataSpec(Spec):
                 "Set `root: demo`, or delete `demo`.",
             )
         if self.root == "demo" and self.layout != MSLS:
-            fault = "the built-in city has the layout msls"
+            fault = "the built-in city needs the layout msls"
             raise RuleError("layout", fault, self.layout.name, "Delete the key, or set `root` to your folder.")
         view = (self.fov_radius_m, self.fov_degrees)
         if self.labels == "official" and view != OFFICIAL_VIEW:

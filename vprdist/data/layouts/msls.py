@@ -191,7 +191,7 @@ def _read_csv(path: Path, columns: Sequence[str], optional: bool = False) -> _Ta
     except FileNotFoundError:
         raise DataError(path, "this file of an MSLS side is missing", None, "Unpack the city again.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, "a CSV is UTF-8 text", str(error), "Unpack the city again.") from None
+        raise DataError(path, "a CSV must be UTF-8 text", str(error), "Unpack the city again.") from None
     except OSError as error:
         raise DataError(path, "the CSV cannot be read", error.strerror, "Unpack the city again.") from None
     if not rows:
