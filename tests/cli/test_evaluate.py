@@ -171,7 +171,7 @@ def test_ground_truth_of_a_test_city_is_used_where_it_is(runs, tmp_path):
         ),
         (["nobody"], "no such trial: 'nobody'"),
         (["TRIAL", "TRIAL"], "what is evaluated must be one trial"),
-        (["FILE"], "files need the cities of an MSLS tree"),
+        (["FILE"], "files need the cities of a data set"),
         (["FILE", "--data", "TREE", "--cities", "bob", "--predict", "kiel"], "a file of predictions cannot predict"),
         (["FILE", "--data", "TREE", "--cities", "bob", "--whitening", "database"], "has no descriptors"),
         (["FILE", "/none.npz", "--data", "TREE", "--cities", "bob"], "/none.npz: there is no such file."),

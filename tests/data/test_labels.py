@@ -162,7 +162,7 @@ def break_file(path: Path, how: str) -> None:
         ("folder", r"ada_gt\.h5: a label file must be an HDF5 file that can be read|the label file cannot be read"),
         ("lacks", r"ada_gt\.h5: a label file must have the dataset 'fov'; found 'sim'"),
         ("group", r"ada_gt\.h5: a label file must have the dataset 'fov'; found 'fov'"),
-        ("words", r"ada_gt\.h5: 'fov' holds numbers"),
+        ("words", r"ada_gt\.h5: 'fov' must hold numbers"),
         ("shape", r"'fov' must have one row a query .* 12 x 20; found '20 x 12'"),
         ("nan", r"fov\[7, 11\]: a similarity must lie in \[0, 1\]; found nan"),
         ("negative", r"fov\[7, 11\]: .* found -0\.001"),

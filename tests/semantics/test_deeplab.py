@@ -141,7 +141,7 @@ def change(work: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]
 
 
 FAULTS: dict[str, tuple[Callable[[dict[str, Any], Path], object], str]] = {
-    "missing file": (lambda state, path: path.unlink(), "missing"),
+    "missing file": (lambda state, path: path.unlink(), "no such file; the weights of deeplabv3plus must be one"),
     "cut": (cut, "whole checkpoint"),
     "empty": (lambda state, path: path.write_bytes(b""), "whole checkpoint"),
     "no checkpoint": (lambda state, path: torch.save(state, path), "must stand under model_state"),

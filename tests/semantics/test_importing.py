@@ -205,7 +205,7 @@ def rewrite(path: Path, **changes: np.ndarray) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing file": (lambda p: p.unlink(), "missing"),
+    "missing file": (lambda p: p.unlink(), "no such file; the source must have one"),
     "cut": (lambda p: p.write_bytes(p.read_bytes()[:-200]), "whole .npz"),
     "flipped": (lambda p: p.write_bytes(flip(p.read_bytes(), 5000)), "whole .npz"),
     "no array": (lambda p: np.savez(p, keys=np.array(["a"])), "keys and activations"),
@@ -213,7 +213,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "classes": (lambda p: rewrite(p, activations=np.zeros((12, 18, 7, 9), np.uint8)), "18, 7, 9"),
     "count": (lambda p: rewrite(p, activations=np.zeros((11, 19, 7, 9), np.uint8)), "one entry a key"),
     "size": (lambda p: rewrite(p, activations=np.zeros((12, 19, 8, 9), np.uint8)), "one size"),
-    "twice": (lambda p: rewrite(p, keys=np.array(["a"] * 12)), "stands once"),
+    "twice": (lambda p: rewrite(p, keys=np.array(["a"] * 12)), "stands twice"),
     "missing key": (lambda p: rewrite(p, keys=np.array([f"k{i}" for i in range(12)])), "every key"),
     "objects": (lambda p: rewrite(p, keys=np.array([{}] * 12)), "whole .npz"),
 }

@@ -110,7 +110,7 @@ def checked(search: SearchSpec, point: Any) -> Point:
     title = f"{search.method.title}.propose"
 
     def wrong(fault: str, value: object, remedy: str) -> OwnCodeError:
-        return OwnCodeError(_place(search), f"{title} {rule}", value, remedy)
+        return OwnCodeError(_place(search), f"{title} {fault}", value, remedy)
 
     domains = search.domains
     if not isinstance(point, Mapping):
