@@ -96,7 +96,7 @@ class Finished:
         return told
 
     def setting(self) -> SettingRow:
-        """Of a sweep with one setting."""
+        """The row of a sweep with one setting."""
         report = self.report()
         assert report is not None
         (setting,) = report.settings

@@ -98,7 +98,7 @@ def train(side: str, seed: int, data: DataSpec, args: argparse.Namespace, folder
 
 
 def mean(points: tuple[Point, ...]) -> Point:
-    """Of the seeds, at one step."""
+    """The mean of the seeds, at one step."""
     return points[0][0], fmean(seconds for _, seconds, _ in points), fmean(recall for _, _, recall in points)
 
 

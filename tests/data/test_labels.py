@@ -118,7 +118,7 @@ def test_official_labels_are_used_where_they_are_and_fit_the_field_of_view(small
 
 
 def test_official_labels_are_refused_for_another_field_of_view():
-    with pytest.raises(ValueError, match="official labels were made for a field of view of 50 m and 90 degrees"):
+    with pytest.raises(ValueError, match="official labels need a field of view of 50 m and 90 degrees"):
         DataSpec(labels="official", fov_degrees=60.0)
 
 
@@ -156,15 +156,15 @@ def break_file(path: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("text", r"ada_gt\.h5: a label file is an HDF5 file that can be read"),
-        ("cut", r"ada_gt\.h5: a label file is an HDF5 file that can be read"),
-        ("flipped", r"ada_gt\.h5: a label file is an HDF5 file that can be read"),
-        ("folder", r"ada_gt\.h5: a label file is an HDF5 file that can be read|a label file can be read"),
-        ("lacks", r"ada_gt\.h5: a label file has the dataset 'fov'; found 'sim'"),
-        ("group", r"ada_gt\.h5: a label file has the dataset 'fov'; found 'fov'"),
-        ("words", r"ada_gt\.h5: 'fov' holds numbers"),
-        ("shape", r"'fov' has one row a query .* 12 x 20; found '20 x 12'"),
-        ("nan", r"fov\[7, 11\]: a similarity lies in \[0, 1\]; found nan"),
+        ("text", r"ada_gt\.h5: a label file must be an HDF5 file that can be read"),
+        ("cut", r"ada_gt\.h5: a label file must be an HDF5 file that can be read"),
+        ("flipped", r"ada_gt\.h5: a label file must be an HDF5 file that can be read"),
+        ("folder", r"ada_gt\.h5: a label file must be an HDF5 file that can be read|the label file cannot be read"),
+        ("lacks", r"ada_gt\.h5: a label file must have the dataset 'fov'; found 'sim'"),
+        ("group", r"ada_gt\.h5: a label file must have the dataset 'fov'; found 'fov'"),
+        ("words", r"ada_gt\.h5: 'fov' must hold numbers"),
+        ("shape", r"'fov' must have one row a query .* 12 x 20; found '20 x 12'"),
+        ("nan", r"fov\[7, 11\]: a similarity must lie in \[0, 1\]; found nan"),
         ("negative", r"fov\[7, 11\]: .* found -0\.001"),
         ("large", r"fov\[7, 11\]: .* found 1\.00"),
         ("infinite", r"fov\[7, 11\]: .* found inf"),
@@ -339,7 +339,7 @@ def test_graphs_of_a_trial_are_those_it_was_hashed_with(small_tree, tmp_path):
     assert np.array_equal(graph.similarity.toarray(), city_graph(cities[0], spec).similarity.toarray())
     official_digest.cache_clear()
     write_official(small_tree, seed=1)
-    with pytest.raises(DataError, match="the official labels have the digest"):
+    with pytest.raises(DataError, match="the official labels must have the digest"):
         training_graphs(trial, cities, tmp_path, lambda text: None)
 
 

@@ -93,7 +93,7 @@ def test_pictures_that_are_missing_or_cut_are_found(data):
     city, pixels = layout.read("ada"), path.read_bytes()
     path.write_bytes(pixels[:300])
     layout.check(city)
-    with pytest.raises(DataError, match=r"ada_q004\S*jpg: the picture must be readable"):
+    with pytest.raises(DataError, match=r"ada_q004\S*jpg: the picture cannot be read"):
         layout.check(city, whole=True)
     path.unlink()
     with pytest.raises(DataError, match=r"ada_q004\S*jpg: a picture of ada/query is missing"):
@@ -162,7 +162,7 @@ def test_what_nobody_knows_is_filled_in(tmp_path):
     assert side.keys.tolist() == ["1", "2"] == side.sequence_key.tolist() and side.frame_number.tolist() == [0, 0]
     assert side.subtasks["all"].all() and not any(side.subtasks[name].any() for name in SUBTASKS[1:])
     assert side.ca is None and side.easting is None and not side.night.any() and side.folder == tmp_path
-    with pytest.raises(DataError, match="positions are needed here"):
+    with pytest.raises(DataError, match="the city has no positions, and they are needed here"):
         _ = side.positions
     words = Side.of(city="c", side="query", paths=[str(path) for path in side.paths])
     assert list(words.paths) == list(side.paths) and words.image_path(1) == tmp_path / "y" / "2.png"

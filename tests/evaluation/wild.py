@@ -61,7 +61,7 @@ def write_cities(root: Path, cities: list[City]) -> None:
 
 
 def wild_descriptors(cities: list[City], seed: int, dimensions: int = 4) -> Descriptors:
-    """Of every picture; few distinct ones, so that many are equally far."""
+    """Descriptors of every picture; few distinct ones, so that many are equally far."""
     rng = np.random.default_rng(seed)
     places, begin = {}, 0
     for city in cities:

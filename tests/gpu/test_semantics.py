@@ -70,7 +70,7 @@ def test_activations_that_overflow_are_refused(deeplab_weights):
         name="deeplabv3plus", weights=str(deeplab_weights), output_stride=8, image_size=(96, 128), precision="float16"
     )
     pictures = np.random.default_rng(0).integers(0, 256, (3, 96, 128, 3), np.uint8)
-    with pytest.raises(CacheError, match="activations are finite"):
+    with pytest.raises(CacheError, match="activations must be finite"):
         segment(open_segmenter(spec, "cuda"), pictures)
 
 

@@ -87,7 +87,7 @@ def test_a_mistake_of_the_user_is_final(tmp_path: Path) -> None:
     failure = folder.failure()
     assert failure is not None
     assert failure.kind == "mistake"
-    assert failure.reason == "toy.csv: every place has a position; found 'none'. Mend the toy."
+    assert failure.reason == "toy.csv: a place has no position. Mend the toy."
     assert len(folder.starts()) == 1
 
 
@@ -261,7 +261,7 @@ def test_what_ends_the_thread_is_raised_in_the_main_thread(tmp_path: Path) -> No
     folder.job_file.write_text("{}")
     with Dispatcher(PROFILE, tmp_path, JOB) as dispatcher:
         dispatcher.want(trial)
-        with pytest.raises(LaunchError, match=r"job\.json: a journal of a job"):
+        with pytest.raises(LaunchError, match=r"job\.json: the journal of the job cannot be read"):
             until(lambda: dispatcher.check())
 
 
@@ -301,7 +301,7 @@ def test_a_detached_driver_that_slurm_starts_again_tries_nothing_anew_that_ended
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     Dispatcher(PROFILE, tmp_path, JOB).retire_failures([old.trial_id, cancelled.trial_id], before=asked_at(sweep))
     assert (old.failure(), cancelled.failure() is None) == (None, False)
-    monkeypatch.setenv("SLURM_JOB_ID", "8")  # of a driver that was submitted later: its record comes in a moment
+    monkeypatch.setenv("SLURM_JOB_ID", "8")  # a driver that was submitted later: its record comes in a moment
     assert asked_at(sweep) == math.inf
 
 
@@ -335,7 +335,7 @@ def test_a_full_quota_is_said_once_and_what_it_refused_leaves_no_files(tmp_path:
         folder.attempt_log(record).mkdir(parents=True)
         (folder.attempt_log(record) / "submission.log").touch()
         words = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
-        dispatcher._refused(watch, record, LaunchError("job", "the cluster accepts the job", None, words), 1.0)
+        dispatcher._refused(watch, record, LaunchError("job", "the cluster refuses the job", None, words), 1.0)
     assert len(dispatcher.news()) == 1
     assert list(folder.log.iterdir()) == []
 
@@ -355,7 +355,7 @@ def test_a_controller_that_is_busy_for_long_costs_no_trial(tmp_path: Path, words
     record = intent(trial)
     (folder.attempt_log(record) / "1_submitted.pkl").mkdir(parents=True)
     for now in range(5):
-        dispatcher._refused(watch, record, LaunchError("job", "the cluster accepts the job", None, words), now)
+        dispatcher._refused(watch, record, LaunchError("job", "the cluster refuses the job", None, words), now)
     assert folder.failure() is None
     assert len(dispatcher.news()) == 1
     assert folder.attempt_log(record).exists(), "the job may have been made all the same"

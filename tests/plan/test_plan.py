@@ -141,7 +141,7 @@ def test_gpu_hours_of_trials_and_probes_add_up_to_what_the_budget_counts(spread_
     assert probes == (pytest.approx(plan.probes.device_s / 3600, rel=1e-3) if known else 2 * 2 * 1.5)
     assert total == pytest.approx(trials + probes, rel=1e-3)
     assert found[1] == ("about" if known else "at most")
-    assert "trials and probes still to run take at most 0.5 GPU-hours" in str(plan.over_budget)
+    assert "trials and probes still to run must take at most 0.5 GPU-hours" in str(plan.over_budget)
     assert f"; found {total}." in str(plan.over_budget)
 
 
@@ -153,7 +153,7 @@ def test_a_sweep_above_its_budget_is_refused_by_plan_and_by_the_sweep(sweep_file
     assert "3 trials (3 new)" in planned.out, "the plan is shown all the same"
     assert main(["sweep", *words]) == 2
     assert capsys.readouterr().err == planned.err
-    assert "budget.trials: the sweep has at most 2 trials; found 3" in planned.err
+    assert "budget.trials: the sweep must have at most 2 trials; found 3" in planned.err
     assert not (runs / "trials").exists()
 
 
@@ -232,7 +232,7 @@ def test_what_a_search_of_subsets_takes_at_most(masked_file, tmp_path, capsys, s
     assert text.count("are found") == 1, "one smallest difference, not two"
     refused = [str(masked_file), f"search={search}", "budget.trials=3", "--runs", str(tmp_path / "runs")]
     assert main(["plan", *refused]) == main(["sweep", *refused]) == 2
-    assert "budget.trials: the sweep has at most 3 trials; found " in capsys.readouterr().err
+    assert "budget.trials: the sweep must have at most 3 trials; found " in capsys.readouterr().err
     assert not (tmp_path / "runs" / "trials").exists()
 
 

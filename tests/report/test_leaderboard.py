@@ -189,7 +189,7 @@ def test_a_result_of_another_version_or_a_cut_one_is_refused(tmp_path):
     path.write_text(text)
     assert read_result(path).metrics["recall@1"] == 0.5
     path.write_text(text.replace('"version":1', '"version":99'))
-    with pytest.raises(UserError, match="a result has version 1; found 99"):
+    with pytest.raises(UserError, match="a result must have version 1; found 99"):
         read_result(path)
     path.write_text(text[:100])
     with pytest.raises(UserError, match="a result must be readable"):

@@ -326,9 +326,9 @@ def test_what_a_sweep_file_says_of_it_is_checked_without_running_it(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["search.num_trials=null"], "search.num_trials: a searcher is told how many trials to propose"),
-        (["seeds=[0, 1]"], "a searcher has one seed a point"),
-        (["search.space={}"], "a space and a searcher go together"),
+        (["search.num_trials=null"], "search.num_trials: a searcher must be told how many trials to propose"),
+        (["seeds=[0, 1]"], "a searcher must have one seed a point"),
+        (["search.space={}"], "a space and a searcher must go together"),
     ],
 )
 def test_it_is_held_to_the_rules_of_every_searcher_of_points(tmp_path: Path, words: list[str], said: str) -> None:

@@ -86,7 +86,7 @@ def test_activations_that_are_not_finite_are_refused(
 ) -> None:
     """As numbers beyond float16 give them; as bytes they would look like any others."""
     monkeypatch.setattr(Colours, "__call__", lambda self, image: torch.full((len(image), 19, 8, 10), float("nan")))
-    with pytest.raises(CacheError, match=r"colours: activations are finite; found 'NaN'\. Choose `precision"):
+    with pytest.raises(CacheError, match=r"colours: activations must be finite; found 'NaN'\. Choose `precision"):
         list(source_of(small_tree, weights).read("ada", "database", keys_of(small_tree)))
 
 

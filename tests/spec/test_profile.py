@@ -56,9 +56,9 @@ def test_every_value_of_a_full_profile_reaches_the_script_as_one_word() -> None:
     ("text", "words"),
     [
         ("time_limit_min: 1\nsignal_lead_s: 60", "signal_lead_s"),
-        ("mail_user: me", "mail needs mail_user and mail_types"),
-        ("ports: [3000, 2000]", "the first port is not above the last"),
-        ("ranks: 4\ngpus_per_node: 2", "every rank has a GPU of its own"),
+        ("mail_user: me", "mail needs both mail_user and mail_types"),
+        ("ports: [3000, 2000]", "the first port must not be above the last"),
+        ("ranks: 4\ngpus_per_node: 2", "every rank needs a GPU of its own"),
         ("partitions: gpu", "Did you mean 'partition'?"),
     ],
 )

@@ -32,7 +32,7 @@ OWNERS = {
 """Where a file's name is spelled, once. Outside of store: what lies beside caches, cities and jobs, not in a sweep's or
 a trial's folder."""
 LINES = {"files.py", "launch/nodes.py", "store/proposals.py", "store/trial_folder.py"}
-"""Who reads JSON lines."""
+"""These modules read JSON lines."""
 RECORDS = {
     "Failure": {"store/driving.py", "store/trial_folder.py"},  # of what a driver makes beside trials, and of a trial
     "JobRecord": {"store/trial_folder.py"},
@@ -42,7 +42,7 @@ RECORDS = {
     "AttributionReport": {"store/attribution_file.py"},
     "PartReport": {"probes/read.py"},  # a part of probes is told by its order, which stands above store
 }
-"""Who makes these of a file's text."""
+"""These modules make them of a file's text."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

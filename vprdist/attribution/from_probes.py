@@ -141,7 +141,7 @@ def _arms(sweep: SweepSpec, whole: View, alone: Mapping[int, Sequence[ResultRow]
 
 
 def _agreement(sweep: SweepSpec, whole: View, alone: Mapping[int, Sequence[ResultRow]], runs: Path) -> Agreement | None:
-    """Of the one network's values of the finalists with those of networks trained on each alone."""
+    """How the one network's values of the finalists agree with those of networks trained on each alone."""
     if not alone:
         return None
     probed = np.stack([np.mean([n.of((subset, "none")) for n in whole.found], axis=0) for subset in alone])

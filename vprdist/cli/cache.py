@@ -196,7 +196,7 @@ def _export(args: argparse.Namespace, console: Console) -> int:
     out = args.png or args.npz
     if args.npz and args.size:
         remedy = "Leave it out, or export PNGs."
-        raise CacheError("--size", "PNGs alone are resized: .npz files hold a cache's own size", args.size, remedy)
+        raise CacheError("--size", ".npz files cannot be resized, they hold a cache's own size", args.size, remedy)
     with bar(console, "exporting") as advance:
         if args.png:
             num_images = export_png(args.path, out, size=tuple(args.size) if args.size else None, progress=advance)

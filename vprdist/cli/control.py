@@ -223,7 +223,7 @@ def _agreed(args: argparse.Namespace, console: Console, question: str) -> bool:
     if args.yes:
         return True
     if not sys.stdin.isatty():
-        raise LaunchError("--yes", "somebody can be asked, or has said yes", None, "Add --yes.")
+        raise LaunchError("--yes", "nobody can be asked (no terminal)", None, "Add --yes.")
     if console.input(f"{question} \\[y/N] ").strip().lower() in ("y", "yes"):
         return True
     console.print("Nothing was changed.")

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 Answer = Callable[["Sequence[Task]", "Extra"], "Evaluation"]
 Line = tuple[str, int, str, Mapping[str, float]]
-"""Of the table: a part of the queries or a variant, its queries, an interval, the metrics."""
+"""A line of the table: a part of the queries or a variant, its queries, an interval, the metrics."""
 FIRST_LEFT_OUT = ("map@1", "map@5", "map@10", "recall@10", "map@20", "recall@20", "recall@5")
-"""By a narrow terminal, one after the other."""
+"""A narrow terminal leaves these out, one after the other."""
 DESCRIPTORS, PREDICTIONS = (".npz", ".npy"), (".txt", ".csv")
 
 
@@ -86,7 +86,9 @@ def add_commands(commands: Commands) -> None:
 def _evaluate(args: argparse.Namespace, console: Console) -> int:
     source = _source(args, console)
     if args.predict and not source.predicts:
-        raise UserError(source.name, "only descriptors and trials can predict", None, "It holds predictions already.")
+        raise UserError(
+            source.name, "a file of predictions cannot predict", None, "Name a trial, or files of descriptors."
+        )
     if args.predict:
         _predict(source, args.predict, console)
     if args.cities or not args.predict:
@@ -139,13 +141,13 @@ def _source(args: argparse.Namespace, console: Console) -> Source:
     suffixes = {path.suffix for path in paths if path.is_file()}
     missing = [path for path in paths if not path.is_file()]
     if missing and (suffixes or any(path.suffix in (*DESCRIPTORS, *PREDICTIONS) for path in missing)):
-        raise UserError(missing[0], "every file exists", None, "Name files alone, or one trial.")
+        raise UserError(missing[0], "there is no such file", None, "Name files alone, or one trial.")
     if suffixes and suffixes <= set(DESCRIPTORS):
         return _of_descriptors(paths, args)
     if len(paths) == 1 and suffixes <= set(PREDICTIONS):
         return _of_predictions(paths[0], args) if suffixes else _of_trial(args, console)
-    rule = "what is evaluated is one trial, one file of predictions (.txt, .csv), or files of descriptors (.npz, .npy)"
-    raise UserError("what", rule, " ".join(args.what), "See vprdist evaluate --help.")
+    fault = "what is evaluated must be one trial, one file of predictions (.txt, .csv), or descriptors (.npz, .npy)"
+    raise UserError("what", fault, " ".join(args.what), "See vprdist evaluate --help.")
 
 
 def _of_trial(args: argparse.Namespace, console: Console) -> Source:
@@ -185,8 +187,8 @@ def _of_trial(args: argparse.Namespace, console: Console) -> Source:
 def _of_descriptors(paths: Sequence[Path], args: argparse.Namespace) -> Source:
     trial = _under(_foreign(args), args)
     if trial.evaluate.whitening == "train":
-        rule = "whitening is learnt on training images by a trial, which has some"
-        raise UserError("--whitening", rule, "train", "Say database.")
+        fault = "files have no training images to learn it on, as a trial has"
+        raise UserError("--whitening", fault, "train", "Say database.")
 
     def answer(tasks: Sequence[Task], extra: Extra) -> Evaluation:
         from vprdist.evaluation.descriptor_files import read_descriptors
@@ -202,9 +204,7 @@ def _of_descriptors(paths: Sequence[Path], args: argparse.Namespace) -> Source:
 def _of_predictions(path: Path, args: argparse.Namespace) -> Source:
     trial, notes = _under(_foreign(args), args), list[str]()
     if trial.evaluate.whitening != "none" or trial.evaluate.storage != "float32":
-        raise UserError(
-            path, "a file of predictions holds no descriptors", None, "Leave out --whitening and --storage."
-        )
+        raise UserError(path, "a file of predictions has no descriptors", None, "Leave out --whitening and --storage.")
 
     def answer(tasks: Sequence[Task], extra: Extra) -> Evaluation:
         from vprdist.evaluation.evaluate import Evaluation
@@ -225,10 +225,12 @@ def _beside(path: Path) -> Path:
 def _foreign(args: argparse.Namespace) -> TrialSpec:
     """What is known of a network that trained elsewhere: nothing but where its pictures lie."""
     if args.data is None or not (args.cities or args.predict):
-        rule = "files are evaluated on cities of a data set"
-        raise UserError("--data and --cities", rule, None, "Say --data ROOT --cities cph sf.")
+        fault = "files need the cities of a data set"
+        raise UserError("--data and --cities", fault, None, "Say --data ROOT --cities cph sf.")
     if args.image_size:
-        raise UserError("--image-size", "files have their size behind them", args.image_size, "Leave it out.")
+        raise UserError(
+            "--image-size", "the size of pictures cannot be chosen for files", args.image_size, "Leave it out."
+        )
     return TrialSpec()
 
 

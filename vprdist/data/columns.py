@@ -66,8 +66,8 @@ def _column(name: str, values: npt.ArrayLike, count: int, kind: str) -> npt.NDAr
     except ValueError as error:  # rows of different lengths
         raise RuleError(name, f"{name} must be one column", str(error), "Give one value a picture.") from None
     if array.shape != (count,):
-        rule = f"{name} must have one value a picture: {count}"
-        raise RuleError(name, rule, len(array) if array.ndim == 1 else array.shape, "Give as many as paths.")
+        fault = f"{name} must have one value a picture: {count}"
+        raise RuleError(name, fault, len(array) if array.ndim == 1 else array.shape, "Give as many as paths.")
     if count and array.dtype.kind not in KINDS[kind]:
         raise RuleError(name, f"{name} must hold {kind}", _first(array), f"It has the dtype {array.dtype}.")
     return array

@@ -39,7 +39,7 @@ def is_official(path: Path | None, spec: DataSpec) -> bool:
     exists = path is not None and path.exists()
     if spec.labels == "official" and not exists:
         remedy = "Put the file there, or set trial.data.labels: auto."
-        raise DataError(path or spec.root, "with `labels: official` a training city has a label file", None, remedy)
+        raise DataError(path or spec.root, "with `labels: official` a training city needs a label file", None, remedy)
     made_for = (spec.fov_radius_m, spec.fov_degrees) == OFFICIAL_VIEW
     return exists and made_for and spec.labels != "computed"
 
@@ -78,8 +78,8 @@ def label_blocks(city: City, spec: DataSpec, labels: str = FOV) -> Iterator[csr_
 def no_angles(city: City) -> DataError:
     """What is said of a training city whose labels nobody made, and which cannot be computed."""
     side = next(side for side in city.sides if side.ca is None)
-    rule = "training needs compass angles (ca), or official labels"
-    return DataError(side.where("ca"), rule, None, "Choose another city.")
+    fault = "training needs compass angles (ca), or official labels"
+    return DataError(side.where("ca"), fault, None, "Choose another city.")
 
 
 def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = FOV) -> csr_matrix:

@@ -53,7 +53,7 @@ def official_digest(path: Path) -> str:
                     stream.seek(sample * (size - SAMPLE_BYTES) // (NUM_SAMPLES - 1))
                     digest.update(stream.read(SAMPLE_BYTES))
     except OSError as error:
-        raise DataError(path, "a label file can be read", error.strerror, REMEDY) from None
+        raise DataError(path, "the label file cannot be read", error.strerror, REMEDY) from None
     return digest.hexdigest()[:16]
 
 
@@ -81,7 +81,7 @@ def official_blocks(city: City, name: str = FOV) -> Iterator[csr_matrix]:
                 yield csr_matrix(block)
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # h5py has many words for a broken file
         reason = first_line(error)
-        raise DataError(path, "a label file is an HDF5 file that can be read", reason, REMEDY) from None
+        raise DataError(path, "a label file must be an HDF5 file that can be read", reason, REMEDY) from None
 
 
 def _dataset(file: h5py.File, path: Path, name: str, shape: tuple[int, int]) -> h5py.Dataset:
@@ -89,12 +89,14 @@ def _dataset(file: h5py.File, path: Path, name: str, shape: tuple[int, int]) -> 
 
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
-        raise DataError(path, f"a label file has the dataset {name!r}", ", ".join(file) or "nothing", REMEDY)
+        raise DataError(path, f"a label file must have the dataset {name!r}", ", ".join(file) or "nothing", REMEDY)
     if found.shape != shape:
-        rule = f"{name!r} has one row a query and one column a database image of the CSVs, {shape[0]} x {shape[1]}"
-        raise DataError(path, rule, " x ".join(map(str, found.shape)), REMEDY)
+        fault = (
+            f"{name!r} must have one row a query and one column a database image of the CSVs, {shape[0]} x {shape[1]}"
+        )
+        raise DataError(path, fault, " x ".join(map(str, found.shape)), REMEDY)
     if found.dtype.kind not in "fiub":
-        raise DataError(path, f"{name!r} holds numbers", str(found.dtype), REMEDY)
+        raise DataError(path, f"{name!r} must hold numbers", str(found.dtype), REMEDY)
     return found
 
 
@@ -110,5 +112,5 @@ def _check_values(block: npt.NDArray[np.float32], where: str, begin: int) -> Non
         return
     row, column = (int(i[0]) for i in np.nonzero(~((block >= 0) & (block <= 1))))
     raise DataError(
-        f"{where}[{begin + row}, {column}]", "a similarity lies in [0, 1]", float(block[row, column]), REMEDY
+        f"{where}[{begin + row}, {column}]", "a similarity must lie in [0, 1]", float(block[row, column]), REMEDY
     )

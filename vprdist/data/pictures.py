@@ -25,7 +25,7 @@ def check_images(side: Side) -> None:
         path = side.image_path(bad[0])
         state = "is empty" if path.exists() else "is missing"
         more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
-        raise DataError(path, f"a picture of {side.city}/{side.side} {state}{more}", None, REMEDY)
+        raise DataError(path, f"a key of {side.city}/{side.side} has no picture: this one {state}{more}", None, REMEDY)
 
 
 def check_whole(side: Side) -> None:

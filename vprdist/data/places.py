@@ -123,7 +123,7 @@ class Side:
         if self.easting is None or self.northing is None:
             raise DataError(
                 self.where("easting"),
-                "positions are needed here",
+                "the city has no positions, and they are needed here",
                 None,
                 "This city has no ground truth; predictions can be written for it: evaluate.predict, or --predict.",
             )

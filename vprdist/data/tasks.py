@@ -1,4 +1,7 @@
-"""Who is asked and who is searched: the MSLS rules. Looked at before a sweep starts, and again by every job."""
+"""Tasks: which queries are asked and which images are searched by the MSLS rules.
+
+They are looked at before a sweep starts, and again by every job.
+"""
 
 from __future__ import annotations
 
@@ -72,12 +75,12 @@ def build_tasks(cities: Sequence[City], trial: TrialSpec) -> list[Task]:
     empty = [task for task in tasks if not len(task.queries)]
     for task in empty:
         if trial.evaluate.subtask == "all" or len(empty) == len(tasks):
-            rule = (
-                f"a validation city has queries of subtask {trial.evaluate.subtask!r} with a positive: an image "
+            fault = (
+                f"a validation city needs queries of subtask {trial.evaluate.subtask!r} with a positive: an image "
                 f"of it within {trial.data.positive_radius_m:g} m, neither a panorama"
             )
             remedy = "Check its positions, or choose another city or subtask."
-            raise DataError(task.city.folder, rule, "zero positives", remedy)
+            raise DataError(task.city.folder, fault, None, remedy)
     return tasks
 
 

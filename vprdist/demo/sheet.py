@@ -66,12 +66,14 @@ def sheet(folder: Path, out: Path, *, city: str | None = None, places: int = 4, 
     """
     mark = Path(folder) / MARK
     if not mark.is_file():
-        raise DataError(folder, "a sheet is made of a complete demo city", remedy="Make it first, or mend the path.")
+        raise DataError(
+            folder, "a sheet must be made of a complete demo city", remedy="Make it first, or mend the path."
+        )
     spec = read_json(mark)
     cities = [*spec["train"], *spec["validate"]]
     chosen = cities[-1] if city is None else city
     if chosen not in cities:
-        raise DataError(mark, "a sheet shows one of the demo's cities", chosen, nearest(chosen, cities))
+        raise DataError(mark, "the demo has no such city", chosen, nearest(chosen, cities))
     found = list(_by_place(Path(folder), chosen).values())
     full = [row for row in found if len(row) >= min(visits, max(map(len, found)))]
     picked = [full[int((n + 0.5) * len(full) / places)] for n in range(places)] if len(full) > places else full

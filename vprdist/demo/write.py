@@ -116,7 +116,7 @@ def _check_folder(folder: Path, wanted: dict[str, Any]) -> bool:
         DataError: the folder is of another spec, or holds what no demo city put there.
     """
     if folder.exists() and not folder.is_dir():
-        raise DataError(folder, "a demo city is written into a folder", remedy="Name another path.")
+        raise DataError(folder, "a demo city cannot be written into a file", remedy="Name another path.")
     plan = folder / WORK / "plan.json"
     for path in (folder / MARK, plan):
         if path.exists():
@@ -127,12 +127,12 @@ def _check_folder(folder: Path, wanted: dict[str, Any]) -> bool:
                                 remedy="Delete the folder; it will be made again.") from None  # fmt: skip
             if found != wanted:
                 different = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
-                raise DataError(folder, "a folder holds one demo city, and this is another one's", different or None,
+                raise DataError(folder, "the folder holds another demo city already", different or None,
                                 "Name another folder, or delete this one.")  # fmt: skip
             return path.name == MARK
     strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in (LOCK, WORK))
     if strange:
-        raise DataError(folder, "a demo city is written into an empty folder", strange[0], "Name an empty folder.")
+        raise DataError(folder, "a demo city must be written into an empty folder", strange[0], "Name an empty folder.")
     write_json(plan, wanted)
     return False
 

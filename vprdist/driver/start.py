@@ -87,8 +87,8 @@ def _run(
     check_runs_folder(runs)
     folder = sweep_folder(runs, sweep.name)
     want_again(folder, asked_at(folder))
-    check_budget(sweep, profile, sweep.num_trials, ())  # of trials; that of GPU-hours needs their ids
-    # Of a driver's job it was asked when a person submitted it; after an outage nobody would start it once more.
+    check_budget(sweep, profile, sweep.num_trials, ())  # the budget of trials; that of GPU-hours needs their ids
+    # The cluster was asked when a person submitted a driver's job; after an outage nobody would start it once more.
     for note in () if in_driver_job() else check_cluster(profile, paths_of(sweep.trials, runs)):
         if not note.startswith("sbatch"):
             console.print(f"not checked: {note}", style="dim", markup=False)

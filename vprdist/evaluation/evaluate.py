@@ -189,7 +189,7 @@ def assess(
     _, _, values = next(evaluations)
     ranking = rank(tasks, values, spec.gallery)
     subtasks = {name: rank(some, values, spec.gallery) for name, some in extra.subtasks.items()}
-    if extra.predict and spec.whitening == "database":  # of these cities: they are what is evaluated there
+    if extra.predict and spec.whitening == "database":  # learnt on these cities: they are what is evaluated there
         own = _places(descriptors, learning_rows(spec, extra.predict, ()))
         _, _, values = next(whitened(descriptors, spec, own))
     predicted = rank(extra.predict, values, spec.gallery) if extra.predict else None
@@ -221,7 +221,7 @@ def check_whitening(spec: EvaluateSpec, tasks: Sequence[Task], training: Sequenc
 def learning_rows(spec: EvaluateSpec, tasks: Sequence[Task], training: Sequence[City]) -> Wanted:
     """What whitening is learnt on: nothing; the evaluated galleries; or database images of the training cities.
 
-    Of these all but panoramas, or evenly chosen ones where there are many.
+    Panoramas are left out; the others count all, or evenly chosen ones where there are many.
     """
     if spec.whitening == "none":
         return []

@@ -85,8 +85,11 @@ def check_detachable(profile: ClusterProfile) -> None:
         LaunchError: the profile is of this machine.
     """
     if profile.kind != "slurm":
-        rule, remedy = "only a SLURM cluster can run the driver as a job", "Leave out --detach, or choose a cluster."
-        raise LaunchError("--detach", rule, profile.kind, remedy)
+        fault, remedy = (
+            "a cluster of this kind cannot run the driver as a job",
+            "Leave out --detach, or choose a cluster.",
+        )
+        raise LaunchError("--detach", fault, profile.kind, remedy)
 
 
 def submit_driver(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: float) -> tuple[DriverRecord, bool]:
@@ -138,7 +141,9 @@ def requeue_self() -> None:
     """
     job_id = os.environ["SLURM_JOB_ID"]
     if ask(["scontrol", "requeue", job_id]) is None:
-        raise LaunchError(f"job {job_id}", "the driver can be requeued", None, "Start the same command with --detach.")
+        raise LaunchError(
+            f"job {job_id}", "the driver cannot be requeued", None, "Start the same command with --detach."
+        )
 
 
 def in_driver_job() -> bool:
@@ -165,8 +170,8 @@ def _in_queue(sweep: Path) -> QueueRow | None:
     """The driver's job, if it is queued or runs."""
     answer = ask(squeue_command(current_user(), [driver_name(sweep)]))
     if answer is None:
-        rule = "SLURM answers whether the driver is there already"
-        raise LaunchError("squeue", rule, "no answer", "Nothing was changed. Try again in a while.")
+        fault = "no answer whether the driver is there already"
+        raise LaunchError("squeue", fault, None, "Nothing was changed. Try again in a while.")
     rows = [row for row in parse_squeue(answer) if is_driver(sweep, row)]
     return rows[0] if rows else None
 
@@ -187,7 +192,7 @@ def _sbatch(script: Path, command: Sequence[str] = ("sbatch", "--parsable")) -> 
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         remedy = f"{error}. The same command again finds the job, should it have been made."
-        raise LaunchError("sbatch", "it takes the driver's job", None, remedy) from None
+        raise LaunchError("sbatch", "no answer whether it took the driver's job", None, remedy) from None
     if done.returncode != 0:
-        raise LaunchError("sbatch", "it takes the driver's job", None, " | ".join(done.stderr.split("\n")[:3]))
+        raise LaunchError("sbatch", "it refuses the driver's job", None, " | ".join(done.stderr.split("\n")[:3]))
     return done.stdout.strip().split(";")[0]

@@ -71,8 +71,8 @@ class PlaceNetwork(nn.Module):
         before, *token = features if isinstance(features, tuple) else (features,)
         after = self.attention[name](before, extra=extra)
         if not isinstance(after, Tensor) or after.shape != before.shape:
-            rule = f"attention must answer with features of the same shape, {tuple(before.shape)}"
-            raise unfit(self.attention_name, rule, list(after.shape) if isinstance(after, Tensor) else after)
+            fault = f"attention must answer with features of the same shape, {tuple(before.shape)}"
+            raise unfit(self.attention_name, fault, list(after.shape) if isinstance(after, Tensor) else after)
         return (after, *token) if token else after
 
 
@@ -101,8 +101,8 @@ def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
         if MODE_CHANNELS[mode] != 3:
             first = next(iter(units.values()))
             if not isinstance(first, nn.Conv2d):
-                rule = f"mode {mode} adds channels: the first unit of {spec.backbone.title} must be an nn.Conv2d"
-                raise SweepFileError("trial.input.mode", rule, type(first).__name__, "Use rgb or masked.")
+                fault = f"mode {mode} adds channels: the first unit of {spec.backbone.title} must be an nn.Conv2d"
+                raise SweepFileError("trial.input.mode", fault, type(first).__name__, "Use rgb or masked.")
             assert trial.input.conv1_init is not None
             widen(first, MODE_CHANNELS[mode], trial.input.conv1_init)
     full = full_level(len(trial.input.class_names), trial.input.mask_reduce) if trial.input.mask_reduce else FULL

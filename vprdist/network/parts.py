@@ -32,7 +32,8 @@ def build_parts(spec: NetworkSpec, image_size: Size) -> tuple[Backbone, nn.Modul
             raise unfit(spec.backbone.name, f"has no sub-module {name!r}, which its units name", list(spec.units))
     outside = [name for name, _ in backbone.named_parameters() if name.partition(".")[0] not in spec.units]
     if outside:
-        raise unfit(spec.backbone.name, "has a parameter outside of its units, which is never called", outside[0])
+        fault = "must not have a parameter outside of its units, which are all that is called"
+        raise unfit(spec.backbone.name, fault, outside[0])
     attention = nn.ModuleDict()
     if spec.attention.name != "none":
         channels = _channels_behind(backbone, spec.attention.at or spec.units[-1:], image_size)
@@ -50,9 +51,9 @@ def _module(name: str, made: Any) -> nn.Module:
     return made
 
 
-def unfit(name: str, rule: str, found: Any) -> OwnCodeError:
+def unfit(name: str, fault: str, found: Any) -> OwnCodeError:
     found = found if isinstance(found, (int, str, list, type(None))) else type(found).__name__
-    return OwnCodeError(name, f"the class {rule}", found, "Mend the file, and run the sweep again.")
+    return OwnCodeError(name, f"the class {fault}", found, "Mend the file, and run the sweep again.")
 
 
 @torch.no_grad()

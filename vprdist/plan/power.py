@@ -60,7 +60,7 @@ def power_of(
 ) -> Power | None:
     """What the sweep could tell; None where its queries are not known yet or there is nothing to compare.
 
-    None too for a search of subsets, whose rows are not compared one by one: `attribute.check_queries` speaks for it.
+    None too for a search of subsets, whose rows are not compared: `plan.queries.check_queries` speaks for it.
 
     Args:
         results: earlier ones, newest first; those on the same cities tell how rows differ.

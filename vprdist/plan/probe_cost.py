@@ -82,7 +82,7 @@ def probe_cost(
 def _seconds_a_picture(
     trial: TrialSpec, gpu: bool, results: Sequence[ResultRow], runs: Path
 ) -> tuple[float | None, str]:
-    """Of one device, for one picture under one arm; and what tells it."""
+    """The seconds that one device takes for one picture under one arm; and what tells it."""
     wanted = _kind(trial)
     parts = [
         part.seconds / max(1, part.num_pictures * len(part.probes))

@@ -33,7 +33,7 @@ def probe_memory_gb(sweep: SweepSpec, num_queries: int) -> float:
 
 
 def weights_bytes(num_players: int, probes: int, num_subsets: int, seed: int) -> float:
-    """Of the weights of all pairs of players, at the most while they are made."""
+    """The bytes of the weights of all pairs of players, at the most while they are made."""
     pairs = num_players * (num_players - 1) // 2
     if (orders := orders_to_probe(num_players, probes, seed)) is None:
         return ALL * WEIGHT * pairs * num_subsets

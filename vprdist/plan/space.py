@@ -56,7 +56,7 @@ def _folder_size(folder: Path) -> tuple[int, int]:
 
 
 def _free(runs: Path) -> tuple[int | None, int | None]:
-    """Of the file system on which the run folder lies, or would lie."""
+    """What is free on the file system on which the run folder lies, or would lie."""
     there = next(folder for folder in (runs, *runs.parents) if folder.exists())
     stat = os.statvfs(there)
     return (stat.f_favail or None), stat.f_bavail * stat.f_frsize

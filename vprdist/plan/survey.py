@@ -102,7 +102,7 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
 
 
 def planned_trials(sweep: SweepSpec, prepared: Prepared, results: Sequence[ResultRow]) -> tuple[Planned, ...]:
-    """Every trial of a sweep. Of a search those that earlier runs proposed, and as many as are still to come: what
+    """Every trial of a sweep. A search has those that earlier runs proposed, and as many as are still to come: what
     these will be nobody knows, and each is taken to cost what the first point does.
 
     Args:

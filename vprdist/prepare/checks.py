@@ -40,7 +40,7 @@ def check_runs_folder(runs: Path) -> None:
             probe.unlink(missing_ok=True)
     except OSError as error:
         remedy = "Make room there, or choose another: --runs FOLDER."
-        raise LaunchError(runs, "the run folder must be writable", error.strerror, remedy) from None
+        raise LaunchError(runs, "the run folder cannot be written", error.strerror, remedy) from None
 
 
 def check_profile(profile: ClusterProfile, trials: Iterable[TrialSpec]) -> None:
@@ -54,7 +54,7 @@ def check_profile(profile: ClusterProfile, trials: Iterable[TrialSpec]) -> None:
     for trial in trials:
         submission_parameters(profile, "check", "check")
         if fault := trial.train.ranks_fault(world):
-            raise SweepFileError(f"trial.train.{fault.field}", fault.rule, fault.value, fault.remedy)
+            raise SweepFileError(f"trial.train.{fault.field}", fault.fault, fault.value, fault.remedy)
 
 
 def check_stem(trial: TrialSpec) -> None:
@@ -85,7 +85,7 @@ def check_installed(trials: Iterable[TrialSpec]) -> None:
         raise LaunchError("faiss", "evaluation needs FAISS", None, remedy)
     if any(trial.run.tensorboard for trial in trials) and importlib.util.find_spec("tensorboard") is None:
         remedy = "pip install 'vprdist[tensorboard]', or leave it out."
-        raise LaunchError("trial.run.tensorboard", "TensorBoard must be installed", None, remedy)
+        raise LaunchError("trial.run.tensorboard", "TensorBoard is not installed", None, remedy)
 
 
 def check_data(trial: TrialSpec) -> int:
@@ -102,7 +102,7 @@ def check_data(trial: TrialSpec) -> int:
     for name, cities in (("train", data.train), ("validate", data.validate_cities)):
         if not cities:
             raise SweepFileError(
-                f"trial.data.{name}", "at least one city is needed", [], f"Name cities of {data.root}."
+                f"trial.data.{name}", "no city is named, and one is needed", None, f"Name cities of {data.root}."
             )
     layout = layout_of(data)
     for name in trial.cities:
@@ -112,16 +112,16 @@ def check_data(trial: TrialSpec) -> int:
             if name in data.train and side.ca is None and not is_official(city.label_file, data):
                 raise no_angles(city)
             if name in (*data.train, *data.validate_cities) and side.easting is None:
-                rule = "training and validation need ground truth"
+                fault = "training and validation need ground truth"
                 remedy = "Choose another city; `evaluate.predict` writes predictions for this one."
-                raise DataError(side.where("easting"), rule, None, remedy)
+                raise DataError(side.where("easting"), fault, None, remedy)
     labels = trial.train.loss.fact("labels")
     kinds = [city_kinds(read_city_cached(layout, name), data, labels) for name in data.train]
     for city_kind in kinds:
         if POSITIVE not in city_kind.found:
-            rule = f"some query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
+            fault = f"no query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
             remedy = "Check its positions (easting, northing) and compass angles (ca)."
-            raise DataError(read_city_cached(layout, city_kind.name).folder, rule, "zero positives", remedy)
+            raise DataError(read_city_cached(layout, city_kind.name).folder, fault, None, remedy)
     check_kinds(kinds, tuple(trial.train.loss.fact("draws")))
     tasks = build_tasks([read_city_cached(layout, name) for name in data.validate_cities], trial)
     return sum(len(task.queries) for task in tasks)
@@ -143,8 +143,8 @@ def check_placebo(trial: TrialSpec, placebos: Collection[str] = ()) -> None:
     for name in trial.cities:
         for side in read_city_cached(layout_of(trial.data), name).sides:
             if len(side) < 2:
-                rule = "placebo `image` takes the mask of another picture of the side, which has two at least"
-                raise DataError(side.folder, rule, len(side), "Take `image` out of the placebos, or another city.")
+                fault = "placebo `image` takes the mask of another picture of the side, which must have two at least"
+                raise DataError(side.folder, fault, len(side), "Take `image` out of the placebos, or another city.")
 
 
 def check_pictures(trial: TrialSpec, checked: Path, bar: Bar) -> None:

@@ -108,10 +108,10 @@ def _find_weights(network: NetworkSpec) -> tuple[str, str | None]:
     command = [sys.executable, "-m", "vprdist.network.weights"]
     done = subprocess.run(command, input=network.model_dump_json(), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise LaunchError(" ".join(command), "looking for weights must end well", done.stderr.strip()[-400:])
+        raise LaunchError(" ".join(command), "looking for weights failed", done.stderr.strip()[-400:])
     answer = json.loads(done.stdout.splitlines()[-1])
     if "refused" in answer:
-        raise WeightsError(**answer["refused"])
+        raise WeightsError.from_json(answer["refused"])
     if "error" in answer:
         return (
             "none",

@@ -87,7 +87,7 @@ def _parts(
             if of == subtask
         }
         if at.keys() != set(keys) or any(len(columns[column][row]) != len(probes) for row in at.values()):
-            raise UserError(path, "a part has every query of its trial, under each probe", len(at), _again(path))
+            raise UserError(path, "a part must have every query of its trial, under each probe", len(at), _again(path))
         yield place, columns, [at[key] for key in keys]
         place += len(probes)
 
@@ -111,7 +111,7 @@ def queries_of(folder: Path) -> Queries:
     """
     found = read_queries(queries_path(folder))
     if found is None:
-        raise UserError(queries_path(folder), "a trial leaves per-query results", None, RUN_AGAIN)
+        raise UserError(queries_path(folder), "the trial has no per-query results", None, RUN_AGAIN)
     return found
 
 
@@ -140,8 +140,8 @@ def reports(order: ProbeOrder) -> list[PartReport]:
             beside = path.with_suffix(".json")
             found.append(_read_report(beside))
             if found[-1].probes != probes:
-                rule = "the report of a part of probes must be of its probes"
-                raise UserError(beside, rule, len(found[-1].probes), _again(path))
+                fault = "the report of a part of probes must be of its probes"
+                raise UserError(beside, fault, len(found[-1].probes), _again(path))
     return found
 
 
@@ -165,8 +165,8 @@ def _read_report(path: Path) -> PartReport:
     try:
         return PartReport.model_validate_json(path.read_bytes())
     except (OSError, ValueError, ValidationError) as error:
-        rule = "the report of a part of probes must be readable"
-        raise UserError(path, rule, first_line(error), _again(path.with_suffix(".parquet"))) from None
+        fault = "the report of a part of probes must be readable"
+        raise UserError(path, fault, first_line(error), _again(path.with_suffix(".parquet"))) from None
 
 
 def _again(path: Path) -> str:

@@ -71,7 +71,7 @@ def read_board(folder: Path, runs: Path) -> Board:
     """
     if not is_started(folder):
         known = ", ".join(sweep_names(runs)) or "none"
-        raise UserError(folder, "the sweep must have been started", None, f"Sweeps in {runs}: {known}.")
+        raise UserError(folder, "no such sweep", None, f"Sweeps in {runs}: {known}.")
     manifest = read_manifest(folder)
     results, refused = readable_results(TrialFolder.of(runs, trial).result_file for trial in manifest["names"])
     rows = group_rows(results, manifest["names"], manifest["objective"])
@@ -212,7 +212,7 @@ def _progress(facts: Facts, folder: TrialFolder) -> Progress:
 
 
 def _curves(board: Board) -> list[Curve]:
-    """Of the first rows; while none has a result, of the first trials."""
+    """The curves of the first rows; while none has a result, those of the first trials."""
     objective, names = board.manifest["objective"], board.manifest["names"]
     rows = [s.row for block in board.blocks for s in block.standings if not s.row.is_variant][:MOST_LINES]
     shown = [(row.name, result.trial.seed, result.trial_id) for row in rows for result in row.results]

@@ -73,12 +73,14 @@ def _check(path: Path, result: ResultRow) -> None:
         UserError: the result is another trial's, or a score of it is no share.
     """
     if result.trial_id != path.parent.name:
-        raise UserError(path, "a result is that of its folder's trial", result.trial_id, RUN_AGAIN)
+        raise UserError(path, "a result must be that of its folder's trial", result.trial_id, RUN_AGAIN)
     found = [result.metrics, *(variant.metrics for variant in result.variants)]
     for scores in [*found, result.untrained] if result.untrained else found:
         for name in METRICS:
             if not -1e-9 <= scores.get(name, -1.0) <= 1 + 1e-9:
-                raise UserError(path, f"a result has {name}, a share in [0, 1]", scores.get(name, "none"), RUN_AGAIN)
+                raise UserError(
+                    path, f"a result must have {name}, a share in [0, 1]", scores.get(name, "none"), RUN_AGAIN
+                )
 
 
 def group_rows(results: Sequence[ResultRow], names: Mapping[str, str], objective: str) -> list[Row]:

@@ -85,7 +85,7 @@ def run_search(
         only: ids of known trials: no other is run, and none is proposed.
         wanted: the rule of a search of subsets.
         given_up: ids of trials that failed a moment ago, in the same run of the driver: they are not tried again.
-        asked_at: Unix time; nor are those that failed since then (`detach.asked_at`).
+        asked_at: Unix time; nor are those that failed since then (`launch.driver_job.asked_at`).
 
     Raises:
         SearchInterrupted: at Ctrl-C or SIGTERM; jobs go on.
@@ -307,7 +307,8 @@ class _Session:
     def _feed(self) -> None:
         """Want known trials before Tune comes to them: no job waits for Ray or for a reader to start.
 
-        Who stops or proposes by results follows each trial from its start: of those no more than run at once.
+        A searcher or scheduler that goes by results follows each trial from its start: no more are wanted than run at
+        once.
         """
         follows = self.book.search.follows
         if follows and self.asked:

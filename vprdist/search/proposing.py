@@ -109,8 +109,8 @@ def checked(search: SearchSpec, point: Any) -> Point:
     """
     title = f"{search.method.title}.propose"
 
-    def wrong(rule: str, value: object, remedy: str) -> OwnCodeError:
-        return OwnCodeError(_place(search), f"{title} {rule}", value, remedy)
+    def wrong(fault: str, value: object, remedy: str) -> OwnCodeError:
+        return OwnCodeError(_place(search), f"{title} {fault}", value, remedy)
 
     domains = search.domains
     if not isinstance(point, Mapping):
@@ -120,13 +120,13 @@ def checked(search: SearchSpec, point: Any) -> Point:
         if axis not in domains:
             raise wrong("returned a point with an axis that the space lacks", axis, nearest(str(axis), domains))
     if missing := [axis for axis in domains if axis not in point]:
-        rule = f"returned a point without {', '.join(missing)}"
-        raise wrong(rule, _shown(dict(point)), "Give every axis of the space a value.")
+        fault = f"returned a point without {', '.join(missing)}"
+        raise wrong(fault, _shown(dict(point)), "Give every axis of the space a value.")
     out = {axis: _plain(domain, point[axis]) for axis, domain in domains.items()}
     for axis, value in out.items():
         if value is OUTSIDE:
-            rule = f"returned a value outside of the axis {axis}"
-            raise wrong(rule, _shown(point[axis]), f"Return {domains[axis].words}.")
+            fault = f"returned a value outside of the axis {axis}"
+            raise wrong(fault, _shown(point[axis]), f"Return {domains[axis].words}.")
     return out
 
 

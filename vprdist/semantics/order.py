@@ -13,7 +13,7 @@ from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.vocabulary import Compression
 
-SAME_KIND = "the cache there is of this segmenter, size and compression"
+SAME_KIND = "the cache there must be of this segmenter, size and compression"
 """The rule that a cache is replaced only on request: it may have taken days to make."""
 
 

@@ -86,8 +86,8 @@ def make_plan(
         DataError: the data set is broken.
     """
     if shard_images < 1 or (size is not None and min(size) < 1):
-        rule = "sizes and images a shard are at least 1"
-        raise CacheError("cache", rule, (size, shard_images), "Choose larger ones.")
+        fault = "sizes and images a shard must be at least 1"
+        raise CacheError("cache", fault, (size, shard_images), "Choose larger ones.")
     sides: list[PlannedSide] = []
     plan_size = size
     for name in cities:
@@ -97,8 +97,8 @@ def make_plan(
             native = size or reader.size(name, side, keys)
             plan_size = plan_size or native
             if native != plan_size:
-                rule = f"the activations of a cache have one size; {cities[0]} has {plan_size}"
-                raise CacheError(reader.path, rule, f"{name}/{side} {native}", "Choose a size.")
+                fault = f"the activations of a cache must have one size; {cities[0]} has {plan_size}"
+                raise CacheError(reader.path, fault, f"{name}/{side} {native}", "Choose a size.")
             fingerprint = reader.fingerprint(name, side, keys)
             step = min(shard_images, max(1, SHARD_BYTES // (len(CLASSES) * native[0] * native[1])))
             what = [version_of(compression), name, side, digest, fingerprint, *native]
@@ -127,10 +127,10 @@ def chosen_cities(reader: Source, data: Layout, cities: Sequence[str] | None) ->
         wanted = list(dict.fromkeys(cities))
         missing = [city for city in wanted if not reader.has(city)]
         if missing:
-            raise CacheError(reader.path, "the source has every city that is asked for", missing[0], "Add it.")
+            raise CacheError(reader.path, "the source has no such city", missing[0], "Add it.")
     else:
         wanted = [city for city in data.names() if reader.has(city)]
     if not wanted:
-        rule = f"the source has a city of the data set at {data.root}"
-        raise CacheError(reader.path, rule, None, "Check both paths, or name the cities.")
+        fault = f"the source has no city of the data set at {data.root}"
+        raise CacheError(reader.path, fault, None, "Check both paths, or name the cities.")
     return wanted

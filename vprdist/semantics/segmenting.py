@@ -87,9 +87,11 @@ def orders_of(trials: Iterable[TrialSpec], profile: ClusterProfile) -> list[Cach
         )  # fmt: skip
         known = orders.setdefault(order.out, order)
         if known.model_copy(update={"cities": order.cities}) != order:
-            rule = "a cache holds the activations of one segmenter, data set and compression; trials name it for two"
+            fault = (
+                "a cache must hold the activations of one segmenter, data set and compression; trials name it for two"
+            )
             remedy = "Leave out trial.input.cache: then each has a folder of its own."
-            raise CacheError(order.out, rule, f"{known.segmenter.name}, {order.segmenter.name}", remedy)
+            raise CacheError(order.out, fault, f"{known.segmenter.name}, {order.segmenter.name}", remedy)
         cities = tuple(sorted({*known.cities, *order.cities}))
         orders[order.out] = order.model_copy(update={"cities": cities})
     return list(orders.values())

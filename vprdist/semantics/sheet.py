@@ -72,9 +72,9 @@ def write_sheet(
     cache, chosen = open_cache(path), class_names(classes)
     known = tuple(cache.manifest.cities)
     if city is not None and city not in known:
-        raise CacheError(path, "the city must be in the cache", city, nearest(city, known))
+        raise CacheError(path, "the cache has no such city", city, nearest(city, known))
     if images < 1:
-        raise CacheError("--images", "a sheet has at least one column", images, "Ask for more.")
+        raise CacheError("--images", "a sheet must have at least one column", images, "Ask for more.")
     name = city or known[-1]
     data = open_layout(root, layout)
     cache.covers({name: data.digest(name)})
@@ -102,8 +102,8 @@ def class_names(text: str) -> tuple[str, ...]:
     wanted = [word.strip().replace("_", " ") for word in text.split(",")]
     for word in wanted:
         if word not in CLASSES:
-            rule = "a class is one of the 19, or all are named by a group"
-            raise CacheError("--classes", rule, word, nearest(word, (*CLASS_GROUPS, *CLASSES)))
+            fault = "a class must be one of the 19, or a group must name them all"
+            raise CacheError("--classes", fault, word, nearest(word, (*CLASS_GROUPS, *CLASSES)))
     return tuple(name for name in CLASSES if name in wanted)
 
 

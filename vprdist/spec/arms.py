@@ -47,12 +47,12 @@ class ArmsSpec(Spec):
         named = [name for classes in self.players for name in classes]
         for name in named:
             if name not in CLASSES:
-                raise RuleError("players", "every entry is one of the 19 classes", name, nearest(name, CLASSES))
+                raise RuleError("players", "every entry must be one of the 19 classes", name, nearest(name, CLASSES))
             if named.count(name) > 1:
-                raise RuleError("players", "a class is named once", name, "It can be of one player only.")
+                raise RuleError("players", "a class is named twice", name, "It can be of one player only.")
         if len(self.players) < 2 or not all(self.players):
             raise RuleError(
-                "players", "there are two players or more, each of a class", [list(p) for p in self.players]
+                "players", "there must be two players or more, each of a class", [list(p) for p in self.players]
             )
         check_placebos(self.placebos, self.class_names)
         return self
@@ -80,7 +80,7 @@ def check_placebos(placebos: Sequence[str], classes: Sequence[str]) -> None:
         RuleError: not so; its field is `placebos`.
     """
     if len(set(placebos)) != len(placebos):
-        raise RuleError("placebos", "a placebo is named once", list(placebos), "Delete one of them.")
+        raise RuleError("placebos", "a placebo is named twice", list(placebos), "Delete one of them.")
     if "classes" in placebos and set(classes) == set(CLASSES):
-        rule = "with all 19 classes there are no others to draw"
-        raise RuleError("placebos", rule, "classes", "Use random and image, or fewer classes.")
+        fault = "with all 19 classes there are no others to draw"
+        raise RuleError("placebos", fault, "classes", "Use random and image, or fewer classes.")

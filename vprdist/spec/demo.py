@@ -88,13 +88,13 @@ class PlantedSpec(Spec):
         for field, names in (("carry", tuple(self.carry)), ("mislead", self.mislead), ("noise", self.noise)):
             for name in names:
                 if name not in CLASSES:
-                    raise RuleError(field, "every entry is one of the 19 classes", name, nearest(name, CLASSES))
+                    raise RuleError(field, "every entry must be one of the 19 classes", name, nearest(name, CLASSES))
         named = [*self.carry, *self.mislead, *self.noise]
         if twice := [name for name in CLASSES if named.count(name) > 1]:
-            raise RuleError("carry", "a class carries, misleads, or is noise", twice[0], "Name it once.")
+            raise RuleError("carry", "a class can only carry, or mislead, or be noise", twice[0], "Name it once.")
         for name, share in self.carry.items():
             if not 0 < share <= 1:
-                raise RuleError("carry", "a class carries a share above 0, at most 1", share, f"Mend {name}.")
+                raise RuleError("carry", "a class must carry a share above 0, at most 1", share, f"Mend {name}.")
         return self
 
     def knobs(self, name: str) -> tuple[float, float, float]:
@@ -156,21 +156,21 @@ class DemoSpec(Spec):
             raise ValueError("a city is named twice")
         for name in cities:
             if not (name.isascii() and name.isalnum() and name == name.lower()):
-                raise ValueError(f"a city's name is lower-case letters and digits; found {name!r}")
+                raise ValueError(f"a city's name must be lower-case letters and digits; found {name!r}")
         for name in self.recipe:
             if name not in CLASSES:
-                raise ValueError(f"`recipe` names classes; found {name!r}. {nearest(name, CLASSES)}")
+                raise ValueError(f"`recipe` must name classes; found {name!r}. {nearest(name, CLASSES)}")
         if self.planted is not None and self.recipe:
             raise RuleError(
-                "planted", "a planted truth leaves no recipe of single classes", None, "Delete one of them."
+                "planted", "a planted truth cannot stand beside a recipe of single classes", None, "Delete one of them."
             )
         if self.planted is not None and self.planted.mislead and self.streets < 2:
-            rule = "a class misleads to another street of its city: there are two or more"
-            raise RuleError("streets", rule, self.streets, "Raise streets, or delete planted.mislead.")
+            fault = "a class misleads to another street of its city, which must have two or more"
+            raise RuleError("streets", fault, self.streets, "Raise streets, or delete planted.mislead.")
         if self.width % 8:
-            raise ValueError(f"`width` is a multiple of 8; found {self.width}")
+            raise ValueError(f"`width` must be a multiple of 8; found {self.width}")
         if self.height % self.divisor or self.width % self.divisor:
-            raise ValueError(f"`divisor` divides height and width; found {self.divisor}")
+            raise ValueError(f"`divisor` must divide height and width; found {self.divisor}")
         return self
 
     @property

@@ -101,15 +101,15 @@ class ClusterProfile(Spec):
     @model_validator(mode="after")
     def _whole(self) -> ClusterProfile:
         if self.ports and self.ports[0] > self.ports[1]:
-            raise RuleError("ports", "the first port is not above the last", list(self.ports))
+            raise RuleError("ports", "the first port must not be above the last", list(self.ports))
         if bool(self.mail_user) != bool(self.mail_types):
-            raise RuleError("mail_user", "mail needs mail_user and mail_types", None, "Set both, or none.")
+            raise RuleError("mail_user", "mail needs both mail_user and mail_types", None, "Set both, or none.")
         if 0 < self.gpus_per_node < self.ranks:
-            rule = f"every rank has a GPU of its own: {self.ranks} ranks a node"
-            raise RuleError("gpus_per_node", rule, self.gpus_per_node, "Ask for as many, or lower `ranks`.")
+            fault = f"every rank needs a GPU of its own: {self.ranks} ranks a node"
+            raise RuleError("gpus_per_node", fault, self.gpus_per_node, "Ask for as many, or lower `ranks`.")
         if self.signal_lead_s >= 60 * self.time_limit_min:
-            rule = f"the warning comes after the start: less than the time limit, {60 * self.time_limit_min} s"
-            raise RuleError("signal_lead_s", rule, self.signal_lead_s)
+            fault = f"the warning must come after the start: less than the time limit, {60 * self.time_limit_min} s"
+            raise RuleError("signal_lead_s", fault, self.signal_lead_s)
         return self
 
     @property
@@ -124,7 +124,7 @@ Words = TypeVar("Words", str | None, str | tuple[str, ...] | None)
 def _plain_words(value: Words, allowed: re.Pattern[str] = PLAIN) -> Words:
     for word in value if isinstance(value, tuple) else [value or ""]:
         if not allowed.fullmatch(word):
-            raise ValueError("a plain word is expected here; shell belongs into `setup`")
+            raise ValueError("this must be a plain word; shell belongs into `setup`")
     return value
 
 
@@ -146,4 +146,4 @@ def read_profile(name: str) -> ClusterProfile:
         if path.is_file():
             return validate(ClusterProfile, *read_yaml(path))
     known = sorted({p.stem for folder in profile_folders() for p in folder.glob("*.yaml")})
-    raise LaunchError(f"cluster: {name}", "a cluster is a file of slurm/profiles", name, nearest(name, known))
+    raise LaunchError("cluster", "no such file of slurm/profiles", name, nearest(name, known))

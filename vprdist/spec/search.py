@@ -48,11 +48,11 @@ class Range(Spec):
     @model_validator(mode="after")
     def _ordered(self) -> Range:
         if not self.low < self.high:
-            raise RuleError(self.kind, "the lower bound is below the upper one", [self.low, self.high])
+            raise RuleError(self.kind, "the lower bound must be below the upper one", [self.low, self.high])
         if self.kind == "loguniform" and self.low <= 0:
-            raise RuleError(self.kind, "bounds on a logarithmic scale are above zero", [self.low, self.high])
+            raise RuleError(self.kind, "bounds on a logarithmic scale must be above zero", [self.low, self.high])
         if self.kind == "randint" and (self.low % 1 or self.high % 1):
-            raise RuleError(self.kind, "whole numbers have whole bounds", [self.low, self.high])
+            raise RuleError(self.kind, "whole numbers need whole bounds", [self.low, self.high])
         return self
 
     @property
@@ -129,42 +129,56 @@ class SearchSpec(Spec):
         else:
             self._check_subsets(self.subsets)
         if not self.method.counts and self.num_trials is None:
-            raise RuleError("num_trials", "a searcher is told how many trials to propose", None, "Set num_trials.")
+            raise RuleError("num_trials", "a searcher must be told how many trials to propose", None, "Set num_trials.")
         if self.num_trials is not None and not self.method.proposes:
-            raise RuleError("num_trials", "a grid has as many trials as it has points", self.num_trials, "Delete it.")
+            raise RuleError(
+                "num_trials",
+                "a grid cannot have another number of trials than of points",
+                self.num_trials,
+                "Delete it.",
+            )
         if self.grace_steps is not None and self.scheduler is None:
-            raise RuleError("grace_steps", "only a scheduler stops trials", self.grace_steps, "Set `scheduler`.")
+            raise RuleError(
+                "grace_steps", "without a scheduler no trial is stopped", self.grace_steps, "Set `scheduler`."
+            )
         return self
 
     def _check_space(self) -> None:
         if self.method.searches_subsets:
             remedy = "Add `subsets: {classes: static}`."
-            raise RuleError("searcher", f"{self.method.title} searches subsets of classes", self.method.title, remedy)
+            raise RuleError(
+                "searcher", f"{self.method.title} needs subsets of classes to search", self.method.title, remedy
+            )
         if bool(self.space) != self.method.searches_space:
-            rule, remedy = "a space and a searcher go together", f"Set `searcher` ({_of_points()}), or use `grid`."
-            raise RuleError("searcher", rule, self.searcher and self.searcher.name, remedy)
+            fault, remedy = (
+                "a space and a searcher must go together",
+                f"Set `searcher` ({_of_points()}), or use `grid`.",
+            )
+            raise RuleError("searcher", fault, self.searcher and self.searcher.name, remedy)
 
     def _check_subsets(self, subsets: SubsetSpec) -> None:
         if self.scheduler is not None:
-            rule = "trials that tell what classes are worth all train to their end: stopping some favours others"
-            raise RuleError("scheduler", rule, self.scheduler, "Delete `scheduler`, or search a space without subsets.")
+            fault = "trials that tell what classes are worth must all train to their end: stopping some favours others"
+            raise RuleError(
+                "scheduler", fault, self.scheduler, "Delete `scheduler`, or search a space without subsets."
+            )
         method = self.method
         if method.proposes == (subsets.take is not None):
-            rule = "subsets are listed by `take`, or proposed by a searcher"
+            fault = "subsets must either be listed by `take` or proposed by a searcher"
             ways = "subsets.take (leave_one_out, add_one_in, a list) or searcher"
             remedy = f"Set {ways} ({', '.join(METHODS)})."
-            raise RuleError("subsets", rule, subsets.take and method.title, remedy)
+            raise RuleError("subsets", fault, subsets.take and method.title, remedy)
         if self.space and not method.searches_space:
-            raise RuleError("space", f"only {_of_points()} search a space", list(self.space), "Use `grid`.")
+            raise RuleError("space", f"only {_of_points()} can search a space", list(self.space), "Use `grid`.")
         if subsets.placebos and not method.controls:
-            rule = f"{method.title} compares no arm with another"
+            fault = f"{method.title} cannot compare an arm with another"
             remedy = "Delete `placebos`; run the subsets that it finds as a list, `take`, with them."
-            raise RuleError("subsets.placebos", rule, list(subsets.placebos), remedy)
+            raise RuleError("subsets.placebos", fault, list(subsets.placebos), remedy)
         for other in METHODS.values():
             for field, what in other.own_fields.items():
                 if field in subsets.model_fields_set and field not in method.own_fields:
-                    rule = f"only searcher {other.title} has {what}"
-                    raise RuleError(f"subsets.{field}", rule, getattr(subsets, field), f"Delete `{field}`.")
+                    fault = f"only searcher {other.title} can have {what}"
+                    raise RuleError(f"subsets.{field}", fault, getattr(subsets, field), f"Delete `{field}`.")
 
 
 def _of_points() -> str:

@@ -110,8 +110,8 @@ class SegmenterSpec(Spec):
     def _own(self) -> SegmenterSpec:
         if not self.is_own:
             if self.parameters:
-                rule = f"{self.family} has no such parameter"
-                raise RuleError("name", rule, next(iter(self.parameters)), "Delete the key.")
+                fault = f"{self.family} has no such parameter"
+                raise RuleError("name", fault, next(iter(self.parameters)), "Delete the key.")
         elif self.digest is None:  # as a sweep file has it; a trial's own file was read so before
             own = read_own(self.name)
             given = self.parameters | ({"weights": self.weights} if self.weights is not None else {})
@@ -131,20 +131,22 @@ class SegmenterSpec(Spec):
             raise RuleError("name", "no such segmenter", self.name, f"{nearest(self.name, words)} Your own: {FORMS}.")
         if form := self.facts.form:
             if not self.source:
-                raise RuleError("name", f"the name is {form}", self.name, "Say where the network is.")
+                raise RuleError("name", f"the name must be {form}", self.name, "Say where the network is.")
             if self.weights is not None:
-                rule = f"{self.family} takes its weights from its name, {form}"
-                raise RuleError("weights", rule, self.weights, "Delete the key.")
+                fault = f"{self.family} must take its weights from its name, {form}"
+                raise RuleError("weights", fault, self.weights, "Delete the key.")
         elif ":" in self.name:
             raise RuleError("name", f"{self.family} has no part after a colon", self.name, "Set `weights: PATH`.")
         elif self.weights is None:
             remedy = "Name a Cityscapes checkpoint; random weights would make worthless activations."
             raise RuleError("weights", f"{self.family} needs a checkpoint", None, remedy)
         if self.output_stride is not None and not self.facts.strided:
-            raise RuleError("output_stride", "only deeplabv3plus has this choice", self.output_stride, "Delete it.")
+            raise RuleError(
+                "output_stride", "only deeplabv3plus can have this choice", self.output_stride, "Delete it."
+            )
         if self.precision != "float32" and self.facts.exported:
-            rule = "an exported network computes in the precision that it was exported with"
-            raise RuleError("precision", rule, self.precision, "Set float32, or delete the key.")
+            fault = "an exported network cannot compute in another precision than it was exported with"
+            raise RuleError("precision", fault, self.precision, "Set float32, or delete the key.")
         return self
 
     @model_validator(mode="after")
@@ -152,22 +154,24 @@ class SegmenterSpec(Spec):
         if self.inference == "resized":
             for field in ("window", "overlap"):
                 if (value := getattr(self, field)) is not None:
-                    raise RuleError(field, "only sliding inference has windows", value, "Set `inference: sliding`.")
+                    raise RuleError(
+                        field, "only sliding inference can have windows", value, "Set `inference: sliding`."
+                    )
             if self.facts.exported and self.image_size is not None:
-                rule = "an exported network has one picture size, which `resized` uses"
-                raise RuleError("image_size", rule, list(self.image_size), "Delete it, or set `inference: sliding`.")
+                fault = "an exported network cannot have another picture size than its own, which `resized` uses"
+                raise RuleError("image_size", fault, list(self.image_size), "Delete it, or set `inference: sliding`.")
             return self
         if self.window is None:
             raise RuleError("window", "sliding inference needs a window", None, "Set [height, width] in pixels.")
         height, width = self.image_size or MSLS_SIZE
         if self.window[0] > height or self.window[1] > width:
-            rule = f"the window fits into the picture, {height} x {width}"
-            raise RuleError("window", rule, list(self.window), "Make it smaller, or image_size larger.")
+            fault = f"the window must fit into the picture, {height} x {width}"
+            raise RuleError("window", fault, list(self.window), "Make it smaller, or image_size larger.")
         if cell := self.facts.cell:
             for field, value in (("window", self.window), ("image_size", (height, width))):
                 if value[0] % cell or value[1] % cell:
-                    rule = f"windows of {self.family} lie on its grid of {cell} pixels"
-                    raise RuleError(field, rule, list(value), f"Choose multiples of {cell}.")
+                    fault = f"windows of {self.family} must lie on its grid of {cell} pixels"
+                    raise RuleError(field, fault, list(value), f"Choose multiples of {cell}.")
         return self
 
     @property

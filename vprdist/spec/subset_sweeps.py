@@ -11,7 +11,7 @@ from vprdist.spec.subsets import Point
 from vprdist.spec.sweep import SweepSpec
 
 MASKED = ("masked", "rgb+mask")
-ARMS = "the subsets say which arms there are"
+ARMS = "the subsets say which arms there are, so that no other can"
 
 
 def subset_points(sweep: SweepSpec, points: Sequence[Point], origin: Origin) -> list[Point]:
@@ -26,15 +26,20 @@ def subset_points(sweep: SweepSpec, points: Sequence[Point], origin: Origin) -> 
             "input.classes", "input.mask_reduce", "train.arms", *(("input.placebo",) if subsets.placebos else ())
         ):  # fmt: skip
             if axis in axes:
-                rule = "the subsets say which classes make the mask, and one way of reducing them compares their sizes"
+                fault = (
+                    "no axis of a search of subsets: the subsets say which classes make the mask, reduced in one way"
+                )
                 if axis == "input.placebo":
-                    rule = "subsets.placebos names the placebos of every arm"
+                    fault = "a placebo cannot be named here: subsets.placebos names those of every arm"
                 if axis == "train.arms":
-                    rule = ARMS
-                raise SweepFileError(origin.where(("search", section, axis)), rule, None, "Delete the axis.")
+                    fault = ARMS
+                raise SweepFileError(origin.where(("search", section, axis)), fault, None, "Delete the axis.")
     if subsets.placebos and not search.method.trains_one and sweep.trial.input.placebo != "none":
-        where, rule = origin.where(("trial", "input", "placebo")), "subsets.placebos names the placebos of every arm"
-        raise SweepFileError(where, rule, sweep.trial.input.placebo, "Delete the key.")
+        where, fault = (
+            origin.where(("trial", "input", "placebo")),
+            "a placebo cannot be named here: subsets.placebos names those of every arm",
+        )
+        raise SweepFileError(where, fault, sweep.trial.input.placebo, "Delete the key.")
     if sweep.trial.train.arms is not None:
         raise SweepFileError(origin.where(("trial", "train", "arms")), ARMS, None, "Delete the key.")
     if search.method.searches_space and sweep.grid:
@@ -58,9 +63,9 @@ def check_subsets(sweep: SweepSpec, origin: Origin) -> SweepSpec:
         remedy = "Use masked or rgb+mask." if axis else "Set trial.input.mode: masked (or rgb+mask)."
         raise SweepFileError(where, "subsets of classes need modes with a mask", wrong[0], remedy)
     if sweep.trial.input.mask_reduce == "mean":
-        rule = "subsets of different size are compared by sum or max: a mean darkens the picture by their number"
+        fault = "subsets of different size must be compared by sum or max: a mean darkens the picture by their number"
         remedy = "Delete trial.input.mask_reduce; its default is sum here."
-        raise SweepFileError(origin.where(("trial", "input", "mask_reduce")), rule, "mean", remedy)
+        raise SweepFileError(origin.where(("trial", "input", "mask_reduce")), fault, "mean", remedy)
     _check_untrained(sweep, origin)
     return search.method.check(sweep, origin)
 
@@ -70,5 +75,8 @@ def _check_untrained(sweep: SweepSpec, origin: Origin) -> None:
     if all(trial.train.steps for trial in sweep.trials) or not sweep.search.method.claims_by_seeds(subsets_of(sweep)):
         return
     if len(sweep.seeds) > 1:
-        where, rule = origin.where(("seeds",)), "with train.steps 0 nothing is trained, and seeds are one network"
-        raise SweepFileError(where, rule, list(sweep.seeds), "Name one seed, or set trial.train.steps.")
+        where, fault = (
+            origin.where(("seeds",)),
+            "with train.steps 0 nothing is trained, and there must be one seed: seeds are one network",
+        )
+        raise SweepFileError(where, fault, list(sweep.seeds), "Name one seed, or set trial.train.steps.")

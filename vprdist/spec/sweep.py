@@ -122,14 +122,14 @@ class SweepSpec(Spec):
     @classmethod
     def _objective(cls, value: str) -> str:
         if value not in OBJECTIVES:
-            raise ValueError(f"the objective is one of {', '.join(OBJECTIVES)}")
+            raise ValueError(f"the objective must be one of {', '.join(OBJECTIVES)}")
         return value
 
     @field_validator("seeds")
     @classmethod
     def _seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(value)) != len(value):
-            raise ValueError("a seed stands once")
+            raise ValueError("a seed stands twice")
         return value
 
 
@@ -190,7 +190,7 @@ def recipe_values(name: Any, origin: Origin, where: Key) -> dict[str, Any]:
     """
     if not isinstance(name, str):
         remedy = f"Several are an axis: search.grid. {nearest(str(name), RECIPES)}"
-        raise SweepFileError(origin.where(where), "a recipe is one word", name, remedy)
+        raise SweepFileError(origin.where(where), "a recipe must be one word", name, remedy)
     if name not in RECIPES:
         raise SweepFileError(origin.where(where), "no such recipe", name, nearest(name, RECIPES))
     return RECIPES[name]

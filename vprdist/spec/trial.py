@@ -72,18 +72,23 @@ class DataSpec(Spec):
     def _cities(self) -> DataSpec:
         for field, cities in (("train", self.train), ("validate", self.validate_cities)):
             if len(set(cities)) != len(cities):
-                raise RuleError(field, "a city is named once", list(cities))
+                raise RuleError(field, "a city is named twice", list(cities))
         if both := sorted(set(self.train) & set(self.validate_cities)):
             raise RuleError("validate", "a city to train on cannot validate", both[0], "Take it out of one list.")
         if self.demo is not None and self.root != "demo":
-            raise RuleError("demo", "`demo` describes the built-in city", None, "Set `root: demo`, or delete `demo`.")
+            raise RuleError(
+                "demo",
+                "`demo` describes the built-in city, which the root is not",
+                None,
+                "Set `root: demo`, or delete `demo`.",
+            )
         if self.root == "demo" and self.layout != MSLS:
-            rule = "the built-in city has the layout msls"
-            raise RuleError("layout", rule, self.layout.name, "Delete the key, or set `root` to your folder.")
+            fault = "the built-in city needs the layout msls"
+            raise RuleError("layout", fault, self.layout.name, "Delete the key, or set `root` to your folder.")
         view = (self.fov_radius_m, self.fov_degrees)
         if self.labels == "official" and view != OFFICIAL_VIEW:
-            rule = "official labels were made for a field of view of {:g} m and {:g} degrees".format(*OFFICIAL_VIEW)
-            raise RuleError("labels", rule, "{:g} m and {:g} degrees".format(*view), "Use `labels: computed`.")
+            fault = "official labels need a field of view of {:g} m and {:g} degrees".format(*OFFICIAL_VIEW)
+            raise RuleError("labels", fault, "{:g} m and {:g} degrees".format(*view), "Use `labels: computed`.")
         return self
 
 
@@ -124,18 +129,23 @@ class InputSpec(Spec):
         named = self.classes
         if isinstance(named, str):
             if named not in CLASS_GROUPS:
-                rule = "`classes` is the name of a group or a list of class names"
-                raise RuleError("classes", rule, named, nearest(named, CLASS_GROUPS))
+                fault = "`classes` must be the name of a group or a list of class names"
+                raise RuleError("classes", fault, named, nearest(named, CLASS_GROUPS))
         elif named is not None:
             for name in named:
                 if name not in CLASSES:
-                    raise RuleError("classes", "every entry is one of the 19 classes", name, nearest(name, CLASSES))
+                    raise RuleError(
+                        "classes", "every entry must be one of the 19 classes", name, nearest(name, CLASSES)
+                    )
             if not named:
                 raise RuleError(
-                    "classes", "an empty list of classes makes an empty mask", [], "Name a class, or a group."
+                    "classes",
+                    "the list of classes cannot be empty: it would make an empty mask",
+                    [],
+                    "Name a class, or a group.",
                 )
             if len(set(named)) != len(named):
-                raise RuleError("classes", "a class is named once", list(named))
+                raise RuleError("classes", "a class is named twice", list(named))
         needed = {"classes": self.uses_mask, "mask_reduce": self.uses_mask, "conv1_init": self.adds_channels}
         for field, is_needed in needed.items():
             if is_needed and getattr(self, field) is None:
@@ -209,8 +219,8 @@ class NetworkSpec(Spec):
     @model_validator(mode="after")
     def _known(self) -> NetworkSpec:
         if self.backbone.is_own and not self.units:
-            rule = f'the class {self.backbone.title} must name its units: units = ("stem", "body")'
-            raise RuleError("backbone", rule, self.backbone.fact("units"), "Write them as a plain tuple in its body.")
+            fault = f'the class {self.backbone.title} must name its units: units = ("stem", "body")'
+            raise RuleError("backbone", fault, self.backbone.fact("units"), "Write them as a plain tuple in its body.")
         try:
             trained_units(self.units, self.unfreeze, self.backbone.title)
         except ValueError as error:
@@ -237,10 +247,10 @@ class NetworkSpec(Spec):
             return self
         if not set(self.weights) & {"/", "."}:
             remedy = f"{nearest(self.weights, WEIGHTS)} A file in this folder: ./{self.weights}."
-            raise RuleError("weights", "weights are a word or the path of a checkpoint", self.weights, remedy)
+            raise RuleError("weights", "weights must be a word or the path of a checkpoint", self.weights, remedy)
         if self.aggregator.name == "gem" and self.aggregator != GEM:
-            rule = "the checkpoint of network.weights holds the p of GeM"
-            raise RuleError("aggregator.p", rule, self.aggregator.parameters["p"], "Delete the key.")
+            fault = "p cannot be chosen: the checkpoint of network.weights holds the p of GeM"
+            raise RuleError("aggregator.p", fault, self.aggregator.parameters["p"], "Delete the key.")
         return self
 
     @property
@@ -317,18 +327,20 @@ class TrainSpec(Spec):
     def _whole(self) -> TrainSpec:
         if self.batch_pairs % self.micro_pairs:
             remedy = "Set both: a recipe gives both."
-            raise RuleError("micro_pairs", f"it divides batch_pairs, {self.batch_pairs}", self.micro_pairs, remedy)
+            raise RuleError(
+                "micro_pairs", f"this must divide batch_pairs, {self.batch_pairs}", self.micro_pairs, remedy
+            )
         self._check_stated()
         whole = "`pairs: all`" if self.pairs == "all" else f"the loss {self.loss.title}"
         if self.counts_all_pairs and self.micro_pairs != self.batch_pairs:
-            rule = f"{whole} needs a batch in one piece: micro_pairs must be batch_pairs, {self.batch_pairs}"
-            raise RuleError("micro_pairs", rule, self.micro_pairs, "A smaller batch takes less memory.")
+            fault = f"{whole} needs a batch in one piece: micro_pairs must be batch_pairs, {self.batch_pairs}"
+            raise RuleError("micro_pairs", fault, self.micro_pairs, "A smaller batch takes less memory.")
         if self.counts_all_pairs and self.batch_norm == "reference":
-            rule = f"{whole} passes a batch in one piece, `batch_norm: reference` each side of a micro-batch alone"
-            raise RuleError("batch_norm", rule, self.batch_norm, "Use frozen, or sync.")
+            fault = f"{whole} needs a batch in one piece, `batch_norm: reference` passes each side of a part alone"
+            raise RuleError("batch_norm", fault, self.batch_norm, "Use frozen, or sync.")
         if self.chunked and self.chunk_queries < self.micro_pairs:
-            rule = f"a chunk fills a micro-batch of {self.micro_pairs} pairs"
-            raise RuleError("chunk_queries", rule, self.chunk_queries, "Draw more queries a chunk.")
+            fault = f"a chunk must fill a micro-batch of {self.micro_pairs} pairs"
+            raise RuleError("chunk_queries", fault, self.chunk_queries, "Draw more queries a chunk.")
         return self
 
     def _check_stated(self) -> None:
@@ -336,14 +348,14 @@ class TrainSpec(Spec):
         draws, labels, wants = (self.loss.fact(name) for name in ("draws", "labels", "wants"))
         numbers = isinstance(draws, (list, tuple)) and all(isinstance(share, (int, float)) for share in draws)
         if not (numbers and len(draws) == 3 and min(draws) >= 0 and abs(sum(draws) - 1) < 1e-9):
-            rule = f"the class {self.loss.title} must draw positives, soft and hard negatives by shares that sum to 1"
-            raise RuleError("loss", rule, draws, "Write draws = (0.5, 0.25, 0.25) in its body.")
+            fault = f"the class {self.loss.title} must draw positives, soft and hard negatives by shares that sum to 1"
+            raise RuleError("loss", fault, draws, "Write draws = (0.5, 0.25, 0.25) in its body.")
         if labels not in ("fov", "sim"):
-            rule = f"the class {self.loss.title} must learn from labels fov or sim"
-            raise RuleError("loss", rule, labels, 'Write labels = "fov" in its body.')
+            fault = f"the class {self.loss.title} must learn from labels fov or sim"
+            raise RuleError("loss", fault, labels, 'Write labels = "fov" in its body.')
         if wants not in ("pairs", "all"):
-            rule = f"the class {self.loss.title} must want pairs or all"
-            raise RuleError("loss", rule, wants, 'Write wants = "all" in its body.')
+            fault = f"the class {self.loss.title} must want pairs or all"
+            raise RuleError("loss", fault, wants, 'Write wants = "all" in its body.')
 
     @property
     def counts_all_pairs(self) -> bool:
@@ -366,8 +378,8 @@ class TrainSpec(Spec):
         }[self.batch_norm]
         if pieces % world_size == 0:
             return None
-        rule = f"the {world_size} ranks divide the {what} (batch_norm: {self.batch_norm})"
-        return RuleError(field, rule, pieces, "Change one of the two.")
+        fault = f"the {world_size} ranks must divide the {what} (batch_norm: {self.batch_norm})"
+        return RuleError(field, fault, pieces, "Change one of the two.")
 
 
 class EvaluateSpec(Spec):
@@ -402,13 +414,18 @@ class EvaluateSpec(Spec):
     @model_validator(mode="after")
     def _possible(self) -> EvaluateSpec:
         if self.queries == "every" and self.subtask != "all":
-            raise RuleError("queries", f"subtask {self.subtask} chooses the queries", self.queries, "Delete the key.")
+            raise RuleError(
+                "queries",
+                f"subtask {self.subtask} chooses the queries, nothing else can",
+                self.queries,
+                "Delete the key.",
+            )
         if self.dimensions and self.whitening == "none":
-            rule = "only whitening changes the dimensions"
-            raise RuleError("dimensions", rule, list(self.dimensions), "Set `whitening: train` or `database`.")
+            fault = "only whitening can change the dimensions"
+            raise RuleError("dimensions", fault, list(self.dimensions), "Set `whitening: train` or `database`.")
         for field, values in (("dimensions", self.dimensions), ("predict", self.predict)):
             if len(set(values)) != len(values):
-                raise RuleError(field, "a value is named once", list(values))
+                raise RuleError(field, "a value is named twice", list(values))
         return self
 
 
@@ -472,15 +489,20 @@ class TrialSpec(Spec):
             return self
         if not shown.uses_mask:
             remedy = "Set trial.input.mode: masked (or rgb+mask)."
-            raise RuleError("input.mode", "arms are masks: the mode is masked or rgb+mask", shown.mode, remedy)
+            raise RuleError("input.mode", "arms are masks: the mode must be masked or rgb+mask", shown.mode, remedy)
         if shown.mask_reduce == "mean":
-            rule = "arms of different size are compared by sum or max: a mean darkens the picture by their number"
-            raise RuleError("input.mask_reduce", rule, "mean", "Set trial.input.mask_reduce: sum.")
+            fault = "arms of different size must be compared by sum or max: a mean darkens the picture by their number"
+            raise RuleError("input.mask_reduce", fault, "mean", "Set trial.input.mask_reduce: sum.")
         if shown.placebo != "none":
-            raise RuleError("input.placebo", "train.arms names the placebos itself", shown.placebo, "Delete the key.")
+            raise RuleError(
+                "input.placebo",
+                "a placebo cannot be named beside train.arms, which names them",
+                shown.placebo,
+                "Delete the key.",
+            )
         if shown.class_names != arms.class_names:
-            rule = "input.classes are those of all players of train.arms"
-            raise RuleError("input.classes", rule, list(shown.class_names), f"Write {list(arms.class_names)}.")
+            fault = "input.classes must be those of all players of train.arms"
+            raise RuleError("input.classes", fault, list(shown.class_names), f"Write {list(arms.class_names)}.")
         return self
 
     @property

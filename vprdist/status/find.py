@@ -32,7 +32,7 @@ def find_sweep(runs: Path, name: str) -> Sweep:
     known = sweep_names(runs)
     if name not in known:
         remedy = nearest(name, known) if known else "No sweep was started here; --runs names another run folder."
-        raise LaunchError(runs, "the sweep must have been started", name, remedy)
+        raise LaunchError(runs, "no such sweep", name, remedy)
     manifest = read_manifest(folder)
     seeds = len({entry["seed"] for entry in manifest["trials"]}) > 1
     names = {e["trial"]: e["name"] + (f" seed {e['seed']}" if seeds else "") for e in manifest["trials"]}
@@ -57,8 +57,8 @@ def _pick(sweep: Sweep, word: str) -> str:
         return found[0]
     known = [*sweep.names.values()]
     if not found:
-        raise LaunchError(f"sweep {sweep.name}", "it has no such trial", word, nearest(word, known))
-    raise LaunchError(f"sweep {sweep.name}", "the word names one trial", word, f"It fits {', '.join(found)}.")
+        raise LaunchError(f"sweep {sweep.name}", "no such trial", word, nearest(word, known))
+    raise LaunchError(f"sweep {sweep.name}", "the word fits several trials", word, f"It fits {', '.join(found)}.")
 
 
 def find_trial(runs: Path, word: str) -> TrialFolder:
@@ -76,6 +76,6 @@ def find_trial(runs: Path, word: str) -> TrialFolder:
     if len(found) == 1:
         return TrialFolder.of(runs, found[0])
     if found:
-        raise LaunchError(folder, "the beginning of an id names one trial", word, f"It fits {', '.join(found[:5])}.")
+        raise LaunchError(folder, "the ids of several trials begin with it", word, f"It fits {', '.join(found[:5])}.")
     remedy = "Give an id or its beginning, or SWEEP/row name; `vprdist status SWEEP` lists them."
-    raise LaunchError(folder, "there is such a trial", word, remedy)
+    raise LaunchError(folder, "no such trial", word, remedy)

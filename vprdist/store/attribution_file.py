@@ -42,7 +42,7 @@ def read_attribution(path: Path) -> AttributionReport | None:
         value = read_json(path)
         version = value.get("version") if isinstance(value, dict) else None
         if version != ATTRIBUTION_VERSION:
-            raise UserError(path, f"an attribution has version {ATTRIBUTION_VERSION}", version, REMEDY)
+            raise UserError(path, f"an attribution must have version {ATTRIBUTION_VERSION}", version, REMEDY)
         return AttributionReport.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None

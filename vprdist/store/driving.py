@@ -72,7 +72,7 @@ def cancel_rest(sweep: Path, by: str) -> None:
 
 
 def want_again(sweep: Path, asked_at: float) -> None:
-    """The same command again, or retry: what was cancelled before (`detach.asked_at`) is wanted."""
+    """The same command again, or retry: what was cancelled before (`launch.driver_job.asked_at`) is wanted."""
     failure = _cancellation(sweep)
     if failure is not None and failure.at < asked_at:
         _cancelled(sweep).unlink(missing_ok=True)
@@ -87,8 +87,8 @@ def check_wanted(sweep: Path) -> None:
     failure = _cancellation(sweep)
     if failure is None:
         return
-    rule, remedy = "its caches and probes are wanted", "The same command again makes what is missing."
-    raise LaunchError(f"sweep {sweep.name}", rule, failure.reason, remedy)
+    fault, remedy = "its caches and probes were cancelled", "The same command again makes what is missing."
+    raise LaunchError(f"sweep {sweep.name}", fault, failure.reason, remedy)
 
 
 def _driver_file(sweep: Path) -> Path:

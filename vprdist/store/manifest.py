@@ -62,7 +62,7 @@ class Manifest:
 
     @property
     def players(self) -> dict[str, tuple[str, ...]] | None:
-        """Of a search of subsets: what rows are named by."""
+        """The players that rows of a search of subsets are named by; None for other sweeps."""
         return None if self.sweep.search.subsets is None else self.sweep.search.subsets.players
 
     def compare(self, trials: Sequence[TrialSpec]) -> None:
@@ -186,7 +186,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         names = {entry["trial"]: entry["name"] for entry in manifest["trials"]}
         baselines = {entry["trial"]: entry["baseline"] for entry in manifest["trials"] if "baseline" in entry}
         if not all(isinstance(entry["seed"], int) for entry in manifest["trials"]):
-            raise ValueError("a seed is a whole number")
+            raise ValueError("a seed must be a whole number")
         if manifest["objective"] not in METRICS:
             raise ValueError(f"{manifest['objective']} is no metric")
         return manifest | {"names": names, "baselines": baselines or None}

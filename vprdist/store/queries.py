@@ -78,12 +78,12 @@ def read_queries(path: Path) -> Queries | None:
         return None
     columns = _columns(path, (*PLACES, *GROUNDS, *METRICS))
     if gap := next((name for name in PLACES if None in columns[name]), None):
-        raise UserError(path, "every query has all of its columns", f"none of {gap}", RUN_AGAIN)
+        raise UserError(path, f"a query has no {gap}", None, RUN_AGAIN)
     keys = np.array(["\0".join(parts) for parts in zip(*(columns[c] for c in PLACES[:3]), strict=True)])
     order = np.argsort(keys, kind="stable")
     if (doubled := keys[order][1:] == keys[order][:-1]).any():
         found = str(keys[order][1:][doubled][0]).replace("\0", " ")
-        raise UserError(path, "a query stands once a subtask", found, RUN_AGAIN)
+        raise UserError(path, "a query stands twice in a subtask", found, RUN_AGAIN)
     words = {name: np.array(columns[name], dtype=object)[order] for name in PLACES if name != "frame_number"}
     frames = np.array(columns["frame_number"])[order]
     numbers = {name: np.array(columns[name], np.float64)[order] for name in GROUNDS}
@@ -115,6 +115,6 @@ def _columns(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:
     try:
         return read_parquet(path, names)
     except KeyError as error:
-        raise UserError(path, "per-query results have this column", error.args[0], RUN_AGAIN) from None
+        raise UserError(path, "per-query results have no such column", error.args[0], RUN_AGAIN) from None
     except (OSError, ValueError) as error:
         raise UserError(path, "per-query results must be readable", str(error).splitlines()[0], RUN_AGAIN) from None

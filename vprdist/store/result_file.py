@@ -25,7 +25,7 @@ def read_result(path: Path) -> ResultRow:
     try:
         value = read_json(path)
         if value.get("version") != RESULT_VERSION:
-            raise UserError(path, f"a result has version {RESULT_VERSION}", value.get("version"), RUN_AGAIN)
+            raise UserError(path, f"a result must have version {RESULT_VERSION}", value.get("version"), RUN_AGAIN)
         return ResultRow.model_validate_json(path.read_bytes())
     except (ValueError, AttributeError) as error:
         found = first_line(error)

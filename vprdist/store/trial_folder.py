@@ -109,7 +109,9 @@ class TrialFolder:
             return None
         except ValidationError as error:
             remedy = f"Make sure that no job {self.trial_id} runs, then delete the file."
-            raise LaunchError(self.job_file, "a journal of a job", str(error.errors()[0]["loc"]), remedy) from None
+            raise LaunchError(
+                self.job_file, "the journal of the job cannot be read", str(error.errors()[0]["loc"]), remedy
+            ) from None
 
     def write_job(self, record: JobRecord) -> None:
         """Publish the journal; it is on the disk when this returns."""

@@ -98,7 +98,7 @@ class Trainer:
     ) -> None:  # fmt: skip
         spec = trial.train
         if fault := spec.ranks_fault(ranks.world_size):
-            raise TrainingError(f"trial.train.{fault.field}", fault.rule, fault.value, fault.remedy)
+            raise TrainingError(f"trial.train.{fault.field}", fault.fault, fault.value, fault.remedy)
         self.trial, self.spec, self.network, self.ranks = trial, spec, network, ranks
         self.folder, self.report = folder / "checkpoint", report
         self.should_stop, self.evaluate = should_stop, evaluate

@@ -58,5 +58,5 @@ def _board(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         remedy = "pip install 'vprdist[tensorboard]', or leave trial.run.tensorboard out."
-        raise LaunchError("trial.run.tensorboard", "TensorBoard must be installed", None, remedy) from None
+        raise LaunchError("trial.run.tensorboard", "TensorBoard is not installed", None, remedy) from None
     return SummaryWriter(str(folder))

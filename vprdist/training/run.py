@@ -269,10 +269,8 @@ def check_inputs(trial: TrialSpec) -> None:
     cities = (*trial.data.train, *trial.data.validate_cities)
     found = dataset_digest(trial.data, cities)
     if found != trial.digests.dataset:
-        rule = (
-            f"the cities {', '.join(cities)} have the digest {trial.digests.dataset}, as when the trial was submitted"
-        )
-        raise DataError(trial.data.root, rule, found, CHANGED)
+        fault = f"the cities {', '.join(cities)} must have the digest of the submission, {trial.digests.dataset}"
+        raise DataError(trial.data.root, fault, found, CHANGED)
     check_cache(trial)
 
 
@@ -288,8 +286,8 @@ def check_cache(trial: TrialSpec) -> None:
         return
     held = read_manifest(Path(trial.input.cache)).digest_of((*trial.data.train, *trial.data.validate_cities))
     if held != trial.digests.cache:
-        rule = f"the cache has the digest {trial.digests.cache}, as when the trial was submitted"
-        raise CacheError(trial.input.cache, rule, held, CHANGED)
+        fault = f"the cache must have the digest of the submission, {trial.digests.cache}"
+        raise CacheError(trial.input.cache, fault, held, CHANGED)
 
 
 def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
@@ -306,7 +304,9 @@ def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
         return None, (note,) if fell else ()
     path = weights_file(trial.network)
     if (found := digest_file(path, 16)) != wanted:
-        raise UserError(path, f"the initial weights have the digest {wanted}", found, "Install the same weights again.")
+        raise UserError(
+            path, f"the initial weights must have the digest {wanted}", found, "Install the same weights again."
+        )
     return path, ()
 
 

@@ -62,8 +62,8 @@ def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int) -> Tensor:
     if not isinstance(found, Tensor) or tuple(found.shape) != wanted or found.dtype != torch.float32:
         got = f"{tuple(found.shape)}, {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
         culprit = trial.network.aggregator if trial.network.aggregator.is_own else trial.network.backbone
-        rule = f"the network must answer {NUM} pictures with float32 descriptors, {wanted} as `dimensions` says"
-        raise OwnCodeError(culprit.name, rule, got, "Mend the class, or its dimensions.")
+        fault = f"the network must answer {NUM} pictures with float32 descriptors, {wanted} as `dimensions` says"
+        raise OwnCodeError(culprit.name, fault, got, "Mend the class, or its dimensions.")
     if not torch.isfinite(found).all():
         culprit = trial.network.aggregator if trial.network.aggregator.is_own else trial.network.backbone
         raise OwnCodeError(culprit.name, "a descriptor must be finite", str(found.detach()[0, :4].tolist()))
@@ -85,8 +85,8 @@ def _call_loss(spec: LossName, loss: Any, query: Tensor, partner: Tensor) -> Non
         losses = loss(pair_distance(query, partner), drawn)
         if not isinstance(losses, Tensor) or losses.shape != drawn.shape:
             got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-            rule = f"a loss of pairs must answer with one number a pair, of shape {tuple(drawn.shape)}"
-            raise OwnCodeError(spec.name, rule, str(got), "Do not take the mean: vprdist does.")
+            fault = f"a loss of pairs must answer with one number a pair, of shape {tuple(drawn.shape)}"
+            raise OwnCodeError(spec.name, fault, str(got), "Do not take the mean: vprdist does.")
         value, _ = every_pair(query, partner, similarity, loss)
     if value.requires_grad:
         value.backward()

@@ -59,7 +59,7 @@ def city_folder(root: Path, city: str) -> tuple[str, Path]:
     known = city_names(root)
     if not known:
         raise _no_tree(root)
-    raise DataError(root, "the city must be in the tree", city, nearest(city, known))
+    raise DataError(root, "the tree has no such city", city, nearest(city, known))
 
 
 def read_city(root: Path, city: str) -> City:
@@ -86,8 +86,8 @@ def city_digest(root: Path, city: str) -> str:
 
 
 def _no_tree(root: Path) -> DataError:
-    rule = "an MSLS tree has train_val/<city>/{query,database}"
-    return DataError(root, rule, None, "Set trial.data.root to the tree's folder.")
+    fault = "an MSLS tree must have train_val/<city>/{query,database}"
+    return DataError(root, fault, None, "Set trial.data.root to the tree's folder.")
 
 
 def _label_file(folder: Path) -> Path:
@@ -107,7 +107,7 @@ def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
     for row, key in enumerate(keys.tolist()):
         if key in seen:
             raise DataError(
-                sequence.where(row), f"a key stands once; it is also in row {seen[key]}", key, "Delete one."
+                sequence.where(row), f"a key stands twice; it is also in row {seen[key]}", key, "Delete one."
             )
         seen[key] = row
     count = len(keys)
@@ -154,7 +154,7 @@ class _Table:
             except ValueError:
                 kind = {_bool: "True or False", int: "a whole number"}.get(convert, "a finite number")
                 raise DataError(
-                    self.where(index), f"column {name!r} holds {kind}", row[name], "Mend the row."
+                    self.where(index), f"column {name!r} must hold {kind}", row[name], "Mend the row."
                 ) from None
             values.append(value)
         return np.array(values, dtype={_bool: bool, int: np.int64}.get(convert, np.float64))
@@ -177,7 +177,7 @@ def _read_csv(path: Path, columns: Sequence[str], optional: bool = False) -> _Ta
             if missing:
                 raise DataError(
                     f"{path}:1",
-                    f"the header has the column {missing[0]!r}",
+                    f"the header must have the column {missing[0]!r}",
                     ",".join(names),
                     "Unpack it again.",
                 )
@@ -185,17 +185,17 @@ def _read_csv(path: Path, columns: Sequence[str], optional: bool = False) -> _Ta
             for index, row in enumerate(reader):
                 if None in row or None in row.values():
                     found = ",".join(str(v) for v in row.values() if v is not None)
-                    rule = f"a row has {len(names)} fields; the file may be cut"
-                    raise DataError(f"{path}:{index + 2}", rule, found[:120], "Unpack the city again.")
+                    fault = f"a row must have {len(names)} fields; the file may be cut"
+                    raise DataError(f"{path}:{index + 2}", fault, found[:120], "Unpack the city again.")
                 rows.append(row)
     except FileNotFoundError:
-        raise DataError(path, "an MSLS side has this file", None, "Unpack the city again.") from None
+        raise DataError(path, "this file of an MSLS side is missing", None, "Unpack the city again.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, "a CSV is UTF-8 text", str(error), "Unpack the city again.") from None
+        raise DataError(path, "a CSV must be UTF-8 text", str(error), "Unpack the city again.") from None
     except OSError as error:
-        raise DataError(path, "a CSV is a file that can be read", error.strerror, "Unpack the city again.") from None
+        raise DataError(path, "the CSV cannot be read", error.strerror, "Unpack the city again.") from None
     if not rows:
-        raise DataError(path, "a side has at least one image", None, "Unpack the city again.")
+        raise DataError(path, "a side must have at least one image", None, "Unpack the city again.")
     return _Table(path, rows)
 
 
@@ -203,10 +203,10 @@ def _same_rows(reference: _Table, table: _Table, keys: Words) -> None:
     if not table:
         return
     if len(table.rows) != len(keys):
-        rule = f"the CSVs of a side have one row an image; {reference.path.name} has {len(keys)}"
-        raise DataError(table.path, rule, len(table.rows), "The file may be cut: unpack the city again.")
+        fault = f"the CSVs of a side must have one row an image; {reference.path.name} has {len(keys)}"
+        raise DataError(table.path, fault, len(table.rows), "The file may be cut: unpack the city again.")
     if "key" in table.rows[0]:
         for row, (here, there) in enumerate(zip(table.texts("key"), keys.tolist(), strict=True)):
             if here != there:
-                rule = f"rows stand in the order of {reference.path.name}, which has {there!r} here"
-                raise DataError(table.where(row), rule, here, "Unpack the city again.")
+                fault = f"rows must stand in the order of {reference.path.name}, which has {there!r} here"
+                raise DataError(table.where(row), fault, here, "Unpack the city again.")

@@ -42,8 +42,8 @@ class OwnLayout(Layout):
         with self._blamed("making the layout"):
             own = make()
         if not isinstance(own, Layout):
-            rule = "a layout must be a class on vprdist.data.layouts.Layout"
-            raise DataError(file, rule, type(own).__name__, "Write `class Name(Layout):`.")
+            fault = "a layout must be a class on vprdist.data.layouts.Layout"
+            raise DataError(file, fault, type(own).__name__, "Write `class Name(Layout):`.")
         self._own: Layout = own
 
     def names(self) -> list[str]:
@@ -104,10 +104,10 @@ class OwnLayout(Layout):
         except UserError:
             raise
         except RuleError as error:
-            raise DataError(where or self._place(error), error.rule, error.value, error.remedy) from None
+            raise DataError(where or self._place(error), error.fault, error.value, error.remedy) from None
         except Exception as error:
-            rule = f"{what} failed: {type(error).__name__}: {first_line(error)}"
-            raise DataError(where or self._place(error), rule, None, REMEDY) from error
+            fault = f"{what} failed: {type(error).__name__}: {first_line(error)}"
+            raise DataError(where or self._place(error), fault, None, REMEDY) from error
 
     def _place(self, error: BaseException) -> str:
         frames = reversed(traceback.extract_tb(error.__traceback__))
@@ -133,8 +133,8 @@ def check_city(city: object, name: str) -> None:
 
 def _check_side(side: Side, what: str) -> None:
     if not len(side):
-        rule = f"{what} must have at least one picture"
-        raise RuleError("paths", rule, None, "Check trial.data.root, and which files the layout takes.")
+        fault = f"{what} must have at least one picture"
+        raise RuleError("paths", fault, None, "Check trial.data.root, and which files the layout takes.")
     if not all(isinstance(path, Path) for path in side.paths):
         raise RuleError("paths", f"paths of {what} must be pathlib.Paths", str(side.paths[0])[:60], "Use Side.of.")
     columns = {each.name: getattr(side, each.name) for each in fields(side) if each.name in DTYPES}
@@ -145,11 +145,11 @@ def _check_side(side: Side, what: str) -> None:
         raise RuleError("easting", f"{what} must have easting and northing, or neither", None, "Give both.")
     keys = side.keys.tolist()
     if (bad := next((key for key in keys if not WORD.fullmatch(key)), None)) is not None:
-        rule = f"a key of {what} must be without spaces, commas, `#` and `/`"
-        raise RuleError("keys", rule, bad, "Give Side.of others: keys=[…].")
+        fault = f"a key of {what} must be without spaces, commas, `#` and `/`"
+        raise RuleError("keys", fault, bad, "Give Side.of others: keys=[…].")
     if len(set(keys)) < len(keys):
-        rule = f"a key of {what} must name one picture"
-        raise RuleError("keys", rule, _doubled(keys), "Give Side.of others: keys=[…].")
+        fault = f"a key of {what} must name one picture"
+        raise RuleError("keys", fault, _doubled(keys), "Give Side.of others: keys=[…].")
 
 
 def _check_column(what: str, name: str, values: Any, count: int) -> None:

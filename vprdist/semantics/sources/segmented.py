@@ -73,7 +73,7 @@ class SegmentedSource:
         for key, size in zip(keys, sizes, strict=True):
             if not size:
                 state = "empty" if paths[key].exists() else "missing"
-                raise DataError(paths[key], "every key has a picture", state, "Unpack the city again.")
+                raise DataError(paths[key], f"a key has no picture: it is {state}", None, "Unpack the city again.")
         what = [self.spec.identity(self.weights, self.device), self.batch_images]
         return digest_json(["segmented", what, [[key, size] for key, size in zip(keys, sizes, strict=True)]])
 
@@ -125,6 +125,6 @@ def segment(segmenter: Segmenter, images_BHW3: Activations) -> Activations:
         probability_BCHW = segmenter(pictures_B3HW)
         if not probability_BCHW.isfinite().all():
             remedy = "Choose `precision: bfloat16` or float32; if it is float32, other weights."
-            raise CacheError(segmenter.description, "activations are finite", "NaN", remedy)
+            raise CacheError(segmenter.description, "activations must be finite", "NaN", remedy)
         found: Activations = probability_BCHW.mul(FULL).round().to(torch.uint8).cpu().numpy()
     return found

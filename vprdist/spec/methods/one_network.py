@@ -37,20 +37,23 @@ class OneNetwork(Method):
         search, subsets = sweep.search, subsets_of(sweep)
         every, fewest = 2**subsets.num_players - 1, FIRST_LOOK * (2 * subsets.num_players - 1)
         if subsets.probes < min(every, fewest):
-            rule = f"probes are all {every} subsets, or at least {FIRST_LOOK} draws of orders, {fewest}"
+            fault = f"probes must be all {every} subsets, or at least {FIRST_LOOK} draws of orders, {fewest}"
             where = origin.where(("search", "subsets", "probes"))
-            raise SweepFileError(where, rule, subsets.probes, "Raise it, or form groups of classes.")
+            raise SweepFileError(where, fault, subsets.probes, "Raise it, or form groups of classes.")
         if subsets.num_finalists and not all(trial.train.steps for trial in sweep.trials):
             where = origin.where(("search", "subsets", "finalists"))
-            rule = "with train.steps 0 no finalist is trained alone"
+            fault = "with train.steps 0 no finalist can be trained alone"
             remedy = "Set search.subsets.finalists: 0, or trial.train.steps."
-            raise SweepFileError(where, rule, subsets.finalists, remedy)
+            raise SweepFileError(where, fault, subsets.finalists, remedy)
         most = len(sweep.seeds) * len(sweep.settings) * subsets.network_trials()
         if search.num_trials is None:
             return sweep.with_num_trials(most)
         if search.num_trials < most:
-            where, rule = origin.where(("search", "num_trials")), f"networks and finalists are {most} trials"
-            raise SweepFileError(where, rule, search.num_trials, "Delete it, or name fewer seeds or finalists.")
+            where, fault = (
+                origin.where(("search", "num_trials")),
+                f"the number of trials must be that of networks and finalists, {most}",
+            )
+            raise SweepFileError(where, fault, search.num_trials, "Delete it, or name fewer seeds or finalists.")
         return sweep
 
     def claims_by_seeds(self, subsets: SubsetSpec) -> bool:
