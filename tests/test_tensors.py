@@ -40,17 +40,17 @@ def test_an_error_without_words_is_still_one_message(tmp_path: Path, monkeypatch
 def test_tensors_plain_values_and_numpy_numbers_are_read_and_nothing_else(tmp_path: Path) -> None:
     good = {"state": {"w": torch.ones(2)}, "step": 3, "score": np.float64(0.5), "loss": np.float32(2)}
     torch.save(good, tmp_path / "good.pth")
-    found = load_tensors(tmp_path / "good.pth", "rule", "remedy")
+    found = load_tensors(tmp_path / "good.pth", "it must be so", "remedy")
     assert found["score"] == 0.5 and found["step"] == 3 and torch.equal(found["state"]["w"], torch.ones(2))
     torch.save({"network": nn.ReLU()}, tmp_path / "code.pth")
     (tmp_path / "text.pth").write_text("name: table1")
     for name, text in (
-        ("code.pth", "rule; found 'torch.nn.modules.activation.ReLU beside tensors'"),
-        ("text.pth", "rule; found 'what torch.save does not write'"),
-        ("none.pth", "rule; found 'missing'"),
+        ("code.pth", "it must be so; found 'torch.nn.modules.activation.ReLU beside tensors'"),
+        ("text.pth", "it must be so; found 'what torch.save does not write'"),
+        ("none.pth", "no such file"),
     ):
         with pytest.raises(WeightsError, match=text) as caught:
-            load_tensors(tmp_path / name, "rule", "remedy")
+            load_tensors(tmp_path / name, "it must be so", "remedy")
         assert "weights_only" not in str(caught.value), "torch's words tell how to run what is in the file"
     torch.save([torch.ones(2)], tmp_path / "list.pth")
     with pytest.raises(WeightsError, match="must hold a state dict; found 'list'"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeAlias, TypeVar
 
@@ -53,23 +53,26 @@ def bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def fitting(
-    console: Console, columns: Sequence[Column], spare: Sequence[Column], draw: Callable[[Sequence[Column]], Table],
-    slack: int = 0,
-) -> Table:  # fmt: skip
-    """A table as wide as the terminal bears: columns are left out, numbers never cut.
+    columns: Sequence[Column], spare: Iterable[Column], width_of: Callable[[Sequence[Column]], int], width: int
+) -> list[Column]:
+    """The columns of a table that a terminal has room for: columns are left out, numbers never cut.
 
     Args:
         spare: the columns that may be left out, in this order.
-        draw: makes the table of the columns that stay.
-        slack: characters by which the table may be wider, since a column breaks its lines.
+        width_of: how many characters a table of some columns takes.
+        width: the terminal's characters.
     """
-    shown, whole = list(columns), console.options.update(max_width=10_000)
+    shown = list(columns)
     for column in spare:
-        table = draw(shown)
-        if console.measure(table, options=whole).maximum - slack <= console.width:
-            return table
+        if width_of(shown) <= width:
+            break
         shown.remove(column)
-    return draw(shown)
+    return shown
+
+
+def table_width(console: Console, table: Table) -> int:
+    """The characters that a table takes where no line is broken."""
+    return console.measure(table, options=console.options.update(max_width=10_000)).maximum
 
 
 def duration(seconds: float) -> str:

@@ -1,38 +1,55 @@
 """What a user can get wrong, one class a kind.
 
-Every message has one form: where, the rule, the value that broke it, the remedy. The command line prints it
-without a traceback and leaves with exit code 2.
+Every message has one form: where, the fault, the value, the remedy. The fault says what is wrong ("no such trial",
+"the cluster refuses the job") or what must be and is not ("the loss must be finite"); never what holds as a rule, for
+that would say the opposite of what happened. `tests/test_messages.py` reads them all. The command line prints a
+message without a traceback and leaves with exit code 2.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, Self
+
+_REQUIRES = re.compile(r"\b(?:must|needs?|should)\b")
+"""A fault with one of these words says what was wanted, so that the value after it is what was found instead."""
 
 
 class UserError(Exception):
     """Something outside the program is wrong, and a person can mend it.
 
+    The message is `where: fault: value. remedy`, or `where: fault; found value. remedy` where the fault says what
+    must be: "runs: no such sweep: 'nosuch'. …", "step 4: the loss must be finite; found nan. …".
+
     Args:
         where: a file, ``file:line``, path, or dotted key.
-        rule: what must hold, as a statement.
+        fault: what is wrong, in lower case and without a full stop.
         value: what was found (omitted from the message when None).
-        remedy: what to do.
+        remedy: what to do, in sentences.
     """
 
-    def __init__(self, where: str | Path, rule: str, value: object = None, remedy: str = "") -> None:
-        self.where, self.rule, self.value, self.remedy = str(where), rule, value, remedy
-        found = "" if value is None else f"; found {value!r}"
-        super().__init__(f"{where}: {rule}{found}." + (f" {remedy}" if remedy else ""))
+    def __init__(self, where: str | Path, fault: str, value: object = None, remedy: str = "") -> None:
+        self.where, self.fault, self.value, self.remedy = str(where), fault, value, remedy
+        before = "; found " if _REQUIRES.search(fault) else ": "
+        found = "" if value is None else f"{before}{value!r}"
+        super().__init__(f"{where}: {fault}{found}." + (f" {remedy}" if remedy else ""))
 
     def to_json(self) -> dict[str, object]:
-        """The arguments, for another process to raise it anew."""
+        """The arguments, for another process to raise it anew (`from_json`)."""
         value = self.value if isinstance(self.value, (int, float, str, type(None))) else str(self.value)
-        return {"where": self.where, "rule": self.rule, "value": value, "remedy": self.remedy}
+        # "rule" is the fault's name on disks: a driver and the jobs of another version read each other's.
+        return {"where": self.where, "rule": self.fault, "value": value, "remedy": self.remedy}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Self:
+        """The error that `to_json` told of, as one of this class."""
+        return cls(said["where"], said["rule"], said["value"], said["remedy"])
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str, object, str]]:
-        return type(self), (self.where, self.rule, self.value, self.remedy)
+        return type(self), (self.where, self.fault, self.value, self.remedy)
 
 
 class SweepFileError(UserError):
@@ -40,7 +57,7 @@ class SweepFileError(UserError):
 
 
 class DataError(UserError):
-    """An MSLS tree: a missing or cut CSV, an image, a city, positives."""
+    """A data set: a missing or cut CSV, an image, a city, positives; or the layout that reads it."""
 
 
 class CacheError(UserError):
@@ -70,9 +87,9 @@ class Stopped(Exception):
 class RuleError(ValueError):
     """A rule of a spec that one field breaks; raised inside validators, shown with the field's own line."""
 
-    def __init__(self, field: str, rule: str, value: object = None, remedy: str = "") -> None:
-        super().__init__(rule)
-        self.field, self.rule, self.value, self.remedy = field, rule, value, remedy
+    def __init__(self, field: str, fault: str, value: object = None, remedy: str = "") -> None:
+        super().__init__(fault)
+        self.field, self.fault, self.value, self.remedy = field, fault, value, remedy
 
 
 def first_line(error: BaseException) -> str:

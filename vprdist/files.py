@@ -76,7 +76,7 @@ def append_json_line(path: Path, row: Mapping[str, object], durable: bool = Fals
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":  # a line was cut, by a full disk or a node's death: this is not its end
                 data = b"\n" + data
-        while data:  # of a line that does not fit the system writes a part, and says why only when asked again
+        while data:  # the system writes a part of a line that does not fit, and says why only when asked again
             data = data[stream.write(data) :]
         if durable:
             os.fsync(stream.fileno())

@@ -22,7 +22,7 @@ MOST_FILES = 20
 ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
 """Variables that would make git answer for another repository: a git hook that starts a sweep sets them."""
 Hash = Callable[[bytes, str], str]
-"""Of a file's bytes, in the form that a known hash has."""
+"""The hash of a file's bytes, in the form that a known hash has."""
 
 
 @dataclass(frozen=True, kw_only=True)

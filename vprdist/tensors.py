@@ -18,23 +18,23 @@ from vprdist.errors import WeightsError, first_line
 from vprdist.files import publish
 
 
-def load_tensors(path: Path, rule: str, remedy: str) -> Any:
+def load_tensors(path: Path, fault: str, remedy: str) -> Any:
     """What torch.save wrote: tensors, plain values and numpy numbers, on the CPU. Anything else is refused.
 
     Raises:
-        WeightsError: missing, cut, or more than that; it says `rule` and `remedy`.
+        WeightsError: missing, cut, or more than that; it says `fault` and `remedy`.
     """
     try:
         with _numpy_scalars():
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise WeightsError(path, rule, "missing", "Check the path.") from None
+        raise WeightsError(path, "no such file", None, "Check the path.") from None
     except pickle.UnpicklingError as error:  # its words advise to run what is in the file
         kind = re.search(r"GLOBAL (\S+)", str(error))
         found = f"{kind[1]} beside tensors" if kind else "what torch.save does not write"
-        raise WeightsError(path, rule, found, remedy) from None
+        raise WeightsError(path, fault, found, remedy) from None
     except Exception as error:  # torch raises many kinds here, and every one means the same
-        raise WeightsError(path, rule, first_line(error), remedy) from None
+        raise WeightsError(path, fault, first_line(error), remedy) from None
 
 
 def save_tensors(path: Path, value: Any) -> None:

@@ -60,10 +60,10 @@ class Finished:
         self.trials = [resolved(trial) for trial in self.sweep.trials]
         self.results: dict[str, ResultRow] = {}
         self.ids: dict[str, str | None] = {}
-        if self.sweep.search.searcher is None:
+        if not self.sweep.search.method.proposes:
             for trial in self.trials:
                 self.finish(trial)
-        else:
+        elif self.sweep.search.method.searches_subsets:
             rule = SubsetRule(self.sweep)
             while wanted := [p for p in rule.wanted(self.value_of) if self.value_of(p) is None]:
                 for point in wanted:
@@ -96,7 +96,7 @@ class Finished:
         return told
 
     def setting(self) -> SettingRow:
-        """Of a sweep with one setting."""
+        """The row of a sweep with one setting."""
         report = self.report()
         assert report is not None
         (setting,) = report.settings

@@ -12,7 +12,8 @@ from tests.attribution.making import PLAYERS, WORTH, Finished, value
 from tests.game import games
 from tests.worlds import spread_queries, write_city
 from vprdist.attribution.chances import chances, mean_chance, num_clusters
-from vprdist.data.msls import read_city, read_city_cached
+from vprdist.data.layouts import read_city_cached
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError
 from vprdist.game.contributions import contributions

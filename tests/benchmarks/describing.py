@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vprdist.data.msls import City, read_city
+from vprdist.data.layouts.msls import read_city
+from vprdist.data.places import City
 from vprdist.distributed.ranks import Ranks, join
 from vprdist.distributed.world import World
 from vprdist.evaluation.descriptors import BATCH_IMAGES, describe_arms

@@ -29,8 +29,8 @@ from scipy.spatial import cKDTree  # noqa: E402
 
 from vprdist.data.graph import CityGraph  # noqa: E402
 from vprdist.data.labels import read_labels  # noqa: E402
-from vprdist.data.msls import City, Side  # noqa: E402
 from vprdist.data.pairs import PairSampler  # noqa: E402
+from vprdist.data.places import City, Side  # noqa: E402
 from vprdist.data.positives import rows_within  # noqa: E402
 from vprdist.spec.trial import DataSpec  # noqa: E402
 
@@ -69,7 +69,7 @@ def make_side(root: Path, name: str, rng: np.random.Generator, count: int, width
     nothing = np.zeros(count, bool)
     return Side(
         city="large", side=name, folder=root / "train_val" / "large" / name, keys=np.arange(count).astype(str),
-        pano=nothing, ca=rng.uniform(0, 360, count), easting=5e5 + rng.uniform(0, width, count),
+        paths=(), pano=nothing, ca=rng.uniform(0, 360, count), easting=5e5 + rng.uniform(0, width, count),
         northing=5e6 + rng.uniform(0, width, count), night=nothing, view_direction=np.zeros(count, "U1"), subtasks={},
         sequence_key=np.zeros(count, "U1"), frame_number=np.arange(count),
     )  # fmt: skip

@@ -39,7 +39,7 @@ import pyarrow as pa  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from vprdist.data.msls import read_city  # noqa: E402
+from vprdist.data.layouts.msls import read_city  # noqa: E402
 from vprdist.semantics.cache.writer import write_shard  # noqa: E402
 from vprdist.semantics.importing import import_cache  # noqa: E402
 from vprdist.semantics.masks import reduce_mask  # noqa: E402

@@ -29,9 +29,9 @@ from vprdist.attribution.chances import chances
 from vprdist.game.agreement import agreement
 from vprdist.probes.make import order_of
 from vprdist.probes.read import queries_of, reports, values_of
-from vprdist.spec.result import read_result
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.store.manifest import read_manifest
+from vprdist.store.result_file import read_result
 from vprdist.store.trial_folder import TrialFolder
 
 GROUPS = {

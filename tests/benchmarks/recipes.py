@@ -21,7 +21,7 @@ from typing import Any
 import torch
 import yaml
 
-from vprdist.data.digest import dataset_digest
+from vprdist.data.layouts import dataset_digest
 from vprdist.distributed.world import World
 from vprdist.files import digest_file
 from vprdist.spec.computation import COMPUTATION
@@ -86,7 +86,7 @@ def train(side: str, seed: int, data: DataSpec, args: argparse.Namespace, folder
     )
     weights = digest_file(BackboneName.of(BACKBONE).make().find_weights(), 16)
     cities = (*data.train, *data.validate_cities)
-    dataset = dataset_digest(Path(data.root), cities)
+    dataset = dataset_digest(data, cities)
     trial = trial.resolved(Digests(dataset=dataset, cache=None, weights=weights, computation=COMPUTATION))
     place = folder / "runs" / "trials" / f"{side}-{seed}"
     run_trial(trial, place, World(num_threads=args.threads))
@@ -98,7 +98,7 @@ def train(side: str, seed: int, data: DataSpec, args: argparse.Namespace, folder
 
 
 def mean(points: tuple[Point, ...]) -> Point:
-    """Of the seeds, at one step."""
+    """The mean of the seeds, at one step."""
     return points[0][0], fmean(seconds for _, seconds, _ in points), fmean(recall for _, _, recall in points)
 
 

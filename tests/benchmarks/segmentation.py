@@ -23,7 +23,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.worlds import write_deeplab
-from vprdist.data.msls import read_city
+from vprdist.data.layouts import open_layout
+from vprdist.data.layouts.msls import read_city
 from vprdist.semantics.segmenters import open_segmenter
 from vprdist.semantics.sources.segmented import BATCH_IMAGES, SegmentedSource, segment
 from vprdist.spec.segmenter import SegmenterSpec
@@ -45,7 +46,7 @@ def of_network(spec: SegmenterSpec, device: str, count: int) -> float:
 def of_files(spec: SegmenterSpec, device: str, root: Path, city: str, count: int) -> float:
     """Pictures a second from JPEGs, one side of a city."""
     keys = list(map(str, read_city(root, city).database.keys))[: count + BATCH_IMAGES]
-    found = SegmentedSource(root, spec, device).read(city, "database", keys)
+    found = SegmentedSource(open_layout(root), spec, device).read(city, "database", keys)
     list(itertools.islice(found, BATCH_IMAGES))
     begin = time.perf_counter()
     rest = sum(1 for _ in found)

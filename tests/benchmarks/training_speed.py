@@ -128,7 +128,7 @@ def make_trial(args: argparse.Namespace) -> Any:
 
 def ours(args: argparse.Namespace, device: Any) -> tuple[list[float], dict[int, float]]:
     from vprdist.data.graph import city_graph
-    from vprdist.data.msls import read_city
+    from vprdist.data.layouts.msls import read_city
     from vprdist.distributed.ranks import join
     from vprdist.distributed.world import World
     from vprdist.network.inputs import KeptPictures, PlaceReader
@@ -155,7 +155,7 @@ def plain(args: argparse.Namespace, device: Any) -> tuple[list[float], dict[int,
     from torchvision import transforms
 
     from vprdist.data.graph import city_graph
-    from vprdist.data.msls import read_city
+    from vprdist.data.layouts.msls import read_city
     from vprdist.data.pairs import PairSampler, PairStream
     from vprdist.network.model import build_network
 

@@ -12,7 +12,7 @@ from vprdist.cli import main
 
 COMMANDS = [
     ["sweep"], ["leaderboard"], ["evaluate"], ["data", "demo"], ["data", "sheet"], ["data", "info"],
-    ["export"], ["cache", "import"], ["cache", "info"], ["cache", "verify"], ["cache", "export"],
+    ["export"], ["keys"], ["cache", "import"], ["cache", "info"], ["cache", "verify"], ["cache", "export"],
 ]  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def test_a_city_is_made_looked_at_and_its_cache_imported(tmp_path):
     again = vprdist("cache", "info", tmp_path / "again").stdout
     assert "compression zstd" in again
     assert re.search(r"digest (\w+)", again)[1] == re.search(r"digest (\w+)", info)[1]
-    assert "begins in an empty folder" in vprdist("cache", "export", cache, "--png", city).stderr
+    assert "must begin in an empty folder" in vprdist("cache", "export", cache, "--png", city).stderr
     assert "as it was written" in vprdist("cache", "verify", cache).stdout
     shard = next(cache.rglob("*.arrow"))
     data = bytearray(shard.read_bytes())
@@ -64,9 +64,9 @@ def test_a_city_is_made_looked_at_and_its_cache_imported(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("data", "info", "/nowhere"), "an MSLS tree has train_val"),
+        (("data", "info", "/nowhere"), "an MSLS tree must have train_val"),
         (("cache", "info", "/nowhere"), "/nowhere"),
-        (("leaderboard", "nothing", "--runs", "/tmp/nowhere"), "the sweep must have been started"),
+        (("leaderboard", "nothing", "--runs", "/tmp/nowhere"), "nothing: no such sweep."),
         (("data", "demo", "/tmp/never", "--streets", "0"), "streets"),
     ],
 )
@@ -80,4 +80,4 @@ def test_bad_input_is_one_message(words, message):
 @pytest.mark.parametrize("option", ["--parts", "--plots"])
 def test_watching_refuses_what_it_would_not_do(capsys, option):
     assert main(["leaderboard", "mine", "--watch", option]) == 2
-    assert "--watch: the page alone is written again and again" in capsys.readouterr().err
+    assert "--watch: parts and plots cannot be written again and again" in capsys.readouterr().err

@@ -13,10 +13,10 @@ from rich.console import Console
 from tests.training.making import make_trial
 from tests.worlds import write_city
 from vprdist.cli import main
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.distributed.world import World
 from vprdist.files import read_parquet, write_json
-from vprdist.spec.result import read_result
+from vprdist.store.result_file import read_result
 from vprdist.training.run import run_trial
 
 
@@ -141,7 +141,7 @@ def test_a_city_is_predicted_once(runs, tmp_path, capsys):
         str(tmp_path),
     ]
     assert main(words) == 2
-    assert "predict: a value is named once; found ['kiel', 'kiel']" in capsys.readouterr().err
+    assert "predict: a value is named twice: ['kiel', 'kiel']" in capsys.readouterr().err
 
 
 def test_ground_truth_of_a_test_city_is_used_where_it_is(runs, tmp_path):
@@ -158,22 +158,25 @@ def test_ground_truth_of_a_test_city_is_used_where_it_is(runs, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["TRIAL", "--cities", "kiel"], "kiel/query/postprocessed.csv: positions are needed here"),
+        (
+            ["TRIAL", "--cities", "kiel"],
+            "kiel/query/postprocessed.csv: the city has no positions, and they are needed here",
+        ),
         (["TRIAL", "--cities", "ada"], "a city to train on cannot validate"),
-        (["TRIAL", "--dimensions", "8"], "only whitening changes the dimensions"),
+        (["TRIAL", "--dimensions", "8"], "only whitening can change the dimensions"),
         (["TRIAL", "--whitening", "train", "--dimensions", "4096"], "at most the 512 dimensions"),
         (
             ["TRIAL", "--whitening", "database"],
-            "whitening to 512 dimensions is learnt on more images than that; found 26",
+            "whitening to 512 dimensions must be learnt on more images than that; found 26",
         ),
-        (["nobody"], "there is such a trial"),
-        (["TRIAL", "TRIAL"], "what is evaluated is one trial"),
-        (["FILE"], "files are evaluated on cities of an MSLS tree"),
-        (["FILE", "--data", "TREE", "--cities", "bob", "--predict", "kiel"], "only descriptors and trials can predict"),
-        (["FILE", "--data", "TREE", "--cities", "bob", "--whitening", "database"], "holds no descriptors"),
-        (["FILE", "/none.npz", "--data", "TREE", "--cities", "bob"], "/none.npz: every file exists"),
-        (["/none.txt", "--data", "TREE", "--cities", "bob"], "/none.txt: every file exists"),
-        (["FILE", "--data", "TREE", "--cities", "nowhere"], "the city must be in the tree"),
+        (["nobody"], "no such trial: 'nobody'"),
+        (["TRIAL", "TRIAL"], "what is evaluated must be one trial"),
+        (["FILE"], "files need the cities of a data set"),
+        (["FILE", "--data", "TREE", "--cities", "bob", "--predict", "kiel"], "a file of predictions cannot predict"),
+        (["FILE", "--data", "TREE", "--cities", "bob", "--whitening", "database"], "has no descriptors"),
+        (["FILE", "/none.npz", "--data", "TREE", "--cities", "bob"], "/none.npz: there is no such file."),
+        (["/none.txt", "--data", "TREE", "--cities", "bob"], "/none.txt: there is no such file."),
+        (["FILE", "--data", "TREE", "--cities", "nowhere"], "the tree has no such city: 'nowhere'"),
     ],
 )
 def test_bad_input_is_one_message(runs, tmp_path, capsys, words, message):
@@ -192,7 +195,7 @@ def test_a_pruned_checkpoint_is_named(runs, tmp_path, capsys):
     shutil.copytree(the_trial(runs), tmp_path / the_trial(runs).name)
     shutil.rmtree(tmp_path / the_trial(runs).name / "checkpoint")
     assert main(["evaluate", str(tmp_path / the_trial(runs).name)]) == 2
-    assert "the trial has a checkpoint" in capsys.readouterr().err
+    assert "the trial has no checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("width", "metrics"), [(80, 5), (90, 6), (140, 8)])

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vprdist.cli import main
-from vprdist.data.digest import dataset_digest
+from vprdist.data.layouts import dataset_digest
 from vprdist.distributed.world import World
 from vprdist.errors import UserError
 from vprdist.files import digest_file
@@ -38,7 +38,7 @@ def trial_of(root: Path, backbone: str = "resnet18", mode: str = "rgb", **train:
         network=NetworkSpec(backbone=backbone, weights="none"),
         train=TrainSpec(**{**recipe, **train}),
     )
-    digest = dataset_digest(root, ("ada", "bob"))
+    digest = dataset_digest(DataSpec(root=str(root)), ("ada", "bob"))
     return trial.resolved(Digests(dataset=digest, cache=None if mode == "rgb" else "c", weights="none"))
 
 
@@ -93,10 +93,14 @@ def test_an_exported_network_is_the_trials_and_a_sweep_evaluates_it(
 @pytest.mark.parametrize(
     ("backbone", "mode", "words"),
     [
-        ("efficientnet_lite0", "rgb", "builds resnet18, resnet34, resnet50, resnet152; found 'efficientnet_lite0'"),
+        (
+            "efficientnet_lite0",
+            "rgb",
+            "that the public GCL code builds, resnet18, resnet34, resnet50, resnet152; found 'efficientnet_lite0'",
+        ),
         ("resnet101", "rgb", "found 'resnet101'"),
-        ("resnet18", "rgb+mask", "feeds three channels (input.mode rgb or masked); found 'rgb+mask'"),
-        ("resnet18", "masked", "last.pt: the trial has a checkpoint; found 'missing'"),
+        ("resnet18", "rgb+mask", "needs three channels (input.mode rgb or masked); found 'rgb+mask'"),
+        ("resnet18", "masked", "last.pt: the trial has no checkpoint. "),
     ],
 )
 def test_what_cannot_be_exported_is_said_and_nothing_is_written(
@@ -115,14 +119,14 @@ def test_a_file_that_is_there_stays(small_tree: Path, tmp_path: Path, capsys: py
     file = tmp_path / "precious.pth"
     file.write_bytes(b"published")
     assert main(["export", folder.trial_id, str(file), "--runs", str(tmp_path / "runs")]) == 2
-    assert "the checkpoint to write is a new file" in capsys.readouterr().err
+    assert "the file exists already" in capsys.readouterr().err
     assert file.read_bytes() == b"published"
 
 
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("sweep", "initial weights are a file; found 'missing'. Check the path of network.weights.\n"),
+        ("sweep", "no such file of initial weights. Check the path of network.weights.\n"),
         (
             "plan",
             "that of efficientnet_lite0 with three input channels and GeM; found 'resnet18'. Set network.backbone",
@@ -150,10 +154,10 @@ def test_a_checkpoint_that_changed_since_is_refused_by_the_job(small_tree: Path,
             "digests": Digests(dataset="d", cache=None, weights="0" * 16),
         }
     )
-    with pytest.raises(UserError, match="initial weights are a file; found 'missing'"):
+    with pytest.raises(UserError, match="no such file of initial weights"):
         initial_weights(trial)
     path.write_bytes(b"other")
-    with pytest.raises(UserError, match="the initial weights have the digest 0000000000000000"):
+    with pytest.raises(UserError, match="the initial weights must have the digest 0000000000000000"):
         initial_weights(trial)
     shutil.copy(path, tmp_path / "moved.pth")
     held = trial.model_copy(update={"digests": Digests(dataset="d", cache=None, weights=digest_file(path, 16))})

@@ -63,7 +63,7 @@ def test_a_driver_that_slurm_starts_again_while_slurm_is_silent_goes_on(
     """What the cluster can do was asked when the driver was submitted; after an outage nobody starts it once more."""
 
     def silent(*asked: object) -> tuple[str, ...]:
-        raise LaunchError("sinfo", "it answers within 10 s", "no answer")
+        raise LaunchError("sinfo", "no answer within 10 s")
 
     def reached(*told: object) -> Prepared:
         raise LaunchError("reached", "nothing is asked before", None)
@@ -153,7 +153,7 @@ def test_a_manifest_names_the_trial_that_each_is_compared_with(tmp_path: Path, b
     ("change", "message"),
     [
         (lambda value: value["trials"][0].pop("seed"), "found \"'seed'\""),
-        (lambda value: value["trials"][0].update(seed="one"), "a seed is a whole number"),
+        (lambda value: value["trials"][0].update(seed="one"), "a seed must be a whole number"),
         (lambda value: value.update(objective="recall@3"), "recall@3 is no metric"),
     ],
 )
@@ -183,7 +183,7 @@ def test_a_leaderboard_leaves_out_results_of_another_version_and_says_so(tmp_pat
     out = io.StringIO()
     assert leaderboard(book.folder, tmp_path, Console(file=out, width=200)) == 0
     told = out.getvalue()
-    assert f"left out: {tmp_path / 'trials' / rows[0].trial_id / 'result.json'}: a result has version" in told
+    assert f"left out: {tmp_path / 'trials' / rows[0].trial_id / 'result.json'}: a result must have version" in told
     assert "1 of 2 trials, 1 unreadable or of another version left out" in told
     assert "0.600" in told and "0.500" not in told
 

@@ -15,8 +15,8 @@ from vprdist.data import official
 from vprdist.data.graph import city_graph, training_graphs
 from vprdist.data.kinds import HARD, POSITIVE, city_kinds
 from vprdist.data.labels import is_official, labels_digest, read_labels
-from vprdist.data.msls import city_digest, read_city
-from vprdist.data.official import official_blocks, official_digest, official_file
+from vprdist.data.layouts.msls import city_digest, read_city
+from vprdist.data.official import official_blocks, official_digest
 from vprdist.errors import DataError
 from vprdist.spec.trial import DataSpec, Digests, TrialSpec
 
@@ -37,7 +37,7 @@ def write_official(root: Path, name: str = "ada", fov=None, seed: int = 0, **how
         rng = np.random.default_rng(seed)
         fov = rng.choice([0, 0, 0, 0.25, 0.5, 1.0, rng.uniform()], (len(city.query), len(city.database)))
         fov[2] = 0
-    with h5py.File(official_file(city.folder), "w") as file:
+    with h5py.File(city.label_file, "w") as file:
         file.create_dataset("fov", data=fov, **how)
         file.create_dataset("sim", data=fov >= 0.5)
     return np.asarray(fov)
@@ -76,7 +76,7 @@ def test_the_contrastive_loss_takes_the_binary_labels(small_tree, tmp_path):
     rng = np.random.default_rng(5)
     write_official(small_tree)
     same = rng.uniform(size=(12, 20)) < 0.3  # not what the overlap says: MSLS also asks for the angle
-    with h5py.File(official_file(city.folder), "a") as file:
+    with h5py.File(city.label_file, "a") as file:
         del file["sim"]
         file["sim"] = same
     for _ in range(2):  # made, and kept
@@ -105,7 +105,7 @@ def test_a_value_that_rounding_put_above_one_is_one(small_tree):
 
 
 def test_official_labels_are_used_where_they_are_and_fit_the_field_of_view(small_tree):
-    folder = small_tree / "train_val/ada"
+    folder = small_tree / "train_val/ada_gt.h5"
     assert not is_official(folder, spec_of(small_tree))
     with pytest.raises(DataError, match=r"ada_gt\.h5: with `labels: official`"):
         is_official(folder, spec_of(small_tree, labels="official"))
@@ -118,7 +118,7 @@ def test_official_labels_are_used_where_they_are_and_fit_the_field_of_view(small
 
 
 def test_official_labels_are_refused_for_another_field_of_view():
-    with pytest.raises(ValueError, match="official labels were made for a field of view of 50 m and 90 degrees"):
+    with pytest.raises(ValueError, match="official labels need a field of view of 50 m and 90 degrees"):
         DataSpec(labels="official", fov_degrees=60.0)
 
 
@@ -156,15 +156,15 @@ def break_file(path: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("text", r"ada_gt\.h5: a label file is an HDF5 file that can be read"),
-        ("cut", r"ada_gt\.h5: a label file is an HDF5 file that can be read"),
-        ("flipped", r"ada_gt\.h5: a label file is an HDF5 file that can be read"),
-        ("folder", r"ada_gt\.h5: a label file is an HDF5 file that can be read|a label file can be read"),
-        ("lacks", r"ada_gt\.h5: a label file has the dataset 'fov'; found 'sim'"),
-        ("group", r"ada_gt\.h5: a label file has the dataset 'fov'; found 'fov'"),
-        ("words", r"ada_gt\.h5: 'fov' holds numbers"),
-        ("shape", r"'fov' has one row a query .* 12 x 20; found '20 x 12'"),
-        ("nan", r"fov\[7, 11\]: a similarity lies in \[0, 1\]; found nan"),
+        ("text", r"ada_gt\.h5: a label file must be an HDF5 file that can be read"),
+        ("cut", r"ada_gt\.h5: a label file must be an HDF5 file that can be read"),
+        ("flipped", r"ada_gt\.h5: a label file must be an HDF5 file that can be read"),
+        ("folder", r"ada_gt\.h5: a label file must be an HDF5 file that can be read|the label file cannot be read"),
+        ("lacks", r"ada_gt\.h5: a label file must have the dataset 'fov'; found 'sim'"),
+        ("group", r"ada_gt\.h5: a label file must have the dataset 'fov'; found 'fov'"),
+        ("words", r"ada_gt\.h5: 'fov' must hold numbers"),
+        ("shape", r"'fov' must have one row a query .* 12 x 20; found '20 x 12'"),
+        ("nan", r"fov\[7, 11\]: a similarity must lie in \[0, 1\]; found nan"),
         ("negative", r"fov\[7, 11\]: .* found -0\.001"),
         ("large", r"fov\[7, 11\]: .* found 1\.00"),
         ("infinite", r"fov\[7, 11\]: .* found inf"),
@@ -176,7 +176,7 @@ def test_a_label_file_that_cannot_be_used_is_one_message_and_leaves_nothing(
     monkeypatch.setattr(official, "BLOCK_BYTES", 500)  # the wrong value is not in the first block
     write_official(small_tree)
     city, spec = read_city(small_tree, "ada"), spec_of(small_tree)
-    break_file(official_file(city.folder), how)
+    break_file(city.label_file, how)
     with pytest.raises(DataError, match=message) as caught:
         read_labels(city, spec, tmp_path / "runs", lambda text: None)
     assert "Fetch the file again" in str(caught.value)
@@ -339,7 +339,7 @@ def test_graphs_of_a_trial_are_those_it_was_hashed_with(small_tree, tmp_path):
     assert np.array_equal(graph.similarity.toarray(), city_graph(cities[0], spec).similarity.toarray())
     official_digest.cache_clear()
     write_official(small_tree, seed=1)
-    with pytest.raises(DataError, match="the official labels have the digest"):
+    with pytest.raises(DataError, match="the official labels must have the digest"):
         training_graphs(trial, cities, tmp_path, lambda text: None)
 
 

@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from tests.worlds import write_city
-from vprdist.data.digest import dataset_digest
-from vprdist.data.msls import check_images, check_whole, city_digest, city_names, read_city
+from vprdist.data.layouts import dataset_digest
+from vprdist.data.layouts.msls import city_digest, city_names, read_city
+from vprdist.data.pictures import check_images, check_whole
 from vprdist.errors import DataError
+from vprdist.spec.trial import DataSpec
 
 
 def test_columns_come_in_row_order(small_tree):
@@ -43,7 +45,7 @@ def test_a_test_city_needs_no_ground_truth(small_tree):
     city = read_city(small_tree, "bob")
     assert city.split == "test"
     assert not city.query.pano.any()
-    with pytest.raises(DataError, match="positions are needed"):
+    with pytest.raises(DataError, match="has no positions, and they are needed"):
         _ = city.query.positions
 
 
@@ -67,16 +69,16 @@ def breakages():
         return lambda side: (side / name).write_text("".join((side / name).read_text().splitlines(True)[:-1]))
 
     return [
-        ("a missing CSV", drop("raw.csv"), "raw.csv: an MSLS side has this file"),
-        ("a cut row", cut("raw.csv"), r"raw.csv:13: a row has 7 fields; the file may be cut"),
-        ("a missing row", shorten("raw.csv"), "raw.csv: the CSVs of a side have one row an image"),
+        ("a missing CSV", drop("raw.csv"), "raw.csv: this file of an MSLS side is missing"),
+        ("a cut row", cut("raw.csv"), r"raw.csv:13: a row must have 7 fields; the file may be cut"),
+        ("a missing row", shorten("raw.csv"), "raw.csv: the CSVs of a side must have one row an image"),
         ("no number", edit("postprocessed.csv", "5000001.0", "north"), "postprocessed.csv:2: column 'northing'"),
         ("infinity", edit("postprocessed.csv", "5000001.0", "inf"), "finite number; found 'inf'"),
-        ("no boolean", edit("raw.csv", "False", "no"), "raw.csv:2: column 'pano' holds True or False; found 'no'"),
-        ("another key", edit("raw.csv", "ada_q001", "zzz"), "raw.csv:3: rows stand in the order of seq_info.csv"),
-        ("a missing column", edit("raw.csv", "ca,", "angle,"), "raw.csv:1: the header has the column 'ca'"),
+        ("no boolean", edit("raw.csv", "False", "no"), "raw.csv:2: column 'pano' must hold True or False; found 'no'"),
+        ("another key", edit("raw.csv", "ada_q001", "zzz"), "raw.csv:3: rows must stand in the order of seq_info.csv"),
+        ("a missing column", edit("raw.csv", "ca,", "angle,"), "raw.csv:1: the header must have the column 'ca'"),
         ("an empty file", lambda side: (side / "raw.csv").write_text(""), "raw.csv:1: the header"),
-        ("no UTF-8", lambda side: (side / "raw.csv").write_bytes(b"\xff\xfe"), "raw.csv: a CSV is UTF-8 text"),
+        ("no UTF-8", lambda side: (side / "raw.csv").write_bytes(b"\xff\xfe"), "raw.csv: a CSV must be UTF-8 text"),
     ]
 
 
@@ -92,14 +94,14 @@ def test_a_doubled_key_is_found(small_tree):
     for name in ("raw.csv", "postprocessed.csv", "seq_info.csv"):
         path = side / name
         path.write_text(path.read_text().replace("ada_q001", "ada_q000"))
-    with pytest.raises(DataError, match=r"seq_info.csv:3: a key stands once; it is also in row 0; found 'ada_q000'"):
+    with pytest.raises(DataError, match=r"seq_info.csv:3: a key stands twice; it is also in row 0: 'ada_q000'"):
         read_city(small_tree, "ada")
 
 
 def test_an_unknown_city_gets_the_nearest_name(small_tree):
     with pytest.raises(DataError, match="Did you mean 'ada'"):
         read_city(small_tree, "adda")
-    with pytest.raises(DataError, match="MSLS tree has train_val"):
+    with pytest.raises(DataError, match="MSLS tree must have train_val"):
         read_city(small_tree / "nothing", "ada")
 
 
@@ -121,7 +123,7 @@ def test_a_cut_picture_is_found_by_its_end(small_tree):
     picture.write_bytes(data + b"more than the camera promised")
     check_whole(side)
     picture.write_bytes(data[:300])
-    with pytest.raises(DataError, match=r"ada_q004.jpg: the picture must be readable"):
+    with pytest.raises(DataError, match=r"ada_q004.jpg: the picture cannot be read"):
         check_whole(side)
 
 
@@ -130,12 +132,12 @@ def test_pictures_that_pillow_refuses_in_other_words_are_named_too(small_tree):
     stream = io.BytesIO()
     Image.new("RGB", (8, 6)).save(stream, "PNG")  # a PNG under the name of a JPEG is read as well
     short, huge = (bytearray(stream.getvalue()) for _ in range(2))
-    short[11] -= 1  # of the header
+    short[11] -= 1  # the header's length
     huge[16:24] = (60_000).to_bytes(4) * 2  # width and height
     huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4)
     for data in (short, huge):
         picture.write_bytes(data)
-        with pytest.raises(DataError, match=r"ada_q004.jpg: the picture must be readable"):
+        with pytest.raises(DataError, match=r"ada_q004.jpg: the picture cannot be read"):
             check_whole(read_city(small_tree, "ada").query)
 
 
@@ -169,5 +171,6 @@ def test_the_digest_knows_csvs_names_and_sizes_but_not_places_on_disk(small_tree
 
 def test_the_digest_of_cities_ignores_their_order(small_tree):
     write_city(small_tree, "cyd", num_query=2, num_database=3, seed=3)
-    assert dataset_digest(small_tree, ["ada", "bob"]) == dataset_digest(small_tree, ["bob", "ada"])
-    assert dataset_digest(small_tree, ["ada", "bob"]) != dataset_digest(small_tree, ["ada", "cyd"])
+    data = DataSpec(root=str(small_tree))
+    assert dataset_digest(data, ["ada", "bob"]) == dataset_digest(data, ["bob", "ada"])
+    assert dataset_digest(data, ["ada", "bob"]) != dataset_digest(data, ["ada", "cyd"])

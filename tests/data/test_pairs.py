@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from vprdist.data.graph import CityGraph, city_graph
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.pairs import PairSampler, PairStream
 from vprdist.spec.trial import DataSpec
 

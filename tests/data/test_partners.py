@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 
 from vprdist.data.graph import CityGraph, city_graph
 from vprdist.data.kinds import HARD, KINDS, POSITIVE, SHARES, SOFT, check_kinds, city_kinds
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.official import DATASETS
 from vprdist.data.pairs import PairSampler
 from vprdist.data.partners import Partners

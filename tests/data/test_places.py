@@ -42,7 +42,7 @@ def test_the_rim_counts_and_a_hair_more_does_not():
 
 
 def test_real_positives_are_the_published_two_frames(shared_data):
-    from vprdist.data.msls import read_city
+    from vprdist.data.layouts.msls import read_city
 
     city = read_city(shared_data / "lip6", "lip6b")
     counts = [len(rows) for rows in rows_within(city.query.positions, city.database.positions, 25.0)]

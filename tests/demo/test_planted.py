@@ -109,8 +109,8 @@ PREFIX = "trial:\n  data:\n    demo:\n"
     [
         ("planted:\n        carry: {bulding: 1.0}", (":5: trial.data.demo.planted.carry", "'bulding'", "'building'")),
         ("planted:\n        carry: {car: 1.5}", (":5: trial.data.demo.planted.carry", "above 0, at most 1", "1.5")),
-        ("planted: {noise: [car], carry: {car: 1.0}}", ("carries, misleads, or is noise", "'car'")),
-        ("planted: {noise: [car, car]}", ("carries, misleads, or is noise", "'car'")),
+        ("planted: {noise: [car], carry: {car: 1.0}}", ("can only carry, or mislead, or be noise", "'car'")),
+        ("planted: {noise: [car, car]}", ("can only carry, or mislead, or be noise", "'car'")),
         (
             "planted: {mislead: [sky]}\n      streets: 1",
             (":5: trial.data.demo.streets", "two or more", "Raise streets"),

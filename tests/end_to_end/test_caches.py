@@ -18,7 +18,7 @@ from vprdist.semantics.cache import open_cache, verify
 from vprdist.semantics.cache.format import MANIFEST
 from vprdist.semantics.importing import import_cache
 
-IMAGES = 24  # of small_tree's bob
+IMAGES = 24  # so many has small_tree's bob
 
 
 def vprdist(*words: object) -> subprocess.CompletedProcess[str]:
@@ -84,23 +84,23 @@ def test_a_sweep_replaces_no_cache_of_somebody_elses(small_tree: Path, deeplab_w
     file.write_text(SWEEP.format(root=small_tree, weights=deeplab_weights))
     done = vprdist("sweep", file, "--runs", tmp_path / "runs", f"trial.input.cache={cache.path}")
     assert done.returncode == 2
-    rule = "the cache there is of this segmenter, size and compression"
+    rule = "the cache there must be of this segmenter, size and compression"
     assert rule in done.stderr
     assert "16 x 20, 'imported', none" in done.stderr
     assert open_cache(cache.path).digest == cache.digest
     grid = "search.grid={input.segmenter.output_stride: [8, 16]}"
     done = vprdist("sweep", file, "--runs", tmp_path / "runs", f"trial.input.cache={tmp_path / 'new'}", grid)
     assert done.returncode == 2
-    assert "a cache holds the activations of one segmenter" in done.stderr
+    assert "a cache must hold the activations of one segmenter" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--weights", "/nowhere.pth"], "/nowhere.pth: the weights of deeplabv3plus are a file; found 'missing'"),
-        (["--window", "128", "96"], "segmenter.window: the window fits into the picture"),
+        (["--weights", "/nowhere.pth"], "/nowhere.pth: no such file; the weights of deeplabv3plus must be one."),
+        (["--window", "128", "96"], "segmenter.window: the window must fit into the picture"),
         (["--city", "paris"], "paris"),
-        (["--cluster", "moon"], "a cluster is a file of slurm/profiles"),
+        (["--cluster", "moon"], "cluster: no such file of slurm/profiles: 'moon'"),
         (["--precision", "float12"], "invalid choice"),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_cut_picture_is_one_message_and_what_was_made_is_kept(
     picture.write_bytes(good[:300] + bytes(len(good) - 300))  # as long as it was: sizes are what the plan goes by
     done = vprdist(*build_words(small_tree, tmp_path / "cache", deeplab_weights))
     assert done.returncode == 2
-    assert "bob_q005.jpg: the picture must be readable" in done.stderr
+    assert "bob_q005.jpg: the picture cannot be read" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     picture.write_bytes(good)
     assert vprdist(*build_words(small_tree, tmp_path / "cache", deeplab_weights)).returncode == 0

@@ -17,7 +17,7 @@ import pytest
 
 from tests.worlds import write_activations
 from vprdist.files import digest_json, locked
-from vprdist.prepare.prepare import demo_city
+from vprdist.prepare.making import make_demo_city
 from vprdist.semantics.importing import import_cache
 from vprdist.spec.demo import DemoSpec
 
@@ -52,7 +52,7 @@ def made_city(shared_by_workers: Path) -> Path:
         if not runs.exists():
             made = runs.with_suffix(".part")
             folder = made / "data" / f"demo-{digest_json(spec.model_dump(mode='json'), 8)}"
-            demo_city(spec, folder, print, lambda title: contextlib.nullcontext(lambda done, total: None))
+            make_demo_city(spec, folder, print, lambda title: contextlib.nullcontext(lambda done, total: None))
             made.rename(runs)
     return runs
 
@@ -129,22 +129,22 @@ def bad_inputs():
     cities = ("trial.data.train=[ada]", "trial.data.validate=[bob]")
     return [
         ("an unknown key", ("trial.netwrok.unfreeze=all",), "unknown key. Did you mean 'network'"),
-        ("a wrong type", ("trial.train.steps=many",), "a whole number is expected; found 'many'"),
+        ("a wrong type", ("trial.train.steps=many",), "this must be a whole number; found 'many'"),
         ("no such class", ("trial.input.classes=[raod]",), "Did you mean 'road'"),
         ("impossible layers", ("search.grid.network.unfreeze=[5-4]",), "impossible layer set"),
         ("an empty grid", ("search.grid.input.mode=[]",), "at least one value"),
         ("no such cluster", ("cluster=lokal",), "Did you mean 'local'"),
-        ("no tree", ("trial.data.root=/nowhere", *cities), "an MSLS tree has train_val"),
-        ("no cities", (tree,), "trial.data.train: at least one city is needed"),
+        ("no tree", ("trial.data.root=/nowhere", *cities), "an MSLS tree must have train_val"),
+        ("no cities", (tree,), "trial.data.train: no city is named, and one is needed"),
         ("no such city", (tree, "trial.data.train=[ada]", "trial.data.validate=[bop]"), "Did you mean 'bob'"),
         ("nothing to predict", (tree, *cities, "trial.evaluate.predict=[bop]"), "Did you mean 'bob'"),
-        ("dimensions of nothing", ("trial.evaluate.dimensions=[8]",), "only whitening changes the dimensions"),
+        ("dimensions of nothing", ("trial.evaluate.dimensions=[8]",), "only whitening can change the dimensions"),
         ("a mask without a cache", (tree, *cities), "needs a cache of semantic activations"),
         ("no cache there", (tree, *cities, "trial.input.cache=/nowhere"), "/nowhere"),
         (
             "ranks that do not fit",
             ("cluster={profile}",),
-            "the 3 ranks divide the pairs of a step (batch_norm: frozen); found 16",
+            "the 3 ranks must divide the pairs of a step (batch_norm: frozen); found 16",
         ),
         ("dead channels", (CITY, "search.grid.input.mode=[rgb+mask]", SMALL[1]), "must be trained"),
     ]
@@ -188,14 +188,14 @@ def test_weights_that_cannot_be_had_are_said_and_recorded(tmp_path, made_city):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("a cut CSV", "raw.csv:13: a row has 7 fields; the file may be cut"),
-        ("a cut picture", "ada_q003.jpg: the picture must be readable"),
-        ("blind training", "some query overlaps a database image by half"),
-        ("a missing picture", "every key of the CSVs has a picture; this one is missing"),
-        ("zero positives", "a validation city has queries of subtask 'all' with a positive"),
+        ("a cut CSV", "raw.csv:13: a row must have 7 fields; the file may be cut"),
+        ("a cut picture", "ada_q003.jpg: the picture cannot be read"),
+        ("blind training", "no query overlaps a database image by half"),
+        ("a missing picture", " has no picture: this one is missing"),
+        ("zero positives", "a validation city needs queries of subtask 'all' with a positive"),
         ("no ground truth", "test/bob/query/postprocessed.csv: training and validation need ground truth"),
-        ("labels that are none", "ada_gt.h5: a label file is an HDF5 file that can be read"),
-        ("no negatives", "some query of a training city has a soft negative (similarity below 0.5), which are 25%"),
+        ("labels that are none", "ada_gt.h5: a label file must be an HDF5 file that can be read"),
+        ("no negatives", "no query of a training city has a soft negative (similarity below 0.5), which are 25%"),
     ],
 )
 def test_broken_data_stops_before_any_job(tmp_path, small_tree, what, message):
@@ -233,7 +233,9 @@ def test_a_cache_of_another_data_set_or_a_cut_shard_stops_before_any_job(tmp_pat
     table = small_tree / "train_val" / "ada" / "query" / "raw.csv"
     text = table.read_text()
     table.write_text(text.replace(",90.0,", ",91.0,"))
-    assert_refused(run(tmp_path / "runs", *words), "was made for the data set with digest", tmp_path / "runs")
+    assert_refused(
+        run(tmp_path / "runs", *words), "must be of this data set; it was made for digest", tmp_path / "runs"
+    )
     table.write_text(text)
     shard = max(cache.rglob("*.arrow"), key=lambda path: path.stat().st_size)
     shard.write_bytes(shard.read_bytes()[:-100])
@@ -251,12 +253,14 @@ def assert_refused(done: subprocess.CompletedProcess[str], message: str, runs: P
 
 def test_a_run_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    assert_refused(run(tmp_path / "file" / "runs", *SMALL), "the run folder must be writable", tmp_path / "runs")
+    assert_refused(run(tmp_path / "file" / "runs", *SMALL), "the run folder cannot be written", tmp_path / "runs")
 
 
 def test_a_full_or_read_only_run_folder(tmp_path, small_disk):
     full = small_disk(256 * 1024)  # files can be made on it, but not a megabyte written
     done = run(full / "runs", *SMALL)
-    assert_refused(done, "the run folder must be writable; found 'No space left on device'", full / "runs")
+    assert_refused(done, "the run folder cannot be written: 'No space left on device'", full / "runs")
     frozen = small_disk(2**20, "ro")
-    assert_refused(run(frozen / "runs", *SMALL), "found 'Read-only file system'", frozen / "runs")
+    assert_refused(
+        run(frozen / "runs", *SMALL), "the run folder cannot be written: 'Read-only file system'", frozen / "runs"
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.distributed.ranks import Ranks, join
 from vprdist.distributed.world import World
 from vprdist.errors import TrainingError

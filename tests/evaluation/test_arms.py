@@ -15,7 +15,7 @@ import torch
 from tests.evaluation.arms import ARMS, described, evaluated
 from tests.training.making import CPU, make_cache, make_trial
 from tests.worlds import write_city
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError, TrainingError
 from vprdist.evaluation.descriptors import describe_arms
@@ -163,7 +163,7 @@ def test_what_cannot_be_read_or_is_not_finite_is_one_message(small_tree: Path, c
         evaluate_arms(network, trial, tasks, ARMS, CPU)
     handle.remove()
     (small_tree / "train_val/bob/query/images/bob_q000.jpg").unlink()
-    with pytest.raises(DataError, match=r"bob_q000\.jpg: the picture must exist"):
+    with pytest.raises(DataError, match=r"bob_q000\.jpg: the picture is missing"):
         evaluate_arms(network, trial, tasks, ARMS, CPU, extra=Extra())
 
 

@@ -13,7 +13,7 @@ import torch
 from tests.evaluation.ranks import TRIAL, described
 from tests.worlds import write_city
 from vprdist.data.images import load_image
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import TrainingError
 from vprdist.evaluation import descriptors as room

@@ -92,15 +92,27 @@ def swap(line, place, word):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda lines: [swap(lines[0], 0, "who"), *lines[1:]], r"t\.txt:1: the first word is a query of uno, dos"),
-        (lambda lines: [*lines, lines[2]], r"t\.txt:\d+: a query has one line; it has line 3 too"),
-        (lambda lines: [lines[0], swap(lines[1], 7, "what"), *lines[2:]], r"t\.txt:2: predictions are database images"),
-        (lambda lines: [swap(lines[0], 7, lines[0].split()[3]), *lines[1:]], r"t\.txt:1: an image is predicted once"),
-        (lambda lines: [" ".join(lines[0].split()[:6]), *lines[1:]], r"t\.txt:1: a line has 20 predictions.*found 5"),
-        (lambda lines: [swap(lines[0], 4, "a,b,c"), *lines[1:]], r"t\.txt:1: a word is the key of one image"),
-        (lambda lines: [line.replace(" ", ",") for line in lines], r"words are set apart by spaces.*Write spaces"),
-        (lambda lines: ["# nothing"], r"t\.txt: every query that counts has a line; \d+ have none"),
-        (lambda lines: [swap(lines[0], 1, "schlüssel"), *lines[1:]], r"t\.txt:1: a predictions file is UTF-8 text"),
+        (lambda lines: [swap(lines[0], 0, "who"), *lines[1:]], r"t\.txt:1: the first word must be a query of uno, dos"),
+        (lambda lines: [*lines, lines[2]], r"t\.txt:\d+: a query has a second line; its first is 3: "),
+        (
+            lambda lines: [lines[0], swap(lines[1], 7, "what"), *lines[2:]],
+            r"t\.txt:2: predictions must be database images",
+        ),
+        (
+            lambda lines: [swap(lines[0], 7, lines[0].split()[3]), *lines[1:]],
+            r"t\.txt:1: an image is predicted twice in a line",
+        ),
+        (
+            lambda lines: [" ".join(lines[0].split()[:6]), *lines[1:]],
+            r"t\.txt:1: a line must have 20 predictions.*found 5",
+        ),
+        (lambda lines: [swap(lines[0], 4, "a,b,c"), *lines[1:]], r"t\.txt:1: a word must be the key of one image"),
+        (lambda lines: [line.replace(" ", ",") for line in lines], r"spaces must set words apart.*Write spaces"),
+        (lambda lines: ["# nothing"], r"t\.txt: queries that count have no line \(\d+\), the first of them"),
+        (
+            lambda lines: [swap(lines[0], 1, "schlüssel"), *lines[1:]],
+            r"t\.txt:1: a predictions file must be UTF-8 text",
+        ),
     ],
     ids=["query", "doubled", "unknown", "image twice", "few", "sequences", "commas", "missing", "latin-1"],
 )
@@ -137,5 +149,5 @@ def test_queries_that_do_not_count_may_have_few_predictions_but_of_known_images(
     assert short.metrics == whole.metrics
     assert any("are of queries that do not count" in note for note in notes)
     write_predictions(path, [(query, keys if query in counting else ["what"]) for query, keys in rows])
-    with pytest.raises(DataError, match=r"predictions are database images.*'what'"):
+    with pytest.raises(DataError, match=r"predictions must be database images.*'what'"):
         read_predictions(path, tasks, "merged")

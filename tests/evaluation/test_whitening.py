@@ -76,7 +76,9 @@ def test_too_few_images_are_found_before_anything_is_described(kind):
     tasks = build_tasks(CITIES[:2], TrialSpec())
     images = sum(len(rows) for _, rows in learning_rows(spec, tasks, [CITIES[2]]))
     check_whitening(spec, tasks, [CITIES[2]], images - 1)
-    with pytest.raises(UserError, match=f"whitening to {images} dimensions is learnt on more images.*found {images}"):
+    with pytest.raises(
+        UserError, match=f"whitening to {images} dimensions must be learnt on more images.*found {images}"
+    ):
         check_whitening(spec, tasks, [CITIES[2]], images)
     check_whitening(spec.model_copy(update={"dimensions": (3,)}), tasks, [CITIES[2]], images)
     check_whitening(EvaluateSpec(), tasks, [], images)
@@ -84,7 +86,7 @@ def test_too_few_images_are_found_before_anything_is_described(kind):
 
 def test_too_few_images_or_dimensions():
     values = stretched(np.random.default_rng(0), 12)
-    with pytest.raises(UserError, match="whitening to 12 dimensions is learnt on more images than that; found 12"):
+    with pytest.raises(UserError, match="whitening to 12 dimensions must be learnt on more images than that; found 12"):
         learn(values, np.arange(12), 12)
     with pytest.raises(UserError, match="at most the 12 dimensions of the descriptors; found 13"):
         check_dimensions(EvaluateSpec(whitening="train", dimensions=(4, 13)), 12)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.worlds import SUBTASKS, write_side
-from vprdist.data.msls import City, Side
+from vprdist.data.places import City, Side
 from vprdist.evaluation.descriptors import Descriptors
 from vprdist.spec.trial import EvaluateSpec
 from vprdist.spec.vocabulary import SIDES
@@ -22,6 +22,7 @@ def wild_side(city: str, side: str, count: int, dead: np.ndarray, rng: np.random
         side=side,
         folder=Path(city) / side,
         keys=np.array([f"{city}_{side[0]}{i}" for i in range(count)]),
+        paths=(),
         pano=rng.random(count) < 0.2,
         ca=np.full(count, 90.0),
         easting=500_000.0 + 5 * east,
@@ -60,7 +61,7 @@ def write_cities(root: Path, cities: list[City]) -> None:
 
 
 def wild_descriptors(cities: list[City], seed: int, dimensions: int = 4) -> Descriptors:
-    """Of every picture; few distinct ones, so that many are equally far."""
+    """Descriptors of every picture; few distinct ones, so that many are equally far."""
     rng = np.random.default_rng(seed)
     places, begin = {}, 0
     for city in cities:

@@ -12,7 +12,8 @@ import pytest
 from tests.game import games
 from vprdist.files import canonical_json
 from vprdist.game.state import Game, draw_until_settled, greedy_state, taken_contributions
-from vprdist.search.subset_rule import SubsetRule, max_draws
+from vprdist.search.methods.shapley import max_draws
+from vprdist.search.subset_rule import SubsetRule
 from vprdist.spec.subsets import SubsetSpec
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.sweep_file import read_sweep

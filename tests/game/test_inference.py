@@ -26,7 +26,7 @@ def probed(seeds: int, players: int, queries: int, seed: int = 0) -> Probed:
 
 
 def slow_error(values: np.ndarray, cluster: np.ndarray) -> float:
-    """Of the mean of (Q,) values, cluster by cluster."""
+    """The error of the mean of (Q,) values, cluster by cluster."""
     names, total = sorted(set(cluster.tolist())), 0.0
     for name in names:
         total += sum(values[q] - values.mean() for q in range(len(values)) if cluster[q] == name) ** 2

@@ -13,7 +13,7 @@ from tests.evaluation.arms import ARMS
 from tests.evaluation.test_arms import alone, arm_trial
 from tests.semantics.test_inference import Quarter, pictures
 from tests.training.making import make_cache
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.distributed.ranks import join
 from vprdist.distributed.world import World
@@ -70,7 +70,7 @@ def test_activations_that_overflow_are_refused(deeplab_weights):
         name="deeplabv3plus", weights=str(deeplab_weights), output_stride=8, image_size=(96, 128), precision="float16"
     )
     pictures = np.random.default_rng(0).integers(0, 256, (3, 96, 128, 3), np.uint8)
-    with pytest.raises(CacheError, match="activations are finite"):
+    with pytest.raises(CacheError, match="activations must be finite"):
         segment(open_segmenter(spec, "cuda"), pictures)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.training.making import losses, make_cache, make_trial, run_here, start_ranks, weights_of
 from vprdist.data.graph import city_graph
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import Stopped
 from vprdist.network.inputs import PlaceReader

@@ -18,7 +18,7 @@ from vprdist.errors import LaunchError
 from vprdist.files import locked, write_json, write_text
 from vprdist.launch.cluster import Sight
 from vprdist.launch.dispatcher import Dispatcher
-from vprdist.launch.driver_job import DriverRecord, asked_at, driver_folder
+from vprdist.launch.driver_job import asked_at
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.node import find_function
 from vprdist.launch.refusals import LATE
@@ -26,6 +26,7 @@ from vprdist.launch.trial_watch import Watch
 from vprdist.machine import machine_name, process_alive
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.driving import DriverRecord, write_driver
 from vprdist.store.journal import Failure, JobRecord, job_name
 from vprdist.store.trial_folder import TrialFolder
 
@@ -86,7 +87,7 @@ def test_a_mistake_of_the_user_is_final(tmp_path: Path) -> None:
     failure = folder.failure()
     assert failure is not None
     assert failure.kind == "mistake"
-    assert failure.reason == "toy.csv: every place has a position; found 'none'. Mend the toy."
+    assert failure.reason == "toy.csv: a place has no position. Mend the toy."
     assert len(folder.starts()) == 1
 
 
@@ -260,7 +261,7 @@ def test_what_ends_the_thread_is_raised_in_the_main_thread(tmp_path: Path) -> No
     folder.job_file.write_text("{}")
     with Dispatcher(PROFILE, tmp_path, JOB) as dispatcher:
         dispatcher.want(trial)
-        with pytest.raises(LaunchError, match=r"job\.json: a journal of a job"):
+        with pytest.raises(LaunchError, match=r"job\.json: the journal of the job cannot be read"):
             until(lambda: dispatcher.check())
 
 
@@ -294,13 +295,13 @@ def test_a_detached_driver_that_slurm_starts_again_tries_nothing_anew_that_ended
     old.write_failure(Failure(reason="died last week", attempts=2, at=100.0))
     cancelled.write_failure(Failure(reason="cancelled by me", attempts=1, kind="cancelled", at=300.0))
     record = DriverRecord(job_id="7", name="vprdist-driver-s", log="", submitted_at=200.0)
-    write_json(driver_folder(sweep) / "job.json", record.model_dump())
+    write_driver(sweep, record)
     assert asked_at(sweep) == math.inf, "a person asks"
     monkeypatch.setenv("SLURM_JOB_NAME", "vprdist-driver-s")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     Dispatcher(PROFILE, tmp_path, JOB).retire_failures([old.trial_id, cancelled.trial_id], before=asked_at(sweep))
     assert (old.failure(), cancelled.failure() is None) == (None, False)
-    monkeypatch.setenv("SLURM_JOB_ID", "8")  # of a driver that was submitted later: its record comes in a moment
+    monkeypatch.setenv("SLURM_JOB_ID", "8")  # a driver that was submitted later: its record comes in a moment
     assert asked_at(sweep) == math.inf
 
 
@@ -334,7 +335,7 @@ def test_a_full_quota_is_said_once_and_what_it_refused_leaves_no_files(tmp_path:
         folder.attempt_log(record).mkdir(parents=True)
         (folder.attempt_log(record) / "submission.log").touch()
         words = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
-        dispatcher._refused(watch, record, LaunchError("job", "the cluster accepts the job", None, words), 1.0)
+        dispatcher._refused(watch, record, LaunchError("job", "the cluster refuses the job", None, words), 1.0)
     assert len(dispatcher.news()) == 1
     assert list(folder.log.iterdir()) == []
 
@@ -354,7 +355,7 @@ def test_a_controller_that_is_busy_for_long_costs_no_trial(tmp_path: Path, words
     record = intent(trial)
     (folder.attempt_log(record) / "1_submitted.pkl").mkdir(parents=True)
     for now in range(5):
-        dispatcher._refused(watch, record, LaunchError("job", "the cluster accepts the job", None, words), now)
+        dispatcher._refused(watch, record, LaunchError("job", "the cluster refuses the job", None, words), now)
     assert folder.failure() is None
     assert len(dispatcher.news()) == 1
     assert folder.attempt_log(record).exists(), "the job may have been made all the same"

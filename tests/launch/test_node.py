@@ -64,7 +64,7 @@ def test_what_is_wrong_on_one_node_alone_is_tried_on_another(tmp_path, monkeypat
         monkeypatch.setenv(name, "1")
     before = signal.getsignal(signal.SIGUSR2)
     try:
-        with pytest.raises(DataError, match="every place has a position"):
+        with pytest.raises(DataError, match="a place has no position"):
             run_job(str(folder.path), "token", JOB)
     finally:
         signal.signal(signal.SIGUSR2, before)
@@ -108,7 +108,7 @@ def meet(ports: tuple[int, int], meeting: Path) -> int:
 def test_a_port_that_somebody_has_is_left_to_them(tmp_path):
     with ExitStack() as stack:
         first, *_, last = ports = taken(stack, 3)
-        words = rf"one of the profile's is free; found \[{first}, {last}\]"
+        words = rf"none of the profile's is free: \[{first}, {last}\]"
         alone = World(rank=0, world_size=2, ports=(first, last))
         with pytest.raises(LaunchError, match=words), join(alone, tmp_path / "never"):
             pass

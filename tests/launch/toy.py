@@ -42,7 +42,7 @@ def run_toy(trial: TrialSpec, folder: Path, world: World) -> None:
     if world.rank:
         return
     if trial.seed in behaviour.get("user_error", []):
-        raise DataError("toy.csv", "every place has a position", "none", "Mend the toy.")
+        raise DataError("toy.csv", "a place has no position", None, "Mend the toy.")
     starts = len((folder / "log" / "starts.jsonl").read_text().splitlines())
     checkpoint, steps = folder / "checkpoint" / "step", int(behaviour.get("steps", 3))
     first = int(checkpoint.read_text()) if checkpoint.exists() else 0

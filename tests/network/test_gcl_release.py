@@ -156,8 +156,8 @@ def features(name: str) -> dict[str, Tensor]:
 
 
 FAULTS: dict[str, tuple[Callable[[dict[str, Tensor], Path], object], str]] = {
-    "missing": (lambda state, path: None, "initial weights are a .*; found 'missing'. Check the path"),
-    "empty": (lambda state, path: path.write_bytes(b""), "initial weights are a checkpoint of the GCL release"),
+    "missing": (lambda state, path: None, "no such file. Check the path"),
+    "empty": (lambda state, path: path.write_bytes(b""), "initial weights must be a checkpoint of the GCL release"),
     "cut": (lambda state, path: path.write_bytes(save(path, state).read_bytes()[:5000]), "GCL release.*; found"),
     "code": (lambda state, path: torch.save({"model_state_dict": nn.ReLU()}, path), "ReLU beside tensors"),
     "a tensor": (lambda state, path: torch.save(torch.ones(1), path), "found 'Tensor'. Name such a file"),

@@ -94,7 +94,7 @@ def test_a_budget_holds_to_the_hour(tmp_path):
         check_budget(sweep, FOUR_GPUS, 5, [known] * 5)
     with pytest.raises(SweepFileError, match=r"at their time limit, since no earlier result .* found 12"):
         check_budget(sweep, FOUR_GPUS, 5, [unknown] * 2)
-    with pytest.raises(SweepFileError, match=r"budget.trials: the sweep has at most 5 trials; found 6"):
+    with pytest.raises(SweepFileError, match=r"budget.trials: the sweep must have at most 5 trials; found 6"):
         check_budget(sweep, FOUR_GPUS, 6, [])
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from tests.launch.toy import toy_result
 from tests.worlds import spread_queries, write_activations, write_side
 from vprdist.cli import main
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import UserError
 from vprdist.files import append_json_line, locked, write_json
@@ -141,7 +141,7 @@ def test_gpu_hours_of_trials_and_probes_add_up_to_what_the_budget_counts(spread_
     assert probes == (pytest.approx(plan.probes.device_s / 3600, rel=1e-3) if known else 2 * 2 * 1.5)
     assert total == pytest.approx(trials + probes, rel=1e-3)
     assert found[1] == ("about" if known else "at most")
-    assert "trials and probes still to run take at most 0.5 GPU-hours" in str(plan.over_budget)
+    assert "trials and probes still to run must take at most 0.5 GPU-hours" in str(plan.over_budget)
     assert f"; found {total}." in str(plan.over_budget)
 
 
@@ -153,7 +153,7 @@ def test_a_sweep_above_its_budget_is_refused_by_plan_and_by_the_sweep(sweep_file
     assert "3 trials (3 new)" in planned.out, "the plan is shown all the same"
     assert main(["sweep", *words]) == 2
     assert capsys.readouterr().err == planned.err
-    assert "budget.trials: the sweep has at most 2 trials; found 3" in planned.err
+    assert "budget.trials: the sweep must have at most 2 trials; found 3" in planned.err
     assert not (runs / "trials").exists()
 
 
@@ -169,6 +169,22 @@ def test_a_searchers_trials_are_not_known_before(sweep_file, tmp_path, capsys):
     assert "7 trials (7 not proposed yet)" in text
     assert "random proposes them over train.lr" in text
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_users_own_searcher_is_planned_and_made_once_to_see_that_it_can_be(sweep_file, tmp_path, capsys):
+    mine = tmp_path / "mine.py"
+    words = [f"search={{searcher: {mine}:Mine, num_trials: 7, space: {{train.lr: {{loguniform: [0.001, 0.1]}}}}}}"]
+    plan = ["plan", str(sweep_file), "--runs", str(tmp_path / "runs"), *words]
+    mine.write_text("class Mine:\n    def __init__(self, space, seed): self.n = 1\n    def propose(self, told): pass\n")
+    assert main(plan) == 0
+    text = capsys.readouterr().out
+    assert "7 trials (7 not proposed yet)" in text
+    assert "Mine proposes them over train.lr" in text
+    mine.write_text("class Mine:\n    def __init__(self, space, seed): self.n = 1 / 0\n")
+    for command in (plan, ["sweep", *plan[1:]]):
+        assert main(command) == 2
+        assert f"{mine}:2: ZeroDivisionError: division by zero" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "trials").exists()
 
 
 def test_what_a_search_has_proposed_already_is_counted_and_costs_nothing_again(sweep_file, tmp_path, capsys):
@@ -216,7 +232,7 @@ def test_what_a_search_of_subsets_takes_at_most(masked_file, tmp_path, capsys, s
     assert text.count("are found") == 1, "one smallest difference, not two"
     refused = [str(masked_file), f"search={search}", "budget.trials=3", "--runs", str(tmp_path / "runs")]
     assert main(["plan", *refused]) == main(["sweep", *refused]) == 2
-    assert "budget.trials: the sweep has at most 3 trials; found " in capsys.readouterr().err
+    assert "budget.trials: the sweep must have at most 3 trials; found " in capsys.readouterr().err
     assert not (tmp_path / "runs" / "trials").exists()
 
 

@@ -42,7 +42,7 @@ def test_weights_are_counted_on_the_real_ones(num_players, probes):
 
 
 def test_values_are_those_of_every_network_arm_and_query(tmp_path):
-    """Of three players seven subsets; with two placebos 21 arms, held twice and seven of them once more."""
+    """Three players have seven subsets; with two placebos 21 arms, held twice and seven of them once more."""
     sweep = one_network(tmp_path, "data", "search.subsets.placebos=[random, image]", "seeds=[0,1,2]")
     more = probe_memory_gb(sweep, 2000) - probe_memory_gb(sweep, 1000)
     assert more == pytest.approx(1000 * 3 * (2 * 21 + 7) * 4 / 1e9)

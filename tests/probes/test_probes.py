@@ -23,8 +23,8 @@ import torch
 from tests.probing import EVERY, KINDS, PLAYERS, copied, files, finished_trial, order_of, values
 from tests.spec.test_sweep import sweep
 from tests.training.making import CPU
-from vprdist.data.digest import city_digest_cached
-from vprdist.data.msls import read_city
+from vprdist.data.layouts import city_digest_cached
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import breakdown_tasks, build_tasks
 from vprdist.errors import DataError, LaunchError, TrainingError, UserError, WeightsError
 from vprdist.evaluation.evaluate import Extra, evaluate
@@ -194,9 +194,9 @@ def test_finalists_are_the_best_of_the_networks_mean_with_everybody_beside_them(
     [
         ("cut", "a part of probes must be readable"),
         ("no column", "a part of probes must be readable; found \"'recall@1'\""),
-        ("of other queries", "a part has every query of its trial, under each probe; found 8"),
-        ("a query less", "a part has every query of its trial, under each probe; found 7"),
-        ("fewer probes", "a part has every query of its trial, under each probe"),
+        ("of other queries", "a part must have every query of its trial, under each probe; found 8"),
+        ("a query less", "a part must have every query of its trial, under each probe; found 7"),
+        ("fewer probes", "a part must have every query of its trial, under each probe"),
     ],
 )
 def test_a_part_that_cannot_be_is_one_message_that_says_what_to_delete(
@@ -261,8 +261,8 @@ def changed(path: Path, data: bytes | None) -> Iterator[None]:
     [
         ("a table", DataError, "the cities ada, bob have the digest"),
         ("a picture that is cut", DataError, "the cities ada, bob have the digest"),
-        ("a picture of the same length", DataError, r"bob_q000\.jpg: the picture must be readable"),
-        ("no checkpoint", WeightsError, "the trial has a checkpoint; found 'missing'"),
+        ("a picture of the same length", DataError, r"bob_q000\.jpg: the picture cannot be read"),
+        ("no checkpoint", WeightsError, "the trial has no checkpoint. "),
         ("a cache that is cut", UserError, "the manifest must be readable JSON"),
         ("a network that diverged", TrainingError, "descriptors must be finite"),
     ],
@@ -304,7 +304,7 @@ def test_a_cache_that_is_filled_anew_between_two_parts_ends_the_probes(own: Path
     def replaced(made: int) -> None:
         file.write_text(other.model_dump_json())
 
-    with changed(file, file.read_bytes()), pytest.raises(UserError, match="as when the trial was submitted"):
+    with changed(file, file.read_bytes()), pytest.raises(UserError, match="must have the digest of the submission"):
         work(order, 0, 1, replaced)
     assert len(order.missing) == 1
 
@@ -314,7 +314,7 @@ def test_a_mistake_is_said_to_the_driver(own: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "stdin", io.StringIO(order_of(own).model_dump_json()))
     assert probe_worker.main(["0", "1"]) == 2
     said = json.loads(capsys.readouterr().out)
-    assert "the trial has a checkpoint" in str(UserError(**said["error"]))
+    assert "the trial has no checkpoint" in str(UserError.from_json(said["error"]))
 
 
 class Telling:

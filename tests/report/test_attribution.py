@@ -107,7 +107,7 @@ def test_a_control_for_some_is_told():
 
 @pytest.mark.parametrize(("claim", "placebos"), [("helps", ()), ("hurts", ()), ("raises", ("random",))])
 def test_a_report_cannot_say_helps_without_a_control(claim, placebos):
-    with pytest.raises(ValidationError, match="a player helps or hurts beyond placebos only"):
+    with pytest.raises(ValidationError, match="only beyond placebos can a player help or hurt"):
         player("wall", 0.1, claim, placebos=placebos)
 
 

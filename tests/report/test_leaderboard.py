@@ -14,10 +14,12 @@ from tests.report.making import KEYS, leave, records_of, result, rows_of
 from vprdist.errors import UserError
 from vprdist.report.board import read_board
 from vprdist.report.evidence import weigh
-from vprdist.report.leaderboard import difference_text, markdown, p_text, show, with_interval, write_leaderboard
+from vprdist.report.leaderboard import difference_text, markdown, p_text, part_score, show, write_leaderboard
 from vprdist.report.published import NOTES, TABLE_I, published_name, published_rows
-from vprdist.spec.result import VariantResult, read_result
+from vprdist.spec.doors import BackboneName
+from vprdist.spec.result import VariantResult
 from vprdist.spec.row_name import row_name
+from vprdist.store.result_file import read_result
 
 
 def blocks_of(*results, objective="recall@1"):
@@ -136,7 +138,7 @@ def test_a_placebo_is_not_the_papers_and_another_backbone_is_named():
     inputs = masked.trial.input.model_copy(update={"placebo": "random"})
     placebo = masked.model_copy(update={"trial": masked.trial.model_copy(update={"input": inputs})})
     assert published_name(rows_of(placebo)[0]) is None
-    network = masked.trial.network.model_copy(update={"backbone": "resnet18"})
+    network = masked.trial.network.model_copy(update={"backbone": BackboneName.of("resnet18")})
     other = masked.model_copy(update={"trial": masked.trial.model_copy(update={"network": network})})
     (block,) = blocks_of(other)
     assert [row[0] for row in published_rows(block)] == ["Masked-0-2 (another backbone)"]
@@ -178,7 +180,7 @@ def test_long_names_take_no_room_from_numbers(tmp_path, width):
         assert text in said
     for standing in (best, other):
         for part in standing.parts:
-            assert with_interval(part.score, part.interval) in said
+            assert part_score(part, block.objective) in said
 
 
 def test_a_result_of_another_version_or_a_cut_one_is_refused(tmp_path):
@@ -187,7 +189,7 @@ def test_a_result_of_another_version_or_a_cut_one_is_refused(tmp_path):
     path.write_text(text)
     assert read_result(path).metrics["recall@1"] == 0.5
     path.write_text(text.replace('"version":1', '"version":99'))
-    with pytest.raises(UserError, match="a result has version 1; found 99"):
+    with pytest.raises(UserError, match="a result must have version 1; found 99"):
         read_result(path)
     path.write_text(text[:100])
     with pytest.raises(UserError, match="a result must be readable"):

@@ -158,10 +158,19 @@ def test_files_that_are_not_there_are_no_reason_to_stop(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda value: value | {"trial_id": "0123456789abcdef"}, "a result is that of its folder's trial; found '0123"),
-        (lambda value: value["metrics"].pop("map@5") and value, "a result has map@5, a share in [0, 1]; found 'none'"),
-        (lambda value: value["metrics"].update({"recall@1": 50.0}) or value, "a result has recall@1, a share in [0"),
-        (lambda value: value | {"untrained": {"recall@1": 0.1}}, "a result has recall@5, a share in [0, 1]"),
+        (
+            lambda value: value | {"trial_id": "0123456789abcdef"},
+            "a result must be that of its folder's trial; found '0123",
+        ),
+        (
+            lambda value: value["metrics"].pop("map@5") and value,
+            "a result must have map@5, a share in [0, 1]; found 'none'",
+        ),
+        (
+            lambda value: value["metrics"].update({"recall@1": 50.0}) or value,
+            "a result must have recall@1, a share in [0",
+        ),
+        (lambda value: value | {"untrained": {"recall@1": 0.1}}, "a result must have recall@5, a share in [0, 1]"),
         (lambda value: value | {"steps": "few"}, "a result must be readable; found 'steps: Input should be"),
     ],
     ids=["another's", "cut", "per cent", "untrained", "type"],

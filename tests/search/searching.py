@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from toy import PROFILE, toy_result
 
 from vprdist.distributed.world import World
 from vprdist.errors import SweepFileError
-from vprdist.files import append_json_line, write_json
+from vprdist.files import append_json_line, read_json_lines, write_json
 from vprdist.search.driver import Outcome, run_search
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.search import Point, SearchSpec
@@ -74,7 +75,24 @@ def drive(runs: Path, search: SearchSpec, profile: ClusterProfile = PROFILE_4, g
     )
 
 
+def spec(values: dict[str, Any]) -> SearchSpec:
+    """A search section as a file has it."""
+    return SearchSpec.model_validate_json(json.dumps(values))
+
+
+def start(runs: Path, search: dict[str, Any], grid: tuple[float, ...] = ()) -> subprocess.Popen[str]:
+    """A driver in a process of its own."""
+    command = [sys.executable, str(Path(__file__)), str(runs)]
+    given = json.dumps({"search": search, "grid": grid})
+    return subprocess.Popen([*command, given], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def journal(runs: Path) -> list[dict[str, Any]]:
+    """What was proposed and stopped."""
+    return read_json_lines(runs / "sweeps" / "searching" / "proposals.jsonl")[0]
+
+
 if __name__ == "__main__":
     given = json.loads(sys.argv[2])
-    out = drive(Path(sys.argv[1]), SearchSpec.model_validate_json(json.dumps(given["search"])), grid=given["grid"])
+    out = drive(Path(sys.argv[1]), spec(given["search"]), grid=given["grid"])
     print(f"results {len(out.results)} failures {len(out.failures)} stopped {len(out.stopped)}")

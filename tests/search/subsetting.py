@@ -12,7 +12,6 @@ from toy import PROFILE
 
 from vprdist.search.driver import Outcome, run_search
 from vprdist.search.subset_rule import SubsetRule
-from vprdist.spec.search import SUBSET_SEARCHERS
 from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import Digests
@@ -30,7 +29,7 @@ def proposals(sweep: SweepSpec, runs: Path) -> Proposals:
 
 def drive(runs: Path, sweep: SweepSpec, given_up: frozenset[str] = frozenset()) -> Outcome:
     """A whole search."""
-    searched = sweep.search.searcher is not None
+    searched = sweep.search.method.proposes
     return run_search(
         [] if searched else [trial.resolved(DIGESTS) for trial in sweep.trials],
         sweep_name=sweep.name,
@@ -40,7 +39,7 @@ def drive(runs: Path, sweep: SweepSpec, given_up: frozenset[str] = frozenset()) 
         job=JOB,
         search=sweep.search,
         proposals=proposals(sweep, runs) if searched else None,
-        wanted=SubsetRule(sweep).wanted if sweep.search.searcher in SUBSET_SEARCHERS else None,
+        wanted=SubsetRule(sweep).wanted if sweep.search.method.searches_subsets else None,
         given_up=given_up,
     )
 

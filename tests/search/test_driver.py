@@ -61,7 +61,7 @@ def test_failures_are_reported_while_the_others_finish_and_ray_is_gone_in_the_en
     output = driver.communicate(timeout=300)[0]
     assert "results 2 failures 2 ray True" in output
     assert "toy 0: done, recall@1 0.000" in output
-    assert "toy 2: failed, toy.csv: every place has a position" in output
+    assert "toy 2: failed, toy.csv: a place has no position" in output
     assert [len(folder.starts()) for folder in folders(tmp_path, 4)] == [1, 2, 1, 1]
     assert processes_of_ray(driver.pid) == {}
     assert ray_folders(driver.pid) == []

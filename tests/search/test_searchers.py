@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from searching import EVERY, STEPS, drive, recall, resolve
+from searching import EVERY, STEPS, drive, journal, recall, resolve, spec, start
 from toy import JOB as TOY
 from toy import PROFILE, behave, toy_trials
 
-from vprdist.files import read_json_lines
 from vprdist.launch.dispatcher import Dispatcher
 from vprdist.machine import process_alive
 from vprdist.search.driver import run_search
 from vprdist.search.points import decode, encode
-from vprdist.spec.search import SearchSpec
 from vprdist.store.proposals import Proposals
 from vprdist.store.trial_folder import TrialFolder
 
@@ -49,20 +43,6 @@ def test_points_outside_a_changed_space_are_not_told() -> None:
     assert decode(space, values) == point
     for outside in ({"a": [3], "lr": 0.5}, {"a": [1], "lr": 2.0}, {"a": [1]}, {**point, "b": 1}, {"a": [1], "lr": "x"}):
         assert encode(space, outside) is None
-
-
-def spec(values: dict[str, Any]) -> SearchSpec:
-    return SearchSpec.model_validate_json(json.dumps(values))
-
-
-def start(runs: Path, search: dict[str, Any], grid: tuple[float, ...] = ()) -> subprocess.Popen[str]:
-    command = [sys.executable, str(Path(__file__).with_name("searching.py")), str(runs)]
-    given = json.dumps({"search": search, "grid": grid})
-    return subprocess.Popen([*command, given], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def journal(runs: Path) -> list[dict[str, Any]]:
-    return read_json_lines(runs / "sweeps" / "searching" / "proposals.jsonl")[0]
 
 
 def starts(runs: Path) -> dict[str, int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vprdist.data.layouts import open_layout
 from vprdist.errors import CacheError
 from vprdist.semantics import building
 from vprdist.semantics.building import build_part, progress_of
@@ -25,6 +26,7 @@ PART = """
 import os, signal, sys
 from pathlib import Path
 from vprdist.semantics import building
+from vprdist.data.layouts import open_layout
 from vprdist.semantics.planning import make_plan
 from vprdist.semantics.sources import open_source
 source, root, out, index, count, die_at, hold_at, *cities = sys.argv[1:]
@@ -45,14 +47,14 @@ def progress_of(*what):
     return found
 building.write_shard, building.progress_of = write_shard, progress_of
 source = open_source(Path(source))
-plan = make_plan(source, Path(root), tuple(cities), None, 4)
+plan = make_plan(source, open_layout(Path(root)), tuple(cities), None, 4)
 cache = building.build_part(source, plan, Path(out), "imported", int(index), int(count))
 print("complete" if cache else "not yet", flush=True)
 """
 
 
 def plan_of(world: World) -> Plan:
-    return make_plan(open_source(world.source), world.root, ("amman", "cph"), None, SHARD_IMAGES)
+    return make_plan(open_source(world.source), open_layout(world.root), ("amman", "cph"), None, SHARD_IMAGES)
 
 
 def start(
@@ -136,10 +138,11 @@ def test_a_shard_that_somebody_else_makes_is_left_to_them(world: World) -> None:
 import sys, time
 from pathlib import Path
 from vprdist.semantics.build_locks import Builders
+from vprdist.data.layouts import open_layout
 from vprdist.semantics.planning import make_plan
 from vprdist.semantics.sources import open_source
 source, root, out = map(Path, sys.argv[1:])
-plan = make_plan(open_source(source), root, ("amman", "cph"), None, 4)
+plan = make_plan(open_source(source), open_layout(root), ("amman", "cph"), None, 4)
 with Builders(out) as builders, builders.making(plan.shards[1]) as mine:
     print(mine, flush=True)
     time.sleep(60)
@@ -171,7 +174,7 @@ def test_parts_make_only_what_is_missing_of_a_published_cache(
     world: World, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, source = world.out.with_name("grown"), open_source(world.source)
-    amman = make_plan(source, world.root, ("amman",), None, SHARD_IMAGES)
+    amman = make_plan(source, open_layout(world.root), ("amman",), None, SHARD_IMAGES)
     assert build_part(source, amman, out, "imported", 0, 1) is not None
     made = writes(monkeypatch)
     assert build_part(source, plan_of(world), out, "imported", 0, 1) is not None
@@ -195,7 +198,7 @@ def test_finished_shards_of_an_order_that_was_cut_outlive_anothers_end(
     world: World, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, source = world.out.with_name("shared"), open_source(world.source)
-    amman, cph = (make_plan(source, world.root, (city,), None, SHARD_IMAGES) for city in ("amman", "cph"))
+    amman, cph = (make_plan(source, open_layout(world.root), (city,), None, SHARD_IMAGES) for city in ("amman", "cph"))
     assert start(world, out, 0, 1, die_at=4, cities=("amman",)).wait(60) == -signal.SIGKILL
     kept = progress_of(amman, out)
     assert 0 < kept < amman.count
@@ -211,7 +214,7 @@ def test_a_builder_of_another_city_is_not_cleaned_away(world: World, whole: dict
     """Whoever publishes first must not remove shards that nobody has listed yet."""
     out = world.out.with_name("cities")
     source = open_source(world.source)
-    amman, cph = (make_plan(source, world.root, (city,), None, SHARD_IMAGES) for city in ("amman", "cph"))
+    amman, cph = (make_plan(source, open_layout(world.root), (city,), None, SHARD_IMAGES) for city in ("amman", "cph"))
     half = start(world, out, 0, 1, hold_at="2", cities=("amman",))
     first, _ = heard(half, 2)  # the second is being made: the first is finished
     building.build(source, cph, out, "imported")

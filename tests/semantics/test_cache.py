@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from vprdist.data.msls import city_digest, read_city
+from vprdist.data.layouts.msls import city_digest, read_city
 from vprdist.errors import CacheError
 from vprdist.semantics import masks
 from vprdist.semantics.cache import Cache, open_cache, verify
@@ -148,7 +148,7 @@ def test_covers_says_which_city_is_wrong(cache: Cache, world: World) -> None:
 
 
 def test_unknown_names_are_refused(cache: Cache) -> None:
-    with pytest.raises(CacheError, match=r"every key of amman/query; found 'nobody'"):
+    with pytest.raises(CacheError, match=r"the cache lacks a key of amman/query: 'nobody'"):
         cache.mask("amman", "query", "nobody", ["road"], "sum")
     with pytest.raises(CacheError, match="ammann/query"):
         cache.mask("ammann", "query", "nobody", ["road"], "sum")

@@ -141,11 +141,11 @@ def change(work: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]
 
 
 FAULTS: dict[str, tuple[Callable[[dict[str, Any], Path], object], str]] = {
-    "missing file": (lambda state, path: path.unlink(), "missing"),
+    "missing file": (lambda state, path: path.unlink(), "no such file; the weights of deeplabv3plus must be one"),
     "cut": (cut, "whole checkpoint"),
     "empty": (lambda state, path: path.write_bytes(b""), "whole checkpoint"),
-    "no checkpoint": (lambda state, path: torch.save(state, path), "stands under model_state"),
-    "a tensor": (lambda state, path: torch.save(torch.ones(2), path), "stands under model_state"),
+    "no checkpoint": (lambda state, path: torch.save(state, path), "must stand under model_state"),
+    "a tensor": (lambda state, path: torch.save(torch.ones(2), path), "must stand under model_state"),
     "code": (lambda state, path: torch.save({"model_state": nn.ReLU()}, path), "whole checkpoint"),
     "missing key": (change(lambda s: s.pop("classifier.aspp.convs.2.0.weight")), "no classifier.aspp.convs.2.0.weight"),
     "another network": (change(lambda s: s.pop("backbone.layer3.22.bn1.bias")), "no backbone.layer3.22.bn1.bias"),

@@ -113,16 +113,16 @@ def test_an_export_never_mixes_with_another(world: World, tmp_path: Path) -> Non
     export_png(cache.path, tmp_path / "png")
     with pytest.raises(CacheError, match=r"size.*Choose another folder"):
         export_png(cache.path, tmp_path / "png", size=(14, 18))
-    with pytest.raises(CacheError, match="holds the export"):
+    with pytest.raises(CacheError, match="must hold the export"):
         export_npz(cache.path, tmp_path / "png")
-    with pytest.raises(CacheError, match="begins in an empty folder"):
+    with pytest.raises(CacheError, match="must begin in an empty folder"):
         export_png(cache.path, world.root)
     for size in ((0, 18), (-3, 18)):
         with pytest.raises(CacheError, match="at least one pixel"):
             export_png(cache.path, tmp_path / "nothing", size=size)
         assert not (tmp_path / "nothing").exists(), "a note would keep the folder from the size that was meant"
     (tmp_path / "file").write_text("x")
-    with pytest.raises(CacheError, match="an export is a folder"):
+    with pytest.raises(CacheError, match="an export must be a folder"):
         export_png(cache.path, tmp_path / "file")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.errors import CacheError
 from vprdist.semantics.cache import open_cache
 from vprdist.semantics.importing import import_cache
@@ -139,11 +139,11 @@ def test_a_cache_grows_by_cities_and_follows_its_source(world: World) -> None:
     assert after.digest != whole.digest
     assert len(list((world.out / "shards").iterdir())) == len(after.manifest.shards), "old shards are gone"
     key = next(iter(world.truth["cph", "query"]))
-    with pytest.raises(CacheError, match=r"every shard of the manifest is there"):
+    with pytest.raises(CacheError, match=r"a shard of the manifest is missing"):
         grown.activations("cph", "query", key)  # a reader of the cache that was
     with pytest.raises(CacheError, match="one size and one segmenter"):
         import_cache(world.source, world.root, world.out, ["cph"], size=(3, 4))
-    with pytest.raises(CacheError, match="the cache there is of this segmenter, size and compression"):
+    with pytest.raises(CacheError, match="the cache there must be of this segmenter, size and compression"):
         import_cache(world.source, world.root, world.out, size=(3, 4))
     with pytest.raises(CacheError, match=r"'imported', none\". Name another folder, or add --replace"):
         import_cache(world.source, world.root, world.out, segmenter="another")
@@ -205,7 +205,7 @@ def rewrite(path: Path, **changes: np.ndarray) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing file": (lambda p: p.unlink(), "missing"),
+    "missing file": (lambda p: p.unlink(), "no such file; the source must have one"),
     "cut": (lambda p: p.write_bytes(p.read_bytes()[:-200]), "whole .npz"),
     "flipped": (lambda p: p.write_bytes(flip(p.read_bytes(), 5000)), "whole .npz"),
     "no array": (lambda p: np.savez(p, keys=np.array(["a"])), "keys and activations"),
@@ -213,7 +213,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "classes": (lambda p: rewrite(p, activations=np.zeros((12, 18, 7, 9), np.uint8)), "18, 7, 9"),
     "count": (lambda p: rewrite(p, activations=np.zeros((11, 19, 7, 9), np.uint8)), "one entry a key"),
     "size": (lambda p: rewrite(p, activations=np.zeros((12, 19, 8, 9), np.uint8)), "one size"),
-    "twice": (lambda p: rewrite(p, keys=np.array(["a"] * 12)), "stands once"),
+    "twice": (lambda p: rewrite(p, keys=np.array(["a"] * 12)), "stands twice"),
     "missing key": (lambda p: rewrite(p, keys=np.array([f"k{i}" for i in range(12)])), "every key"),
     "objects": (lambda p: rewrite(p, keys=np.array([{}] * 12)), "whole .npz"),
 }
@@ -236,18 +236,18 @@ def test_broken_npz_files_are_named(world: World, fault: str) -> None:
 
 def test_sources_that_are_none_are_refused(world: World, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CacheError, match="is a folder"):
+    with pytest.raises(CacheError, match="the source of a cache must be a folder"):
         import_cache(tmp_path / "nowhere", world.root, world.out)
     with pytest.raises(CacheError, match=r"<city>_<side>\.npz"):
         import_cache(tmp_path / "empty", world.root, world.out)
     with pytest.raises(CacheError, match="boston"):
         import_cache(world.source, world.root, world.out, ["boston"])
     write_side(tmp_path / "other", "zurich", "query", ["a"])
-    with pytest.raises(CacheError, match="has a city"):
+    with pytest.raises(CacheError, match="has no city of the data set"):
         import_cache(world.source, tmp_path / "other", world.out)
     assert not world.out.exists(), "nothing half-written"
     world.out.write_text("a file")
-    with pytest.raises(CacheError, match="the cache is a folder"):
+    with pytest.raises(CacheError, match="the cache must be a folder"):
         import_cache(world.source, world.root, world.out)
 
 
@@ -288,6 +288,6 @@ def test_real_pngs_of_lip6(shared_data: Path, tmp_path: Path) -> None:
         full = np.stack([np.asarray(plane) for plane in planes]).astype(int)
         wanted = (full.reshape(19, 96, 2, 120, 2).sum(axis=(2, 4)) + 2) // 4
         assert (cache.activations("lip6b", "query", key) == wanted).all()
-    with pytest.raises(CacheError, match="a folder for every key"):
+    with pytest.raises(CacheError, match="no such folder; the source must have one for every key"):
         import_cache(pngs, shared_data / "lip6", tmp_path / "part")
     assert len(read_city(shared_data / "lip6", "lip6b").query) > len(keys)

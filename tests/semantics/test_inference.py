@@ -151,5 +151,5 @@ def test_a_cpu_says_once_that_it_has_no_short_floats() -> None:
 
 def test_a_gpu_that_is_not_there_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(CacheError, match="no GPU on this machine; found 'cuda:1'"):
+    with pytest.raises(CacheError, match="no GPU on this machine: 'cuda:1'"):
         open_segmenter(SegmenterSpec(name=f"transformers:{tmp_path}"), "cuda:1")

@@ -54,7 +54,7 @@ def test_the_logits_are_the_last_small_tensor_of_19_channels_before_softmax() ->
 
 def test_a_network_without_logits_says_so() -> None:
     others = [{**detail, "shape": detail["shape"] + (detail["shape"] == 19) * 2} for detail in TENSORS]
-    with pytest.raises(WeightsError, match=r"net\.tflite: the network has a tensor of logits, \(1, h, w, 19\)"):
+    with pytest.raises(WeightsError, match=r"net\.tflite: the network must have a tensor of logits, \(1, h, w, 19\)"):
         find_logits(FILE, others, OPS, [6])
     with pytest.raises(WeightsError, match="logits"):
         find_logits(FILE, TENSORS, OPS[2:3], [0])
@@ -74,7 +74,7 @@ def test_files_that_are_no_network(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(WeightsError, match=rf"{name}\.tflite.*Fetch or export it again"):
             open_segmenter(SegmenterSpec(name=f"litert:{path}"))
-    with pytest.raises(WeightsError, match="missing"):
+    with pytest.raises(WeightsError, match="no such file; the weights of litert must be one"):
         open_segmenter(SegmenterSpec(name=f"litert:{tmp_path / 'nowhere.tflite'}"))
 
 
@@ -104,7 +104,7 @@ def test_the_real_deeplab_agrees_with_its_own_class_map(shared_data: Path, real_
     assert len(np.unique(class_map)) > 5
     cut = tmp_path / "cut.tflite"
     cut.write_bytes(path.read_bytes()[:400_000])
-    with pytest.raises(WeightsError, match=r"cut\.tflite: the file is a whole"):
+    with pytest.raises(WeightsError, match=r"cut\.tflite: the file must be a whole"):
         open_segmenter(SegmenterSpec(name=f"litert:{cut}"))
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from vprdist.data.images import load_image
-from vprdist.data.msls import city_folder, read_city
+from vprdist.data.layouts import open_layout
+from vprdist.data.layouts.msls import city_folder, read_city
 from vprdist.errors import CacheError, DataError, WeightsError
 from vprdist.semantics.sources import segmented
 from vprdist.semantics.sources.segmented import SegmentedSource
@@ -55,7 +56,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def source_of(root: Path, weights: Path, **keys: Any) -> SegmentedSource:
-    return SegmentedSource(root, SegmenterSpec(name=f"litert:{weights}", **keys), batch_images=3)
+    return SegmentedSource(open_layout(root), SegmenterSpec(name=f"litert:{weights}", **keys), batch_images=3)
 
 
 def keys_of(root: Path, side: str = "database") -> list[str]:
@@ -85,7 +86,7 @@ def test_activations_that_are_not_finite_are_refused(
 ) -> None:
     """As numbers beyond float16 give them; as bytes they would look like any others."""
     monkeypatch.setattr(Colours, "__call__", lambda self, image: torch.full((len(image), 19, 8, 10), float("nan")))
-    with pytest.raises(CacheError, match=r"colours: activations are finite; found 'NaN'\. Choose `precision"):
+    with pytest.raises(CacheError, match=r"colours: activations must be finite; found 'NaN'\. Choose `precision"):
         list(source_of(small_tree, weights).read("ada", "database", keys_of(small_tree)))
 
 
@@ -113,7 +114,9 @@ def test_the_fingerprint_follows_segmenter_weights_and_pictures(small_tree: Path
         source_of(moved, renamed, flip=True).fingerprint("ada", "database", keys),
         source_of(moved, renamed, size=(4, 5)).fingerprint("ada", "database", keys),
         source_of(moved, renamed).fingerprint("ada", "database", keys[:-1]),
-        SegmentedSource(moved, SegmenterSpec(name=f"litert:{renamed}")).fingerprint("ada", "database", keys),
+        SegmentedSource(open_layout(moved), SegmenterSpec(name=f"litert:{renamed}")).fingerprint(
+            "ada", "database", keys
+        ),
     }
     path.write_bytes(path.read_bytes() + b"\0")
     others.add(source_of(moved, renamed).fingerprint("ada", "database", keys))
@@ -126,9 +129,10 @@ def test_planning_loads_no_torch(small_tree: Path, weights: Path) -> None:
     code = """
 import sys
 from pathlib import Path
+from vprdist.data.layouts import open_layout
 from vprdist.semantics.sources.segmented import SegmentedSource
 from vprdist.spec.segmenter import SegmenterSpec
-source = SegmentedSource(Path(sys.argv[1]), SegmenterSpec(name="deeplabv3plus", weights=sys.argv[2]))
+source = SegmentedSource(open_layout(Path(sys.argv[1])), SegmenterSpec(name="deeplabv3plus", weights=sys.argv[2]))
 print(source.has("ada"), source.has("zoe"), source.size("ada", "query", []), "torch" in sys.modules)
 source.fingerprint("ada", "query", [])
 assert "torch" not in sys.modules
@@ -174,7 +178,7 @@ def test_real_pictures_through_the_real_deeplab(shared_data: Path) -> None:
         reference = archive["activations"][[rows[key] for key in keys]]
     agreements = []
     for (_, found), wanted in zip(
-        SegmentedSource(shared_data / "lip6", spec).read("lip6b", "query", keys), reference, strict=True
+        SegmentedSource(open_layout(shared_data / "lip6"), spec).read("lip6b", "query", keys), reference, strict=True
     ):
         assert found.shape == (19, 96, 120)
         assert np.abs(found.sum(axis=0, dtype=int) - 255).max() <= 10

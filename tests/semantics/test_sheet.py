@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.worlds import write_city
 from vprdist.cli import main
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.palette import PALETTE
 from vprdist.errors import CacheError
 from vprdist.semantics.importing import import_cache
@@ -73,11 +73,11 @@ def test_classes_by_group_or_by_name() -> None:
 
 def test_wrong_questions_are_answered(cache: Path, small_tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "sheet.png"
-    with pytest.raises(CacheError, match="the city must be in the cache"):
+    with pytest.raises(CacheError, match="the cache has no such city"):
         write_sheet(cache, small_tree, out, city="ada")
     with pytest.raises(CacheError, match="at least one column"):
         write_sheet(cache, small_tree, out, images=0)
     write_city(tmp_path / "other", "bob", num_query=8, num_database=16, seed=9)
-    with pytest.raises(CacheError, match="was made for the data set"):
+    with pytest.raises(CacheError, match="must be of this data set; it was made for digest"):
         write_sheet(cache, tmp_path / "other", out)
     assert not out.exists()

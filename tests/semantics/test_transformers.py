@@ -80,7 +80,7 @@ def test_another_name_of_the_same_files_is_the_same(tmp_path: Path) -> None:
 def test_only_the_19_classes_in_order_are_taken(tmp_path: Path) -> None:
     for name, labels, words in (
         ("ade", [f"thing {i}" for i in range(150)], "the 19 classes of Cityscapes; found 150"),
-        ("order", [*CLASSES[1:], CLASSES[0]], "class 0 of the model is 'road'; found 'sidewalk'"),
+        ("order", [*CLASSES[1:], CLASSES[0]], "class 0 of the model must be 'road'; found 'sidewalk'"),
     ):
         with pytest.raises(WeightsError, match=words):
             open_segmenter(spec_of(save_model(tmp_path / name, labels)))

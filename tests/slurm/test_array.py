@@ -93,7 +93,7 @@ def test_dead_tasks_are_made_up_for(slurm_cluster: DevCluster, tmp_path: Path) -
 
 def test_arrays_that_make_nothing_are_given_up_with_their_last_words(slurm_cluster: DevCluster, tmp_path: Path) -> None:
     write_json(tmp_path / "behaviour.json", {"pieces": 1, "die": [0]})
-    with pytest.raises(LaunchError, match="2 arrays makes everything"):
+    with pytest.raises(LaunchError, match="none of 2 arrays made everything"):
         run(tmp_path, slurm_cluster.profile(max_attempts=2), 1, 1)
     assert not in_queue(slurm_cluster)
 
@@ -140,7 +140,7 @@ def test_a_refused_array_is_one_message(slurm_cluster: DevCluster, tmp_path: Pat
 
 
 def test_cancelled_work_is_not_submitted(slurm_cluster: DevCluster, tmp_path: Path) -> None:
-    """Who cancels says so, and then waits for the lock: a driver that comes to it after him finds the word."""
+    """A person who cancels says so, and then waits for the lock: a driver that comes to it after him finds the word."""
 
     def check() -> None:
         raise LaunchError("sweep s", "it is wanted", "cancelled by me")

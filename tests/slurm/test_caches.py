@@ -14,7 +14,7 @@ from tests.slurm.conftest import DevCluster, hold
 from tests.waiting import until
 from vprdist.cli import main
 from vprdist.files import write_text
-from vprdist.prepare.prepare import cache_orders
+from vprdist.prepare.folders import cache_orders
 from vprdist.semantics.cache import verify
 from vprdist.semantics.segmenting import array_of
 from vprdist.spec.profile import read_profile

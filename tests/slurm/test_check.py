@@ -22,14 +22,14 @@ from vprdist.store.trial_folder import TrialFolder
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"partition": "lowe"}, "partition: the cluster has no such partition; found 'lowe'. Did you mean 'low'?"),
-        ({"gpus_per_node": 5}, "gpus_per_node: partition low has at most 4 GPUs a node; found 5"),
-        ({"cpus_per_task": 9, "ranks": 2}, "cpus_per_task: partition low has at most 16 CPUs a node; found 18"),
-        ({"memory_gb": 64}, "memory_gb: partition low has at most 32000 MB a node; found 65536"),
-        ({"nodes": 4}, "nodes: partition low has at most 3 nodes a job; found 4"),
-        ({"constraint": "h100"}, "constraint: no node of partition low has this feature; found 'h100'"),
+        ({"partition": "lowe"}, "partition: the cluster has no such partition: 'lowe'. Did you mean 'low'?"),
+        ({"gpus_per_node": 5}, "gpus_per_node: must be at most 4 GPUs a node in partition low; found 5"),
+        ({"cpus_per_task": 9, "ranks": 2}, "cpus_per_task: must be at most 16 CPUs a node in partition low; found 18"),
+        ({"memory_gb": 64}, "memory_gb: must be at most 32000 MB a node in partition low; found 65536"),
+        ({"nodes": 4}, "nodes: must be at most 3 nodes a job in partition low; found 4"),
+        ({"constraint": "h100"}, "constraint: no node of partition low has this feature: 'h100'"),
         ({"exclude": ("gpu[01-03]",)}, "Requested node configuration is not available"),
-        ({"shared": ("/scratch",)}, "compute nodes see it: it lies in one of the profile's shared folders, /scratch"),
+        ({"shared": ("/scratch",)}, "it must lie in one of the profile's shared folders, /scratch; found '"),
     ],
 )
 def test_what_the_cluster_cannot_do_is_one_message(
@@ -42,7 +42,7 @@ def test_what_the_cluster_cannot_do_is_one_message(
 
 
 def test_accounts_are_known_where_there_is_accounting(slurm_accounting: DevCluster, tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match=r"account: user root may use this account; found 'vrp'. Did you mean 'vpr'"):
+    with pytest.raises(LaunchError, match=r"account: user root may not use this account: 'vrp'. Did you mean 'vpr'"):
         check_cluster(slurm_accounting.profile(account="vrp"), [tmp_path])
     notes = check_cluster(slurm_accounting.profile(account="vpr"), [tmp_path])
     assert any("to start at" in note for note in notes), notes
@@ -63,8 +63,8 @@ def test_commands_that_are_missing_hang_or_fail(
     fakes.mkdir()
     real = os.environ["PATH"]
     for script, answer_s, words in (
-        ("sleep 30", 0.5, "sinfo: it answers within 0.5 s; found 'no answer'"),
-        ("echo Unable to contact slurm controller >&2; exit 1", 30, "found 'Unable to contact slurm controller'"),
+        ("sleep 30", 0.5, "sinfo: no answer within 0.5 s. "),
+        ("echo Unable to contact slurm controller >&2; exit 1", 30, "it failed: 'Unable to contact slurm controller'"),
     ):
         (fakes / "sinfo").write_text(f"#!/bin/sh\n{script}\n")
         (fakes / "sinfo").chmod(0o755)
@@ -74,7 +74,7 @@ def test_commands_that_are_missing_hang_or_fail(
             check_cluster(slurm_cluster.profile(), [tmp_path])
         assert words in str(caught.value)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LaunchError, match="SLURM's commands are there; found 'sbatch, s"):
+    with pytest.raises(LaunchError, match="SLURM's commands are missing: sbatch, s"):
         check_cluster(slurm_cluster.profile(), [tmp_path])
     monkeypatch.setenv("PATH", real)
 

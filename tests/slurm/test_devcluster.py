@@ -112,7 +112,7 @@ def test_down_leaves_nothing_and_without_slurm_there_is_one_message(slurm_cluste
     submit(other, f"touch {out}; sleep 600")
     until(out.exists)
     assert "is stopped" in other.control("down")
-    until(lambda: users_of(folder) == [], 5)  # who was killed is gone in a moment
+    until(lambda: users_of(folder) == [], 5)  # whatever was killed is gone in a moment
     assert "is stopped" in other.control("down")
     subprocess.run(["rm", "-rf", folder], check=True)
 

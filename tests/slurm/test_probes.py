@@ -16,11 +16,12 @@ from tests.slurm.conftest import DevCluster, hold
 from tests.slurm.test_caches import write_profile
 from tests.waiting import until
 from vprdist.cli import main
-from vprdist.files import digest_json, write_text
-from vprdist.launch.driver_job import DriverRecord, driver_folder, driver_name
+from vprdist.files import digest_json
+from vprdist.launch.driver_job import driver_name
 from vprdist.probes.make import make_probes
 from vprdist.report.board import watch
 from vprdist.spec.profile import read_profile
+from vprdist.store.driving import DriverRecord, write_driver
 
 
 @pytest.mark.slow
@@ -111,7 +112,7 @@ def test_probes_that_wait_are_shown_and_cancelled_with_or_without_a_driver(
 
     hold(slurm_cluster, f"--job-name={name}")  # as if the driver had died beside its array
     assert watched() == 0, "nobody would make finalists"
-    write_driver(slurm_cluster, folder)
+    leave_driver(slurm_cluster, folder)
     with pytest.raises(Slept):
         watched()  # the driver waits in the queue
     text = told("cancel", "--yes")
@@ -119,8 +120,8 @@ def test_probes_that_wait_are_shown_and_cancelled_with_or_without_a_driver(
     assert watched() == 0
 
 
-def write_driver(cluster: DevCluster, sweep: Path) -> None:
+def leave_driver(cluster: DevCluster, sweep: Path) -> None:
     """A detached driver of the sweep that waits in the queue, as one that has put itself back does."""
     job = hold(cluster, f"--job-name={driver_name(sweep)}", f"--comment={digest_json(str(sweep), 16)}")
     record = DriverRecord(job_id=job, name=driver_name(sweep), log="none", submitted_at=0.0)
-    write_text(driver_folder(sweep) / "job.json", record.model_dump_json())
+    write_driver(sweep, record)

@@ -142,7 +142,7 @@ def test_the_classes_are_cityscapes_in_order():
 
 def test_steps_of_zero_and_odd_batches():
     assert TrainSpec(steps=0).steps == 0
-    with pytest.raises(ValueError, match="divides"):
+    with pytest.raises(ValueError, match="must divide"):
         TrainSpec(batch_pairs=5, micro_pairs=2)
     assert NetworkSpec(unfreeze="2-2").unfreeze_name == "2-2"
 
@@ -171,8 +171,8 @@ def test_weights_are_a_word_or_a_path_and_a_checkpoint_brings_its_own_p():
     ("fields", "message"),
     [
         ({"queries": "every", "subtask": "s2w"}, "subtask s2w chooses the queries"),
-        ({"dimensions": (512,)}, "only whitening changes the dimensions"),
-        ({"dimensions": (512, 512), "whitening": "train"}, "a value is named once"),
+        ({"dimensions": (512,)}, "only whitening can change the dimensions"),
+        ({"dimensions": (512, 512), "whitening": "train"}, "a value is named twice"),
         ({"dimensions": (0,), "whitening": "train"}, "greater than or equal to 1"),
     ],
 )

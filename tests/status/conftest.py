@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,4 +14,5 @@ sys.path.insert(0, str(LAUNCH))
 
 @pytest.fixture(autouse=True)
 def _toy_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(LAUNCH))
+    # The code under test too: the environment may have another checkout installed.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (LAUNCH, LAUNCH.parents[1]))))

@@ -84,7 +84,7 @@ def test_status_follows_toy_trials_from_nothing_to_the_end(tmp_path, capsys):
     wanted = {"toy 0": "running", "toy 1": "failed", "toy 2": "running", "toy 3": "waiting"}
     until(lambda: states(tmp_path, capsys) == wanted)  # a job runs a moment before its helper is done submitting it
     text = status(tmp_path, capsys, "s")
-    for words in ("3/3", "every place has a position", "rank-hours", "2 running", "vprdist retry s", "waits for its"):
+    for words in ("3/3", "a place has no position", "rank-hours", "2 running", "vprdist retry s", "waits for its"):
         assert words in " ".join(text.split()), text
 
     os.kill(driver.pid, signal.SIGKILL)  # its jobs go on

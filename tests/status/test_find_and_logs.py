@@ -13,9 +13,10 @@ from tests.status.toys import list_sweep, toy_folders
 from vprdist.cli import main
 from vprdist.errors import LaunchError, UserError
 from vprdist.files import locked, write_text
-from vprdist.status.find import find_sweep, find_trial, pick, sweep_names
+from vprdist.status.find import find_sweep, find_trial, pick
 from vprdist.status.logs import LogReader, follow
 from vprdist.store.journal import Failure, JobRecord, job_name
+from vprdist.store.manifest import sweep_names
 from vprdist.store.trial_folder import TrialFolder
 
 
@@ -27,7 +28,7 @@ def test_sweeps_are_found_by_name_and_near_misses_are_named(tmp_path):
     list_sweep(tmp_path, "other", [1, 2])
     assert sweep_names(tmp_path) == ["other", "table1"]
     assert list(find_sweep(tmp_path, "table1").names.values()) == ["toy 0", "toy 1"]
-    with pytest.raises(LaunchError, match=r"found 'tabel1'.*Did you mean 'table1'"):
+    with pytest.raises(LaunchError, match=r"no such sweep: 'tabel1'.*Did you mean 'table1'"):
         find_sweep(tmp_path, "tabel1")
     (tmp_path / "sweeps" / "other" / "manifest.json").write_text('{"trials": [{}]}')
     with pytest.raises(UserError, match="a manifest must be readable"):
@@ -41,7 +42,7 @@ def test_trials_are_picked_by_name_id_or_its_beginning(tmp_path):
     assert pick(sweep, ["toy 2", ids[0], ids[1][:12]]) == [ids[2], ids[0], ids[1]]
     with pytest.raises(LaunchError, match="Did you mean 'toy 1'"):
         pick(sweep, ["toy1"])
-    with pytest.raises(LaunchError, match="the word names one trial"):
+    with pytest.raises(LaunchError, match="the word fits several trials"):
         pick(sweep, [""])  # every id begins so
 
 
@@ -52,7 +53,7 @@ def test_a_trial_of_any_sweep_is_found(tmp_path):
         folder.path.mkdir(parents=True)
     assert find_trial(tmp_path, "s/toy 1").path == two.path
     assert find_trial(tmp_path, one.trial_id[:10]).path == one.path
-    with pytest.raises(LaunchError, match="there is such a trial; found 'zzz'"):
+    with pytest.raises(LaunchError, match="no such trial: 'zzz'"):
         find_trial(tmp_path, "zzz")
     with pytest.raises(LaunchError, match="It fits"):
         find_trial(tmp_path, "")

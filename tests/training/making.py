@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tests.worlds import write_activations
-from vprdist.data.digest import dataset_digest
+from vprdist.data.layouts import dataset_digest
 from vprdist.distributed.ranks import Ranks
 from vprdist.distributed.world import World
 from vprdist.files import read_json_lines
@@ -44,7 +44,7 @@ def make_trial(root: Path, cache: Path | None = None, mode: str = "rgb", **train
         run=RunSpec(log_steps=1),
     )
     held = open_cache(cache).manifest.digest_of(("ada", "bob")) if cache else None
-    dataset = dataset_digest(root, ("ada", "bob"))
+    dataset = dataset_digest(trial.data, ("ada", "bob"))
     return trial.resolved(Digests(dataset=dataset, cache=held, weights="none", computation=COMPUTATION))
 
 

@@ -12,8 +12,9 @@ import torch
 
 from tests.training.making import CPU, losses, make_cache, make_trial, run_here, start_ranks, weights_of
 from vprdist.data.graph import city_graph
-from vprdist.data.msls import Side, read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.pairs import PairSampler
+from vprdist.data.places import Side
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import Stopped
 from vprdist.network.inputs import PlaceReader

@@ -16,7 +16,7 @@ import torch
 from tests.training.making import CPU, losses, make_trial, run_here, start_ranks, weights_of
 from tests.worlds import write_small_tree
 from vprdist.data.graph import city_graph
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.distributed.ranks import Ranks, join
 from vprdist.distributed.world import World
@@ -229,7 +229,7 @@ def test_a_rank_that_never_comes_is_not_waited_for_as_in_a_collective(tmp_path, 
 
 def test_ranks_must_divide_the_batch(small_tree, tmp_path):
     trial = make_trial(small_tree, batch_pairs=4)
-    with pytest.raises(TrainingError, match="the 3 ranks divide the pairs of a step"):
+    with pytest.raises(TrainingError, match="the 3 ranks must divide the pairs of a step"):
         Trainer(
             trial, build_network(trial, None), [read_city(small_tree, "ada")], [], PlaceReader(trial, (32, 40)),
             Ranks(0, 3, torch.device("cpu")), tmp_path, print,

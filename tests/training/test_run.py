@@ -12,7 +12,7 @@ import torch
 
 from tests.training.making import CPU, losses, make_cache, make_trial, run_here, weights_of
 from vprdist.data.graph import city_graph
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.pairs import PairSampler
 from vprdist.data.tasks import build_tasks
 from vprdist.distributed.world import World
@@ -234,7 +234,7 @@ def test_tensorboard_is_written_where_it_is_asked_for(small_tree, tmp_path):
     trial = make_trial(small_tree, steps=2)
     asked = trial.model_copy(update={"run": RunSpec(tensorboard=True, log_steps=1)})
     if importlib.util.find_spec("tensorboard") is None:
-        with pytest.raises(LaunchError, match="TensorBoard must be installed"):
+        with pytest.raises(LaunchError, match="TensorBoard is not installed"):
             run_here(asked, tmp_path / "t")
         return
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -261,14 +261,14 @@ def test_a_missing_picture_is_one_message_from_workers_too(small_tree, tmp_path,
     trial = trial.model_copy(update={"run": RunSpec(workers=workers), "evaluate": quick})
     for path in (small_tree / "train_val" / city / "query" / "images").glob("*.jpg"):
         path.unlink()
-    with pytest.raises(DataError, match=rf"{city}_q\d+\.jpg: the picture must exist"):
+    with pytest.raises(DataError, match=rf"{city}_q\d+\.jpg: the picture is missing"):
         run_here(trial, tmp_path / "t")
 
 
 def test_a_missing_picture_is_named(small_tree, tmp_path):
     trial = make_trial(small_tree)
     (small_tree / "train_val/bob/query/images/bob_q000.jpg").unlink()
-    with pytest.raises(DataError, match=r"bob_q000\.jpg: the picture must exist"):
+    with pytest.raises(DataError, match=r"bob_q000\.jpg: the picture is missing"):
         run_here(trial, tmp_path / "t")
 
 
@@ -284,7 +284,7 @@ def test_a_cache_that_is_replaced_while_a_trial_runs_is_found_before_it_is_evalu
         return progress
 
     monkeypatch.setattr(Trainer, "run", run_while_somebody_replaces)
-    with pytest.raises(CacheError, match="as when the trial was submitted"):
+    with pytest.raises(CacheError, match="must have the digest of the submission"):
         run_here(trial, tmp_path / "t")
     assert not (tmp_path / "t" / "result.json").exists()
 
@@ -293,7 +293,7 @@ def test_a_cut_picture_is_named(small_tree, tmp_path):
     trial = make_trial(small_tree)
     picture = small_tree / "train_val/bob/query/images/bob_q000.jpg"
     picture.write_bytes(picture.read_bytes()[:200])
-    with pytest.raises(DataError, match=r"bob_q000\.jpg: the picture must be readable"):
+    with pytest.raises(DataError, match=r"bob_q000\.jpg: the picture cannot be read"):
         run_here(trial, tmp_path / "t")
 
 

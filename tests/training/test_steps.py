@@ -115,4 +115,4 @@ def test_ranks_that_would_change_the_arithmetic_are_refused(spec, world_size, fi
     assert TrainSpec(**spec).ranks_fault(1) is None
     fault = TrainSpec(**spec).ranks_fault(world_size)
     assert fault is not None and fault.field == field
-    assert f"the {world_size} ranks divide" in fault.rule
+    assert f"the {world_size} ranks must divide" in fault.fault

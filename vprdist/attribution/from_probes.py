@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from vprdist.attribution.cover import cover_of
+from vprdist.attribution.finished import ResultOf
 from vprdist.attribution.probe_values import Networks, PerQuery, View
 from vprdist.attribution.rows import best_first, effect_at, on_gpu, pair_rows, player_rows, players_of
 from vprdist.game.agreement import agreement
@@ -26,14 +27,13 @@ from vprdist.store.trial_folder import TrialFolder
 
 MOST_FLIPS = 6
 """Flipped queries of each player and direction that are named."""
-ResultOf = Callable[[Point], ResultRow | None]
 More = dict[str, dict[str, object]]
 """By player, further fields of its row."""
 
 
 def network_setting(
     sweep: SweepSpec, game: Game, setting: Point, networks: Sequence[ResultRow], orders: Sequence[ProbeOrder],
-    result_of: Callable[[Point], ResultRow | None], runs: Path,
+    result_of: ResultOf, runs: Path,
 ) -> SettingRow:  # fmt: skip
     """What the probes of a setting's networks say.
 
@@ -141,7 +141,7 @@ def _arms(sweep: SweepSpec, whole: View, alone: Mapping[int, Sequence[ResultRow]
 
 
 def _agreement(sweep: SweepSpec, whole: View, alone: Mapping[int, Sequence[ResultRow]], runs: Path) -> Agreement | None:
-    """Of the one network's values of the finalists with those of networks trained on each alone."""
+    """How the one network's values of the finalists agree with those of networks trained on each alone."""
     if not alone:
         return None
     probed = np.stack([np.mean([n.of((subset, "none")) for n in whole.found], axis=0) for subset in alone])

@@ -41,7 +41,9 @@ class Networks:
         self.weights = shapley_weights(n) if self.orders is None else drawn_weights(self.orders)
         self.queries = [queries_of(Path(order.trial)) for order in orders]
         if not all(each.same_as(self.queries[0]) for each in self.queries):
-            raise UserError(orders[0].trial, "networks of a setting were asked the same queries", None, "Run it again.")
+            raise UserError(
+                orders[0].trial, "networks of a setting were not asked the same queries", None, "Run it again."
+            )
 
     @property
     def subtasks(self) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import Console
 
+from vprdist.cli.layout import add_layout, layout_given
 from vprdist.console import add_command, bar
 from vprdist.errors import CacheError
 from vprdist.spec.segmenter import Precision
@@ -27,7 +28,8 @@ def add_commands(commands: Commands) -> None:
     example = "lip6_semantics --data lip6 --out cache/lip6"
     take = add_command(group, "import", _import, "make a cache from .npz files or grey PNGs", example)
     take.add_argument("source", type=Path, help="a folder of <city>_<side>.npz, or of <city>/<side>/<key>/<class>.png")
-    take.add_argument("--data", type=Path, required=True, help="the MSLS tree that the activations belong to")
+    take.add_argument("--data", type=Path, required=True, help="the data set that the activations belong to")
+    add_layout(take)
     take.add_argument("--out", type=Path, required=True, help="the cache's folder")
     take.add_argument("--city", action="append", help="only this city (may be given again; default: all)")
     take.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="activation size (default: the source's)")
@@ -54,7 +56,8 @@ def add_commands(commands: Commands) -> None:
     draw = add_command(group, "sheet", _sheet, "draw pictures, classes, mask and masked pictures", example)
     draw.add_argument("path", type=Path, help="the cache's folder")
     draw.add_argument("out", type=Path, help="the PNG to write")
-    draw.add_argument("--data", type=Path, required=True, help="the MSLS tree that the cache was made for")
+    draw.add_argument("--data", type=Path, required=True, help="the data set that the cache was made for")
+    add_layout(draw)
     draw.add_argument("--city", help="one of the cache's cities (default: the last)")
     draw.add_argument("--classes", default="static", help="a group, or class names with commas (default: %(default)s)")
     draw.add_argument("--reduce", choices=get_args(MaskReduce), default="sum", help="default: %(default)s")
@@ -64,7 +67,8 @@ def add_commands(commands: Commands) -> None:
 def _add_build(group: Commands) -> None:
     example = "--data lip6 --out cache/lip6 --segmenter litert:deeplab.tflite"
     make = add_command(group, "build", _build, "make a cache by segmenting pictures", example)
-    make.add_argument("--data", type=Path, required=True, help="the MSLS tree")
+    make.add_argument("--data", type=Path, required=True, help="the data set")
+    add_layout(make)
     make.add_argument("--out", type=Path, required=True, help="the cache's folder")
     make.add_argument("--city", action="append", help="only this city (may be given again; default: all)")
     make.add_argument(
@@ -97,7 +101,7 @@ def _named(text: str) -> dict[str, Any]:
 
 
 def _build(args: argparse.Namespace, console: Console) -> int:
-    from vprdist.data.msls import city_folder, city_names
+    from vprdist.data.layouts import open_layout
     from vprdist.semantics import segmenting
     from vprdist.semantics.order import CacheOrder
     from vprdist.spec.profile import read_profile
@@ -112,9 +116,11 @@ def _build(args: argparse.Namespace, console: Console) -> int:
     }  # fmt: skip
     segmenter = validate(SegmenterSpec, given, origin, ("segmenter",)).absolute()
     profile, root, out = read_profile(args.cluster), args.data.resolve(), args.out.resolve()
-    cities = args.city or city_names(root) or [city_folder(root, "any")[0]]  # which says what an MSLS tree is
+    layout = layout_given(args.layout)
+    cities = args.city or open_layout(root, layout).names()
     values = {
-        "root": str(root), "cities": cities, "out": str(out), "segmenter": segmenter.model_dump(mode="json"),
+        "root": str(root), "layout": layout.model_dump(mode="json"), "cities": cities, "out": str(out),
+        "segmenter": segmenter.model_dump(mode="json"),
         "device": segmenting.device_of(profile, segmenter), "compression": args.compression,
         "shard_images": args.shard_images,
     }  # fmt: skip
@@ -142,8 +148,8 @@ def _import(args: argparse.Namespace, console: Console) -> int:
     with bar(console, "importing") as advance:
         cache = import_cache(
             args.source, args.data, args.out, args.city,
-            size=size, segmenter=args.segmenter, compression=args.compression, replace=args.replace,
-            progress=advance,
+            layout=layout_given(args.layout), size=size, segmenter=args.segmenter,
+            compression=args.compression, replace=args.replace, progress=advance,
         )  # fmt: skip
     _describe(cache.path, console)
     console.print(f"Use it: python -m vprdist.sweep sweeps/table1.yaml … trial.input.cache={args.out}")
@@ -190,7 +196,7 @@ def _export(args: argparse.Namespace, console: Console) -> int:
     out = args.png or args.npz
     if args.npz and args.size:
         remedy = "Leave it out, or export PNGs."
-        raise CacheError("--size", "PNGs alone are resized: .npz files hold a cache's own size", args.size, remedy)
+        raise CacheError("--size", ".npz files cannot be resized, they hold a cache's own size", args.size, remedy)
     with bar(console, "exporting") as advance:
         if args.png:
             num_images = export_png(args.path, out, size=tuple(args.size) if args.size else None, progress=advance)
@@ -215,7 +221,8 @@ def _sheet(args: argparse.Namespace, console: Console) -> int:
     from vprdist.semantics.sheet import write_sheet
 
     write_sheet(
-        args.path, args.data, args.out, city=args.city, classes=args.classes, reduce=args.reduce, images=args.images
-    )
+        args.path, args.data, args.out, layout=layout_given(args.layout), city=args.city, classes=args.classes,
+        reduce=args.reduce, images=args.images,
+    )  # fmt: skip
     console.print(f"{args.out}: pictures, their classes, the {args.reduce} mask of {args.classes}, masked pictures.")
     return 0

@@ -13,6 +13,7 @@ from vprdist.cli.control import add_commands as add_control
 from vprdist.cli.data import add_commands as add_data
 from vprdist.cli.evaluate import add_commands as add_evaluate
 from vprdist.cli.export import add_commands as add_export
+from vprdist.cli.keys import add_commands as add_keys
 from vprdist.cli.leaderboard import add_commands as add_leaderboard
 from vprdist.cli.plan import add_commands as add_plan
 from vprdist.console import Work, guarded
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     add_leaderboard(commands)
     add_evaluate(commands)
     add_plan(commands)
+    add_keys(commands)
     add_control(commands)
     add_export(commands)
     add_data(commands)

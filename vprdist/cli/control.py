@@ -21,12 +21,13 @@ from vprdist.launch.slurm import cancel_jobs
 from vprdist.machine import current_user
 from vprdist.status.arrays import cache_arrays, probe_arrays, read_array
 from vprdist.status.facts import look_at_queue, may_live
-from vprdist.status.find import Sweep, find_sweep, find_trial, is_searched, pick
+from vprdist.status.find import Sweep, find_sweep, find_trial, pick
 from vprdist.status.logs import LogReader, follow
 from vprdist.status.prune import find_waste, remove
 from vprdist.status.status import show_sweep, show_sweeps
 from vprdist.store.driving import cancel_rest, is_driven
 from vprdist.store.journal import JobRecord
+from vprdist.store.proposals import is_searched
 from vprdist.store.trial_folder import TrialFolder
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def _agreed(args: argparse.Namespace, console: Console, question: str) -> bool:
     if args.yes:
         return True
     if not sys.stdin.isatty():
-        raise LaunchError("--yes", "somebody can be asked, or has said yes", None, "Add --yes.")
+        raise LaunchError("--yes", "nobody can be asked (no terminal)", None, "Add --yes.")
     if console.input(f"{question} \\[y/N] ").strip().lower() in ("y", "yes"):
         return True
     console.print("Nothing was changed.")

@@ -1,4 +1,4 @@
-"""`vprdist data`: the demo city, and a look at an MSLS tree."""
+"""`vprdist data`: the demo city, and a look at a data set."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from vprdist.cli.layout import add_layout, layout_given
 from vprdist.console import add_command, bar
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     """Add them to the command line."""
-    data = commands.add_parser("data", help="the demo city, and a look at an MSLS tree")
+    data = commands.add_parser("data", help="the demo city, and a look at a data set")
     group = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
     demo = add_command(group, "demo", _demo, "make the built-in demo city", "city --seed 7 --size 240 320")
     demo.add_argument("out", type=Path, help="a folder of its own")
@@ -28,8 +29,9 @@ def add_commands(commands: Commands) -> None:
     sheet.add_argument("folder", type=Path, help="a demo city, e.g. runs/data/demo-…")
     sheet.add_argument("out", type=Path, help="the PNG to write")
     sheet.add_argument("--city", help="one of its cities")
-    info = add_command(group, "info", _info, "read an MSLS tree and count what is in it", "/data/msls --city zurich")
-    info.add_argument("root", type=Path, help="the folder that holds train_val/")
+    info = add_command(group, "info", _info, "read a data set and count what is in it", "/data/msls --city zurich")
+    info.add_argument("root", type=Path, help="its folder; for MSLS the one that holds train_val/")
+    add_layout(info)
     info.add_argument("--city", action="append", help="only this city (may be given again)")
 
 
@@ -60,29 +62,27 @@ def _sheet(args: argparse.Namespace, console: Console) -> int:
 def _info(args: argparse.Namespace, console: Console) -> int:
     from rich.table import Table
 
-    from vprdist.data.msls import check_images, city_digest, city_folder, city_names, read_city
-    from vprdist.data.official import official_blocks, official_file
+    from vprdist.data.layouts import open_layout
+    from vprdist.data.official import official_blocks
     from vprdist.data.positives import rows_within
 
     headings = ("city", "split", "queries", "with positives", "database", "panoramas", "sequences", "labels", "digest")
     table = Table(*headings)
-    names = args.city or city_names(args.root)
-    if not names:
-        city_folder(args.root, "any")  # says what an MSLS tree is
-    for name in names:
-        city = read_city(args.root, name)
-        for side in city.sides:
-            check_images(side)
+    layout = open_layout(args.root, layout_given(args.layout))
+    for name in args.city or layout.names():
+        city = layout.read(name)
+        layout.check(city)
         found = "-"
         if city.query.easting is not None and city.database.easting is not None:
             rows = rows_within(city.query.positions, city.database.positions, 25.0)
             found = str(sum(len(row) > 0 for row in rows))
         panos = int(city.query.pano.sum() + city.database.pano.sum())
         sequences = len(set(city.query.sequence_key)) + len(set(city.database.sequence_key))
-        labels = "official" if official_file(city.folder).exists() else "computed"
-        if labels == "official":
+        labels = "computed" if all(side.ca is not None for side in city.sides) else "-"
+        if city.label_file is not None and city.label_file.exists():
+            labels = "official"
             next(official_blocks(city))  # says what is wrong with the file
-        counts = (len(city.query), found, len(city.database), panos, sequences, labels, city_digest(args.root, name))
-        table.add_row(name, city.split, *map(str, counts))
+        counts = (len(city.query), found, len(city.database), panos, sequences, labels, layout.digest(name))
+        table.add_row(name, city.split or "-", *map(str, counts))
     console.print(table)
     return 0

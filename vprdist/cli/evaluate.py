@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vprdist.console import add_command, bar, fitting
+from vprdist.cli.layout import add_layout, layout_given
+from vprdist.console import add_command, bar, fitting, table_width
 from vprdist.errors import UserError
 from vprdist.files import write_json
 from vprdist.spec.read import Origin, validate
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
 Answer = Callable[["Sequence[Task]", "Extra"], "Evaluation"]
 Line = tuple[str, int, str, Mapping[str, float]]
-"""Of the table: a part of the queries or a variant, its queries, an interval, the metrics."""
+"""A line of the table: a part of the queries or a variant, its queries, an interval, the metrics."""
 FIRST_LEFT_OUT = ("map@1", "map@5", "map@10", "recall@10", "map@20", "recall@20", "recall@5")
-"""By a narrow terminal, one after the other."""
+"""A narrow terminal leaves these out, one after the other."""
 DESCRIPTORS, PREDICTIONS = (".npz", ".npy"), (".txt", ".csv")
 
 
@@ -64,7 +65,8 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument(
         "what", nargs="+", help=what + "of descriptors (.npz, or .npy with its keys in a .txt beside it)"
     )
-    parser.add_argument("--data", type=Path, metavar="ROOT", help="an MSLS tree (default: the trial's)")
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="a data set (default: the trial's)")
+    add_layout(parser, "the trial's")
     parser.add_argument("--cities", nargs="+", metavar="CITY", help="cities to measure on (default: the trial's)")
     parser.add_argument(
         "--predict", nargs="+", metavar="CITY", help="write predictions for cities without ground truth"
@@ -84,7 +86,9 @@ def add_commands(commands: Commands) -> None:
 def _evaluate(args: argparse.Namespace, console: Console) -> int:
     source = _source(args, console)
     if args.predict and not source.predicts:
-        raise UserError(source.name, "only descriptors and trials can predict", None, "It holds predictions already.")
+        raise UserError(
+            source.name, "a file of predictions cannot predict", None, "Name a trial, or files of descriptors."
+        )
     if args.predict:
         _predict(source, args.predict, console)
     if args.cities or not args.predict:
@@ -93,12 +97,13 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
 
 
 def _predict(source: Source, cities: Sequence[str], console: Console) -> None:
-    from vprdist.data.msls import read_city
+    from vprdist.data.layouts import layout_of
     from vprdist.data.tasks import prediction_task
     from vprdist.evaluation.evaluate import NOTHING
     from vprdist.evaluation.predictions import write_predictions
 
-    tasks = [prediction_task(read_city(Path(source.trial.data.root), city), source.trial.evaluate) for city in cities]
+    layout = layout_of(source.trial.data)
+    tasks = [prediction_task(layout.read(city), source.trial.evaluate) for city in cities]
     predictions = source.answer(tasks, NOTHING).ranking.predictions
     path = source.out / "submission.txt"
     write_predictions(path, [row for rows in predictions.values() for row in rows])
@@ -106,26 +111,26 @@ def _predict(source: Source, cities: Sequence[str], console: Console) -> None:
 
 
 def _measure(source: Source, console: Console) -> None:
-    from vprdist.data.digest import dataset_digest
-    from vprdist.data.msls import read_city
+    from vprdist.data.layouts import dataset_digest, layout_of
     from vprdist.data.tasks import breakdown_tasks, build_tasks
     from vprdist.evaluation.evaluate import Extra, describe_protocol
     from vprdist.report.parts import parts_of
+    from vprdist.store.queries import queries_file
 
-    trial, root = source.trial, Path(source.trial.data.root)
-    cities = [read_city(root, name) for name in trial.data.validate_cities]
+    trial, layout = source.trial, layout_of(source.trial.data)
+    cities = [layout.read(name) for name in trial.data.validate_cities]
     tasks = build_tasks(cities, trial)
     # A file of predictions answers one subtask: its galleries were those of that one.
     subtasks: dict[str, list[Task]] = {trial.evaluate.subtask: tasks}
     if source.predicts:
         subtasks = breakdown_tasks(cities, trial) | subtasks
     evaluation = source.answer(tasks, Extra(subtasks))
-    protocol = describe_protocol(tasks, trial, dataset_digest(root, trial.data.validate_cities))
+    protocol = describe_protocol(tasks, trial, dataset_digest(trial.data, trial.data.validate_cities))
     if not source.knows_size:
         protocol = protocol.model_copy(update={"image_size": None})
     folder = source.out / protocol.fingerprint
     evaluation.write(folder)
-    parts = parts_of(folder / "queries.parquet", protocol.subtask)
+    parts = parts_of(queries_file(folder), protocol.subtask)
     write_json(folder / "evaluation.json", _as_json(source, protocol, evaluation, parts))
     _show(source, protocol, evaluation, parts, console)
     console.print(f"\nwritten: {folder} (evaluation.json, queries.parquet, predictions)")
@@ -136,18 +141,20 @@ def _source(args: argparse.Namespace, console: Console) -> Source:
     suffixes = {path.suffix for path in paths if path.is_file()}
     missing = [path for path in paths if not path.is_file()]
     if missing and (suffixes or any(path.suffix in (*DESCRIPTORS, *PREDICTIONS) for path in missing)):
-        raise UserError(missing[0], "every file exists", None, "Name files alone, or one trial.")
+        raise UserError(missing[0], "there is no such file", None, "Name files alone, or one trial.")
     if suffixes and suffixes <= set(DESCRIPTORS):
         return _of_descriptors(paths, args)
     if len(paths) == 1 and suffixes <= set(PREDICTIONS):
         return _of_predictions(paths[0], args) if suffixes else _of_trial(args, console)
-    rule = "what is evaluated is one trial, one file of predictions (.txt, .csv), or files of descriptors (.npz, .npy)"
-    raise UserError("what", rule, " ".join(args.what), "See vprdist evaluate --help.")
+    fault = "what is evaluated must be one trial, one file of predictions (.txt, .csv), or descriptors (.npz, .npy)"
+    raise UserError("what", fault, " ".join(args.what), "See vprdist evaluate --help.")
 
 
 def _of_trial(args: argparse.Namespace, console: Console) -> Source:
     word = Path(args.what[0])
-    folder = TrialFolder(word) if (word / "trial.json").is_file() else find_trial(args.runs.resolve(), args.what[0])
+    folder = TrialFolder(word)
+    if not folder.trial_file.is_file():
+        folder = find_trial(args.runs.resolve(), args.what[0])
     trial = _under(folder.trial(), args)
 
     def answer(tasks: Sequence[Task], extra: Extra) -> Evaluation:
@@ -157,7 +164,7 @@ def _of_trial(args: argparse.Namespace, console: Console) -> Source:
         from vprdist.training.run import whitening_cities
         from vprdist.training.trained import trained_network
 
-        with join(World(), folder.path / "rendezvous.json") as ranks, bar(console, "descriptors") as advance:
+        with join(World(), folder.rendezvous_file) as ranks, bar(console, "descriptors") as advance:
             network = trained_network(folder.trial(), folder.path).to(ranks.device)
             training = whitening_cities(trial)
             found = evaluate(
@@ -180,8 +187,8 @@ def _of_trial(args: argparse.Namespace, console: Console) -> Source:
 def _of_descriptors(paths: Sequence[Path], args: argparse.Namespace) -> Source:
     trial = _under(_foreign(args), args)
     if trial.evaluate.whitening == "train":
-        rule = "whitening is learnt on training images by a trial, which has some"
-        raise UserError("--whitening", rule, "train", "Say database.")
+        fault = "files have no training images to learn it on, as a trial has"
+        raise UserError("--whitening", fault, "train", "Say database.")
 
     def answer(tasks: Sequence[Task], extra: Extra) -> Evaluation:
         from vprdist.evaluation.descriptor_files import read_descriptors
@@ -197,9 +204,7 @@ def _of_descriptors(paths: Sequence[Path], args: argparse.Namespace) -> Source:
 def _of_predictions(path: Path, args: argparse.Namespace) -> Source:
     trial, notes = _under(_foreign(args), args), list[str]()
     if trial.evaluate.whitening != "none" or trial.evaluate.storage != "float32":
-        raise UserError(
-            path, "a file of predictions holds no descriptors", None, "Leave out --whitening and --storage."
-        )
+        raise UserError(path, "a file of predictions has no descriptors", None, "Leave out --whitening and --storage.")
 
     def answer(tasks: Sequence[Task], extra: Extra) -> Evaluation:
         from vprdist.evaluation.evaluate import Evaluation
@@ -220,10 +225,12 @@ def _beside(path: Path) -> Path:
 def _foreign(args: argparse.Namespace) -> TrialSpec:
     """What is known of a network that trained elsewhere: nothing but where its pictures lie."""
     if args.data is None or not (args.cities or args.predict):
-        rule = "files are evaluated on cities of an MSLS tree"
-        raise UserError("--data and --cities", rule, None, "Say --data ROOT --cities cph sf.")
+        fault = "files need the cities of a data set"
+        raise UserError("--data and --cities", fault, None, "Say --data ROOT --cities cph sf.")
     if args.image_size:
-        raise UserError("--image-size", "files have their size behind them", args.image_size, "Leave it out.")
+        raise UserError(
+            "--image-size", "the size of pictures cannot be chosen for files", args.image_size, "Leave it out."
+        )
     return TrialSpec()
 
 
@@ -246,6 +253,7 @@ def _under(trial: TrialSpec, args: argparse.Namespace) -> TrialSpec:
         trial.data.model_dump(mode="json", by_alias=True) | {"root": root, "validate": cities, "demo": None},
         Origin(Path("vprdist evaluate")),
     )
+    data = data.model_copy(update={"layout": layout_given(args.layout, trial.data.layout)})
     return trial.model_copy(update={"evaluate": evaluate, "data": data})
 
 
@@ -258,22 +266,32 @@ def _as_json(source: Source, protocol: Protocol, evaluation: Evaluation, parts: 
         "metrics": evaluation.metrics,
         "city_metrics": evaluation.city_metrics,
         "subtask_metrics": {name: ranking.metrics for name, ranking in evaluation.subtasks.items()},
-        "parts": [asdict(part) for part in parts],
+        "parts": [_part_as_json(part) for part in parts],
         "variants": [each.model_dump(mode="json") for each in evaluation.results(protocol)],
     }
+
+
+def _part_as_json(part: Part) -> dict[str, object]:
+    return {
+        "name": part.label, "num_queries": part.num_queries, "metrics": part.metrics, "intervals": part.intervals,
+    }  # fmt: skip
 
 
 def _show(source: Source, protocol: Protocol, evaluation: Evaluation, parts: Sequence[Part], console: Console) -> None:
     """A narrow terminal gets fewer metrics, never cut numbers; evaluation.json has them all."""
     lines = [
-        (part.name, part.num_queries, "{:.3f}-{:.3f}".format(*part.intervals[f"recall@{KS[0]}"]), part.metrics)
+        (part.label, part.num_queries, "{:.3f}-{:.3f}".format(*part.intervals[f"recall@{KS[0]}"]), part.metrics)
         for part in parts
     ]
     for each in evaluation.results(protocol):
         kind = "not whitened" if each.protocol.whitening == "none" else f"{each.protocol.dimensions} dimensions"
         lines.append((f"{kind} ({each.protocol.fingerprint})", protocol.num_queries, "-", each.metrics))
     heading = f"{source.name}\nprotocol {protocol.fingerprint}: {protocol.summary}"
-    console.print(fitting(console, METRICS, FIRST_LEFT_OUT, lambda shown: _table(heading, lines, shown)))
+
+    def draw(shown: Sequence[str]) -> Table:
+        return _table(heading, lines, shown)
+
+    console.print(draw(fitting(METRICS, FIRST_LEFT_OUT, lambda some: table_width(console, draw(some)), console.width)))
     for note in source.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
 

@@ -58,17 +58,17 @@ def export(folder: TrialFolder, trial: TrialSpec, file: Path) -> tuple[int, int]
 
     backbone, mode = trial.network.backbone.name, trial.input.mode
     if backbone not in PUBLIC_BACKBONES:
-        rule = f"the public GCL code builds {', '.join(PUBLIC_BACKBONES)}"
-        raise WeightsError(folder.trial_file, rule, backbone, "Export a trial of one of these backbones.")
+        fault = f"the backbone must be one that the public GCL code builds, {', '.join(PUBLIC_BACKBONES)}"
+        raise WeightsError(folder.trial_file, fault, backbone, "Export a trial of one of these backbones.")
     for choice, name in ((trial.network.aggregator, "gem"), (trial.network.attention, "none")):
         if choice.name != name:
-            rule = f"the public GCL code builds networks with GeM and without attention; no {choice.title}"
-            raise WeightsError(folder.trial_file, rule, None, "Export a trial of such a network.")
+            fault = f"the public GCL code needs a network with GeM and without attention, not {choice.title}"
+            raise WeightsError(folder.trial_file, fault, None, "Export a trial of such a network.")
     if MODE_CHANNELS[mode] != 3:
-        rule = "the public GCL code feeds three channels (input.mode rgb or masked)"
-        raise WeightsError(folder.trial_file, rule, mode, "Export a trial of one of these modes.")
+        fault = "the public GCL code needs three channels (input.mode rgb or masked)"
+        raise WeightsError(folder.trial_file, fault, mode, "Export a trial of one of these modes.")
     if file.exists():
-        raise WeightsError(file, "the checkpoint to write is a new file", "exists", "Name another, or remove it.")
+        raise WeightsError(file, "the file exists already", None, "Name another, or remove it.")
     network, step = last_network(trial, folder.path)
     save_tensors(file, to_release(network.state_dict(), step))
     return step, network.dimensions

@@ -10,6 +10,7 @@ from rich.console import Console
 from vprdist.console import Commands, add_command
 from vprdist.errors import UserError
 from vprdist.report import board
+from vprdist.store.manifest import sweep_folder
 
 
 def add_commands(commands: Commands) -> None:
@@ -27,12 +28,12 @@ def add_commands(commands: Commands) -> None:
 
 def _leaderboard(args: argparse.Namespace, console: Console) -> int:
     runs = args.runs.resolve()
-    folder = runs / "sweeps" / args.name
+    folder = sweep_folder(runs, args.name)
     if args.watch is None:
         return board.leaderboard(folder, runs, console, args.parts, args.plots)
     if args.watch < 1:
-        raise UserError("--watch", "a page is written every second at most", args.watch, "Ask for more.")
+        raise UserError("--watch", "a page can be written every second, not more often", args.watch, "Ask for more.")
     if args.parts or args.plots:
         remedy = "Ask for --parts and --plots without it."
-        raise UserError("--watch", "the page alone is written again and again", None, remedy)
+        raise UserError("--watch", "parts and plots cannot be written again and again", None, remedy)
     return board.watch(folder, runs, console, args.watch)

@@ -1,1 +1,1 @@
-"""Places: MSLS trees, positives, graded similarity, pair sampling, and the built-in demo city. No torch here."""
+"""Places: layouts of data sets, positives, graded similarity, pair sampling. No torch here."""

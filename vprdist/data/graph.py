@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix, vstack
 
 from vprdist.data.labels import Say, is_official, label_blocks, labels_digest, read_labels
-from vprdist.data.msls import City
+from vprdist.data.places import City
 from vprdist.errors import DataError
 from vprdist.spec.trial import DataSpec, TrialSpec
 
@@ -54,10 +54,10 @@ def training_graphs(
     assert trial.digests is not None
     spec = trial.data
     if (found := labels_digest(spec)) != trial.digests.labels:
-        rule = f"the official labels have the digest {trial.digests.labels}, as when the trial was submitted"
-        raise DataError(spec.root, rule, found, "Run the sweep again: what changed makes other trials.")
+        fault = f"the official labels must have the digest of the submission, {trial.digests.labels}"
+        raise DataError(spec.root, fault, found, "Run the sweep again: what changed makes other trials.")
     graphs = [_graph(city, read_labels(city, spec, runs, say, str(trial.train.loss.fact("labels")))) for city in cities]
-    computed = [city.name for city in cities if not is_official(city.folder, spec)]
+    computed = [city.name for city in cities if not is_official(city.label_file, spec)]
     if found is None or not computed:
         return graphs, ()
     return graphs, (f"no official labels of {', '.join(computed)}: computed, beside official ones of other cities",)

@@ -22,11 +22,11 @@ def load_image(path: Path, height: int, width: int) -> npt.NDArray[np.uint8]:
             image.draft("RGB", (width, height))  # a JPEG is decoded at the smallest scale that is large enough
             rgb = image.convert("RGB")
     except FileNotFoundError:
-        raise DataError(path, "the picture must exist", None, "Unpack the city again.") from None
+        raise DataError(path, "the picture is missing", None, "Unpack the city again.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if getattr(error, "errno", None) is not None:  # the storage failed, not the picture: another attempt may work
             raise
-        raise DataError(path, "the picture must be readable", str(error), "Unpack the city again.") from None
+        raise DataError(path, "the picture cannot be read", str(error), "Unpack the city again.") from None
     if rgb.size != (width, height):
         rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(rgb)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vprdist.data.labels import label_blocks
-from vprdist.data.msls import City
 from vprdist.data.official import FOV
+from vprdist.data.places import City
 from vprdist.errors import TrainingError
 from vprdist.spec.trial import DataSpec
 
@@ -65,9 +65,9 @@ def check_kinds(cities: Sequence[CityKinds], shares: Shares) -> tuple[str, ...]:
         without = [city for city in cities if kind not in city.found]
         counts = "; ".join(f"{c.name}: {c.num_queries} queries, {c.num_gallery} database images" for c in without)
         if len(without) == len(cities):
-            rule = f"some query of a training city has a {NAMES[kind]}, which are {shares[kind]:.0%} of the draws"
+            fault = f"no query of a training city has a {NAMES[kind]}, which are {shares[kind]:.0%} of the draws"
             remedy = "Check the positions and compass angles of these cities, or choose others."
-            raise TrainingError("trial.data.train", rule, f"none ({counts})", remedy)
+            raise TrainingError("trial.data.train", f"{fault} ({counts})", None, remedy)
         if without:
             notices.append(f"no {NAMES[kind]} in {counts}: {shares[kind]:.0%} of the draws there are skipped")
     return tuple(notices)

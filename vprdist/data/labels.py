@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from vprdist.data.msls import City, city_folder
-from vprdist.data.official import FOV, official_blocks, official_digest, official_file
+from vprdist.data.layouts import layout_of
+from vprdist.data.official import FOV, official_blocks, official_digest
+from vprdist.data.places import City
 from vprdist.data.similarity import similarity_blocks
 from vprdist.errors import DataError, first_line
 from vprdist.files import digest_json, locked, publish
@@ -29,17 +30,16 @@ ALGORITHM = 1
 """Raised by whoever changes what is computed: labels kept before are then unused."""
 
 
-def is_official(folder: Path, spec: DataSpec) -> bool:
-    """Whether the labels of the training city in this folder are the official ones (see `DataSpec.labels`).
+def is_official(path: Path | None, spec: DataSpec) -> bool:
+    """Whether the labels of a training city are the official ones of its label file (see `DataSpec.labels`).
 
     Raises:
         DataError: they must be, and the city has none.
     """
-    path = official_file(folder)
-    exists = path.exists()
+    exists = path is not None and path.exists()
     if spec.labels == "official" and not exists:
         remedy = "Put the file there, or set trial.data.labels: auto."
-        raise DataError(path, "with `labels: official` a training city has a label file", None, remedy)
+        raise DataError(path or spec.root, "with `labels: official` a training city needs a label file", None, remedy)
     made_for = (spec.fov_radius_m, spec.fov_degrees) == OFFICIAL_VIEW
     return exists and made_for and spec.labels != "computed"
 
@@ -50,8 +50,9 @@ def labels_digest(spec: DataSpec) -> str | None:
     Raises:
         DataError: a label file that must be there is missing, or one cannot be read.
     """
-    folders = [city_folder(Path(spec.root), name)[1] for name in spec.train]
-    found = {folder.name: official_digest(official_file(folder)) for folder in folders if is_official(folder, spec)}
+    layout = layout_of(spec)
+    files = {name: layout.label_file(name) for name in spec.train}
+    found = {name: official_digest(path) for name, path in files.items() if is_official(path, spec) and path}
     return digest_json(found) if found else None
 
 
@@ -62,15 +63,23 @@ def label_blocks(city: City, spec: DataSpec, labels: str = FOV) -> Iterator[csr_
         labels: the dataset of the label file, where there is one: what the loss learns from.
 
     Raises:
-        DataError: a label file that cannot be used.
+        DataError: a label file that cannot be used, or neither one nor the compass angles to compute labels from.
     """
-    if is_official(city.folder, spec):
+    if is_official(city.label_file, spec):
         return official_blocks(city, labels)
     query, database = city.query, city.database
-    assert query.ca is not None and database.ca is not None, "training cities come from train_val"
+    if query.ca is None or database.ca is None:
+        raise no_angles(city)
     return similarity_blocks(
         query.positions, query.ca, database.positions, database.ca, spec.fov_radius_m, spec.fov_degrees
     )
+
+
+def no_angles(city: City) -> DataError:
+    """What is said of a training city whose labels nobody made, and which cannot be computed."""
+    side = next(side for side in city.sides if side.ca is None)
+    fault = "training needs compass angles (ca), or official labels"
+    return DataError(side.where("ca"), fault, None, "Choose another city.")
 
 
 def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = FOV) -> csr_matrix:
@@ -87,8 +96,7 @@ def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = 
     """
     name = f"{city.name}-{_content_digest(city, spec, labels)}.npz"
     shape = (len(city.query), len(city.database))
-    root = city.folder.parents[1]
-    places = (root / "vprdist_labels" / name, runs / "data" / "labels" / name)
+    places = (Path(spec.root) / "vprdist_labels" / name, runs / "data" / "labels" / name)
     for place in places:
         if (kept := _read(place, shape, say)) is not None:
             return kept
@@ -97,7 +105,7 @@ def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = 
         # Somebody may have made them meanwhile. What cannot be used was said above.
         if ours is not None and (kept := _read(ours, shape, lambda message: None)) is not None:
             return kept
-        source = "reading the official labels" if is_official(city.folder, spec) else "computing the labels"
+        source = "reading the official labels" if is_official(city.label_file, spec) else "computing the labels"
         where = (
             f"kept in {ours}" if ours else f"NOT kept: neither {places[0].parent} nor {places[1].parent} can be locked"
         )
@@ -110,11 +118,12 @@ def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = 
 
 def _content_digest(city: City, spec: DataSpec, labels: str) -> str:
     """16 hex digits over what the labels are made from: much less than what a city is."""
-    if is_official(city.folder, spec):
-        return digest_json(["official", labels, official_digest(official_file(city.folder))])
+    if is_official(city.label_file, spec) and city.label_file:
+        return digest_json(["official", labels, official_digest(city.label_file)])
     digest = hashlib.sha256(f"computed {ALGORITHM} {spec.fov_radius_m!r} {spec.fov_degrees!r}".encode())
     for side in city.sides:
-        assert side.ca is not None, "training cities come from train_val"
+        if side.ca is None:
+            raise no_angles(city)
         digest.update(f" {len(side)} ".encode() + side.positions.tobytes() + side.ca.tobytes())
     return digest.hexdigest()[:16]
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from vprdist.data.msls import City
+from vprdist.data.places import City
 from vprdist.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ FOV, SIM = DATASETS = ("fov", "sim")
 BLOCK_BYTES = 2**27
 NUM_SAMPLES, SAMPLE_BYTES = 256, 2**16
 REMEDY = "Fetch the file again, or set trial.data.labels: computed."
-
-
-def official_file(folder: Path) -> Path:
-    """Where the official labels of the city in this folder lie, where there are any."""
-    return folder.with_name(f"{folder.name}_gt.h5")
 
 
 @lru_cache(maxsize=256)
@@ -58,7 +53,7 @@ def official_digest(path: Path) -> str:
                     stream.seek(sample * (size - SAMPLE_BYTES) // (NUM_SAMPLES - 1))
                     digest.update(stream.read(SAMPLE_BYTES))
     except OSError as error:
-        raise DataError(path, "a label file can be read", error.strerror, REMEDY) from None
+        raise DataError(path, "the label file cannot be read", error.strerror, REMEDY) from None
     return digest.hexdigest()[:16]
 
 
@@ -74,7 +69,8 @@ def official_blocks(city: City, name: str = FOV) -> Iterator[csr_matrix]:
     """
     import h5py
 
-    path = official_file(city.folder)
+    path = city.label_file
+    assert path is not None, "its labels are official"
     try:
         with h5py.File(path, "r") as file:
             labels = _dataset(file, path, name, (len(city.query), len(city.database)))
@@ -85,7 +81,7 @@ def official_blocks(city: City, name: str = FOV) -> Iterator[csr_matrix]:
                 yield csr_matrix(block)
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # h5py has many words for a broken file
         reason = first_line(error)
-        raise DataError(path, "a label file is an HDF5 file that can be read", reason, REMEDY) from None
+        raise DataError(path, "a label file must be an HDF5 file that can be read", reason, REMEDY) from None
 
 
 def _dataset(file: h5py.File, path: Path, name: str, shape: tuple[int, int]) -> h5py.Dataset:
@@ -93,12 +89,14 @@ def _dataset(file: h5py.File, path: Path, name: str, shape: tuple[int, int]) -> 
 
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
-        raise DataError(path, f"a label file has the dataset {name!r}", ", ".join(file) or "nothing", REMEDY)
+        raise DataError(path, f"a label file must have the dataset {name!r}", ", ".join(file) or "nothing", REMEDY)
     if found.shape != shape:
-        rule = f"{name!r} has one row a query and one column a database image of the CSVs, {shape[0]} x {shape[1]}"
-        raise DataError(path, rule, " x ".join(map(str, found.shape)), REMEDY)
+        fault = (
+            f"{name!r} must have one row a query and one column a database image of the CSVs, {shape[0]} x {shape[1]}"
+        )
+        raise DataError(path, fault, " x ".join(map(str, found.shape)), REMEDY)
     if found.dtype.kind not in "fiub":
-        raise DataError(path, f"{name!r} holds numbers", str(found.dtype), REMEDY)
+        raise DataError(path, f"{name!r} must hold numbers", str(found.dtype), REMEDY)
     return found
 
 
@@ -114,5 +112,5 @@ def _check_values(block: npt.NDArray[np.float32], where: str, begin: int) -> Non
         return
     row, column = (int(i[0]) for i in np.nonzero(~((block >= 0) & (block <= 1))))
     raise DataError(
-        f"{where}[{begin + row}, {column}]", "a similarity lies in [0, 1]", float(block[row, column]), REMEDY
+        f"{where}[{begin + row}, {column}]", "a similarity must lie in [0, 1]", float(block[row, column]), REMEDY
     )

@@ -116,14 +116,14 @@ class ChunkRow:
             empty = empty + 1 if size == 0 else 0
             if empty == 10:
                 raise TrainingError(
-                    "trial.data.train", "queries find partners", "ten chunks without one", "Check the data."
+                    "trial.data.train", "queries find no partners in ten chunks", None, "Check the data."
                 )
             self._begins.append(self._begins[-1] + size)
         index = int(np.searchsorted(self._begins, position, side="right")) - 1
         return index, position - self._begins[index]
 
     def length(self, num_chunks: int) -> int:
-        """Of the first chunks together."""
+        """The number of pairs of the first chunks together."""
         while len(self._begins) <= num_chunks:
             self._begins.append(self._begins[-1] + self._size_of(self.chunk(len(self._begins) - 1)))
         return self._begins[num_chunks]

@@ -26,7 +26,7 @@ class Partners:
         taken = np.zeros(similarity.shape[1], bool)
         taken[graph.gallery] = True
         inside, positive = taken[similarity.indices], similarity.data >= POSITIVE_SIMILARITY
-        # Of each kind the entries of the matrix in order, and where those of each row begin.
+        # The entries of each kind in the matrix's order, and where those of each row begin.
         entries = {POSITIVE: np.flatnonzero(inside & positive), SOFT: np.flatnonzero(inside & ~positive)}
         self._entries = {kind: found.astype(similarity.indices.dtype) for kind, found in entries.items()}
         self._begins = {kind: np.searchsorted(found, similarity.indptr) for kind, found in entries.items()}

@@ -1,15 +1,18 @@
-"""Who is asked and who is searched: the MSLS rules. Looked at before a sweep starts, and again by every job."""
+"""Tasks: which queries are asked and which images are searched by the MSLS rules.
+
+They are looked at before a sweep starts, and again by every job.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from vprdist.data.msls import City, Side, read_city_cached
+from vprdist.data.layouts import layout_of, read_city_cached
+from vprdist.data.places import City, Side
 from vprdist.data.positives import rows_within
 from vprdist.errors import DataError
 from vprdist.spec.trial import EvaluateSpec, TrialSpec
@@ -72,12 +75,12 @@ def build_tasks(cities: Sequence[City], trial: TrialSpec) -> list[Task]:
     empty = [task for task in tasks if not len(task.queries)]
     for task in empty:
         if trial.evaluate.subtask == "all" or len(empty) == len(tasks):
-            rule = (
-                f"a validation city has queries of subtask {trial.evaluate.subtask!r} with a positive: an image "
+            fault = (
+                f"a validation city needs queries of subtask {trial.evaluate.subtask!r} with a positive: an image "
                 f"of it within {trial.data.positive_radius_m:g} m, neither a panorama"
             )
-            remedy = "Check its postprocessed.csv, or choose another city or subtask."
-            raise DataError(task.city.query.folder.parent, rule, "zero positives", remedy)
+            remedy = "Check its positions, or choose another city or subtask."
+            raise DataError(task.city.folder, fault, None, remedy)
     return tasks
 
 
@@ -99,7 +102,7 @@ def tasks_of(trial: TrialSpec, subtask: str | None = None) -> Sequence[Task]:
     Raises:
         UserError: the cities cannot be read, or no query counts.
     """
-    cities = [read_city_cached(Path(trial.data.root), name) for name in trial.data.validate_cities]
+    cities = [read_city_cached(layout_of(trial.data), name) for name in trial.data.validate_cities]
     if subtask is None or subtask == trial.evaluate.subtask:
         return build_tasks(cities, trial)
     return breakdown_tasks(cities, trial)[subtask]

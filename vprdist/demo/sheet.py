@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vprdist.data.palette import PALETTE
+from vprdist.demo.write import MARK
 from vprdist.errors import DataError, nearest
 from vprdist.files import publish, read_json
 from vprdist.spec.vocabulary import CLASSES, SIDES, STATIC_CLASSES
@@ -63,14 +64,16 @@ def sheet(folder: Path, out: Path, *, city: str | None = None, places: int = 4, 
     Raises:
         DataError: the folder is no complete demo city, or has no such city.
     """
-    mark = Path(folder) / "demo.json"
+    mark = Path(folder) / MARK
     if not mark.is_file():
-        raise DataError(folder, "a sheet is made of a complete demo city", remedy="Make it first, or mend the path.")
+        raise DataError(
+            folder, "a sheet must be made of a complete demo city", remedy="Make it first, or mend the path."
+        )
     spec = read_json(mark)
     cities = [*spec["train"], *spec["validate"]]
     chosen = cities[-1] if city is None else city
     if chosen not in cities:
-        raise DataError(mark, "a sheet shows one of the demo's cities", chosen, nearest(chosen, cities))
+        raise DataError(mark, "the demo has no such city", chosen, nearest(chosen, cities))
     found = list(_by_place(Path(folder), chosen).values())
     full = [row for row in found if len(row) >= min(visits, max(map(len, found)))]
     picked = [full[int((n + 0.5) * len(full) / places)] for n in range(places)] if len(full) > places else full

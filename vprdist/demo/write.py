@@ -116,7 +116,7 @@ def _check_folder(folder: Path, wanted: dict[str, Any]) -> bool:
         DataError: the folder is of another spec, or holds what no demo city put there.
     """
     if folder.exists() and not folder.is_dir():
-        raise DataError(folder, "a demo city is written into a folder", remedy="Name another path.")
+        raise DataError(folder, "a demo city cannot be written into a file", remedy="Name another path.")
     plan = folder / WORK / "plan.json"
     for path in (folder / MARK, plan):
         if path.exists():
@@ -127,12 +127,12 @@ def _check_folder(folder: Path, wanted: dict[str, Any]) -> bool:
                                 remedy="Delete the folder; it will be made again.") from None  # fmt: skip
             if found != wanted:
                 different = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
-                raise DataError(folder, "a folder holds one demo city, and this is another one's", different or None,
+                raise DataError(folder, "the folder holds another demo city already", different or None,
                                 "Name another folder, or delete this one.")  # fmt: skip
             return path.name == MARK
     strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in (LOCK, WORK))
     if strange:
-        raise DataError(folder, "a demo city is written into an empty folder", strange[0], "Name an empty folder.")
+        raise DataError(folder, "a demo city must be written into an empty folder", strange[0], "Name an empty folder.")
     write_json(plan, wanted)
     return False
 
@@ -173,10 +173,10 @@ def make(spec: DemoSpec, folder: Path, *, processes: int | None = None,
         DataError: the folder is a file, holds another spec's city, or holds something else.
     """
     folder = Path(folder)
-    wanted = {"generator": GENERATOR, **spec.resolved()}
+    wanted = _wanted(spec)
     if folder.exists() and not folder.is_dir():
         _check_folder(folder, wanted)
-    if (folder / MARK).exists() and _check_folder(folder, wanted):
+    if is_made(spec, folder):
         shutil.rmtree(folder / WORK, ignore_errors=True)
         return
     with locked(folder / LOCK):
@@ -185,6 +185,19 @@ def make(spec: DemoSpec, folder: Path, *, processes: int | None = None,
             _make(spec, folder, processes or usable_cores(), progress or (lambda done, total: None))
             write_json(folder / MARK, wanted)
         shutil.rmtree(folder / WORK, ignore_errors=True)
+
+
+def is_made(spec: DemoSpec, folder: Path) -> bool:
+    """Whether a folder holds the whole city of a spec; nothing is written.
+
+    Raises:
+        DataError: it holds another spec's city, or one of another version.
+    """
+    return (folder / MARK).exists() and _check_folder(folder, _wanted(spec))
+
+
+def _wanted(spec: DemoSpec) -> dict[str, Any]:
+    return {"generator": GENERATOR, **spec.resolved()}
 
 
 def _make(spec: DemoSpec, folder: Path, processes: int, progress: Callable[[int, int], None]) -> None:

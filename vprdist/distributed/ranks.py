@@ -135,7 +135,7 @@ def _make_exact(device: torch.device) -> None:
 def join(world: World, rendezvous: Path) -> Iterator[Ranks]:
     """Meet the other ranks; NCCL on GPUs, gloo on the CPU.
 
-    Rank 0 chooses a free port, any or one of `world.ports`, and publishes it in a file on shared storage, so that
+    Rank 0 chooses a free port, any or one that `world` has, and publishes it in a file on shared storage, so that
     jobs that share a node never clash. The file must be of this start of the job alone.
 
     Args:
@@ -199,7 +199,7 @@ def _meet(world: World, rendezvous: Path, timeout: timedelta) -> TCPStore:
         return store
     assert world.ports is not None
     remedy = "Widen `ports` in the profile, or leave it out: then any free port will do."
-    raise LaunchError(f"ports of {socket.gethostname()}", "one of the profile's is free", list(world.ports), remedy)
+    raise LaunchError(f"ports of {socket.gethostname()}", "none of the profile's is free", list(world.ports), remedy)
 
 
 def _await_all(store: TCPStore, world: World, timeout: timedelta) -> None:
@@ -213,8 +213,8 @@ def _await_all(store: TCPStore, world: World, timeout: timedelta) -> None:
             absent = [str(rank) for rank, name in enumerate(names) if not store.check([name])]
         except RuntimeError:  # rank 0, which keeps the store, is gone
             raise LostRankError(world.rank) from None
-        here, rule = world.world_size - len(absent), f"within {MEETING_S} s, without rank {', '.join(absent)}"
-        raise TimeoutError(f"{here} of {world.world_size} ranks came {rule}; see its log") from None
+        here, late = world.world_size - len(absent), f"within {MEETING_S} s, without rank {', '.join(absent)}"
+        raise TimeoutError(f"{here} of {world.world_size} ranks came {late}; see its log") from None
 
 
 def _candidates(ports: tuple[int, int] | None) -> list[int]:

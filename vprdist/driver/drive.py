@@ -19,7 +19,6 @@ from vprdist.probes.make import make_probes, orders_of
 from vprdist.report.attribution import replace_attribution
 from vprdist.report.board import leaderboard
 from vprdist.spec.profile import ClusterProfile
-from vprdist.spec.search import SUBSET_SEARCHERS
 from vprdist.spec.subsets import Point
 from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.trial import TrialSpec
@@ -85,11 +84,11 @@ class _Driver:
 
     def run(self) -> tuple[Outcome, Proposals | None]:
         """Everything, to its end."""
-        if self.sweep.search.searcher not in SUBSET_SEARCHERS:
+        if not self.sweep.search.method.searches_subsets:
             return self.search(None)
         from vprdist.search.subset_rule import SubsetRule
 
-        if self.sweep.search.searcher != "one_network":
+        if not self.sweep.search.method.trains_one:
             return self.search(SubsetRule(self.sweep))
         outcome, proposals = self.search(SubsetRule(self.sweep))
         assert proposals is not None
@@ -108,7 +107,7 @@ class _Driver:
         from vprdist.search.progress import SweepProgress
 
         sweep, only, proposals = self.sweep, self.only, self.proposals()
-        trials = () if sweep.search.searcher else self.prepared.trials
+        trials = () if sweep.search.method.proposes else self.prepared.trials
         outcome = run_search(
             [trial for trial in trials if only is None or trial.trial_id in only],
             sweep_name=sweep.name,
@@ -127,11 +126,11 @@ class _Driver:
 
     def proposals(self) -> Proposals | None:
         """The memory of what was proposed; None for a plain grid."""
-        from vprdist.store.proposals import Proposals
+        from vprdist.store.proposals import Proposals, proposals_path
 
         # Tune pickles what it is given: these close over no console.
         sweep, book, prepared = self.sweep, self.book, self.prepared
-        if not (sweep.search.searcher or sweep.search.scheduler):
+        if not sweep.search.follows:
             return None
 
         def told(trial: TrialSpec) -> None:
@@ -139,7 +138,7 @@ class _Driver:
             book.write()
 
         return Proposals(
-            book.folder / "proposals.jsonl",
+            proposals_path(book.folder),
             lambda point: prepared.resolve(trial_at(sweep, point)), sweep.objective, told,
         )  # fmt: skip
 

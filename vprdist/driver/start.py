@@ -25,17 +25,18 @@ from vprdist.plan.reuse import reuse_of_other_code
 from vprdist.plan.survey import OVER, planned_trials
 from vprdist.prepare.checks import check_profile, check_runs_folder, paths_of
 from vprdist.prepare.prepare import Prepared, prepare, unready
+from vprdist.search.proposing import check_proposer
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.driving import check_wanted, want_again
-from vprdist.store.manifest import Manifest
+from vprdist.store.manifest import Manifest, sweep_file, sweep_folder
 
 
 def resume(name: str, runs: Path, console: Console, only: frozenset[str]) -> int:
     """Some trials of a sweep that was started before, from the file that it left in its folder."""
-    return run(read_sweep(runs / "sweeps" / name / "sweep.yaml"), runs, console, only=only)
+    return run(read_sweep(sweep_file(sweep_folder(runs, name))), runs, console, only=only)
 
 
 def run(
@@ -81,11 +82,13 @@ def _run(
     sweep: SweepSpec, profile: ClusterProfile, runs: Path, console: Console, only: frozenset[str] | None, detach: bool
 ) -> int:
     check_profile(profile, sweep.trials)
+    if only is None:  # known trials need nobody who proposes
+        check_proposer(sweep.search)
     check_runs_folder(runs)
-    folder = runs / "sweeps" / sweep.name
+    folder = sweep_folder(runs, sweep.name)
     want_again(folder, asked_at(folder))
-    check_budget(sweep, profile, sweep.num_trials, ())  # of trials; that of GPU-hours needs their ids
-    # Of a driver's job it was asked when a person submitted it; after an outage nobody would start it once more.
+    check_budget(sweep, profile, sweep.num_trials, ())  # the budget of trials; that of GPU-hours needs their ids
+    # The cluster was asked when a person submitted a driver's job; after an outage nobody would start it once more.
     for note in () if in_driver_job() else check_cluster(profile, paths_of(sweep.trials, runs)):
         if not note.startswith("sbatch"):
             console.print(f"not checked: {note}", style="dim", markup=False)
@@ -107,7 +110,7 @@ def _run(
     if only is None and (reused := reuse_of_other_code(sweep, prepared)) is not None:
         console.print(reused, style="yellow", markup=False)
     book = Manifest(folder, sweep, prepared.fallbacks)
-    if sweep.search.searcher is None:
+    if not sweep.search.method.proposes:
         if (before := book.others(prepared.trials)) is not None:
             text = f"sweep {sweep.name} had {before} other trials before: its leaderboard now shows the present ones"
             console.print(f"{text} (their results are kept; name=… keeps leaderboards apart)", style="yellow")

@@ -33,8 +33,8 @@ def read_descriptors(paths: Sequence[Path], wanted: Wanted, storage: Storage = "
     width = files[0][2].shape[1]
     for path, _, values in files:
         if values.shape[1] != width:
-            rule = f"descriptors have one width; those of {paths[0].name} have {width} dimensions"
-            raise DataError(path, rule, values.shape[1], "Compute them with one network.")
+            fault = f"descriptors must have one width; those of {paths[0].name} have {width} dimensions"
+            raise DataError(path, fault, values.shape[1], "Compute them with one network.")
     places = _all_places([(path, keys) for path, keys, _ in files])
     chosen = _chosen(places, wanted, ", ".join(map(str, paths)))
     out = allocate(len(chosen), width, storage)
@@ -55,7 +55,9 @@ def _open(path: Path) -> tuple[Keys, Values]:
         found = np.load(path, mmap_mode="r")
         kind = ".npz" if isinstance(found, np.lib.npyio.NpzFile) else ".npy"
         if path.suffix != kind:
-            raise DataError(path, "the file is what its name says", kind, f"Name it {path.with_suffix(kind).name}.")
+            raise DataError(
+                path, "the file must be what its name says", kind, f"Name it {path.with_suffix(kind).name}."
+            )
         if kind == ".npz":
             with found:
                 keys, values = found["keys"], found["descriptors"]
@@ -64,30 +66,32 @@ def _open(path: Path) -> tuple[Keys, Values]:
         if keys.dtype.kind == "S":
             keys = np.char.decode(keys, "utf-8")
     except KeyError as error:
-        rule = "a .npz of descriptors holds `keys` and `descriptors`"
-        raise DataError(path, rule, str(error.args[0]), "Save both: np.savez(file, keys=…, descriptors=…).") from None
+        fault = "a .npz of descriptors must hold `keys` and `descriptors`"
+        raise DataError(path, fault, str(error.args[0]), "Save both: np.savez(file, keys=…, descriptors=…).") from None
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         remedy = "Save it with numpy, without pickled objects."
-        raise DataError(path, "the file is readable by numpy", str(error).splitlines()[0], remedy) from None
+        raise DataError(path, "numpy cannot read the file", str(error).splitlines()[0], remedy) from None
     if values.ndim != 2 or values.dtype not in (np.float16, np.float32, np.float64) or values.shape[1] == 0:
         found = f"{values.dtype} {values.shape}"
-        raise DataError(path, "descriptors are an array (N, D) of floats", found, "Save float32 or float16.")
+        raise DataError(path, "descriptors must be an array (N, D) of floats", found, "Save float32 or float16.")
     if keys.shape != (len(values),):
         raise DataError(
-            path, f"there is a key for each of the {len(values)} descriptors", keys.shape, "Save both anew."
+            path, f"there must be a key for each of the {len(values)} descriptors", keys.shape, "Save both anew."
         )
     return keys.astype(str), values
 
 
 def _read_keys(path: Path) -> Keys:
     if not path.exists():
-        raise DataError(path, "a .npy has its keys beside it, one a line", None, "Write them in the order of the rows.")
+        raise DataError(
+            path, "a .npy must have its keys beside it, one a line", None, "Write them in the order of the rows."
+        )
     try:
         return np.array(path.read_text(encoding="utf-8-sig").split())
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        rule, found = "a list of keys is UTF-8 text", error.object[error.start : error.start + 1]
-        raise DataError(f"{path}:{line}", rule, found, "Save it as UTF-8.") from None
+        fault, found = "a list of keys must be UTF-8 text", error.object[error.start : error.start + 1]
+        raise DataError(f"{path}:{line}", fault, found, "Save it as UTF-8.") from None
 
 
 def _all_places(files: Sequence[tuple[Path, Keys]]) -> dict[str, int]:
@@ -96,7 +100,7 @@ def _all_places(files: Sequence[tuple[Path, Keys]]) -> dict[str, int]:
     for path, keys in files:
         for row, key in enumerate(keys.tolist()):
             if key in places:
-                raise DataError(f"{path}: row {row}", "a picture has one descriptor", key, "Delete one.")
+                raise DataError(f"{path}: row {row}", "a picture has a second descriptor", key, "Delete one.")
             places[key] = len(places)
     return places
 
@@ -106,8 +110,8 @@ def _chosen(places: dict[str, int], wanted: Wanted, where: str) -> Rows:
     keys = [str(key) for side, rows in wanted for key in side.keys[rows]]
     missing = [key for key in keys if key not in places]
     if missing:
-        rule = f"every picture that takes part has a descriptor; {len(missing)} have none, the first of them"
-        raise DataError(where, rule, missing[0], "Name the files of both sides and of every city.")
+        fault = f"pictures that take part have no descriptor ({len(missing)}), the first of them"
+        raise DataError(where, fault, missing[0], "Name the files of both sides and of every city.")
     return np.array([places[key] for key in keys], np.int64)
 
 
@@ -119,5 +123,5 @@ def _check_finite(path: Path, keys: Keys, values: Values, rows: Rows) -> None:
     good = np.isfinite(values).all(axis=1)
     if not good.all():
         row = int(rows[np.argmin(good)])
-        where, rule = f"{path}: row {row} ({keys[row]})", f"descriptors are finite numbers of {values.dtype}"
-        raise DataError(where, rule, None, "Compute it again.")
+        where, fault = f"{path}: row {row} ({keys[row]})", f"descriptors must be finite numbers of {values.dtype}"
+        raise DataError(where, fault, None, "Compute it again.")

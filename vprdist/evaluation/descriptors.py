@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader
 
-from vprdist.data.msls import Side
+from vprdist.data.places import Side
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import TrainingError, UserError
 from vprdist.network.folded import folded

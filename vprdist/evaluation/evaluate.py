@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vprdist.data.msls import City, Side
+from vprdist.data.places import City, Side
 from vprdist.data.tasks import Task
 from vprdist.distributed.ranks import Ranks
 from vprdist.evaluation.breakdown import write_queries
@@ -22,6 +22,7 @@ from vprdist.spec.arms import Arm
 from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.result import Protocol, VariantResult
 from vprdist.spec.trial import EvaluateSpec, TrialSpec
+from vprdist.store.queries import queries_file
 
 StageReport = Callable[[str, int, int], None]
 LEARN_IMAGES = 20_000
@@ -90,7 +91,7 @@ class Evaluation:
             rows = [row for city in self.predicted.predictions.values() for row in city]
             write_predictions(folder / "submission.txt", rows)
         if self.subtasks:
-            write_queries(folder / "queries.parquet", self.subtasks)
+            write_queries(queries_file(folder), self.subtasks)
 
 
 def describe_protocol(tasks: Sequence[Task], trial: TrialSpec, dataset: str) -> Protocol:
@@ -188,7 +189,7 @@ def assess(
     _, _, values = next(evaluations)
     ranking = rank(tasks, values, spec.gallery)
     subtasks = {name: rank(some, values, spec.gallery) for name, some in extra.subtasks.items()}
-    if extra.predict and spec.whitening == "database":  # of these cities: they are what is evaluated there
+    if extra.predict and spec.whitening == "database":  # learnt on these cities: they are what is evaluated there
         own = _places(descriptors, learning_rows(spec, extra.predict, ()))
         _, _, values = next(whitened(descriptors, spec, own))
     predicted = rank(extra.predict, values, spec.gallery) if extra.predict else None
@@ -220,7 +221,7 @@ def check_whitening(spec: EvaluateSpec, tasks: Sequence[Task], training: Sequenc
 def learning_rows(spec: EvaluateSpec, tasks: Sequence[Task], training: Sequence[City]) -> Wanted:
     """What whitening is learnt on: nothing; the evaluated galleries; or database images of the training cities.
 
-    Of these all but panoramas, or evenly chosen ones where there are many.
+    Panoramas are left out; the others count all, or evenly chosen ones where there are many.
     """
     if spec.whitening == "none":
         return []

@@ -36,7 +36,7 @@ def read_predictions(path: Path, tasks: Sequence[Task], gallery: str) -> tuple[R
         where = f"{path}:{number}"
         query = words[0]
         if query in seen:
-            raise DataError(where, f"a query has one line; it has line {seen[query]} too", query, "Delete one.")
+            raise DataError(where, f"a query has a second line; its first is {seen[query]}", query, "Delete one.")
         seen[query] = number
         book.enter(where, query, words[1:])
     return book.ranking(), book.notes()
@@ -48,12 +48,12 @@ def _lines(path: Path) -> Iterator[Line]:
         try:
             words = line.decode("utf-8").partition("#")[0].split()
         except UnicodeDecodeError as error:
-            rule, found = "a predictions file is UTF-8 text", line[error.start : error.start + 1]
-            raise DataError(f"{path}:{number}", rule, found, "Save it as UTF-8.") from None
+            fault, found = "a predictions file must be UTF-8 text", line[error.start : error.start + 1]
+            raise DataError(f"{path}:{number}", fault, found, "Save it as UTF-8.") from None
         if sequence := next((word for word in words if "," in word), None):
-            rule = "a word is the key of one image, and words are set apart by spaces"
+            fault = "a word must be the key of one image, and spaces must set words apart"
             remedy = "Write spaces between keys; keys that commas join are sequences, of other tasks of MSLS."
-            raise DataError(f"{path}:{number}", rule, sequence[:60], remedy)
+            raise DataError(f"{path}:{number}", fault, sequence[:60], remedy)
         if words:
             yield number, words
 
@@ -80,14 +80,16 @@ class _Book:
     def _check_unique(self) -> None:
         sizes = [sum(len(task.city.sides[side]) for task in self.tasks) for side in (0, 1)]
         if [len(self.queries), len(self.owner)] != sizes:
-            rule = "keys are unique over the cities that one file predicts"
-            raise DataError(self.path, rule, None, "Evaluate city by city.")
+            fault = "keys must be unique over the cities that one file predicts"
+            raise DataError(self.path, fault, None, "Evaluate city by city.")
 
     def enter(self, where: str, query: str, keys: list[str]) -> None:
         """Note what one line says."""
         if query not in self.queries:
             names = ", ".join(task.city.name for task in self.tasks)
-            raise DataError(where, f"the first word is a query of {names}", query, "Name its city too, or delete it.")
+            raise DataError(
+                where, f"the first word must be a query of {names}", query, "Name its city too, or delete it."
+            )
         number, place = self.queries[query]
         self._check_keys(where, number, keys)
         if place < 0:
@@ -101,19 +103,19 @@ class _Book:
         for key in keys:
             if key not in self.owner:
                 names = ", ".join(task.city.name for task in self.tasks)
-                raise DataError(where, f"predictions are database images of {names}", key, "Name its city too.")
+                raise DataError(where, f"predictions must be database images of {names}", key, "Name its city too.")
             if self.gallery == "city" and self.owner[key] != number:
-                rule = "with one gallery a city, predictions are of the query's own city"
-                raise DataError(where, rule, key, "Was one gallery searched? Then say --gallery merged.")
+                fault = "with one gallery a city, predictions must be of the query's own city"
+                raise DataError(where, fault, key, "Was one gallery searched? Then say --gallery merged.")
         if len(set(keys)) < len(keys):
             doubled = next(key for key in keys if keys.count(key) > 1)
-            raise DataError(where, "an image is predicted once a line", doubled, "Delete one.")
+            raise DataError(where, "an image is predicted twice in a line", doubled, "Delete one.")
 
     def _check_depth(self, where: str, number: int, found: int) -> None:
         size = self.num_images if self.gallery == "merged" else len(self.tasks[number].gallery)
         if found < min(DEPTH, size):
-            rule = f"a line has {DEPTH} predictions, or the whole gallery: here at least {min(DEPTH, size)}"
-            raise DataError(where, rule, found, "Predict more: recall@20 would count missing ones as wrong.")
+            fault = f"a line must have {DEPTH} predictions, or the whole gallery: here at least {min(DEPTH, size)}"
+            raise DataError(where, fault, found, "Predict more: recall@20 would count missing ones as wrong.")
 
     def _image(self, key: str) -> int:
         """The image of a key; those outside the galleries are counted after them."""
@@ -129,8 +131,8 @@ class _Book:
             if images is None
         ]
         if missing:
-            rule = f"every query that counts has a line; {len(missing)} have none, the first of them"
-            raise DataError(self.path, rule, missing[0], "Predict for it, or leave out its city.")
+            fault = f"queries that count have no line ({len(missing)}), the first of them"
+            raise DataError(self.path, fault, missing[0], "Predict for it, or leave out its city.")
         found = [[images for images in rows if images is not None] for rows in self.found]
         return Ranking(self.tasks, found, tuple(self.outside))
 

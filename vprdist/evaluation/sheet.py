@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from vprdist.data.msls import Side
+from vprdist.data.places import Side
 from vprdist.evaluation.ranking import Ranking
 from vprdist.files import publish
 from vprdist.network.inputs import PlaceReader

@@ -38,8 +38,8 @@ def check_dimensions(evaluate: EvaluateSpec, available: int) -> None:
     UserError: more dimensions are wanted than descriptors have.
     """
     if evaluate.dimensions and max(evaluate.dimensions) > available:
-        rule = f"whitening keeps at most the {available} dimensions of the descriptors"
-        raise UserError("trial.evaluate.dimensions", rule, max(evaluate.dimensions), "Ask for fewer.")
+        fault = f"whitening must keep at most the {available} dimensions of the descriptors"
+        raise UserError("trial.evaluate.dimensions", fault, max(evaluate.dimensions), "Ask for fewer.")
 
 
 def check_images(dimensions: int, available: int) -> None:
@@ -47,8 +47,8 @@ def check_images(dimensions: int, available: int) -> None:
     UserError: no more images to learn whitening on than dimensions.
     """
     if available <= dimensions:
-        rule = f"whitening to {dimensions} dimensions is learnt on more images than that"
-        raise UserError("trial.evaluate.whitening", rule, available, "Ask for fewer dimensions.")
+        fault = f"whitening to {dimensions} dimensions must be learnt on more images than that"
+        raise UserError("trial.evaluate.whitening", fault, available, "Ask for fewer dimensions.")
 
 
 def learn(values_ND: Values, rows: Rows, dimensions: int) -> Whitening:
@@ -70,9 +70,9 @@ def learn(values_ND: Values, rows: Rows, dimensions: int) -> Whitening:
     variances, directions = variances[::-1][:dimensions], directions[:, ::-1][:, :dimensions]
     heard = int((variances > NO_VARIANCE * max(float(variances[0]), 0.0)).sum())
     if heard < dimensions:
-        rule = f"whitening to {dimensions} dimensions is learnt on descriptors that vary in as many directions"
+        fault = f"whitening to {dimensions} dimensions needs descriptors that vary in as many directions"
         remedy = f"Ask for at most {heard} dimensions." if heard else "Do not whiten: all of them are equal."
-        raise UserError("trial.evaluate.dimensions", rule, heard, remedy)
+        raise UserError("trial.evaluate.dimensions", fault, heard, remedy)
     return Whitening(mean, directions / np.sqrt(variances))
 
 

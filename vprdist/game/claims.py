@@ -62,7 +62,7 @@ def player_effects(
 
     Args:
         real, placebos: the same players, queries, seeds and orders in the same order.
-        cluster, confidence, num_claims: as for `inference.effects`.
+        cluster, confidence, num_claims: as for `game.inference.effects`.
     """
 
     def of(probed: Probed) -> Effects:

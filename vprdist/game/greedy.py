@@ -20,7 +20,7 @@ def greedy_step(num_players: int, value: Callable[[int], float | None]) -> Greed
 
     Args:
         value: of a subset; None while it is not known, NaN where it never will be (its trials failed): then the
-            subset is passed over. The first player is taken in whatever it is worth. Of equals the first is taken.
+            subset is passed over. The first player is taken in whatever it is worth. The first of equals is taken.
     """
     taken: tuple[int, ...] = ()
     chosen, best = 0, -math.inf

@@ -117,7 +117,7 @@ def cluster_sums(contributions: Floats, cluster: Whole) -> ClusterSums:
 
     Args:
         contributions: (…, Q), at least one query.
-        cluster: (Q,) the code of each query's cluster (see `report.statistics.clusters`); gaps do no harm.
+        cluster: (Q,) the code of each query's cluster (see `store.clusters.clusters`); gaps do no harm.
     """
     _, codes, counts = np.unique(cluster, return_inverse=True, return_counts=True)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])

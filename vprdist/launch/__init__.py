@@ -1,1 +1,4 @@
-"""One submitit job a trial, on this machine or SLURM. The trial's folder is the memory; nothing here loads torch."""
+"""Jobs by submitit, on this machine or SLURM: a trial's, an array's, the driver's. `store` keeps what they leave.
+
+Nothing here loads torch before a job runs on its node.
+"""

@@ -211,7 +211,7 @@ class _Watch:
     def _mistakes(self) -> dict[str, LaunchError]:
         """By the node that found it."""
         found = sorted(self.logs.glob(f"{MISTAKES}*.json"))
-        return {path.stem.removeprefix(MISTAKES): LaunchError(**read_json(path)) for path in found}
+        return {path.stem.removeprefix(MISTAKES): LaunchError.from_json(read_json(path)) for path in found}
 
     def _forget_mistakes(self) -> None:
         for path in self.logs.glob(f"{MISTAKES}*.json"):
@@ -219,8 +219,8 @@ class _Watch:
 
     def _submit(self, order: Mapping[str, Any]) -> None:
         if self.submissions >= self.profile.max_attempts:
-            rule = f"one of {self.submissions} arrays makes everything; their tasks ended too early"
-            raise LaunchError(self.logs, rule, " | ".join(self._last_lines()) or "no output")
+            fault = f"none of {self.submissions} arrays made everything; their tasks ended too early"
+            raise LaunchError(self.logs, fault, " | ".join(self._last_lines()) or "no output")
         if self.submissions and not self._avoided:
             self.tell(f"tasks of array {self.name} ended too early; submitted again for what is missing")
         profile = self.profile.model_copy(update={"exclude": (*self.profile.exclude, *self._avoided)})
@@ -234,7 +234,7 @@ class _Watch:
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             remedy = "The same command again finds the array, should it have been made."
-            raise LaunchError("sbatch", f"it answers within {SBATCH_S:g} s", "no answer", remedy) from None
+            raise LaunchError("sbatch", f"no answer within {SBATCH_S:g} s", None, remedy) from None
         if done.returncode and (is_limit(done.stderr) or is_busy(done.stderr)):  # should there be one, it is found
             if not self._waiting:
                 self.tell(f"SLURM takes no job array for now; trying again: {done.stderr.strip()[-200:]}")
@@ -245,7 +245,7 @@ class _Watch:
             self._avoided = ()
             return
         if done.returncode:
-            raise LaunchError(f"job array {self.name}", "the cluster accepts it", None, done.stderr.strip()[-400:])
+            raise LaunchError(f"job array {self.name}", "the cluster refuses it", None, done.stderr.strip()[-400:])
         self.tell(f"array {self.name}: job {done.stdout.strip()}, {order['count']} task(s); logs in {self.logs}")
         self.submissions, self._gone_since = self.submissions + 1, None
 

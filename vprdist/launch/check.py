@@ -55,7 +55,7 @@ def check_cluster(profile: ClusterProfile, paths: Sequence[Path]) -> tuple[str, 
     missing = [name for name in COMMANDS if shutil.which(name) is None]
     if missing:
         remedy = "Start this on a login node of the cluster, or choose `cluster: local`."
-        raise LaunchError("PATH", "SLURM's commands are there", ", ".join(missing), remedy)
+        raise LaunchError("PATH", f"SLURM's commands are missing: {', '.join(missing)}", None, remedy)
     notes = list(check_shared(profile, (*paths, Path(sys.prefix))))
     kinds = parse_sinfo(_answer(["sinfo", "--noheader", "--exact", f"--format={SINFO_FORMAT}"]))
     check_partition(profile, kinds)
@@ -75,9 +75,10 @@ def check_shared(profile: ClusterProfile, paths: Sequence[Path]) -> tuple[str, .
     folders = [Path(folder).resolve() for folder in profile.shared]
     for path in paths:
         if not any(path.resolve().is_relative_to(folder) for folder in folders):
-            rule = f"compute nodes see it: it lies in one of the profile's shared folders, {', '.join(profile.shared)}"
+            shared = ", ".join(profile.shared)
+            fault = f"compute nodes may not see it: it must lie in one of the profile's shared folders, {shared}"
             remedy = "Move it, choose another (--runs FOLDER), or add its file system to `shared`."
-            raise LaunchError(path, rule, str(path.resolve()), remedy)
+            raise LaunchError(path, fault, str(path.resolve()), remedy)
     return ()
 
 
@@ -126,8 +127,8 @@ def check_partition(profile: ClusterProfile, kinds: Sequence[NodeKind]) -> None:
     known = sorted({kind.partition for kind in kinds})
     wanted = profile.partition.split(",") if profile.partition else [k.partition for k in kinds if k.default][:1]
     if not wanted:
-        rule = "the cluster has no default partition: the profile names one"
-        raise LaunchError("profile: partition", rule, None, nearest("", known))
+        fault = "the cluster has no default partition, and the profile names none"
+        raise LaunchError("profile: partition", fault, None, nearest("", known))
     for name in wanted:
         if name not in known:
             raise LaunchError("profile: partition", "the cluster has no such partition", name, nearest(name, known))
@@ -137,8 +138,8 @@ def check_partition(profile: ClusterProfile, kinds: Sequence[NodeKind]) -> None:
         features = sorted(set().union(*(kind.features for kind in here)))
         if profile.constraint not in features:
             remedy = nearest(profile.constraint, features or ("none",))
-            rule = f"no node of {where} has this feature"
-            raise LaunchError("profile: constraint", rule, profile.constraint, remedy)
+            fault = f"no node of {where} has this feature"
+            raise LaunchError("profile: constraint", fault, profile.constraint, remedy)
         here = [kind for kind in here if profile.constraint in kind.features]
     asked = {
         "gpus_per_node": (profile.gpus_per_node, max((k.gpus for k in here), default=0), "GPUs"),
@@ -150,8 +151,8 @@ def check_partition(profile: ClusterProfile, kinds: Sequence[NodeKind]) -> None:
     for field, (value, most, unit) in asked.items():
         if value > most:
             each = "a job" if field in ("nodes", "time_limit_min") else "a node"
-            rule = f"{where} has at most {most} {unit} {each}"
-            raise LaunchError(f"profile: {field}", rule, value, "Ask for less, or choose another partition.")
+            fault = f"must be at most {most} {unit} {each} in {where}"
+            raise LaunchError(f"profile: {field}", fault, value, "Ask for less, or choose another partition.")
 
 
 def _check_account(profile: ClusterProfile) -> list[str]:
@@ -167,8 +168,8 @@ def _check_account(profile: ClusterProfile) -> list[str]:
     accounts, qos = {row[0] for row in rows}, {name for row in rows for name in row[1].split(",") if name}
     for field, value, known in (("account", profile.account, accounts), ("qos", profile.qos, qos)):
         if value is not None and known and value not in known:
-            rule = f"user {current_user()} may use this {field}"
-            raise LaunchError(f"profile: {field}", rule, value, nearest(value, sorted(known)))
+            fault = f"user {current_user()} may not use this {field}"
+            raise LaunchError(f"profile: {field}", fault, value, nearest(value, sorted(known)))
     return [] if rows else [f"account and qos: accounting knows nothing of user {current_user()}"]
 
 
@@ -192,7 +193,7 @@ def ask_only(profile: ClusterProfile) -> str:
             return f"sbatch --test-only: no answer within {ANSWER_S:g} s"
     said = " ".join((done.stderr + done.stdout).split())
     if done.returncode and (is_wrong(said) or is_impossible(said)):
-        raise LaunchError(f"job {job_name('…')}", "the cluster accepts such a job", None, f"sbatch --test-only: {said}")
+        raise LaunchError(f"job {job_name('…')}", "the cluster refuses such a job", None, f"sbatch --test-only: {said}")
     return f"sbatch --test-only: {said}"
 
 
@@ -208,9 +209,9 @@ def _answer(command: list[str]) -> str:
             command, capture_output=True, text=True, timeout=ANSWER_S, check=False, env=commands_environment()
         )
     except subprocess.TimeoutExpired:
-        raise LaunchError(command[0], f"it answers within {ANSWER_S:g} s", "no answer", remedy) from None
+        raise LaunchError(command[0], f"no answer within {ANSWER_S:g} s", None, remedy) from None
     except OSError as error:
-        raise LaunchError(command[0], "it can be started", error.strerror, remedy) from None
+        raise LaunchError(command[0], "it cannot be started", error.strerror, remedy) from None
     if done.returncode != 0:
-        raise LaunchError(command[0], "it answers", " ".join(done.stderr.split())[:300], remedy)
+        raise LaunchError(command[0], "it failed", " ".join(done.stderr.split())[:300], remedy)
     return done.stdout

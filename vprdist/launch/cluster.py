@@ -151,7 +151,7 @@ def _refusal(entry: Submission) -> LaunchError | None:
         said = submission_log(folder, record).read_text(errors="replace").strip().splitlines()
     except FileNotFoundError:
         said = ["the helper that submits jobs ended early; see the submission.log of the sweep's other trials"]
-    return LaunchError(f"job {record.name}", "the cluster accepts the job", None, " | ".join(said[-3:]))
+    return LaunchError(f"job {record.name}", "the cluster refuses the job", None, " | ".join(said[-3:]))
 
 
 def _take(path: Path) -> int | None:

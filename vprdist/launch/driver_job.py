@@ -20,27 +20,14 @@ from vprdist.files import digest_json, locked, write_text
 from vprdist.launch.params import job_environment
 from vprdist.launch.slurm import ALIVE_STATES, QueueRow, ask, parse_squeue, squeue_command
 from vprdist.machine import current_user
-from vprdist.spec.base import Spec
 from vprdist.spec.profile import ClusterProfile
+from vprdist.store.driving import DriverRecord, driver_folder, read_driver, write_driver
 from vprdist.store.journal import NAME_PREFIX
+from vprdist.store.manifest import sweep_file
 
 SIGNAL_LEAD_S = 120
 """Seconds before the time limit: leaving Ray takes some, and so does a full queue of submissions."""
 SBATCH_S = 60.0
-
-
-class DriverRecord(Spec):
-    """`driver/job.json` in the sweep's folder."""
-
-    job_id: str
-    name: str
-    log: str
-    submitted_at: float
-
-
-def driver_folder(sweep: Path) -> Path:
-    """Where a detached driver's script, log and journal lie."""
-    return sweep / "driver"
 
 
 def driver_name(sweep: Path) -> str:
@@ -48,17 +35,9 @@ def driver_name(sweep: Path) -> str:
     return f"{NAME_PREFIX}driver-{sweep.name}"
 
 
-def read_driver(sweep: Path) -> DriverRecord | None:
-    """The sweep's detached driver, alive or not; None when there never was one."""
-    try:
-        return DriverRecord.model_validate_json((driver_folder(sweep) / "job.json").read_bytes())
-    except FileNotFoundError:
-        return None
-
-
 def driver_command(sweep: Path, runs: Path) -> list[str]:
     """What the job runs: the resolved sweep file, so that an edit of the original changes nothing."""
-    return [sys.executable, "-m", "vprdist.sweep", str(sweep / "sweep.yaml"), "--runs", str(runs)]
+    return [sys.executable, "-m", "vprdist.sweep", str(sweep_file(sweep)), "--runs", str(runs)]
 
 
 def driver_script(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: float) -> str:
@@ -106,8 +85,11 @@ def check_detachable(profile: ClusterProfile) -> None:
         LaunchError: the profile is of this machine.
     """
     if profile.kind != "slurm":
-        rule, remedy = "only a SLURM cluster can run the driver as a job", "Leave out --detach, or choose a cluster."
-        raise LaunchError("--detach", rule, profile.kind, remedy)
+        fault, remedy = (
+            "a cluster of this kind cannot run the driver as a job",
+            "Leave out --detach, or choose a cluster.",
+        )
+        raise LaunchError("--detach", fault, profile.kind, remedy)
 
 
 def submit_driver(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: float) -> tuple[DriverRecord, bool]:
@@ -125,12 +107,12 @@ def submit_driver(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: f
         if (row := _in_queue(sweep)) is not None:
             record = _record(sweep, row.job_id)
             if read_driver(sweep) != record:
-                _publish(sweep, record)
+                write_driver(sweep, record)
             return record, False
         script = folder / "driver.sbatch"
         write_text(script, driver_script(sweep, runs, profile, memory_gb))
         record = _record(sweep, _sbatch(script))
-        _publish(sweep, record)
+        write_driver(sweep, record)
         return record, True
 
 
@@ -159,7 +141,9 @@ def requeue_self() -> None:
     """
     job_id = os.environ["SLURM_JOB_ID"]
     if ask(["scontrol", "requeue", job_id]) is None:
-        raise LaunchError(f"job {job_id}", "the driver can be requeued", None, "Start the same command with --detach.")
+        raise LaunchError(
+            f"job {job_id}", "the driver cannot be requeued", None, "Start the same command with --detach."
+        )
 
 
 def in_driver_job() -> bool:
@@ -186,8 +170,8 @@ def _in_queue(sweep: Path) -> QueueRow | None:
     """The driver's job, if it is queued or runs."""
     answer = ask(squeue_command(current_user(), [driver_name(sweep)]))
     if answer is None:
-        rule = "SLURM answers whether the driver is there already"
-        raise LaunchError("squeue", rule, "no answer", "Nothing was changed. Try again in a while.")
+        fault = "no answer whether the driver is there already"
+        raise LaunchError("squeue", fault, None, "Nothing was changed. Try again in a while.")
     rows = [row for row in parse_squeue(answer) if is_driver(sweep, row)]
     return rows[0] if rows else None
 
@@ -200,10 +184,6 @@ def _record(sweep: Path, job_id: str) -> DriverRecord:
     return DriverRecord(job_id=job_id, name=driver_name(sweep), log=log, submitted_at=time.time())
 
 
-def _publish(sweep: Path, record: DriverRecord) -> None:
-    write_text(driver_folder(sweep) / "job.json", record.model_dump_json(indent=1) + "\n")
-
-
 def _sbatch(script: Path, command: Sequence[str] = ("sbatch", "--parsable")) -> str:
     environment = job_environment(os.environ, None)
     try:
@@ -212,7 +192,7 @@ def _sbatch(script: Path, command: Sequence[str] = ("sbatch", "--parsable")) -> 
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         remedy = f"{error}. The same command again finds the job, should it have been made."
-        raise LaunchError("sbatch", "it takes the driver's job", None, remedy) from None
+        raise LaunchError("sbatch", "no answer whether it took the driver's job", None, remedy) from None
     if done.returncode != 0:
-        raise LaunchError("sbatch", "it takes the driver's job", None, " | ".join(done.stderr.split("\n")[:3]))
+        raise LaunchError("sbatch", "it refuses the driver's job", None, " | ".join(done.stderr.split("\n")[:3]))
     return done.stdout.strip().split(";")[0]

@@ -132,8 +132,8 @@ def _call(place: TrialFolder, record: JobRecord, job: str, start: str, world: An
     give_gpus()
     trial = place.trial()
     if trial.trial_id != place.trial_id:
-        rule = f"the folder of trial {trial.trial_id}"
-        raise LaunchError(place.trial_file, rule, place.trial_id, "Run driver and jobs with one version of vprdist.")
+        fault = f"the folder must be that of trial {trial.trial_id}"
+        raise LaunchError(place.trial_file, fault, place.trial_id, "Run driver and jobs with one version of vprdist.")
     leave = Leave(record, place.attempt_log(record))
     leave.listen()
     mine = World(
@@ -202,5 +202,5 @@ def find_function(name: str) -> Callable[..., object]:
     try:
         found: Callable[..., object] = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise LaunchError(f"job {name}", "a job is module:function, importable on the node", str(error)) from None
+        raise LaunchError(f"job {name}", "a job must be module:function, importable on the node", str(error)) from None
     return found

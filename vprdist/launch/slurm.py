@@ -175,7 +175,7 @@ class SlurmCluster:
 
 
 def cancel_jobs(job_ids: Iterable[str]) -> bool:
-    """scancel; whether it went through. Of arrays the whole: squeue's `12_[0-3%4]` is no word for scancel."""
+    """scancel; whether it went through. Arrays are cancelled whole: squeue's `12_[0-3%4]` is no word for scancel."""
     wanted = sorted({job_id.split("_")[0] for job_id in job_ids})
     batches = [wanted[begin : begin + SCANCEL_BATCH] for begin in range(0, len(wanted), SCANCEL_BATCH)]
     return all(list(map(scancel, batches)))  # a list: every batch is asked for, whatever became of those before

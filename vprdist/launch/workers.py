@@ -53,11 +53,11 @@ class Worker:
         for line in self._process.stdout:
             said: dict[str, Any] = json.loads(line)
             if "error" in said:
-                raise self.error(**said["error"])
+                raise self.error.from_json(said["error"])
             yield said
         if code := self._process.wait():
-            rule, remedy = "a process on this machine ends well", "Start the same command again."
-            raise self.error(self.module, rule, f"exit code {code}", remedy)
+            fault, remedy = f"a process on this machine died with exit code {code}", "Start the same command again."
+            raise self.error(self.module, fault, None, remedy)
 
     def end(self) -> None:
         """Returns when it is gone."""

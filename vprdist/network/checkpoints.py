@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from vprdist.errors import WeightsError
 from vprdist.network.gcl_release import from_release, is_release
+from vprdist.network.parts import build_parts
 from vprdist.spec.doors import BackboneName
 from vprdist.spec.trial import NetworkSpec
 from vprdist.tensors import first_difference, is_state, load_tensors
 
 SIZE = (64, 64)
 """A picture by which the channels behind a unit are found; the state does not depend on it."""
-FORMS = "initial weights are a checkpoint of the GCL release (.pth) or of a trial (checkpoint/last.pt)"
+FORMS = "initial weights must be a checkpoint of the GCL release (.pth) or of a trial (checkpoint/last.pt)"
 REMEDY = "Name such a file; ImageNet weights are `network.weights: imagenet`."
 
 
@@ -30,17 +31,17 @@ def read_checkpoint(path: Path, network: NetworkSpec) -> dict[str, Tensor]:
     state = _read(path)
     if (found := first_difference(state, _network_state(network))) is not None:
         pooled = "GeM" if network.aggregator.name == "gem" else network.aggregator.title
-        rule = f"the checkpoint is that of {network.backbone.title} with three input channels and {pooled}"
+        fault = f"the checkpoint must be that of {network.backbone.title} with three input channels and {pooled}"
         if (other := _backbone_of(state)) not in (None, network.backbone.name):
-            raise WeightsError(path, rule, other, f"Set network.backbone: {other}, or name another checkpoint.")
+            raise WeightsError(path, fault, other, f"Set network.backbone: {other}, or name another checkpoint.")
         if found == "no pool.p":
             found = "no pool.p: the average or the maximum is pooled"
-        raise WeightsError(path, rule, found, "Name another checkpoint.")
+        raise WeightsError(path, fault, found, "Name another checkpoint.")
     if network.aggregator.name != "gem":
         return state
     p = float(state["pool.p"])
     if not 0 < p < float("inf"):
-        raise WeightsError(path, "the p of GeM is above zero and finite", p, "Name another checkpoint.")
+        raise WeightsError(path, "the p of GeM must be above zero and finite", p, "Name another checkpoint.")
     return state
 
 
@@ -58,8 +59,6 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _network_state(network: NetworkSpec) -> dict[str, Tensor]:
     """What the state of an RGB network has: names, shapes and types; of built-in ones without values."""
-    from vprdist.network.model import build_parts
-
     own = any(each.is_own for each in (network.backbone, network.attention, network.aggregator))
     with torch.device("cpu" if own else "meta"):
         backbone, attention, pool = build_parts(network, SIZE)

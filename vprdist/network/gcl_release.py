@@ -41,8 +41,8 @@ def from_release(loaded: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     if (other := _other_network(state)) is not None:
         built_in = BackboneName.door.built_in
         known = ", ".join(name for name, each in built_in.items() if each.facts["units"] == UNITS)
-        rule = f"of the GCL release's networks vprdist has the ResNets ({known})"
-        raise WeightsError(path, rule, other, "Name another of its checkpoints.")
+        fault = f"the network must be one of the GCL release's ResNets ({known})"
+        raise WeightsError(path, fault, other, "Name another of its checkpoints.")
     return {_ours(key): value for key, value in state.items()}
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vprdist.data.images import load_image
-from vprdist.data.msls import Side
+from vprdist.data.places import Side
 from vprdist.errors import CacheError, UserError
 from vprdist.semantics.cache import Cache, open_cache
 from vprdist.semantics.placebo import layout, other_classes, other_image, scatter
@@ -147,8 +147,8 @@ class PlaceReader:
 
     def _other_key(self, side: Side, row: int) -> str:
         if len(side) < 2:
-            rule = "the placebo mask of another image needs a second image"
-            raise CacheError(f"{side.city}/{side.side}", rule, len(side), "Choose another placebo.")
+            fault = "the placebo mask of another image needs a second image"
+            raise CacheError(f"{side.city}/{side.side}", fault, len(side), "Choose another placebo.")
         return str(side.keys[other_image(len(side), row, self.seed, side.city, side.side, str(side.keys[row]))])
 
 

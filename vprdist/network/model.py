@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vprdist.errors import OwnCodeError, SweepFileError
-from vprdist.network.backbones.base import Backbone
+from vprdist.errors import SweepFileError
 from vprdist.network.batch_norm import BATCH_NORM
 from vprdist.network.checkpoints import read_checkpoint
+from vprdist.network.parts import build_parts, unfit
 from vprdist.network.stem import InputStem, widen
 from vprdist.semantics.masks import FULL, full_level
-from vprdist.spec.trial import NetworkSpec, TrialSpec
+from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import MODE_CHANNELS, BatchNormMode, Precision
-
-Size = tuple[int, int]
 
 
 class PlaceNetwork(nn.Module):
@@ -28,17 +25,20 @@ class PlaceNetwork(nn.Module):
         trained: the units that are trained. The frozen ones before the first of them run without autograd.
         pool: the aggregator.
         attention: by the unit that it stands behind.
+        attention_name: of the attention, for messages.
         foldable: the units are built-in ones, whose BatchNorm follows the convolution that stands before it.
         precision: `bf16` computes the units in bfloat16 where torch's autocast does; the aggregator stays in float32.
     """
 
     def __init__(
         self, stem: InputStem, units: nn.ModuleDict, pool: nn.Module, trained: tuple[str, ...], dimensions: int,
-        precision: Precision = "float32", attention: nn.ModuleDict | None = None, foldable: bool = True,
+        precision: Precision = "float32", attention: nn.ModuleDict | None = None, attention_name: str = "none",
+        foldable: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.stem, self.units, self.pool = stem, units, pool
         self.attention = nn.ModuleDict() if attention is None else attention
+        self.attention_name = attention_name
         self.trained, self.dimensions, self.precision, self.foldable = trained, dimensions, precision, foldable
         for name, unit in units.items():
             unit.requires_grad_(name in trained)
@@ -68,9 +68,12 @@ class PlaceNetwork(nn.Module):
         if name not in self.attention:
             return features
         extra = None if extra_BChw is None else self.stem.shares(extra_BChw)
-        if isinstance(features, tuple):
-            return self.attention[name](features[0], extra=extra), *features[1:]
-        return self.attention[name](features, extra=extra)
+        before, *token = features if isinstance(features, tuple) else (features,)
+        after = self.attention[name](before, extra=extra)
+        if not isinstance(after, Tensor) or after.shape != before.shape:
+            fault = f"attention must answer with features of the same shape, {tuple(before.shape)}"
+            raise unfit(self.attention_name, fault, list(after.shape) if isinstance(after, Tensor) else after)
+        return (after, *token) if token else after
 
 
 def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
@@ -98,73 +101,15 @@ def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
         if MODE_CHANNELS[mode] != 3:
             first = next(iter(units.values()))
             if not isinstance(first, nn.Conv2d):
-                rule = f"mode {mode} adds channels: the first unit of {spec.backbone.title} must be an nn.Conv2d"
-                raise SweepFileError("trial.input.mode", rule, type(first).__name__, "Use rgb or masked.")
+                fault = f"mode {mode} adds channels: the first unit of {spec.backbone.title} must be an nn.Conv2d"
+                raise SweepFileError("trial.input.mode", fault, type(first).__name__, "Use rgb or masked.")
             assert trial.input.conv1_init is not None
             widen(first, MODE_CHANNELS[mode], trial.input.conv1_init)
     full = full_level(len(trial.input.class_names), trial.input.mask_reduce) if trial.input.mask_reduce else FULL
     return PlaceNetwork(
         InputStem(mode, full), units, pool, spec.trained, int(pool.dimensions), trial.train.precision, attention,
-        not spec.backbone.is_own,
+        spec.attention.name, not spec.backbone.is_own,
     )  # fmt: skip
-
-
-def build_parts(spec: NetworkSpec, image_size: Size) -> tuple[Backbone, nn.ModuleDict, Any]:
-    """The backbone, its attention by unit, and the aggregator, with random weights, in this order.
-
-    Args:
-        image_size: (height, width) of a picture; by it the channels behind a unit are found, where that is asked.
-
-    Raises:
-        OwnCodeError: a user's class that cannot be made, or is not what its kind must be.
-    """
-    backbone: Backbone = spec.backbone.make()
-    if not isinstance(backbone, Backbone):
-        raise _unfit(spec.backbone.name, "must inherit from vprdist.network.backbones.base.Backbone", backbone)
-    for name in spec.units:
-        if name not in dict(backbone.named_children()):
-            raise _unfit(spec.backbone.name, f"has no sub-module {name!r}, which its units name", list(spec.units))
-    outside = [name for name, _ in backbone.named_parameters() if name.partition(".")[0] not in spec.units]
-    if outside:
-        raise _unfit(spec.backbone.name, "has a parameter outside of its units, which is never called", outside[0])
-    attention = nn.ModuleDict()
-    if spec.attention.name != "none":
-        channels = _channels_behind(backbone, spec.attention.at or spec.units[-1:], image_size)
-        for name, count in channels.items():
-            attention[name] = _module(spec.attention.name, spec.attention.make(channels=count))
-    pool = _module(spec.aggregator.name, spec.aggregator.make(channels=backbone.channels))
-    if not isinstance(getattr(pool, "dimensions", None), int):
-        raise _unfit(spec.aggregator.name, "must say its dimensions, a whole number", getattr(pool, "dimensions", None))
-    return backbone, attention, pool
-
-
-def _module(name: str, made: Any) -> nn.Module:
-    if not isinstance(made, nn.Module):
-        raise _unfit(name, "must be a torch module", made)
-    return made
-
-
-def _unfit(name: str, rule: str, found: Any) -> OwnCodeError:
-    found = found if isinstance(found, (int, str, list, type(None))) else type(found).__name__
-    return OwnCodeError(name, f"the class {rule}", found, "Mend the file, and run the sweep again.")
-
-
-@torch.no_grad()
-def _channels_behind(backbone: Backbone, names: Sequence[str], image_size: Size) -> dict[str, int]:
-    """How many channels the features have behind some units: a black picture is passed through."""
-    units = backbone.modules_by_unit()
-    if list(names) == list(units)[-1:]:
-        return {names[0]: backbone.channels}
-    modes = {module: module.training for module in backbone.modules()}
-    backbone.eval()
-    features: Any = torch.zeros(1, 3, *image_size)
-    found = {}
-    for name, unit in units.items():
-        features = unit(features)
-        found[name] = int((features[0] if isinstance(features, tuple) else features).shape[1])
-    for module, training in modes.items():
-        module.training = training
-    return {name: found[name] for name in names}
 
 
 def set_mode(network: PlaceNetwork, batch_norm: BatchNormMode, training: bool) -> None:

@@ -28,7 +28,7 @@ def weights_file(network: NetworkSpec) -> Path:
         return found
     path = Path(network.weights)
     if not path.is_file():
-        raise WeightsError(path, "initial weights are a file", "missing", "Check the path of network.weights.")
+        raise WeightsError(path, "no such file of initial weights", None, "Check the path of network.weights.")
     return path
 
 
@@ -39,7 +39,7 @@ def look(network: NetworkSpec) -> dict[str, object]:
         network.backbone.make()
     except WeightsError as error:
         where = f"trial.network.backbone: {network.backbone.title}"
-        return {"refused": WeightsError(where, error.rule, error.value, error.remedy).to_json()}
+        return {"refused": WeightsError(where, error.fault, error.value, error.remedy).to_json()}
     except UserError as error:
         return {"refused": error.to_json()}
     try:

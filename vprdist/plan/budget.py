@@ -45,11 +45,11 @@ def check_budget(sweep: SweepSpec, profile: ClusterProfile, num_trials: int, est
     budget = sweep.budget
     if budget.trials is not None and num_trials > budget.trials:
         remedy = "Try less, or raise budget.trials."
-        raise SweepFileError("budget.trials", f"the sweep has at most {budget.trials} trials", num_trials, remedy)
+        raise SweepFileError("budget.trials", f"the sweep must have at most {budget.trials} trials", num_trials, remedy)
     if budget.gpu_hours is not None:
         cost = gpu_hours(profile, estimates)
         if cost.hours > budget.gpu_hours:
             how = "at their time limit, since no earlier result says how long they take" if cost.bound else "estimated"
-            rule = f"trials and probes still to run take at most {budget.gpu_hours:g} GPU-hours ({how})"
+            fault = f"trials and probes still to run must take at most {budget.gpu_hours:g} GPU-hours ({how})"
             remedy = "Try less, lower time_limit_min in the profile, or raise budget.gpu_hours."
-            raise SweepFileError("budget.gpu_hours", rule, float(cost.text), remedy)
+            raise SweepFileError("budget.gpu_hours", fault, float(cost.text), remedy)

@@ -29,6 +29,6 @@ def driver_job_gb(readers: int, segments: bool = False, probes_gb: float = 0.0) 
 
     Args:
         segments: the sweep names a segmenter, whose weights are tried before anything is submitted.
-        probes_gb: of the values of probes (`attribute.memory`), when everything else is over.
+        probes_gb: of the values of probes (`plan.probe_memory`), when everything else is over.
     """
     return round(HEADROOM * driver_cost(readers).memory_mb / 1000 + segments * WEIGHTS_GB + probes_gb, 1)

@@ -11,8 +11,10 @@ from typing import Literal
 
 from vprdist.errors import UserError
 from vprdist.spec.profile import ClusterProfile
-from vprdist.spec.result import ResultRow, read_result
+from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.result_file import read_result
+from vprdist.store.trial_folder import results_in
 
 NEWEST = 500
 """Results that are read, newest first: a run folder may hold thousands."""
@@ -30,7 +32,7 @@ class Estimate:
 
 def read_results(runs: Path) -> list[ResultRow]:
     """The newest results of a run folder; what cannot be read is left out."""
-    paths = sorted((runs / "trials").glob("*/result.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    paths = sorted(results_in(runs), key=lambda path: path.stat().st_mtime, reverse=True)
     rows = []
     for path in paths[:NEWEST]:
         try:

@@ -12,6 +12,7 @@ from vprdist.spec.result import ResultRow
 from vprdist.spec.sweep import SweepSpec
 from vprdist.store.manifest import compared
 from vprdist.store.queries import Queries, queries_path, read_queries
+from vprdist.store.trial_folder import TrialFolder
 
 MORE_SEEDS = (1, 3, 5, 10)
 
@@ -59,7 +60,7 @@ def power_of(
 ) -> Power | None:
     """What the sweep could tell; None where its queries are not known yet or there is nothing to compare.
 
-    None too for a search of subsets, whose rows are not compared one by one: `attribute.check_queries` speaks for it.
+    None too for a search of subsets, whose rows are not compared: `plan.queries.check_queries` speaks for it.
 
     Args:
         results: earlier ones, newest first; those on the same cities tell how rows differ.
@@ -83,7 +84,7 @@ def power_of(
 
     def queries_of(name: str) -> Queries | None:
         try:
-            return read_queries(queries_path(runs / "trials" / name))
+            return read_queries(queries_path(TrialFolder.of(runs, name).path))
         except UserError as error:
             left_out.append(str(error))
             return None

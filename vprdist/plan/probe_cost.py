@@ -8,16 +8,14 @@ from pathlib import Path
 from statistics import median
 
 from vprdist.data.tasks import tasks_of
-from vprdist.errors import UserError
 from vprdist.plan.estimate import Estimate
 from vprdist.probes.make import probes_of
 from vprdist.probes.order import PART_ARMS
-from vprdist.probes.read import read_report
+from vprdist.probes.read import newest_reports
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
-from vprdist.store.trial_folder import TrialFolder
 
 NEWEST = 100
 """Parts and results that are looked at, newest first."""
@@ -25,7 +23,7 @@ NEWEST = 100
 
 @dataclass(frozen=True)
 class ProbeCost:
-    """The probes of a sweep of searcher one_network.
+    """The probes of a sweep whose method trains one network.
 
     Attributes:
         num_networks: of which each is evaluated under `num_probes` arms.
@@ -69,7 +67,7 @@ def probe_cost(
     Args:
         trial: any of the sweep, its paths filled in where the data are there.
     """
-    if sweep.search.searcher != "one_network":
+    if not sweep.search.method.trains_one:
         return None
     num_networks = len(sweep.settings) * len(sweep.seeds)
     num_probes = max(len(probes_of(sweep, setting)) for setting in sweep.settings)
@@ -84,17 +82,13 @@ def probe_cost(
 def _seconds_a_picture(
     trial: TrialSpec, gpu: bool, results: Sequence[ResultRow], runs: Path
 ) -> tuple[float | None, str]:
-    """Of one device, for one picture under one arm; and what tells it."""
+    """The seconds that one device takes for one picture under one arm; and what tells it."""
     wanted = _kind(trial)
-    parts = []
-    paths = sorted((runs / "trials").glob("*/probes/*/*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in [path for path in paths if path.with_suffix(".parquet").exists()][:NEWEST]:
-        try:
-            part, other = read_report(path), TrialFolder(path.parents[2]).trial()
-        except (UserError, OSError, ValueError):
-            continue
-        if _kind(other) == wanted and part.device.startswith("cpu") != gpu:
-            parts.append(part.seconds / max(1, part.num_pictures * len(part.probes)))
+    parts = [
+        part.seconds / max(1, part.num_pictures * len(part.probes))
+        for other, part in newest_reports(runs, NEWEST)
+        if _kind(other) == wanted and part.device.startswith("cpu") != gpu
+    ]
     if parts:
         return median(parts), f"measured on {len(parts)} parts of earlier probes"
     like = [row for row in results[:NEWEST] if _kind(row.trial) == wanted and row.device.startswith("cpu") != gpu]

@@ -23,7 +23,7 @@ def probe_memory_gb(sweep: SweepSpec, num_queries: int) -> float:
     that are being weighed.
     """
     subsets = sweep.search.subsets
-    if subsets is None or sweep.search.searcher != "one_network":
+    if subsets is None or not sweep.search.method.trains_one:
         return 0.0
     num_subsets = len(subsets_to_probe(subsets.num_players, subsets.probes, sweep.search.seed))
     arms, networks = num_subsets * (1 + len(subsets.placebos)), len(sweep.seeds)
@@ -33,7 +33,7 @@ def probe_memory_gb(sweep: SweepSpec, num_queries: int) -> float:
 
 
 def weights_bytes(num_players: int, probes: int, num_subsets: int, seed: int) -> float:
-    """Of the weights of all pairs of players, at the most while they are made."""
+    """The bytes of the weights of all pairs of players, at the most while they are made."""
     pairs = num_players * (num_players - 1) // 2
     if (orders := orders_to_probe(num_players, probes, seed)) is None:
         return ALL * WEIGHT * pairs * num_subsets
@@ -42,6 +42,6 @@ def weights_bytes(num_players: int, probes: int, num_subsets: int, seed: int) ->
 
 def driver_probe_gb(sweep: SweepSpec, trial: TrialSpec) -> float:
     """As `probe_memory_gb`, for the queries of a trial of the sweep; 0 while the demo city is not made."""
-    if sweep.search.searcher != "one_network" or trial.data.root == "demo":
+    if not sweep.search.method.trains_one or trial.data.root == "demo":
         return 0.0
     return probe_memory_gb(sweep, sum(len(task.queries) for task in tasks_of(trial)))

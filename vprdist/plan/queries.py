@@ -10,7 +10,7 @@ from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
 
 WORTH_SAYING_GB = 0.1
-"""Of memory: a driver takes half a gigabyte anyhow."""
+"""Less memory is not worth a word: a driver takes half a gigabyte anyhow."""
 
 
 def check_queries(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> list[str]:
@@ -32,12 +32,12 @@ def check_queries(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> list[str]:
     count, clusters, need = sum(len(task.queries) for task in tasks), num_clusters(tasks), fewest(subsets.confidence)
     found, what = count, "queries with a positive"
     # Trained arms have their intervals from seeds or draws, for the queries at hand; probes have them from clusters.
-    if sweep.search.searcher == "one_network":
+    if sweep.search.method.trains_one:
         found, what = clusters, "clusters of neighbouring queries (some ten frames of a sequence)"
     if found < need:
-        rule = f"claims at confidence {subsets.confidence:g} need {need} {what}, at the very least"
+        fault = f"claims at confidence {subsets.confidence:g} need {need} {what}, at the very least"
         cities = "+".join(trial.data.validate_cities)
-        raise DataError(f"{trial.data.root}: {cities}", rule, found, "Validate on more cities, or on larger ones.")
+        raise DataError(f"{trial.data.root}: {cities}", fault, found, "Validate on more cities, or on larger ones.")
     told = _check_memory(sweep, count)
     least = detectable(num_queries=count, num_seeds=1, num_comparisons=1, noise=Noise())
     return [
@@ -53,7 +53,7 @@ def _check_memory(sweep: SweepSpec, num_queries: int) -> list[str]:
 
     need, usable = probe_memory_gb(sweep, num_queries), usable_memory_gb()
     if need > usable:
-        rule = f"the driver holds what all probes found: at most {usable:.3g} GB here"
+        fault = f"the driver must hold what all probes found, in at most {usable:.3g} GB here"
         remedy = "Lower it, form groups of classes, or name fewer placebos."
-        raise SweepFileError("search.subsets.probes", rule, f"{need:.3g} GB", remedy)
+        raise SweepFileError("search.subsets.probes", fault, f"{need:.3g} GB", remedy)
     return [f"the driver holds what probes found in {need:.2g} GB"] if need >= WORTH_SAYING_GB else []

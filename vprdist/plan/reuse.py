@@ -7,7 +7,8 @@ from vprdist.report.sources import by_source, source_words
 from vprdist.source import running_source
 from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.sweep import SweepSpec, trial_at
-from vprdist.store.proposals import Proposals
+from vprdist.store.manifest import sweep_folder
+from vprdist.store.proposals import Proposals, proposals_path
 from vprdist.store.trial_folder import TrialFolder
 
 REMEDY = (
@@ -42,7 +43,7 @@ def _known(sweep: SweepSpec, prepared: Prepared) -> list[str]:
     """The ids of the sweep's trials, each once; for a search, of those that earlier runs proposed."""
     if sweep.search.searcher is None:
         return list(dict.fromkeys(trial.trial_id for trial in prepared.trials if trial.digests is not None))
-    journal = prepared.runs / "sweeps" / sweep.name / "proposals.jsonl"
+    journal = proposals_path(sweep_folder(prepared.runs, sweep.name))
     proposals = Proposals(journal, lambda point: prepared.resolve(trial_at(sweep, point)), sweep.objective)
     proposals.read()
     return [proposal.trial_id for proposal in proposals.known if proposal.trial_id is not None]

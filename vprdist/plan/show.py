@@ -15,8 +15,6 @@ from vprdist.plan.driver_cost import driver_cost, driver_job_gb
 from vprdist.plan.estimate import Estimate, total_hours
 from vprdist.plan.probe_memory import driver_probe_gb
 from vprdist.plan.survey import Plan
-from vprdist.spec.search import SUBSET_SEARCHERS
-from vprdist.spec.subsets import FIRST_LOOK
 from vprdist.store.journal import job_name
 
 SHOWN = 16
@@ -59,15 +57,14 @@ def script_of(plan: Plan) -> str | None:
 def _trials(plan: Plan, names: Sequence[str], console: Console, full: bool) -> None:
     states = Counter(planned.state for planned in plan.trials)
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    most = "at most " if plan.sweep.search.searcher in SUBSET_SEARCHERS else ""
+    method = plan.sweep.search.method
+    most = "at most " if method.searches_subsets else ""
     size = f"{most}{len(plan.trials)} trials ({counts})"
     console.print(Text.assemble((plan.sweep.name, "bold"), f": {size}, cluster {plan.sweep.cluster}"))
     table = Table("trial", "what", "seed", "state", "hours")
-    if plan.sweep.search.searcher is not None:
+    if method.proposes:
         axes = ", ".join(plan.sweep.axes)
-        console.print(
-            f"  {plan.sweep.search.searcher} proposes them over {axes}; those of earlier runs are kept", markup=False
-        )
+        console.print(f"  {method.title} proposes them over {axes}; those of earlier runs are kept", markup=False)
         return
     shown = plan.trials if full else plan.trials[:SHOWN]
     for planned, what in zip(shown, names, strict=False):
@@ -80,26 +77,16 @@ def _trials(plan: Plan, names: Sequence[str], console: Console, full: bool) -> N
 
 def _subsets(plan: Plan) -> Iterator[str]:
     """What a search of subsets asks for, and what the queries can show."""
-    sweep, search, subsets = plan.sweep, plan.sweep.search, plan.sweep.search.subsets
+    sweep, method, subsets = plan.sweep, plan.sweep.search.method, plan.sweep.search.subsets
     if subsets is None:
         return
     yield f"of {subsets.num_players} players: {', '.join(subsets.players)}"
-    settings = f" at each of {len(sweep.settings)} settings" if len(sweep.settings) > 1 else ""
-    if search.searcher == "shapley":
-        each = max(subsets.draw_trials(sweep.nobody_runs(setting)) for setting in sweep.arm_settings)
-        fewest = f"{FIRST_LOOK} draws ({FIRST_LOOK * each} trials)"
-        yield f"{each} trials a draw (an order, its reverse, a seed of its own){settings}"
-        yield f"it stops at {fewest} or later, when the ranking is settled at {subsets.confidence:g}"
     if plan.probes is not None:
         yield from plan.probes.lines()
-        if subsets.finalists:
-            yield f"then everybody and the {subsets.num_finalists} best subsets are trained alone"
-        yield f"{sweep.num_trials} trials in all"
+    yield from method.lines(sweep)
     if subsets.placebos:
         yield f"each arm comes with its placebos too: {', '.join(subsets.placebos)}"
-    if search.searcher == "greedy":
-        yield f"{subsets.num_players} trials, then one less each time{settings}; it stops when no player adds anything"
-    if len(sweep.seeds) == 1 and (search.searcher == "one_network" or isinstance(subsets.take, str)):
+    if len(sweep.seeds) == 1 and method.claims_by_seeds(subsets):
         yield "one seed claims nothing: luck of training looks like an effect; 'seeds=[0,1,2]' tells them apart"
     yield from plan.queries
 

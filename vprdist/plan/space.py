@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean
 
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.trial_folder import results_in
 
 SAMPLE = 30
 """Done trials that are looked at."""
@@ -33,8 +34,7 @@ class Space:
 
 def space(trials: Sequence[TrialSpec], runs: Path, num_ranks: int) -> Space:
     """For trials like these."""
-    done = islice((path.parent for path in (runs / "trials").glob("*/result.json")), SAMPLE)
-    sizes = [_folder_size(folder) for folder in done]
+    sizes = [_folder_size(path.parent) for path in islice(results_in(runs), SAMPLE)]
     if sizes:
         files, size = round(mean(count for count, _ in sizes)), round(mean(size for _, size in sizes))
     else:
@@ -56,7 +56,7 @@ def _folder_size(folder: Path) -> tuple[int, int]:
 
 
 def _free(runs: Path) -> tuple[int | None, int | None]:
-    """Of the file system on which the run folder lies, or would lie."""
+    """What is free on the file system on which the run folder lies, or would lie."""
     there = next(folder for folder in (runs, *runs.parents) if folder.exists())
     stat = os.statvfs(there)
     return (stat.f_favail or None), stat.f_bavail * stat.f_frsize

@@ -17,13 +17,14 @@ from vprdist.plan.queries import check_queries
 from vprdist.plan.reuse import reuse_of_other_code
 from vprdist.plan.space import Space, space
 from vprdist.prepare.checks import check_profile
-from vprdist.prepare.prepare import Looked, Prepared, look
+from vprdist.prepare.prepare import Prepared, look
+from vprdist.search.proposing import check_proposer
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
-from vprdist.spec.search import SUBSET_SEARCHERS
 from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.trial import TrialSpec
-from vprdist.store.proposals import Proposals
+from vprdist.store.manifest import sweep_folder
+from vprdist.store.proposals import Proposals, proposals_path
 from vprdist.store.trial_folder import TrialFolder, held
 
 State = Literal[
@@ -57,7 +58,7 @@ class Plan:
     sweep: SweepSpec
     profile: ClusterProfile
     runs: Path
-    looked: Looked
+    looked: Prepared
     trials: tuple[Planned, ...]
     capacity: Capacity
     space: Space
@@ -80,10 +81,10 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
         UserError: the sweep cannot run as it is.
     """
     check_profile(profile, sweep.trials)
+    check_proposer(sweep.search)
     looked = look(sweep, profile, runs)
     results = read_results(runs)
-    prepared = Prepared(looked.trials, looked.resolver, runs, profile)
-    trials = planned_trials(sweep, prepared, results)
+    trials = planned_trials(sweep, looked, results)
     remaining = [planned.estimate for planned in trials if planned.state not in OVER]
     probes = probe_cost(sweep, looked.trials[0], profile, results, runs)
     if probes is not None:
@@ -96,12 +97,12 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
     room = space([planned.trial for planned in trials], runs, profile.num_ranks)
     found = power_of(sweep, looked.num_queries, len(trials), results, runs)
     queries = tuple(check_queries(sweep, looked.trials))
-    reused = reuse_of_other_code(sweep, prepared)
+    reused = reuse_of_other_code(sweep, looked)
     return Plan(sweep, profile, runs, looked, trials, capacity(profile), room, over, found, queries, probes, reused)
 
 
 def planned_trials(sweep: SweepSpec, prepared: Prepared, results: Sequence[ResultRow]) -> tuple[Planned, ...]:
-    """Every trial of a sweep. Of a search those that earlier runs proposed, and as many as are still to come: what
+    """Every trial of a sweep. A search has those that earlier runs proposed, and as many as are still to come: what
     these will be nobody knows, and each is taken to cost what the first point does.
 
     Args:
@@ -110,13 +111,13 @@ def planned_trials(sweep: SweepSpec, prepared: Prepared, results: Sequence[Resul
     """
     trials = list(prepared.trials)
     proposals = Proposals(
-        prepared.runs / "sweeps" / sweep.name / "proposals.jsonl",
+        proposals_path(sweep_folder(prepared.runs, sweep.name)),
         lambda point: prepared.resolve(trial_at(sweep, point)), sweep.objective,
     )  # fmt: skip
     left = 0
-    if sweep.search.searcher is None:
+    if not sweep.search.method.proposes:
         proposals.read_stops()
-    elif sweep.search.searcher in SUBSET_SEARCHERS:  # which of those proposed it still asks for, values decide
+    elif sweep.search.method.searches_subsets:  # which of those proposed it still asks for, values decide
         trials, left = [], sweep.num_trials
     else:
         trials, proposals.tell = [], lambda trial: trials.append(trial)

@@ -5,14 +5,15 @@ What a file's values say by themselves, `spec` has refused already.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from vprdist.console import Bar
-from vprdist.data.digest import city_digest_cached
 from vprdist.data.kinds import POSITIVE, check_kinds, city_kinds
-from vprdist.data.msls import check_images, check_whole, read_city_cached
+from vprdist.data.labels import is_official, no_angles
+from vprdist.data.layouts import city_digest_cached, layout_of, read_city_cached
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError, LaunchError, SweepFileError
 from vprdist.files import write_text
@@ -39,7 +40,7 @@ def check_runs_folder(runs: Path) -> None:
             probe.unlink(missing_ok=True)
     except OSError as error:
         remedy = "Make room there, or choose another: --runs FOLDER."
-        raise LaunchError(runs, "the run folder must be writable", error.strerror, remedy) from None
+        raise LaunchError(runs, "the run folder cannot be written", error.strerror, remedy) from None
 
 
 def check_profile(profile: ClusterProfile, trials: Iterable[TrialSpec]) -> None:
@@ -53,7 +54,7 @@ def check_profile(profile: ClusterProfile, trials: Iterable[TrialSpec]) -> None:
     for trial in trials:
         submission_parameters(profile, "check", "check")
         if fault := trial.train.ranks_fault(world):
-            raise SweepFileError(f"trial.train.{fault.field}", fault.rule, fault.value, fault.remedy)
+            raise SweepFileError(f"trial.train.{fault.field}", fault.fault, fault.value, fault.remedy)
 
 
 def check_stem(trial: TrialSpec) -> None:
@@ -73,42 +74,56 @@ def check_stem(trial: TrialSpec) -> None:
         )
 
 
-def check_data(trial: TrialSpec, checked: Path | None, bar: Bar | None) -> int:
-    """Every city can be read, every picture is there and whole, and there is something to learn and to ask.
+def check_installed(trials: Iterable[TrialSpec]) -> None:
+    """What jobs load is installed here; nodes share this environment.
 
-    Returns how many queries count. Without `checked` and `bar` no picture is opened.
+    Raises:
+        LaunchError: it is not.
+    """
+    if importlib.util.find_spec("faiss") is None:
+        remedy = "pip install 'vprdist[cpu]', or 'vprdist[gpu]' on a machine with NVIDIA GPUs."
+        raise LaunchError("faiss", "evaluation needs FAISS", None, remedy)
+    if any(trial.run.tensorboard for trial in trials) and importlib.util.find_spec("tensorboard") is None:
+        remedy = "pip install 'vprdist[tensorboard]', or leave it out."
+        raise LaunchError("trial.run.tensorboard", "TensorBoard is not installed", None, remedy)
+
+
+def check_data(trial: TrialSpec) -> int:
+    """Every city can be read, every picture is there, and there is something to learn and to ask; none is opened.
+
+    Returns:
+        How many queries count.
 
     Raises:
         SweepFileError: no city to train or to validate.
         DataError: whatever is wrong with a city.
     """
-    data, root = trial.data, Path(trial.data.root)
+    data = trial.data
     for name, cities in (("train", data.train), ("validate", data.validate_cities)):
         if not cities:
             raise SweepFileError(
-                f"trial.data.{name}", "at least one city is needed", [], f"Name cities of {data.root}."
+                f"trial.data.{name}", "no city is named, and one is needed", None, f"Name cities of {data.root}."
             )
+    layout = layout_of(data)
     for name in trial.cities:
-        city = read_city_cached(root, name)
+        city = read_city_cached(layout, name)
+        layout.check(city)
         for side in city.sides:
-            check_images(side)
-            if name in data.train and side.ca is None:
-                rule = "training needs the angles of ground truth"
-                raise DataError(side.folder / "raw.csv", rule, None, "Choose another city.")
+            if name in data.train and side.ca is None and not is_official(city.label_file, data):
+                raise no_angles(city)
             if name in (*data.train, *data.validate_cities) and side.easting is None:
-                rule = "training and validation need ground truth"
+                fault = "training and validation need ground truth"
                 remedy = "Choose another city; `evaluate.predict` writes predictions for this one."
-                raise DataError(side.folder / "postprocessed.csv", rule, None, remedy)
-    if checked is not None and bar is not None:
-        _check_pictures(root, trial.cities, checked, bar)
-    kinds = [city_kinds(read_city_cached(root, name), data, trial.train.loss.fact("labels")) for name in data.train]
+                raise DataError(side.where("easting"), fault, None, remedy)
+    labels = trial.train.loss.fact("labels")
+    kinds = [city_kinds(read_city_cached(layout, name), data, labels) for name in data.train]
     for city_kind in kinds:
         if POSITIVE not in city_kind.found:
-            rule = f"some query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
-            remedy = "Check easting and northing in postprocessed.csv, and ca in raw.csv."
-            raise DataError(root / "train_val" / city_kind.name, rule, "zero positives", remedy)
+            fault = f"no query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
+            remedy = "Check its positions (easting, northing) and compass angles (ca)."
+            raise DataError(read_city_cached(layout, city_kind.name).folder, fault, None, remedy)
     check_kinds(kinds, tuple(trial.train.loss.fact("draws")))
-    tasks = build_tasks([read_city_cached(root, name) for name in data.validate_cities], trial)
+    tasks = build_tasks([read_city_cached(layout, name) for name in data.validate_cities], trial)
     return sum(len(task.queries) for task in tasks)
 
 
@@ -126,23 +141,30 @@ def check_placebo(trial: TrialSpec, placebos: Collection[str] = ()) -> None:
     if "image" not in shown or not trial.input.uses_mask:
         return
     for name in trial.cities:
-        for side in read_city_cached(Path(trial.data.root), name).sides:
+        for side in read_city_cached(layout_of(trial.data), name).sides:
             if len(side) < 2:
-                rule = "placebo `image` takes the mask of another picture of the side, which has two at least"
-                raise DataError(side.folder, rule, len(side), "Take `image` out of the placebos, or another city.")
+                fault = "placebo `image` takes the mask of another picture of the side, which must have two at least"
+                raise DataError(side.folder, fault, len(side), "Take `image` out of the placebos, or another city.")
 
 
-def _check_pictures(root: Path, cities: Sequence[str], checked: Path, bar: Bar) -> None:
-    """No picture is cut. Opening every one is slow on shared storage: once for each state of a city is enough."""
-    marks = {name: checked / city_digest_cached(root, name) for name in cities}
-    todo = [name for name in cities if not marks[name].exists()]
+def check_pictures(trial: TrialSpec, checked: Path, bar: Bar) -> None:
+    """No picture is cut. Opening every one is slow on shared storage: once for each state of a city is enough.
+
+    Args:
+        checked: a folder for marks of the cities that were opened.
+
+    Raises:
+        DataError: a picture is cut.
+    """
+    layout = layout_of(trial.data)
+    marks = {name: checked / city_digest_cached(layout, name) for name in trial.cities}
+    todo = [name for name in trial.cities if not marks[name].exists()]
     if not todo:
         return
     with bar("checking the cities' pictures") as advance:
         for done, name in enumerate(todo, 1):
-            for side in read_city_cached(root, name).sides:
-                check_whole(side)
-            write_text(marks[name], f"{root} {name}: every picture is whole\n")
+            layout.check(read_city_cached(layout, name), whole=True)
+            write_text(marks[name], f"{layout.root} {name}: every picture is whole\n")
             advance(done, len(todo))
 
 

@@ -32,7 +32,7 @@ def try_own_code(trials: Iterable[TrialSpec]) -> None:
         raise OwnCodeError(names, "the process that tries these classes died", last, "Mend them, or try them alone.")
     refused = json.loads(done.stdout)
     if refused is not None:
-        raise OwnCodeError(**refused)
+        raise OwnCodeError.from_json(refused)
 
 
 def _key(trial: TrialSpec) -> str:

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vprdist.data.digest import city_digest_cached, dataset_digest
 from vprdist.data.labels import labels_digest
+from vprdist.data.layouts import city_digest_cached, dataset_digest, layout_of
 from vprdist.errors import CacheError, LaunchError, WeightsError
 from vprdist.spec.computation import COMPUTATION
-from vprdist.spec.trial import DataSpec, Digests, NetworkSpec, TrialSpec
+from vprdist.spec.trial import Digests, NetworkSpec, TrialSpec
 
-CacheKey = tuple[str, DataSpec, tuple[str, ...]]
-"""A cache and the cities that it must hold: those of the data, and those to predict."""
+CacheKey = tuple[str, str, tuple[str, ...]]
+"""A cache and the cities that it must hold: those of the data, as JSON, and those to predict."""
 
 
 class Resolver:
@@ -31,7 +31,7 @@ class Resolver:
             UserError: no cache where the mode needs one, or it does not cover the cities; refused weights.
         """
         cities = (*trial.data.train, *trial.data.validate_cities)
-        dataset = dataset_digest(Path(trial.data.root), cities)
+        dataset = dataset_digest(trial.data, cities)
         cache, weights = _cache_digest(trial, self._caches), self._weights_digest(trial)
         labels = labels_digest(trial.data)
         return trial.resolved(
@@ -88,11 +88,12 @@ def _cache_digest(trial: TrialSpec, known: dict[CacheKey, str]) -> str | None:
             f"Name a segmenter (trial.input.segmenter), or import one: vprdist cache import SOURCE --data "
             f"{trial.data.root} --out FOLDER.",
         )
-    key = (trial.input.cache, trial.data, trial.evaluate.predict)
+    key = (trial.input.cache, trial.data.model_dump_json(), trial.evaluate.predict)
     if key not in known:
         cache = open_cache(Path(trial.input.cache))
         cities = (*trial.data.train, *trial.data.validate_cities)
-        cache.covers({city: city_digest_cached(Path(trial.data.root), city) for city in trial.cities})
+        layout = layout_of(trial.data)
+        cache.covers({city: city_digest_cached(layout, city) for city in trial.cities})
         # The digest of what makes the result alone: a city added to the cache later changes no trial.
         known[key] = cache.manifest.digest_of(cities)
     return known[key]
@@ -107,10 +108,10 @@ def _find_weights(network: NetworkSpec) -> tuple[str, str | None]:
     command = [sys.executable, "-m", "vprdist.network.weights"]
     done = subprocess.run(command, input=network.model_dump_json(), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise LaunchError(" ".join(command), "looking for weights must end well", done.stderr.strip()[-400:])
+        raise LaunchError(" ".join(command), "looking for weights failed", done.stderr.strip()[-400:])
     answer = json.loads(done.stdout.splitlines()[-1])
     if "refused" in answer:
-        raise WeightsError(**answer["refused"])
+        raise WeightsError.from_json(answer["refused"])
     if "error" in answer:
         return (
             "none",

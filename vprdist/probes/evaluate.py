@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vprdist.data.msls import City
+from vprdist.data.places import City
 from vprdist.data.tasks import Task
 from vprdist.distributed.ranks import Ranks
 from vprdist.evaluation.evaluate import Evaluation, Extra, evaluate_arms

@@ -18,6 +18,8 @@ PROBE_COLUMNS = ("subtask", "city", "query", "nearest", *METRICS)
 probe of the part, in the order in which the JSON beside the file names them. What a query is (its sequence, its
 direction, …) stands in the trial's own `queries.parquet`.
 """
+PROBES = "probes"
+"""The folder of a trial's probes, in the trial's."""
 PART_ARMS = 16
 """Arms of one part: what is lost at most when a process dies, and what one reading of the pictures serves."""
 Probe = tuple[int, Placebo]
@@ -43,7 +45,7 @@ class ProbeOrder(Spec):
     @property
     def folder(self) -> Path:
         """Where the parts lie: a folder for these players."""
-        return Path(self.trial) / "probes" / digest_json([list(names) for names in self.players], 8)
+        return Path(self.trial) / PROBES / digest_json([list(names) for names in self.players], 8)
 
     @property
     def digest(self) -> str:

@@ -14,10 +14,12 @@ from pydantic import ValidationError
 from vprdist.errors import UserError, first_line
 from vprdist.files import read_parquet
 from vprdist.game.probing import best_subsets
-from vprdist.probes.order import PART_ARMS, PROBE_COLUMNS, PartReport, Probe, ProbeOrder
-from vprdist.spec.result import read_result
+from vprdist.probes.order import PART_ARMS, PROBE_COLUMNS, PROBES, PartReport, Probe, ProbeOrder
 from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.trial import TrialSpec
 from vprdist.store.queries import Queries, queries_path, read_queries
+from vprdist.store.result_file import RUN_AGAIN
+from vprdist.store.trial_folder import TrialFolder, trials_folder
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def _parts(
             if of == subtask
         }
         if at.keys() != set(keys) or any(len(columns[column][row]) != len(probes) for row in at.values()):
-            raise UserError(path, "a part has every query of its trial, under each probe", len(at), _again(path))
+            raise UserError(path, "a part must have every query of its trial, under each probe", len(at), _again(path))
         yield place, columns, [at[key] for key in keys]
         place += len(probes)
 
@@ -97,7 +99,7 @@ def values_of(order: ProbeOrder, objective: str) -> ProbeValues:
         UserError: what the network left cannot be read.
     """
     folder = Path(order.trial)
-    subtask = read_result(folder / "result.json").protocol.subtask
+    subtask = TrialFolder(folder).result().protocol.subtask
     return read_probes(order, objective, queries_of(folder), subtask)
 
 
@@ -109,8 +111,7 @@ def queries_of(folder: Path) -> Queries:
     """
     found = read_queries(queries_path(folder))
     if found is None:
-        remedy = "Move the trial's folder away and run the sweep again."
-        raise UserError(queries_path(folder), "a trial leaves per-query results", None, remedy)
+        raise UserError(queries_path(folder), "the trial has no per-query results", None, RUN_AGAIN)
     return found
 
 
@@ -137,24 +138,35 @@ def reports(order: ProbeOrder) -> list[PartReport]:
     for path, probes in order.parts.items():
         if path.exists():
             beside = path.with_suffix(".json")
-            found.append(read_report(beside))
+            found.append(_read_report(beside))
             if found[-1].probes != probes:
-                rule = "the report of a part of probes must be of its probes"
-                raise UserError(beside, rule, len(found[-1].probes), _again(path))
+                fault = "the report of a part of probes must be of its probes"
+                raise UserError(beside, fault, len(found[-1].probes), _again(path))
     return found
 
 
-def read_report(path: Path) -> PartReport:
-    """One part's.
+def newest_reports(runs: Path, most: int) -> Iterator[tuple[TrialSpec, PartReport]]:
+    """What the newest parts of a `runs` folder took, each with the trial of its network.
 
-    Raises:
-        UserError: it cannot be read.
+    Args:
+        most: parts that are looked at; what cannot be read is left out.
     """
+    paths = trials_folder(runs).glob(f"*/{PROBES}/*/*.json")
+    newest = sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in [path for path in newest if path.with_suffix(".parquet").exists()][:most]:
+        try:
+            found = TrialFolder(path.parents[2]).trial(), _read_report(path)
+        except (UserError, OSError, ValueError):
+            continue
+        yield found
+
+
+def _read_report(path: Path) -> PartReport:
     try:
         return PartReport.model_validate_json(path.read_bytes())
     except (OSError, ValueError, ValidationError) as error:
-        rule = "the report of a part of probes must be readable"
-        raise UserError(path, rule, first_line(error), _again(path.with_suffix(".parquet"))) from None
+        fault = "the report of a part of probes must be readable"
+        raise UserError(path, fault, first_line(error), _again(path.with_suffix(".parquet"))) from None
 
 
 def _again(path: Path) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from vprdist.data.msls import read_city
+from vprdist.data.layouts import layout_of
 from vprdist.data.tasks import breakdown_tasks, build_tasks
 from vprdist.distributed.ranks import join
 from vprdist.distributed.world import World
@@ -24,7 +24,7 @@ from vprdist.files import read_json
 from vprdist.network.inputs import KeptPictures
 from vprdist.probes.evaluate import make_parts
 from vprdist.probes.order import ProbeOrder
-from vprdist.spec.trial import TrialSpec
+from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.run import check_cache, check_inputs, device_name, whitening_cities
 from vprdist.training.trained import trained_network
 
@@ -38,11 +38,12 @@ def work(order: ProbeOrder, index: int, count: int, advanced: Callable[[int], No
     if order.threads is not None:
         torch.set_num_threads(order.threads)
     folder = Path(order.trial)
-    trial = TrialSpec.model_validate_json((folder / "trial.json").read_bytes())
+    place = TrialFolder(folder)
+    trial = place.trial()
     check_inputs(trial)
-    cities = [read_city(Path(trial.data.root), name) for name in trial.data.validate_cities]
+    cities = [layout_of(trial.data).read(name) for name in trial.data.validate_cities]
     tasks = build_tasks(cities, trial)
-    with join(World(), folder / "rendezvous.json") as ranks:
+    with join(World(), place.rendezvous_file) as ranks:
         network = trained_network(trial, folder).to(ranks.device)
         size = trial.evaluate.image_size or trial.train.image_size
         kept = KeptPictures([side for city in cities for side in city.sides], size, trial.run.keep_mb)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vprdist.console import fitting
 from vprdist.files import canonical_json, write_json, write_parquet, write_text
 from vprdist.report.attribution_tables import (
     DASH,
@@ -32,7 +33,7 @@ from vprdist.spec.attribution import (
     PlayerRow,
     SettingRow,
 )
-from vprdist.store.attribution_file import ENDS, forget_attribution
+from vprdist.store.attribution_file import ENDS, attribution_path, forget_attribution
 
 MOST_PAIRS = 5
 """Interactions on the terminal; the files have more."""
@@ -49,7 +50,7 @@ def replace_attribution(folder: Path, report: AttributionReport | None) -> None:
 
 def write_attribution(folder: Path, report: AttributionReport) -> list[Path]:
     """Publish attribution.json, .parquet (`EFFECT_COLUMNS`), .md and .tex; returns their paths."""
-    paths = [folder / f"attribution.{end}" for end in ENDS]
+    paths = [attribution_path(folder, end) for end in ENDS]
     write_parquet(paths[1], effect_records(report), EFFECT_COLUMNS)
     write_text(paths[2], markdown(report))
     write_text(paths[3], latex(report))
@@ -109,9 +110,9 @@ def show_attribution(report: AttributionReport, console: Console) -> None:
 def _print_players(setting: SettingRow, console: Console) -> None:
     columns = player_columns(setting)
     shown, is_short = columns, False
-    if sum(_width(column) for column in columns) + 1 > console.width:
-        is_short = True
-        shown = fitting(player_columns(setting, narrow=True), console.width)
+    if _table_width(columns) > console.width:
+        is_short, narrow = True, player_columns(setting, narrow=True)
+        shown = fitting(narrow, _spare(narrow), _table_width, console.width)
     table = Table()
     for column in shown:
         room = _width(column) - MARGIN
@@ -129,15 +130,13 @@ def _print_players(setting: SettingRow, console: Console) -> None:
             console.print(Text(f"  no room for: {', '.join(missing)} (attribution.md)", style="dim"))
 
 
-def fitting(columns: Sequence[Column], width: int) -> list[Column]:
-    """The columns that a terminal has room for; the highest rank goes first, of one rank the last column."""
-    shown = list(columns)
-    while sum(_width(column) for column in shown) + 1 > width:
-        worst = max(column.rank for column in shown)
-        if worst == 0:
-            break
-        shown.remove([column for column in shown if column.rank == worst][-1])
-    return shown
+def _spare(columns: Sequence[Column]) -> list[Column]:
+    """What a narrow terminal leaves out: the highest rank first, of one rank the last column."""
+    return sorted((column for column in reversed(columns) if column.rank), key=lambda column: -column.rank)
+
+
+def _table_width(columns: Sequence[Column]) -> int:
+    return sum(_width(column) for column in columns) + 1
 
 
 def _width(column: Column) -> int:

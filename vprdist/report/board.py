@@ -25,9 +25,9 @@ from vprdist.status.facts import Facts
 from vprdist.status.find import find_sweep
 from vprdist.status.status import look
 from vprdist.store.attribution_file import attribution_files, attribution_path, read_attribution
-from vprdist.store.manifest import read_manifest
+from vprdist.store.manifest import is_started, read_manifest, sweep_file, sweep_names
 from vprdist.store.queries import Queries, queries_path, read_answers, read_queries
-from vprdist.store.trial_folder import TrialFolder
+from vprdist.store.trial_folder import TrialFolder, trials_folder
 
 LEFT_OUT = 3
 """Results left out that are told one by one."""
@@ -69,17 +69,17 @@ def read_board(folder: Path, runs: Path) -> Board:
     Raises:
         UserError: no such sweep, or a manifest that cannot be read.
     """
-    if not (folder / "manifest.json").exists():
-        known = ", ".join(sorted(p.parent.name for p in folder.parent.glob("*/manifest.json"))) or "none"
-        raise UserError(folder, "the sweep must have been started", None, f"Sweeps in {runs}: {known}.")
+    if not is_started(folder):
+        known = ", ".join(sweep_names(runs)) or "none"
+        raise UserError(folder, "no such sweep", None, f"Sweeps in {runs}: {known}.")
     manifest = read_manifest(folder)
-    results, refused = readable_results(runs / "trials" / trial / "result.json" for trial in manifest["names"])
+    results, refused = readable_results(TrialFolder.of(runs, trial).result_file for trial in manifest["names"])
     rows = group_rows(results, manifest["names"], manifest["objective"])
     queries: dict[str, Queries] = {}
 
     def queries_of(trial: str) -> Queries | None:
         try:
-            found = read_queries(queries_path(runs / "trials" / trial))
+            found = read_queries(queries_path(TrialFolder.of(runs, trial).path))
         except UserError as error:  # it costs its row the comparison, not the leaderboard
             refused.append(str(error))
             return None
@@ -125,7 +125,7 @@ def leaderboard(folder: Path, runs: Path, console: Console, parts: bool = False,
     console.print(f"leaderboard: {', '.join(str(path) for path in written)}")
     if board.attribution is not None:
         console.print(f"classes:     {', '.join(map(str, attribution_files(folder)))}")
-    console.print(f"trials:      {runs / 'trials'} (metrics, checkpoint, log; predictions/sheet.png to look at)")
+    console.print(f"trials:      {trials_folder(runs)} (metrics, checkpoint, log; predictions/sheet.png to look at)")
     if all(len(standing.row.seeds) == 1 for block in board.blocks for standing in block.standings):
         console.print(
             "next:        'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck", markup=False
@@ -184,10 +184,10 @@ def write_page(board: Board, refresh_s: int | None, facts: Sequence[Facts] | Non
         curves=_curves(board),
         queries=board.queries,
         answers=lambda trial, wanted: read_answers(
-            queries_path(board.runs / "trials" / trial), wanted, subtasks[trial]
+            queries_path(TrialFolder.of(board.runs, trial).path), wanted, subtasks[trial]
         ),
         pictures=_pictures(board.results),
-        sweep_file=(board.folder / "sweep.yaml").read_text(encoding="utf-8"),
+        sweep_file=sweep_file(board.folder).read_text(encoding="utf-8"),
         manifest=_to_repeat(board),
         left_out=left_out,
         refresh_s=refresh_s,
@@ -212,7 +212,7 @@ def _progress(facts: Facts, folder: TrialFolder) -> Progress:
 
 
 def _curves(board: Board) -> list[Curve]:
-    """Of the first rows; while none has a result, of the first trials."""
+    """The curves of the first rows; while none has a result, those of the first trials."""
     objective, names = board.manifest["objective"], board.manifest["names"]
     rows = [s.row for block in board.blocks for s in block.standings if not s.row.is_variant][:MOST_LINES]
     shown = [(row.name, result.trial.seed, result.trial_id) for row in rows for result in row.results]

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
+import numpy.typing as npt
 
+from vprdist.report.parts import RESAMPLES, Part, cuts
 from vprdist.report.rows import Row
 from vprdist.report.statistics import (
     Panel,
@@ -24,7 +26,6 @@ from vprdist.spec.result import Protocol, ResultRow
 from vprdist.spec.vocabulary import METRICS
 from vprdist.store.queries import Queries
 
-PART_RESAMPLES = 2_000
 BEST_BASELINE = "The baseline is the best row, picked after looking: that makes differences large. Groups allow for it."
 Interval = tuple[float, float]
 QueriesOf = Callable[[str], Queries | None]
@@ -46,20 +47,11 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A row's objective on some of the queries: of a `city`, a `subtask` or a `view direction`."""
-
-    kind: str
-    name: str
-    num_queries: int
-    num_clusters: int
-    score: float
-    interval: Interval
-
-
-@dataclass(frozen=True)
 class Standing:
-    """A row and what may be said of it. Without per-query results: Wilson's interval of recall, and nothing else."""
+    """A row and what may be said of it. Without per-query results: Wilson's interval of recall, and nothing else.
+
+    Parts have the scores of the objective alone.
+    """
 
     row: Row
     intervals: Mapping[str, Interval]
@@ -203,8 +195,9 @@ class _Sample:
     asked: list[list[Queries]]
     subtask: str
 
-    def panel(self, metric: str, subtask: str | None = None) -> Panel:
-        chosen = self.queries.subtask == (subtask or self.subtask)
+    def panel(self, metric: str, chosen_Q: npt.NDArray[np.bool_] | None = None) -> Panel:
+        """What the rows scored on some queries; on those of the subtask, where none are named."""
+        chosen = self.queries.subtask == self.subtask if chosen_Q is None else chosen_Q
         _, cluster = np.unique(self.queries.cluster[chosen], return_inverse=True)
         values = (np.stack([q.metrics[metric][chosen].astype(np.float64) for q in seeds]) for seeds in self.asked)
         return Panel(tuple(values), cluster.astype(np.int64))
@@ -245,23 +238,11 @@ def _differences(rows: Sequence[Row], panel: Panel, baselines: Mapping[str, str]
 
 def _parts(sample: _Sample, objective: str) -> list[tuple[Part, ...]]:
     """Each row's objective by city, by subtask and by view direction."""
-    whole, queries = sample.panel(objective), sample.queries
-    own = queries.subtask == sample.subtask
-    panels = [("city", name, whole.only(queries.city[own] == name)) for name in _names(queries.city[own])]
-    panels += [
-        ("subtask", name, sample.panel(objective, name)) for name in _names(queries.subtask) if name != sample.subtask
-    ]
-    direction = queries.view_direction[own]
-    panels += [("view direction", name, whole.only(direction == name)) for name in _names(direction) if name]
     out: list[list[Part]] = [[] for _ in sample.asked]
-    for kind, name, panel in panels:
-        draws = bootstrap(panel, PART_RESAMPLES)
+    for kind, name, chosen_Q in cuts(sample.queries, sample.subtask):
+        panel = sample.panel(objective, chosen_Q)
+        draws, means = bootstrap(panel, RESAMPLES), panel.means_R.tolist()
         for row, parts in enumerate(out):
-            score = float(panel.values[row].mean())
-            bounds = interval(panel, draws, row)
-            parts.append(Part(kind, name, panel.num_queries, panel.num_clusters, score, bounds))
+            scores, bounds = {objective: means[row]}, {objective: interval(panel, draws, row)}
+            parts.append(Part(kind, name, panel.num_queries, panel.num_clusters, scores, bounds))
     return [tuple(parts) for parts in out]
-
-
-def _names(words: np.ndarray[tuple[int], np.dtype[np.object_]]) -> list[str]:
-    return sorted({str(word) for word in words})

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vprdist.console import fitting
+from vprdist.console import fitting, table_width
 from vprdist.files import write_parquet, write_text
-from vprdist.report.evidence import Block, Difference, Part, Standing
+from vprdist.report.evidence import Block, Difference, Standing
+from vprdist.report.parts import Part
 from vprdist.report.published import COLUMNS, NOTES, published_rows
 from vprdist.report.rows import Row
 from vprdist.report.sources import code_lines, source_record
@@ -97,9 +98,9 @@ def part_records(blocks: Sequence[Block]) -> list[dict[str, object]]:
             "num_queries": part.num_queries,
             "num_clusters": part.num_clusters,
             "metric": block.objective,
-            "score": part.score,
-            "low": part.interval[0],
-            "high": part.interval[1],
+            "score": part.metrics[block.objective],
+            "low": part.intervals[block.objective][0],
+            "high": part.intervals[block.objective][1],
         }
         for block in blocks
         for standing in block.standings
@@ -268,9 +269,14 @@ def _part_tables(block: Block, a_table: int = PARTS_A_TABLE) -> list[tuple[list[
     for start in range(0, len(parts), a_table):
         chosen = slice(start, start + a_table)
         heads = ["name", *(part_name(part) for part in parts[chosen])]
-        cells = [[s.row.name, *(with_interval(p.score, p.interval) for p in s.parts[chosen])] for s in measured]
+        cells = [[s.row.name, *(part_score(p, block.objective) for p in s.parts[chosen])] for s in measured]
         tables.append((heads, cells))
     return tables
+
+
+def part_score(part: Part, metric: str) -> str:
+    """The score with its interval."""
+    return with_interval(part.metrics[metric], part.intervals[metric])
 
 
 def part_name(part: Part) -> str:
@@ -306,7 +312,8 @@ def _print_table(
 
     columns = range(len(heads))
     spare = [index for index in reversed(columns) if not heads[index].endswith(tuple(kept))]
-    console.print(fitting(console, columns, spare, draw, slack=max(0, names - NAME_WIDTH)))
+    broken = max(0, names - NAME_WIDTH)  # characters of the names that their lines save
+    console.print(draw(fitting(columns, spare, lambda some: table_width(console, draw(some)) - broken, console.width)))
 
 
 def markdown(blocks: Sequence[Block], title: str) -> str:

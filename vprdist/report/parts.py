@@ -1,10 +1,11 @@
-"""The numbers of one evaluation on parts of its queries, each with how many they are and its intervals."""
+"""Results on parts of the queries: which parts there are, and what one evaluation scores on each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,44 +15,67 @@ from vprdist.spec.vocabulary import METRICS
 from vprdist.store.queries import Queries, read_queries
 
 RESAMPLES = 2_000
+Kind = Literal["city", "subtask", "view direction"]
+Cut = tuple[Kind, str, npt.NDArray[np.bool_]]
+"""A kind of part, the name of one, and (Q,) which queries are of it."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some queries: their means, and 95 % intervals over clusters of queries (`report.statistics`)."""
+    """Scores on some of the queries: those of a city, a subtask or a view direction.
 
+    Attributes:
+        metrics: means over the queries, and over seeds where there are several.
+        intervals: 95 % intervals of these, over clusters of queries (`report.statistics`).
+    """
+
+    kind: Kind
     name: str
     num_queries: int
+    num_clusters: int
     metrics: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
 
+    @property
+    def label(self) -> str:
+        """Its name beside others of one evaluation: a city's says by itself what it is."""
+        return {"city": self.name, "subtask": f"subtask {self.name}", "view direction": f"view {self.name}"}[self.kind]
+
+
+def cuts(queries: Queries, subtask: str) -> list[Cut]:
+    """The parts of an evaluation: the cities of its subtask, the other subtasks, the view directions of its own."""
+    own = queries.subtask == subtask
+    found: list[Cut] = [("city", name, own & (queries.city == name)) for name in _names(queries.city[own])]
+    found += [("subtask", name, queries.subtask == name) for name in _names(queries.subtask) if name != subtask]
+    directions = [name for name in _names(queries.view_direction[own]) if name]
+    return found + [("view direction", name, own & (queries.view_direction == name)) for name in directions]
+
 
 def parts_of(path: Path, subtask: str) -> list[Part]:
-    """The whole subtask first; then its cities, the other subtasks, and the subtask's view directions.
+    """The whole subtask first, then the parts of the evaluation (`cuts`), each with every metric.
 
     Args:
         path: the `queries.parquet` of an evaluation.
+
+    Raises:
+        UserError: the file cannot be read.
     """
     queries = read_queries(path)
     assert queries is not None, "the evaluation has written it"
-    own = queries.subtask == subtask
-    chosen = {f"subtask {subtask}": own}
-    chosen |= {name: own & (queries.city == name) for name in sorted(set(queries.city[own]))}
-    others = dict.fromkeys(name for name in queries.subtask if name != subtask)
-    chosen |= {f"subtask {name}": queries.subtask == name for name in others}
-    directions = sorted(set(queries.view_direction[own]) - {""})
-    chosen |= {f"view {name}": own & (queries.view_direction == name) for name in directions}
-    return [_part(name, queries, rows) for name, rows in chosen.items()]
+    whole: Cut = ("subtask", subtask, queries.subtask == subtask)
+    return [_part(queries, cut) for cut in (whole, *cuts(queries, subtask))]
 
 
-def _part(name: str, queries: Queries, chosen: npt.NDArray[np.bool_]) -> Part:
+def _part(queries: Queries, cut: Cut) -> Part:
+    kind, name, chosen = cut
     _, cluster = np.unique(queries.cluster[chosen], return_inverse=True)
     values = tuple(queries.metrics[metric][chosen].astype(np.float64)[None] for metric in METRICS)
     panel = Panel(values, cluster.astype(np.int64))
     draws = bootstrap(panel, RESAMPLES)
-    return Part(
-        name,
-        panel.num_queries,
-        dict(zip(METRICS, panel.means_R.tolist(), strict=True)),
-        {metric: interval(panel, draws, row) for row, metric in enumerate(METRICS)},
-    )
+    means = dict(zip(METRICS, panel.means_R.tolist(), strict=True))
+    bounds = {metric: interval(panel, draws, row) for row, metric in enumerate(METRICS)}
+    return Part(kind, name, panel.num_queries, panel.num_clusters, means, bounds)
+
+
+def _names(words: Iterable[object]) -> list[str]:
+    return sorted({str(word) for word in words})

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vprdist.data.images import load_image
-from vprdist.data.msls import city_folder, read_city
+from vprdist.data.layouts import Layout, layout_of, read_city_cached
 from vprdist.data.palette import PALETTE
 from vprdist.errors import UserError
 from vprdist.report.page.contents import Figure, NoPictures, Pictures
@@ -25,22 +25,24 @@ Pixels = npt.NDArray[np.uint8]
 
 def pictures_of(trial: TrialSpec) -> Pictures:
     """The pictures of a trial's validation cities; none, with the reason, where the data cannot be reached."""
-    root = Path(trial.data.root)
     try:
-        for city in trial.data.validate_cities:
-            city_folder(root, city)
+        layout = layout_of(trial.data)
+        known = layout.names()
     except UserError as error:
         return NoPictures(str(error))
-    return DataPictures(root, trial.data.validate_cities)
+    if missing := [city for city in trial.data.validate_cities if city not in known]:
+        return NoPictures(f"{trial.data.root}: no such city: {missing[0]!r}.")
+    return DataPictures(layout, trial.data.validate_cities)
 
 
 class DataPictures:
-    """Pictures of an MSLS tree. What cannot be read is None: a page with gaps is better than no page."""
+    """Pictures of a data set. What cannot be read is None: a page with gaps is better than no page."""
 
     reason: str | None = None
 
-    def __init__(self, root: Path, cities: tuple[str, ...]) -> None:
-        self.root, self.cities = root, cities
+    def __init__(self, layout: Layout, cities: tuple[str, ...]) -> None:
+        self.layout, self.cities = layout, cities
+        self._paths: dict[tuple[str, str], dict[str, Path]] = {}
         self._caches: dict[str, Cache | None] = {}
 
     def thumbnail(self, city: str, side: str, key: str) -> bytes | None:
@@ -61,7 +63,7 @@ class DataPictures:
     def figure(self, trial: TrialSpec, count: int) -> list[Figure]:
         """Evenly spaced queries of the last validation city, with their classes and masks."""
         try:
-            keys = read_city(self.root, self.cities[-1]).query.keys
+            keys = read_city_cached(self.layout, self.cities[-1]).query.keys
             rows = np.unique(np.linspace(0, len(keys) - 1, count).astype(int))
             columns = [self._column(self.cities[-1], str(keys[row]), trial) for row in rows]
         except UserError:
@@ -78,16 +80,22 @@ class DataPictures:
         return Figure(city, key, *map(_jpeg, views))
 
     def _pixels(self, city: str, side: str, key: str) -> Pixels | None:
-        if Path(key).name != key:
-            return None  # keys come from result files: none leads out of its folder
         try:
-            _, folder = city_folder(self.root, city)
-            path = folder / side / "images" / f"{key}.jpg"
+            path = self._path(city, side, key)
+            if path is None:
+                return None
             with Image.open(path) as image:
                 height = max(1, round(WIDTH * image.height / image.width))
             return load_image(path, height, WIDTH)
         except (UserError, OSError):
             return None
+
+    def _path(self, city: str, side: str, key: str) -> Path | None:
+        """Where a picture lies; keys come from result files, and those of no row lead nowhere."""
+        if (city, side) not in self._paths:
+            found = next(each for each in read_city_cached(self.layout, city).sides if each.side == side)
+            self._paths[city, side] = dict(zip(found.keys.tolist(), found.paths, strict=True))
+        return self._paths[city, side].get(key)
 
     def _mask(self, city: str, key: str, trial: TrialSpec, pixels: Pixels) -> npt.NDArray[np.float32] | None:
         """(H, W) of the picture's size, its maximum at 1."""

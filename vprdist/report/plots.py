@@ -62,7 +62,7 @@ def _written(folder: Path, name: str, draw: Callable[[Any], None]) -> list[Path]
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError("--plots", "plots are drawn by matplotlib", None, "pip install 'vprdist[plots]'.") from None
+        raise UserError("--plots", "plots need matplotlib", None, "pip install 'vprdist[plots]'.") from None
     figure = Figure(layout="constrained")
     draw(figure)
     paths = []

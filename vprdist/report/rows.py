@@ -8,9 +8,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from vprdist.errors import UserError
-from vprdist.spec.result import Protocol, ResultRow, read_result
+from vprdist.spec.result import Protocol, ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import METRICS
+from vprdist.store.result_file import RUN_AGAIN, read_result
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,15 @@ def _check(path: Path, result: ResultRow) -> None:
     Raises:
         UserError: the result is another trial's, or a score of it is no share.
     """
-    remedy = "Move the trial's folder away and run the sweep again."
     if result.trial_id != path.parent.name:
-        raise UserError(path, "a result is that of its folder's trial", result.trial_id, remedy)
+        raise UserError(path, "a result must be that of its folder's trial", result.trial_id, RUN_AGAIN)
     found = [result.metrics, *(variant.metrics for variant in result.variants)]
     for scores in [*found, result.untrained] if result.untrained else found:
         for name in METRICS:
             if not -1e-9 <= scores.get(name, -1.0) <= 1 + 1e-9:
-                raise UserError(path, f"a result has {name}, a share in [0, 1]", scores.get(name, "none"), remedy)
+                raise UserError(
+                    path, f"a result must have {name}, a share in [0, 1]", scores.get(name, "none"), RUN_AGAIN
+                )
 
 
 def group_rows(results: Sequence[ResultRow], names: Mapping[str, str], objective: str) -> list[Row]:

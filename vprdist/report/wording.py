@@ -6,19 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vprdist.report.leaderboard import with_interval
-from vprdist.spec.attribution import UNCONTROLLED, Agreement, Claim, Cost, Effect, PairRow, PlayerRow, SettingRow
-
-METHODS: Mapping[str, tuple[str, str]] = {
-    "leave_one_out": ("leave-one-out", "A class adds what is lost when it alone is left out."),
-    "add_one_in": ("add-one-in", "A class adds what it is worth alone, less what nobody is worth."),
-    "shapley": ("Shapley's value", "A class adds what its joining brings, on average over orders in which all join."),
-    "one_network": (
-        "one network for all arms",
-        "A class adds what its joining brings to one network, on average over orders (Shapley's value).",
-    ),
-    "greedy": ("greedy search", "It takes in the best class, then the best beside it, and so on."),
-}
-"""By the report's word: a method's name, and what a class adds by it."""
+from vprdist.report.method_words import words_of
+from vprdist.spec.attribution import (
+    UNCONTROLLED,
+    Agreement,
+    Claim,
+    Cost,
+    Effect,
+    PairRow,
+    PlayerRow,
+    SettingRow,
+)
 
 MARKS: Mapping[Claim, str] = {"helps": "▲", "hurts": "▼", "raises": "△", "lowers": "▽", "none": "–", "untold": "?"}
 CLAIM_WORDS: Mapping[Claim, str] = {
@@ -79,8 +77,7 @@ def _plain(value: Any) -> str:
 
 def method_name(setting: SettingRow) -> str:
     """How the effects were found; an unknown method by its own name."""
-    known = METHODS.get(setting.method)
-    return known[0] if known else setting.method.replace("_", " ")
+    return words_of(setting.method).title
 
 
 def heading(setting: SettingRow) -> str:
@@ -139,8 +136,10 @@ def mark_key(settings: Sequence[SettingRow]) -> str:
 
 def answer(setting: SettingRow, objective: str) -> str:
     """Which classes help, in one sentence: claims first, then what is not told from nothing, then what is untold."""
-    if not setting.players or setting.method == "greedy":
+    if words_of(setting.method).is_order:
         return _order(setting)
+    if not setting.players:
+        return _best_arm(setting, objective)
     by_claim = {claim: [p for p in setting.players if p.claim == claim] for claim in STRENGTH}
     parts = [text for claim in CLAIMED if (text := _claimed(by_claim[claim], objective))]
     if not parts and by_claim["none"]:
@@ -202,10 +201,17 @@ def _names(players: Sequence[PlayerRow]) -> str:
 
 
 def _order(setting: SettingRow) -> str:
-    if setting.method == "greedy":
-        taken = ", then ".join(setting.taken)
-        return f"Taken in, in this order: {taken}." if taken else "No class was taken in."
-    return "No class could be measured."
+    taken = ", then ".join(setting.taken)
+    return f"Taken in, in this order: {taken}." if taken else "No class was taken in."
+
+
+def _best_arm(setting: SettingRow, objective: str) -> str:
+    """Where nothing is said of single classes: the arm that is worth most, if arms were told."""
+    if not setting.arms:
+        return "No class could be measured."
+    best = setting.arms[0]
+    name = " + ".join(best.players) or "nobody"
+    return f"No class is claimed to help or to hurt. The best arm is {name}: {objective} {best.value:.3f}."
 
 
 def steps(setting: SettingRow) -> list[str]:
@@ -222,6 +228,8 @@ def steps(setting: SettingRow) -> list[str]:
 
 def control(setting: SettingRow) -> str | None:
     """A plain word where there is no control, or not for everybody."""
+    if not setting.players and setting.arms and not words_of(setting.method).is_order:
+        return None  # nothing is claimed that a control could confirm
     bare = [player for player in setting.players if not player.placebos]
     if len(bare) == len(setting.players):
         return NO_CONTROL
@@ -230,13 +238,15 @@ def control(setting: SettingRow) -> str | None:
 
 def reading(setting: SettingRow) -> list[str]:
     """How the numbers are to be read, what one network and others agree on, what it took, and the report's notes."""
-    known = METHODS.get(setting.method)
-    lines = [known[1]] if known else []
+    words = words_of(setting.method)
+    lines = [words.meaning] if words.meaning else []
     measured = _measured(setting)
-    if setting.players and setting.method != "greedy":
+    if words.is_order:
+        lines.append(f"An order, without intervals, on {measured}.")
+    elif setting.players:
         lines.append(f"Intervals and claims of all classes hold together at {level(setting)}, for {measured}.")
     else:
-        lines.append(f"An order, without intervals, on {measured}.")
+        lines.append(f"Values without intervals, on {measured}.")
     if setting.num_seeds > 1 and any(player.num_gained is not None for player in setting.players):
         lines.append("Queries that are gained and lost are those of the first seed's network alone.")
     if setting.nobody is not None:
@@ -252,7 +262,7 @@ def _measured(setting: SettingRow) -> str:
     queries = "these queries" if setting.num_queries is None else f"these {setting.num_queries} queries"
     if setting.num_queries is not None and setting.num_clusters is not None:
         queries += f" in {_count(setting.num_clusters, 'cluster')}"
-    if setting.num_seeds == 1 and setting.method == "one_network":
+    if setting.num_seeds == 1 and words_of(setting.method).is_one_network:
         return f"{queries} and this very network (1 seed)"
     return f"{queries} and networks like these ({_count(setting.num_seeds, 'seed')})"
 

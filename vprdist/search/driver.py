@@ -17,6 +17,7 @@ from typing import Any
 from vprdist.files import canonical_json
 from vprdist.launch.dispatcher import Dispatcher
 from vprdist.launch.node import DEFAULT_JOB
+from vprdist.search.proposing import Told
 from vprdist.search.view import NoView, View
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
@@ -84,7 +85,7 @@ def run_search(
         only: ids of known trials: no other is run, and none is proposed.
         wanted: the rule of a search of subsets.
         given_up: ids of trials that failed a moment ago, in the same run of the driver: they are not tried again.
-        asked_at: Unix time; nor are those that failed since then (`detach.asked_at`).
+        asked_at: Unix time; nor are those that failed since then (`launch.driver_job.asked_at`).
 
     Raises:
         SearchInterrupted: at Ctrl-C or SIGTERM; jobs go on.
@@ -128,7 +129,7 @@ class _Book:
             self.add(trial)
         if proposals is None:
             return
-        if search.searcher is None:
+        if not search.method.proposes:
             proposals.known = [Proposal({}, trial_id) for trial_id in self.trials]
             proposals.read_stops()
         else:
@@ -188,6 +189,14 @@ class _Book:
         if trial_id not in self._known_values and folder.has_result:
             self._known_values[trial_id] = folder.objective(self.objective)
         return self._known_values.get(trial_id, float("nan") if over else None)
+
+    def told(self) -> list[Told]:
+        """Every point that was asked for, in order, with its value as `value_of` has it; a stopped trial's last one."""
+        if self.proposals is None:
+            return []
+        stopped, ids = self.stopped, self.proposals.ids
+        asked = [(point, stopped.get(ids[canonical_json(point)] or "")) for point in self.proposals.asked]
+        return [(point, float(row["value"]) if row else self.value_of(point)) for point, row in asked]
 
     @property
     def size(self) -> int:
@@ -278,10 +287,9 @@ class _Session:
             most = search.num_trials or 0
             subsets = SubsetSearch(book.proposals, wanted, book.present, most, objective, config)
             return {"search_alg": subsets, "num_samples": len(book.trials) + most}
-        inner = inner_searcher(search, objective) if search.searcher else None
-        replay = Replay(
-            book.proposals, inner if book.only is None else None, search, objective, book.values(objective), config
-        )
+        asks = search.method.proposes and book.only is None
+        inner = inner_searcher(search, objective, book.told) if asks else None
+        replay = Replay(book.proposals, inner, search, objective, book.values(objective), config)
         if replay.outside:
             self.view.say(f"{replay.outside} earlier trial(s) lie outside the present space: the searcher is not told")
         return {"search_alg": replay, "scheduler": build_scheduler(search), "num_samples": book.size}
@@ -299,7 +307,8 @@ class _Session:
     def _feed(self) -> None:
         """Want known trials before Tune comes to them: no job waits for Ray or for a reader to start.
 
-        Who stops or proposes by results follows each trial from its start: of those no more than run at once.
+        A searcher or scheduler that goes by results follows each trial from its start: no more are wanted than run at
+        once.
         """
         follows = self.book.search.follows
         if follows and self.asked:

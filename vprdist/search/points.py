@@ -1,4 +1,8 @@
-"""A point of a space as searchers know it: indices and numbers, since the values of a choice may be lists."""
+"""A point of a space in three forms: as a sweep has it, as a proposer has it, and as Tune's searchers have it.
+
+With subsets a proposer has an axis `player NAME` for each player, true or false, where a sweep has `input.classes`.
+Tune's searchers have indices and numbers, since the values of a choice may be lists.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from vprdist.spec.search import PLAYER, Choice, Point, SearchSpec
 
 
 def decode(search: SearchSpec, values: Mapping[str, Any]) -> Point:
-    """The inner searcher's indices and numbers to a point of the sweep."""
+    """Tune's indices and numbers to a point of the sweep."""
     out: Point = {}
     for axis, domain in search.domains.items():
         value = values[axis]
@@ -25,6 +29,20 @@ def decode(search: SearchSpec, values: Mapping[str, Any]) -> Point:
 
 def encode(search: SearchSpec, point: Point) -> dict[str, Any] | None:
     """The inverse of `decode`; None for a point outside the space, from before the sweep file was changed."""
+    values = by_axis(search, point)
+    return None if values is None else encode_axes(search, values)
+
+
+def encode_axes(search: SearchSpec, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A proposer's point, inside of the space, to Tune's indices and numbers."""
+    return {
+        axis: list(domain.values).index(values[axis]) if isinstance(domain, Choice) else values[axis]
+        for axis, domain in search.domains.items()
+    }
+
+
+def by_axis(search: SearchSpec, point: Point) -> Point | None:
+    """A point of the sweep as a proposer has it; None for one outside the space."""
     if search.subsets is not None:
         classes = set(point.get("input.classes", ()))
         players = {PLAYER + name: classes >= set(own) for name, own in search.subsets.players.items()}
@@ -34,15 +52,5 @@ def encode(search: SearchSpec, point: Point) -> dict[str, Any] | None:
         point = {axis: value for axis, value in point.items() if axis != "input.classes"} | players
     if set(point) != set(search.domains):
         return None
-    out: dict[str, Any] = {}
-    for axis, domain in search.domains.items():
-        value = point[axis]
-        if isinstance(domain, Choice):
-            if value not in domain.values:
-                return None
-            out[axis] = list(domain.values).index(value)
-        elif isinstance(value, (int, float)) and domain.low <= value <= domain.high:
-            out[axis] = value
-        else:
-            return None
-    return out
+    inside = (domain.has(point[axis]) for axis, domain in search.domains.items())
+    return dict(point) if all(inside) else None

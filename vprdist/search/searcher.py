@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ray import tune
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
 
 from vprdist.search.points import decode, encode
-from vprdist.spec.search import Choice, Point, SearchSpec
+from vprdist.search.proposing import Proposing, Told
+from vprdist.spec.methods import load
+from vprdist.spec.search import Point, SearchSpec
 from vprdist.store.proposals import Proposal, Proposals
 
 TRIES = 300
@@ -64,8 +64,8 @@ class Replay(Searcher):  # type: ignore[misc]  # Ray's classes are Any to mypy
             question = f"{trial_id}-{self._questions}"  # asked by the same name, Optuna gives the same answer
             values = self.inner.suggest(question)
             if values is None or values == Searcher.FINISHED:
-                return values if values is None else str(values)
-            proposal = self.proposals.propose(decode(self.search, values))
+                return None if values is None and self._running else str(Searcher.FINISHED)
+            proposal = self.proposals.propose(decode(self.search, values), repeats=not self.search.method.of_tune)
             if proposal.trial_id is not None and len(self.proposals.known) > before:
                 self._asked[trial_id] = question
                 return self._issue(trial_id, proposal)
@@ -106,27 +106,18 @@ class Replay(Searcher):  # type: ignore[misc]  # Ray's classes are Any to mypy
         """Nothing: a fresh searcher reads the sweep's folder."""
 
 
-def inner_searcher(search: SearchSpec, objective: str) -> Any:
-    """Optuna, proposing at random or by TPE; choices are indices to it, since values may be lists."""
-    import optuna
-    from ray.tune.search.optuna import OptunaSearch
+def inner_searcher(search: SearchSpec, objective: str, told: Callable[[], list[Told]] = list) -> Any:
+    """What proposes the points of a search: one of Tune's searchers, or a proposer behind the same three methods.
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space: dict[str, Any] = {}
-    for axis, domain in search.domains.items():
-        if isinstance(domain, Choice):
-            space[axis] = tune.choice(list(range(len(domain.values))))
-        elif domain.kind == "randint":
-            space[axis] = tune.randint(int(domain.low), int(domain.high) + 1)
-        else:
-            space[axis] = getattr(tune, domain.kind)(domain.low, domain.high)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # multivariate TPE calls itself experimental
-        if search.searcher == "random":
-            sampler: Any = optuna.samplers.RandomSampler(seed=search.seed)
-        else:
-            sampler = optuna.samplers.TPESampler(seed=search.seed, multivariate=True, group=True)
-        return OptunaSearch(space, metric=objective, mode="max", sampler=sampler)
+    Args:
+        told: every point that was asked for so far, with its value.
+
+    Raises:
+        UserError: a user's class that cannot be loaded or made.
+    """
+    if search.method.of_tune:
+        return load(search.method.target)(search, objective)
+    return Proposing(search, told)
 
 
 def build_scheduler(search: SearchSpec) -> Any:

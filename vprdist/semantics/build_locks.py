@@ -12,7 +12,7 @@ from vprdist.semantics.planning import PlannedShard
 
 
 class Builders:
-    """Who builds in a folder: byte ranges of `.lock`, freed by the kernel when their process dies.
+    """The builders in a folder: byte ranges of `.lock`, freed by the kernel when their process dies.
 
     Byte 0 is held shared by every builder, byte 1 alone while the manifest is published, and one byte further on by
     whoever makes a shard. They are the process's: two builders of one process do not see each other.
@@ -33,7 +33,7 @@ class Builders:
 
     def is_last(self) -> bool:
         """Whether no other builder is left, asked when this one's work is done; none can come before it is gone."""
-        # Each lets go before it asks. Of several that ask at once none is in the way of the others.
+        # Each lets go before it asks: several that ask at once are not in each other's way.
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)

@@ -145,12 +145,12 @@ def would_replace(plan: Plan, out: Path, segmenter: str) -> str | None:
 @contextlib.contextmanager
 def _disk(out: Path) -> Iterator[None]:
     if out.exists() and not out.is_dir():
-        raise CacheError(out, "the cache is a folder", "a file", "Choose another path.")
+        raise CacheError(out, "the cache must be a folder", "a file", "Choose another path.")
     try:
         yield
     except OSError as error:
         remedy = "Make room, or see to the permissions, and start again: finished shards are kept."
-        raise CacheError(out, "the disk must take the cache", error.strerror or str(error), remedy) from error
+        raise CacheError(out, "the disk cannot take the cache", error.strerror or str(error), remedy) from error
 
 
 def _old_manifest(out: Path) -> Manifest | None:
@@ -185,8 +185,8 @@ def _check_fits(out: Path, old: Manifest | None, plan: Plan, segmenter: str) -> 
     made = old and _kind((old.height, old.width), old.segmenter, old.compression)
     wanted = _kind(plan.size, segmenter, plan.compression)
     if kept and made != wanted:
-        rule = f"a cache has one size and one segmenter, and one compression; {', '.join(kept)} here: {made}"
-        raise CacheError(out, rule, wanted, "Choose another folder, or that size, segmenter and compression.")
+        fault = f"a cache must have one size and one segmenter, and one compression; {', '.join(kept)} here: {made}"
+        raise CacheError(out, fault, wanted, "Choose another folder, or that size, segmenter and compression.")
 
 
 def _kind(size: tuple[int, int], segmenter: str, compression: Compression) -> str:
@@ -293,7 +293,7 @@ def _publish(out: Path, plan: Plan, segmenter: str, builders: Builders) -> None:
         for shard in plan.shards:
             entry = _finished(out, shard, noted.get(shard.id))
             if entry is None:
-                raise CacheError(out / shard.file, "a finished shard stays where it is", None, "Start the build again.")
+                raise CacheError(out / shard.file, "a finished shard is gone", None, "Start the build again.")
             entries.append(entry)
         manifest = _manifest(out, plan, entries, old, segmenter)
         write_text(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n")

@@ -41,7 +41,7 @@ def export_png(path: Path, out: Path, *, size: tuple[int, int] | None = None, pr
         CacheError: no cache or a damaged one, a size of nothing, a folder that holds something else, a full disk.
     """
     if size is not None and min(size) < 1:
-        raise CacheError("--size", "PNGs have at least one pixel", list(size), "Choose a larger size.")
+        raise CacheError("--size", "PNGs must have at least one pixel", list(size), "Choose a larger size.")
     cache = open_cache(path)
 
     def write(city: str, side: str, keys: tuple[str, ...], advance: Callable[[], None]) -> None:
@@ -113,7 +113,7 @@ def _export(
             write(side.city, side.side, cache.keys(side.city, side.side), advance)
     except OSError as error:
         remedy = "Make room, or see to the permissions, and export again: what is finished is kept."
-        raise CacheError(out, "the disk must take the export", error.strerror or str(error), remedy) from error
+        raise CacheError(out, "the disk cannot take the export", error.strerror or str(error), remedy) from error
     return total
 
 
@@ -121,18 +121,18 @@ def _claim(out: Path, what: dict[str, object]) -> None:
     """The folder is new, empty, or holds a part of this very export."""
     remedy = "Choose another folder, or delete it."
     if out.exists() and not out.is_dir():
-        raise CacheError(out, "an export is a folder", "a file", remedy)
+        raise CacheError(out, "an export must be a folder", "a file", remedy)
     try:
         found = read_json(out / NOTE)
     except FileNotFoundError:
         if out.exists() and any(out.iterdir()):
-            raise CacheError(out, "an export begins in an empty folder", min(out.iterdir()).name, remedy) from None
+            raise CacheError(out, "an export must begin in an empty folder", min(out.iterdir()).name, remedy) from None
         write_json(out / NOTE, what)
         return
     except ValueError:
         found = None
     if found != what:
-        raise CacheError(out, f"the folder holds the export of {what}", found, remedy)
+        raise CacheError(out, f"the folder must hold the export of {what}", found, remedy)
 
 
 def _write_image(folder: Path, activations_CHW: Activations) -> None:

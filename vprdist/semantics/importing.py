@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from vprdist.data.layouts import open_layout
 from vprdist.errors import CacheError
 from vprdist.semantics.building import Progress, build, is_built, would_replace
 from vprdist.semantics.cache.reader import Cache
 from vprdist.semantics.order import SAME_KIND
 from vprdist.semantics.planning import chosen_cities, make_plan
 from vprdist.semantics.sources import open_source
+from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.vocabulary import Compression
 
 
@@ -20,6 +22,7 @@ def import_cache(
     out: Path,
     cities: Sequence[str] | None = None,
     *,
+    layout: LayoutName = MSLS,
     size: tuple[int, int] | None = None,
     segmenter: str = "imported",
     shard_images: int = 256,
@@ -31,9 +34,10 @@ def import_cache(
 
     Args:
         source: a folder of activations; its layout is recognised (see `sources`).
-        root: the MSLS tree that says which keys there are, and in which order.
+        root: the data set that says which keys there are, and in which order.
         out: the cache's folder.
-        cities: None means every city of the tree that the source has.
+        cities: None means every city of the data set that the source has.
+        layout: how the data set lies in `root`.
         size: stored (height, width); activations of another size are area-averaged. None: the source's choice.
         segmenter: what made the activations, in words; for people, in no digest.
         shard_images: images a shard, fewer where they would pass 256 MiB.
@@ -44,10 +48,11 @@ def import_cache(
     Raises:
         CacheError: a source that lacks something or is broken, sizes that differ, a cache that would have to give way,
             a full disk.
-        DataError: the MSLS tree is broken.
+        DataError: the data set is broken.
     """
     reader = open_source(Path(source))
-    plan = make_plan(reader, Path(root), chosen_cities(reader, Path(root), cities), size, shard_images, compression)
+    data = open_layout(Path(root), layout)
+    plan = make_plan(reader, data, chosen_cities(reader, data, cities), size, shard_images, compression)
     if not replace and not is_built(plan, Path(out), segmenter):
         held = would_replace(plan, Path(out), segmenter)
         if held is not None:

@@ -9,20 +9,22 @@ from pydantic import Field, field_validator
 
 from vprdist.files import digest_json
 from vprdist.spec.base import Spec
+from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.vocabulary import Compression
 
-SAME_KIND = "the cache there is of this segmenter, size and compression"
+SAME_KIND = "the cache there must be of this segmenter, size and compression"
 """The rule that a cache is replaced only on request: it may have taken days to make."""
 
 
 class CacheOrder(Spec):
-    """Activations of some cities of an MSLS tree by a segmenter, in a folder of their own; absolute paths.
+    """Activations of some cities of a data set by a segmenter, in a folder of their own; absolute paths.
 
     `device` is where the network runs: said by whoever orders, since the machine that plans may have no GPU.
     """
 
     root: str
+    layout: LayoutName = MSLS
     cities: tuple[str, ...] = Field(min_length=1)
     out: str
     segmenter: SegmenterSpec
@@ -38,7 +40,14 @@ class CacheOrder(Spec):
     @property
     def digest(self) -> str:
         """Names the work: the same order is the same work."""
-        return digest_json(self.model_dump(mode="json"))
+        value = self.model_dump(mode="json")
+        # What came later is left out where it says nothing: arrays that wait in a queue are found by their old names.
+        if self.layout == MSLS:
+            del value["layout"]
+        for name in ("parameters", "digest"):
+            if not value["segmenter"][name]:
+                del value["segmenter"][name]
+        return digest_json(value)
 
     @property
     def folder(self) -> Path:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from vprdist.data.msls import city_digest, city_names, read_city
+from vprdist.data.layouts import Layout
 from vprdist.errors import CacheError
 from vprdist.files import digest_json
 from vprdist.semantics.cache.format import SHARDS, SideName, version_of
@@ -70,7 +69,7 @@ class Plan:
 
 def make_plan(
     reader: Source,
-    root: Path,
+    data: Layout,
     cities: Sequence[str],
     size: tuple[int, int] | None,
     shard_images: int,
@@ -84,22 +83,22 @@ def make_plan(
 
     Raises:
         CacheError: the source lacks a side or is broken, or its sizes differ.
-        DataError: the MSLS tree is broken.
+        DataError: the data set is broken.
     """
     if shard_images < 1 or (size is not None and min(size) < 1):
-        rule = "sizes and images a shard are at least 1"
-        raise CacheError("cache", rule, (size, shard_images), "Choose larger ones.")
+        fault = "sizes and images a shard must be at least 1"
+        raise CacheError("cache", fault, (size, shard_images), "Choose larger ones.")
     sides: list[PlannedSide] = []
     plan_size = size
     for name in cities:
-        city, digest = read_city(root, name), city_digest(root, name)
+        city, digest = data.read(name), data.digest(name)
         for side in SIDE_NAMES:
             keys = tuple(str(key) for key in getattr(city, side).keys)
             native = size or reader.size(name, side, keys)
             plan_size = plan_size or native
             if native != plan_size:
-                rule = f"the activations of a cache have one size; {cities[0]} has {plan_size}"
-                raise CacheError(reader.path, rule, f"{name}/{side} {native}", "Choose a size.")
+                fault = f"the activations of a cache must have one size; {cities[0]} has {plan_size}"
+                raise CacheError(reader.path, fault, f"{name}/{side} {native}", "Choose a size.")
             fingerprint = reader.fingerprint(name, side, keys)
             step = min(shard_images, max(1, SHARD_BYTES // (len(CLASSES) * native[0] * native[1])))
             what = [version_of(compression), name, side, digest, fingerprint, *native]
@@ -118,8 +117,8 @@ def make_plan(
     return Plan(size=plan_size, compression=compression, sides=tuple(sides))
 
 
-def chosen_cities(reader: Source, root: Path, cities: Sequence[str] | None) -> list[str]:
-    """The cities to import: those named, or all of the tree that the source has.
+def chosen_cities(reader: Source, data: Layout, cities: Sequence[str] | None) -> list[str]:
+    """The cities to import: those named, or all of the data set that the source has.
 
     Raises:
         CacheError: a named city is not in the source, or none is.
@@ -128,10 +127,10 @@ def chosen_cities(reader: Source, root: Path, cities: Sequence[str] | None) -> l
         wanted = list(dict.fromkeys(cities))
         missing = [city for city in wanted if not reader.has(city)]
         if missing:
-            raise CacheError(reader.path, "the source has every city that is asked for", missing[0], "Add it.")
+            raise CacheError(reader.path, "the source has no such city", missing[0], "Add it.")
     else:
-        wanted = [city for city in city_names(root) if reader.has(city)]
+        wanted = [city for city in data.names() if reader.has(city)]
     if not wanted:
-        rule = f"the source has a city of the data set at {root}"
-        raise CacheError(reader.path, rule, None, "Check both paths, or name the cities.")
+        fault = f"the source has no city of the data set at {data.root}"
+        raise CacheError(reader.path, fault, None, "Check both paths, or name the cities.")
     return wanted

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vprdist.console import Bar, Tell
 from vprdist.errors import CacheError
@@ -18,6 +18,7 @@ from vprdist.machine import usable_cores, usable_memory_gb, visible_gpus
 from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.order import SAME_KIND, CacheOrder
 from vprdist.semantics.segmenters.weights import weights_digest
+from vprdist.spec.doors import MSLS
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.trial import TrialSpec
@@ -61,7 +62,9 @@ def with_cache(trial: TrialSpec, runs: Path, profile: ClusterProfile) -> TrialSp
         return trial
     if trial.input.cache is not None:
         return trial
-    what = [spec.identity(weights_digest(spec), device_of(profile, spec)), trial.input.compression, trial.data.root]
+    data, device = trial.data, device_of(profile, spec)
+    what: list[Any] = [spec.identity(weights_digest(spec), device), trial.input.compression, data.root]
+    what += [] if data.layout == MSLS else [data.layout.hashed(), data.layout.digest]
     cache = str(runs / "data" / f"cache-{digest_json(what, 8)}")
     return trial.model_copy(update={"input": trial.input.model_copy(update={"cache": cache})})
 
@@ -79,14 +82,16 @@ def orders_of(trials: Iterable[TrialSpec], profile: ClusterProfile) -> list[Cach
             continue
         assert wanted.cache is not None, "with_cache has named it"
         order = CacheOrder(
-            root=trial.data.root, cities=trial.cities, out=wanted.cache,
+            root=trial.data.root, layout=trial.data.layout, cities=trial.cities, out=wanted.cache,
             segmenter=wanted.segmenter, device=device_of(profile, wanted.segmenter), compression=wanted.compression,
         )  # fmt: skip
         known = orders.setdefault(order.out, order)
         if known.model_copy(update={"cities": order.cities}) != order:
-            rule = "a cache holds the activations of one segmenter, data set and compression; trials name it for two"
+            fault = (
+                "a cache must hold the activations of one segmenter, data set and compression; trials name it for two"
+            )
             remedy = "Leave out trial.input.cache: then each has a folder of its own."
-            raise CacheError(order.out, rule, f"{known.segmenter.name}, {order.segmenter.name}", remedy)
+            raise CacheError(order.out, fault, f"{known.segmenter.name}, {order.segmenter.name}", remedy)
         cities = tuple(sorted({*known.cities, *order.cities}))
         orders[order.out] = order.model_copy(update={"cities": cities})
     return list(orders.values())
@@ -112,6 +117,17 @@ def look_at(order: CacheOrder) -> Outlook:
         found["images"], found["done"], found["built"], shards, found["segmenter"], found["replaces"],
         tuple(notes),
     )  # fmt: skip
+
+
+def check_keeps(order: CacheOrder, outlook: Outlook) -> None:
+    """No cache of something else would have to give way.
+
+    Raises:
+        CacheError: one would.
+    """
+    if outlook.replaces:
+        remedy = "In a sweep leave out trial.input.segmenter to use it as it is, or name another folder, or none."
+        raise CacheError(order.out, SAME_KIND, outlook.replaces, f"{remedy} `cache build --replace` makes it anew.")
 
 
 def check(order: CacheOrder, profile: ClusterProfile) -> list[str]:
@@ -144,9 +160,8 @@ def make(
     outlook = look_at(order)
     if outlook.built:
         return
-    if outlook.replaces and not replace:
-        remedy = "In a sweep leave out trial.input.segmenter to use it as it is, or name another folder, or none."
-        raise CacheError(order.out, SAME_KIND, outlook.replaces, f"{remedy} `cache build --replace` makes it anew.")
+    if not replace:
+        check_keeps(order, outlook)
     if outlook.replaces:
         tell(f"{order.out}: replaces a cache of {outlook.replaces}")
     for note in outlook.notes:

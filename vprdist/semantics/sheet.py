@@ -13,13 +13,14 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from vprdist.data.images import load_image
-from vprdist.data.msls import city_digest, read_city
+from vprdist.data.layouts import open_layout
 from vprdist.data.palette import PALETTE
 from vprdist.errors import CacheError, nearest
 from vprdist.files import publish
 from vprdist.semantics.cache import Cache, open_cache
 from vprdist.semantics.exporting import resized
 from vprdist.semantics.masks import Activations, reduce_mask
+from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES, MaskReduce
 
 CELL_WIDTH, GAP, MARGIN = 272, 6, 24
@@ -45,6 +46,7 @@ def write_sheet(
     root: Path,
     out: Path,
     *,
+    layout: LayoutName = MSLS,
     city: str | None = None,
     classes: str = "static",
     reduce: MaskReduce = "sum",
@@ -57,24 +59,26 @@ def write_sheet(
 
     Args:
         path: a cache.
-        root: the MSLS tree that it was made for.
+        root: the data set that it was made for.
+        layout: how it lies there.
         city: None: the cache's last.
         classes: a group, or class names with commas between.
         images: columns, at most.
 
     Raises:
         CacheError: no such cache, city or class, or the cache of another tree.
-        DataError: a broken tree, or a missing picture.
+        DataError: a broken data set, or a missing picture.
     """
     cache, chosen = open_cache(path), class_names(classes)
     known = tuple(cache.manifest.cities)
     if city is not None and city not in known:
-        raise CacheError(path, "the city must be in the cache", city, nearest(city, known))
+        raise CacheError(path, "the cache has no such city", city, nearest(city, known))
     if images < 1:
-        raise CacheError("--images", "a sheet has at least one column", images, "Ask for more.")
+        raise CacheError("--images", "a sheet must have at least one column", images, "Ask for more.")
     name = city or known[-1]
-    cache.covers({name: city_digest(root, name)})
-    side = read_city(root, name).query
+    data = open_layout(root, layout)
+    cache.covers({name: data.digest(name)})
+    side = data.read(name).query
     rows = np.unique(np.linspace(0, len(side) - 1, images).astype(int))
     with Image.open(side.image_path(int(rows[0]))) as first:
         size = (round(CELL_WIDTH * first.height / first.width), CELL_WIDTH)
@@ -98,8 +102,8 @@ def class_names(text: str) -> tuple[str, ...]:
     wanted = [word.strip().replace("_", " ") for word in text.split(",")]
     for word in wanted:
         if word not in CLASSES:
-            rule = "a class is one of the 19, or all are named by a group"
-            raise CacheError("--classes", rule, word, nearest(word, (*CLASS_GROUPS, *CLASSES)))
+            fault = "a class must be one of the 19, or a group must name them all"
+            raise CacheError("--classes", fault, word, nearest(word, (*CLASS_GROUPS, *CLASSES)))
     return tuple(name for name in CLASSES if name in wanted)
 
 

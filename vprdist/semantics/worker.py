@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import vprdist
+from vprdist.data.layouts import open_layout
 from vprdist.errors import UserError
 from vprdist.files import read_json
 from vprdist.semantics.building import build_part, is_built, progress_of, would_replace
@@ -29,8 +30,9 @@ def open_order(order: CacheOrder) -> tuple[SegmentedSource, Plan]:
     Raises:
         UserError: weights or pictures that are missing, a network that is none.
     """
-    source = SegmentedSource(Path(order.root), order.segmenter, order.device)
-    plan = make_plan(source, Path(order.root), order.cities, None, order.shard_images, order.compression)
+    data = open_layout(Path(order.root), order.layout)
+    source = SegmentedSource(data, order.segmenter, order.device)
+    plan = make_plan(source, data, order.cities, None, order.shard_images, order.compression)
     return source, plan
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Spec, marked
 from vprdist.spec.vocabulary import CLASSES, Placebo
 
 Names = tuple[str, ...]
@@ -36,20 +36,23 @@ class ArmsSpec(Spec):
         players: what comes and goes together: the classes of each player.
     """
 
-    players: tuple[Names, ...]
-    placebos: tuple[Control, ...] = ()
+    players: tuple[Names, ...] = Field(
+        description="what comes and goes together: the classes of each player",
+        json_schema_extra=marked(entries=CLASSES, entry="class"),
+    )
+    placebos: tuple[Control, ...] = Field(default=(), description="every other step shows one of these instead")
 
     @model_validator(mode="after")
     def _possible(self) -> ArmsSpec:
         named = [name for classes in self.players for name in classes]
         for name in named:
             if name not in CLASSES:
-                raise RuleError("players", "every entry is one of the 19 classes", name, nearest(name, CLASSES))
+                raise RuleError("players", "every entry must be one of the 19 classes", name, nearest(name, CLASSES))
             if named.count(name) > 1:
-                raise RuleError("players", "a class is named once", name, "It can be of one player only.")
+                raise RuleError("players", "a class is named twice", name, "It can be of one player only.")
         if len(self.players) < 2 or not all(self.players):
             raise RuleError(
-                "players", "there are two players or more, each of a class", [list(p) for p in self.players]
+                "players", "there must be two players or more, each of a class", [list(p) for p in self.players]
             )
         check_placebos(self.placebos, self.class_names)
         return self
@@ -77,7 +80,7 @@ def check_placebos(placebos: Sequence[str], classes: Sequence[str]) -> None:
         RuleError: not so; its field is `placebos`.
     """
     if len(set(placebos)) != len(placebos):
-        raise RuleError("placebos", "a placebo is named once", list(placebos), "Delete one of them.")
+        raise RuleError("placebos", "a placebo is named twice", list(placebos), "Delete one of them.")
     if "classes" in placebos and set(classes) == set(CLASSES):
-        rule = "with all 19 classes there are no others to draw"
-        raise RuleError("placebos", rule, "classes", "Use random and image, or fewer classes.")
+        fault = "with all 19 classes there are no others to draw"
+        raise RuleError("placebos", fault, "classes", "Use random and image, or fewer classes.")

@@ -94,7 +94,7 @@ class PlayerRow(Spec):
     def _controlled(self) -> PlayerRow:
         if self.claim in (UNCONTROLLED if self.beyond else CONTROLLED):
             words = " or ".join(CONTROLLED if self.beyond else UNCONTROLLED)
-            raise RuleError("claim", "a player helps or hurts beyond placebos only", self.claim, f"Say {words}.")
+            raise RuleError("claim", "only beyond placebos can a player help or hurt", self.claim, f"Say {words}.")
         return self
 
 

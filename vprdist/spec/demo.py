@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from vprdist.errors import RuleError, nearest
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Spec, marked
 from vprdist.spec.vocabulary import CLASSES
 
 CityNames = tuple[str, ...]
@@ -37,7 +37,7 @@ NATURAL: dict[str, tuple[float, float, float]] = {
 
 
 class ClassRecipe(Spec):
-    """How one class acts in the world; each in [0, 1], None keeps the natural value.
+    """How one class acts in the world; each in [0, 1], null keeps the natural value.
 
     Attributes:
         identity: how much its look tells places apart (0: the same look and arrangement everywhere).
@@ -45,9 +45,15 @@ class ClassRecipe(Spec):
         repeat: how often a look of a small common stock stands here and elsewhere, and misleads.
     """
 
-    identity: float | None = Field(default=None, ge=0, le=1)
-    churn: float | None = Field(default=None, ge=0, le=1)
-    repeat: float | None = Field(default=None, ge=0, le=1)
+    identity: float | None = Field(
+        default=None, ge=0, le=1, description="how much its look tells places apart; null: the natural value"
+    )
+    churn: float | None = Field(
+        default=None, ge=0, le=1, description="share of it that every visit draws afresh; null: the natural value"
+    )
+    repeat: float | None = Field(
+        default=None, ge=0, le=1, description="how often a common look misleads; null: the natural value"
+    )
 
 
 class PlantedSpec(Spec):
@@ -64,22 +70,31 @@ class PlantedSpec(Spec):
         noise: classes that are drawn afresh for every visit.
     """
 
-    carry: dict[str, float] = Field(default_factory=dict)
-    mislead: tuple[str, ...] = ()
-    noise: tuple[str, ...] = ()
+    carry: dict[str, float] = Field(
+        default_factory=dict, description="how much a class' look tells places apart, above 0, at most 1",
+        json_schema_extra=marked(key="class", names=CLASSES),
+    )  # fmt: skip
+    mislead: tuple[str, ...] = Field(
+        default=(), description="classes that look as the next street's do when a query is taken",
+        json_schema_extra=marked(entries=CLASSES, entry="class"),
+    )  # fmt: skip
+    noise: tuple[str, ...] = Field(
+        default=(), description="classes that are drawn afresh for every visit",
+        json_schema_extra=marked(entries=CLASSES, entry="class"),
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _possible(self) -> PlantedSpec:
         for field, names in (("carry", tuple(self.carry)), ("mislead", self.mislead), ("noise", self.noise)):
             for name in names:
                 if name not in CLASSES:
-                    raise RuleError(field, "every entry is one of the 19 classes", name, nearest(name, CLASSES))
+                    raise RuleError(field, "every entry must be one of the 19 classes", name, nearest(name, CLASSES))
         named = [*self.carry, *self.mislead, *self.noise]
         if twice := [name for name in CLASSES if named.count(name) > 1]:
-            raise RuleError("carry", "a class carries, misleads, or is noise", twice[0], "Name it once.")
+            raise RuleError("carry", "a class can only carry, or mislead, or be noise", twice[0], "Name it once.")
         for name, share in self.carry.items():
             if not 0 < share <= 1:
-                raise RuleError("carry", "a class carries a share above 0, at most 1", share, f"Mend {name}.")
+                raise RuleError("carry", "a class must carry a share above 0, at most 1", share, f"Mend {name}.")
         return self
 
     def knobs(self, name: str) -> tuple[float, float, float]:
@@ -97,21 +112,31 @@ class DemoSpec(Spec):
     goes on for `strays` pictures that no database picture is near.
     """
 
-    seed: int = Field(default=0, ge=0, le=2**32 - 1)
-    height: int = Field(default=96, ge=32, le=2048, description="pixels")
-    width: int = Field(default=128, ge=32, le=4096, description="pixels, a multiple of 8")
-    train: CityNames = ("alder", "birch", "cedar")
-    validate_cities: CityNames = Field(default=("dogwood", "elm"), alias="validate")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="another seed is another city")
+    height: int = Field(
+        default=96, ge=32, le=2048, description="height of a picture", json_schema_extra=marked(unit="pixels")
+    )
+    width: int = Field(
+        default=128, ge=32, le=4096, description="width of a picture, a multiple of 8",
+        json_schema_extra=marked(unit="pixels"),
+    )  # fmt: skip
+    train: CityNames = Field(default=("alder", "birch", "cedar"), description="names of the training cities")
+    validate_cities: CityNames = Field(
+        default=("dogwood", "elm"), alias="validate", description="names of the validation cities"
+    )
     streets: int = Field(default=5, ge=1, le=1000, description="streets a city")
     places: int = Field(default=15, ge=2, le=1000, description="places a street")
     spacing_m: float = Field(default=10.0, ge=5, le=20, description="metres between places")
-    database_visits: int = Field(default=1, ge=1, le=20)
-    query_visits: int = Field(default=3, ge=2, le=50)
+    database_visits: int = Field(default=1, ge=1, le=20, description="drives a street for the database")
+    query_visits: int = Field(default=3, ge=2, le=50, description="later drives a street for the queries")
     strays: int = Field(default=1, ge=0, le=10, description="pictures a query drive without any positive")
     pano_share: float = Field(default=0.04, ge=0, le=0.5, description="share of pictures that are panoramas")
     supersample: int = Field(default=2, ge=1, le=4, description="rays a pixel, in each direction")
     divisor: int = Field(default=2, ge=1, le=16, description="activations are height/divisor x width/divisor")
-    recipe: dict[str, ClassRecipe] = Field(default_factory=dict)
+    recipe: dict[str, ClassRecipe] = Field(
+        default_factory=dict, description="how single classes act, where not as in the natural city",
+        json_schema_extra=marked(key="class", names=CLASSES),
+    )  # fmt: skip
     planted: PlantedSpec | None = Field(default=None, description="a truth for tests of attribution; null: natural")
 
     @model_serializer(mode="wrap")
@@ -131,21 +156,21 @@ class DemoSpec(Spec):
             raise ValueError("a city is named twice")
         for name in cities:
             if not (name.isascii() and name.isalnum() and name == name.lower()):
-                raise ValueError(f"a city's name is lower-case letters and digits; found {name!r}")
+                raise ValueError(f"a city's name must be lower-case letters and digits; found {name!r}")
         for name in self.recipe:
             if name not in CLASSES:
-                raise ValueError(f"`recipe` names classes; found {name!r}. {nearest(name, CLASSES)}")
+                raise ValueError(f"`recipe` must name classes; found {name!r}. {nearest(name, CLASSES)}")
         if self.planted is not None and self.recipe:
             raise RuleError(
-                "planted", "a planted truth leaves no recipe of single classes", None, "Delete one of them."
+                "planted", "a planted truth cannot stand beside a recipe of single classes", None, "Delete one of them."
             )
         if self.planted is not None and self.planted.mislead and self.streets < 2:
-            rule = "a class misleads to another street of its city: there are two or more"
-            raise RuleError("streets", rule, self.streets, "Raise streets, or delete planted.mislead.")
+            fault = "a class misleads to another street of its city, which must have two or more"
+            raise RuleError("streets", fault, self.streets, "Raise streets, or delete planted.mislead.")
         if self.width % 8:
-            raise ValueError(f"`width` is a multiple of 8; found {self.width}")
+            raise ValueError(f"`width` must be a multiple of 8; found {self.width}")
         if self.height % self.divisor or self.width % self.divisor:
-            raise ValueError(f"`divisor` divides height and width; found {self.divisor}")
+            raise ValueError(f"`divisor` must divide height and width; found {self.divisor}")
         return self
 
     @property

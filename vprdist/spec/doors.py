@@ -11,6 +11,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from vprdist.spec.base import Spec
+from vprdist.spec.methods import METHODS
 from vprdist.spec.named import BuiltIn, Door, Named, parameters
 
 RESNET_UNITS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
@@ -104,4 +105,23 @@ class LossName(Named):
             ),
         },
         facts={"wants": "all", "draws": (0.5, 0.25, 0.25), "labels": "fov"},
+    )
+
+
+class LayoutName(Named):
+    """How a data set lies in its folder: a folder -> cities with positions, headings, sequences, conditions."""
+
+    door: ClassVar[Door] = Door("layout", {"msls": BuiltIn("vprdist.data.layouts.msls:Msls")}, provided=("root",))
+
+
+MSLS = LayoutName.of("msls")
+
+
+class SearcherName(Named):
+    """What proposes the trials of a sweep, told the values of earlier ones."""
+
+    door: ClassVar[Door] = Door(
+        "searcher",
+        {word: BuiltIn(method.target, method.parameters) for word, method in METHODS.items()},
+        provided=("space", "seed"),
     )

@@ -52,8 +52,8 @@ def move_parameter(spec: Spec, old: str, choice: str, parameter: str) -> None:
         raise finding_of(error, type(named)).as_rule() from None
     plain = type(named).of(named.name).parameters.get(parameter)
     if named.parameters[parameter] not in (plain, given):
-        rule = f"the old spelling of {choice}.{parameter} says something else than {choice} itself"
-        raise RuleError(old, rule, given, f"Delete {old}.")
+        fault = f"the old spelling of {choice}.{parameter} must not say something else than {choice} itself"
+        raise RuleError(old, fault, given, f"Delete {old}.")
     # Frozen for everybody else; this is still the making.
     object.__setattr__(spec, choice, moved)
     object.__setattr__(spec, old, None)

@@ -4,7 +4,7 @@ Its file is read without being run (`read_own`): a sweep file is refused before 
 nobody's code. Where the class is needed it is loaded (`load_own`), from the same file. What goes wrong inside it is one
 message with its file and line (`blamed`).
 
-Of the class three things are read from its text: the parameters, from the signature of `__init__` or the fields of a
+Three things are read from the text of the class: the parameters, from the signature of `__init__` or the fields of a
 dataclass; *facts*, attributes of the class with a plain value, such as `units = ("stem", "body")`; and the digest of
 the whole file, which is part of a trial's digests.
 """
@@ -234,7 +234,7 @@ def _check_type(here: str, name: str, annotation: str, value: Any) -> None:
     if kind is None:
         return
     if not isinstance(value, kind) or (annotation != "bool" and isinstance(value, bool)):  # type: ignore[arg-type]
-        raise RuleError(name, f"{here} takes {name}: {annotation}", value, "Change the value, or the annotation.")
+        raise RuleError(name, f"{here} needs {name}: {annotation}", value, "Change the value, or the annotation.")
 
 
 def load_own(name: str, digest: str | None = None) -> Any:
@@ -249,10 +249,10 @@ def load_own(name: str, digest: str | None = None) -> Any:
     try:
         own = read_own(name)
     except RuleError as error:
-        raise OwnCodeError(name, error.rule, error.value, error.remedy) from None
+        raise OwnCodeError(name, error.fault, error.value, error.remedy) from None
     if digest is not None and own.digest != digest:
-        rule = f"the file was changed since the trial was submitted; its digest must be {digest}"
-        raise OwnCodeError(own.file, rule, own.digest, "Run the sweep again: another text is another trial.")
+        fault = f"the file was changed since the trial was submitted; its digest must be {digest}"
+        raise OwnCodeError(own.file, fault, own.digest, "Run the sweep again: another text is another trial.")
     with blamed(name):
         return getattr(_module(name, own.file, own.digest), own.name)
 
@@ -279,10 +279,13 @@ def _module(name: str, path: Path, digest: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def blamed(*names: str) -> Iterator[None]:
+def blamed(*names: str, otherwise: str | None = None) -> Iterator[None]:
     """An error that comes out of a user's own file becomes one message with its file and line.
 
     What the machine does to it (memory, disk, a lost rank) stays what it is: another attempt may mend that.
+
+    Args:
+        otherwise: the class to blame for an error on whose way no line of a file stands: one that cannot be called so.
 
     Raises:
         OwnCodeError: the block failed in a line of one of the files, or in what that line called.
@@ -292,7 +295,7 @@ def blamed(*names: str) -> Iterator[None]:
     except (UserError, OSError, MemoryError):
         raise
     except Exception as error:
-        place = _place(error, [own for own in map(_known_file, names) if own is not None])
+        place = _place(error, [own for own in map(_known_file, names) if own is not None]) or otherwise
         if place is None or type(error).__name__ in ("OutOfMemoryError", "LostRankError", "Stopped"):
             raise
         remedy = "Mend the file, and run the sweep again."
@@ -301,7 +304,7 @@ def blamed(*names: str) -> Iterator[None]:
 
 def _known_file(name: str) -> Path | None:
     try:
-        return own_file(name)
+        return own_file(name) if is_own(name) else None
     except RuleError:
         return None
 

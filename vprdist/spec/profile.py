@@ -23,10 +23,12 @@ Port = Annotated[int, Field(ge=1024, le=65535)]
 class DriverJob(Spec):
     """What `--detach` asks for: a small CPU job that drives the sweep, requeues and resumes."""
 
-    partition: str | None = Field(default=None, description="null: the profile's own")
-    cpus: int = Field(default=2, ge=1)
-    memory_gb: float | None = Field(default=None, gt=0, description="null: what the trials at once need, measured")
-    time_limit_min: int = Field(default=24 * 60, ge=2)
+    partition: str | None = Field(default=None, description="as sbatch takes it; null: the profile's own")
+    cpus: int = Field(default=2, ge=1, description="CPUs of the job")
+    memory_gb: float | None = Field(
+        default=None, gt=0, description="its memory; null: what the trials at once need, measured"
+    )
+    time_limit_min: int = Field(default=24 * 60, ge=2, description="limit of one start of it; it goes on after it")
 
     @field_validator("partition")
     @classmethod
@@ -37,13 +39,15 @@ class DriverJob(Spec):
 class ClusterProfile(Spec):
     """How a job is launched. Values are plain words; only `setup` lines are shell, by purpose."""
 
-    kind: Literal["local", "slurm"]
+    kind: Literal["local", "slurm"] = Field(description="local: this machine, without a scheduler")
     ranks: int = Field(default=1, ge=1, description="tasks a node, one rank each")
-    nodes: int = Field(default=1, ge=1)
-    gpus_per_node: int = Field(default=0, ge=0)
-    cpus_per_task: int | None = Field(default=None, ge=1, description="null on this machine: its share of the cores")
-    memory_gb: float | None = Field(default=None, gt=0, description="a node")
-    time_limit_min: int = Field(default=24 * 60, ge=1, description="of one start of a job; it goes on after it")
+    nodes: int = Field(default=1, ge=1, description="nodes a trial")
+    gpus_per_node: int = Field(default=0, ge=0, description="GPUs a node; one a rank, or none")
+    cpus_per_task: int | None = Field(
+        default=None, ge=1, description="CPUs a rank; null: the site's own, on this machine a share of its cores"
+    )
+    memory_gb: float | None = Field(default=None, gt=0, description="memory a node; null: the site's own")
+    time_limit_min: int = Field(default=24 * 60, ge=1, description="limit of one start of a job; it goes on after it")
     signal_lead_s: int = Field(default=120, ge=1, description="seconds of warning (USR2) before the time limit")
     requeue: bool = Field(default=True, description="SLURM may put a preempted job, or one of a failed node, back")
     max_requeues: int = Field(default=100, ge=0, description="times a job may run into its time limit and go on")
@@ -57,14 +61,14 @@ class ClusterProfile(Spec):
         description="seconds between two looks at the queue; by default 30 on SLURM",
     )
     exclude_after: int = Field(default=2, ge=0, description="deaths on a node in a row before it is avoided; 0 never")
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    reservation: str | None = None
+    partition: str | None = Field(default=None, description="as sbatch takes it; sinfo -s lists them")
+    account: str | None = Field(default=None, description="as sbatch takes it, where there is accounting")
+    qos: str | None = Field(default=None, description="quality of service, as sbatch takes it")
+    constraint: str | None = Field(default=None, description="features that a node must have, as sbatch takes them")
+    reservation: str | None = Field(default=None, description="as sbatch takes it")
     exclude: tuple[str, ...] = Field(default=(), description="nodes that are never used")
-    mail_user: str | None = None
-    mail_types: tuple[MailType, ...] = ()
+    mail_user: str | None = Field(default=None, description="who gets mail; together with mail_types")
+    mail_types: tuple[MailType, ...] = Field(default=(), description="what mail is sent for, as sbatch takes them")
     ports: tuple[Port, Port] | None = Field(
         default=None, description="first and last port at which rank 0 may be met; null: any free one"
     )
@@ -76,7 +80,7 @@ class ClusterProfile(Spec):
     )
     srun_args: tuple[str, ...] = Field(default=(), description="further words for srun, e.g. --container-image=…")
     setup: tuple[str, ...] = Field(default=(), description="shell lines before Python starts: modules, containers")
-    driver: DriverJob = DriverJob()
+    driver: DriverJob = Field(default=DriverJob(), description="what --detach asks for: the driver as a small job")
 
     @field_validator(*PLAIN_FIELDS)
     @classmethod
@@ -97,15 +101,15 @@ class ClusterProfile(Spec):
     @model_validator(mode="after")
     def _whole(self) -> ClusterProfile:
         if self.ports and self.ports[0] > self.ports[1]:
-            raise RuleError("ports", "the first port is not above the last", list(self.ports))
+            raise RuleError("ports", "the first port must not be above the last", list(self.ports))
         if bool(self.mail_user) != bool(self.mail_types):
-            raise RuleError("mail_user", "mail needs mail_user and mail_types", None, "Set both, or none.")
+            raise RuleError("mail_user", "mail needs both mail_user and mail_types", None, "Set both, or none.")
         if 0 < self.gpus_per_node < self.ranks:
-            rule = f"every rank has a GPU of its own: {self.ranks} ranks a node"
-            raise RuleError("gpus_per_node", rule, self.gpus_per_node, "Ask for as many, or lower `ranks`.")
+            fault = f"every rank needs a GPU of its own: {self.ranks} ranks a node"
+            raise RuleError("gpus_per_node", fault, self.gpus_per_node, "Ask for as many, or lower `ranks`.")
         if self.signal_lead_s >= 60 * self.time_limit_min:
-            rule = f"the warning comes after the start: less than the time limit, {60 * self.time_limit_min} s"
-            raise RuleError("signal_lead_s", rule, self.signal_lead_s)
+            fault = f"the warning must come after the start: less than the time limit, {60 * self.time_limit_min} s"
+            raise RuleError("signal_lead_s", fault, self.signal_lead_s)
         return self
 
     @property
@@ -120,7 +124,7 @@ Words = TypeVar("Words", str | None, str | tuple[str, ...] | None)
 def _plain_words(value: Words, allowed: re.Pattern[str] = PLAIN) -> Words:
     for word in value if isinstance(value, tuple) else [value or ""]:
         if not allowed.fullmatch(word):
-            raise ValueError("a plain word is expected here; shell belongs into `setup`")
+            raise ValueError("this must be a plain word; shell belongs into `setup`")
     return value
 
 
@@ -142,4 +146,4 @@ def read_profile(name: str) -> ClusterProfile:
         if path.is_file():
             return validate(ClusterProfile, *read_yaml(path))
     known = sorted({p.stem for folder in profile_folders() for p in folder.glob("*.yaml")})
-    raise LaunchError(f"cluster: {name}", "a cluster is a file of slurm/profiles", name, nearest(name, known))
+    raise LaunchError("cluster", "no such file of slurm/profiles", name, nearest(name, known))

@@ -1,4 +1,4 @@
-"""YAML with line numbers, and pydantic's findings as one message: file, line, dotted path, rule, value, remedy."""
+"""YAML with line numbers, and pydantic's findings as one message: file, line, dotted path, fault, value, remedy."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Origin]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SweepFileError(path, "the file must exist", None, "Check the path; examples lie in sweeps/.") from None
+        raise SweepFileError(path, "no such file", None, "Check the path; examples lie in sweeps/.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SweepFileError(path, "the file must be readable UTF-8 text", str(error)) from None
+        raise SweepFileError(path, "the file cannot be read as UTF-8 text", str(error)) from None
     origin = Origin(path)
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -100,12 +100,12 @@ def _note_lines(node: yaml.Node, key: Key, origin: Origin, above: tuple[int, ...
         for child_key, child in node.value:
             if child_key.tag != "tag:yaml.org,2002:str":
                 where = f"{origin.path}:{child_key.start_mark.line + 1}"
-                raise SweepFileError(where, "a key is text", str(child_key.value), "Quote it, or delete it.")
+                raise SweepFileError(where, "a key must be text", str(child_key.value), "Quote it, or delete it.")
             path = (*key, str(child_key.value))
             if path in origin.lines:
                 raise SweepFileError(
                     f"{origin.path}:{child_key.start_mark.line + 1}: {'.'.join(path)}",
-                    f"a key is written once; the first stands in line {origin.lines[path]}",
+                    f"a key is written twice; the first stands in line {origin.lines[path]}",
                     None,
                     "Delete one of them.",
                 )
@@ -139,7 +139,7 @@ def expand_environment(value: Any, key: Key, origin: Origin) -> Any:
     def replace(match: re.Match[str]) -> str:
         if (found := os.environ.get(match[1])) is None:
             remedy = f"Set it (export {match[1]}=…) or override {'.'.join(key)}=… on the command line."
-            raise SweepFileError(origin.where(key), f"the environment variable {match[1]} must be set", None, remedy)
+            raise SweepFileError(origin.where(key), f"the environment variable {match[1]} is not set", None, remedy)
         return found
 
     return re.sub(r"\$\{(\w+)\}", replace, value)
@@ -149,14 +149,14 @@ def validate(model: type[Model], value: Mapping[str, Any], origin: Origin, key: 
     """`value` as a spec.
 
     Raises:
-        SweepFileError: the first finding, with where, rule, value and remedy, and how many more there are.
+        SweepFileError: the first finding, with where, fault, value and remedy, and how many more there are.
     """
     try:
         # Through JSON, so that a YAML list may fill a tuple while everything else stays strict.
         return model.model_validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
         found = finding_of(error, model)
-        raise SweepFileError(origin.where(key + found.key), found.rule, found.value, found.remedy) from None
+        raise SweepFileError(origin.where(key + found.key), found.fault, found.value, found.remedy) from None
 
 
 @dataclass(frozen=True)
@@ -164,13 +164,13 @@ class Finding:
     """What pydantic found, in our words; `key` is the path below the model."""
 
     key: Key
-    rule: str
+    fault: str
     value: Any
     remedy: str
 
     def as_rule(self) -> RuleError:
         """To be raised inside the validator of a model around this one."""
-        return RuleError(".".join(self.key), self.rule, self.value, self.remedy)
+        return RuleError(".".join(self.key), self.fault, self.value, self.remedy)
 
 
 def finding_of(error: ValidationError, model: type[BaseModel]) -> Finding:
@@ -179,24 +179,28 @@ def finding_of(error: ValidationError, model: type[BaseModel]) -> Finding:
     # pydantic puts the tried member of a union ("str", "tuple[str, ...]") into the path; a person wrote no such key.
     written = (str(part) for part in finding["loc"])
     found_key = tuple(p for p in written if "[" not in p and p not in ("str", "int", "float", "none"))
-    value, rule, remedy, kind = finding.get("input"), finding["msg"], "", finding["type"]
+    value, remedy, kind = finding.get("input"), "", finding["type"]
+    fault = finding["msg"][:1].lower() + finding["msg"][1:]
     own = finding.get("ctx", {}).get("error")
     if isinstance(own, RuleError):
         found_key = (*found_key, *own.field.split("."))
-        rule, value, remedy = own.rule, own.value, own.remedy
+        fault, value, remedy = own.fault, own.value, own.remedy
+    elif isinstance(own, ValueError):
+        fault = str(own)  # without pydantic's "Value error, "
     elif kind == "extra_forbidden":
-        rule, value = "unknown key", None
+        fault, value = "unknown key", None
         remedy = nearest(found_key[-1], _names(model, found_key[:-1]))
     elif kind == "literal_error":
-        rule = "the value is none of the known words"
+        fault = "no such word"
         remedy = nearest(str(value), re.findall(r"'([^']+)'", finding["ctx"]["expected"]))
     elif kind == "too_short":
-        rule = "a list of at least one value is expected"
+        fault = "this must be a list of at least one value"
     elif kind.endswith("_type"):
-        rule = {"int_type": "a whole number is expected", "float_type": "a number is expected"}.get(kind, rule)
+        number = {"int_type": "whole number", "float_type": "number"}.get(kind)
+        fault = f"this must be a {number}" if number else fault
     if more:
         remedy += f" ({more} more finding{'s' if more > 1 else ''} in this file.)"
-    return Finding(found_key, rule, value, remedy.strip())
+    return Finding(found_key, fault, value, remedy.strip())
 
 
 def _names(model: Any, path: Key) -> list[str]:

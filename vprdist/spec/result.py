@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from vprdist.errors import UserError, first_line
-from vprdist.files import digest_json, read_json
+from vprdist.files import digest_json
 from vprdist.source import Source
 from vprdist.spec.base import Spec, hashed_unless
 from vprdist.spec.computation import FIRST
@@ -104,24 +102,3 @@ class ResultRow(Spec):
     fallbacks: tuple[str, ...] = ()
     environment: dict[str, Any] = Field(default_factory=dict)
     source: Source | None = Field(default=None, description="the code that computed it; null: it is not known")
-
-
-def read_result(path: Path) -> ResultRow:
-    """A trial's result.
-
-    Raises:
-        UserError: unreadable, or of another version.
-    """
-    try:
-        value = read_json(path)
-        if value.get("version") != RESULT_VERSION:
-            remedy = "Move the trial's folder away and run the sweep again."
-            raise UserError(path, f"a result has version {RESULT_VERSION}", value.get("version"), remedy)
-        return ResultRow.model_validate_json(path.read_bytes())
-    except (ValueError, AttributeError) as error:
-        found = first_line(error)
-        if isinstance(error, ValidationError):  # its first line counts the findings, and names none
-            first = error.errors()[0]
-            found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        remedy = "Move the trial's folder away and run the sweep again."
-        raise UserError(path, "a result must be readable", found, remedy) from None

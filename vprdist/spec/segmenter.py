@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
-from vprdist.spec.base import Spec, not_hashed
+from vprdist.spec.base import Spec, marked, not_hashed
 from vprdist.spec.own_code import FORMS, checked_parameters, class_name, is_own, read_own, settled
 
 Pixels = Annotated[int, Field(ge=32, le=8192)]
@@ -65,25 +65,53 @@ class SegmenterSpec(Spec):
     Null picture sizes are 480x640, the common size of MSLS, or what a litert network was exported for.
     """
 
-    name: str = Field(description="deeplabv3plus, transformers:<name or folder>, litert:<file>, or a class of your own")
-    weights: str | None = not_hashed(None, description="the checkpoint of deeplabv3plus, or of your own class")
-    output_stride: Literal[8, 16] | None = Field(default=None, description="of deeplabv3plus; null: 16")
-    image_size: PictureSize | None = None
-    inference: Literal["resized", "sliding"] = "resized"
-    window: PictureSize | None = None
-    overlap: float | None = Field(default=None, ge=0, le=0.9, description="share of a window; null: 0.25")
-    flip: bool = False
-    precision: Precision = Field(default="float32", description="on a GPU; a CPU computes in float32")
-    size: StoredSize | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict, description="of your own class; written beside its name")
-    digest: str | None = not_hashed(None, description="of your own class's file, when the sweep was read")
+    name: str = Field(
+        description="which network segments",
+        json_schema_extra=marked(
+            words=(name for name, family in FAMILIES.items() if not family.form),
+            other=" | ".join([*filter(None, (family.form for family in FAMILIES.values())), *FORMS.split(" or ")]),
+        ),
+    )
+    weights: str | None = not_hashed(None, description="path of the checkpoint, where the name does not say it")
+    output_stride: Literal[8, 16] | None = Field(
+        default=None,
+        description="pixels a cell inside deeplabv3plus; null: 16",
+        json_schema_extra=marked(unit="pixels"),
+    )
+    image_size: PictureSize | None = Field(
+        default=None, description="height and width that pictures are brought to; null: 480x640, or litert's own",
+        json_schema_extra=marked(unit="pixels"),
+    )  # fmt: skip
+    inference: Literal["resized", "sliding"] = Field(
+        default="resized", description="pictures are segmented whole, or in windows whose results are averaged"
+    )
+    window: PictureSize | None = Field(
+        default=None, description="height and width of a window of `sliding`", json_schema_extra=marked(unit="pixels")
+    )
+    overlap: float | None = Field(
+        default=None, ge=0, le=0.9, description="share of a window that the next one covers too; null: 0.25"
+    )
+    flip: bool = Field(default=False, description="average with the mirrored picture")
+    precision: Precision = Field(default="float32", description="type of floats on a GPU; a CPU computes in float32")
+    size: StoredSize | None = Field(
+        default=None, description="height and width of the stored activations; null: the network's own",
+        json_schema_extra=marked(unit="pixels"),
+    )  # fmt: skip
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="those of your own class; written beside its name",
+        json_schema_extra=marked(in_files=False),
+    )  # fmt: skip
+    digest: str | None = not_hashed(
+        None, description="digest of your own class's file, when the sweep was read",
+        json_schema_extra=marked(in_files=False),
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _own(self) -> SegmenterSpec:
         if not self.is_own:
             if self.parameters:
-                rule = f"{self.family} has no such parameter"
-                raise RuleError("name", rule, next(iter(self.parameters)), "Delete the key.")
+                fault = f"{self.family} has no such parameter"
+                raise RuleError("name", fault, next(iter(self.parameters)), "Delete the key.")
         elif self.digest is None:  # as a sweep file has it; a trial's own file was read so before
             own = read_own(self.name)
             given = self.parameters | ({"weights": self.weights} if self.weights is not None else {})
@@ -103,20 +131,22 @@ class SegmenterSpec(Spec):
             raise RuleError("name", "no such segmenter", self.name, f"{nearest(self.name, words)} Your own: {FORMS}.")
         if form := self.facts.form:
             if not self.source:
-                raise RuleError("name", f"the name is {form}", self.name, "Say where the network is.")
+                raise RuleError("name", f"the name must be {form}", self.name, "Say where the network is.")
             if self.weights is not None:
-                rule = f"{self.family} takes its weights from its name, {form}"
-                raise RuleError("weights", rule, self.weights, "Delete the key.")
+                fault = f"{self.family} must take its weights from its name, {form}"
+                raise RuleError("weights", fault, self.weights, "Delete the key.")
         elif ":" in self.name:
             raise RuleError("name", f"{self.family} has no part after a colon", self.name, "Set `weights: PATH`.")
         elif self.weights is None:
             remedy = "Name a Cityscapes checkpoint; random weights would make worthless activations."
             raise RuleError("weights", f"{self.family} needs a checkpoint", None, remedy)
         if self.output_stride is not None and not self.facts.strided:
-            raise RuleError("output_stride", "only deeplabv3plus has this choice", self.output_stride, "Delete it.")
+            raise RuleError(
+                "output_stride", "only deeplabv3plus can have this choice", self.output_stride, "Delete it."
+            )
         if self.precision != "float32" and self.facts.exported:
-            rule = "an exported network computes in the precision that it was exported with"
-            raise RuleError("precision", rule, self.precision, "Set float32, or delete the key.")
+            fault = "an exported network cannot compute in another precision than it was exported with"
+            raise RuleError("precision", fault, self.precision, "Set float32, or delete the key.")
         return self
 
     @model_validator(mode="after")
@@ -124,22 +154,24 @@ class SegmenterSpec(Spec):
         if self.inference == "resized":
             for field in ("window", "overlap"):
                 if (value := getattr(self, field)) is not None:
-                    raise RuleError(field, "only sliding inference has windows", value, "Set `inference: sliding`.")
+                    raise RuleError(
+                        field, "only sliding inference can have windows", value, "Set `inference: sliding`."
+                    )
             if self.facts.exported and self.image_size is not None:
-                rule = "an exported network has one picture size, which `resized` uses"
-                raise RuleError("image_size", rule, list(self.image_size), "Delete it, or set `inference: sliding`.")
+                fault = "an exported network cannot have another picture size than its own, which `resized` uses"
+                raise RuleError("image_size", fault, list(self.image_size), "Delete it, or set `inference: sliding`.")
             return self
         if self.window is None:
             raise RuleError("window", "sliding inference needs a window", None, "Set [height, width] in pixels.")
         height, width = self.image_size or MSLS_SIZE
         if self.window[0] > height or self.window[1] > width:
-            rule = f"the window fits into the picture, {height} x {width}"
-            raise RuleError("window", rule, list(self.window), "Make it smaller, or image_size larger.")
+            fault = f"the window must fit into the picture, {height} x {width}"
+            raise RuleError("window", fault, list(self.window), "Make it smaller, or image_size larger.")
         if cell := self.facts.cell:
             for field, value in (("window", self.window), ("image_size", (height, width))):
                 if value[0] % cell or value[1] % cell:
-                    rule = f"windows of {self.family} lie on its grid of {cell} pixels"
-                    raise RuleError(field, rule, list(value), f"Choose multiples of {cell}.")
+                    fault = f"windows of {self.family} must lie on its grid of {cell} pixels"
+                    raise RuleError(field, fault, list(value), f"Choose multiples of {cell}.")
         return self
 
     @property

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
 from vprdist.spec.arms import ArmsSpec, Control, check_placebos, classes_of
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Spec, marked
 from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES
 
 Names = tuple[str, ...]
@@ -20,44 +20,58 @@ FIRST_LOOK = 8
 
 
 class SubsetSpec(Spec):
-    """Whose subsets are tried: single classes (`classes`), or `groups` of classes that come and go together.
+    """Players, whose subsets are tried: single classes (`classes`), or `groups` of classes that come and go together.
 
     A subset is a whole number whose bit i is player i.
     """
 
-    classes: str | Names | None = Field(default=None, description='"static", "all" or a list; null: static, or groups')
-    groups: dict[str, Names] = Field(default_factory=dict, description="a name for each group, its classes")
+    classes: str | Names | None = Field(
+        default=None, description="players are these classes; null: the static ones, or `groups`",
+        json_schema_extra=marked(words=CLASS_GROUPS, entries=CLASSES, entry="class"),
+    )  # fmt: skip
+    groups: dict[str, Names] = Field(
+        default_factory=dict, description="players are groups: a name of yours for each, and its classes",
+        json_schema_extra=marked(key="group", entries=CLASSES, entry="class"),
+    )  # fmt: skip
     take: Literal["leave_one_out", "add_one_in"] | tuple[Names, ...] | None = Field(
         default=None, description="without a searcher: which subsets; a list names players"
     )
-    placebos: tuple[Control, ...] = Field(default=(), description="of every arm too: random, image, classes")
+    placebos: tuple[Control, ...] = Field(
+        default=(), description="every arm is tried with these in its mask's place too"
+    )
     finalists: int = Field(default=3, ge=0, description="one_network: best subsets, trained alone beside everybody")
     probes: int = Field(default=1024, ge=1, description="one_network: subsets that it is evaluated under, at most")
-    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="of intervals, claims and the settled ranking")
+    confidence: float = Field(
+        default=0.95, gt=0.5, lt=1, description="probability of intervals, claims and the settled ranking"
+    )
     tie: float = Field(default=0.02, gt=0, lt=1, description="shapley: a smaller difference of two values is none")
 
     @model_validator(mode="after")
     def _possible(self) -> SubsetSpec:
         if self.groups and self.classes is not None:
-            raise RuleError("classes", "players are classes or groups", self.classes, "Delete one of the two.")
+            raise RuleError(
+                "classes", "players must be classes or groups, not both", self.classes, "Delete one of the two."
+            )
         if isinstance(self.classes, str) and self.classes not in CLASS_GROUPS:
-            rule = "`classes` is static, all, or a list of class names"
-            raise RuleError("classes", rule, self.classes, nearest(self.classes, CLASS_GROUPS))
+            fault = "`classes` must be static, all, or a list of class names"
+            raise RuleError("classes", fault, self.classes, nearest(self.classes, CLASS_GROUPS))
         field = "groups" if self.groups else "classes"
         for player, classes in self.players.items():
             if not player.strip():
-                raise RuleError(field, "a group has a name", player, "Name it, or delete the group.")
+                raise RuleError(field, "a group has no name", player, "Name it, or delete the group.")
             if not classes:
-                raise RuleError(field, "a group has at least one class", player, "Name a class, or delete the group.")
+                raise RuleError(
+                    field, "a group must have at least one class", player, "Name a class, or delete the group."
+                )
             for name in classes:
                 if name not in CLASSES:
-                    raise RuleError(field, "every entry is one of the 19 classes", name, nearest(name, CLASSES))
+                    raise RuleError(field, "every entry must be one of the 19 classes", name, nearest(name, CLASSES))
         lists = self.groups.values() or [() if isinstance(self.classes, str) else self.classes or ()]
         named = [name for names in lists for name in names]
         if twice := [name for name in CLASSES if named.count(name) > 1]:
-            raise RuleError(field, "a class is named once", twice[0], "It can be of one player only.")
+            raise RuleError(field, "a class is named twice", twice[0], "It can be of one player only.")
         if self.num_players < 2:
-            raise RuleError(field, "a search of subsets has at least two players", list(self.players), "Name more.")
+            raise RuleError(field, "a search of subsets needs at least two players", list(self.players), "Name more.")
         if isinstance(self.take, tuple):
             self._check_list(self.take)
         check_placebos(self.placebos, self.class_names(self.everybody))
@@ -66,19 +80,21 @@ class SubsetSpec(Spec):
     def _check_list(self, subsets: tuple[Names, ...]) -> None:
         for subset in subsets:
             if not subset:
-                raise RuleError("take", "an empty subset makes an empty mask", [], "Name a player, or delete it.")
+                raise RuleError(
+                    "take", "a subset cannot be empty: it would make an empty mask", [], "Name a player, or delete it."
+                )
             for name in subset:
                 if name not in self.players:
-                    rule = "a subset names players"
-                    raise RuleError("take", rule, name, nearest(name, self.players))
+                    fault = "no such player"
+                    raise RuleError("take", fault, name, nearest(name, self.players))
             if len(set(subset)) != len(subset):
-                raise RuleError("take", "a subset names a player once", list(subset), "Delete it.")
+                raise RuleError("take", "a subset names a player twice", list(subset), "Delete it.")
         chosen = [frozenset(subset) for subset in subsets]
         for subset, names in zip(subsets, chosen, strict=True):
             if chosen.count(names) > 1:
-                raise RuleError("take", "a subset is listed once", list(subset), "Delete one of them.")
+                raise RuleError("take", "a subset is listed twice", list(subset), "Delete one of them.")
         if not subsets:
-            raise RuleError("take", "a list of subsets has at least one", [], "Name one, or use leave_one_out.")
+            raise RuleError("take", "a list of subsets must have at least one", [], "Name one, or use leave_one_out.")
 
     @property
     def players(self) -> dict[str, Names]:
@@ -107,7 +123,7 @@ class SubsetSpec(Spec):
         return ArmsSpec(players=tuple(self.players.values()), placebos=self.placebos)
 
     def taken(self) -> list[int]:
-        """The subsets of `take`, the one that they are compared with first. Of add_one_in that is the empty one."""
+        """The subsets of `take`, first the one that they are compared with, which in add_one_in is empty."""
         alone = [1 << i for i in range(self.num_players)]
         if self.take == "leave_one_out":
             return [self.everybody, *(self.everybody ^ one for one in alone)]
@@ -128,7 +144,7 @@ class SubsetSpec(Spec):
         return {**setting, "train.arms": arms, "input.classes": self.class_names(self.everybody)}
 
     def draw_trials(self, nobody_runs: bool) -> int:
-        """Trials of one draw (see `attribution.draws`).
+        """Trials of one draw (see `game.draws`).
 
         Args:
             nobody_runs: the empty subset is a trial too (mode rgb+mask: a plain rgb network).

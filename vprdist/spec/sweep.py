@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from vprdist.errors import SweepFileError, nearest
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Spec, marked
 from vprdist.spec.old_spellings import present_keys
 from vprdist.spec.read import Key, Origin, validate
 from vprdist.spec.recipes import RECIPES
-from vprdist.spec.search import COUNTED, Point, SearchSpec
+from vprdist.spec.scales import SCALES
+from vprdist.spec.search import Point, SearchSpec
 from vprdist.spec.segmenter import written_segmenter
 from vprdist.spec.trial import CHOICES, TrialSpec
 from vprdist.spec.vocabulary import KS
@@ -25,32 +26,57 @@ OBJECTIVES = tuple(f"{metric}@{k}" for metric in ("recall", "map") for k in KS)
 class Budget(Spec):
     """What a sweep may cost; `plan` and `sweep` refuse more. Null: no limit."""
 
-    gpu_hours: float | None = Field(default=None, gt=0)
-    trials: int | None = Field(default=None, ge=1)
+    gpu_hours: float | None = Field(
+        default=None, gt=0, description="hours of one GPU, all trials together", json_schema_extra=marked(unit="h")
+    )
+    trials: int | None = Field(default=None, ge=1, description="trials in all")
 
 
 class SweepSpec(Spec):
     """A sweep file after its scale and overrides were applied."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    scale: str
-    trial: TrialSpec
-    grid: dict[str, tuple[Any, ...]]
-    search: SearchSpec = SearchSpec()
-    seeds: tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...] = Field(default=(0,), min_length=1)
-    objective: str = "recall@1"
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="names the sweep's folder, runs/sweeps/<name>",
+        json_schema_extra=marked(absent="the file's name"),
+    )  # fmt: skip
+    scale: str = Field(
+        description="the set of defaults of `trial`: the built-in city, the paper's, or an entry of `scales`",
+        json_schema_extra=marked(words=SCALES, other="an entry of scales", absent="demo"),
+    )
+    trial: TrialSpec = Field(description="what all trials have in common")
+    grid: dict[str, tuple[Any, ...]] = Field(
+        description="keys of `trial` and the values of each: every combination is run",
+        json_schema_extra=marked(in_files=False, key="key of trial"),
+    )
+    search: SearchSpec = Field(default=SearchSpec(), description="what is tried")
+    seeds: tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...] = Field(
+        default=(0,), min_length=1, description="each point is run once a seed; a row is the mean of them"
+    )
+    objective: str = Field(
+        default="recall@1", description="what rows are ranked and searches steered by",
+        json_schema_extra=marked(words=OBJECTIVES),
+    )  # fmt: skip
     baseline: Literal["first", "best"] | dict[str, Any] | None = Field(
         default=None,
         description="the row that others are compared with: the grid's first, the best, or for each row the one that "
         "has these values on some axes of the grid and its own on the others. Null: first of a grid, best of a search",
     )
-    cluster: str = "local"
-    budget: Budget = Budget()
-    own_train: tuple[str, ...] = Field(default=(), description="keys of trial.train that win over a point's recipe")
+    cluster: str = Field(
+        default="local", description="the profile that says where jobs run",
+        json_schema_extra=marked(words=("local",), other="a file of slurm/profiles, or its path"),
+    )  # fmt: skip
+    budget: Budget = Field(default=Budget(), description="what the sweep may cost; more is refused")
+    own_train: tuple[str, ...] = Field(
+        default=(), description="keys of trial.train that win over a point's recipe",
+        json_schema_extra=marked(in_files=False),
+    )  # fmt: skip
     trials: tuple[TrialSpec, ...] = Field(
-        description="one for each point of the grid and seed; of a space, each value alone, to be checked. No digests"
+        description="one for each point of the grid and seed; of a space, each value alone, to be checked. No digests",
+        json_schema_extra=marked(in_files=False),
     )
-    points: tuple[Point, ...] = Field(description="the point that each trial came from")
+    points: tuple[Point, ...] = Field(
+        description="the point that each trial came from", json_schema_extra=marked(in_files=False)
+    )
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -58,7 +84,7 @@ class SweepSpec(Spec):
         own = tuple(self.search.space or self.grid)
         if self.search.subsets is None:
             return own
-        shared = ("train.arms",) if self.search.searcher == "one_network" else ()
+        shared = ("train.arms",) if self.search.method.trains_one else ()
         control = ("input.placebo",) if self.search.subsets.placebos and not shared else ()
         return tuple(dict.fromkeys((*own, *shared, "input.mode", "input.classes", *control)))
 
@@ -72,7 +98,7 @@ class SweepSpec(Spec):
         """The settings whose subsets are trained arm by arm: with `placebos` each comes with its own mask first, then
         with each placebo in the mask's place. One network sees all of them, and greedy asks what it has taken in."""
         subsets = self.search.subsets
-        if subsets is None or not subsets.placebos or self.search.searcher in COUNTED:
+        if subsets is None or not subsets.placebos or not self.search.method.arm_controls:
             return self.settings
         return tuple({**at, "input.placebo": shown} for at in self.settings for shown in ("none", *subsets.placebos))
 
@@ -88,18 +114,22 @@ class SweepSpec(Spec):
         """How many trials it will have."""
         return self.search.num_trials or len(self.trials)
 
+    def with_num_trials(self, most: int) -> SweepSpec:
+        """The same, with so many trials at most."""
+        return self.model_copy(update={"search": self.search.model_copy(update={"num_trials": most})})
+
     @field_validator("objective")
     @classmethod
     def _objective(cls, value: str) -> str:
         if value not in OBJECTIVES:
-            raise ValueError(f"the objective is one of {', '.join(OBJECTIVES)}")
+            raise ValueError(f"the objective must be one of {', '.join(OBJECTIVES)}")
         return value
 
     @field_validator("seeds")
     @classmethod
     def _seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(value)) != len(value):
-            raise ValueError("a seed stands once")
+            raise ValueError("a seed stands twice")
         return value
 
 
@@ -160,7 +190,7 @@ def recipe_values(name: Any, origin: Origin, where: Key) -> dict[str, Any]:
     """
     if not isinstance(name, str):
         remedy = f"Several are an axis: search.grid. {nearest(str(name), RECIPES)}"
-        raise SweepFileError(origin.where(where), "a recipe is one word", name, remedy)
+        raise SweepFileError(origin.where(where), "a recipe must be one word", name, remedy)
     if name not in RECIPES:
         raise SweepFileError(origin.where(where), "no such recipe", name, nearest(name, RECIPES))
     return RECIPES[name]

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from vprdist.errors import SweepFileError, nearest
+from vprdist.spec.base import file_fields
 from vprdist.spec.old_spellings import present_key, present_keys
 from vprdist.spec.own_code import settled
 from vprdist.spec.read import Key, Origin, expand_environment, parse_value, read_yaml, validate
 from vprdist.spec.scales import SCALES
-from vprdist.spec.search import COUNTED, Point, Range, SearchSpec
+from vprdist.spec.search import Point, Range, SearchSpec
 from vprdist.spec.segmenter import written_segmenter
 from vprdist.spec.subset_sweeps import check_subsets, subset_points
 from vprdist.spec.sweep import (
@@ -73,12 +74,12 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     sweep = validate(SweepSpec, shell, origin)
     search = _search(raw, origin)
     if search.space and grid:
-        raise SweepFileError(origin.where(("search", "grid")), "a sweep has a grid or a space", None, "Delete one.")
-    if search.searcher not in (None, *COUNTED) and len(sweep.seeds) > 1:
-        remedy = "Search with one seed, then run the best points with several: a grid."
-        if search.searcher == "shapley":
-            remedy = "Name the first: each draw of an order has a seed of its own, counted from there."
-        raise SweepFileError(origin.where(("seeds",)), "a searcher has one seed a point", list(sweep.seeds), remedy)
+        raise SweepFileError(
+            origin.where(("search", "grid")), "a sweep cannot have both a grid and a space", None, "Delete one."
+        )
+    if len(sweep.seeds) > 1 and not search.method.several_seeds:
+        fault, remedy = "a searcher must have one seed a point", search.method.seeds_remedy
+        raise SweepFileError(origin.where(("seeds",)), fault, list(sweep.seeds), remedy)
     baseline = _checked_baseline(sweep.baseline, grid, origin)
     frozen_grid = {key: tuple(values) for key, values in grid.items()}
     sweep = sweep.model_copy(update={"grid": frozen_grid, "search": search, "baseline": baseline})
@@ -108,22 +109,22 @@ def _checked_baseline(
             return None
         if not baseline:
             remedy = "Name an axis and its value, or write first or best."
-            raise SweepFileError(origin.where(("baseline",)), "a baseline has at least one axis", {}, remedy)
+            raise SweepFileError(origin.where(("baseline",)), "a baseline must have at least one axis", {}, remedy)
         for axis, value in baseline.items():
             where = origin.where(("baseline", axis))
             if axis not in grid:
                 remedy = nearest(axis, grid) if grid else "Write first or best: there is no grid."
-                raise SweepFileError(where, "an axis of the baseline is an axis of search.grid", axis, remedy)
+                raise SweepFileError(where, "no such axis of search.grid", axis, remedy)
             if value not in grid[axis]:
                 raise SweepFileError(
                     where,
-                    f"the baseline's value is one of the grid's on {axis}",
+                    f"the baseline's value must be one of the grid's on {axis}",
                     value,
                     nearest(str(value), map(str, grid[axis])),
                 )
     if baseline == "first" and not grid:
         remedy = "Write best, or delete the key."
-        raise SweepFileError(origin.where(("baseline",)), "only a grid has a first row", baseline, remedy)
+        raise SweepFileError(origin.where(("baseline",)), "only a grid can have a first row", baseline, remedy)
     return baseline
 
 
@@ -138,7 +139,7 @@ def _alone(search: SearchSpec) -> list[Point]:
 
 def _search(raw: dict[str, Any], origin: Origin) -> SearchSpec:
     values = {key: value for key, value in raw.get("search", {}).items() if key != "grid"}
-    known = ("grid", *(name for name in SearchSpec.model_fields if name != "max_steps"))
+    known = ("grid", *file_fields(SearchSpec))
     for key in values:
         if key not in known:
             raise SweepFileError(origin.where(("search", key)), "unknown key", None, nearest(key, known))
@@ -146,13 +147,15 @@ def _search(raw: dict[str, Any], origin: Origin) -> SearchSpec:
         space = _mapping(values["space"], ("search", "space"), origin)
         space = {str(axis): _domain(str(axis), domain, origin) for axis, domain in space.items()}
         values["space"] = present_keys(space)
+    if "searcher" in values:
+        values["searcher"] = _absolute(values["searcher"], origin, ("search", "searcher"))
     return validate(SearchSpec, values, origin, ("search",))
 
 
 def _domain(axis: str, domain: Any, origin: Origin) -> dict[str, Any]:
     where: Key = ("search", "space", axis)
     if axis.split(".")[0] in ("digests", "seed"):
-        raise SweepFileError(origin.where(where), "this key is not for sweep files", None, "Delete the axis.")
+        raise SweepFileError(origin.where(where), "this key cannot stand in a sweep file", None, "Delete the axis.")
     if isinstance(domain, list) and domain:
         values = expand_environment(domain, where, origin)
         return {"values": tuple(_settled(axis, each, origin, where) for each in values)}
@@ -164,20 +167,20 @@ def _domain(axis: str, domain: Any, origin: Origin) -> dict[str, Any]:
                 values = {"kind": kind, "low": float(bounds[0]), "high": float(bounds[1])}
                 return validate(Range, values, origin, where).model_dump()
     remedy = "Write [a, b, …], {uniform: [low, high]}, {loguniform: [low, high]} or {randint: [low, high]}."
-    raise SweepFileError(origin.where(where), "an axis of a space is a list of values or a range", domain, remedy)
+    raise SweepFileError(origin.where(where), "an axis of a space must be a list of values or a range", domain, remedy)
 
 
 def _scheduled(sweep: SweepSpec, origin: Origin) -> SweepSpec:
     """A scheduler compares trials while they train: they must be evaluated on the way."""
     steps, longest = (of(trial.train.steps for trial in sweep.trials) for of in (min, max))
     if steps < 2:
-        rule = "a scheduler needs trials that train for some steps"
-        raise SweepFileError(origin.where(("search", "scheduler")), rule, steps, "Set trial.train.steps.")
+        fault = "a scheduler needs trials that train for some steps"
+        raise SweepFileError(origin.where(("search", "scheduler")), fault, steps, "Set trial.train.steps.")
     every = sweep.trial.run.evaluate_steps or max(1, steps // 4)
     grace = sweep.search.grace_steps or every
     if not every <= grace < steps:
-        rule = f"it lies between the first evaluation, {every}, and the last step, {steps}"
-        raise SweepFileError(origin.where(("search", "grace_steps")), rule, grace, "Change one of them.")
+        fault = f"this must lie between the first evaluation, {every}, and the last step, {steps}"
+        raise SweepFileError(origin.where(("search", "grace_steps")), fault, grace, "Change one of them.")
 
     def evaluated(trial: TrialSpec) -> TrialSpec:
         return trial.model_copy(update={"run": trial.run.model_copy(update={"evaluate_steps": every})})
@@ -194,7 +197,7 @@ def _scheduled(sweep: SweepSpec, origin: Origin) -> SweepSpec:
 def _override(raw: dict[str, Any], last_words: dict[str, Any], word: str, origin: Origin) -> None:
     dotted, equals, text = word.partition("=")
     if not equals or not dotted:
-        raise SweepFileError(f"override {word!r}", "an override is dotted.key=value", None, "See --help.")
+        raise SweepFileError(f"override {word!r}", "an override must be dotted.key=value", None, "See --help.")
     key: Key = tuple(dotted.split("."))
     if key[0] == "search" and key[1:2] in (("grid",), ("space",)) and len(key) > 2:
         key = (*key[:2], ".".join(key[2:]))  # the keys of a grid or space are dotted themselves
@@ -214,7 +217,7 @@ def _override(raw: dict[str, Any], last_words: dict[str, Any], word: str, origin
 
 def _mapping(value: Any, key: Key, origin: Origin) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise SweepFileError(origin.where(key), "a mapping of keys is expected here", value, "See sweeps/table1.yaml.")
+        raise SweepFileError(origin.where(key), "this must be a mapping of keys", value, "See sweeps/table1.yaml.")
     return value
 
 
@@ -247,9 +250,9 @@ def _trial_values(
         built_in = sum(not prefix for prefix, _, _ in leaves)
         leaves[built_in:built_in] = [((), ("train", name), value) for name, value in given.items()]
     for prefix, key, value in leaves:
-        if key in (("seed",), ("digests",)):
-            remedy = "Use `seeds: [0, 1, 2]`." if key == ("seed",) else "Delete it: digests are computed."
-            raise SweepFileError(origin.where(prefix + key), "this key is not for sweep files", None, remedy)
+        if key[0] in ("seed", "digests"):
+            remedy = "Use `seeds: [0, 1, 2]`." if key[0] == "seed" else "Delete it: digests are computed."
+            raise SweepFileError(origin.where(prefix + key), "this key cannot stand in a sweep file", None, remedy)
         shown = next((p for p in (prefix + key, (*prefix, ".".join(key))) if p in origin.lines), None)
         now = tuple(present_key(".".join(key)).split("."))
         if shown:
@@ -257,7 +260,11 @@ def _trial_values(
         if now != key:
             origin.alias(("trial", *key), ("trial", *now))
         put_value(values, now, value, origin)
-    own = {present_key(".".join(key)).split(".")[1] for prefix, key, _ in leaves if prefix and key[0] == "train"}
+    own = {
+        present_key(".".join(key)).split(".")[1]
+        for prefix, key, _ in leaves
+        if prefix and key[0] == "train" and key[1:]
+    }
     values = dict(expand_environment(values, ("trial",), origin))
     for key in CHOICES:
         section, choice = values.get(key[0]), key[1]
@@ -268,19 +275,26 @@ def _trial_values(
 
 
 def _settled(dotted: str, value: Any, origin: Origin, where: Key) -> Any:
-    """A value of a named choice with an absolute path: counted from the file that names it, or on the command line from
-    the working folder. Other values are left as they are."""
+    """A value of a trial's named choice with an absolute path; other values are left as they are."""
     key = tuple(dotted.removesuffix(".name").split("."))
-    folder = Path.cwd() if origin.overridden(where) else origin.path.parent
     if key == SEGMENTER[1:] and key == tuple(dotted.split(".")):
-        return written_segmenter(value, folder)
-    if key not in CHOICES:
-        return value
-    if isinstance(value, str):
-        return settled(value, folder)
-    if isinstance(value, dict) and isinstance(value.get("name"), str):
-        return {**value, "name": settled(value["name"], folder)}
-    return value
+        return written_segmenter(value, _folder(origin, where))
+    return _absolute(value, origin, where) if key in CHOICES else value
+
+
+def _absolute(choice: Any, origin: Origin, where: Key) -> Any:
+    """A named choice with an absolute path."""
+    folder = _folder(origin, where)
+    if isinstance(choice, str):
+        return settled(choice, folder)
+    if isinstance(choice, dict) and isinstance(choice.get("name"), str):
+        return {**choice, "name": settled(choice["name"], folder)}
+    return choice
+
+
+def _folder(origin: Origin, where: Key) -> Path:
+    """From where a path counts: from the file that has it, or on the command line from the working folder."""
+    return Path.cwd() if origin.overridden(where) else origin.path.parent
 
 
 def _check_bare_words(trial: dict[str, Any], axes: Iterable[tuple[str, Any]], origin: Origin) -> None:
@@ -299,9 +313,9 @@ def _check_bare_words(trial: dict[str, Any], axes: Iterable[tuple[str, Any]], or
             fields = built_in[word].parameters.model_fields
             for name in base if isinstance(base, dict) else ():
                 if name in fields and base[name] != fields[name].default:
-                    rule = f"{word!r} on this axis replaces {axis} with its {name}, which is set elsewhere"
+                    fault = f"{word!r} on this axis would replace {axis} with its {name}, which cannot be set elsewhere"
                     remedy = f"Write it on the axis: {{name: {word}, {name}: {base[name]}}}."
-                    raise SweepFileError(origin.where(("search", "grid", str(axis))), rule, base[name], remedy)
+                    raise SweepFileError(origin.where(("search", "grid", str(axis))), fault, base[name], remedy)
 
 
 def _leaves(section: Any, key: Key, origin: Origin) -> list[tuple[Key, Any]]:
@@ -318,30 +332,32 @@ def _grid(raw: dict[str, Any], origin: Origin) -> dict[str, list[Any]]:
     search = raw.get("search", {})
     if "grid" in search and search["grid"] == {}:
         raise SweepFileError(
-            origin.where(("search", "grid")), "a grid has at least one axis", {}, "Delete it, or add one."
+            origin.where(("search", "grid")), "a grid must have at least one axis", {}, "Delete it, or add one."
         )
     grid: dict[str, list[Any]] = {}
     for dotted, values in _mapping(search.get("grid", {}), ("search", "grid"), origin).items():
         where = ("search", "grid", dotted)
         if not isinstance(values, list):
-            raise SweepFileError(origin.where(where), "a grid axis is a list of values", values, "Write [a, b].")
+            raise SweepFileError(origin.where(where), "a grid axis must be a list of values", values, "Write [a, b].")
         if not values:
             raise SweepFileError(
                 origin.where(where),
-                "a grid axis has at least one value",
+                "a grid axis must have at least one value",
                 [],
                 "Add values, or delete the axis.",
             )
         if dotted.split(".")[0] == "digests":
-            raise SweepFileError(origin.where(where), "digests are computed, not tried", None, "Delete the axis.")
+            raise SweepFileError(
+                origin.where(where), "digests are computed, they cannot be tried", None, "Delete the axis."
+            )
         if dotted == "seed":
-            raise SweepFileError(origin.where(where), "seeds are no axis of the grid", None, "Use `seeds: [0, 1, 2]`.")
+            raise SweepFileError(
+                origin.where(where), "seeds cannot be an axis of the grid", None, "Use `seeds: [0, 1, 2]`."
+            )
         found = [_settled(dotted, value, origin, where) for value in expand_environment(values, where, origin)]
         origin.alias(where, ("search", "grid", present_key(dotted)))
         dotted = present_key(dotted)
         grid[dotted] = found
         if twice := [value for at, value in enumerate(grid[dotted]) if value in grid[dotted][:at]]:
-            raise SweepFileError(
-                origin.where(where), "a grid axis has each value once", twice[0], "Delete one of them."
-            )
+            raise SweepFileError(origin.where(where), "a grid axis has a value twice", twice[0], "Delete one of them.")
     return grid

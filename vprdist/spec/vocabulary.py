@@ -61,9 +61,11 @@ def trained_units(units: tuple[str, ...], unfreeze: str | tuple[str, ...], backb
     if isinstance(unfreeze, str):
         first, dash, last = unfreeze.partition("-")
         if not (dash and first.isdecimal() and last.isdecimal()):
-            raise ValueError("a layer set is 'all', 'X-Y' (two numbers), or a list of unit names")
+            raise ValueError("a layer set must be 'all', 'X-Y' (two numbers), or a list of unit names")
         if int(first) + int(last) > len(units):
-            raise ValueError(f"X-Y trains X input-side and Y output-side units of the {len(units)} of {backbone}")
+            raise ValueError(
+                f"X-Y trains X input-side and Y output-side units, and {backbone} has no more than {len(units)}"
+            )
         front, back = units[: int(first)], units[len(units) - int(last) :]
         return front + back
     unknown = [name for name in unfreeze if name not in units]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vprdist.files import canonical_json, read_json_lines
+from vprdist.files import canonical_json
 from vprdist.launch.array import Array
 from vprdist.launch.slurm import ALIVE_STATES
 from vprdist.probes.order import ProbeOrder
@@ -14,6 +14,8 @@ from vprdist.spec.subsets import Point
 from vprdist.status.facts import Queue, explain
 from vprdist.status.find import Sweep
 from vprdist.store.attribution_file import attribution_path
+from vprdist.store.manifest import sweep_file
+from vprdist.store.proposals import networks
 from vprdist.store.trial_folder import TrialFolder
 
 
@@ -55,30 +57,20 @@ class ArrayFacts:
         return f"array {self.name}: {self.state or 'not in the queue'}" + (f" ({self.why})" if self.why else "")
 
 
-def networks_of(sweep: Sweep) -> dict[str, str]:
-    """Ids of the trials that train one network for all subsets, by the canonical JSON of their points."""
-    rows, _ = read_json_lines(sweep.folder / "proposals.jsonl")
-    return {
-        canonical_json(row["point"]): row["trial"]
-        for row in rows
-        if row.get("kind") == "proposed" and "train.arms" in row["point"]
-    }
-
-
 def probe_orders(sweep: Sweep) -> list[ProbeOrder]:
     """The probes of those of a sweep's networks that have a result.
 
     Raises:
         UserError: the sweep's file cannot be read.
     """
-    ids = networks_of(sweep)
+    ids = networks(sweep.folder)
     if not ids:  # most sweeps: their file is not even opened
         return []
     from vprdist.probes.make import orders_of
     from vprdist.spec.sweep_file import read_sweep
 
-    spec = read_sweep(sweep.folder / "sweep.yaml")
-    if spec.search.searcher != "one_network":
+    spec = read_sweep(sweep_file(sweep.folder))
+    if not spec.search.method.trains_one:
         return []
 
     def network_at(point: Point) -> TrialFolder | None:
@@ -123,12 +115,12 @@ def cache_arrays(sweep: Sweep) -> list[Array]:
     Raises:
         UserError: the sweep's file, its profile or a segmenter's weights cannot be read.
     """
-    from vprdist.prepare.prepare import cache_orders
+    from vprdist.prepare.folders import cache_orders
     from vprdist.semantics.segmenting import array_of
     from vprdist.spec.profile import read_profile
     from vprdist.spec.sweep_file import read_sweep
 
-    spec = read_sweep(sweep.folder / "sweep.yaml")
+    spec = read_sweep(sweep_file(sweep.folder))
     orders = cache_orders(spec, read_profile(spec.cluster), sweep.folder.parents[1])
     return [array for order in orders if (array := array_of(order)).order.exists()]
 

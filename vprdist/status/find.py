@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vprdist.errors import LaunchError, nearest
-from vprdist.files import read_json_lines
-from vprdist.store.manifest import read_manifest
-from vprdist.store.trial_folder import TrialFolder
+from vprdist.store.manifest import read_manifest, sweep_folder, sweep_names
+from vprdist.store.trial_folder import TrialFolder, trials_folder
 
 
 @dataclass(frozen=True)
@@ -22,11 +21,6 @@ class Sweep:
     trials: dict[str, TrialFolder]
 
 
-def sweep_names(runs: Path) -> list[str]:
-    """Every sweep of a run folder."""
-    return sorted(path.parent.name for path in (runs / "sweeps").glob("*/manifest.json"))
-
-
 def find_sweep(runs: Path, name: str) -> Sweep:
     """A sweep by its name.
 
@@ -34,22 +28,16 @@ def find_sweep(runs: Path, name: str) -> Sweep:
         LaunchError: there is none of that name.
         UserError: its manifest cannot be read.
     """
-    folder = runs / "sweeps" / name
+    folder = sweep_folder(runs, name)
     known = sweep_names(runs)
     if name not in known:
         remedy = nearest(name, known) if known else "No sweep was started here; --runs names another run folder."
-        raise LaunchError(runs, "the sweep must have been started", name, remedy)
+        raise LaunchError(runs, "no such sweep", name, remedy)
     manifest = read_manifest(folder)
     seeds = len({entry["seed"] for entry in manifest["trials"]}) > 1
     names = {e["trial"]: e["name"] + (f" seed {e['seed']}" if seeds else "") for e in manifest["trials"]}
     trials = {trial: TrialFolder.of(runs, trial) for trial in names}
     return Sweep(name, folder, manifest["objective"], names, trials)
-
-
-def is_searched(sweep: Path) -> bool:
-    """Whether a searcher proposes the sweep's trials."""
-    rows, _ = read_json_lines(sweep / "proposals.jsonl")
-    return any(row.get("kind") == "proposed" for row in rows)
 
 
 def pick(sweep: Sweep, words: list[str]) -> list[str]:
@@ -69,8 +57,8 @@ def _pick(sweep: Sweep, word: str) -> str:
         return found[0]
     known = [*sweep.names.values()]
     if not found:
-        raise LaunchError(f"sweep {sweep.name}", "it has no such trial", word, nearest(word, known))
-    raise LaunchError(f"sweep {sweep.name}", "the word names one trial", word, f"It fits {', '.join(found)}.")
+        raise LaunchError(f"sweep {sweep.name}", "no such trial", word, nearest(word, known))
+    raise LaunchError(f"sweep {sweep.name}", "the word fits several trials", word, f"It fits {', '.join(found)}.")
 
 
 def find_trial(runs: Path, word: str) -> TrialFolder:
@@ -83,11 +71,11 @@ def find_trial(runs: Path, word: str) -> TrialFolder:
     if slash and name in sweep_names(runs):
         sweep = find_sweep(runs, name)
         return sweep.trials[_pick(sweep, rest)]
-    folder = runs / "trials"
+    folder = trials_folder(runs)
     found = sorted(entry.name for entry in folder.glob("*") if entry.name.startswith(word))
     if len(found) == 1:
         return TrialFolder.of(runs, found[0])
     if found:
-        raise LaunchError(folder, "the beginning of an id names one trial", word, f"It fits {', '.join(found[:5])}.")
+        raise LaunchError(folder, "the ids of several trials begin with it", word, f"It fits {', '.join(found[:5])}.")
     remedy = "Give an id or its beginning, or SWEEP/row name; `vprdist status SWEEP` lists them."
-    raise LaunchError(folder, "there is such a trial", word, remedy)
+    raise LaunchError(folder, "no such trial", word, remedy)

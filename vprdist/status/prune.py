@@ -9,9 +9,11 @@ from pathlib import Path
 
 from vprdist.errors import UserError
 from vprdist.files import locked
-from vprdist.status.arrays import networks_of, probe_orders
-from vprdist.status.find import find_sweep, sweep_names
-from vprdist.store.trial_folder import TrialFolder, held
+from vprdist.status.arrays import probe_orders
+from vprdist.status.find import find_sweep
+from vprdist.store.manifest import sweep_names
+from vprdist.store.proposals import networks
+from vprdist.store.trial_folder import TrialFolder, held, trials_folder
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def find_waste(runs: Path, trials: Iterable[str] | None, orphans: bool) -> list[
     checkpoint of a network whose probes are still to be made: its sweep could never be finished.
     """
     listed, unprobed = _listed(runs), _unprobed(runs)
-    every = sorted(path.name for path in (runs / "trials").glob("*") if path.is_dir())
+    every = sorted(path.name for path in trials_folder(runs).glob("*") if path.is_dir())
     wanted = every if trials is None else [trial for trial in every if trial in set(trials)]
     found: list[Waste] = []
     for trial in wanted:
@@ -87,7 +89,7 @@ def _unprobed(runs: Path) -> set[str]:
         try:
             found |= {Path(order.trial).name for order in probe_orders(sweep) if order.missing}
         except UserError:
-            found |= set(networks_of(sweep).values())
+            found |= set(networks(sweep.folder).values())
     return found
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,21 +15,16 @@ from rich.text import Text
 
 from vprdist.console import duration
 from vprdist.errors import UserError
-from vprdist.files import read_json_lines
-from vprdist.launch.driver_job import driver_name, is_driver, read_driver
+from vprdist.launch.driver_job import driver_name, is_driver
 from vprdist.status.arrays import ArrayFacts, Probing, read_array, read_probing, to_json, words
 from vprdist.status.facts import Facts, Queue, dump, look_at_queue, read_facts
-from vprdist.status.find import Sweep, find_sweep, sweep_names
-from vprdist.store.driving import is_driven
+from vprdist.status.find import Sweep, find_sweep
+from vprdist.store import proposals
+from vprdist.store.driving import is_driven, read_driver
+from vprdist.store.manifest import sweep_names
 
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "cancelled": "yellow", "stopped": "dim", "ended": "red"}
 OVER = ("done", "failed", "cancelled", "stopped")
-
-
-def stopped_trials(sweep: Path) -> dict[str, Mapping[str, Any]]:
-    """What this sweep's scheduler stopped early, by trial id."""
-    rows, _ = read_json_lines(sweep / "proposals.jsonl")
-    return {row["trial"]: row for row in rows if row.get("kind") == "stopped"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ def look(sweep: Sweep) -> Seen:
     if may_wait:  # unknown is not dead
         rows = [row for some in (queue.rows or {}).values() for row in some]
         driven = queue.silent or any(is_driver(sweep.folder, row) for row in rows)
-    stopped = stopped_trials(sweep.folder)
+    stopped = proposals.stopped(sweep.folder)
     facts = [
         read_facts(folder, sweep.names[i], sweep.objective, queue, stopped, now) for i, folder in sweep.trials.items()
     ]
@@ -95,8 +89,9 @@ def show_sweeps(runs: Path, console: Console) -> int:
     table = Table("sweep", "trials", "done", "failed", "begun", "best", "driver")
     for name in names:
         sweep = find_sweep(runs, name)
+        stopped, now = proposals.stopped(sweep.folder), time.time()
         facts = [
-            read_facts(folder, sweep.names[i], sweep.objective, Queue(None), stopped_trials(sweep.folder), time.time())
+            read_facts(folder, sweep.names[i], sweep.objective, Queue(None), stopped, now)
             for i, folder in sweep.trials.items()
         ]
         states = Counter(each.state for each in facts)

@@ -8,25 +8,21 @@ from pydantic import ValidationError
 
 from vprdist.errors import UserError, first_line
 from vprdist.files import read_json
-from vprdist.spec.attribution import (
-    ATTRIBUTION_VERSION,
-    AttributionReport,
-)
+from vprdist.spec.attribution import ATTRIBUTION_VERSION, AttributionReport
 
 REMEDY = "Run the sweep again: what has a result is not run twice, and the attribution is written anew."
-
-
 ENDS = ("json", "parquet", "md", "tex")
+"""The forms in which it is published."""
 
 
-def attribution_path(folder: Path) -> Path:
-    """Where a sweep's attribution lies."""
-    return folder / "attribution.json"
+def attribution_path(folder: Path, end: str = "json") -> Path:
+    """Where a sweep's attribution lies: the JSON, which is read again, or another of `ENDS`."""
+    return folder / f"attribution.{end}"
 
 
 def attribution_files(folder: Path) -> list[Path]:
-    """The files of `write_attribution` that are there."""
-    return [path for path in (folder / f"attribution.{end}" for end in ENDS) if path.exists()]
+    """The files of an attribution that are there, the JSON first."""
+    return [path for path in (attribution_path(folder, end) for end in ENDS) if path.exists()]
 
 
 def forget_attribution(folder: Path) -> None:
@@ -46,7 +42,7 @@ def read_attribution(path: Path) -> AttributionReport | None:
         value = read_json(path)
         version = value.get("version") if isinstance(value, dict) else None
         if version != ATTRIBUTION_VERSION:
-            raise UserError(path, f"an attribution has version {ATTRIBUTION_VERSION}", version, REMEDY)
+            raise UserError(path, f"an attribution must have version {ATTRIBUTION_VERSION}", version, REMEDY)
         return AttributionReport.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vprdist.errors import LaunchError
 from vprdist.files import locked, write_text
+from vprdist.spec.base import Spec
 from vprdist.store.journal import Failure
 from vprdist.store.trial_folder import held
 
@@ -22,6 +23,33 @@ Check = Callable[[], None]
 
 def wanted_by_all() -> None:
     """The check of work that nobody can cancel."""
+
+
+class DriverRecord(Spec):
+    """`job.json` in the driver's folder: the job that drives the sweep."""
+
+    job_id: str
+    name: str
+    log: str
+    submitted_at: float
+
+
+def driver_folder(sweep: Path) -> Path:
+    """Where a detached driver's script, log and journal lie."""
+    return sweep / "driver"
+
+
+def read_driver(sweep: Path) -> DriverRecord | None:
+    """The sweep's detached driver, alive or not; None when there never was one."""
+    try:
+        return DriverRecord.model_validate_json(_driver_file(sweep).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def write_driver(sweep: Path, record: DriverRecord) -> None:
+    """Publish the sweep's detached driver."""
+    write_text(_driver_file(sweep), record.model_dump_json(indent=1) + "\n")
 
 
 def driving(sweep: Path) -> AbstractContextManager[bool]:
@@ -44,7 +72,7 @@ def cancel_rest(sweep: Path, by: str) -> None:
 
 
 def want_again(sweep: Path, asked_at: float) -> None:
-    """The same command again, or retry: what was cancelled before (`detach.asked_at`) is wanted."""
+    """The same command again, or retry: what was cancelled before (`launch.driver_job.asked_at`) is wanted."""
     failure = _cancellation(sweep)
     if failure is not None and failure.at < asked_at:
         _cancelled(sweep).unlink(missing_ok=True)
@@ -59,8 +87,12 @@ def check_wanted(sweep: Path) -> None:
     failure = _cancellation(sweep)
     if failure is None:
         return
-    rule, remedy = "its caches and probes are wanted", "The same command again makes what is missing."
-    raise LaunchError(f"sweep {sweep.name}", rule, failure.reason, remedy)
+    fault, remedy = "its caches and probes were cancelled", "The same command again makes what is missing."
+    raise LaunchError(f"sweep {sweep.name}", fault, failure.reason, remedy)
+
+
+def _driver_file(sweep: Path) -> Path:
+    return driver_folder(sweep) / "job.json"
 
 
 def _lock(sweep: Path) -> Path:

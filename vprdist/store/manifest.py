@@ -22,6 +22,33 @@ from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import METRICS
 
+SWEEPS, MANIFEST = "sweeps", "manifest.json"
+
+
+def sweep_folder(runs: Path, name: str) -> Path:
+    """Where everything about a sweep lies."""
+    return runs / SWEEPS / name
+
+
+def sweep_names(runs: Path) -> list[str]:
+    """Every sweep of a run folder."""
+    return sorted(path.parent.name for path in (runs / SWEEPS).glob(f"*/{MANIFEST}"))
+
+
+def manifest_path(folder: Path) -> Path:
+    """The list of the trials of the sweep of that folder."""
+    return folder / MANIFEST
+
+
+def sweep_file(folder: Path) -> Path:
+    """The resolved sweep file, which says the same as the one that was started."""
+    return folder / "sweep.yaml"
+
+
+def is_started(folder: Path) -> bool:
+    """Whether a sweep was started in that folder."""
+    return manifest_path(folder).exists()
+
 
 class Manifest:
     """Written before anything starts, and again with each trial that a searcher proposes."""
@@ -35,7 +62,7 @@ class Manifest:
 
     @property
     def players(self) -> dict[str, tuple[str, ...]] | None:
-        """Of a search of subsets: what rows are named by."""
+        """The players that rows of a search of subsets are named by; None for other sweeps."""
         return None if self.sweep.search.subsets is None else self.sweep.search.subsets.players
 
     def compare(self, trials: Sequence[TrialSpec]) -> None:
@@ -54,7 +81,7 @@ class Manifest:
 
     def keep_known(self) -> None:
         """The trials that it lists already: nobody knows yet which of them this run will have."""
-        if (self.folder / "manifest.json").exists():
+        if is_started(self.folder):
             for entry in read_manifest(self.folder)["trials"]:
                 self.names.setdefault(entry["trial"], entry["name"])
                 self._seeds.setdefault(entry["trial"], entry["seed"])
@@ -63,7 +90,7 @@ class Manifest:
 
     def others(self, trials: Iterable[TrialSpec]) -> int | None:
         """How many trials of the same sweep name these leave out; None when there are none."""
-        if not (self.folder / "manifest.json").exists():
+        if not is_started(self.folder):
             return None
         return len(set(read_manifest(self.folder)["names"]) - {trial.trial_id for trial in trials}) or None
 
@@ -87,9 +114,9 @@ class Manifest:
             "trials": [self._entry(trial_id) for trial_id in self._seeds],
             "fallbacks": list(self.fallbacks),
         }
-        write_json(self.folder / "manifest.json", manifest)
+        write_json(manifest_path(self.folder), manifest)
         text = yaml.safe_dump(resolved_file(sweep), sort_keys=False, allow_unicode=True)
-        write_text(self.folder / "sweep.yaml", text)
+        write_text(sweep_file(self.folder), text)
 
 
 def baselines_of(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> dict[str, str]:
@@ -103,7 +130,7 @@ def baselines_of(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> dict[str, str
 
 def compared(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> list[tuple[TrialSpec, TrialSpec]]:
     """Each trial and the one that it is compared with, of the same seed; empty where that is the best row."""
-    if sweep.search.searcher is not None or sweep.baseline == "best":
+    if sweep.search.method.proposes or sweep.baseline == "best":
         return []
     changes = sweep.baseline if isinstance(sweep.baseline, dict) else sweep.points[0]
     if sweep.baseline is None and sweep.search.subsets is not None and sweep.search.subsets.placebos:
@@ -128,6 +155,8 @@ def resolved_file(sweep: SweepSpec) -> dict[str, Any]:
     if sweep.search.space:
         search["space"] = {axis: _domain(domain) for axis, domain in sweep.search.space.items()}
     settings = sweep.search.model_dump(mode="json", exclude={"space", "max_steps"}, exclude_defaults=True)
+    if sweep.search.searcher is not None:
+        settings["searcher"] = sweep.search.searcher.as_written()
     return {
         "name": sweep.name,
         "scale": sweep.scale if sweep.scale in SCALES else "demo",
@@ -151,13 +180,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read.
     """
-    path = folder / "manifest.json"
+    path = manifest_path(folder)
     try:
         manifest: dict[str, Any] = read_json(path)
         names = {entry["trial"]: entry["name"] for entry in manifest["trials"]}
         baselines = {entry["trial"]: entry["baseline"] for entry in manifest["trials"] if "baseline" in entry}
         if not all(isinstance(entry["seed"], int) for entry in manifest["trials"]):
-            raise ValueError("a seed is a whole number")
+            raise ValueError("a seed must be a whole number")
         if manifest["objective"] not in METRICS:
             raise ValueError(f"{manifest['objective']} is no metric")
         return manifest | {"names": names, "baselines": baselines or None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,40 @@ from vprdist.spec.search import Point
 from vprdist.spec.trial import TrialSpec
 
 Resolve = Callable[[Point], TrialSpec]
+FIELDS = {"proposed": ("trial", "point"), "refused": ("point", "why"), "stopped": ("trial",)}
+"""What a row of each kind says at least; any other row counts for nothing."""
+
+
+def proposals_path(sweep: Path) -> Path:
+    """The file, in the sweep's folder."""
+    return sweep / "proposals.jsonl"
+
+
+def is_searched(sweep: Path) -> bool:
+    """Whether a searcher proposes the trials of the sweep of that folder."""
+    return any(row["kind"] == "proposed" for row in _rows(proposals_path(sweep)))
+
+
+def stopped(sweep: Path) -> dict[str, Mapping[str, Any]]:
+    """What the scheduler of the sweep of that folder stopped early: by trial id the row that says so."""
+    return _stopped(proposals_path(sweep))
+
+
+def networks(sweep: Path) -> dict[str, str]:
+    """Ids of the sweep's trials that train one network for all subsets, by the canonical JSON of their points."""
+    proposed = [row for row in _rows(proposals_path(sweep)) if row["kind"] == "proposed"]
+    return {canonical_json(row["point"]): row["trial"] for row in proposed if "train.arms" in row["point"]}
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    for row in read_json_lines(path)[0]:
+        needed = FIELDS.get(str(row.get("kind")))
+        if needed is not None and all(name in row for name in needed):
+            yield row
+
+
+def _stopped(path: Path) -> dict[str, Mapping[str, Any]]:
+    return {row["trial"]: row for row in _rows(path) if row["kind"] == "stopped"}
 
 
 @dataclass(frozen=True)
@@ -26,10 +60,10 @@ class Proposal:
 
 @dataclass
 class Proposals:
-    """`proposals.jsonl` in the sweep's folder. Rows: `proposed`, `refused`, `stopped`; appended, never changed.
+    """The file, read and written. Rows: `proposed`, `refused`, `stopped`; appended, never changed.
 
     Args:
-        path: the file.
+        path: the file, `proposals_path` of the sweep's folder.
         resolve: a point to its trial, with digests; raises UserError for values that do not go together.
         objective: the metric of a stopped trial that is kept.
         tell: called with each trial that is new in this run of the driver.
@@ -43,29 +77,33 @@ class Proposals:
     stopped: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     ids: dict[str, str | None] = field(default_factory=dict)
     """By the canonical JSON of a point; two points may be one trial."""
+    asked: list[Point] = field(default_factory=list)
+    """Every point in the order of the file, those that are no trial and those that were no news among them."""
 
     def read(self) -> None:
         """What earlier drivers proposed. A proposal whose trial has another id by now (its data changed) is dropped."""
         self.read_stops()
-        for row in read_json_lines(self.path)[0]:
-            if row["kind"] == "stopped":
-                continue
+        for row in _rows(self.path):
             if row["kind"] == "refused":
+                self.asked.append(row["point"])
                 self._remember(Proposal(row["point"], None, row["why"]))
-            elif (again := self._resolved(row["point"])) and again.trial_id == row["trial"]:
-                self._take(Proposal(row["point"], again.trial_id), again)
+            elif row["kind"] == "proposed":
+                self._take_again(row["point"], row["trial"])
 
     def read_stops(self) -> None:
         """What earlier drivers' schedulers stopped."""
-        rows, _ = read_json_lines(self.path)
-        self.stopped = {row["trial"]: row for row in rows if row["kind"] == "stopped"}
+        self.stopped = _stopped(self.path)
 
-    def propose(self, point: Point) -> Proposal:
+    def propose(self, point: Point, repeats: bool = False) -> Proposal:
         """Resolve and journal a new point. One whose trial is known already is another name of it, and no proposal.
+
+        Args:
+            repeats: journal a known point too: whoever proposed it is told that it did, after a restart as well.
 
         Raises:
             UserError: something outside the point is wrong, a cache or weights that are missing: it may be mended.
         """
+        self.asked.append(point)
         try:
             trial = self.resolve(point)
         except SweepFileError as error:
@@ -74,7 +112,7 @@ class Proposals:
             self._remember(refused)
             return refused
         proposal = Proposal(point, trial.trial_id)
-        if canonical_json(point) not in self.ids:
+        if repeats or canonical_json(point) not in self.ids:
             self._append({"kind": "proposed", "trial": trial.trial_id, "point": point})
         self._take(proposal, trial)
         return proposal
@@ -84,6 +122,12 @@ class Proposals:
         row = {"kind": "stopped", "trial": trial_id, "step": step, "value": value}
         self.stopped[trial_id] = row
         self._append(row)
+
+    def _take_again(self, point: Point, trial_id: str) -> None:
+        again = self._resolved(point)
+        if again is not None and again.trial_id == trial_id:
+            self.asked.append(point)
+            self._take(Proposal(point, trial_id), again)
 
     def _take(self, proposal: Proposal, trial: TrialSpec) -> None:
         """A proposal, and its trial where that is new."""

@@ -14,15 +14,22 @@ from vprdist.errors import UserError
 from vprdist.files import read_parquet
 from vprdist.spec.vocabulary import METRICS
 from vprdist.store.clusters import clusters
+from vprdist.store.result_file import RUN_AGAIN
+from vprdist.store.trial_folder import TrialFolder
 
 PLACES = ("subtask", "city", "query", "sequence_key", "frame_number", "view_direction")
 GROUNDS = ("easting", "northing")
 Words = npt.NDArray[Any]
 
 
+def queries_file(predictions: Path) -> Path:
+    """Where an evaluation keeps them, beside its predictions."""
+    return predictions / "queries.parquet"
+
+
 def queries_path(trial_folder: Path) -> Path:
     """Where a trial keeps them."""
-    return trial_folder / "predictions" / "queries.parquet"
+    return queries_file(TrialFolder(trial_folder).predictions)
 
 
 @dataclass(frozen=True)
@@ -71,12 +78,12 @@ def read_queries(path: Path) -> Queries | None:
         return None
     columns = _columns(path, (*PLACES, *GROUNDS, *METRICS))
     if gap := next((name for name in PLACES if None in columns[name]), None):
-        raise UserError(path, "every query has all of its columns", f"none of {gap}", _REMEDY)
+        raise UserError(path, f"a query has no {gap}", None, RUN_AGAIN)
     keys = np.array(["\0".join(parts) for parts in zip(*(columns[c] for c in PLACES[:3]), strict=True)])
     order = np.argsort(keys, kind="stable")
     if (doubled := keys[order][1:] == keys[order][:-1]).any():
         found = str(keys[order][1:][doubled][0]).replace("\0", " ")
-        raise UserError(path, "a query stands once a subtask", found, _REMEDY)
+        raise UserError(path, "a query stands twice in a subtask", found, RUN_AGAIN)
     words = {name: np.array(columns[name], dtype=object)[order] for name in PLACES if name != "frame_number"}
     frames = np.array(columns["frame_number"])[order]
     numbers = {name: np.array(columns[name], np.float64)[order] for name in GROUNDS}
@@ -104,13 +111,10 @@ def read_answers(path: Path, wanted: Sequence[tuple[str, str]], subtask: str) ->
     }
 
 
-_REMEDY = "Move the trial's folder away and run the sweep again."
-
-
 def _columns(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:
     try:
         return read_parquet(path, names)
     except KeyError as error:
-        raise UserError(path, "per-query results have this column", error.args[0], _REMEDY) from None
+        raise UserError(path, "per-query results have no such column", error.args[0], RUN_AGAIN) from None
     except (OSError, ValueError) as error:
-        raise UserError(path, "per-query results must be readable", str(error).splitlines()[0], _REMEDY) from None
+        raise UserError(path, "per-query results must be readable", str(error).splitlines()[0], RUN_AGAIN) from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,11 +15,23 @@ from pydantic import ValidationError
 from vprdist.errors import LaunchError
 from vprdist.files import append_json_line, locked, read_json_lines, write_json, write_text
 from vprdist.source import Source
-from vprdist.spec.result import ResultRow, read_result
+from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.journal import Failure, JobRecord
+from vprdist.store.result_file import glance_at_result, read_result
 
 TAIL_BYTES = 64 * 1024
+RESULT = "result.json"
+
+
+def trials_folder(runs: Path) -> Path:
+    """Where the trials of a `runs` folder lie, each in a folder of its id."""
+    return runs / "trials"
+
+
+def results_in(runs: Path) -> Iterator[Path]:
+    """The results of the trials of a `runs` folder, in no order."""
+    return trials_folder(runs).glob(f"*/{RESULT}")
 
 
 class TrialFolder:
@@ -32,8 +43,10 @@ class TrialFolder:
         self.trial_file = self.path / "trial.json"
         self.job_file = self.path / "job.json"
         self.metrics_file = self.path / "metrics.jsonl"
-        self.result_file = self.path / "result.json"
+        self.result_file = self.path / RESULT
         self.failure_file = self.path / "failure.json"
+        self.predictions = self.path / "predictions"
+        self.rendezvous_file = self.path / "rendezvous.json"
         self.log = self.path / "log"
         self.starts_file = self.log / "starts.jsonl"
         self.driver_lock = self.path / "lock"
@@ -43,7 +56,7 @@ class TrialFolder:
     @classmethod
     def of(cls, runs: Path, trial_id: str) -> TrialFolder:
         """The folder of that trial below a `runs` folder."""
-        return cls(runs / "trials" / trial_id)
+        return cls(trials_folder(runs) / trial_id)
 
     @property
     def has_result(self) -> bool:
@@ -63,26 +76,29 @@ class TrialFolder:
         """
         return read_result(self.result_file)
 
+    def write_result(self, row: ResultRow) -> None:
+        """Publish the result: the trial is done."""
+        write_json(self.result_file, row.model_dump(mode="json", by_alias=True))
+
     def objective(self, metric: str) -> float:
         """One metric of the result; NaN when the trial has none of that name, or no result that can be read."""
         try:
-            value = json.loads(self.result_file.read_bytes())["metrics"][metric]
-            return float("nan") if value is None else float(value)
-        except (FileNotFoundError, ValueError, LookupError, TypeError):
+            return float(glance_at_result(self.result_file)["metrics"][metric])
+        except (ValueError, LookupError, TypeError):  # null is NaN too
             return float("nan")
 
     def wall_s(self) -> float | None:
         """Seconds from the first start of the last attempt to the result; None where the result does not say."""
         try:
-            return float(json.loads(self.result_file.read_bytes())["wall_s"])
-        except (FileNotFoundError, ValueError, LookupError, TypeError):
+            return float(glance_at_result(self.result_file)["wall_s"])
+        except (ValueError, LookupError, TypeError):
             return None
 
     def source(self) -> Source | None:
         """The code that computed the result; None where the result does not say."""
         try:
-            return Source.of_json(json.loads(self.result_file.read_bytes())["source"])
-        except (FileNotFoundError, ValueError, LookupError, TypeError):
+            return Source.of_json(glance_at_result(self.result_file)["source"])
+        except (ValueError, LookupError, TypeError):
             return None
 
     def job(self) -> JobRecord | None:
@@ -93,7 +109,9 @@ class TrialFolder:
             return None
         except ValidationError as error:
             remedy = f"Make sure that no job {self.trial_id} runs, then delete the file."
-            raise LaunchError(self.job_file, "a journal of a job", str(error.errors()[0]["loc"]), remedy) from None
+            raise LaunchError(
+                self.job_file, "the journal of the job cannot be read", str(error.errors()[0]["loc"]), remedy
+            ) from None
 
     def write_job(self, record: JobRecord) -> None:
         """Publish the journal; it is on the disk when this returns."""

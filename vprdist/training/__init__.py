@@ -1,1 +1,1 @@
-"""Training: losses, batches, distributed set-up, the loop, exact resume."""
+"""Training: losses, batches, steps, checkpoints, the loop and its exact resume; ranks meet in `distributed`."""

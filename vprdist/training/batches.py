@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vprdist.data.msls import Side
+from vprdist.data.places import Side
 from vprdist.errors import UserError
 from vprdist.network.inputs import Batch, PlaceReader, stack
 from vprdist.training.steps import RankPart

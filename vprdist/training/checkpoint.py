@@ -36,6 +36,6 @@ def load_checkpoint(folder: Path, trial_id: str) -> dict[str, Any] | None:
     state: dict[str, Any] = load_tensors(path, "a checkpoint must be readable", remedy)
     if state.get("version") != VERSION or state.get("trial_id") != trial_id:
         raise WeightsError(
-            path, "the checkpoint is of this trial and version", state.get("trial_id"), f"Delete {path}."
+            path, "the checkpoint must be of this trial and version", state.get("trial_id"), f"Delete {path}."
         )
     return state

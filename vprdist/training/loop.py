@@ -26,8 +26,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from vprdist.data.graph import CityGraph
-from vprdist.data.msls import City
 from vprdist.data.pairs import PairSampler
+from vprdist.data.places import City
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import Stopped, TrainingError, UserError
 from vprdist.network.batch_norm import synchronise
@@ -98,7 +98,7 @@ class Trainer:
     ) -> None:  # fmt: skip
         spec = trial.train
         if fault := spec.ranks_fault(ranks.world_size):
-            raise TrainingError(f"trial.train.{fault.field}", fault.rule, fault.value, fault.remedy)
+            raise TrainingError(f"trial.train.{fault.field}", fault.fault, fault.value, fault.remedy)
         self.trial, self.spec, self.network, self.ranks = trial, spec, network, ranks
         self.folder, self.report = folder / "checkpoint", report
         self.should_stop, self.evaluate = should_stop, evaluate

@@ -9,6 +9,7 @@ from typing import Any
 from vprdist.console import duration
 from vprdist.errors import LaunchError
 from vprdist.files import append_json_line
+from vprdist.store.trial_folder import TrialFolder
 
 LINE_S = 10.0
 """Seconds between two progress lines in a job's log."""
@@ -26,8 +27,9 @@ class Watch:
     """
 
     def __init__(self, folder: Path, tensorboard: bool) -> None:
-        self._file = folder / "metrics.jsonl"
-        self._board = _board(folder / "log" / "tensorboard") if tensorboard else None
+        place = TrialFolder(folder)
+        self._file = place.metrics_file
+        self._board = _board(place.log / "tensorboard") if tensorboard else None
         self._printed = 0.0
 
     def __call__(self, row: dict[str, Any]) -> None:
@@ -56,5 +58,5 @@ def _board(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         remedy = "pip install 'vprdist[tensorboard]', or leave trial.run.tensorboard out."
-        raise LaunchError("trial.run.tensorboard", "TensorBoard must be installed", None, remedy) from None
+        raise LaunchError("trial.run.tensorboard", "TensorBoard is not installed", None, remedy) from None
     return SummaryWriter(str(folder))

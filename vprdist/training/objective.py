@@ -43,14 +43,14 @@ def whole_batch(
     """
     told = loss(query_ND, partner_ND, similarity_NN)
     value, more = told if isinstance(told, tuple) else (told, {})
-    rule = "a loss must answer with one number, a tensor that gradients flow through"
+    fault = "a loss must answer with one number, a tensor that gradients flow through"
     if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():
         found = f"a tensor of shape {tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else repr(value)
-        raise OwnCodeError(name, rule, found, "Take the mean or the sum of it.")
+        raise OwnCodeError(name, fault, found, "Take the mean or the sum of it.")
     if query_ND.requires_grad and not value.requires_grad:
-        raise OwnCodeError(name, rule, "no gradient", "Compute it from the descriptors, without detach or item.")
+        raise OwnCodeError(name, fault, "no gradient", "Compute it from the descriptors, without detach or item.")
     logged = {key: torch.as_tensor(each, device=value.device).detach().float() for key, each in more.items()}
     if wrong := next((key for key, each in logged.items() if each.ndim), None):
-        rule = f"what a loss logs must be numbers: {wrong}"
-        raise OwnCodeError(name, rule, f"a tensor of shape {tuple(logged[wrong].shape)}", "Take its mean.")
+        fault = f"what a loss logs must be numbers: {wrong}"
+        raise OwnCodeError(name, fault, f"a tensor of shape {tuple(logged[wrong].shape)}", "Take its mean.")
     return value, {f"loss/{key}": each for key, each in logged.items()}

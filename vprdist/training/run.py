@@ -15,16 +15,16 @@ from typing import Any
 import torch
 
 from vprdist import __version__
-from vprdist.data.digest import dataset_digest
 from vprdist.data.graph import training_graphs
-from vprdist.data.msls import City, read_city
+from vprdist.data.layouts import dataset_digest, layout_of
+from vprdist.data.places import City
 from vprdist.data.tasks import breakdown_tasks, build_tasks, prediction_task
 from vprdist.distributed.ranks import Ranks, join
 from vprdist.distributed.world import World
 from vprdist.errors import CacheError, DataError, LaunchError, Stopped, UserError
 from vprdist.evaluation.evaluate import NOTHING, Evaluation, Extra, check_whitening, describe_protocol, evaluate
 from vprdist.evaluation.sheet import write_sheet
-from vprdist.files import digest_file, read_json_lines, write_json
+from vprdist.files import digest_file
 from vprdist.machine import cpu_has_bf16
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import build_network
@@ -36,6 +36,7 @@ from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.own_code import blamed
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.loop import Trainer
 from vprdist.training.metrics_log import Watch
 
@@ -58,7 +59,7 @@ def run_trial(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
     if world.num_threads:
         torch.set_num_threads(world.num_threads)
     own = [named.name for named in trial.own_code.values()]
-    with blamed(*own), join(world, folder / "rendezvous.json") as ranks:
+    with blamed(*own), join(world, TrialFolder(folder).rendezvous_file) as ranks:
         _Run(trial, folder, ranks, world).run()
 
 
@@ -87,7 +88,7 @@ class _Run:
         if source is None or not self.ranks.is_first:
             return ()
         resumes = any((self.folder / "checkpoint").glob("[!.]*"))
-        others = {who: None for who in saved_by(read_json_lines(self.folder / "metrics.jsonl")[0]) if resumes}
+        others = {who: None for who in saved_by(TrialFolder(self.folder).rows()[0]) if resumes}
         others.pop(source.digest, None)
         self.report({"kind": "source", "source": source.digest, "resumes": resumes})
         names = ", ".join("an unknown source" if who is None else f"source {who[:8]}" for who in others)
@@ -112,17 +113,17 @@ class _Run:
         return here, (fallback or f"the cache was not copied to {scratch} on one of the nodes",) if somewhere else ()
 
     def _run(self, trial: TrialSpec, fallbacks: tuple[str, ...]) -> None:
-        root = Path(trial.data.root)
-        validate = [read_city(root, name) for name in trial.data.validate_cities]
+        layout = layout_of(trial.data)
+        validate = [layout.read(name) for name in trial.data.validate_cities]
         tasks = build_tasks(validate, trial)
-        predict = [prediction_task(read_city(root, name), trial.evaluate) for name in trial.evaluate.predict]
+        predict = [prediction_task(layout.read(name), trial.evaluate) for name in trial.evaluate.predict]
         weights, fell = initial_weights(trial)
         fallbacks += fell
         network = build_network(trial, weights).to(self.ranks.device)
         learn_on = whitening_cities(trial)
         for asked in filter(None, (tasks, predict)):
             check_whitening(trial.evaluate, asked, learn_on, network.dimensions)
-        cities = [read_city(root, name) for name in trial.data.train] if trial.train.steps else []
+        cities = [layout.read(name) for name in trial.data.train] if trial.train.steps else []
         sides = [side for city in (*cities, *validate) for side in city.sides]
         kept = KeptPictures(sides, trial.train.image_size, trial.run.keep_mb)
 
@@ -151,7 +152,7 @@ class _Run:
         evaluation.write(self.folder / "predictions")
         reader = PlaceReader(trial, trial.evaluate.image_size or trial.train.image_size)
         write_sheet(self.folder / "predictions" / "sheet.png", reader, evaluation.ranking)
-        protocol = describe_protocol(tasks, trial, dataset_digest(root, trial.data.validate_cities))
+        protocol = describe_protocol(tasks, trial, dataset_digest(trial.data, trial.data.validate_cities))
         fallbacks += _device_fallbacks(trial, self.ranks.device)
         starts = self._starts()
         row = ResultRow(
@@ -174,13 +175,13 @@ class _Run:
             environment=environment(),
             source=running_source(),
         )
-        write_json(self.folder / "result.json", row.model_dump(mode="json", by_alias=True))
+        TrialFolder(self.folder).write_result(row)
 
     def _untrained(self, measure: Callable[[], Evaluation | None]) -> dict[str, float] | None:
         """Metrics before training; a resumed run takes them from the rows of its first start."""
         if not (self.trial.evaluate.before_training and self.trial.train.steps):
             return None
-        rows, _ = read_json_lines(self.folder / "metrics.jsonl")
+        rows, _ = TrialFolder(self.folder).rows()
         known = next((row for row in rows if row.get("kind") == "untrained"), None)
         # Every rank takes part in the measuring, or none: the first one's look at the file decides.
         (is_known,) = self.ranks.any(self.ranks.is_first and known is not None)
@@ -235,8 +236,7 @@ class _Run:
 
     def _starts(self) -> list[float]:
         """When the job was started, each time; a run outside a job was started once, now."""
-        rows, _ = read_json_lines(self.folder / "log" / "starts.jsonl")
-        return [float(row["time"]) for row in rows] or [self.begin]
+        return [float(row["time"]) for row in TrialFolder(self.folder).starts()] or [self.begin]
 
 
 def saved_by(rows: Iterable[Mapping[str, Any]]) -> list[str | None]:
@@ -267,12 +267,10 @@ def check_inputs(trial: TrialSpec) -> None:
             "Run the sweep again: it makes trials of this code's computation. Or run the code that made the trial.",
         )
     cities = (*trial.data.train, *trial.data.validate_cities)
-    found = dataset_digest(Path(trial.data.root), cities)
+    found = dataset_digest(trial.data, cities)
     if found != trial.digests.dataset:
-        rule = (
-            f"the cities {', '.join(cities)} have the digest {trial.digests.dataset}, as when the trial was submitted"
-        )
-        raise DataError(trial.data.root, rule, found, CHANGED)
+        fault = f"the cities {', '.join(cities)} must have the digest of the submission, {trial.digests.dataset}"
+        raise DataError(trial.data.root, fault, found, CHANGED)
     check_cache(trial)
 
 
@@ -288,8 +286,8 @@ def check_cache(trial: TrialSpec) -> None:
         return
     held = read_manifest(Path(trial.input.cache)).digest_of((*trial.data.train, *trial.data.validate_cities))
     if held != trial.digests.cache:
-        rule = f"the cache has the digest {trial.digests.cache}, as when the trial was submitted"
-        raise CacheError(trial.input.cache, rule, held, CHANGED)
+        fault = f"the cache must have the digest of the submission, {trial.digests.cache}"
+        raise CacheError(trial.input.cache, fault, held, CHANGED)
 
 
 def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
@@ -306,14 +304,16 @@ def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
         return None, (note,) if fell else ()
     path = weights_file(trial.network)
     if (found := digest_file(path, 16)) != wanted:
-        raise UserError(path, f"the initial weights have the digest {wanted}", found, "Install the same weights again.")
+        raise UserError(
+            path, f"the initial weights must have the digest {wanted}", found, "Install the same weights again."
+        )
     return path, ()
 
 
 def whitening_cities(trial: TrialSpec) -> list[City]:
     """The cities that whitening is learnt on, where it is learnt on training images."""
     names = trial.data.train if trial.evaluate.whitening == "train" else ()
-    return [read_city(Path(trial.data.root), name) for name in names]
+    return [layout_of(trial.data).read(name) for name in names]
 
 
 def environment() -> dict[str, Any]:

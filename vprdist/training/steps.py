@@ -39,8 +39,8 @@ class Steps:
         ends = spec.chunked and spec.chunks
         self.count = min(spec.steps, self._row.length(ends)) if ends else spec.steps
         if spec.steps and not self.count:
-            rule = "the chunks together hold a micro-batch of pairs"
-            raise TrainingError("trial.train.chunks", rule, spec.chunks, "Draw more queries: train.chunk_queries.")
+            fault = "the chunks together must hold a micro-batch of pairs"
+            raise TrainingError("trial.train.chunks", fault, spec.chunks, "Draw more queries: train.chunk_queries.")
 
     def pairs(self, step: int) -> Pairs:
         """The pairs of a step, of all ranks.

@@ -39,7 +39,7 @@ def last_network(trial: TrialSpec, folder: Path) -> tuple[PlaceNetwork, int]:
             "Trials of no steps leave none, and `vprdist prune` removes them; a sweep in another run folder (--runs) "
             "trains the trial again."
         )
-        raise WeightsError(folder / "checkpoint" / FILE, "the trial has a checkpoint", "missing", remedy)
+        raise WeightsError(folder / "checkpoint" / FILE, "the trial has no checkpoint", None, remedy)
     network = build_network(trial, None)
     network.load_state_dict(state["network"])
     return network, int(state["progress"]["step"])

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vprdist.errors import OwnCodeError, UserError
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
+from vprdist.spec.doors import LossName
 from vprdist.spec.own_code import blamed
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import MODE_CHANNELS
@@ -54,13 +55,15 @@ def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int) -> Tensor:
     if trial.input.needs_cache:
         added = 1 if trial.input.uses_mask else MODE_CHANNELS[trial.input.mode] - 3
         extra = torch.randint(0, 256, (NUM, added, height // 4, width // 4), generator=generator, dtype=torch.uint8)
-    found: Any = network(images, extra)
+    mine = [trial.network.aggregator, trial.network.attention, trial.network.backbone]
+    with blamed(*(each.name for each in mine), otherwise=next((each.name for each in mine if each.is_own), None)):
+        found: Any = network(images, extra)
     wanted = (NUM, network.dimensions)
     if not isinstance(found, Tensor) or tuple(found.shape) != wanted or found.dtype != torch.float32:
         got = f"{tuple(found.shape)}, {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
         culprit = trial.network.aggregator if trial.network.aggregator.is_own else trial.network.backbone
-        rule = f"the network must answer {NUM} pictures with float32 descriptors, {wanted} as `dimensions` says"
-        raise OwnCodeError(culprit.name, rule, got, "Mend the class, or its dimensions.")
+        fault = f"the network must answer {NUM} pictures with float32 descriptors, {wanted} as `dimensions` says"
+        raise OwnCodeError(culprit.name, fault, got, "Mend the class, or its dimensions.")
     if not torch.isfinite(found).all():
         culprit = trial.network.aggregator if trial.network.aggregator.is_own else trial.network.backbone
         raise OwnCodeError(culprit.name, "a descriptor must be finite", str(found.detach()[0, :4].tolist()))
@@ -68,8 +71,13 @@ def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int) -> Tensor:
 
 
 def _try_loss(trial: TrialSpec, loss: Any, query: Tensor, partner: Tensor) -> None:
-    similarity = torch.tensor([[0.8, 0.0], [0.3, 0.5]])
     spec = trial.train.loss
+    with blamed(spec.name, otherwise=spec.name if spec.is_own else None):
+        _call_loss(spec, loss, query, partner)
+
+
+def _call_loss(spec: LossName, loss: Any, query: Tensor, partner: Tensor) -> None:
+    similarity = torch.tensor([[0.8, 0.0], [0.3, 0.5]])
     if spec.fact("wants") == "all":
         value, _ = whole_batch(query, partner, similarity, loss, spec.name)
     else:
@@ -77,8 +85,8 @@ def _try_loss(trial: TrialSpec, loss: Any, query: Tensor, partner: Tensor) -> No
         losses = loss(pair_distance(query, partner), drawn)
         if not isinstance(losses, Tensor) or losses.shape != drawn.shape:
             got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-            rule = f"a loss of pairs must answer with one number a pair, of shape {tuple(drawn.shape)}"
-            raise OwnCodeError(spec.name, rule, str(got), "Do not take the mean: vprdist does.")
+            fault = f"a loss of pairs must answer with one number a pair, of shape {tuple(drawn.shape)}"
+            raise OwnCodeError(spec.name, fault, str(got), "Do not take the mean: vprdist does.")
         value, _ = every_pair(query, partner, similarity, loss)
     if value.requires_grad:
         value.backward()

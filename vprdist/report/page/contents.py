@@ -105,7 +105,7 @@ class Contents:
 
 
 class Answers(Protocol):
-    """What a trial retrieved for some (city, query) of its own subtask; see `queries.read_answers`."""
+    """What a trial retrieved for some (city, query) of its own subtask; see `store.queries.read_answers`."""
 
     def __call__(self, trial_id: str, wanted: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Mapping[str, Any]]:
         """By (city, query): `retrieved`, `hits` and `positives`."""

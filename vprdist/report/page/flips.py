@@ -18,7 +18,7 @@ from vprdist.store.queries import Queries
 
 MOST_PAIRS, A_SIDE = 8, 4
 MOST_BYTES = 8_000_000
-"""Of pictures on a page; what comes after them is shown by its key."""
+"""The pictures on a page have so many bytes at most; what comes after them is shown by its key."""
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ class Block(NamedTuple):
     """One record batch: positions in the file, in bytes."""
 
     table: int
-    """Of the entry of the first class's data in the batch's list of buffers."""
+    """Where the entry of the first class's data lies in the batch's list of buffers."""
     body: int
-    """That the list counts from."""
+    """Where the list counts from."""
     pixels: tuple[int, int]
     """[start, end) of the class columns."""
     num_rows: int
@@ -82,7 +82,7 @@ def _find(data: memoryview) -> list[Block]:
 def _block(data: memoryview, offset: int, body: int, end: int) -> Block:
     message = _follow(data, offset + 8)
     if data[_field(data, message, 1)] != RECORD_BATCH:
-        raise ValueError("a block is a record batch")
+        raise ValueError("a block must be a record batch")
     batch = _follow(data, _field(data, message, 2))
     length = _field(data, batch, 0, absent=-1)
     count = struct.unpack_from("<q", data, length)[0] if length >= 0 else 0

@@ -55,7 +55,7 @@ reader checks before it trusts any address in the file. `content` of a side is t
 each given as key, one zero byte, and the 32 bytes of its `sha256`. `digest` is the first 16 hex digits of the SHA-256
 of the canonical JSON {"classes", "height", "width", "sides": {"<city>/<side>": content}} (sorted keys, no spaces,
 ASCII). It depends on no path, time, shard size or compression: caches of equal activations are equal. `cities` holds
-the digests of the MSLS cities (`vprdist.data.msls.city_digest`) that the cache was made for.
+the digests of the cities (`Layout.digest`) that the cache was made for.
 """
 
 from __future__ import annotations
@@ -155,16 +155,16 @@ def read_manifest(folder: Path) -> Manifest:
         text = path.read_text(encoding="utf-8")
         value = json.loads(text)
     except (FileNotFoundError, NotADirectoryError):
-        rule = f"a cache is a folder with a {MANIFEST} (it is written last: the import may have been cut)"
-        raise CacheError(folder, rule, None, REMEDY) from None
+        fault = f"a cache must be a folder with a {MANIFEST} (it is written last: the import may have been cut)"
+        raise CacheError(folder, fault, None, REMEDY) from None
     except (OSError, ValueError) as error:
         raise CacheError(path, "the manifest must be readable JSON", str(error), REMEDY) from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise CacheError(path, f"the manifest's format must be {FORMAT!r}", None, "Point at another folder.")
     version = value.get("version")
     if isinstance(version, int) and version > VERSION:
-        rule = f"this vprdist reads caches up to version {VERSION}"
-        raise CacheError(path, rule, version, "Update vprdist, or import the cache again into another folder.")
+        fault = f"caches must be of version {VERSION} at most for this vprdist"
+        raise CacheError(path, fault, version, "Update vprdist, or import the cache again into another folder.")
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
@@ -178,21 +178,25 @@ def read_manifest(folder: Path) -> Manifest:
 def _check(path: Path, manifest: Manifest) -> None:
     """The manifest agrees with itself: shards tile their sides, and the digest is that of the sides."""
     if manifest.classes != CLASSES:
-        raise CacheError(path, "the classes are the 19 of Cityscapes in trainId order", manifest.classes, REMEDY)
+        raise CacheError(path, "the classes must be the 19 of Cityscapes in trainId order", manifest.classes, REMEDY)
     if manifest.version != (wanted := version_of(manifest.compression)):
-        rule = f"compression {manifest.compression} is version {wanted}"
-        raise CacheError(path, rule, manifest.version, REMEDY)
+        fault = f"compression {manifest.compression} needs version {wanted}"
+        raise CacheError(path, fault, manifest.version, REMEDY)
     ends: dict[tuple[str, str], int] = {}
     for shard in manifest.shards:
         if shard.first != ends.get((shard.city, shard.side), 0):
             raise CacheError(
-                path, f"the shards of a side follow each other; {shard.file} does not", shard.first, REMEDY
+                path, f"the shards of a side must follow each other; {shard.file} does not", shard.first, REMEDY
             )
         ends[shard.city, shard.side] = shard.first + shard.count
     for side in manifest.sides:
         if ends.pop((side.city, side.side), 0) != side.count or side.city not in manifest.cities:
-            raise CacheError(path, f"the shards of {side.city}/{side.side} hold its {side.count} images", None, REMEDY)
+            raise CacheError(
+                path, f"the shards of {side.city}/{side.side} do not hold its {side.count} images", None, REMEDY
+            )
     if ends:
-        raise CacheError(path, "a shard belongs to a side of the manifest", next(iter(ends)), REMEDY)
+        raise CacheError(path, "a shard belongs to no side of the manifest", next(iter(ends)), REMEDY)
     if manifest.digest != manifest.digest_of(manifest.cities):
-        raise CacheError(path, "the digest is that of the sides; the manifest was changed", manifest.digest, REMEDY)
+        raise CacheError(
+            path, "the digest must be that of the sides; the manifest was changed", manifest.digest, REMEDY
+        )

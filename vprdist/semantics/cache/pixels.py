@@ -1,6 +1,6 @@
 """The activations of one shard whose frame was checked: mapped, or decompressed class by class.
 
-Both raise ValueError with the rule that the bytes break; the shard names itself and the remedy.
+Both raise ValueError that says what is wrong with the bytes; the shard names itself and the remedy.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class CompressedPixels:
         self._crc32 = np.frombuffer(crc32, "<u4")
         self.num_rows = _num_rows([block.num_rows for block in blocks], batch_images)
         if len(self._crc32) != len(CLASSES) * len(blocks):
-            raise ValueError("the shard has a check sum for every class of every batch")
+            raise ValueError("the shard must have a check sum for every class of every batch")
 
     def planes(self, row: int, channels: slice | Sequence[int]) -> Activations:
         """(C, h, w) uint8, of these classes' bytes alone."""
@@ -67,25 +67,25 @@ class CompressedPixels:
         flipped byte may decompress to anything."""
         stored = buffer_at(self._data, self._tables[batch], self._bodies[batch], channel)
         if zlib.crc32(stored) != self._crc32[len(CLASSES) * batch + channel]:
-            raise self._error(batch, channel, "is stored as it was written; its check sum differs")
+            raise self._error(batch, channel, "is not stored as it was written; its check sum differs")
         length = int.from_bytes(stored[:8], "little", signed=True)
         try:
             raw = stored[8:] if length == -1 else self._codec.decompress(stored[8:], num_bytes)
         except (pa.ArrowException, OSError) as error:
-            raise self._error(batch, channel, f"can be decompressed ({first_line(error)})") from None
+            raise self._error(batch, channel, f"cannot be decompressed ({first_line(error)})") from None
         if length not in (-1, num_bytes) or len(raw) != num_bytes:
-            raise self._error(batch, channel, f"has {num_bytes} bytes; it was written with {length}")
+            raise self._error(batch, channel, f"must have {num_bytes} bytes; it was written with {length}")
         return raw
 
     @staticmethod
-    def _error(batch: int, channel: int, rule: str) -> ValueError:
-        return ValueError(f"class {CLASSES[channel]!r} in batch {batch} {rule}")
+    def _error(batch: int, channel: int, fault: str) -> ValueError:
+        return ValueError(f"class {CLASSES[channel]!r} in batch {batch} {fault}")
 
 
 def _num_rows(rows: Sequence[int], batch_images: int) -> int:
     """All rows of a shard whose batches have `batch_images` each, the last one maybe fewer."""
     if not rows or any(count != batch_images for count in rows[:-1]) or not 0 < rows[-1] <= batch_images:
-        raise ValueError(f"the shard holds its images in batches of {batch_images}; it has {list(rows)}")
+        raise ValueError(f"the shard must hold its images in batches of {batch_images}; it has {list(rows)}")
     return sum(rows)
 
 
@@ -96,11 +96,11 @@ def _strided(pages: pa.Buffer, batch: pa.RecordBatch, size: tuple[int, int]) -> 
     columns = [batch.column(name) for name in CLASSES]
     data = [column.buffers()[1] for column in columns]
     if any(c.null_count or c.offset or d is None or d.size < num_bytes for c, d in zip(columns, data, strict=True)):
-        raise ValueError(f"a class column has {height} x {width} bytes a row and no nulls")
+        raise ValueError(f"a class column must have {height} x {width} bytes a row and no nulls")
     first = data[0].address
     step = data[1].address - first
     if step < num_bytes or any(d.address != first + step * index for index, d in enumerate(data)):
-        raise ValueError("the class columns of a batch lie at equal distances")
+        raise ValueError("the class columns of a batch must lie at equal distances")
     pixels = np.frombuffer(pages, np.uint8, step * (len(CLASSES) - 1) + num_bytes, first - pages.address)
     shape, strides = (len(CLASSES), len(batch), height, width), (step, height * width, width, 1)
     return np.lib.stride_tricks.as_strided(pixels, shape, strides, writeable=False)

@@ -47,7 +47,7 @@ class Cache:
 
     @property
     def digest(self) -> str:
-        """16 hex digits of the content; `manifest.digest_of` gives that of some cities alone."""
+        """16 hex digits of the content; `Manifest.digest_of` gives that of some cities alone."""
         return self.manifest.digest
 
     @property
@@ -59,7 +59,7 @@ class Cache:
         """The cache was made for these cities, as they are now.
 
         Args:
-            city_digests: `vprdist.data.msls.city_digest` by city.
+            city_digests: `Layout.digest` by city.
 
         Raises:
             CacheError: a city is missing, or has changed since.
@@ -68,11 +68,11 @@ class Cache:
             made_for = self.manifest.cities.get(city)
             if made_for is None:
                 do = f"Run `vprdist cache import` for it. The cache holds: {', '.join(self.manifest.cities)}."
-                raise CacheError(self.path, "the cache must hold every city of the trial", city, do)
+                raise CacheError(self.path, "the cache lacks a city of the trial", city, do)
             if made_for != digest:
-                rule = f"the cache of {city!r} was made for the data set with digest {made_for}"
+                fault = f"the cache of {city!r} must be of this data set; it was made for digest {made_for}, not"
                 do = "Run `vprdist cache import` for this city, or point at the cache of this data set."
-                raise CacheError(self.path, rule, digest, do)
+                raise CacheError(self.path, fault, digest, do)
 
     def keys(self, city: str, side: str) -> tuple[str, ...]:
         """The keys of a side, in CSV order."""
@@ -127,7 +127,7 @@ class Cache:
     def _find(self, city: str, side: str, key: str) -> tuple[MappedShard, int]:
         found = (self._rows.get((city, side)) or self._side(city, side)).get(key)
         if found is None:
-            raise CacheError(self.path, f"the cache must hold every key of {city}/{side}", key, REMEDY)
+            raise CacheError(self.path, f"the cache lacks a key of {city}/{side}", key, REMEDY)
         return found
 
     def _side(self, city: str, side: str) -> dict[str, tuple[MappedShard, int]]:
@@ -137,14 +137,14 @@ class Cache:
             entries = [e for e in self.manifest.shards if (e.city, e.side) == (city, side)]
             if not entries:
                 known = sorted({f"{s.city}/{s.side}" for s in self.manifest.sides})
-                raise CacheError(self.path, "the cache must hold the side", f"{city}/{side}", nearest(city, known))
+                raise CacheError(self.path, "the cache has no such side", f"{city}/{side}", nearest(city, known))
             made = self.manifest
             shards = [
                 MappedShard(self.path, entry, self.size, made.batch_images, made.compression) for entry in entries
             ]
             rows = {key: (shard, row) for shard in shards for row, key in enumerate(shard.keys)}
             if len(rows) != sum(entry.count for entry in entries):
-                raise CacheError(self.path, f"a key stands once in {city}/{side}", None, REMEDY)
+                raise CacheError(self.path, f"a key stands twice in {city}/{side}", None, REMEDY)
             self._rows[city, side] = rows
         return rows
 
@@ -159,7 +159,7 @@ def _channels(names: tuple[str, ...]) -> slice | list[int]:
     """The classes' trainIds; as a slice, which costs no copy, where they stand at equal distances."""
     for name in names:
         if name not in CLASSES:
-            raise CacheError("classes", "a class is one of the 19", name, nearest(name, CLASSES))
+            raise CacheError("classes", "a class must be one of the 19", name, nearest(name, CLASSES))
     channels = [CLASSES.index(name) for name in names]
     steps = {after - before for before, after in itertools.pairwise(channels)} or {1}
     if channels and len(steps) == 1 and (step := steps.pop()) > 0:
@@ -195,7 +195,9 @@ def verify(path: Path, progress: Progress | None = None) -> Cache:
         found = digest_file(cache.path / entry.file)
         if found != entry.sha256:
             where = cache.path / entry.file
-            raise CacheError(where, f"the shard's SHA-256 is {entry.sha256[:16]}…", f"{found[:16]}…", remedy(where))
+            raise CacheError(
+                where, f"the shard's SHA-256 must be {entry.sha256[:16]}…", f"{found[:16]}…", remedy(where)
+            )
         if progress:
             progress(done + 1, len(shards))
     return cache

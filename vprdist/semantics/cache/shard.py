@@ -47,11 +47,11 @@ class MappedShard:
             # The frame's digest vouches for all rows; to decompress every batch's keys would take longer than masks.
             leading = self._leading(("key", "city", "side"), 1 if blocks else None)
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise self._error("a shard is an Arrow IPC file", first_line(error)) from None
+            raise self._error("a shard must be an Arrow IPC file", first_line(error)) from None
         for name, value in (("city", entry.city), ("side", entry.side)):
             found = set(leading.column(name).unique().to_pylist())
             if found != {value}:
-                raise self._error(f"all rows are of {name} {value!r}", sorted(str(word) for word in found)[:3])
+                raise self._error(f"all rows must be of {name} {value!r}", sorted(str(word) for word in found)[:3])
         try:
             # None: made by a vprdist that did not note it.
             self.peak = int(metadata["vprdist.peak"]) if "vprdist.peak" in metadata else None
@@ -66,8 +66,8 @@ class MappedShard:
         except (ValueError, KeyError) as error:
             raise self._error(str(error)) from None
         if not len(self.keys) == self._pixels.num_rows == entry.count:
-            rule = f"the shard holds {entry.count} images"
-            raise self._error(rule, f"{len(self.keys)} keys, {self._pixels.num_rows} images")
+            fault = f"the shard must hold {entry.count} images"
+            raise self._error(fault, f"{len(self.keys)} keys, {self._pixels.num_rows} images")
 
     def planes(self, row: int, channels: slice | Sequence[int]) -> Activations:
         """(C, h, w) uint8 of some classes (by trainId) of one row.
@@ -97,17 +97,19 @@ class MappedShard:
 
     def _checked_blocks(self) -> list[Block]:
         """Where the batches of a compressed shard lie, after its frame was found to be as written."""
-        rule = "structure and keys are as written; the shard was changed, or is of another cache"
+        fault = "structure and keys must be as written; the shard was changed, or is of another cache"
         try:
             blocks = find_blocks(self._pages) if self._compression != "none" else []
         except ValueError as error:
-            raise self._error(rule, str(error)) from None
+            raise self._error(fault, str(error)) from None
         spans = self._entry.pixels or [block.pixels for block in blocks]
         if frame_digest(self._pages, spans) != self._entry.frame:
-            raise self._error(rule)
+            raise self._error(fault)
         for block in blocks:
             if block.compression != self._compression:
-                raise self._error(f"the manifest's compression, {self._compression}, is the shard's", block.compression)
+                raise self._error(
+                    f"the shard's compression must be the manifest's, {self._compression}", block.compression
+                )
         return blocks
 
     def _checked_metadata(self, schema: pa.Schema) -> dict[str, str]:
@@ -124,15 +126,15 @@ class MappedShard:
         }
         for key, value in wanted.items():
             if metadata.get(key) != value:
-                raise self._error(f"the shard's {key} is {value}; it belongs to another cache", metadata.get(key))
+                raise self._error(f"the shard's {key} must be {value}; it belongs to another cache", metadata.get(key))
         if tuple(schema.names) != LEADING + CLASSES:
-            raise self._error("the columns are those of the format", schema.names)
+            raise self._error("the columns must be those of the format", schema.names)
         if any(schema.field(name).type != pa.binary(height * width) for name in CLASSES):
-            raise self._error(f"a class column holds {height * width} bytes a row")
+            raise self._error(f"a class column must hold {height * width} bytes a row")
         return metadata
 
-    def _error(self, rule: str, value: object = None) -> CacheError:
-        return CacheError(self.path, rule, value, remedy(self.path))
+    def _error(self, fault: str, value: object = None) -> CacheError:
+        return CacheError(self.path, fault, value, remedy(self.path))
 
 
 def check_size(folder: Path, entry: ShardEntry) -> None:
@@ -147,12 +149,12 @@ def check_size(folder: Path, entry: ShardEntry) -> None:
     except OSError:
         raise _missing(path) from None
     if found != entry.bytes:
-        rule = f"the shard has {entry.bytes} bytes; it was cut or written over"
-        raise CacheError(path, rule, found, remedy(path))
+        fault = f"the shard must have {entry.bytes} bytes; it was cut or written over"
+        raise CacheError(path, fault, found, remedy(path))
 
 
 def _missing(path: Path) -> CacheError:
-    return CacheError(path, "every shard of the manifest is there", "missing", remedy(path))
+    return CacheError(path, "a shard of the manifest is missing", None, remedy(path))
 
 
 def remedy(path: Path) -> str:

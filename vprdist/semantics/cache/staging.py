@@ -118,7 +118,7 @@ def _is_whole(copy: Path) -> bool:
 
 def _copy(cache: Path, part: Manifest, copy: Path, progress: Progress) -> None:
     total = sum(shard.bytes for shard in part.shards)
-    # Of a copier that was killed, or what a cleaner left of a copy: we hold the lock now.
+    # A copier that was killed left these, or a cleaner did: we hold the lock now.
     for left in (copy, *copy.parent.glob(f"{part.digest}-*")):
         shutil.rmtree(left, ignore_errors=True)
     _make_room(copy.parent, int(total * MARGIN), keep=part.digest)
@@ -130,8 +130,8 @@ def _copy(cache: Path, part: Manifest, copy: Path, progress: Progress) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(cache / shard.file, target)
             if (found := digest_file(target)) != shard.sha256:
-                rule = f"the shard's SHA-256 is {shard.sha256[:16]}…"
-                raise CacheError(cache / shard.file, rule, f"{found[:16]}…", "Run `vprdist cache verify`.")
+                fault = f"the shard's SHA-256 must be {shard.sha256[:16]}…"
+                raise CacheError(cache / shard.file, fault, f"{found[:16]}…", "Run `vprdist cache verify`.")
             done += shard.bytes
             progress(done, total)
         write_text(unfinished / MANIFEST, part.model_dump_json(indent=1))

@@ -20,8 +20,8 @@ from vprdist.semantics.masks import Activations
 from vprdist.spec.vocabulary import CLASSES, Compression
 
 LEVEL = 6
-"""Of both compressors. Measured on lip6 at 96 x 120: lz4 a seventh smaller than at its default and read no slower,
-for 2 ms an image; level 9 takes three times as long for one percent."""
+"""The level of both compressors. Measured on lip6 at 96 x 120: lz4 a seventh smaller than at its default and read no
+slower, for 2 ms an image; level 9 takes three times as long for one percent."""
 
 
 def image_digest(activations_CHW: Activations) -> bytes:

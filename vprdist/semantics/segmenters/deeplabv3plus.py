@@ -20,7 +20,7 @@ from vprdist.spec.segmenter import CELL, MSLS_SIZE, SegmenterSpec
 from vprdist.spec.vocabulary import CLASSES
 from vprdist.tensors import first_difference, is_state, load_tensors
 
-HIGH_CHANNELS, LOW_CHANNELS = 2048, 256  # of a ResNet101's layer4 and layer1
+HIGH_CHANNELS, LOW_CHANNELS = 2048, 256  # those of a ResNet101's layer4 and layer1
 ASPP_CHANNELS, PROJECTED_CHANNELS = 256, 48
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
 DILATED = {16: (False, False, True), 8: (False, True, True)}
@@ -129,13 +129,13 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not is_state(state):
         keys = sorted(map(str, loaded))[:5] if isinstance(loaded, Mapping) else type(loaded).__name__
         remedy = "Use a checkpoint of DeepLabV3+ with ResNet101 for Cityscapes."
-        raise WeightsError(path, "the network's state stands under model_state", keys, remedy)
+        raise WeightsError(path, "the network's state must stand under model_state", keys, remedy)
     return dict(state)
 
 
 def _check_state(path: Path, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     """The state has the network's keys and shapes, so that a message can name the first that differs."""
-    rule = f"the weights are those of DeepLabV3+ with ResNet101 and {len(CLASSES)} classes"
+    fault = f"the weights must be those of DeepLabV3+ with ResNet101 and {len(CLASSES)} classes"
     remedy = "Use a Cityscapes checkpoint of this network; it may be cut, or of another backbone or data set."
     if (found := first_difference(state, wanted)) is not None:
-        raise WeightsError(path, rule, found, remedy)
+        raise WeightsError(path, fault, found, remedy)

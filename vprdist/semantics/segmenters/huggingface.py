@@ -61,12 +61,12 @@ def open_network(spec: SegmenterSpec, device: str) -> TransformersSegmenter:
             folder, local_files_only=True, output_loading_info=True
         )
     except Exception as error:  # the library raises many kinds here, and every one means the same
-        rule = "the folder holds a model for semantic segmentation"
+        fault = "the folder must hold a model for semantic segmentation"
         found = first_line(error)
-        raise WeightsError(folder, rule, found, AGAIN) from None
+        raise WeightsError(folder, fault, found, AGAIN) from None
     if absent := sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"])):
         # The library would fill these with random numbers and only say so.
-        raise WeightsError(folder, "the model's weights are complete", f"no {absent[0]}", AGAIN)
+        raise WeightsError(folder, f"the model's weights are incomplete: no {absent[0]}", None, AGAIN)
     check_classes(folder, model.config.id2label)
     return TransformersSegmenter(model, read_pixels(folder), spec.picture_size or MSLS_SIZE, device)
 
@@ -83,9 +83,9 @@ def check_classes(folder: Path, labels: dict[int, str]) -> None:
         return
     remedy = "Use a model that was trained on Cityscapes, such as a SegFormer whose name says so."
     if len(names) != len(CLASSES):
-        raise WeightsError(folder, f"the model has the {len(CLASSES)} classes of Cityscapes", len(names), remedy)
+        raise WeightsError(folder, f"the model must have the {len(CLASSES)} classes of Cityscapes", len(names), remedy)
     index = next(i for i, name in enumerate(names) if name != CLASSES[i])
-    raise WeightsError(folder, f"class {index} of the model is {CLASSES[index]!r}", names[index], remedy)
+    raise WeightsError(folder, f"class {index} of the model must be {CLASSES[index]!r}", names[index], remedy)
 
 
 def read_pixels(folder: Path) -> dict[str, Any]:
@@ -106,5 +106,5 @@ def read_pixels(folder: Path) -> dict[str, Any]:
         if not told.get("do_normalize", True):
             pixels.update(image_mean=(0.0, 0.0, 0.0), image_std=(1.0, 1.0, 1.0))
     except (ValueError, AttributeError) as error:
-        raise WeightsError(path, "the file is JSON with the pixels' mean and std", str(error), AGAIN) from None
+        raise WeightsError(path, "the file must be JSON with the pixels' mean and std", str(error), AGAIN) from None
     return pixels

@@ -97,9 +97,9 @@ class Sliding:
         self.cell = (window[0] // answer[0], window[1] // answer[1]) if is_whole else (CELL, CELL)
         for length, part, cell in zip(image_size, window, self.cell, strict=True):
             if part % cell or length % cell:
-                rule = f"windows and pictures lie on a grid of {self.cell[0]} x {self.cell[1]} pixels here"
+                fault = f"windows and pictures must lie on a grid of {self.cell[0]} x {self.cell[1]} pixels here"
                 found = f"a window of {part} in a picture of {length}"
-                raise WeightsError("segmenter.window", rule, found, "Choose whole multiples, or `inference: resized`.")
+                raise WeightsError("segmenter.window", fault, found, "Choose whole multiples, or `inference: resized`.")
         self.answer = (window[0] // self.cell[0], window[1] // self.cell[1])
         self.starts = tuple(
             window_starts(length, part, cell, overlap)

@@ -74,7 +74,9 @@ def open_network(spec: SegmenterSpec, device: str) -> LiteRTSegmenter:
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, OSError) as error:
         found = first_line(error)
-        raise WeightsError(path, "the file is a whole .tflite network", found, "Fetch or export it again.") from None
+        raise WeightsError(
+            path, "the file must be a whole .tflite network", found, "Fetch or export it again."
+        ) from None
     image, logits = find_image(path, interpreter.get_input_details()), find_logits(path, *_graph(interpreter))
     return LiteRTSegmenter(interpreter, image, logits, spec.picture_size)
 
@@ -95,14 +97,14 @@ def find_image(path: Path, inputs: Sequence[Details]) -> Details:
         _, shape = shapes[0]
         if len(shape) == 4 and shape[0] == 1 and shape[3] == 3:
             return inputs[0]
-    rule = "the network takes one picture, (1, H, W, 3) uint8"
-    raise WeightsError(path, rule, shapes, "Export it with uint8 input.")
+    fault = "the network must take one picture, (1, H, W, 3) uint8"
+    raise WeightsError(path, fault, shapes, "Export it with uint8 input.")
 
 
 def find_logits(path: Path, tensors: Sequence[Details], ops: Sequence[Details], outputs: Sequence[int]) -> Details:
     """The tensor that holds the logits at the network's own resolution.
 
-    Of the tensors that lead to an output and have 19 channels, it is one of those with the fewest pixels (exported
+    It is one of the tensors that lead to an output and have 19 channels, with the fewest pixels of these (exported
     networks enlarge their logits before the class map), the last of them before softmax.
 
     Raises:
@@ -125,8 +127,8 @@ def find_logits(path: Path, tensors: Sequence[Details], ops: Sequence[Details], 
         and producer[detail["index"]]["op_name"] != "SOFTMAX"
     ]
     if not found:
-        rule = f"the network has a tensor of logits, (1, h, w, {len(CLASSES)})"
+        fault = f"the network must have a tensor of logits, (1, h, w, {len(CLASSES)})"
         remedy = "Use a network that was trained on Cityscapes, exported with its 19 classes."
-        raise WeightsError(path, rule, "none", remedy)
+        raise WeightsError(path, fault, "none", remedy)
     order = {int(index): position for position, op in enumerate(ops) for index in op["outputs"]}
     return min(found, key=lambda d: (int(d["shape"][1]) * int(d["shape"][2]), -order[int(d["index"])]))

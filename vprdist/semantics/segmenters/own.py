@@ -41,15 +41,15 @@ class OwnSegmenter:
         count = len(image_B3HW)
         if not isinstance(found, Tensor) or found.ndim != 4 or tuple(found.shape[:2]) != (count, len(CLASSES)):
             got = str(tuple(found.shape)) if isinstance(found, Tensor) else type(found).__name__
-            rule = f"a segmenter must answer {count} pictures with ({count}, {len(CLASSES)}, h, w) probabilities"
-            raise OwnCodeError(self.name, rule, got, REMEDY)
+            fault = f"a segmenter must answer {count} pictures with ({count}, {len(CLASSES)}, h, w) probabilities"
+            raise OwnCodeError(self.name, fault, got, REMEDY)
         if not found.is_floating_point():
             raise OwnCodeError(self.name, "a segmenter must answer with floats", str(found.dtype), REMEDY)
         sums = found.float().sum(dim=1)
         if not ((sums - 1).abs() < NEAR).all() or found.min() < 0:
-            rule = "the probabilities of a place must be none below 0, and sum to 1"
+            fault = "the probabilities of a place must be none below 0, and sum to 1"
             raise OwnCodeError(
-                self.name, rule, round(float(sums.flatten()[0]), 4), "Take the softmax over the classes."
+                self.name, fault, round(float(sums.flatten()[0]), 4), "Take the softmax over the classes."
             )
         return found
 

@@ -45,7 +45,7 @@ def weights_files(spec: SegmenterSpec) -> list[Path]:
         return _model_files(model_folder(spec.source))
     path = Path(spec.source)
     if not path.is_file():
-        raise WeightsError(path, f"the weights of {spec.family} are a file", "missing", "Check the path.")
+        raise WeightsError(path, f"no such file; the weights of {spec.family} must be one", None, "Check the path.")
     return [path]
 
 
@@ -71,19 +71,19 @@ def model_folder(name: str) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError:
         remedy = f"pip install 'vprdist[transformers]'. {remedy}"
-        raise WeightsError(name, "the model must be on this machine", None, remedy) from None
+        raise WeightsError(name, "the model is not on this machine", None, remedy) from None
     try:
         return Path(snapshot_download(name, local_files_only=True))
     except Exception:  # names that are none, and a cache without the model: all mean that it is not here
-        raise WeightsError(name, "the model must be on this machine", None, remedy) from None
+        raise WeightsError(name, "the model is not on this machine", None, remedy) from None
 
 
 def _model_files(folder: Path) -> list[Path]:
     if not (folder / "config.json").is_file():
         remedy = "Check the path; save_pretrained writes such a folder."
-        raise WeightsError(folder, "a transformers model is a folder with config.json", None, remedy)
+        raise WeightsError(folder, "a transformers model must be a folder with config.json", None, remedy)
     for pattern in TENSORS:  # transformers prefers safetensors, too
         if tensors := sorted(folder.glob(pattern)):
             settings = [folder / name for name in SETTINGS if (folder / name).is_file()]
             return sorted([*settings, *tensors])
-    raise WeightsError(folder, f"a transformers model has {' or '.join(TENSORS)}", None, "Fetch it again.")
+    raise WeightsError(folder, f"a transformers model must have {' or '.join(TENSORS)}", None, "Fetch it again.")

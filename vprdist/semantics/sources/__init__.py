@@ -19,10 +19,10 @@ def open_source(path: Path) -> Source:
         CacheError: no folder, or no known layout in it.
     """
     if not path.is_dir():
-        raise CacheError(path, "the source of a cache is a folder", None, "Check the path.")
+        raise CacheError(path, "the source of a cache must be a folder", None, "Check the path.")
     if any(path.glob("*_query.npz")) or any(path.glob("*_database.npz")):
         return NpzSource(path)
     if any(path.glob("*/query/")) or any(path.glob("*/database/")):
         return PngSource(path)
-    rule = "the source holds <city>_<side>.npz, or <city>/<side>/<key>/<class>.png"
-    raise CacheError(path, rule, None, "Point at the folder in which the cities lie.")
+    fault = "the source must hold <city>_<side>.npz, or <city>/<side>/<key>/<class>.png"
+    raise CacheError(path, fault, None, "Point at the folder in which the cities lie.")

@@ -63,7 +63,7 @@ class NpzSource:
             self._held = path, found
         activations = self._held[1]
         if len(activations) != rows.pop(""):
-            raise CacheError(path, "`activations` has one entry a key", activations.shape, "Make the file again.")
+            raise CacheError(path, "`activations` must have one entry a key", activations.shape, "Make the file again.")
         for key in keys:
             yield key, activations[rows[key]]
 
@@ -72,15 +72,15 @@ class NpzSource:
         stored = _load(path, "keys")
         if stored.ndim != 1 or stored.dtype.kind != "U":
             found = f"{stored.dtype} {stored.shape}"
-            raise CacheError(path, "`keys` is a list of texts", found, "Make the file again.")
+            raise CacheError(path, "`keys` must be a list of texts", found, "Make the file again.")
         rows: dict[str, int] = {}
         for row, key in enumerate(stored.tolist()):
             if rows.setdefault(key, row) != row:
-                raise CacheError(path, "a key stands once in `keys`", key, "Make the file again.")
+                raise CacheError(path, "a key stands twice in `keys`", key, "Make the file again.")
         for key in keys:
             if key not in rows:
-                rule = f"`keys` holds every key of the side's CSVs ({len(keys)} wanted, {len(rows)} there)"
-                raise CacheError(path, rule, f"no {key}", "Segment the missing images, or use the data set it is of.")
+                fault = f"`keys` must hold every key of the side's CSVs ({len(keys)} wanted, {len(rows)} there)"
+                raise CacheError(path, fault, f"no {key}", "Segment the missing images, or use the data set it is of.")
         return {**rows, "": len(stored)}
 
     def _file(self, city: str, side: str) -> Path:
@@ -97,12 +97,14 @@ def _load(path: Path, member: str) -> Any:
 
 def _check_activations(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     if len(shape) != 4 or shape[1] != len(CLASSES) or dtype != np.uint8 or 0 in shape:
-        rule = f"`activations` is (N, {len(CLASSES)}, h, w) uint8, softmax x 255"
-        raise CacheError(path, rule, f"{dtype} {shape}", "Make the file again.")
+        fault = f"`activations` must be (N, {len(CLASSES)}, h, w) uint8, softmax x 255"
+        raise CacheError(path, fault, f"{dtype} {shape}", "Make the file again.")
 
 
 def _broken(path: Path, error: Exception) -> CacheError:
     if isinstance(error, FileNotFoundError):
-        return CacheError(path, "the source has a file for each side of the city", "missing", "Add the file.")
-    rule = f"the file is a whole .npz with {' and '.join(MEMBERS)}"
-    return CacheError(path, rule, str(error) or type(error).__name__, "Copy or make it again; it may be cut.")
+        return CacheError(
+            path, "no such file; the source must have one for each side of the city", None, "Add the file."
+        )
+    fault = f"the file must be a whole .npz with {' and '.join(MEMBERS)}"
+    return CacheError(path, fault, str(error) or type(error).__name__, "Copy or make it again; it may be cut.")

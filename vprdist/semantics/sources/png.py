@@ -50,8 +50,8 @@ class PngSource:
             planes = [self._plane(folder / file) for file in FILES]
             for file, plane in zip(FILES, planes, strict=True):
                 if plane.shape != planes[0].shape:
-                    rule = f"the PNGs of an image have one size; {FILES[0]} has {planes[0].shape}"
-                    raise CacheError(folder / file, rule, plane.shape, AGAIN)
+                    fault = f"the PNGs of an image must have one size; {FILES[0]} has {planes[0].shape}"
+                    raise CacheError(folder / file, fault, plane.shape, AGAIN)
             yield key, np.stack(planes)
 
     def _sizes(self, folder: Path) -> list[int]:
@@ -59,19 +59,25 @@ class PngSource:
             with os.scandir(folder) as entries:
                 found = {entry.name: entry.stat().st_size for entry in entries}
         except OSError:
-            raise CacheError(folder, "the source has a folder for every key", "missing", "Add the image.") from None
+            raise CacheError(
+                folder, "no such folder; the source must have one for every key", None, "Add the image."
+            ) from None
         for file in FILES:
             if file not in found:
-                raise CacheError(folder / file, "an image has one PNG for each of the 19 classes", "missing", AGAIN)
+                raise CacheError(
+                    folder / file, "no such file; an image needs a PNG for each of the 19 classes", None, AGAIN
+                )
         return [found[file] for file in FILES]
 
     def _plane(self, path: Path) -> Activations:
         try:
             with Image.open(path) as image:
                 if image.mode != "L":
-                    raise CacheError(path, "the PNG is 8-bit grey (mode L)", f"mode {image.mode}", AGAIN)
+                    raise CacheError(path, "the PNG must be 8-bit grey (mode L)", f"mode {image.mode}", AGAIN)
                 return np.asarray(image)
         except FileNotFoundError:
-            raise CacheError(path, "an image has one PNG for each of the 19 classes", "missing", AGAIN) from None
+            raise CacheError(
+                path, "no such file; an image needs a PNG for each of the 19 classes", None, AGAIN
+            ) from None
         except (OSError, SyntaxError, ValueError) as error:
-            raise CacheError(path, "the PNG can be read whole", first_line(error), AGAIN) from None
+            raise CacheError(path, "the PNG cannot be read whole", first_line(error), AGAIN) from None

@@ -1,17 +1,16 @@
-"""Activations that are made when they are asked for: the pictures of an MSLS tree through a segmenter."""
+"""Activations that are made when they are asked for: the pictures of a data set through a segmenter."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vprdist.data.images import load_image
-from vprdist.data.msls import city_folder, city_names
+from vprdist.data.layouts import Layout, read_city_cached
+from vprdist.data.pictures import picture_sizes
 from vprdist.errors import CacheError, DataError
 from vprdist.files import digest_json
 from vprdist.semantics.masks import FULL, Activations
@@ -20,6 +19,8 @@ from vprdist.semantics.segmenters.weights import weights_digest
 from vprdist.spec.segmenter import SegmenterSpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vprdist.semantics.segmenters.base import Segmenter
 
 BATCH_IMAGES = 8
@@ -34,7 +35,7 @@ class SegmentedSource:
     `size` where the spec decides it) loads no torch.
 
     Args:
-        root: the MSLS tree.
+        data: whose pictures.
         spec: the segmenter.
         device: "cpu", "cuda" or "cuda:<index>". It is part of the fingerprint only where it changes the precision.
         batch_images: pictures a forward pass; in the fingerprint, since the last bit of a sum may depend on it.
@@ -44,15 +45,16 @@ class SegmentedSource:
     """
 
     def __init__(
-        self, root: Path, spec: SegmenterSpec, device: str = "cpu", *, batch_images: int = BATCH_IMAGES
+        self, data: Layout, spec: SegmenterSpec, device: str = "cpu", *, batch_images: int = BATCH_IMAGES
     ) -> None:
-        self.path, self.spec, self.device, self.batch_images = Path(root), spec, device, batch_images
+        self.path, self.data, self.spec, self.device, self.batch_images = data.root, data, spec, device, batch_images
         self.weights = weights_digest(spec)
         self.description = spec.words(self.weights, device)
         self._segmenter: Segmenter | None = None
+        self._known: dict[tuple[str, str], dict[str, Path]] = {}
 
     def has(self, city: str) -> bool:
-        return city in city_names(self.path)
+        return city in self.data.names()
 
     def size(self, city: str, side: str, keys: Sequence[str]) -> tuple[int, int]:
         if self.spec.stored_size is not None:
@@ -66,18 +68,14 @@ class SegmentedSource:
         Raises:
             DataError: a picture is missing or empty. Finding it here stops a gap before anything is computed.
         """
-        folder = self._folder(city, side)
-        try:
-            with os.scandir(folder) as entries:
-                sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-        except OSError as error:
-            raise DataError(folder, "a side has a folder of images", error.strerror, "Unpack the city again.") from None
-        for key in keys:
-            if not sizes.get(f"{key}.jpg"):
-                state = "missing" if f"{key}.jpg" not in sizes else "empty"
-                raise DataError(folder / f"{key}.jpg", "every key has a picture", state, "Unpack the city again.")
+        paths = self._paths(city, side)
+        sizes = picture_sizes([paths[key] for key in keys])
+        for key, size in zip(keys, sizes, strict=True):
+            if not size:
+                state = "empty" if paths[key].exists() else "missing"
+                raise DataError(paths[key], f"a key has no picture: it is {state}", None, "Unpack the city again.")
         what = [self.spec.identity(self.weights, self.device), self.batch_images]
-        return digest_json(["segmented", what, [[key, sizes[f"{key}.jpg"]] for key in keys]])
+        return digest_json(["segmented", what, [[key, size] for key, size in zip(keys, sizes, strict=True)]])
 
     def read(self, city: str, side: str, keys: Sequence[str]) -> Iterator[tuple[str, Activations]]:
         """(key, (19, h, w) uint8, softmax x 255 rounded) in the order of `keys`.
@@ -86,13 +84,13 @@ class SegmentedSource:
             DataError: a missing or cut picture.
             WeightsError: the segmenter cannot be opened.
         """
-        segmenter, folder = self._open(), self._folder(city, side)
+        segmenter, paths = self._open(), self._paths(city, side)
         height, width = segmenter.image_size
         batches = [keys[first : first + self.batch_images] for first in range(0, len(keys), self.batch_images)]
         with ThreadPoolExecutor(LOADERS, thread_name_prefix="pictures") as loaders:
 
             def load(batch: Sequence[str]) -> list[Any]:
-                return [loaders.submit(load_image, folder / f"{key}.jpg", height, width) for key in batch]
+                return [loaders.submit(load_image, paths[key], height, width) for key in batch]
 
             # Pictures are decoded while the network works on those before them: one batch ahead, and no more.
             waiting = [load(batch) for batch in batches[:1]]
@@ -106,8 +104,12 @@ class SegmentedSource:
             self._segmenter = open_segmenter(self.spec, self.device)
         return self._segmenter
 
-    def _folder(self, city: str, side: str) -> Path:
-        return city_folder(self.path, city)[1] / side / "images"
+    def _paths(self, city: str, side: str) -> dict[str, Path]:
+        """Where the picture of each key lies."""
+        if (city, side) not in self._known:
+            found = next(each for each in read_city_cached(self.data, city).sides if each.side == side)
+            self._known[city, side] = dict(zip(found.keys.tolist(), found.paths, strict=True))
+        return self._known[city, side]
 
 
 def segment(segmenter: Segmenter, images_BHW3: Activations) -> Activations:
@@ -123,6 +125,6 @@ def segment(segmenter: Segmenter, images_BHW3: Activations) -> Activations:
         probability_BCHW = segmenter(pictures_B3HW)
         if not probability_BCHW.isfinite().all():
             remedy = "Choose `precision: bfloat16` or float32; if it is float32, other weights."
-            raise CacheError(segmenter.description, "activations are finite", "NaN", remedy)
+            raise CacheError(segmenter.description, "activations must be finite", "NaN", remedy)
         found: Activations = probability_BCHW.mul(FULL).round().to(torch.uint8).cpu().numpy()
     return found

@@ -18,13 +18,13 @@ def build_loss(spec: TrainSpec) -> Any:
     """
     loss = spec.loss.make()
     stated = spec.loss.fact("wants")
-    rule, found = "", None
+    fault, found = "", None
     if not callable(loss):
-        rule, found = "must be callable", type(loss).__name__
+        fault, found = "must be callable", type(loss).__name__
     elif getattr(loss, "wants", "all") != stated:
-        rule, found = f'must state wants = "{loss.wants}" in its own body', stated
+        fault, found = f'must state wants = "{loss.wants}" in its own body', stated
     elif isinstance(loss, nn.Module) and any(True for _ in loss.parameters()):
-        rule, found = "has parameters of its own, which nobody trains", next(loss.named_parameters())[0]
-    if rule:
-        raise OwnCodeError(spec.loss.name, f"the class {rule}", found, "Mend the file, and run the sweep again.")
+        fault, found = "has parameters of its own, which nobody trains", next(loss.named_parameters())[0]
+    if fault:
+        raise OwnCodeError(spec.loss.name, f"the class {fault}", found, "Mend the file, and run the sweep again.")
     return loss

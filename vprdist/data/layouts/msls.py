@@ -8,88 +8,38 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from vprdist.data.images import load_image
+from vprdist.data.layouts.base import Layout
+from vprdist.data.pictures import folder_sizes
+from vprdist.data.places import City, KeyPaths, Side, Words
 from vprdist.errors import DataError, nearest
 from vprdist.spec.vocabulary import SIDES, SUBTASKS
 
 SPLITS = ("train_val", "test")
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Words = npt.NDArray[np.str_]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Side:
-    """The query or the database images of one city, in CSV row order; every array has length N.
+class Msls(Layout):
+    """The layout of the functions below."""
 
-    easting, northing in metres (UTM); ca in degrees clockwise from north. Position fields are None in a test
-    city without ground truth.
-    """
+    def names(self) -> list[str]:
+        if not (found := city_names(self.root)):
+            raise _no_tree(self.root)
+        return found
 
-    city: str
-    side: str
-    folder: Path
-    keys: Words
-    pano: Bools
-    ca: Floats | None
-    easting: Floats | None
-    northing: Floats | None
-    night: Bools
-    view_direction: Words
-    subtasks: dict[str, Bools]
-    sequence_key: Words
-    frame_number: npt.NDArray[np.int64]
+    def read(self, city: str) -> City:
+        return read_city(self.root, city)
 
-    def __len__(self) -> int:
-        return len(self.keys)
+    def digest(self, city: str) -> str:
+        return city_digest(self.root, city)
 
-    def image_path(self, row: int) -> Path:
-        """Where the picture of a row lies."""
-        return self.folder / "images" / f"{self.keys[row]}.jpg"
-
-    @property
-    def positions(self) -> Floats:
-        """(N, 2) easting and northing in metres.
-
-        Raises:
-            DataError: the city has no ground truth.
-        """
-        if self.easting is None or self.northing is None:
-            raise DataError(
-                self.folder / "postprocessed.csv",
-                "positions are needed here",
-                None,
-                "This city has no ground truth; predictions can be written for it: evaluate.predict, or --predict.",
-            )
-        return np.stack([self.easting, self.northing], axis=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class City:
-    """Both sides of a city."""
-
-    name: str
-    split: str
-    query: Side
-    database: Side
-
-    @property
-    def sides(self) -> tuple[Side, Side]:
-        return self.query, self.database
-
-    @property
-    def folder(self) -> Path:
-        return self.query.folder.parent
+    def label_file(self, city: str) -> Path | None:
+        return _label_file(city_folder(self.root, city)[1])
 
 
 def city_names(root: Path) -> list[str]:
@@ -108,59 +58,19 @@ def city_folder(root: Path, city: str) -> tuple[str, Path]:
             return split, root / split / city
     known = city_names(root)
     if not known:
-        raise DataError(
-            root,
-            "an MSLS tree has train_val/<city>/{query,database}",
-            None,
-            "Set trial.data.root to the tree's folder.",
-        )
-    raise DataError(root, "the city must be in the tree", city, nearest(city, known))
+        raise _no_tree(root)
+    raise DataError(root, "the tree has no such city", city, nearest(city, known))
 
 
 def read_city(root: Path, city: str) -> City:
-    """Read the CSVs of a city (no pictures are opened; `check_images` looks for them).
+    """Read the CSVs of a city; no pictures are looked at.
 
     Raises:
         DataError: a missing, cut or contradictory CSV; with file, line and remedy.
     """
     split, folder = city_folder(root, city)
     query, database = (_read_side(folder / side, city, side, needs_truth=split == "train_val") for side in SIDES)
-    return City(name=city, split=split, query=query, database=database)
-
-
-def check_images(side: Side) -> None:
-    """Look for every picture of a side, by one listing of its folder.
-
-    Raises:
-        DataError: the first missing or empty picture, and how many there are.
-    """
-    sizes = _image_sizes(side.folder / "images")
-    bad = [str(key) for key in side.keys if sizes.get(f"{key}.jpg", 0) == 0]
-    if bad:
-        path = side.folder / "images" / f"{bad[0]}.jpg"
-        state = "is empty" if path.exists() else "is missing"
-        more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
-        raise DataError(
-            path,
-            f"every key of the CSVs has a picture; this one {state}{more}",
-            None,
-            "Unpack the city again.",
-        )
-
-
-def check_whole(side: Side) -> None:
-    """Look at the end of every picture: a file that was cut has no JPEG end mark.
-
-    Raises:
-        DataError: the first cut picture.
-    """
-    for row in range(len(side)):
-        path = side.image_path(row)
-        with path.open("rb") as stream:
-            stream.seek(max(0, path.stat().st_size - 2))
-            if stream.read() != b"\xff\xd9":
-                # Some cameras write more after the mark: the decoder has the last word.
-                load_image(path, 32, 32)
+    return City(name=city, split=split, query=query, database=database, label_file=_label_file(folder))
 
 
 def city_digest(root: Path, city: str) -> str:
@@ -170,19 +80,18 @@ def city_digest(root: Path, city: str) -> str:
     for side in SIDES:
         for path in sorted((folder / side).glob("*.csv")):
             digest.update(f"{side}/{path.name}\0".encode() + path.read_bytes())
-        for name, size in sorted(_image_sizes(folder / side / "images").items()):
+        for name, size in sorted(folder_sizes(folder / side / "images", ".jpg").items()):
             digest.update(f"{side}/{name}\0{size}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _image_sizes(folder: Path) -> dict[str, int]:
-    try:
-        with os.scandir(folder) as entries:
-            # A link that leads nowhere is no file: the picture is missing.
-            found = (entry for entry in entries if entry.name.endswith(".jpg") and entry.is_file())
-            return {entry.name: entry.stat().st_size for entry in found}
-    except OSError as error:
-        raise DataError(folder, "a side has a folder of images", error.strerror, "Unpack the city again.") from None
+def _no_tree(root: Path) -> DataError:
+    fault = "an MSLS tree must have train_val/<city>/{query,database}"
+    return DataError(root, fault, None, "Set trial.data.root to the tree's folder.")
+
+
+def _label_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}_gt.h5")
 
 
 def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
@@ -198,7 +107,7 @@ def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
     for row, key in enumerate(keys.tolist()):
         if key in seen:
             raise DataError(
-                sequence.where(row), f"a key stands once; it is also in row {seen[key]}", key, "Delete one."
+                sequence.where(row), f"a key stands twice; it is also in row {seen[key]}", key, "Delete one."
             )
         seen[key] = row
     count = len(keys)
@@ -207,6 +116,7 @@ def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
         side=side,
         folder=folder,
         keys=keys,
+        paths=KeyPaths(folder / "images", keys),
         pano=raw.column("pano", _bool) if raw else np.zeros(count, bool),
         ca=raw.column("ca", float) if raw else None,
         easting=truth.column("easting", float) if truth else None,
@@ -216,6 +126,7 @@ def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
         subtasks={name: subtask.column(name, _bool) for name in SUBTASKS},
         sequence_key=np.array(sequence.texts("sequence_key")),
         frame_number=sequence.column("frame_number", int),
+        files={"ca": folder / "raw.csv", "easting": folder / "postprocessed.csv"},
     )
 
 
@@ -243,7 +154,7 @@ class _Table:
             except ValueError:
                 kind = {_bool: "True or False", int: "a whole number"}.get(convert, "a finite number")
                 raise DataError(
-                    self.where(index), f"column {name!r} holds {kind}", row[name], "Mend the row."
+                    self.where(index), f"column {name!r} must hold {kind}", row[name], "Mend the row."
                 ) from None
             values.append(value)
         return np.array(values, dtype={_bool: bool, int: np.int64}.get(convert, np.float64))
@@ -266,7 +177,7 @@ def _read_csv(path: Path, columns: Sequence[str], optional: bool = False) -> _Ta
             if missing:
                 raise DataError(
                     f"{path}:1",
-                    f"the header has the column {missing[0]!r}",
+                    f"the header must have the column {missing[0]!r}",
                     ",".join(names),
                     "Unpack it again.",
                 )
@@ -274,17 +185,17 @@ def _read_csv(path: Path, columns: Sequence[str], optional: bool = False) -> _Ta
             for index, row in enumerate(reader):
                 if None in row or None in row.values():
                     found = ",".join(str(v) for v in row.values() if v is not None)
-                    rule = f"a row has {len(names)} fields; the file may be cut"
-                    raise DataError(f"{path}:{index + 2}", rule, found[:120], "Unpack the city again.")
+                    fault = f"a row must have {len(names)} fields; the file may be cut"
+                    raise DataError(f"{path}:{index + 2}", fault, found[:120], "Unpack the city again.")
                 rows.append(row)
     except FileNotFoundError:
-        raise DataError(path, "an MSLS side has this file", None, "Unpack the city again.") from None
+        raise DataError(path, "this file of an MSLS side is missing", None, "Unpack the city again.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, "a CSV is UTF-8 text", str(error), "Unpack the city again.") from None
+        raise DataError(path, "a CSV must be UTF-8 text", str(error), "Unpack the city again.") from None
     except OSError as error:
-        raise DataError(path, "a CSV is a file that can be read", error.strerror, "Unpack the city again.") from None
+        raise DataError(path, "the CSV cannot be read", error.strerror, "Unpack the city again.") from None
     if not rows:
-        raise DataError(path, "a side has at least one image", None, "Unpack the city again.")
+        raise DataError(path, "a side must have at least one image", None, "Unpack the city again.")
     return _Table(path, rows)
 
 
@@ -292,16 +203,10 @@ def _same_rows(reference: _Table, table: _Table, keys: Words) -> None:
     if not table:
         return
     if len(table.rows) != len(keys):
-        rule = f"the CSVs of a side have one row an image; {reference.path.name} has {len(keys)}"
-        raise DataError(table.path, rule, len(table.rows), "The file may be cut: unpack the city again.")
+        fault = f"the CSVs of a side must have one row an image; {reference.path.name} has {len(keys)}"
+        raise DataError(table.path, fault, len(table.rows), "The file may be cut: unpack the city again.")
     if "key" in table.rows[0]:
         for row, (here, there) in enumerate(zip(table.texts("key"), keys.tolist(), strict=True)):
             if here != there:
-                rule = f"rows stand in the order of {reference.path.name}, which has {there!r} here"
-                raise DataError(table.where(row), rule, here, "Unpack the city again.")
-
-
-@lru_cache(maxsize=64)
-def read_city_cached(root: Path, city: str) -> City:
-    """`read_city`, once a process."""
-    return read_city(root, city)
+                fault = f"rows must stand in the order of {reference.path.name}, which has {there!r} here"
+                raise DataError(table.where(row), fault, here, "Unpack the city again.")

@@ -1,0 +1,195 @@
+"""What a user brings is read without being run, and loaded from the same file."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vprdist.errors import OwnCodeError, RuleError
+from vprdist.spec.own_code import (
+    COMPUTED,
+    REQUIRED,
+    blamed,
+    checked_parameters,
+    class_name,
+    is_own,
+    load_own,
+    read_own,
+    settled,
+)
+
+FILE = '''
+"""A file that must not be run by reading it."""
+from dataclasses import dataclass
+
+open(__file__ + ".was_run", "w").close()
+LIMIT = 3
+
+class Plain:
+    units = ("stem", "body")
+    draws: tuple = (0.5, 0.0, 0.5)
+    computed = LIMIT * 2
+
+    def __init__(self, channels, width: int = 32, *, names=("a", "b"), scale: float, limit=LIMIT):
+        self.got = (channels, width, names, scale, limit)
+
+@dataclass
+class Fields:
+    width: int
+    share: float = 0.5
+
+class Inherits(Plain):
+    pass
+
+class Anything:
+    def __init__(self, **more):
+        self.more = more
+
+def function(): pass
+'''
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("my_pool.py:Pool", True), ("/a b/my.pool.py:Pool", True), ("package.module:Name", True), ("module:Name", True),
+        ("gem", False), ("my_pool.py", False), ("my_pool.py:", False), ("a/b:Name", False), ("package.:Name", False),
+        ("my_pool.py:not a name", False), ("litert:deep lab.tflite", False), ("", False),
+    ],
+)  # fmt: skip
+def test_two_forms_of_a_name(name: str, own: bool) -> None:
+    assert is_own(name) is own
+
+
+def test_a_relative_path_counts_from_a_folder(tmp_path: Path) -> None:
+    assert settled("sub/mine.py:Plain", tmp_path) == f"{tmp_path}/sub/mine.py:Plain"
+    assert settled(f"{tmp_path}/mine.py:Plain", Path("/elsewhere")) == f"{tmp_path}/mine.py:Plain"
+    assert settled("package.mine:Plain", tmp_path) == "package.mine:Plain"
+    assert class_name("/a/mine.py:Plain") == "Plain" and class_name("package.mine:Plain") == "package.mine:Plain"
+
+
+def test_a_class_is_read_and_its_file_is_not_run(file: Path) -> None:
+    own = read_own(f"{file}:Plain")
+    assert own.parameters is not None
+    defaults = {name: each.default for name, each in own.parameters.items()}
+    assert defaults == {"channels": REQUIRED, "width": 32, "names": ("a", "b"), "scale": REQUIRED, "limit": COMPUTED}
+    assert own.facts == {"units": ("stem", "body"), "draws": (0.5, 0.0, 0.5)}, "what is computed is no fact"
+    assert FILE.splitlines()[own.line - 1].startswith("class Plain")
+    assert read_own(f"{file}:Fields").parameters.keys() == {"width", "share"}
+    assert read_own(f"{file}:Inherits").parameters is None and read_own(f"{file}:Anything").parameters is None
+    assert not Path(f"{file}.was_run").exists()
+
+
+def test_parameters_are_checked_by_the_signature(file: Path) -> None:
+    own = read_own(f"{file}:Plain")
+    assert checked_parameters(own, {"scale": 2}, ("channels",)) == {"width": 32, "names": ["a", "b"], "scale": 2}
+    for given, field, words in (
+        ({"scale": 2, "widht": 3}, "widht", "has no parameter 'widht'"),
+        ({}, "scale", "needs the parameter 'scale'"),
+        ({"scale": "much"}, "scale", "takes scale: float"),
+        ({"scale": 1.0, "width": 1.5}, "width", "takes width: int"),
+        ({"scale": True}, "scale", "takes scale: float"),
+        ({"scale": 1.0, "channels": 3}, "channels", "given channels by vprdist"),
+    ):
+        with pytest.raises(RuleError, match=words) as caught:
+            checked_parameters(own, given, ("channels",))
+        assert caught.value.field == field and f"{file}:{own.line}" in caught.value.rule
+    assert checked_parameters(read_own(f"{file}:Anything"), {"x": [1]}, ()) == {"x": [1]}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("{file}:Nothing", "has no class Nothing"),
+        ("{file}:function", "has no class function"),
+        ("{folder}/absent.py:Plain", "no such file"),
+        ("no_such_package.module:Plain", "no such module"),
+        ("{folder}/broken.py:Plain", "broken.py:2 is no Python"),
+        ("{folder}/bytes.py:Plain", "is no Python"),
+    ],
+)
+def test_what_is_not_there_is_one_message(file: Path, name: str, words: str) -> None:
+    file.with_name("broken.py").write_text("x = 1\ndef (:\n")
+    file.with_name("bytes.py").write_bytes(b"\xff\xfe\0")
+    name = name.format(file=file, folder=file.parent)
+    with pytest.raises(RuleError) as caught:
+        read_own(name)
+    assert words in f"{caught.value.rule}: {caught.value.value}" and "\n" not in caught.value.rule
+    with pytest.raises(OwnCodeError):
+        load_own(name)
+
+
+def test_a_module_is_found_without_importing_what_is_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "above_all" / "below"
+    package.mkdir(parents=True)
+    (tmp_path / "above_all" / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    (package / "mine.py").write_text("class Plain:\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert read_own("above_all.below.mine:Plain").file == package / "mine.py"
+    assert "above_all" not in sys.modules
+
+
+def test_a_class_is_loaded_once_a_text_and_finds_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "beside_mine.py").write_text("WIDTH = 7\n")
+    path = tmp_path / "mine.py"
+    path.write_text("from beside_mine import WIDTH\n\nclass Wide:\n    width = WIDTH\n")
+    name = f"{path}:Wide"
+    first = load_own(name)
+    assert first.width == 7 and load_own(name) is first
+    digest = read_own(name).digest
+    path.write_text("class Wide:\n    width = 8\n")
+    assert load_own(name).width == 8 and first.width == 7
+    with pytest.raises(OwnCodeError, match=f"digest must be {digest}"):
+        load_own(name, digest)
+
+
+def failing(tmp_path: Path, body: str) -> Any:
+    path = tmp_path / "mine.py"
+    path.write_text("class Mine:\n    def call(self, value):\n" + textwrap.indent(body, " " * 8))
+    return f"{path}:Mine", load_own(f"{path}:Mine")()
+
+
+def test_an_error_names_the_last_line_of_the_file(tmp_path: Path) -> None:
+    name, mine = failing(tmp_path, "value = value + 1\nreturn json_of(value)\n")
+    with pytest.raises(OwnCodeError) as caught, blamed(name):
+        mine.call(1)
+    assert caught.value.where == f"{tmp_path}/mine.py:4"
+    assert "NameError" in caught.value.rule and "json_of" in caught.value.rule
+    name, mine = failing(tmp_path, "return value(3)\n")
+    with pytest.raises(OwnCodeError) as caught, blamed(name):
+        mine.call(json.loads)  # raised below the file: its line called what failed
+    assert caught.value.where == f"{tmp_path}/mine.py:3"
+
+
+def test_what_is_not_the_files_fault_is_left_alone(tmp_path: Path) -> None:
+    name, mine = failing(tmp_path, "return value()\n")
+
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError), blamed(name):
+        mine.call(full)
+    with pytest.raises(ZeroDivisionError), blamed(name):
+        print(1 / 0)
+
+
+def test_an_error_while_the_file_is_run_is_one_message(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("import no_such_library\n\nclass Mine:\n    pass\n")
+    with pytest.raises(OwnCodeError) as caught:
+        load_own(f"{path}:Mine")
+    assert caught.value.where == f"{path}:1" and "no_such_library" in caught.value.rule
+    path.write_text("class Mine:\n    pass\n")
+    assert load_own(f"{path}:Mine"), "mended, it loads"

@@ -1,0 +1,1 @@
+"""What a finished search says of each class: one file a method, named by `Method.attribution`."""

@@ -1,0 +1,39 @@
+"""`--layout`: how a data set lies in its folder, as a sweep file's `trial.data.layout`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pydantic import Field
+
+from vprdist.spec.base import Spec
+from vprdist.spec.doors import MSLS, LayoutName
+from vprdist.spec.read import Origin, parse_value, validate
+
+FORMS = "msls, path/file.py:Name, or '{name: path/file.py:Name, parameter: value}'"
+
+
+class _Chosen(Spec):
+    layout: LayoutName = Field(default=MSLS)
+
+
+def add_layout(command: argparse.ArgumentParser, default: str = "msls") -> None:
+    """Add the option; its value is None where nobody gave it."""
+    command.add_argument(
+        "--layout", metavar="LAYOUT", help=f"how the data set lies there: {FORMS} (default: {default})"
+    )
+
+
+def layout_given(words: str | None, default: LayoutName = MSLS) -> LayoutName:
+    """The choice of the command line; a path counts from the working folder.
+
+    Raises:
+        SweepFileError: no such layout or file, or parameters that it does not have.
+    """
+    if words is None:
+        return default
+    value = {"layout": parse_value(words, "--layout")}
+    chosen = validate(_Chosen, value, Origin(Path("--layout"))).layout
+    settled: LayoutName = chosen.settled(Path.cwd())
+    return settled

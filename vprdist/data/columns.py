@@ -1,0 +1,77 @@
+"""What somebody knows of some pictures as columns of one length and kind; a mistake is a rule of its column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vprdist.errors import RuleError, nearest
+from vprdist.spec.vocabulary import SUBTASKS
+
+KINDS = {"numbers": "fiu", "whole numbers": "iu", "booleans": "b", "words": "U"}
+"""The kinds of numpy's dtypes that a column of each may come with."""
+
+
+def numbers(name: str, values: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
+    """(count,) finite float64.
+
+    Raises:
+        RuleError: another length or kind, NaN or infinity.
+    """
+    found = _column(name, values, count, "numbers").astype(np.float64)
+    if len(bad := np.flatnonzero(~np.isfinite(found))):
+        row = int(bad[0])
+        raise RuleError(name, f"{name} must be finite; row {row} is not", float(found[row]), "Leave the picture out.")
+    return found
+
+
+def whole_numbers(name: str, values: npt.ArrayLike | None, count: int) -> npt.NDArray[np.int64]:
+    """(count,) int64; zeros for None."""
+    return np.zeros(count, np.int64) if values is None else _column(name, values, count, "whole numbers").astype(int)
+
+
+def flags(name: str, values: npt.ArrayLike | None, count: int) -> npt.NDArray[np.bool_]:
+    """(count,) booleans; False for None."""
+    return np.zeros(count, bool) if values is None else _column(name, values, count, "booleans")
+
+
+def words(name: str, values: npt.ArrayLike, count: int) -> npt.NDArray[np.str_]:
+    """(count,) text; whole numbers become words."""
+    if not count:
+        return np.empty(0, "<U1")
+    array = np.asarray(values)
+    return _column(name, array.astype(str) if array.dtype.kind in "iu" else array, count, "words")
+
+
+def subtask_flags(given: Mapping[str, npt.ArrayLike] | None, count: int) -> dict[str, npt.NDArray[np.bool_]]:
+    """Every subtask with its pictures; all pictures are of `all` where nothing else is said.
+
+    Raises:
+        RuleError: an unknown subtask, or a column that is none.
+    """
+    given = {} if given is None else given
+    for name in given:
+        if name not in SUBTASKS:
+            raise RuleError("subtasks", "no such subtask", name, nearest(name, SUBTASKS))
+    everything = {"all": np.ones(count, bool)} | dict(given)
+    return {name: flags(f"subtasks[{name!r}]", everything.get(name), count) for name in SUBTASKS}
+
+
+def _column(name: str, values: npt.ArrayLike, count: int, kind: str) -> npt.NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise RuleError(name, f"{name} must be one column", str(error), "Give one value a picture.") from None
+    if array.shape != (count,):
+        fault = f"{name} must have one value a picture: {count}"
+        raise RuleError(name, fault, len(array) if array.ndim == 1 else array.shape, "Give as many as paths.")
+    if count and array.dtype.kind not in KINDS[kind]:
+        raise RuleError(name, f"{name} must hold {kind}", _first(array), f"It has the dtype {array.dtype}.")
+    return array
+
+
+def _first(array: npt.NDArray[Any]) -> str:
+    return str(array[0])[:60]

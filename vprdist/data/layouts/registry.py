@@ -1,0 +1,58 @@
+"""The one way to cities: a folder and the choice of its layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from vprdist.data.layouts.base import Layout
+from vprdist.data.layouts.own import OwnLayout
+from vprdist.data.places import City
+from vprdist.files import digest_json
+from vprdist.spec.doors import MSLS, LayoutName
+from vprdist.spec.own_code import own_file
+from vprdist.spec.trial import DataSpec
+
+
+def open_layout(root: Path, choice: LayoutName = MSLS) -> Layout:
+    """The folder of a data set, to be asked for its cities. One object for each folder and choice in a process.
+
+    Raises:
+        DataError: a user's layout that cannot be made.
+        OwnCodeError: its file cannot be loaded, or is another than when the trial was submitted.
+    """
+    return _opened(root, choice.model_dump_json())
+
+
+def layout_of(data: DataSpec) -> Layout:
+    """That of a trial's data, whose root is a folder; see `open_layout`."""
+    return open_layout(Path(data.root), data.layout)
+
+
+@lru_cache(maxsize=64)
+def _opened(root: Path, choice: str) -> Layout:
+    named = LayoutName.model_validate_json(choice)
+    if not named.is_own:
+        layout: Layout = named.make(root=root)
+        return layout
+    return OwnLayout(root, lambda: named.make(root=root), own_file(named.name))
+
+
+@lru_cache(maxsize=64)
+def read_city_cached(layout: Layout, city: str) -> City:
+    """`layout.read`, once a process."""
+    return layout.read(city)
+
+
+# Once a process: a digest lists every folder of pictures, and a sweep asks for the same cities again and again.
+@lru_cache(maxsize=256)
+def city_digest_cached(layout: Layout, city: str) -> str:
+    """`layout.digest`, once a process."""
+    return layout.digest(city)
+
+
+def dataset_digest(data: DataSpec, cities: Sequence[str]) -> str:
+    """16 hex digits for a set of cities; their order does not matter."""
+    layout = layout_of(data)
+    return digest_json({city: city_digest_cached(layout, city) for city in sorted(cities)})

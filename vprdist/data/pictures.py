@@ -1,0 +1,76 @@
+"""Whether the pictures of a side are there and whole, and what names and sizes they have."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from vprdist.data.images import load_image
+from vprdist.data.places import Side
+from vprdist.errors import DataError
+
+REMEDY = "Unpack the city again."
+
+
+def check_images(side: Side) -> None:
+    """Look for every picture of a side, by one listing of each of its folders.
+
+    Raises:
+        DataError: the first missing or empty picture, and how many there are.
+    """
+    bad = [row for row, size in enumerate(picture_sizes(side.paths)) if not size]
+    if bad:
+        path = side.image_path(bad[0])
+        state = "is empty" if path.exists() else "is missing"
+        more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
+        raise DataError(path, f"a key of {side.city}/{side.side} has no picture: this one {state}{more}", None, REMEDY)
+
+
+def check_whole(side: Side) -> None:
+    """Look at the end of every picture: a JPEG that was cut has no end mark.
+
+    Raises:
+        DataError: the first cut picture.
+    """
+    for row in range(len(side)):
+        path = side.image_path(row)
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - 2))
+            if stream.read() != b"\xff\xd9":
+                # Some cameras write more after the mark, and a PNG has none: the decoder has the last word.
+                load_image(path, 32, 32)
+
+
+def picture_sizes(paths: Sequence[Path]) -> list[int]:
+    """(N,) the bytes of each picture, 0 where there is none.
+
+    Raises:
+        DataError: a folder of pictures that cannot be listed.
+    """
+    rows: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+    for row, path in enumerate(paths):
+        folder, name = os.path.split(path)
+        rows[folder].append((row, name))
+    out = [0] * len(paths)
+    for folder, wanted in rows.items():
+        sizes = folder_sizes(Path(folder))
+        for row, name in wanted:
+            out[row] = sizes.get(name, 0)
+    return out
+
+
+def folder_sizes(folder: Path, ending: str = "") -> dict[str, int]:
+    """By name, the bytes of each file of a folder.
+
+    Raises:
+        DataError: it cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            # A link that leads nowhere is no file: the picture is missing.
+            found = (entry for entry in entries if entry.name.endswith(ending) and entry.is_file())
+            return {entry.name: entry.stat().st_size for entry in found}
+    except OSError as error:
+        raise DataError(folder, "the folder of pictures cannot be listed", error.strerror, REMEDY) from None

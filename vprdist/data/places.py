@@ -1,0 +1,179 @@
+"""Cities as typed arrays, whatever folder they were read from: who asks, who is searched, and where pictures lie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vprdist.data.columns import flags, numbers, subtask_flags, whole_numbers, words
+from vprdist.errors import DataError
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+Words = npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """The query or the database images of one city, in the order of its rows; every array has length N.
+
+    easting, northing in metres; ca in degrees clockwise from north. They are None where nobody knows them: without
+    positions predictions can be written, and without ca no labels computed. A picture without a sequence is one of its
+    own; a picture without conditions is of subtask `all`.
+
+    Attributes:
+        folder: where the side lies; messages name it, or for a column the file in `files`.
+        keys: one a picture, unique in its side; caches and predictions name pictures by them.
+        paths: where each picture lies.
+    """
+
+    city: str
+    side: str
+    folder: Path
+    keys: Words
+    paths: Sequence[Path]
+    pano: Bools
+    ca: Floats | None
+    easting: Floats | None
+    northing: Floats | None
+    night: Bools
+    view_direction: Words
+    subtasks: dict[str, Bools]
+    sequence_key: Words
+    frame_number: Ints
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        city: str,
+        side: str,
+        paths: Sequence[Path | str],
+        easting: npt.ArrayLike | None = None,
+        northing: npt.ArrayLike | None = None,
+        ca: npt.ArrayLike | None = None,
+        keys: Sequence[str] | None = None,
+        pano: npt.ArrayLike | None = None,
+        night: npt.ArrayLike | None = None,
+        view_direction: Sequence[str] | None = None,
+        subtasks: Mapping[str, npt.ArrayLike] | None = None,
+        sequence_key: npt.ArrayLike | None = None,
+        frame_number: npt.ArrayLike | None = None,
+        folder: Path | None = None,
+    ) -> Side:
+        """A side from what is known of its pictures, one value a picture; the rest is filled in.
+
+        Args:
+            side: "query" or "database".
+            easting, northing: metres, of one zone.
+            ca: compass angles, degrees clockwise from north.
+            keys: None: the files' names without their ending.
+            subtasks: which pictures belong to each (see `spec.vocabulary.SUBTASKS`); None: all to `all`.
+            sequence_key, frame_number: None: each picture is its own sequence.
+            folder: None: the one that holds all pictures.
+
+        Raises:
+            RuleError: a column of another length or kind, or a number that is not finite.
+        """
+        lie = [Path(path) for path in paths]
+        count = len(lie)
+        named = words("keys", [path.stem for path in lie] if keys is None else keys, count)
+        return cls(
+            city=city,
+            side=side,
+            folder=_common(lie) if folder is None else folder,
+            keys=named,
+            paths=lie,
+            pano=flags("pano", pano, count),
+            ca=None if ca is None else numbers("ca", ca, count),
+            easting=None if easting is None else numbers("easting", easting, count),
+            northing=None if northing is None else numbers("northing", northing, count),
+            night=flags("night", night, count),
+            view_direction=words("view_direction", [""] * count if view_direction is None else view_direction, count),
+            subtasks=subtask_flags(subtasks, count),
+            sequence_key=named if sequence_key is None else words("sequence_key", sequence_key, count),
+            frame_number=whole_numbers("frame_number", frame_number, count),
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def image_path(self, row: int) -> Path:
+        """Where the picture of a row lies."""
+        return self.paths[row]
+
+    def where(self, column: str) -> Path:
+        """What a message about a column names."""
+        return self.files.get(column, self.folder)
+
+    @property
+    def positions(self) -> Floats:
+        """(N, 2) easting and northing in metres.
+
+        Raises:
+            DataError: the city has no ground truth.
+        """
+        if self.easting is None or self.northing is None:
+            raise DataError(
+                self.where("easting"),
+                "the city has no positions, and they are needed here",
+                None,
+                "This city has no ground truth; predictions can be written for it: evaluate.predict, or --predict.",
+            )
+        return np.stack([self.easting, self.northing], axis=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class City:
+    """Both sides of a city.
+
+    Attributes:
+        split: the part of the data set that it stands in; "" where there are none.
+        label_file: where its official graded labels lie, if they are there; None where there can be none.
+    """
+
+    name: str
+    query: Side
+    database: Side
+    split: str = ""
+    label_file: Path | None = None
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        return self.query, self.database
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds both sides."""
+        return _common([self.query.folder / "side", self.database.folder / "side"])
+
+
+class KeyPaths(Sequence[Path]):
+    """`<folder>/<key>.jpg` for each key: a path is made when it is asked for, since a million of them take memory."""
+
+    def __init__(self, folder: Path, keys: Words) -> None:
+        self._folder, self._keys = folder, keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, row):  # type: ignore[no-untyped-def]
+        if isinstance(row, slice):
+            return KeyPaths(self._folder, self._keys[row])
+        return self._folder / f"{self._keys[row]}.jpg"
+
+
+def _common(paths: Sequence[Path]) -> Path:
+    """The nearest folder above all paths."""
+    folders = {os.path.dirname(path) for path in paths}  # noqa: PTH120 (a million paths)
+    try:
+        return Path(os.path.commonpath(folders))
+    except ValueError:  # no paths, or relative and absolute ones
+        return Path()

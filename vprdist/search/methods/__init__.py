@@ -1,0 +1,1 @@
+"""What proposes: one file a method, named by its `target` in `spec.methods`."""

@@ -1,0 +1,69 @@
+"""The method `one_network`: one network learns to see under every subset, and is evaluated under each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from vprdist.errors import SweepFileError
+from vprdist.spec.methods.base import Method, subsets_of
+from vprdist.spec.subsets import FIRST_LOOK, Point, SubsetSpec
+
+if TYPE_CHECKING:
+    from vprdist.spec.read import Origin
+    from vprdist.spec.search import SearchSpec
+    from vprdist.spec.sweep import SweepSpec
+
+
+class OneNetwork(Method):
+    """A network a setting and seed; once they are probed, the best subsets are trained alone beside everybody."""
+
+    word = "one_network"
+    target = "vprdist.search.methods.one_network:wanted"
+    searches = "subsets"
+    counts = True
+    several_seeds = True
+    controls = True
+    trains_one = True
+    own_fields: ClassVar[Mapping[str, str]] = {"finalists": "finalists", "probes": "probes"}
+
+    def first_points(self, sweep: SweepSpec, points: Sequence[Point]) -> list[Point]:
+        """The networks, and what a finalist is like."""
+        subsets = subsets_of(sweep)
+        every = subsets.everybody
+        return [point for at in points for point in (subsets.network_point(at), subsets.point(at, every))]
+
+    def check(self, sweep: SweepSpec, origin: Origin) -> SweepSpec:
+        search, subsets = sweep.search, subsets_of(sweep)
+        every, fewest = 2**subsets.num_players - 1, FIRST_LOOK * (2 * subsets.num_players - 1)
+        if subsets.probes < min(every, fewest):
+            fault = f"probes must be all {every} subsets, or at least {FIRST_LOOK} draws of orders, {fewest}"
+            where = origin.where(("search", "subsets", "probes"))
+            raise SweepFileError(where, fault, subsets.probes, "Raise it, or form groups of classes.")
+        if subsets.num_finalists and not all(trial.train.steps for trial in sweep.trials):
+            where = origin.where(("search", "subsets", "finalists"))
+            fault = "with train.steps 0 no finalist can be trained alone"
+            remedy = "Set search.subsets.finalists: 0, or trial.train.steps."
+            raise SweepFileError(where, fault, subsets.finalists, remedy)
+        most = len(sweep.seeds) * len(sweep.settings) * subsets.network_trials()
+        if search.num_trials is None:
+            return sweep.with_num_trials(most)
+        if search.num_trials < most:
+            where, fault = (
+                origin.where(("search", "num_trials")),
+                f"the number of trials must be that of networks and finalists, {most}",
+            )
+            raise SweepFileError(where, fault, search.num_trials, "Delete it, or name fewer seeds or finalists.")
+        return sweep
+
+    def claims_by_seeds(self, subsets: SubsetSpec) -> bool:
+        return True
+
+    def lines(self, sweep: SweepSpec) -> Iterator[str]:
+        subsets = subsets_of(sweep)
+        if subsets.finalists:
+            yield f"then everybody and the {subsets.num_finalists} best subsets are trained alone"
+        yield f"{sweep.num_trials} trials in all"
+
+    def attribution(self, search: SearchSpec) -> str | None:
+        return "vprdist.attribution.methods.one_network:told"
