@@ -139,6 +139,21 @@ class Named(Spec):
             return {"name": self.name, "parameters": self.parameters, "facts": self.facts, "digest": self.digest}
         return {"name": self.name, **self.parameters} if self.parameters else self.name
 
+    @classmethod
+    def word_over(cls, word: str, before: Any) -> Any:
+        """A built-in word in the place of an earlier choice, with those of its set parameters that the word has too."""
+        chosen = cls.door.built_in.get(word)
+        if chosen is None or not isinstance(before, dict):
+            return word
+        earlier = cls.door.built_in.get(before.get("name", cls.default_name()))
+        plain = {} if earlier is None else {n: f.default for n, f in earlier.parameters.model_fields.items()}
+        kept = {
+            name: each
+            for name, each in before.items()
+            if name in chosen.parameters.model_fields and each != plain.get(name, each)
+        }
+        return {"name": word, **kept} if kept else word
+
     @property
     def is_own(self) -> bool:
         """Whether it is a user's class."""

@@ -199,7 +199,8 @@ def recipe_values(name: Any, origin: Origin, where: Key) -> dict[str, Any]:
 def put_value(values: dict[str, Any], key: Key, value: Any, origin: Origin) -> None:
     """Set one of a trial's values in place, the sections above it made where there are none.
 
-    A parameter of a named choice (`train.loss.margin`) leaves its name as it is.
+    A parameter of a named choice (`train.loss.margin`) leaves its name as it is, and a word alone leaves what is set of
+    parameters that it has too: `train.loss: [gcl, contrastive]` are two losses of the margin that the file sets.
 
     Raises:
         SweepFileError: something above it is a value, not a section.
@@ -214,6 +215,8 @@ def put_value(values: dict[str, Any], key: Key, value: Any, origin: Origin) -> N
             else:
                 below = values[part] = {}
         values = below
+    if key in CHOICES and isinstance(value, str):
+        value = CHOICES[key].word_over(value, values.get(key[-1]))
     values[key[-1]] = value
 
 
