@@ -273,7 +273,7 @@ def test_each_mistake_of_a_users_layout_is_one_message_with_its_line(mistake, sm
     root, file = write_walk(small_tree, tmp_path / "walk"), own_file(tmp_path, text)
     values = {"root": str(root), "layout": f"{file}:Walk", "train": ("ada",), "validate_cities": ("bob",)}
     with pytest.raises((UserError, ValueError)) as caught:
-        check_data(TrialSpec(data=DataSpec.model_validate(values)), None, None)
+        check_data(TrialSpec(data=DataSpec.model_validate(values)))
     said = str(caught.value)
     assert message in said
     assert str(file) in said or mistake == "no names"
@@ -288,7 +288,7 @@ def test_a_missing_picture_stops_before_anything_is_submitted(small_tree, tmp_pa
     root, file = write_walk(small_tree, tmp_path / "walk"), own_file(tmp_path, text)
     values = {"root": str(root), "layout": f"{file}:Walk", "train": ("ada",), "validate_cities": ("bob",)}
     with pytest.raises(DataError, match=r"walk/gone.jpg: a picture of ada/query is missing"):
-        check_data(TrialSpec(data=DataSpec.model_validate(values)), None, None)
+        check_data(TrialSpec(data=DataSpec.model_validate(values)))
 
 
 def test_without_headings_a_city_validates_and_does_not_train(small_tree, tmp_path):
@@ -297,7 +297,7 @@ def test_without_headings_a_city_validates_and_does_not_train(small_tree, tmp_pa
     data = DataSpec.model_validate({"root": str(root), "layout": f"{file}:Walk", "train": ("ada",)})
     assert build_tasks([layout_of(data).read("bob")], TrialSpec(data=data))
     with pytest.raises(DataError, match=r"ada/query: training needs compass angles \(ca\), or official labels"):
-        check_data(TrialSpec(data=data.model_copy(update={"validate_cities": ("bob",)})), None, None)
+        check_data(TrialSpec(data=data.model_copy(update={"validate_cities": ("bob",)})))
 
 
 def test_a_layout_may_name_official_labels_and_give_its_own_digest(small_tree, tmp_path):

@@ -16,6 +16,7 @@ from vprdist.report.board import read_board
 from vprdist.report.evidence import weigh
 from vprdist.report.leaderboard import difference_text, markdown, p_text, part_score, show, write_leaderboard
 from vprdist.report.published import NOTES, TABLE_I, published_name, published_rows
+from vprdist.spec.doors import BackboneName
 from vprdist.spec.result import VariantResult
 from vprdist.spec.row_name import row_name
 from vprdist.store.result_file import read_result
@@ -137,7 +138,7 @@ def test_a_placebo_is_not_the_papers_and_another_backbone_is_named():
     inputs = masked.trial.input.model_copy(update={"placebo": "random"})
     placebo = masked.model_copy(update={"trial": masked.trial.model_copy(update={"input": inputs})})
     assert published_name(rows_of(placebo)[0]) is None
-    network = masked.trial.network.model_copy(update={"backbone": "resnet18"})
+    network = masked.trial.network.model_copy(update={"backbone": BackboneName.of("resnet18")})
     other = masked.model_copy(update={"trial": masked.trial.model_copy(update={"network": network})})
     (block,) = blocks_of(other)
     assert [row[0] for row in published_rows(block)] == ["Masked-0-2 (another backbone)"]

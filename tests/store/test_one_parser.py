@@ -87,8 +87,10 @@ def test_a_record_is_made_of_a_files_text_in_one_place(trees: dict[str, ast.Modu
         module
         for module, tree in trees.items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and node.attr in ("model_validate_json", "parse_raw")
-        if isinstance(node.value, ast.Name) and node.value.id == record
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == f"{record}.model_validate_json"
+        if re.search(
+            r"\.read_(bytes|text)\(", ast.unparse(node)
+        )  # what a process is told on its standard input is no file
     }
     assert users == RECORDS[record]
 

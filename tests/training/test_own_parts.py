@@ -12,7 +12,7 @@ import torch
 
 from tests.training.making import CPU, losses, make_cache, make_trial, run_here, start_ranks, weights_of
 from vprdist.data.graph import city_graph
-from vprdist.data.msls import read_city
+from vprdist.data.layouts.msls import read_city
 from vprdist.errors import OwnCodeError, Stopped
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vprdist.errors import WeightsError
 from vprdist.network.gcl_release import from_release, is_release
+from vprdist.network.parts import build_parts
 from vprdist.spec.doors import BackboneName
 from vprdist.spec.trial import NetworkSpec
 from vprdist.tensors import first_difference, is_state, load_tensors
@@ -58,8 +59,6 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _network_state(network: NetworkSpec) -> dict[str, Tensor]:
     """What the state of an RGB network has: names, shapes and types; of built-in ones without values."""
-    from vprdist.network.model import build_parts
-
     own = any(each.is_own for each in (network.backbone, network.attention, network.aggregator))
     with torch.device("cpu" if own else "meta"):
         backbone, attention, pool = build_parts(network, SIZE)

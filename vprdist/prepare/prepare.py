@@ -148,7 +148,7 @@ def _has_data(trial: TrialSpec) -> bool:
 
 def _only_data(trial: TrialSpec) -> TrialSpec:
     """What its data are looked at for: their places, the questions, and which kinds of pairs its loss draws."""
-    return trial.model_copy(update={**ONLY_DATA, "train": TrainSpec(loss=trial.train.loss)})
+    return trial.model_copy(update={**ONLY_DATA, "train": TrainSpec().model_copy(update={"loss": trial.train.loss})})
 
 
 def _placebos(sweep: SweepSpec) -> tuple[str, ...]:

@@ -41,8 +41,12 @@ class CacheOrder(Spec):
     def digest(self) -> str:
         """Names the work: the same order is the same work."""
         value = self.model_dump(mode="json")
+        # What came later is left out where it says nothing: arrays that wait in a queue are found by their old names.
         if self.layout == MSLS:
-            del value["layout"]  # orders of before there was a choice keep their names
+            del value["layout"]
+        for name in ("parameters", "digest"):
+            if not value["segmenter"][name]:
+                del value["segmenter"][name]
         return digest_json(value)
 
     @property

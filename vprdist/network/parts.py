@@ -1,0 +1,74 @@
+"""The parts of a place network, by the choices of a trial: backbone, attention behind some units, aggregator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from vprdist.errors import OwnCodeError
+from vprdist.network.backbones.base import Backbone
+from vprdist.spec.trial import NetworkSpec
+
+Size = tuple[int, int]
+
+
+def build_parts(spec: NetworkSpec, image_size: Size) -> tuple[Backbone, nn.ModuleDict, Any]:
+    """The backbone, its attention by unit, and the aggregator, with random weights, in this order.
+
+    Args:
+        image_size: (height, width) of a picture; by it the channels behind a unit are found, where that is asked.
+
+    Raises:
+        OwnCodeError: a user's class that cannot be made, or is not what its kind must be.
+    """
+    backbone: Backbone = spec.backbone.make()
+    if not isinstance(backbone, Backbone):
+        raise unfit(spec.backbone.name, "must inherit from vprdist.network.backbones.base.Backbone", backbone)
+    for name in spec.units:
+        if name not in dict(backbone.named_children()):
+            raise unfit(spec.backbone.name, f"has no sub-module {name!r}, which its units name", list(spec.units))
+    outside = [name for name, _ in backbone.named_parameters() if name.partition(".")[0] not in spec.units]
+    if outside:
+        fault = "must not have a parameter outside of its units, which are all that is called"
+        raise unfit(spec.backbone.name, fault, outside[0])
+    attention = nn.ModuleDict()
+    if spec.attention.name != "none":
+        channels = _channels_behind(backbone, spec.attention.at or spec.units[-1:], image_size)
+        for name, count in channels.items():
+            attention[name] = _module(spec.attention.name, spec.attention.make(channels=count))
+    pool = _module(spec.aggregator.name, spec.aggregator.make(channels=backbone.channels))
+    if not isinstance(getattr(pool, "dimensions", None), int):
+        raise unfit(spec.aggregator.name, "must say its dimensions, a whole number", getattr(pool, "dimensions", None))
+    return backbone, attention, pool
+
+
+def _module(name: str, made: Any) -> nn.Module:
+    if not isinstance(made, nn.Module):
+        raise unfit(name, "must be a torch module", made)
+    return made
+
+
+def unfit(name: str, fault: str, found: Any) -> OwnCodeError:
+    found = found if isinstance(found, (int, str, list, type(None))) else type(found).__name__
+    return OwnCodeError(name, f"the class {fault}", found, "Mend the file, and run the sweep again.")
+
+
+@torch.no_grad()
+def _channels_behind(backbone: Backbone, names: Sequence[str], image_size: Size) -> dict[str, int]:
+    """How many channels the features have behind some units: a black picture is passed through."""
+    units = backbone.modules_by_unit()
+    if list(names) == list(units)[-1:]:
+        return {names[0]: backbone.channels}
+    modes = {module: module.training for module in backbone.modules()}
+    backbone.eval()
+    features: Any = torch.zeros(1, 3, *image_size)
+    found = {}
+    for name, unit in units.items():
+        features = unit(features)
+        found[name] = int((features[0] if isinstance(features, tuple) else features).shape[1])
+    for module, training in modes.items():
+        module.training = training
+    return {name: found[name] for name in names}
