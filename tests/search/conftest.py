@@ -11,10 +11,11 @@ from vprdist.search.ray_session import _authentication
 # Ray reads this at its first import in a process, which here may be that of a test module.
 os.environ.update(_authentication())
 
-LAUNCH = Path(__file__).parents[1] / "launch"
+LAUNCH = Path(__file__).resolve().parents[1] / "launch"
 sys.path.insert(0, str(LAUNCH))
 
 
 @pytest.fixture(autouse=True)
 def _toy_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(LAUNCH))
+    # The code under test too: the environment may have another checkout installed.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (LAUNCH, LAUNCH.parents[1]))))

@@ -53,9 +53,9 @@ def run_searching(trial: TrialSpec, folder: Path, world: World) -> None:
 
 def resolve(point: Point) -> TrialSpec:
     """A point to its trial; one pair of values does not go together."""
-    if point["train.lr"] == 0.001 and point.get("train.margin") == 0.9:
-        raise SweepFileError("train.margin", "0.9 needs a larger rate", 0.9, "Change one.")
-    train = TrainSpec(lr=point["train.lr"], margin=point.get("train.margin", 0.5), steps=STEPS)
+    if point["train.lr"] == 0.001 and point.get("train.loss.margin") == 0.9:
+        raise SweepFileError("train.loss.margin", "0.9 needs a larger rate", 0.9, "Change one.")
+    train = TrainSpec(lr=point["train.lr"], margin=point.get("train.loss.margin", 0.5), steps=STEPS)
     return TrialSpec(train=train, run=RunSpec(evaluate_steps=EVERY)).resolved(
         Digests(dataset="d", cache=None, weights="w")
     )

@@ -141,9 +141,11 @@ def test_a_killed_optuna_search_proposes_no_more_than_it_was_told(tmp_path: Path
 def test_earlier_results_are_told_to_optuna_before_it_proposes(tmp_path: Path) -> None:
     from vprdist.search.searcher import Replay, inner_searcher
 
-    search = spec({**SPACE, "space": {"train.lr": {"values": [0.1, 0.01]}, "train.margin": {"values": [0.5, 0.6]}}})
+    search = spec(
+        {**SPACE, "space": {"train.lr": {"values": [0.1, 0.01]}, "train.loss.margin": {"values": [0.5, 0.6]}}}
+    )
     proposals = Proposals(tmp_path / "proposals.jsonl", resolve, "recall@1")
-    points = [{"train.lr": lr, "train.margin": margin} for lr in (0.1, 0.01) for margin in (0.5, 0.6)][:3]
+    points = [{"train.lr": lr, "train.loss.margin": margin} for lr in (0.1, 0.01) for margin in (0.5, 0.6)][:3]
     ids = [proposals.propose(point).trial_id for point in points]
     again = Proposals(tmp_path / "proposals.jsonl", resolve, "recall@1")
     again.read()
@@ -151,18 +153,18 @@ def test_earlier_results_are_told_to_optuna_before_it_proposes(tmp_path: Path) -
     inner = inner_searcher(search, "recall@1")
     values = {ids[0] or "": recall(0.1), ids[2] or "": recall(0.01)}
     replay = Replay(again, inner, search, "recall@1", values, {})
-    told = {(t.params["train.lr"], t.params["train.margin"]): t.value for t in inner._ot_study.trials}
+    told = {(t.params["train.lr"], t.params["train.loss.margin"]): t.value for t in inner._ot_study.trials}
     assert told == {(0, 0): recall(0.1), (1, 0): recall(0.01)}
     assert [replay.suggest(f"t{i}")["trial_id"] for i in range(3)] == ids
     replay.on_trial_complete("t1", {"recall@1": 0.7})
-    assert (0, 1) in {(t.params["train.lr"], t.params["train.margin"]) for t in inner._ot_study.trials}
+    assert (0, 1) in {(t.params["train.lr"], t.params["train.loss.margin"]) for t in inner._ot_study.trials}
     fresh = replay.suggest("t3")
-    assert fresh["trial_id"] == resolve({"train.lr": 0.01, "train.margin": 0.6}).trial_id, "the one that is left"
+    assert fresh["trial_id"] == resolve({"train.lr": 0.01, "train.loss.margin": 0.6}).trial_id, "the one that is left"
     assert replay.suggest("t4") == "FINISHED", "four points are all that there are"
 
 
 def test_values_that_do_not_go_together_are_no_trial_and_the_search_goes_on(tmp_path: Path) -> None:
-    space = {"train.lr": {"values": [0.001, 0.01]}, "train.margin": {"values": [0.5, 0.9]}}
+    space = {"train.lr": {"values": [0.001, 0.01]}, "train.loss.margin": {"values": [0.5, 0.9]}}
     outcome = drive(tmp_path, spec({"space": space, "searcher": "random", "num_trials": 4}))
     rows = journal(tmp_path)
     assert sorted(row["kind"] for row in rows) == ["proposed", "proposed", "proposed", "refused"]

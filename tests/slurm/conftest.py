@@ -112,7 +112,8 @@ def _ready(cluster: DevCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dev
     cluster.up()
     for key, value in cluster.environment.items():
         monkeypatch.setenv(key, value)
-    monkeypatch.setenv("PYTHONPATH", str(LAUNCH))
+    # The code under test too: the environment may have another checkout installed.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (LAUNCH, REPO))))
     yield cluster
     cluster.up()
     cluster.run("scancel", "--user=root")

@@ -11,9 +11,10 @@ import pytest
 from vprdist.files import read_json
 from vprdist.source import Source
 from vprdist.spec.computation import COMPUTATION, FIRST
-from vprdist.spec.result import ResultRow, read_result
+from vprdist.spec.result import ResultRow
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import Digests, TrialSpec
+from vprdist.store.result_file import read_result
 
 HERE = Path(__file__).parent
 SWEEPS = HERE.parents[1] / "sweeps"

@@ -139,6 +139,16 @@ class Named(Spec):
             return {"name": self.name, "parameters": self.parameters, "facts": self.facts, "digest": self.digest}
         return {"name": self.name, **self.parameters} if self.parameters else self.name
 
+    @classmethod
+    def word_over(cls, word: str, before: Any) -> Any:
+        """A built-in word in the place of an earlier choice; it keeps the parameters of one that has the same ones."""
+        if word not in cls.door.built_in or not isinstance(before, dict):
+            return word
+        earlier = cls.door.built_in.get(before.get("name", cls.default_name()))
+        if earlier is None or earlier.parameters is not cls.door.built_in[word].parameters:
+            return word
+        return {**before, "name": word}
+
     @property
     def is_own(self) -> bool:
         """Whether it is a user's class."""

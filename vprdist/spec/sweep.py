@@ -162,7 +162,8 @@ def resolve_trial(
             if name not in own_train:
                 put_value(values, ("train", name), given, origin)
     lines, overrides = dict(origin.lines), dict(origin.overrides)
-    for dotted, value in point.items():
+    # Names before parameters, whatever order the axes have.
+    for dotted, value in sorted(point.items(), key=lambda axis: tuple(axis[0].split(".")) not in CHOICES):
         key = tuple(dotted.split("."))
         put_value(values, key, value, origin)
         source = ("search", "grid", dotted)
@@ -199,7 +200,8 @@ def recipe_values(name: Any, origin: Origin, where: Key) -> dict[str, Any]:
 def put_value(values: dict[str, Any], key: Key, value: Any, origin: Origin) -> None:
     """Set one of a trial's values in place, the sections above it made where there are none.
 
-    A parameter of a named choice (`train.loss.margin`) leaves its name as it is.
+    A parameter of a named choice (`train.loss.margin`) leaves its name as it is, and a word alone the parameters of a
+    choice that has the same ones: `train.loss: [gcl, contrastive]` are two losses of the margin that the file sets.
 
     Raises:
         SweepFileError: something above it is a value, not a section.
@@ -214,6 +216,8 @@ def put_value(values: dict[str, Any], key: Key, value: Any, origin: Origin) -> N
             else:
                 below = values[part] = {}
         values = below
+    if key in CHOICES and isinstance(value, str):
+        value = CHOICES[key].word_over(value, values.get(key[-1]))
     values[key[-1]] = value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,6 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         _mapping(raw.get(key, {}), (key,), origin)
     trial, own_train = _trial_values(raw, last_words, origin)
     grid = _grid(raw, origin)
-    _check_bare_words(trial, (*grid.items(), *raw.get("search", {}).get("space", {}).items()), origin)
     base = validate(TrialSpec, trial, origin, ("trial",))
     head: dict[str, Any] = {
         str(key): raw[key] for key in ("name", "seeds", "objective", "baseline", "cluster", "budget") if key in raw
@@ -295,27 +294,6 @@ def _absolute(choice: Any, origin: Origin, where: Key) -> Any:
 def _folder(origin: Origin, where: Key) -> Path:
     """From where a path counts: from the file that has it, or on the command line from the working folder."""
     return Path.cwd() if origin.overridden(where) else origin.path.parent
-
-
-def _check_bare_words(trial: dict[str, Any], axes: Iterable[tuple[str, Any]], origin: Origin) -> None:
-    """A bare word on an axis replaces a choice with its parameters: what the file set beside it would be lost.
-
-    Raises:
-        SweepFileError: it would.
-    """
-    for axis, values in axes:
-        key = tuple(str(axis).split("."))
-        if key not in CHOICES or not isinstance(values, list):
-            continue
-        base = trial.get(key[0], {}).get(key[1])
-        built_in = CHOICES[key].door.built_in
-        for word in (value for value in values if isinstance(value, str) and value in built_in):
-            fields = built_in[word].parameters.model_fields
-            for name in base if isinstance(base, dict) else ():
-                if name in fields and base[name] != fields[name].default:
-                    fault = f"{word!r} on this axis would replace {axis} with its {name}, which cannot be set elsewhere"
-                    remedy = f"Write it on the axis: {{name: {word}, {name}: {base[name]}}}."
-                    raise SweepFileError(origin.where(("search", "grid", str(axis))), fault, base[name], remedy)
 
 
 def _leaves(section: Any, key: Key, origin: Origin) -> list[tuple[Key, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from vprdist.errors import SweepFileError, UserError
 from vprdist.files import append_json_line, canonical_json, read_json_lines
+from vprdist.spec.old_spellings import present_keys
 from vprdist.spec.search import Point
 from vprdist.spec.trial import TrialSpec
 
@@ -42,7 +43,8 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     for row in read_json_lines(path)[0]:
         needed = FIELDS.get(str(row.get("kind")))
         if needed is not None and all(name in row for name in needed):
-            yield row
+            # An earlier version's spelling of an axis is the same point.
+            yield row | {"point": present_keys(row["point"])} if isinstance(row.get("point"), dict) else row
 
 
 def _stopped(path: Path) -> dict[str, Mapping[str, Any]]:

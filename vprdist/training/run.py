@@ -77,7 +77,7 @@ class _Run:
         if self.ranks.is_first:
             check_inputs(self.trial)
         fallbacks = self._other_code()
-        self.stage("reading cities", 0, 1)
+        self._show_stage("reading cities", 0, 1)
         with contextlib.ExitStack() as stack:
             trial, fell = self._stage_cache(stack)
             self._run(trial, fallbacks + fell)
