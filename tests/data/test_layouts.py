@@ -96,7 +96,7 @@ def test_pictures_that_are_missing_or_cut_are_found(data):
     with pytest.raises(DataError, match=r"ada_q004\S*jpg: the picture cannot be read"):
         layout.check(city, whole=True)
     path.unlink()
-    with pytest.raises(DataError, match=r"ada_q004\S*jpg: a picture of ada/query is missing"):
+    with pytest.raises(DataError, match=r"ada_q004\S*jpg: a key of ada/query has no picture: this one is missing"):
         layout.check(city)
 
 
@@ -182,7 +182,7 @@ def columns():
         ({"pano": [0, 1]}, "pano must hold booleans; found '0'"),
         ({"frame_number": [0.5, 1.0]}, "frame_number must hold whole numbers; found '0.5'"),
         ({"keys": [1.5, 2.5]}, "keys must hold words; found '1.5'"),
-        ({"subtasks": {"d2m": [True, False]}}, "no such subtask; found 'd2m'. Did you mean 'd2n'?"),
+        ({"subtasks": {"d2m": [True, False]}}, "no such subtask: 'd2m'. Did you mean 'd2n'?"),
         ({"subtasks": {"d2n": [True]}}, "subtasks['d2n'] must have one value a picture: 2"),
     ]
 
@@ -191,7 +191,7 @@ def columns():
 def test_a_column_that_does_not_fit_is_refused(given, message):
     with pytest.raises(RuleError) as caught:
         Side.of(city="c", side="query", paths=[Path("/a.jpg"), Path("/b.jpg")], **given)
-    shown = DataError("x", caught.value.rule, caught.value.value, caught.value.remedy)
+    shown = DataError("x", caught.value.fault, caught.value.value, caught.value.remedy)
     assert message in str(shown)
 
 
@@ -287,7 +287,7 @@ def test_a_missing_picture_stops_before_anything_is_submitted(small_tree, tmp_pa
     text = text.replace('path.stem.split("@")', '(path.stem.split("@") + ["1", "1", "1"])[:4]')
     root, file = write_walk(small_tree, tmp_path / "walk"), own_file(tmp_path, text)
     values = {"root": str(root), "layout": f"{file}:Walk", "train": ("ada",), "validate_cities": ("bob",)}
-    with pytest.raises(DataError, match=r"walk/gone.jpg: a picture of ada/query is missing"):
+    with pytest.raises(DataError, match=r"walk/gone.jpg: a key of ada/query has no picture: this one is missing"):
         check_data(TrialSpec(data=DataSpec.model_validate(values)))
 
 
@@ -353,7 +353,7 @@ print(layout.names(), len(layout.read("ada").query), layout.digest("ada"), "torc
 
 
 def test_the_demo_city_has_no_other_layout(tmp_path):
-    with pytest.raises(ValueError, match="the built-in city has the layout msls"):
+    with pytest.raises(ValueError, match="the built-in city needs the layout msls"):
         DataSpec.model_validate({"layout": f"{own_file(tmp_path)}:Walk"})
 
 

@@ -98,14 +98,14 @@ def test_parameters_are_checked_by_the_signature(file: Path) -> None:
     for given, field, words in (
         ({"scale": 2, "widht": 3}, "widht", "has no parameter 'widht'"),
         ({}, "scale", "needs the parameter 'scale'"),
-        ({"scale": "much"}, "scale", "takes scale: float"),
+        ({"scale": "much"}, "scale", "needs scale: float"),
         ({"scale": 1.0, "width": 1.5}, "width", "takes width: int"),
-        ({"scale": True}, "scale", "takes scale: float"),
+        ({"scale": True}, "scale", "needs scale: float"),
         ({"scale": 1.0, "channels": 3}, "channels", "given channels by vprdist"),
     ):
         with pytest.raises(RuleError, match=words) as caught:
             checked_parameters(own, given, ("channels",))
-        assert caught.value.field == field and f"{file}:{own.line}" in caught.value.rule
+        assert caught.value.field == field and f"{file}:{own.line}" in caught.value.fault
     assert checked_parameters(read_own(f"{file}:Anything"), {"x": [1]}, ()) == {"x": [1]}
 
 
@@ -126,7 +126,7 @@ def test_what_is_not_there_is_one_message(file: Path, name: str, words: str) -> 
     name = name.format(file=file, folder=file.parent)
     with pytest.raises(RuleError) as caught:
         read_own(name)
-    assert words in f"{caught.value.rule}: {caught.value.value}" and "\n" not in caught.value.rule
+    assert words in f"{caught.value.fault}: {caught.value.value}" and "\n" not in caught.value.fault
     with pytest.raises(OwnCodeError):
         load_own(name)
 
@@ -166,7 +166,7 @@ def test_an_error_names_the_last_line_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(OwnCodeError) as caught, blamed(name):
         mine.call(1)
     assert caught.value.where == f"{tmp_path}/mine.py:4"
-    assert "NameError" in caught.value.rule and "json_of" in caught.value.rule
+    assert "NameError" in caught.value.fault and "json_of" in caught.value.fault
     name, mine = failing(tmp_path, "return value(3)\n")
     with pytest.raises(OwnCodeError) as caught, blamed(name):
         mine.call(json.loads)  # raised below the file: its line called what failed
@@ -190,6 +190,6 @@ def test_an_error_while_the_file_is_run_is_one_message(tmp_path: Path) -> None:
     path.write_text("import no_such_library\n\nclass Mine:\n    pass\n")
     with pytest.raises(OwnCodeError) as caught:
         load_own(f"{path}:Mine")
-    assert caught.value.where == f"{path}:1" and "no_such_library" in caught.value.rule
+    assert caught.value.where == f"{path}:1" and "no_such_library" in caught.value.fault
     path.write_text("class Mine:\n    pass\n")
     assert load_own(f"{path}:Mine"), "mended, it loads"

@@ -80,7 +80,7 @@ def test_the_page_finds_pictures_by_the_layout(small_tree, tmp_path):
 @pytest.mark.parametrize(
     ("layout", "message"),
     [
-        ("mslss", "no such layout; found 'mslss'. Did you mean 'msls'?"),
+        ("mslss", "no such layout: 'mslss'. Did you mean 'msls'?"),
         ("nowhere.py:Walk", "no such file"),
         ("FILE:Walks", "has no class Walks"),
         ("{name: 'FILE:Walk', stepp_m: 2}", "has no parameter 'stepp_m'. Did you mean 'step_m'?"),

@@ -30,7 +30,7 @@ class Shapley(Method):
         subsets, most = subsets_of(sweep), sweep.search.num_trials or 0
         fewest = FIRST_LOOK * sum(subsets.draw_trials(sweep.nobody_runs(setting)) for setting in sweep.arm_settings)
         if most < fewest:
-            fault = f"{FIRST_LOOK} draws of {subsets.num_players} players take {fewest} trials, and fewer tell nothing"
+            fault = f"{FIRST_LOOK} draws of {subsets.num_players} players need {fewest} trials, and fewer tell nothing"
             where, remedy = origin.where(("search", "num_trials")), "Raise num_trials, or form groups of classes."
             raise SweepFileError(where, fault, sweep.search.num_trials, remedy)
         return sweep
