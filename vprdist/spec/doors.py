@@ -79,6 +79,7 @@ class AggregatorName(Named):
             )
         },
         provided=("channels",),
+        default="gem",
     )
 
 
@@ -105,13 +106,16 @@ class LossName(Named):
             ),
         },
         facts={"wants": "all", "draws": (0.5, 0.25, 0.25), "labels": "fov"},
+        default="gcl",
     )
 
 
 class LayoutName(Named):
     """How a data set lies in its folder: a folder -> cities with positions, headings, sequences, conditions."""
 
-    door: ClassVar[Door] = Door("layout", {"msls": BuiltIn("vprdist.data.layouts.msls:Msls")}, provided=("root",))
+    door: ClassVar[Door] = Door(
+        "layout", {"msls": BuiltIn("vprdist.data.layouts.msls:Msls")}, provided=("root",), default="msls"
+    )
 
 
 MSLS = LayoutName.of("msls")

@@ -60,6 +60,7 @@ class Door:
         provided: arguments that vprdist passes to every class of the kind.
         facts: names of the facts that a user's class may state, with their defaults.
         beside: keys that may stand beside the parameters of every user's class; they are the choice's, not the class's.
+        default: what parameters without a name are those of; None: a name is needed.
     """
 
     word: str
@@ -67,6 +68,7 @@ class Door:
     provided: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     beside: type[Spec] = NoParameters
+    default: str | None = None
 
 
 class Named(Spec):
@@ -104,16 +106,13 @@ class Named(Spec):
             if not more:
                 return value  # as a trial's own file has it
             value = {"name": value["name"], **value["parameters"], **more}  # and a value laid over it
-        name = value.get("name", cls.default_name())
+        name = value.get("name", cls.door.default)
         given = {key: each for key, each in value.items() if key != "name"}
+        if name is None:
+            raise RuleError("name", f"parameters of a {cls.door.word} need its name", None, "Write {name: …, …}.")
         if not isinstance(name, str):
             raise RuleError("name", f"the name of a {cls.door.word} must be a word", name)
         return cls._built_in(name, given) if name in cls.door.built_in else cls._own(name, given)
-
-    @classmethod
-    def default_name(cls) -> str:
-        """What a mapping without a name means: the first of the registry."""
-        return next(iter(cls.door.built_in))
 
     @classmethod
     def _built_in(cls, name: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +143,7 @@ class Named(Spec):
         """A built-in word in the place of an earlier choice; it keeps the parameters of one that has the same ones."""
         if word not in cls.door.built_in or not isinstance(before, dict):
             return word
-        earlier = cls.door.built_in.get(before.get("name", cls.default_name()))
+        earlier = cls.door.built_in.get(before.get("name", cls.door.default) or "")
         if earlier is None or earlier.parameters is not cls.door.built_in[word].parameters:
             return word
         return {**before, "name": word}
