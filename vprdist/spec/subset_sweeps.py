@@ -44,7 +44,7 @@ def subset_points(sweep: SweepSpec, points: Sequence[Point], origin: Origin) -> 
         raise SweepFileError(origin.where(("trial", "train", "arms")), ARMS, None, "Delete the key.")
     if search.method.searches_space and sweep.grid:
         remedy = "Write the axes under `space`."
-        raise SweepFileError(origin.where(("search", "grid")), f"{search.method.title} cannot search a grid", None, remedy)
+        raise SweepFileError(origin.where(("search", "grid")), "this searcher cannot search a grid", None, remedy)
     return search.method.first_points(sweep, points)
 
 
