@@ -99,7 +99,7 @@ def test_parameters_are_checked_by_the_signature(file: Path) -> None:
         ({"scale": 2, "widht": 3}, "widht", "has no parameter 'widht'"),
         ({}, "scale", "needs the parameter 'scale'"),
         ({"scale": "much"}, "scale", "needs scale: float"),
-        ({"scale": 1.0, "width": 1.5}, "width", "takes width: int"),
+        ({"scale": 1.0, "width": 1.5}, "width", "needs width: int"),
         ({"scale": True}, "scale", "needs scale: float"),
         ({"scale": 1.0, "channels": 3}, "channels", "given channels by vprdist"),
     ):

@@ -43,8 +43,8 @@ def subset_points(sweep: SweepSpec, points: Sequence[Point], origin: Origin) -> 
     if sweep.trial.train.arms is not None:
         raise SweepFileError(origin.where(("trial", "train", "arms")), ARMS, None, "Delete the key.")
     if search.method.searches_space and sweep.grid:
-        where, fault = origin.where(("search", "grid")), f"{search.method.title} cannot search a grid"
-        raise SweepFileError(where, fault, None, "Write the axes under `space`.")
+        remedy = "Write the axes under `space`."
+        raise SweepFileError(origin.where(("search", "grid")), "this searcher cannot search a grid", None, remedy)
     return search.method.first_points(sweep, points)
 
 
