@@ -22,8 +22,9 @@ from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError, RuleError, UserError
 from vprdist.prepare.checks import check_data
 from vprdist.semantics.order import CacheOrder
+from vprdist.spec.data import DataSpec
 from vprdist.spec.segmenter import SegmenterSpec
-from vprdist.spec.trial import DataSpec, Digests, TrialSpec
+from vprdist.spec.trial import Digests, TrialSpec
 from vprdist.spec.vocabulary import SUBTASKS
 
 IMAGES = {"msls": "train_val/ada/query/images/ada_q004.jpg", "own": "ada/query/ada_q004@*.jpg"}

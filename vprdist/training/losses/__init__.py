@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from vprdist.errors import OwnCodeError
-from vprdist.spec.trial import TrainSpec
+from vprdist.spec.train import TrainSpec
 
 
 def build_loss(spec: TrainSpec) -> Any:
