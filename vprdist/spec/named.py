@@ -106,6 +106,8 @@ class Named(Spec):
             if not more:
                 return value  # as a trial's own file has it
             value = {"name": value["name"], **value["parameters"], **more}  # and a value laid over it
+        elif ours := next((key for key in cls.model_fields if key != "name" and key in value), None):
+            raise RuleError(ours, "unknown key", None, "Parameters stand beside the name: {name: …, …}.")
         name = value.get("name", cls.door.default)
         given = {key: each for key, each in value.items() if key != "name"}
         if name is None:
