@@ -189,7 +189,7 @@ class Named(Spec):
         own = {key: each for key, each in self.parameters.items() if key not in self.door.beside.model_fields}
         if self.is_own:
             made = load_own(self.name, self.digest)
-            with blamed(self.name):
+            with blamed(self.name, otherwise=self.name):
                 return made(**provided, **own)
         chosen = self.door.built_in[self.name]
         return load_built_in(chosen)(**provided, **chosen.fixed, **own)
