@@ -231,9 +231,12 @@ def test_a_file_that_leaves_goes_away_or_lacks_its_own_files_is_blamed(tmp_path:
     with pytest.raises(OwnCodeError, match=r"mine\.py:4: ValueError: gone"):
         load_own(f"{path}:A")
     path.write_text("class A: pass\nopen('/no/such/file')\n")
-    with pytest.raises(FileNotFoundError):  # another attempt may find it
+    with pytest.raises(OwnCodeError, match=r"mine\.py:2: FileNotFoundError"):
         load_own(f"{path}:A")
-    with pytest.raises(OwnCodeError, match=r"mine\.py:2: FileNotFoundError"), blamed(f"{path}:A", at_once=True):
+    path.write_text("class A: pass\nraise OSError('the disk')\n")
+    with pytest.raises(OSError, match="the disk"):  # another attempt may mend it
+        load_own(f"{path}:A")
+    with pytest.raises(OwnCodeError, match=r"mine\.py:2: OSError"), blamed(f"{path}:A", at_once=True):
         load_own(f"{path}:A")
 
 
@@ -247,3 +250,11 @@ def test_a_module_behind_a_link_is_blamed_by_its_line(tmp_path: Path, monkeypatc
     with pytest.raises(OwnCodeError, match=r"linked_mine\.py:3: ValueError"), blamed("linked_mine:A"):
         load_own("linked_mine:A")()
     sys.modules.pop("linked_mine")
+
+
+def test_a_whole_number_for_a_float_is_the_same_experiment(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("class A:\n    def __init__(self, a: float = 2, b: int = 1, c=3): pass\n")
+    own = read_own(f"{path}:A")
+    found = [json.dumps(checked_parameters(own, given, ())) for given in ({}, {"a": 2}, {"a": 2.0})]
+    assert found == ['{"a": 2.0, "b": 1, "c": 3}'] * 3

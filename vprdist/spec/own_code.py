@@ -41,6 +41,9 @@ COMPUTED = object()
 KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
 """Annotations that are checked before the class is loaded; what others mean, the class decides."""
 
+ITS_FILES = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+"""Errors of the machine that are a mistake where a line of a user's file makes them: it opens what is not there."""
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -232,12 +235,17 @@ def checked_parameters(own: OwnClass, given: Mapping[str, Any], provided: tuple[
         _check_type(here, name, known[name].annotation, value)
     for name, parameter in known.items():
         if name in given:
-            out[name] = given[name]
+            out[name] = _as_float(parameter, given[name])
         elif parameter.default is REQUIRED:
             raise RuleError(name, f"{here} needs the parameter {name!r}", None, f"Write it: {{name: …, {name}: …}}.")
         elif parameter.default is not COMPUTED:
-            out[name] = _plain(parameter.default)
+            out[name] = _as_float(parameter, _plain(parameter.default))
     return out
+
+
+def _as_float(parameter: Parameter, value: Any) -> Any:
+    """2 and 2.0 are one experiment where a float is asked for."""
+    return float(value) if parameter.annotation == "float" and type(value) is int else value
 
 
 def _plain(value: Any) -> Any:
@@ -304,7 +312,7 @@ def blamed(*names: str, otherwise: str | None = None, at_once: bool = False) -> 
 
     Args:
         otherwise: the class to blame for an error on whose way no line of a file stands: one that cannot be called so.
-        at_once: there is no other attempt, so that a file of theirs that is not there is their error too.
+        at_once: there is no other attempt, so that what the machine does is theirs too.
 
     Raises:
         OwnCodeError: the block failed in a line of one of the files, or in what that line called.
@@ -314,7 +322,7 @@ def blamed(*names: str, otherwise: str | None = None, at_once: bool = False) -> 
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        if isinstance(error, (OSError, MemoryError)) and not at_once:
+        if isinstance(error, (OSError, MemoryError)) and not isinstance(error, ITS_FILES) and not at_once:
             raise
         if type(error).__name__ in ("OutOfMemoryError", "LostRankError", "Stopped") or _is_ours(error):
             raise

@@ -39,4 +39,4 @@ def _stated_otherwise(named: LossName, loss: Any, name: str) -> bool:
         return False
     said = named.fact(name)
     has = getattr(loss, name, said)
-    return has != (type(has)(said) if isinstance(has, (list, tuple)) else said)
+    return bool(has != (type(has)(said) if isinstance(has, (list, tuple)) else said))
