@@ -6,7 +6,25 @@ import functools
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
+from typing import TextIO
+
+_answers: list[TextIO] = []
+
+
+def keep_stdout_for_answers() -> None:
+    """From here on standard output is what `answers` writes; whatever else prints there goes to standard error.
+
+    A process that answers another calls it first: a user's class may print, and so may what it calls, in C as well.
+    """
+    _answers[:] = [os.fdopen(os.dup(1), "w", encoding="utf-8")]
+    os.dup2(2, 1)
+
+
+def answers() -> TextIO:
+    """Where a process answers the one that started it."""
+    return _answers[0] if _answers else sys.stdout
 
 
 def cpu_has_bf16() -> bool:

@@ -188,7 +188,7 @@ def test_all_classes_occur(tmp_path: Path) -> None:
 
 
 def test_refuses_folders_that_are_not_its_own(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"another one's.*seed"):
+    with pytest.raises(DataError, match=r"holds another demo city already: \['seed'\]"):
         make(TINY.model_copy(update={"seed": 9}), tiny)
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(DataError, match=r"thesis\.tex"):

@@ -259,8 +259,8 @@ def changed(path: Path, data: bytes | None) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("what", "kind", "message"),
     [
-        ("a table", DataError, "the cities ada, bob have the digest"),
-        ("a picture that is cut", DataError, "the cities ada, bob have the digest"),
+        ("a table", DataError, "the cities ada, bob must have the digest"),
+        ("a picture that is cut", DataError, "the cities ada, bob must have the digest"),
         ("a picture of the same length", DataError, r"bob_q000\.jpg: the picture cannot be read"),
         ("no checkpoint", WeightsError, "the trial has no checkpoint. "),
         ("a cache that is cut", UserError, "the manifest must be readable JSON"),

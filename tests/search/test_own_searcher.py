@@ -41,7 +41,7 @@ class Halton:
         return {self.axis: self.range.low + inverse * (self.range.high - self.range.low)}
 '''
 SPACE = {"train.lr": {"kind": "uniform", "low": 0.001, "high": 0.1}}
-TWO = {"train.lr": {"kind": "uniform", "low": 0.001, "high": 0.1}, "train.margin": {"values": [0.5, 0.9]}}
+TWO = {"train.lr": {"kind": "uniform", "low": 0.001, "high": 0.1}, "train.loss.margin": {"values": [0.5, 0.9]}}
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +102,7 @@ def test_a_killed_search_by_a_users_class_goes_on_as_if_it_had_not_been_killed(t
 ECHO = """
 class Echo:
     def __init__(self, space, seed):
-        self.points = [{"train.lr": lr, "train.margin": m} for lr in (0.01, 0.001, 0.002) for m in (0.5, 0.9)]
+        self.points = [{"train.lr": lr, "train.loss.margin": m} for lr in (0.01, 0.001, 0.002) for m in (0.5, 0.9)]
 
     def propose(self, told):
         return self.points[len(told)] if len(told) < len(self.points) else None
@@ -128,12 +128,12 @@ def test_it_is_told_what_is_over_failed_refused_and_still_to_come(tmp_path: Path
     inner = Proposing(search, told)
     replay = Replay(memory, inner, search, "recall@1", {}, {})
     issued = [replay.suggest(f"t{i}") for i in range(4)]
-    assert [row["point"]["train.margin"] for row in read(tmp_path)] == [0.5, 0.9, 0.5, 0.9, 0.5], "one is no trial"
+    assert [row["point"]["train.loss.margin"] for row in read(tmp_path)] == [0.5, 0.9, 0.5, 0.9, 0.5], "one is no trial"
     assert [row["kind"] for row in read(tmp_path)] == ["proposed"] * 3 + ["refused", "proposed"]
     values[issued[0]["trial_id"]] = recall(0.01)
     assert [value for _, value in told()][:3] == [recall(0.01), None, None]
     assert math.isnan(told()[3][1] or 0)
-    assert replay.suggest("t4")["trial_id"] == resolve({"train.lr": 0.002, "train.margin": 0.9}).trial_id
+    assert replay.suggest("t4")["trial_id"] == resolve({"train.lr": 0.002, "train.loss.margin": 0.9}).trial_id
     assert replay.suggest("t5") is None, "it says no more while some run: it may say more when they are over"
     for name in ("t0", "t1", "t2", "t3", "t4"):
         replay.on_trial_complete(name, {"recall@1": 0.5})
@@ -171,18 +171,18 @@ def returning(what: str) -> str:
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("3", ("Mine.propose returned no point: 3", "a mapping of train.lr, train.margin to values, or None")),
-        ("{'train.lr': 0.01}", ("returned a point without train.margin", "Give every axis")),
-        ("{'train.lr': 0.01, 'train.margin': 0.5, 'train.rl': 1}",
+        ("3", ("Mine.propose returned no point: 3", "a mapping of train.lr, train.loss.margin to values, or None")),
+        ("{'train.lr': 0.01}", ("returned a point without train.loss.margin", "Give every axis")),
+        ("{'train.lr': 0.01, 'train.loss.margin': 0.5, 'train.rl': 1}",
          ("an axis that the space lacks: 'train.rl'", "Did you mean 'train.lr'?")),
-        ("{'train.lr': 1, 'train.margin': 0.5}",
+        ("{'train.lr': 1, 'train.loss.margin': 0.5}",
          ("a value outside of the axis train.lr: 1", "Return a number from 0.001 to 0.1")),
-        ("{'train.lr': float('nan'), 'train.margin': 0.5}", ("outside of the axis train.lr: nan",)),
-        ("{'train.lr': '0.01', 'train.margin': 0.5}", ("outside of the axis train.lr: '0.01'",)),
-        ("{'train.lr': True, 'train.margin': 0.5}", ("outside of the axis train.lr: True",)),
-        ("{'train.lr': 0.01, 'train.margin': 0.6}",
-         ("outside of the axis train.margin: 0.6", "Return one of 0.5, 0.9")),
-        ("{'train.lr': 0.01, 'train.margin': object}", ("outside of the axis train.margin: <class 'object'>",)),
+        ("{'train.lr': float('nan'), 'train.loss.margin': 0.5}", ("outside of the axis train.lr: nan",)),
+        ("{'train.lr': '0.01', 'train.loss.margin': 0.5}", ("outside of the axis train.lr: '0.01'",)),
+        ("{'train.lr': True, 'train.loss.margin': 0.5}", ("outside of the axis train.lr: True",)),
+        ("{'train.lr': 0.01, 'train.loss.margin': 0.6}",
+         ("outside of the axis train.loss.margin: 0.6", "Return one of 0.5, 0.9")),
+        ("{'train.lr': 0.01, 'train.loss.margin': object}", ("outside of the axis train.loss.margin: <class 'object'>",)),
         ("1 / 0", ("mine.py:5", "ZeroDivisionError: division by zero")),
         ("open('nosuch.txt')", ("mine.py:5", "FileNotFoundError", "nosuch.txt")),
     ],

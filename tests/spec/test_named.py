@@ -173,3 +173,15 @@ def test_every_built_in_is_where_its_line_says(kind: Any) -> None:
             module, _, wanted = chosen.target.partition(":")
             file = Path(__file__).resolve().parents[2] / (module.replace(".", "/") + ".py")
             assert f"class {wanted}" in file.read_text(), name
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_resolved_sweep_over_a_parameter_stays_what_it_was_when_the_file_changes(folder: Path, gone: bool) -> None:
+    text = "trial: {network: {aggregator: 'own.py:Pool'}}\nsearch: {grid: {network.aggregator.width: [2, 4]}}"
+    sweep = read(folder, text)
+    resolved = yaml.safe_dump(resolved_file(sweep))
+    own = folder / "own.py"
+    own.unlink() if gone else own.write_text(OWN + "\n# another text\n")
+    again = read(folder, resolved)
+    assert [t.network.aggregator for t in again.trials] == [t.network.aggregator for t in sweep.trials]
+    assert [t.network.aggregator.parameters["width"] for t in again.trials] == [2, 4]

@@ -193,3 +193,68 @@ def test_an_error_while_the_file_is_run_is_one_message(tmp_path: Path) -> None:
     assert caught.value.where == f"{path}:1" and "no_such_library" in caught.value.fault
     path.write_text("class Mine:\n    pass\n")
     assert load_own(f"{path}:Mine"), "mended, it loads"
+
+
+def test_a_default_that_no_trial_file_can_hold_is_left_to_the_class(tmp_path: Path) -> None:
+    path = tmp_path / "odd.py"
+    odd = ["{1, 2}", 'b"x"', "1e999", "...", "1j", "{[]: 1}", "{1: 2}", "[{3, 4}]"]
+    signature = ", ".join(f"p{index}={text}" for index, text in enumerate(odd))
+    path.write_text(
+        f"class Odd:\n    draws = {{0.5}}\n    def __init__(self, {signature}, plain={{'a': (1, 2)}}): pass\n"
+    )
+    own = read_own(f"{path}:Odd")
+    assert own.facts == {}
+    assert checked_parameters(own, {}, ()) == {"plain": {"a": [1, 2]}}
+
+
+def test_a_dataclass_has_the_fields_of_those_above_it_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "fields.py"
+    text = "from dataclasses import dataclass\n"
+    text += "@dataclass\nclass Above:\n    a: float = 1.0\n    b: int = 2\n"
+    text += "@dataclass\nclass Below(Above):\n    b: int = 3\n    c: int = 4\n"
+    path.write_text(text)
+    assert checked_parameters(read_own(f"{path}:Below"), {"a": 3.0}, ()) == {"a": 3.0, "b": 3, "c": 4}
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/mine.py:Plain", f"/{'x' * 300}/mine.py:Plain"])
+def test_a_path_that_cannot_be_is_no_such_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RuleError, match="no such file"):
+        read_own(settled(name, tmp_path))
+
+
+def test_a_file_that_leaves_goes_away_or_lacks_its_own_files_is_blamed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("import sys\nclass A: pass\nsys.exit(0)\n")
+    with pytest.raises(OwnCodeError, match=r"mine\.py:3: SystemExit"):
+        load_own(f"{path}:A")
+    path.write_text("import os\nos.remove(__file__)\nclass A: pass\nraise ValueError('gone')\n")
+    with pytest.raises(OwnCodeError, match=r"mine\.py:4: ValueError: gone"):
+        load_own(f"{path}:A")
+    path.write_text("class A: pass\nopen('/no/such/file')\n")
+    with pytest.raises(OwnCodeError, match=r"mine\.py:2: FileNotFoundError"):
+        load_own(f"{path}:A")
+    path.write_text("class A: pass\nraise OSError('the disk')\n")
+    with pytest.raises(OSError, match="the disk"):  # another attempt may mend it
+        load_own(f"{path}:A")
+    with pytest.raises(OwnCodeError, match=r"mine\.py:2: OSError"), blamed(f"{path}:A", at_once=True):
+        load_own(f"{path}:A")
+
+
+def test_a_module_behind_a_link_is_blamed_by_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "linked_mine.py").write_text(
+        "class A:\n    def __init__(self):\n        raise ValueError('x')\n"
+    )
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.syspath_prepend(tmp_path / "link")
+    with pytest.raises(OwnCodeError, match=r"linked_mine\.py:3: ValueError"), blamed("linked_mine:A"):
+        load_own("linked_mine:A")()
+    sys.modules.pop("linked_mine")
+
+
+def test_a_whole_number_for_a_float_is_the_same_experiment(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("class A:\n    def __init__(self, a: float = 2, b: int = 1, c=3): pass\n")
+    own = read_own(f"{path}:A")
+    found = [json.dumps(checked_parameters(own, given, ())) for given in ({}, {"a": 2}, {"a": 2.0})]
+    assert found == ['{"a": 2.0, "b": 1, "c": 3}'] * 3

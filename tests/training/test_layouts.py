@@ -84,7 +84,7 @@ def test_the_page_finds_pictures_by_the_layout(small_tree, tmp_path):
         ("nowhere.py:Walk", "no such file"),
         ("FILE:Walks", "has no class Walks"),
         ("{name: 'FILE:Walk', stepp_m: 2}", "has no parameter 'stepp_m'. Did you mean 'step_m'?"),
-        ("{name: 'FILE:Walk', step_m: far}", "takes step_m: float; found 'far'"),
+        ("{name: 'FILE:Walk', step_m: far}", "needs step_m: float; found 'far'"),
         ("{name: 'FILE:Walk', root: /x}", "is given root by vprdist"),
         ("{name: FILE:Walk, step_m: 2", "the value must be YAML"),
     ],

@@ -18,6 +18,7 @@ from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
 from vprdist.prepare.own_code import try_own_code
 from vprdist.spec.doors import AggregatorName, AttentionName, BackboneName, LossName
+from vprdist.spec.row_name import row_name
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.loop import Trainer
 from vprdist.training.try_out import try_out
@@ -371,3 +372,62 @@ def test_the_driver_tries_each_combination_once_in_a_process_of_its_own(
     died = with_own(make_trial(small_tree), path, loss="Bad")
     with pytest.raises(OwnCodeError, match="died"):
         try_own_code([died])
+
+
+NOISY = """
+import atexit, os, sys
+from vprdist.training.losses.base import BatchLoss
+os.write(1, b"loaded\\n")
+atexit.register(print, "bye")
+
+class Noisy(BatchLoss):
+    def __call__(self, q, p, s):
+        print("called")
+        return (q @ p.T).mean()
+"""
+
+
+def test_what_a_class_prints_is_no_answer_and_leaving_is_a_fault(small_tree: Path, tmp_path: Path) -> None:
+    path = tmp_path / "noisy.py"
+    path.write_text(NOISY)
+    try_own_code([with_own(make_trial(small_tree), path, loss="Noisy")])
+    for leave, words in (("os._exit(0)", "died"), ("sys.exit(0)", r"noisy\.py:9: SystemExit")):
+        path.write_text(NOISY.replace('print("called")', leave))
+        with pytest.raises(OwnCodeError, match=words):
+            try_own_code([with_own(make_trial(small_tree), path, loss="Noisy")])
+
+
+def test_classes_of_one_name_in_two_files_are_both_tried(small_tree: Path, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
+    good.write_text("class Same:\n    def __call__(self, q, p, s):\n        return (q @ p.T).mean()\n")
+    bad.write_text("class Same:\n    def __call__(self, q, p, s):\n        return 0.5\n")
+    trials = [with_own(make_trial(small_tree), path, loss="Same") for path in (bad, good)]
+    with pytest.raises(OwnCodeError, match=r"bad\.py:Same: .*with one number"):
+        try_own_code(trials)
+
+
+@pytest.mark.parametrize("body", ["draws = (1 / 3, 1 / 3, 1 / 3)", "draws = {0.5, 0.25}", "labels = 's' + 'im'"])
+def test_a_fact_that_is_not_seen_in_the_text_is_not_passed_over(small_tree: Path, tmp_path: Path, body: str) -> None:
+    path = tmp_path / "fact.py"
+    path.write_text(f"class Bad:\n    {body}\n    def __call__(self, q, p, s):\n        return (q @ p.T).mean()\n")
+    with pytest.raises(OwnCodeError, match="as a plain value in its own body"):
+        try_out(with_own(make_trial(small_tree), path, loss="Bad"))
+
+
+def test_a_parameter_that_an_inherited_signature_lacks_is_blamed_on_the_class(small_tree: Path, tmp_path: Path) -> None:
+    path = tmp_path / "heir.py"
+    path.write_text(
+        "class Above:\n    def __init__(self, a=1): pass\n    def __call__(self, q, p, s):\n        return q.sum()\n"
+        "class Bad(Above): pass\n"
+    )
+    with pytest.raises(OwnCodeError, match=r"heir\.py:Bad: TypeError: .*nosuch"):
+        try_out(with_own(make_trial(small_tree), path, loss={"name": "Bad", "nosuch": 3}))
+
+
+def test_rows_of_classes_of_ones_own_are_told_apart_by_file_and_parameters(
+    small_tree: Path, tmp_path: Path, parts: Path
+) -> None:
+    trials = [with_own(make_trial(small_tree), parts, loss={"name": "Nearest", "margin": m}) for m in (0.2, 0.4)]
+    assert [row_name(trial, ["train.loss.margin"]) for trial in trials] == ["0.2", "0.4"]
+    names = [row_name(trial, ["train.loss"]) for trial in trials]
+    assert names == ["parts.py:Nearest margin=0.2", "parts.py:Nearest margin=0.4"]

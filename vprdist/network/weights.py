@@ -6,13 +6,13 @@ live on a login node, never loads torch.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from pathlib import Path
 
 from vprdist.errors import UserError, WeightsError
 from vprdist.files import digest_file
+from vprdist.machine import answers, keep_stdout_for_answers
 from vprdist.network.checkpoints import read_checkpoint
 from vprdist.spec.network import NetworkSpec
 
@@ -55,6 +55,5 @@ def look(network: NetworkSpec) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    with contextlib.redirect_stdout(sys.stderr):  # what a user's class prints is no answer
-        answer = look(NetworkSpec.model_validate_json(sys.stdin.read()))
-    print(json.dumps(answer))
+    keep_stdout_for_answers()
+    print(json.dumps(look(NetworkSpec.model_validate_json(sys.stdin.read()))), file=answers(), flush=True)

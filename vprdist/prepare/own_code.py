@@ -26,11 +26,12 @@ def try_own_code(trials: Iterable[TrialSpec]) -> None:
         return
     order = json.dumps([trial.to_json() for trial in each.values()])
     done = subprocess.run([sys.executable, "-m", TRIER], input=order, capture_output=True, text=True, check=False)
-    if done.returncode:
+    answer = done.stdout.strip()
+    if done.returncode or not answer:
         names = ", ".join(sorted({named.name for trial in each.values() for named in trial.own_code.values()}))
         last = done.stderr.strip()[-400:]
         raise OwnCodeError(names, "the process that tries these classes died", last, "Mend them, or try them alone.")
-    refused = json.loads(done.stdout)
+    refused = json.loads(answer)
     if refused is not None:
         raise OwnCodeError.from_json(refused)
 
@@ -39,5 +40,11 @@ def _key(trial: TrialSpec) -> str:
     """What a try depends on."""
     network = trial.network.model_copy(update={"weights": "none"})
     train = trial.train
-    values = [train.loss.hashed(), train.image_size, train.batch_norm, train.counts_all_pairs, train.precision]
+    values = [
+        train.loss.model_dump(mode="json"),
+        train.image_size,
+        train.batch_norm,
+        train.counts_all_pairs,
+        train.precision,
+    ]
     return json.dumps([network.model_dump(mode="json"), trial.input.mode, values], default=str)

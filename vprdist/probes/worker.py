@@ -21,6 +21,7 @@ from vprdist.distributed.world import World
 from vprdist.errors import UserError
 from vprdist.evaluation.evaluate import Extra
 from vprdist.files import read_json
+from vprdist.machine import answers, keep_stdout_for_answers
 from vprdist.network.inputs import KeptPictures
 from vprdist.probes.evaluate import make_parts
 from vprdist.probes.order import ProbeOrder
@@ -68,12 +69,12 @@ def main(words: list[str]) -> int:
     def advanced(count: int) -> None:
         nonlocal made
         made += count
-        print(json.dumps({"made": made}), flush=True)
+        print(json.dumps({"made": made}), file=answers(), flush=True)
 
     try:
         work(ProbeOrder.model_validate_json(sys.stdin.read()), int(words[0]), int(words[1]), advanced)
     except UserError as error:
-        print(json.dumps({"error": error.to_json()}), flush=True)
+        print(json.dumps({"error": error.to_json()}), file=answers(), flush=True)
         return 2
     except KeyboardInterrupt:  # Ctrl-C reaches the whole process group; the driver tells the person
         return 130
@@ -81,4 +82,5 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    keep_stdout_for_answers()
     sys.exit(main(sys.argv[1:]))

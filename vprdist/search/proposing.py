@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from vprdist.errors import OwnCodeError, UserError, first_line, nearest
+from vprdist.errors import OwnCodeError, RuleError, UserError, first_line, nearest
 from vprdist.files import canonical_json
 from vprdist.search.points import by_axis, encode_axes
-from vprdist.spec.own_code import read_own
+from vprdist.spec.own_code import place_in, read_own
 from vprdist.spec.search import Choice, Point, Range, SearchSpec
 
 Told = tuple[Point, float | None]
@@ -173,9 +172,7 @@ def _blamed(search: SearchSpec) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if search.searcher is None or not search.searcher.is_own:
             raise
-        file = str(read_own(search.searcher.name).file)
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-        where = f"{file}:{lines[-1]}" if lines else _place(search)
+        where = place_in(error, search.searcher.name) or _place(search)
         raise OwnCodeError(where, f"{type(error).__name__}: {first_line(error)}", None, HOW) from error
 
 
@@ -183,5 +180,8 @@ def _place(search: SearchSpec) -> str:
     """The file of a user's class, and its line; a built-in's address."""
     if search.searcher is None or not search.searcher.is_own:
         return search.method.target
-    own = read_own(search.searcher.name)
+    try:
+        own = read_own(search.searcher.name)
+    except RuleError:  # it went away while the sweep ran
+        return search.searcher.name
     return f"{own.file}:{own.line}"

@@ -17,6 +17,7 @@ import vprdist
 from vprdist.data.layouts import open_layout
 from vprdist.errors import UserError
 from vprdist.files import read_json
+from vprdist.machine import answers, keep_stdout_for_answers
 from vprdist.semantics.building import build_part, is_built, progress_of, would_replace
 from vprdist.semantics.order import CacheOrder
 from vprdist.semantics.planning import Plan, make_plan
@@ -105,8 +106,9 @@ def _described(source: SegmentedSource, plan: Plan, out: Path) -> dict[str, Any]
 
 
 def _say(**value: object) -> None:
-    print(json.dumps(value), flush=True)
+    print(json.dumps(value), file=answers(), flush=True)
 
 
 if __name__ == "__main__":
+    keep_stdout_for_answers()
     sys.exit(main(sys.argv[1:]))

@@ -105,6 +105,9 @@ class Named(Spec):
             more = {key: each for key, each in value.items() if key not in cls.model_fields}
             if not more:
                 return value  # as a trial's own file has it
+            if cls._is_past(value) and more.keys() <= value["parameters"].keys() | cls.door.beside.model_fields.keys():
+                # A finished sweep stays what it was; where its class is loaded, the other text is refused.
+                return {**{key: value[key] for key in cls.model_fields}, "parameters": value["parameters"] | more}
             value = {"name": value["name"], **value["parameters"], **more}  # and a value laid over it
         elif ours := next((key for key in cls.model_fields if key != "name" and key in value), None):
             raise RuleError(ours, "unknown key", None, "Parameters stand beside the name: {name: …, …}.")
@@ -115,6 +118,16 @@ class Named(Spec):
         if not isinstance(name, str):
             raise RuleError("name", f"the name of a {cls.door.word} must be a word", name)
         return cls._built_in(name, given) if name in cls.door.built_in else cls._own(name, given)
+
+    @classmethod
+    def _is_past(cls, value: dict[str, Any]) -> bool:
+        """Whether a user's file is another than when the choice was read, or is not there any more."""
+        if value.get("digest") is None:
+            return False
+        try:
+            return read_own(value["name"]).digest != value["digest"]
+        except RuleError:
+            return True
 
     @classmethod
     def _built_in(cls, name: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -191,7 +204,7 @@ class Named(Spec):
         own = {key: each for key, each in self.parameters.items() if key not in self.door.beside.model_fields}
         if self.is_own:
             made = load_own(self.name, self.digest)
-            with blamed(self.name):
+            with blamed(self.name, otherwise=self.name):
                 return made(**provided, **own)
         chosen = self.door.built_in[self.name]
         return load_built_in(chosen)(**provided, **chosen.fixed, **own)

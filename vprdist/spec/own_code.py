@@ -17,6 +17,8 @@ import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
+import json
+import os
 import re
 import sys
 import traceback
@@ -38,6 +40,9 @@ COMPUTED = object()
 """Stands for a default that is no plain value: the class itself fills it in."""
 KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
 """Annotations that are checked before the class is loaded; what others mean, the class decides."""
+
+ITS_FILES = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+"""Errors of the machine that are a mistake where a line of a user's file makes them: it opens what is not there."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,12 @@ def settled(name: str, folder: Path) -> str:
     match = FILE_NAME.fullmatch(name)
     if match is None:
         return name
-    return f"{(folder / Path(match['file']).expanduser()).resolve()}:{match['name']}"
+    return f"{(folder / _at_home(match['file'])).resolve()}:{match['name']}"
+
+
+def _at_home(path: str) -> Path:
+    """With `~` filled in; that of nobody here stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (expanduser raises there)
 
 
 def class_name(name: str) -> str:
@@ -94,8 +104,8 @@ def own_file(name: str) -> Path:
         RuleError: there is none.
     """
     if match := FILE_NAME.fullmatch(name):
-        path = Path(match["file"]).expanduser().absolute()
-        if not path.is_file():
+        path = _at_home(match["file"]).absolute()
+        if not os.path.isfile(path):  # noqa: PTH113 (is_file raises where a name is too long)
             raise RuleError("name", "no such file", str(path), "A path counts from the folder of the sweep file.")
         return path
     match = MODULE_NAME.fullmatch(name)
@@ -146,11 +156,11 @@ def _read(name: str, path: Path, data: bytes) -> OwnClass:
         raise RuleError("name", f"{path} has no class {name}", None, remedy)
     node = classes[name]
     digest = hashlib.sha256(data).hexdigest()[:16]
-    return OwnClass(name, path, node.lineno, _parameters(node), _facts(node), digest)
+    return OwnClass(name, path, node.lineno, _parameters(node, classes), _facts(node), digest)
 
 
-def _parameters(node: ast.ClassDef) -> dict[str, Parameter] | None:
-    """From `__init__`, or from the fields of a dataclass."""
+def _parameters(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> dict[str, Parameter] | None:
+    """From `__init__`, or from the fields of a dataclass, those of its bases in the same file first."""
     inits = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
     if inits:
         arguments = inits[-1].args
@@ -163,7 +173,12 @@ def _parameters(node: ast.ClassDef) -> dict[str, Parameter] | None:
         return {argument.arg: _parameter(argument.annotation, default) for argument, default in pairs}
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)]
-        return {
+        inherited: dict[str, Parameter] = {}
+        for base in reversed(node.bases):
+            above = classes.get(base.id) if isinstance(base, ast.Name) else None
+            if above is not None and above.lineno < node.lineno:
+                inherited |= _parameters(above, classes) or {}
+        return inherited | {
             each.target.id: _parameter(each.annotation, each.value)
             for each in fields
             if isinstance(each.target, ast.Name) and "ClassVar" not in ast.unparse(each.annotation)
@@ -173,12 +188,17 @@ def _parameters(node: ast.ClassDef) -> dict[str, Parameter] | None:
 
 def _parameter(annotation: ast.expr | None, default: ast.expr | None) -> Parameter:
     written = "" if annotation is None else ast.unparse(annotation)
-    if default is None:
-        return Parameter(written, REQUIRED)
+    return Parameter(written, REQUIRED if default is None else _literal(default))
+
+
+def _literal(node: ast.expr) -> Any:
+    """A plain value, which a trial's file can hold; `COMPUTED` for every other."""
     try:
-        return Parameter(written, ast.literal_eval(default))
-    except ValueError:
-        return Parameter(written, COMPUTED)
+        value = ast.literal_eval(node)
+        kept = json.loads(json.dumps(value, allow_nan=False)) == _plain(value)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return COMPUTED
+    return value if kept else COMPUTED
 
 
 def _facts(node: ast.ClassDef) -> dict[str, Any]:
@@ -187,9 +207,8 @@ def _facts(node: ast.ClassDef) -> dict[str, Any]:
         target = each.targets[0] if isinstance(each, ast.Assign) else getattr(each, "target", None)
         value = getattr(each, "value", None)
         if isinstance(each, (ast.Assign, ast.AnnAssign)) and isinstance(target, ast.Name) and value is not None:
-            with contextlib.suppress(ValueError):
-                facts[target.id] = ast.literal_eval(value)
-    return facts
+            facts[target.id] = _literal(value)
+    return {name: value for name, value in facts.items() if value is not COMPUTED}
 
 
 def checked_parameters(own: OwnClass, given: Mapping[str, Any], provided: tuple[str, ...]) -> dict[str, Any]:
@@ -216,16 +235,23 @@ def checked_parameters(own: OwnClass, given: Mapping[str, Any], provided: tuple[
         _check_type(here, name, known[name].annotation, value)
     for name, parameter in known.items():
         if name in given:
-            out[name] = given[name]
+            out[name] = _as_float(parameter, given[name])
         elif parameter.default is REQUIRED:
             raise RuleError(name, f"{here} needs the parameter {name!r}", None, f"Write it: {{name: …, {name}: …}}.")
         elif parameter.default is not COMPUTED:
-            out[name] = _plain(parameter.default)
+            out[name] = _as_float(parameter, _plain(parameter.default))
     return out
+
+
+def _as_float(parameter: Parameter, value: Any) -> Any:
+    """2 and 2.0 are one experiment where a float is asked for."""
+    return float(value) if parameter.annotation == "float" and type(value) is int else value
 
 
 def _plain(value: Any) -> Any:
     """As JSON would give it back."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
@@ -279,41 +305,57 @@ def _module(name: str, path: Path, digest: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def blamed(*names: str, otherwise: str | None = None) -> Iterator[None]:
+def blamed(*names: str, otherwise: str | None = None, at_once: bool = False) -> Iterator[None]:
     """An error that comes out of a user's own file becomes one message with its file and line.
 
     What the machine does to it (memory, disk, a lost rank) stays what it is: another attempt may mend that.
 
     Args:
         otherwise: the class to blame for an error on whose way no line of a file stands: one that cannot be called so.
+        at_once: there is no other attempt, so that what the machine does is theirs too.
 
     Raises:
         OwnCodeError: the block failed in a line of one of the files, or in what that line called.
     """
     try:
         yield
-    except (UserError, OSError, MemoryError):
+    except UserError:
         raise
-    except Exception as error:
-        place = _place(error, [own for own in map(_known_file, names) if own is not None]) or otherwise
-        if place is None or type(error).__name__ in ("OutOfMemoryError", "LostRankError", "Stopped"):
+    except (Exception, SystemExit) as error:
+        if isinstance(error, (OSError, MemoryError)) and not isinstance(error, ITS_FILES) and not at_once:
+            raise
+        if type(error).__name__ in ("OutOfMemoryError", "LostRankError", "Stopped") or _is_ours(error):
+            raise
+        place = place_in(error, *names) or otherwise
+        if place is None:
             raise
         remedy = "Mend the file, and run the sweep again."
         raise OwnCodeError(place, f"{type(error).__name__}: {first_line(error)}", None, remedy) from error
 
 
+def _is_ours(error: BaseException) -> bool:
+    """Whether it is our own word to leave, from a signal that came while a user's class was running."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = Path(__file__).parents[1]
+    return isinstance(error, SystemExit) and bool(frames) and Path(frames[-1].filename).is_relative_to(ours)
+
+
+def place_in(error: BaseException, *names: str) -> str | None:
+    """`file:line`, the last line of one of these classes' files on the way to the error; None: there is none."""
+    files = {os.path.realpath(own) for own in map(_known_file, names) if own is not None}
+    if isinstance(error, SyntaxError) and error.filename and os.path.realpath(error.filename) in files:
+        return f"{error.filename}:{error.lineno}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if os.path.realpath(frame.filename) in files:
+            return f"{frame.filename}:{frame.lineno}"
+    return None
+
+
 def _known_file(name: str) -> Path | None:
+    """The file of a name; a path need not be there any more."""
+    if match := FILE_NAME.fullmatch(name):
+        return Path(match["file"])
     try:
         return own_file(name) if is_own(name) else None
     except RuleError:
         return None
-
-
-def _place(error: BaseException, files: list[Path]) -> str | None:
-    """The last line of one of the files on the way to the error."""
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) in files:
-        return f"{error.filename}:{error.lineno}"
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if Path(frame.filename) in files:
-            return f"{frame.filename}:{frame.lineno}"
-    return None

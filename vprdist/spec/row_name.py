@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from vprdist.spec.own_code import is_own
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import CLASS_GROUPS
 
@@ -27,17 +29,32 @@ def _axis_value(trial: TrialSpec, axis: str, players: Players) -> str:
             return _subset_name(shown, players)
     value: object = trial.to_json()
     for part in axis.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+        value = _below(value, part) if isinstance(value, dict) else None
     if value is None:
         return ""
     if axis == "train.arms":
         return "one network"
     if isinstance(value, dict):
-        value = value.get("name", value)
+        value = _own_name(value) if _is_own(value) else value.get("name", value)
     if isinstance(value, list):
         group = next((name for name, classes in CLASS_GROUPS.items() if list(classes) == value), None)
         return group or "+".join(map(str, value))
     return str(value)
+
+
+def _below(value: dict[str, Any], part: str) -> Any:
+    """The parameters of a user's own class stand beside its name in sweep files, and below it in a trial."""
+    return value["parameters"].get(part) if _is_own(value) and part not in value else value.get(part)
+
+
+def _is_own(value: dict[str, Any]) -> bool:
+    return isinstance(value.get("name"), str) and is_own(value["name"]) and isinstance(value.get("parameters"), dict)
+
+
+def _own_name(value: dict[str, Any]) -> str:
+    """File, class and parameters, without the folder: what a person told two rows apart by."""
+    words = [f"{name}={each}" for name, each in value["parameters"].items()]
+    return " ".join([value["name"].rpartition("/")[2], *words])
 
 
 def _subset_name(shown: Sequence[str], players: Players) -> str:

@@ -10,7 +10,6 @@ message.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from vprdist.errors import OwnCodeError, UserError
+from vprdist.machine import answers, keep_stdout_for_answers
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
 from vprdist.spec.doors import LossName
 from vprdist.spec.own_code import blamed
@@ -39,7 +39,7 @@ def try_out(trial: TrialSpec) -> None:
         UserError: a user's class that cannot be made or called, or returns what its kind must not.
     """
     names = [named.name for named in trial.own_code.values()]
-    with blamed(*names):
+    with blamed(*names, at_once=True):
         network = build_network(trial, None)
         loss = build_loss(trial.train)
         set_mode(network, trial.train.batch_norm, training=True)
@@ -95,16 +95,16 @@ def _call_loss(spec: LossName, loss: Any, query: Tensor, partner: Tensor) -> Non
 def main() -> int:
     """Returns the exit code: 0, whatever was found."""
     refused = None
-    with contextlib.redirect_stdout(sys.stderr):  # what a user's class prints is no answer
-        for value in json.load(sys.stdin):
-            try:
-                try_out(TrialSpec.model_validate_json(json.dumps(value)))
-            except UserError as error:
-                refused = error.to_json()
-                break
-    print(json.dumps(refused))
+    for value in json.load(sys.stdin):
+        try:
+            try_out(TrialSpec.model_validate_json(json.dumps(value)))
+        except UserError as error:
+            refused = error.to_json()
+            break
+    print(json.dumps(refused), file=answers(), flush=True)
     return 0
 
 
 if __name__ == "__main__":
+    keep_stdout_for_answers()
     sys.exit(main())

@@ -36,7 +36,7 @@ class OwnSegmenter:
         return height, width
 
     def __call__(self, image_B3HW: Tensor) -> Tensor:
-        with blamed(self.name):
+        with blamed(self.name, otherwise=self.name, at_once=True):
             found = self.made(image_B3HW.to(self.device))
         count = len(image_B3HW)
         if not isinstance(found, Tensor) or found.ndim != 4 or tuple(found.shape[:2]) != (count, len(CLASSES)):
@@ -64,7 +64,7 @@ def open_network(spec: SegmenterSpec, device: str) -> OwnSegmenter:
     more = {} if spec.weights is None else {"weights": spec.weights}
     try:
         own = load_own(spec.name, spec.digest)
-        with blamed(spec.name):
+        with blamed(spec.name, otherwise=spec.name):
             made = own(**spec.parameters, **more)
     except OSError as error:
         raise WeightsError(spec.source or spec.name, "the segmenter's files cannot be read", str(error)) from None
