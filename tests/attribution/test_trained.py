@@ -21,8 +21,10 @@ from vprdist.game.draws import backward_subsets, draw_orders, forward_subsets
 from vprdist.plan.queries import check_queries
 from vprdist.report.wording import answer, reading, steps
 from vprdist.spec.attribution import Effect
+from vprdist.spec.data import DataSpec
+from vprdist.spec.evaluate import EvaluateSpec
 from vprdist.spec.sweep_file import read_sweep
-from vprdist.spec.trial import DataSpec, EvaluateSpec, TrialSpec
+from vprdist.spec.trial import TrialSpec
 from vprdist.store.attribution_file import attribution_files
 
 SHAPLEY = ["search.subsets.take=null", "search.searcher=shapley", "search.num_trials=100", "seeds=[0]"]

@@ -28,7 +28,11 @@ from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
 from vprdist.semantics.importing import import_cache
 from vprdist.spec.arms import Arm
-from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, TrainSpec, TrialSpec
+from vprdist.spec.data import DataSpec
+from vprdist.spec.input import InputSpec
+from vprdist.spec.network import NetworkSpec
+from vprdist.spec.train import TrainSpec
+from vprdist.spec.trial import Digests, TrialSpec
 from vprdist.spec.vocabulary import STATIC_CLASSES
 
 

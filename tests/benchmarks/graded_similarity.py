@@ -32,7 +32,7 @@ from vprdist.data.labels import read_labels  # noqa: E402
 from vprdist.data.pairs import PairSampler  # noqa: E402
 from vprdist.data.places import City, Side  # noqa: E402
 from vprdist.data.positives import rows_within  # noqa: E402
-from vprdist.spec.trial import DataSpec  # noqa: E402
+from vprdist.spec.data import DataSpec  # noqa: E402
 
 RADIUS_M, DEGREES = 50.0, 90.0
 NUM_POINTS = 64

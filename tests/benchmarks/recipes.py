@@ -25,10 +25,14 @@ from vprdist.data.layouts import dataset_digest
 from vprdist.distributed.world import World
 from vprdist.files import digest_file
 from vprdist.spec.computation import COMPUTATION
+from vprdist.spec.data import DataSpec
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.doors import BackboneName
+from vprdist.spec.evaluate import EvaluateSpec
+from vprdist.spec.network import NetworkSpec
 from vprdist.spec.recipes import RECIPES
-from vprdist.spec.trial import DataSpec, Digests, EvaluateSpec, NetworkSpec, RunSpec, TrainSpec, TrialSpec
+from vprdist.spec.train import TrainSpec
+from vprdist.spec.trial import Digests, RunSpec, TrialSpec
 from vprdist.training.run import run_trial
 
 REPO = Path(__file__).resolve().parents[2]

@@ -113,8 +113,11 @@ def _resident_mb() -> float:
 
 
 def make_trial(args: argparse.Namespace) -> Any:
+    from vprdist.spec.data import DataSpec
+    from vprdist.spec.network import NetworkSpec
     from vprdist.spec.recipes import REFERENCE
-    from vprdist.spec.trial import DataSpec, Digests, NetworkSpec, RunSpec, TrainSpec, TrialSpec
+    from vprdist.spec.train import TrainSpec
+    from vprdist.spec.trial import Digests, RunSpec, TrialSpec
 
     recipe = {**REFERENCE, **SIDES[args.side], "image_size": tuple(args.size), "steps": args.steps, "chunked": False}
     trial = TrialSpec(

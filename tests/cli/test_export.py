@@ -17,8 +17,12 @@ from vprdist.errors import UserError
 from vprdist.files import digest_file
 from vprdist.network.gcl_release import to_release
 from vprdist.network.model import PlaceNetwork, build_network
+from vprdist.spec.data import DataSpec
+from vprdist.spec.input import InputSpec
+from vprdist.spec.network import NetworkSpec
 from vprdist.spec.result import ResultRow
-from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, TrainSpec, TrialSpec
+from vprdist.spec.train import TrainSpec
+from vprdist.spec.trial import Digests, TrialSpec
 from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.checkpoint import load_checkpoint
 from vprdist.training.run import initial_weights, run_trial

@@ -20,7 +20,8 @@ from vprdist.search.driver import _Book
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.search import SearchSpec
 from vprdist.spec.sweep_file import read_sweep
-from vprdist.spec.trial import Digests, TrainSpec, TrialSpec
+from vprdist.spec.train import TrainSpec
+from vprdist.spec.trial import Digests, TrialSpec
 from vprdist.store.manifest import Manifest, read_manifest
 from vprdist.store.proposals import Proposals
 from vprdist.store.trial_folder import TrialFolder

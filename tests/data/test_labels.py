@@ -18,7 +18,8 @@ from vprdist.data.labels import is_official, labels_digest, read_labels
 from vprdist.data.layouts.msls import city_digest, read_city
 from vprdist.data.official import official_blocks, official_digest
 from vprdist.errors import DataError
-from vprdist.spec.trial import DataSpec, Digests, TrialSpec
+from vprdist.spec.data import DataSpec
+from vprdist.spec.trial import Digests, TrialSpec
 
 
 @pytest.fixture(autouse=True)

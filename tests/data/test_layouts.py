@@ -22,8 +22,9 @@ from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError, RuleError, UserError
 from vprdist.prepare.checks import check_data
 from vprdist.semantics.order import CacheOrder
+from vprdist.spec.data import DataSpec
 from vprdist.spec.segmenter import SegmenterSpec
-from vprdist.spec.trial import DataSpec, Digests, TrialSpec
+from vprdist.spec.trial import Digests, TrialSpec
 from vprdist.spec.vocabulary import SUBTASKS
 
 IMAGES = {"msls": "train_val/ada/query/images/ada_q004.jpg", "own": "ada/query/ada_q004@*.jpg"}
@@ -257,6 +258,11 @@ def mistakes():
             instead("self.step_m = step_m", "self.step_m = step_m / 0"),
             "step_m / 0",
             "ZeroDivisionError",
+        ),
+        "one that leaves": (
+            instead("[path.name for", "exit(0) or [path.name for"),
+            "exit(0)",
+            "SystemExit",
         ),
         "no Python": (instead("    def names", "   def names"), None, "is no Python"),
         "a failing import": (

@@ -15,7 +15,7 @@ from vprdist.data.layouts import dataset_digest
 from vprdist.data.layouts.msls import city_digest, city_names, read_city
 from vprdist.data.pictures import check_images, check_whole
 from vprdist.errors import DataError
-from vprdist.spec.trial import DataSpec
+from vprdist.spec.data import DataSpec
 
 
 def test_columns_come_in_row_order(small_tree):

@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 from vprdist.data.graph import CityGraph, city_graph
 from vprdist.data.layouts.msls import read_city
 from vprdist.data.pairs import PairSampler, PairStream
-from vprdist.spec.trial import DataSpec
+from vprdist.spec.data import DataSpec
 
 
 def world(seed=0, queries=60, gallery=80, density=0.2) -> CityGraph:

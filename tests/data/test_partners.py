@@ -13,8 +13,8 @@ from vprdist.data.official import DATASETS
 from vprdist.data.pairs import PairSampler
 from vprdist.data.partners import Partners
 from vprdist.errors import TrainingError
+from vprdist.spec.data import DataSpec
 from vprdist.spec.doors import LossName
-from vprdist.spec.trial import DataSpec
 
 
 def graph_of(dense, queries=None, gallery=None, name="w") -> CityGraph:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from vprdist.data.layouts.msls import city_names, read_city
-from vprdist.spec.trial import DataSpec
+from vprdist.spec.data import DataSpec
 
 WALK = '''"""Pictures named <key>@<easting>@<northing>@<heading>.jpg, in <city>/<side>/."""
 

@@ -15,7 +15,9 @@ from vprdist.errors import TrainingError
 from vprdist.evaluation.descriptors import Descriptors, describe
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
-from vprdist.spec.trial import NetworkSpec, TrainSpec, TrialSpec
+from vprdist.spec.network import NetworkSpec
+from vprdist.spec.train import TrainSpec
+from vprdist.spec.trial import TrialSpec
 
 TRIAL = TrialSpec(
     network=NetworkSpec(backbone="resnet18", weights="none"), train=TrainSpec(image_size=(32, 40), batch_norm="frozen")

@@ -24,7 +24,8 @@ from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import build_network
 from vprdist.semantics.placebo import other_classes
 from vprdist.spec.arms import Arm, ArmsSpec
-from vprdist.spec.trial import EvaluateSpec, RunSpec, TrialSpec
+from vprdist.spec.evaluate import EvaluateSpec
+from vprdist.spec.trial import RunSpec, TrialSpec
 
 REPO = Path(__file__).resolve().parents[2]
 PLAYERS = (("building",), ("pole",), ("sky",))

@@ -11,7 +11,8 @@ from vprdist.errors import DataError
 from vprdist.evaluation import descriptor_files
 from vprdist.evaluation.descriptor_files import read_descriptors
 from vprdist.evaluation.evaluate import NOTHING, assess, wanted_rows
-from vprdist.spec.trial import EvaluateSpec, TrialSpec
+from vprdist.spec.evaluate import EvaluateSpec
+from vprdist.spec.trial import TrialSpec
 
 CITIES = wild_cities(3)
 TASKS = breakdown_tasks(CITIES, TrialSpec())["all"]

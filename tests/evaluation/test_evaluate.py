@@ -15,8 +15,12 @@ from vprdist.distributed.ranks import Ranks
 from vprdist.errors import DataError
 from vprdist.evaluation.evaluate import describe_protocol, evaluate
 from vprdist.network.model import build_network
+from vprdist.spec.data import DataSpec
+from vprdist.spec.evaluate import EvaluateSpec
+from vprdist.spec.network import NetworkSpec
 from vprdist.spec.result import Protocol
-from vprdist.spec.trial import DataSpec, EvaluateSpec, NetworkSpec, TrainSpec, TrialSpec
+from vprdist.spec.train import TrainSpec
+from vprdist.spec.trial import TrialSpec
 
 CPU = Ranks(0, 1, torch.device("cpu"))
 

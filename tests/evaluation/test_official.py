@@ -11,7 +11,8 @@ from tests.evaluation.wild import wild_cities, wild_descriptors, write_cities
 from vprdist.data.tasks import breakdown_tasks, city_task
 from vprdist.evaluation.evaluate import Evaluation
 from vprdist.evaluation.ranking import rank
-from vprdist.spec.trial import EvaluateSpec, TrialSpec
+from vprdist.spec.evaluate import EvaluateSpec
+from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import SUBTASKS
 
 

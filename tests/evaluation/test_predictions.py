@@ -10,7 +10,7 @@ from vprdist.data.tasks import city_task
 from vprdist.errors import DataError
 from vprdist.evaluation.breakdown import query_rows
 from vprdist.evaluation.predictions import read_predictions, write_predictions
-from vprdist.spec.trial import EvaluateSpec
+from vprdist.spec.evaluate import EvaluateSpec
 
 
 def tasks_of(cities, subtask="all"):

@@ -22,7 +22,8 @@ from vprdist.evaluation.evaluate import (
 )
 from vprdist.evaluation.ranking import rank
 from vprdist.evaluation.whitening import check_dimensions, learn
-from vprdist.spec.trial import EvaluateSpec, TrialSpec
+from vprdist.spec.evaluate import EvaluateSpec
+from vprdist.spec.trial import TrialSpec
 
 CITIES = wild_cities(3, ("uno", "dos", "tres"))
 

@@ -9,7 +9,7 @@ import numpy as np
 from tests.worlds import SUBTASKS, write_side
 from vprdist.data.places import City, Side
 from vprdist.evaluation.descriptors import Descriptors
-from vprdist.spec.trial import EvaluateSpec
+from vprdist.spec.evaluate import EvaluateSpec
 from vprdist.spec.vocabulary import SIDES
 
 

@@ -25,7 +25,9 @@ from vprdist.network.gcl_release import to_release
 from vprdist.network.model import PlaceNetwork, build_network
 from vprdist.network.stem import IMAGENET_MEAN, IMAGENET_STD, InputStem
 from vprdist.network.weights import look
-from vprdist.spec.trial import Digests, InputSpec, NetworkSpec, TrialSpec
+from vprdist.spec.input import InputSpec
+from vprdist.spec.network import NetworkSpec
+from vprdist.spec.trial import Digests, TrialSpec
 
 PUBLIC = "marialeyvallina+generalized_contrastive_loss"
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 64, 96), np.uint8))

@@ -15,7 +15,9 @@ from vprdist.network.folded import folded
 from vprdist.network.model import build_network
 from vprdist.network.stem import InputStem
 from vprdist.spec.doors import BackboneName
-from vprdist.spec.trial import Digests, InputSpec, NetworkSpec, TrialSpec
+from vprdist.spec.input import InputSpec
+from vprdist.spec.network import NetworkSpec
+from vprdist.spec.trial import Digests, TrialSpec
 
 DIGESTS = Digests(dataset="d", cache="c", weights="none")
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 64, 96), np.uint8))

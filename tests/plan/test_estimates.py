@@ -18,11 +18,13 @@ from vprdist.plan.estimate import Estimate, estimate, read_results, total_hours
 from vprdist.plan.probe_cost import ProbeCost
 from vprdist.plan.space import checkpoint_bytes, space
 from vprdist.spec.doors import BackboneName
+from vprdist.spec.network import NetworkSpec
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.sweep_file import read_sweep
-from vprdist.spec.trial import Digests, NetworkSpec, TrainSpec, TrialSpec
+from vprdist.spec.train import TrainSpec
+from vprdist.spec.trial import Digests, TrialSpec
 
 LOCAL = ClusterProfile(kind="local")
 FOUR_GPUS = ClusterProfile(kind="slurm", partition="gpu", gpus_per_node=4, ranks=4, time_limit_min=90)

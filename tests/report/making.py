@@ -15,9 +15,13 @@ from vprdist.files import append_json_line, write_json, write_parquet, write_tex
 from vprdist.report.board import leaderboard, page_path
 from vprdist.report.evidence import weigh
 from vprdist.report.rows import group_rows
+from vprdist.spec.data import DataSpec
+from vprdist.spec.input import InputSpec
+from vprdist.spec.network import NetworkSpec
 from vprdist.spec.result import QUERY_COLUMNS, Protocol, ResultRow
 from vprdist.spec.row_name import row_name
-from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, TrainSpec, TrialSpec
+from vprdist.spec.train import TrainSpec
+from vprdist.spec.trial import Digests, TrialSpec
 from vprdist.store.queries import METRICS, queries_path, read_queries
 
 DEPTH = 20

@@ -12,8 +12,10 @@ from PIL import Image
 from vprdist.demo import make
 from vprdist.report.pictures import WIDTH, pictures_of
 from vprdist.semantics.importing import import_cache
+from vprdist.spec.data import DataSpec
 from vprdist.spec.demo import DemoSpec
-from vprdist.spec.trial import DataSpec, InputSpec, TrialSpec
+from vprdist.spec.input import InputSpec
+from vprdist.spec.trial import TrialSpec
 
 TINY = DemoSpec(height=32, width=48, supersample=1, train=("alder",), validate_cities=("elm",), streets=1, places=4,
                 query_visits=2, pano_share=0.0)  # fmt: skip

@@ -21,7 +21,8 @@ from vprdist.files import append_json_line, read_json_lines, write_json
 from vprdist.search.driver import Outcome, run_search
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.search import Point, SearchSpec
-from vprdist.spec.trial import Digests, RunSpec, TrainSpec, TrialSpec
+from vprdist.spec.train import TrainSpec
+from vprdist.spec.trial import Digests, RunSpec, TrialSpec
 from vprdist.store.proposals import Proposals
 
 JOB = "searching:run_searching"

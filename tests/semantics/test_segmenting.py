@@ -9,9 +9,11 @@ import pytest
 from vprdist.errors import CacheError
 from vprdist.semantics.order import CacheOrder
 from vprdist.semantics.segmenting import device_of, orders_of, with_cache
+from vprdist.spec.data import DataSpec
+from vprdist.spec.input import InputSpec
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.segmenter import SegmenterSpec
-from vprdist.spec.trial import DataSpec, InputSpec, TrialSpec
+from vprdist.spec.trial import TrialSpec
 
 BOTH = (("a", "b"), ("b", "a", "b"))
 GPUS = ClusterProfile(kind="slurm", gpus_per_node=4, ranks=4)

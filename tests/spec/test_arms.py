@@ -11,8 +11,11 @@ from vprdist.errors import RuleError
 from vprdist.files import digest_json
 from vprdist.probes.order import PART_ARMS, ProbeOrder
 from vprdist.spec.arms import Arm, ArmsSpec
+from vprdist.spec.data import DataSpec
+from vprdist.spec.input import InputSpec
 from vprdist.spec.subsets import SubsetSpec
-from vprdist.spec.trial import DataSpec, Digests, InputSpec, TrainSpec, TrialSpec
+from vprdist.spec.train import TrainSpec
+from vprdist.spec.trial import Digests, TrialSpec
 from vprdist.spec.vocabulary import CLASSES
 
 PLAIN = """

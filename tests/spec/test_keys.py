@@ -43,7 +43,12 @@ def nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
 
 SWEEP, PROFILE = sweep_keys(), profile_keys()
 NAMES = {key.name for key in SWEEP}
-REFUSED = ("unknown key", "cannot stand in a sweep file", "cannot be an axis of the grid", "they cannot be tried")
+REFUSED = (
+    "unknown key",
+    "cannot stand in a sweep file",
+    "cannot be an axis of the grid",
+    "they cannot be tried",
+)
 WRITTEN_BY_US = ("trial.input.segmenter.parameters", "trial.input.segmenter.digest")
 """Keys of the files that run folders keep: the reader knows them, and nobody writes them by hand."""
 OWN = """class Own:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from vprdist.spec.base import Spec, hashed_unless
-from vprdist.spec.trial import DataSpec, Digests, EvaluateSpec, InputSpec, NetworkSpec, RunSpec, TrainSpec, TrialSpec
+from vprdist.spec.data import DataSpec
+from vprdist.spec.evaluate import EvaluateSpec
+from vprdist.spec.input import InputSpec
+from vprdist.spec.network import NetworkSpec
+from vprdist.spec.train import TrainSpec
+from vprdist.spec.trial import Digests, RunSpec, TrialSpec
 from vprdist.spec.vocabulary import CLASSES, STATIC_CLASSES
 
 DIGESTS = Digests(dataset="d", cache="c", weights="w")

@@ -18,8 +18,12 @@ from vprdist.files import read_json_lines
 from vprdist.semantics.cache import open_cache
 from vprdist.semantics.importing import import_cache
 from vprdist.spec.computation import COMPUTATION
+from vprdist.spec.data import DataSpec
+from vprdist.spec.input import InputSpec
+from vprdist.spec.network import NetworkSpec
 from vprdist.spec.result import ResultRow
-from vprdist.spec.trial import DataSpec, Digests, InputSpec, NetworkSpec, RunSpec, TrainSpec, TrialSpec
+from vprdist.spec.train import TrainSpec
+from vprdist.spec.trial import Digests, RunSpec, TrialSpec
 from vprdist.training.checkpoint import load_checkpoint
 from vprdist.training.run import run_trial
 

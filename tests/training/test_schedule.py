@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from vprdist.spec.trial import TrainSpec
+from vprdist.spec.train import TrainSpec
 from vprdist.training.schedule import learning_rate
 
 

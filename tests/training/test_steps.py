@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 
 from vprdist.data.graph import CityGraph
 from vprdist.data.pairs import Pairs, PairSampler
-from vprdist.spec.trial import TrainSpec
+from vprdist.spec.train import TrainSpec
 from vprdist.training.steps import Steps, rank_part
 
 

@@ -16,9 +16,11 @@ from vprdist.cli.layout import add_layout, layout_given
 from vprdist.console import add_command, bar, fitting, table_width
 from vprdist.errors import UserError
 from vprdist.files import write_json
+from vprdist.spec.data import DataSpec
+from vprdist.spec.evaluate import EvaluateSpec
 from vprdist.spec.read import Origin, validate
 from vprdist.spec.result import Protocol
-from vprdist.spec.trial import DataSpec, EvaluateSpec, TrialSpec
+from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import KS, METRICS, SUBTASKS, Gallery, Scope, Storage, Whitening
 from vprdist.status.find import find_trial
 from vprdist.store.trial_folder import TrialFolder

@@ -13,7 +13,8 @@ from scipy.sparse import csr_matrix, vstack
 from vprdist.data.labels import Say, is_official, label_blocks, labels_digest, read_labels
 from vprdist.data.places import City
 from vprdist.errors import DataError
-from vprdist.spec.trial import DataSpec, TrialSpec
+from vprdist.spec.data import DataSpec
+from vprdist.spec.trial import TrialSpec
 
 Ints = npt.NDArray[np.int64]
 

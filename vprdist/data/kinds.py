@@ -12,7 +12,7 @@ from vprdist.data.labels import label_blocks
 from vprdist.data.official import FOV
 from vprdist.data.places import City
 from vprdist.errors import TrainingError
-from vprdist.spec.trial import DataSpec
+from vprdist.spec.data import DataSpec
 
 POSITIVE, SOFT, HARD = KINDS = 0, 1, 2
 Shares = tuple[float, float, float]

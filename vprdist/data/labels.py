@@ -22,7 +22,7 @@ from vprdist.data.places import City
 from vprdist.data.similarity import similarity_blocks
 from vprdist.errors import DataError, first_line
 from vprdist.files import digest_json, locked, publish
-from vprdist.spec.trial import DataSpec
+from vprdist.spec.data import DataSpec
 from vprdist.spec.vocabulary import OFFICIAL_VIEW
 
 Say = Callable[[str], None]

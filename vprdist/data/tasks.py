@@ -15,7 +15,8 @@ from vprdist.data.layouts import layout_of, read_city_cached
 from vprdist.data.places import City, Side
 from vprdist.data.positives import rows_within
 from vprdist.errors import DataError
-from vprdist.spec.trial import EvaluateSpec, TrialSpec
+from vprdist.spec.evaluate import EvaluateSpec
+from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import SUBTASKS
 
 Rows = npt.NDArray[np.int64]

@@ -20,8 +20,9 @@ from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import PlaceNetwork, set_mode
 from vprdist.spec.arms import Arm
 from vprdist.spec.computation import COMPUTATION
+from vprdist.spec.evaluate import EvaluateSpec
 from vprdist.spec.result import Protocol, VariantResult
-from vprdist.spec.trial import EvaluateSpec, TrialSpec
+from vprdist.spec.trial import TrialSpec
 from vprdist.store.queries import queries_file
 
 StageReport = Callable[[str, int, int], None]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from vprdist.errors import UserError
 from vprdist.evaluation.descriptors import Descriptors, Rows, Values, allocate
-from vprdist.spec.trial import EvaluateSpec
+from vprdist.spec.evaluate import EvaluateSpec
 
 BLOCK = 8192
 NO_VARIANCE = 1e-10

@@ -13,7 +13,7 @@ from vprdist.errors import WeightsError
 from vprdist.network.gcl_release import from_release, is_release
 from vprdist.network.parts import build_parts
 from vprdist.spec.doors import BackboneName
-from vprdist.spec.trial import NetworkSpec
+from vprdist.spec.network import NetworkSpec
 from vprdist.tensors import first_difference, is_state, load_tensors
 
 SIZE = (64, 64)

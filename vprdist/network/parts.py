@@ -10,7 +10,7 @@ from torch import nn
 
 from vprdist.errors import OwnCodeError
 from vprdist.network.backbones.base import Backbone
-from vprdist.spec.trial import NetworkSpec
+from vprdist.spec.network import NetworkSpec
 
 Size = tuple[int, int]
 

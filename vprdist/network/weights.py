@@ -14,7 +14,7 @@ from vprdist.errors import UserError, WeightsError
 from vprdist.files import digest_file
 from vprdist.machine import answers, keep_stdout_for_answers
 from vprdist.network.checkpoints import read_checkpoint
-from vprdist.spec.trial import NetworkSpec
+from vprdist.spec.network import NetworkSpec
 
 
 def weights_file(network: NetworkSpec) -> Path:

@@ -22,7 +22,8 @@ from vprdist.semantics import segmenting
 from vprdist.spec.base import Spec
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.sweep import SweepSpec
-from vprdist.spec.trial import TrainSpec, TrialSpec
+from vprdist.spec.train import TrainSpec
+from vprdist.spec.trial import TrialSpec
 from vprdist.store.driving import Check, wanted_by_all
 
 AnySpec = TypeVar("AnySpec", bound=Spec)

@@ -11,7 +11,8 @@ from vprdist.data.labels import labels_digest
 from vprdist.data.layouts import city_digest_cached, dataset_digest, layout_of
 from vprdist.errors import CacheError, LaunchError, WeightsError
 from vprdist.spec.computation import COMPUTATION
-from vprdist.spec.trial import Digests, NetworkSpec, TrialSpec
+from vprdist.spec.network import NetworkSpec
+from vprdist.spec.trial import Digests, TrialSpec
 
 CacheKey = tuple[str, str, tuple[str, ...]]
 """A cache and the cities that it must hold: those of the data, as JSON, and those to predict."""

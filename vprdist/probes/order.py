@@ -7,8 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from vprdist.files import digest_json
-from vprdist.spec.arms import Names
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Names, Spec
 from vprdist.spec.vocabulary import METRICS, Placebo
 
 PROBE_COLUMNS = ("subtask", "city", "query", "nearest", *METRICS)

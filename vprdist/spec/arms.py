@@ -9,10 +9,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
-from vprdist.spec.base import Spec, marked
+from vprdist.spec.base import Names, Spec, marked
 from vprdist.spec.vocabulary import CLASSES, Placebo
 
-Names = tuple[str, ...]
 Control = Literal["random", "image", "classes"]
 """A placebo by name; see `semantics.placebo`."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -86,3 +86,10 @@ def file_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     """The fields that a file may set, by their names in a file."""
     fields = model.model_fields.items()
     return {field.alias or name: field for name, field in fields if marks_of(field).get("in_files", True)}
+
+
+Names = tuple[str, ...]
+"""Names in an order: of cities, classes, units."""
+
+
+ImageSize = tuple[Annotated[int, Field(ge=32, le=4096)], Annotated[int, Field(ge=32, le=4096)]]

@@ -109,6 +109,8 @@ class Named(Spec):
                 # A finished sweep stays what it was; where its class is loaded, the other text is refused.
                 return {**{key: value[key] for key in cls.model_fields}, "parameters": value["parameters"] | more}
             value = {"name": value["name"], **value["parameters"], **more}  # and a value laid over it
+        elif ours := next((key for key in cls.model_fields if key != "name" and key in value), None):
+            raise RuleError(ours, "unknown key", None, "Parameters stand beside the name: {name: …, …}.")
         name = value.get("name", cls.door.default)
         given = {key: each for key, each in value.items() if key != "name"}
         if name is None:
@@ -123,7 +125,7 @@ class Named(Spec):
         if value.get("digest") is None:
             return False
         try:
-            return read_own(value["name"]).digest != value["digest"]
+            return bool(read_own(value["name"]).digest != value["digest"])
         except RuleError:
             return True
 

@@ -8,10 +8,9 @@ from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
 from vprdist.spec.arms import ArmsSpec, Control, check_placebos, classes_of
-from vprdist.spec.base import Spec, marked
+from vprdist.spec.base import Names, Spec, marked
 from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES
 
-Names = tuple[str, ...]
 Point = dict[str, Any]
 """One choice of the search: dotted trial key to value; `seed` where a searcher chooses it."""
 

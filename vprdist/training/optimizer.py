@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from vprdist.spec.trial import TrainSpec
+from vprdist.spec.train import TrainSpec
 
 
 def build_optimizer(spec: TrainSpec, network: nn.Module) -> torch.optim.Optimizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from vprdist.spec.trial import TrainSpec
+from vprdist.spec.train import TrainSpec
 
 
 def learning_rate(spec: TrainSpec, step: int, steps: int, chunk: int = 0) -> float:

@@ -18,7 +18,8 @@ from vprdist.data.pairs import ChunkRow, Pairs, PairSampler, PairStream
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import TrainingError
 from vprdist.spec.arms import Arm
-from vprdist.spec.trial import TrainSpec, TrialSpec
+from vprdist.spec.train import TrainSpec
+from vprdist.spec.trial import TrialSpec
 from vprdist.training.arms import arm_of_step
 
 Floats = npt.NDArray[np.float32]

@@ -10,9 +10,9 @@ from vprdist.data.layouts.base import Layout
 from vprdist.data.layouts.own import OwnLayout
 from vprdist.data.places import City
 from vprdist.files import digest_json
+from vprdist.spec.data import DataSpec
 from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.own_code import own_file
-from vprdist.spec.trial import DataSpec
 
 
 def open_layout(root: Path, choice: LayoutName = MSLS) -> Layout:

@@ -8,7 +8,7 @@ from torch import nn
 
 from vprdist.errors import OwnCodeError
 from vprdist.spec.doors import LossName
-from vprdist.spec.trial import TrainSpec
+from vprdist.spec.train import TrainSpec
 
 
 def build_loss(spec: TrainSpec) -> Any:

@@ -1,0 +1,59 @@
+"""Which places a trial is about: a data set and its cities."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from vprdist.errors import RuleError
+from vprdist.spec.base import Names, Spec, hashed_unless, marked, not_hashed
+from vprdist.spec.demo import DemoSpec
+from vprdist.spec.doors import MSLS, LayoutName
+from vprdist.spec.vocabulary import OFFICIAL_VIEW, LabelSource
+
+
+class DataSpec(Spec):
+    """Which places: a data set's folder, how it lies there, and its cities; or the built-in demo city (`root: demo`).
+
+    Graded labels are the official ones (`<city>_gt.h5`) where they are there and were made for this field of view, or
+    computed; `labels` may ask for either. It is not hashed: the official files' content is, as one of the digests.
+    """
+
+    root: str = not_hashed(
+        "demo", description="where the pictures are",
+        json_schema_extra=marked(words=("demo",), other="the folder of a data set"),
+    )  # fmt: skip
+    layout: LayoutName = hashed_unless(MSLS, description="how the pictures lie in `root`")
+    demo: DemoSpec | None = not_hashed(None, description="the built-in city in other sizes; null: as it is")
+    train: Names = Field(default=(), description="training cities; empty: every one of the demo city's")
+    validate_cities: Names = Field(
+        default=(), alias="validate", description="cities to evaluate on; empty: every one of the demo city's"
+    )
+    positive_radius_m: float = Field(default=25.0, gt=0, description="a database image so near to a query is a hit")
+    fov_radius_m: float = Field(default=50.0, gt=0, description="how far a view reaches, in the graded similarity")
+    fov_degrees: float = Field(default=90.0, ge=1, le=180, description="how wide a view is, in the graded similarity")
+    labels: LabelSource = not_hashed(
+        "auto", description="graded labels of the training cities; auto: official where they are there, else computed"
+    )
+
+    @model_validator(mode="after")
+    def _cities(self) -> DataSpec:
+        for field, cities in (("train", self.train), ("validate", self.validate_cities)):
+            if len(set(cities)) != len(cities):
+                raise RuleError(field, "a city is named twice", list(cities))
+        if both := sorted(set(self.train) & set(self.validate_cities)):
+            raise RuleError("validate", "a city to train on cannot validate", both[0], "Take it out of one list.")
+        if self.demo is not None and self.root != "demo":
+            raise RuleError(
+                "demo",
+                "`demo` describes the built-in city, which the root is not",
+                None,
+                "Set `root: demo`, or delete `demo`.",
+            )
+        if self.root == "demo" and self.layout != MSLS:
+            fault = "the built-in city needs the layout msls"
+            raise RuleError("layout", fault, self.layout.name, "Delete the key, or set `root` to your folder.")
+        view = (self.fov_radius_m, self.fov_degrees)
+        if self.labels == "official" and view != OFFICIAL_VIEW:
+            fault = "official labels need a field of view of {:g} m and {:g} degrees".format(*OFFICIAL_VIEW)
+            raise RuleError("labels", fault, "{:g} m and {:g} degrees".format(*view), "Use `labels: computed`.")
+        return self

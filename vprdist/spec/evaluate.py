@@ -1,0 +1,58 @@
+"""How a trial is evaluated."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from vprdist.errors import RuleError
+from vprdist.spec.base import ImageSize, Names, Spec, hashed_unless, marked, not_hashed
+from vprdist.spec.vocabulary import Gallery, Scope, Storage, Subtask, Whitening
+
+
+class EvaluateSpec(Spec):
+    """How a trial is evaluated: the MSLS rules, and what is left open by them.
+
+    The queries that count are those of the subtask that have a positive within the radius; `queries: every` asks
+    those outside `subtask_index.csv` too (of MSLS' validation cities, some 11,000 instead of 740). Panoramas are
+    dropped. PCA whitening is learnt on the training cities or on the evaluated database itself; the first of
+    `dimensions` is the trial's result, further ones and the raw descriptors are variants of it.
+    """
+
+    subtask: Subtask = Field(
+        default="all", description="MSLS' subtask: summer, winter, old, new, day, night (s2w: from summer to winter)"
+    )
+    gallery: Gallery = Field(default="city", description="one gallery a city, or all cities' images in one")
+    queries: Scope = hashed_unless("subtask", description="which queries count; every: those outside the subtask too")
+    database: Scope = hashed_unless("subtask", description="every: images outside the subtask are searched too")
+    image_size: ImageSize | None = Field(
+        default=None, description="height and width of a picture; null: the training size",
+        json_schema_extra=marked(unit="pixels"),
+    )  # fmt: skip
+    before_training: bool = Field(default=True, description="also evaluate the untrained network, for comparison")
+    whitening: Whitening = hashed_unless(
+        "none", description="PCA of descriptors, learnt on the training cities or here"
+    )
+    dimensions: tuple[Annotated[int, Field(ge=1)], ...] = hashed_unless(
+        (), description="lengths of descriptors after whitening, the result's first; empty: as the network's"
+    )
+    storage: Storage = hashed_unless("float32", description="the type that descriptors are kept in")
+    predict: Names = not_hashed((), description="cities without ground truth, to write predictions for")
+
+    @model_validator(mode="after")
+    def _possible(self) -> EvaluateSpec:
+        if self.queries == "every" and self.subtask != "all":
+            raise RuleError(
+                "queries",
+                f"subtask {self.subtask} chooses the queries, nothing else can",
+                self.queries,
+                "Delete the key.",
+            )
+        if self.dimensions and self.whitening == "none":
+            fault = "only whitening can change the dimensions"
+            raise RuleError("dimensions", fault, list(self.dimensions), "Set `whitening: train` or `database`.")
+        for field, values in (("dimensions", self.dimensions), ("predict", self.predict)):
+            if len(set(values)) != len(values):
+                raise RuleError(field, "a value is named twice", list(values))
+        return self

@@ -1,0 +1,110 @@
+"""What the network of a trial sees."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from vprdist.errors import RuleError, nearest
+from vprdist.spec.arms import Arm
+from vprdist.spec.base import Names, Spec, hashed_unless, marked, not_hashed
+from vprdist.spec.segmenter import SegmenterSpec
+from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES, Compression, ConvInit, InputMode, MaskReduce, Placebo
+
+
+class InputSpec(Spec):
+    """What the network sees (paper, section III): RGB, RGB times a mask, or RGB with further channels.
+
+    `classes` is a group ("static", "all") or a list of class names; only the mask modes use it. `placebo` puts
+    another mask in the place of theirs, which says nothing of these classes (see `semantics.placebo`). What made the
+    activations is not hashed: their content is, as one of the trial's digests.
+    """
+
+    mode: InputMode = Field(
+        default="rgb", description="pictures as they are, times the mask, with the mask or all 19 activations beside"
+    )
+    classes: str | Names | None = Field(
+        default="static", description="the classes of the mask: a group or a list",
+        json_schema_extra=marked(words=CLASS_GROUPS, entries=CLASSES, entry="class"),
+    )  # fmt: skip
+    mask_reduce: MaskReduce | None = Field(
+        default="mean", description="how the classes' activations become one mask; sum in a search of subsets"
+    )
+    conv1_init: ConvInit | None = Field(
+        default="inflate", description="weights of conv1 with further channels: all random, or RGB's own and zero"
+    )
+    placebo: Placebo = hashed_unless(
+        "none", description="another mask in its place: random blobs, another picture's, as many other classes"
+    )
+    cache: str | None = not_hashed(
+        None, description="folder of the cached activations; null with a segmenter: one in the run folder"
+    )
+    segmenter: SegmenterSpec | None = not_hashed(
+        None, description="makes the cache, where it is not made yet", json_schema_extra=marked(own=True)
+    )
+    compression: Compression = not_hashed("none", description="how a cache that a segmenter makes is compressed")
+
+    @model_validator(mode="after")
+    def _classes(self) -> InputSpec:
+        named = self.classes
+        if isinstance(named, str):
+            if named not in CLASS_GROUPS:
+                fault = "`classes` must be the name of a group or a list of class names"
+                raise RuleError("classes", fault, named, nearest(named, CLASS_GROUPS))
+        elif named is not None:
+            for name in named:
+                if name not in CLASSES:
+                    raise RuleError(
+                        "classes", "every entry must be one of the 19 classes", name, nearest(name, CLASSES)
+                    )
+            if not named:
+                raise RuleError(
+                    "classes",
+                    "the list of classes cannot be empty: it would make an empty mask",
+                    [],
+                    "Name a class, or a group.",
+                )
+            if len(set(named)) != len(named):
+                raise RuleError("classes", "a class is named twice", list(named))
+        needed = {"classes": self.uses_mask, "mask_reduce": self.uses_mask, "conv1_init": self.adds_channels}
+        for field, is_needed in needed.items():
+            if is_needed and getattr(self, field) is None:
+                raise RuleError(field, f"mode {self.mode} needs a value here", None, "Delete the key for its default.")
+        if self.placebo == "classes" and self.uses_mask and self.class_names == CLASSES:
+            raise RuleError("placebo", "with all 19 classes there are no others to draw", self.placebo, "Use random.")
+        return self
+
+    @property
+    def adds_channels(self) -> bool:
+        return self.mode in ("rgb+mask", "rgb+semantics")
+
+    @property
+    def class_names(self) -> Names:
+        """The chosen classes in trainId order (the order in the file never matters)."""
+        chosen = CLASS_GROUPS[self.classes] if isinstance(self.classes, str) else self.classes or ()
+        return tuple(name for name in CLASSES if name in chosen)
+
+    @property
+    def arm(self) -> Arm:
+        """What the mask is made of."""
+        return Arm(self.class_names, self.placebo)
+
+    @property
+    def needs_cache(self) -> bool:
+        return self.mode != "rgb"
+
+    @property
+    def uses_mask(self) -> bool:
+        return self.mode in ("masked", "rgb+mask")
+
+    def resolved(self) -> InputSpec:
+        """The same input with every field that the mode ignores null, and classes as a sorted list."""
+        return self.model_copy(
+            update={
+                "classes": self.class_names if self.uses_mask else None,
+                "mask_reduce": self.mask_reduce if self.uses_mask else None,
+                "conv1_init": self.conv1_init if self.adds_channels else None,
+                "placebo": self.placebo if self.uses_mask else "none",
+                "cache": self.cache if self.needs_cache else None,
+                "segmenter": self.segmenter if self.needs_cache else None,
+            }
+        )

@@ -1,0 +1,98 @@
+"""The network of a trial: its parts by name, what of it is trained, where it starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from vprdist.errors import RuleError, nearest
+from vprdist.spec.base import Names, Spec, marked
+from vprdist.spec.doors import AggregatorName, AttentionName, BackboneName
+from vprdist.spec.old_spellings import move_parameter, old_spelling
+from vprdist.spec.vocabulary import WEIGHTS, trained_units
+
+RESNET50, NO_ATTENTION, GEM = BackboneName.of("resnet50"), AttentionName.of("none"), AggregatorName.of("gem")
+
+
+class NetworkSpec(Spec):
+    """Backbone, the units that are trained, attention, the aggregator, initial weights.
+
+    Initial weights are a word or a checkpoint: one of the public GCL release, or `checkpoint/last.pt` of a trial. Its
+    path is not hashed: its content is, as one of the trial's digests. It holds the aggregator's parameters as well.
+    """
+
+    backbone: BackboneName = Field(default=RESNET50, description="pictures to features, in ordered units")
+    unfreeze: str | Names = Field(
+        default="0-2", description="the units that are trained: the first X and the last Y, all, or a list of units",
+        json_schema_extra=marked(words=("all",), other="X-Y"),
+    )  # fmt: skip
+    weights: str = Field(
+        default="imagenet", description="initial weights",
+        json_schema_extra=marked(words=WEIGHTS, other="the path of a checkpoint"),
+    )  # fmt: skip
+    attention: AttentionName = Field(default=NO_ATTENTION, description="features to features, behind units")
+    aggregator: AggregatorName = Field(default=GEM, description="features to one descriptor")
+    gem_p: float | None = old_spelling("aggregator.p")
+
+    @model_validator(mode="after")
+    def _old(self) -> NetworkSpec:
+        move_parameter(self, "gem_p", "aggregator", "p")
+        return self
+
+    @model_validator(mode="after")
+    def _known(self) -> NetworkSpec:
+        if self.backbone.is_own and not self.units:
+            fault = f'the class {self.backbone.title} must name its units: units = ("stem", "body")'
+            raise RuleError("backbone", fault, self.backbone.fact("units"), "Write them as a plain tuple in its body.")
+        try:
+            trained_units(self.units, self.unfreeze, self.backbone.title)
+        except ValueError as error:
+            raise RuleError("unfreeze", f"impossible layer set: {error}", self.unfreeze_name) from None
+        for name in self.attention.at:
+            if name not in self.units:
+                remedy = nearest(name, self.units)
+                raise RuleError("attention.at", f"{self.backbone.title} has no such unit", name, remedy)
+        return self
+
+    @property
+    def units(self) -> Names:
+        """The backbone's units, input side first."""
+        return tuple(self.backbone.fact("units"))
+
+    @property
+    def trained(self) -> Names:
+        """The units that are trained, in the backbone's order."""
+        return trained_units(self.units, self.unfreeze, self.backbone.title)
+
+    @model_validator(mode="after")
+    def _start(self) -> NetworkSpec:
+        if self.checkpoint is None:
+            return self
+        if not set(self.weights) & {"/", "."}:
+            remedy = f"{nearest(self.weights, WEIGHTS)} A file in this folder: ./{self.weights}."
+            raise RuleError("weights", "weights must be a word or the path of a checkpoint", self.weights, remedy)
+        if self.aggregator.name == "gem" and self.aggregator != GEM:
+            fault = "p cannot be chosen: the checkpoint of network.weights holds the p of GeM"
+            raise RuleError("aggregator.p", fault, self.aggregator.parameters["p"], "Delete the key.")
+        return self
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The path of the checkpoint that training starts from; None for a word."""
+        return None if self.weights in WEIGHTS else self.weights
+
+    def hashed(self) -> dict[str, Any]:
+        """As every spec; a checkpoint's path says nothing of what it holds. Before there were choices, networks without
+        attention, and with GeM, were hashed as they still are."""
+        out = {**super().hashed(), **({} if self.checkpoint is None else {"weights": "checkpoint"})}
+        if self.attention.name == "none":
+            del out["attention"]
+        if self.aggregator.name == "gem":
+            del out["aggregator"]
+            out["gem_p"] = self.aggregator.parameters["p"]
+        return out
+
+    @property
+    def unfreeze_name(self) -> str:
+        return self.unfreeze if isinstance(self.unfreeze, str) else "+".join(self.unfreeze)
