@@ -259,6 +259,11 @@ def mistakes():
             "step_m / 0",
             "ZeroDivisionError",
         ),
+        "one that leaves": (
+            instead("[path.name for", "exit(0) or [path.name for"),
+            "exit(0)",
+            "SystemExit",
+        ),
         "no Python": (instead("    def names", "   def names"), None, "is no Python"),
         "a failing import": (
             instead("import numpy as np", "import numpyy as np"),

@@ -125,7 +125,7 @@ class Named(Spec):
         if value.get("digest") is None:
             return False
         try:
-            return read_own(value["name"]).digest != value["digest"]
+            return bool(read_own(value["name"]).digest != value["digest"])
         except RuleError:
             return True
 

@@ -105,7 +105,7 @@ class OwnLayout(Layout):
             raise
         except RuleError as error:
             raise DataError(where or self._place(error), error.fault, error.value, error.remedy) from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             fault = f"{what} failed: {type(error).__name__}: {first_line(error)}"
             raise DataError(where or self._place(error), fault, None, REMEDY) from error
 
