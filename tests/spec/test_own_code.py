@@ -155,6 +155,20 @@ def test_a_class_is_loaded_once_a_text_and_finds_its_neighbours(tmp_path: Path) 
         load_own(name, digest)
 
 
+def test_what_a_file_imports_from_beside_it_is_its_text_too(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("import json\nfrom helper import WIDTH\n\nclass Mine:\n    pass\n")
+    alone = read_own(f"{path}:Mine").digest
+    (tmp_path / "helper.py").write_text("from further import WIDTH\n")
+    (tmp_path / "further.py").write_text("import helper\nWIDTH = 3\n")
+    (tmp_path / "unrelated.py").write_text("")
+    both = read_own(f"{path}:Mine").digest
+    (tmp_path / "unrelated.py").write_text("changed = True\n")
+    assert alone != both == read_own(f"{path}:Mine").digest
+    (tmp_path / "further.py").write_text("import helper\nWIDTH = 4\n")
+    assert read_own(f"{path}:Mine").digest not in (alone, both)
+
+
 def failing(tmp_path: Path, body: str) -> Any:
     path = tmp_path / "mine.py"
     path.write_text("class Mine:\n    def call(self, value):\n" + textwrap.indent(body, " " * 8))

@@ -20,7 +20,17 @@ from pydantic import ValidationError, create_model, model_serializer, model_vali
 
 from vprdist.errors import RuleError, nearest
 from vprdist.spec.base import Spec
-from vprdist.spec.own_code import FORMS, blamed, checked_parameters, class_name, is_own, load_own, read_own, settled
+from vprdist.spec.own_code import (
+    FORMS,
+    blamed,
+    checked_parameters,
+    class_name,
+    is_own,
+    load_own,
+    place_of_class,
+    read_own,
+    settled,
+)
 from vprdist.spec.read import finding_of
 
 
@@ -204,7 +214,7 @@ class Named(Spec):
         own = {key: each for key, each in self.parameters.items() if key not in self.door.beside.model_fields}
         if self.is_own:
             made = load_own(self.name, self.digest)
-            with blamed(self.name, otherwise=self.name):
+            with blamed(self.name, otherwise=place_of_class(self.name)):
                 return made(**provided, **own)
         chosen = self.door.built_in[self.name]
         return load_built_in(chosen)(**provided, **chosen.fixed, **own)

@@ -6,7 +6,7 @@ message with its file and line (`blamed`).
 
 Three things are read from the text of the class: the parameters, from the signature of `__init__` or the fields of a
 dataclass; *facts*, attributes of the class with a plain value, such as `units = ("stem", "body")`; and the digest of
-the whole file, which is part of a trial's digests.
+the whole file and of what it imports from beside it, which is part of a trial's digests.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class OwnClass:
         line: of the class.
         parameters: by name; None where `__init__` takes any (`**more`), or is inherited.
         facts: attributes of the class that are plain values.
-        digest: 16 hex digits of the file's bytes.
+        digest: 16 hex digits of the file's text, and of the files beside it that it imports.
     """
 
     name: str
@@ -137,14 +137,35 @@ def read_own(name: str) -> OwnClass:
     """
     path = own_file(name)
     try:
-        data = path.read_bytes()
+        texts = {path: path.read_bytes()}
+        waiting = [path]
+        while waiting:  # what the file imports from beside it is its text too
+            for beside in _beside(waiting.pop(), texts):
+                texts[beside] = beside.read_bytes()
+                waiting.append(beside)
     except OSError as error:
         raise RuleError("name", f"{path} cannot be read", error.strerror, "Check its permissions.") from None
-    return _read(name.rpartition(":")[2], path, data)
+    data, *more = texts.values()
+    digest = hashlib.sha256(data)
+    for text in sorted(more):
+        digest.update(hashlib.sha256(text).digest())
+    return _read(name.rpartition(":")[2], path, data, digest.hexdigest()[:16])
+
+
+def _beside(path: Path, known: Mapping[Path, bytes]) -> list[Path]:
+    """The files in the same folder that a file imports, those that are not known yet."""
+    try:
+        tree = ast.parse(known[path])
+    except (SyntaxError, ValueError):
+        return []
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    found = sorted({path.parent / f"{name.partition('.')[0]}.py" for name in names})
+    return [each for each in found if each not in known and each.is_file()]
 
 
 @lru_cache(maxsize=256)
-def _read(name: str, path: Path, data: bytes) -> OwnClass:
+def _read(name: str, path: Path, data: bytes, digest: str) -> OwnClass:
     try:
         tree = ast.parse(data)
     except (SyntaxError, ValueError) as error:
@@ -155,7 +176,6 @@ def _read(name: str, path: Path, data: bytes) -> OwnClass:
         remedy = nearest(name, classes) if classes else "Write the class there, at the head of the file."
         raise RuleError("name", f"{path} has no class {name}", None, remedy)
     node = classes[name]
-    digest = hashlib.sha256(data).hexdigest()[:16]
     return OwnClass(name, path, node.lineno, _parameters(node, classes), _facts(node), digest)
 
 
@@ -261,6 +281,15 @@ def _check_type(here: str, name: str, annotation: str, value: Any) -> None:
         return
     if not isinstance(value, kind) or (annotation != "bool" and isinstance(value, bool)):  # type: ignore[arg-type]
         raise RuleError(name, f"{here} needs {name}: {annotation}", value, "Change the value, or the annotation.")
+
+
+def place_of_class(name: str) -> str:
+    """Where a class stands, `file:line`; its name where it cannot be read any more."""
+    try:
+        own = read_own(name)
+    except RuleError:
+        return name
+    return f"{own.file}:{own.line}"
 
 
 def load_own(name: str, digest: str | None = None) -> Any:

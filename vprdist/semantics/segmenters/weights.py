@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from vprdist.errors import WeightsError
+from vprdist.errors import RuleError, WeightsError
 from vprdist.files import digest_file, digest_json
-from vprdist.spec.own_code import own_file
+from vprdist.spec.own_code import read_own
 from vprdist.spec.segmenter import SegmenterSpec
 
 SETTINGS = ("config.json", "preprocessor_config.json")
@@ -21,6 +21,8 @@ def weights_digest(spec: SegmenterSpec) -> str:
         WeightsError: they are not there.
     """
     files = weights_files(spec)
+    if spec.is_own:
+        return digest_json([_own_digest(spec), *(digest_file(path) for path in files)])
     if len(files) == 1:
         stat = files[0].stat()
         return _digest_of_state(files[0], stat.st_size, stat.st_mtime_ns)
@@ -40,13 +42,25 @@ def weights_files(spec: SegmenterSpec) -> list[Path]:
         WeightsError: they are not there.
     """
     if spec.is_own:
-        return [own_file(spec.name), *([_own_weights(spec)] if spec.weights is not None else [])]
+        return [] if spec.weights is None else [_own_weights(spec)]
     if spec.facts.is_folder:
         return _model_files(model_folder(spec.source))
     path = Path(spec.source)
     if not path.is_file():
         raise WeightsError(path, f"no such file; the weights of {spec.family} must be one", None, "Check the path.")
     return [path]
+
+
+def _own_digest(spec: SegmenterSpec) -> str:
+    """The text of a user's class as it is now.
+
+    Raises:
+        WeightsError: it is not there any more.
+    """
+    try:
+        return read_own(spec.name).digest
+    except RuleError as error:
+        raise WeightsError(spec.name, error.fault, error.value, error.remedy) from None
 
 
 def _own_weights(spec: SegmenterSpec) -> Path:
