@@ -420,7 +420,7 @@ def test_a_parameter_that_an_inherited_signature_lacks_is_blamed_on_the_class(sm
         "class Above:\n    def __init__(self, a=1): pass\n    def __call__(self, q, p, s):\n        return q.sum()\n"
         "class Bad(Above): pass\n"
     )
-    with pytest.raises(OwnCodeError, match=r"heir\.py:Bad: TypeError: .*nosuch"):
+    with pytest.raises(OwnCodeError, match=r"heir\.py:5: TypeError: .*nosuch"):
         try_out(with_own(make_trial(small_tree), path, loss={"name": "Bad", "nosuch": 3}))
 
 

@@ -174,6 +174,7 @@ def paths_of(trials: Sequence[TrialSpec], runs: Path) -> list[Path]:
     caches = {Path(trial.input.cache) for trial in trials if trial.input.cache is not None}
     segmenters = [trial.input.segmenter for trial in trials if trial.input.segmenter is not None]
     weights = {path for path in (Path(spec.source) for spec in segmenters) if path.exists()}
-    own = {own_file(named.name) for trial in trials for named in trial.own_code.values()}
+    named = {each.name for trial in trials for each in trial.own_code.values()}
+    own = {own_file(name) for name in named | {spec.name for spec in segmenters if spec.is_own}}
     checkpoints = {Path(path).expanduser() for trial in trials if (path := trial.network.checkpoint) is not None}
     return sorted({runs} | roots | caches | weights | checkpoints | own)
