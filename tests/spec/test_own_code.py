@@ -11,17 +11,8 @@ from typing import Any
 import pytest
 
 from vprdist.errors import OwnCodeError, RuleError
-from vprdist.spec.own_code import (
-    COMPUTED,
-    REQUIRED,
-    blamed,
-    checked_parameters,
-    class_name,
-    is_own,
-    load_own,
-    read_own,
-    settled,
-)
+from vprdist.spec.own_code import COMPUTED, REQUIRED, checked_parameters, class_name, is_own, read_own, settled
+from vprdist.spec.own_load import blamed, load_own
 
 FILE = '''
 """A file that must not be run by reading it."""

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from vprdist.errors import OwnCodeError, RuleError, UserError, first_line, nearest
 from vprdist.files import canonical_json
 from vprdist.search.points import by_axis, encode_axes
-from vprdist.spec.own_code import place_in, read_own
+from vprdist.spec.own_code import read_own
+from vprdist.spec.own_load import place_in
 from vprdist.spec.search import Choice, Point, Range, SearchSpec
 
 Told = tuple[Point, float | None]

@@ -1,8 +1,8 @@
 """What a researcher brings: a class of their own, named `package.module:Name` or `path/file.py:Name`.
 
 Its file is read without being run (`read_own`): a sweep file is refused before torch loads, and a login node runs
-nobody's code. Where the class is needed it is loaded (`load_own`), from the same file. What goes wrong inside it is one
-message with its file and line (`blamed`).
+nobody's code. Where the class is needed it is loaded from the same file (`own_load`), and what goes wrong inside it is
+one message with its file and line.
 
 Three things are read from the text of the class: the parameters, from the signature of `__init__` or the fields of a
 dataclass; *facts*, attributes of the class with a plain value, such as `units = ("stem", "body")`; and the digest of
@@ -12,7 +12,6 @@ the whole file and of what it imports from beside it, which is part of a trial's
 from __future__ import annotations
 
 import ast
-import contextlib
 import hashlib
 import importlib
 import importlib.machinery
@@ -20,16 +19,13 @@ import importlib.util
 import json
 import os
 import re
-import sys
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from vprdist.errors import OwnCodeError, RuleError, UserError, first_line, nearest
+from vprdist.errors import RuleError, first_line, nearest
 
 FILE_NAME = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 MODULE_NAME = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
@@ -40,9 +36,6 @@ COMPUTED = object()
 """Stands for a default that is no plain value: the class itself fills it in."""
 KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
 """Annotations that are checked before the class is loaded; what others mean, the class decides."""
-
-ITS_FILES = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
-"""Errors of the machine that are a mistake where a line of a user's file makes them: it opens what is not there."""
 
 
 @dataclass(frozen=True)
@@ -281,110 +274,3 @@ def _check_type(here: str, name: str, annotation: str, value: Any) -> None:
         return
     if not isinstance(value, kind) or (annotation != "bool" and isinstance(value, bool)):  # type: ignore[arg-type]
         raise RuleError(name, f"{here} needs {name}: {annotation}", value, "Change the value, or the annotation.")
-
-
-def place_of_class(name: str) -> str:
-    """Where a class stands, `file:line`; its name where it cannot be read any more."""
-    try:
-        own = read_own(name)
-    except RuleError:
-        return name
-    return f"{own.file}:{own.line}"
-
-
-def load_own(name: str, digest: str | None = None) -> Any:
-    """The class itself; its file is run.
-
-    Args:
-        digest: of the file when the trial was submitted; None: any.
-
-    Raises:
-        OwnCodeError: no such class here, an error while its file is run, or another text than when it was submitted.
-    """
-    try:
-        own = read_own(name)
-    except RuleError as error:
-        raise OwnCodeError(name, error.fault, error.value, error.remedy) from None
-    if digest is not None and own.digest != digest:
-        fault = f"the file was changed since the trial was submitted; its digest must be {digest}"
-        raise OwnCodeError(own.file, fault, own.digest, "Run the sweep again: another text is another trial.")
-    with blamed(name):
-        return getattr(_module(name, own.file, own.digest), own.name)
-
-
-def _module(name: str, path: Path, digest: str) -> ModuleType:
-    """The module of a file, run once a process and text."""
-    if match := MODULE_NAME.fullmatch(name):
-        return importlib.import_module(match["module"])
-    own_name = f"vprdist_own_{path.stem}_{hashlib.sha256(f'{path} {digest}'.encode()).hexdigest()[:12]}"
-    if own_name in sys.modules:
-        return sys.modules[own_name]
-    spec = importlib.util.spec_from_file_location(own_name, path)
-    assert spec is not None and spec.loader is not None, "a .py file has a loader"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[own_name] = module  # dataclasses and pickle look a class up by its module
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # the file may import others beside it
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[own_name]
-        raise
-    return module
-
-
-@contextlib.contextmanager
-def blamed(*names: str, otherwise: str | None = None, at_once: bool = False) -> Iterator[None]:
-    """An error that comes out of a user's own file becomes one message with its file and line.
-
-    What the machine does to it (memory, disk, a lost rank) stays what it is: another attempt may mend that.
-
-    Args:
-        otherwise: the class to blame for an error on whose way no line of a file stands: one that cannot be called so.
-        at_once: there is no other attempt, so that what the machine does is theirs too.
-
-    Raises:
-        OwnCodeError: the block failed in a line of one of the files, or in what that line called.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:
-        if isinstance(error, (OSError, MemoryError)) and not isinstance(error, ITS_FILES) and not at_once:
-            raise
-        if type(error).__name__ in ("OutOfMemoryError", "LostRankError", "Stopped") or _is_ours(error):
-            raise
-        place = place_in(error, *names) or otherwise
-        if place is None:
-            raise
-        remedy = "Mend the file, and run the sweep again."
-        raise OwnCodeError(place, f"{type(error).__name__}: {first_line(error)}", None, remedy) from error
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Whether it is our own word to leave, from a signal that came while a user's class was running."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = Path(__file__).parents[1]
-    return isinstance(error, SystemExit) and bool(frames) and Path(frames[-1].filename).is_relative_to(ours)
-
-
-def place_in(error: BaseException, *names: str) -> str | None:
-    """`file:line`, the last line of one of these classes' files on the way to the error; None: there is none."""
-    files = {os.path.realpath(own) for own in map(_known_file, names) if own is not None}
-    if isinstance(error, SyntaxError) and error.filename and os.path.realpath(error.filename) in files:
-        return f"{error.filename}:{error.lineno}"
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if os.path.realpath(frame.filename) in files:
-            return f"{frame.filename}:{frame.lineno}"
-    return None
-
-
-def _known_file(name: str) -> Path | None:
-    """The file of a name; a path need not be there any more."""
-    if match := FILE_NAME.fullmatch(name):
-        return Path(match["file"])
-    try:
-        return own_file(name) if is_own(name) else None
-    except RuleError:
-        return None

@@ -33,7 +33,7 @@ from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.cache.staging import staged
 from vprdist.source import running_source
 from vprdist.spec.computation import COMPUTATION
-from vprdist.spec.own_code import blamed
+from vprdist.spec.own_load import blamed
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.trial_folder import TrialFolder

@@ -21,7 +21,7 @@ from vprdist.errors import OwnCodeError, UserError
 from vprdist.machine import answers, keep_stdout_for_answers
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
 from vprdist.spec.doors import LossName
-from vprdist.spec.own_code import blamed
+from vprdist.spec.own_load import blamed
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import MODE_CHANNELS
 from vprdist.training.losses import build_loss

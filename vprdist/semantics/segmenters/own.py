@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vprdist.errors import OwnCodeError, WeightsError
-from vprdist.spec.own_code import blamed, load_own
+from vprdist.spec.own_load import blamed, load_own
 from vprdist.spec.segmenter import MSLS_SIZE, SegmenterSpec
 from vprdist.spec.vocabulary import CLASSES
 
