@@ -159,7 +159,7 @@ def test_a_waiting_trial_runs_and_finds_the_same_numbers(earlier: Version, small
     assert numbers(earlier, today(), now, on)[1] == numbers(earlier, earlier, then, on)[1]
 
 
-@pytest.mark.slow
+@pytest.mark.drill  # by default a waiting trial is run, and tests/store finds the arrays by their names
 def test_a_waiting_array_of_probes_probes_a_network_of_then(earlier: Version, tmp_path: Path) -> None:
     tree, cache = write_small_tree(tmp_path / "tree"), tmp_path / "cache"
     write_activations(tree, ("ada", "bob"), tmp_path / "npz")
@@ -181,7 +181,7 @@ def test_a_waiting_array_of_probes_probes_a_network_of_then(earlier: Version, tm
     assert part.read_bytes() == made, "the same part, to the byte"
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_a_waiting_array_segments_the_pictures(earlier: Version, tmp_path: Path, deeplab_weights: Path) -> None:
     tree, found = write_small_tree(tmp_path / "tree"), {}
     segmenter = {"name": "deeplabv3plus", "weights": str(deeplab_weights), "image_size": [32, 40]}

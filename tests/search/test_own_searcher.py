@@ -247,6 +247,7 @@ class Climb:
 """
 
 
+@pytest.mark.drill  # what it is told while trials run is asked without Ray above
 def test_one_that_waits_for_values_is_asked_again_when_they_are_there(tmp_path: Path) -> None:
     outcome = drive(tmp_path / "runs", spec(search_with(f"{write(tmp_path, CLIMB)}:Climb")))
     rates = [row["point"]["train.lr"] for row in journal(tmp_path / "runs")]

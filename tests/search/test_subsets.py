@@ -54,7 +54,7 @@ def journal(runs: Path, name: str = "game") -> list[str]:
     return [row["trial"] for row in read_json_lines(runs / "sweeps" / name / "proposals.jsonl")[0]]
 
 
-@pytest.mark.slow
+@pytest.mark.drill  # a minute; the kinds that it holds are held by the greedy search, and by a user's own searcher
 def test_a_killed_shapley_search_goes_on_settles_and_runs_nothing_twice(tmp_path: Path, sweep_file: Path) -> None:
     runs, two = tmp_path / "runs", "search.subsets.classes=[building, sky]"
     driver = start(runs, sweep_file, two)
