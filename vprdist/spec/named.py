@@ -14,6 +14,7 @@ import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import ValidationError, create_model, model_serializer, model_validator
@@ -183,17 +184,13 @@ class Named(Spec):
         """As a sweep file has it."""
         return {"name": self.name, **self.parameters} if self.parameters else self.name
 
-    def as_dict(self) -> dict[str, Any]:
-        """Its parameters, to be given again."""
-        return dict(self.parameters)
-
     def hashed(self) -> Any:
         """What identifies the choice: where a user's file lies does not, its text does (`Digests.code`)."""
         name = f"own:{class_name(self.name)}" if self.is_own else self.name
         return {"name": name, **self.parameters} if self.parameters else name
 
-    def settled(self, folder: Any) -> Any:
-        """The same with an absolute path."""
+    def settled(self, folder: Path) -> Self:
+        """The same with an absolute path, counted from `folder`."""
         return self.model_copy(update={"name": settled(self.name, folder)})
 
     def make(self, **provided: Any) -> Any:

@@ -47,7 +47,7 @@ def move_parameter(spec: Spec, old: str, choice: str, parameter: str) -> None:
     if given is None:
         return
     try:
-        moved = type(named).of(named.name, **{**named.as_dict(), parameter: given})
+        moved = type(named).of(named.name, **{**named.parameters, parameter: given})
     except ValidationError as error:
         raise finding_of(error, type(named)).as_rule() from None
     plain = type(named).of(named.name).parameters.get(parameter)

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib
 import importlib.machinery
-import importlib.util
 import json
 import os
 import re

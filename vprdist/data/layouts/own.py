@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -165,5 +166,5 @@ def _check_column(what: str, name: str, values: Any, count: int) -> None:
 
 
 def _doubled(words: list[str]) -> str:
-    seen: set[str] = set()
-    return next(word for word in words if word in seen or seen.add(word))  # type: ignore[func-returns-value]
+    """The first of the words that stand twice; there is one."""
+    return next(word for word, count in Counter(words).items() if count > 1)
