@@ -282,7 +282,8 @@ def called(text: str) -> Iterator[str]:
 
 
 def test_modules_are_called_by_their_names() -> None:
-    documents = [path for room in (".", "slurm", "sweeps", "vprdist/*") for path in sorted(ROOT.glob(f"{room}/README.md"))]
+    rooms = (".", "slurm", "sweeps", "vprdist/*")
+    documents = [path for room in rooms for path in sorted(ROOT.glob(f"{room}/README.md"))]
     said = [(path, 0, path.read_text()) for path in documents]
     for room in ("vprdist", "tests"):
         said += [(path, line, text) for path in sorted((ROOT / room).rglob("*.py")) for line, text in written(path)]
