@@ -22,6 +22,7 @@ from vprdist.spec.result import QUERY_COLUMNS, Protocol, ResultRow
 from vprdist.spec.row_name import row_name
 from vprdist.spec.train import TrainSpec
 from vprdist.spec.trial import Digests, TrialSpec
+from vprdist.spec.vocabulary import PAPER_TRAIN, PAPER_VALIDATE
 from vprdist.store.queries import METRICS, queries_path, read_queries
 
 DEPTH = 20
@@ -106,6 +107,14 @@ def result(
         "wall_s": 10.0, "train_s": 5.0, "num_ranks": 1, "device": "cpu x1", "peak_memory_mb": 1.0, "starts": 1,
     } | more  # fmt: skip
     return ResultRow(trial_id=trial.trial_id, trial=trial, protocol=protocol, **fields)
+
+
+def of_the_paper(one: ResultRow) -> ResultRow:
+    """The result as if it came from the paper's cities of MSLS."""
+    data = DataSpec(root="/data/msls", train=PAPER_TRAIN, validate_cities=PAPER_VALIDATE)
+    trial = one.trial.model_copy(update={"data": data})
+    protocol = one.protocol.model_copy(update={"cities": PAPER_VALIDATE})
+    return one.model_copy(update={"trial_id": trial.trial_id, "trial": trial, "protocol": protocol})
 
 
 def rows_of(*results, objective="recall@1"):

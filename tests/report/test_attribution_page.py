@@ -19,7 +19,7 @@ from tests.report.reports import HOSTILE, full, greedy, player, report, setting
 from tests.report.test_leaderboard import blocks_of, result
 from vprdist.files import write_json, write_text
 from vprdist.report.attribution import write_attribution
-from vprdist.report.board import leaderboard, page_path
+from vprdist.report.board import Wanted, leaderboard, page_path
 from vprdist.report.page.build import page
 from vprdist.report.page.classes import A_CLASS
 from vprdist.report.page.contents import Contents, Figure, NoPictures
@@ -345,7 +345,7 @@ def test_the_leaderboard_command_shows_names_and_draws_it(tmp_path):
     pytest.importorskip("matplotlib")
     folder, out = sweep_folder(tmp_path), io.StringIO()
     write_attribution(folder, full(3))
-    assert leaderboard(folder, tmp_path, Console(file=out, width=200), plots=True) == 0
+    assert leaderboard(folder, tmp_path, Console(file=out, width=200), Wanted(plots=True)) == 0
     text = out.getvalue()
     assert "what each class adds to recall@1" in text and "helps: more than every placebo" in text
     joined = "".join(text.split())
@@ -364,7 +364,7 @@ def test_the_leaderboard_command_shows_names_and_draws_it(tmp_path):
 def test_a_file_of_another_version_is_named_and_left_out(tmp_path, text):
     folder, out = sweep_folder(tmp_path), io.StringIO()
     write_text(attribution_path(folder), text)
-    assert leaderboard(folder, tmp_path, Console(file=out, width=400), plots=False) == 0
+    assert leaderboard(folder, tmp_path, Console(file=out, width=400)) == 0
     assert f"left out: {attribution_path(folder)}: an attribution" in out.getvalue()
     shown = page_path(folder).read_text()
     assert "attribution.json: an attribution" in shown and 'id="classes"' not in shown

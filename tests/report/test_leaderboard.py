@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 from statistics import mean, stdev
 
 import pyarrow.parquet
 import pytest
 from rich.console import Console
 
-from tests.report.making import KEYS, leave, records_of, result, rows_of
+from tests.report.making import KEYS, leave, of_the_paper, records_of, result, rows_of
 from vprdist.errors import UserError
-from vprdist.report.board import read_board
+from vprdist.files import write_json
+from vprdist.report.board import Wanted, leaderboard, page_path, read_board
 from vprdist.report.evidence import weigh
-from vprdist.report.leaderboard import difference_text, markdown, p_text, part_score, show, write_leaderboard
-from vprdist.report.published import NOTES, TABLE_I, published_name, published_rows
+from vprdist.report.leaderboard import (
+    PUBLISHED_HEADERS,
+    difference_text,
+    markdown,
+    p_text,
+    part_score,
+    show,
+    write_leaderboard,
+)
+from vprdist.report.published import NOTES, TABLE_I, is_papers, published_name, published_rows
 from vprdist.spec.doors import BackboneName
 from vprdist.spec.result import VariantResult
 from vprdist.spec.row_name import row_name
@@ -116,19 +127,79 @@ def test_published_values_stand_beside_the_rows_they_belong_to():
         ("rgb+mask", "mean"): None,
     }
     out = io.StringIO()
-    show(blocks, "t", Console(file=out, width=160))
-    assert "0.635" in out.getvalue()
+    show(blocks, "t", Console(file=out, width=160), published=True)
+    assert "0.611 (0.200)" in out.getvalue()
     assert "misprint" in out.getvalue()
     assert len(TABLE_I) == 8
 
 
+def test_published_values_are_shown_where_data_and_backbone_are_the_papers_or_asked_for(tmp_path):
+    """A city of one's own, lip6 or the demo city, has rows called rgb 0-2 too."""
+    own, papers = result(0.2), of_the_paper(result(0.2))
+    small = papers.trial.network.model_copy(update={"backbone": BackboneName.of("resnet18")})
+    data = papers.trial.data
+    demo, fewer = data.model_copy(update={"root": "demo"}), data.model_copy(update={"train": data.train[1:]})
+    others = [
+        own, papers.model_copy(update={"trial": papers.trial.model_copy(update={"network": small})}),
+        *(papers.model_copy(update={"trial": papers.trial.model_copy(update={"data": d})}) for d in (demo, fewer)),
+        of_the_paper(result(0.2, subtask="d2n")),
+    ]  # fmt: skip
+    assert [is_papers(rows_of(one)[0]) for one in (papers, *others)] == [True] + [False] * len(others)
+    for number, (one, asked, shown) in enumerate([(own, False, False), (own, True, True), (papers, False, True)]):
+        folder, out = leave(tmp_path / str(number), [(one, None)]), io.StringIO()
+        console = Console(file=out, width=200)
+        assert leaderboard(folder, tmp_path / str(number), console, Wanted(published=asked)) == 0
+        texts = [out.getvalue(), (folder / "leaderboard.md").read_text(), page_path(folder).read_text()]
+        for text in texts:
+            assert ("0.604" in text, "Holder et al." in text) == (shown, shown)
+        assert ("<details id=published1" in texts[2].replace('"', "")) == shown, "closed until somebody opens it"
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_published_values_are_never_taller_than_the_own_board(width):
+    results = [result(0.3, mode=m, unfreeze=u) for m in ("rgb", "masked") for u in ("0-2", "2-2", "0-4", "all")]
+    blocks, out = blocks_of(*results), io.StringIO()
+    show(blocks, "t", Console(file=out, width=width), published=True)
+    own, published = out.getvalue().split("the paper's Table I")
+    assert published.count("Masked") == 4 and "0.604 (0.300)" in published
+    assert len(published.split(NOTES[0][:20])[0].splitlines()) <= len(own.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("objective", "shown"),
+    [
+        ("recall@1", "R@1 R@5 R@10 R@20 mAP@5 mAP@10 mAP@20"),
+        ("map@1", "mAP@1 R@5 R@10 R@20 mAP@5 mAP@10 mAP@20"),
+        ("map@5", "mAP@5 R@1 R@5 R@10 R@20 mAP@10 mAP@20"),
+    ],
+)
+def test_map_at_1_is_recall_at_1_and_takes_no_column(tmp_path, objective, shown):
+    """The CSV keeps it: a program finds its column there."""
+    folder = leave(tmp_path, [(of_the_paper(result(0.2)), None)])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    write_json(folder / "manifest.json", manifest | {"objective": objective})
+    assert leaderboard(folder, tmp_path, Console(file=io.StringIO(), width=250)) == 0
+    metric = re.compile(r"\b(?:R|mAP)@\d+(?!\d| untrained)")
+    first = {
+        "md": (folder / "leaderboard.md").read_text().split("\n| ")[1].splitlines()[0],
+        "tex": (folder / "leaderboard.tex").read_text().split("toprule\n")[1].splitlines()[0],
+        "html": "\n".join(re.findall(">([^<]+)</button>", page_path(folder).read_text())),
+    }
+    for kind, head in first.items():
+        assert [*dict.fromkeys(metric.findall(head))] == shown.split(), kind
+    names = (folder / "leaderboard.csv").read_text().splitlines()[0].split(",")
+    assert {"map@1", "map@1_low", "map@1_high"} <= set(names)
+    assert "mAP@1" not in PUBLISHED_HEADERS
+
+
 def test_the_papers_rows_stand_with_those_of_one_protocol():
     blocks = blocks_of(result(0.2), result(0.3, mode="masked", subtask="d2n"))
-    assert sorted(row[0] for block in blocks for row in published_rows(block)) == ["Masked-0-2", "Normal-0-2"]
-    assert [len(published_rows(block)) for block in blocks] == [1, 1]
+    found = [published_rows(block, asked=True) for block in blocks]
+    assert sorted(row[1] for rows in found for row in rows) == ["Masked-0-2", "Normal-0-2"]
+    assert [len(rows) for rows in found] == [1, 1]
     out = io.StringIO()
-    show(blocks, "t", Console(file=out, width=200))
-    for text in (markdown(blocks, "t"), out.getvalue()):
+    show(blocks, "t", Console(file=out, width=200), published=True)
+    for text in (markdown(blocks, "t", published=True), out.getvalue()):
         assert text.lower().count("the paper's table i, ours in brackets") == 2
         assert " ".join(text.split()).count(NOTES[0]) == 1
 
@@ -141,7 +212,7 @@ def test_a_placebo_is_not_the_papers_and_another_backbone_is_named():
     network = masked.trial.network.model_copy(update={"backbone": BackboneName.of("resnet18")})
     other = masked.model_copy(update={"trial": masked.trial.model_copy(update={"network": network})})
     (block,) = blocks_of(other)
-    assert [row[0] for row in published_rows(block)] == ["Masked-0-2 (another backbone)"]
+    assert [row[1] for row in published_rows(block, asked=True)] == ["Masked-0-2 (another backbone)"]
 
 
 def test_protocols_of_variants_alone_come_last_with_a_note_of_their_own():
@@ -158,8 +229,9 @@ def test_protocols_of_variants_alone_come_last_with_a_note_of_their_own():
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
 def test_the_terminal_table_keeps_names_and_the_objective_whole(width):
     out = io.StringIO()
-    show(blocks_of(result(0.2), result(0.312, mode="masked")), "t", Console(file=out, width=width))
-    for text in ("masked 0-2", "0.312", "R@1", "Masked-0-2", "0.526", "(0.312)"):
+    blocks = blocks_of(result(0.2), result(0.312, mode="masked"))
+    show(blocks, "t", Console(file=out, width=width), published=True)
+    for text in ("masked 0-2", "0.312", "R@1", "Masked-0-2", "0.526 (0.312)"):
         assert text in out.getvalue()
     assert "…" not in out.getvalue()
 

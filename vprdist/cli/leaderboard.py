@@ -21,6 +21,10 @@ def add_commands(commands: Commands) -> None:
     shown.add_argument("--parts", action="store_true", help="also by city, subtask and view direction")
     shown.add_argument("--plots", action="store_true", help="also draw SVG and PNG files for papers")
     shown.add_argument(
+        "--published", action="store_true",
+        help="the paper's Table I beside your rows, also where data or backbone are not the paper's",
+    )  # fmt: skip
+    shown.add_argument(
         "--watch", nargs="?", type=int, const=30, metavar="SECONDS",
         help="write the page again and again while the sweep runs (default: every %(const)s s)",
     )  # fmt: skip
@@ -30,10 +34,11 @@ def _leaderboard(args: argparse.Namespace, console: Console) -> int:
     runs = args.runs.resolve()
     folder = sweep_folder(runs, args.name)
     if args.watch is None:
-        return board.leaderboard(folder, runs, console, args.parts, args.plots)
+        wanted = board.Wanted(parts=args.parts, plots=args.plots, published=args.published)
+        return board.leaderboard(folder, runs, console, wanted)
     if args.watch < 1:
         raise UserError("--watch", "a page can be written every second, not more often", args.watch, "Ask for more.")
     if args.parts or args.plots:
         remedy = "Ask for --parts and --plots without it."
         raise UserError("--watch", "parts and plots cannot be written again and again", None, remedy)
-    return board.watch(folder, runs, console, args.watch)
+    return board.watch(folder, runs, console, args.watch, published=args.published)

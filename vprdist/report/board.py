@@ -96,26 +96,39 @@ def read_board(folder: Path, runs: Path) -> Board:
     return Board(folder, runs, manifest, results, refused, blocks, queries, attribution, why)
 
 
-def leaderboard(folder: Path, runs: Path, console: Console, parts: bool = False, plots: bool = False) -> int:
-    """Show and publish the leaderboard of a sweep from the results that are there.
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What somebody asks of a leaderboard beyond what it always shows.
 
-    Args:
-        parts: show the breakdowns too.
-        plots: also draw them as SVG and PNG files.
+    Attributes:
+        parts: the breakdowns on the terminal too.
+        plots: also SVG and PNG files.
+        published: the paper's Table I beside rows of other data too.
     """
+
+    parts: bool = False
+    plots: bool = False
+    published: bool = False
+
+
+NOTHING_MORE = Wanted()
+
+
+def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOTHING_MORE) -> int:
+    """Show and publish the leaderboard of a sweep from the results that are there."""
     board = read_board(folder, runs)
     for text in board.left_out:
         console.print(text, style="yellow", markup=False)
     if not board.results:
         console.print("No trial has a result yet.", style="yellow")
         return 1
-    show(board.blocks, board.title, console, parts)
-    written = [*write_leaderboard(folder, board.blocks, board.title), folder / "leaderboard.tex"]
+    show(board.blocks, board.title, console, wanted.parts, wanted.published)
+    written = [*write_leaderboard(folder, board.blocks, board.title, wanted.published), folder / "leaderboard.tex"]
     write_text(written[-1], latex(board.blocks, board.title))
-    write_page(board, None)
+    write_page(board, None, published=wanted.published)
     if board.attribution is not None:
         show_attribution(board.attribution, console)
-    if plots:
+    if wanted.plots:
         from vprdist.report.plots import write_attribution_plots, write_plots
 
         written += write_plots(folder / "plots", board.blocks)
@@ -133,7 +146,10 @@ def leaderboard(folder: Path, runs: Path, console: Console, parts: bool = False,
     return 0
 
 
-def watch(folder: Path, runs: Path, console: Console, every_s: int, sleep: Callable[[float], None] = time.sleep) -> int:
+def watch(
+    folder: Path, runs: Path, console: Console, every_s: int, sleep: Callable[[float], None] = time.sleep,
+    published: bool = False,
+) -> int:  # fmt: skip
     """Write the page again and again until every trial is over and no driver makes more of them, or probes.
 
     The last page no longer looks for news.
@@ -143,7 +159,7 @@ def watch(folder: Path, runs: Path, console: Console, every_s: int, sleep: Calla
         # Before the results are read: a trial that ends meanwhile is on the next page.
         seen = look(find_sweep(runs, folder.name))
         board, over = read_board(folder, runs), seen.is_over
-        write_page(board, None if over else every_s, None if over else seen.facts)
+        write_page(board, None if over else every_s, None if over else seen.facts, published)
         if over:
             rest = seen.probing is not None and not seen.probing.is_over
             why = "its driver is gone before probes and finalists were made" if rest else "every trial is over"
@@ -152,7 +168,7 @@ def watch(folder: Path, runs: Path, console: Console, every_s: int, sleep: Calla
         try:
             sleep(every_s)
         except KeyboardInterrupt:
-            write_page(board, None)
+            write_page(board, None, published=published)
             raise
 
 
@@ -161,12 +177,15 @@ def page_path(folder: Path) -> Path:
     return folder / "leaderboard.html"
 
 
-def write_page(board: Board, refresh_s: int | None, facts: Sequence[Facts] | None = None) -> None:
+def write_page(
+    board: Board, refresh_s: int | None, facts: Sequence[Facts] | None = None, published: bool = False
+) -> None:
     """Publish the page.
 
     Args:
         refresh_s: how often an open page looks for a newer one; None: never.
         facts: of the sweep's trials, where they have just been looked at; None: they are looked at now.
+        published: see `Wanted`.
     """
     sweep = find_sweep(board.runs, board.folder.name)
     left_out = board.left_out
@@ -193,6 +212,7 @@ def write_page(board: Board, refresh_s: int | None, facts: Sequence[Facts] | Non
         refresh_s=refresh_s,
         gpus=any(each.gpus for each in facts),
         attribution=board.attribution,
+        published=published,
     )
     write_text(page_path(board.folder), page(contents))
 

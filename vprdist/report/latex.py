@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vprdist.report.evidence import Block, Difference, Standing
 from vprdist.report.leaderboard import p_text, reading, rows_of, short
-from vprdist.report.published import COLUMNS
+from vprdist.report.rows import other_metrics
 from vprdist.report.sources import code_lines
 
 SPECIAL = {
@@ -27,7 +27,7 @@ def latex(blocks: Sequence[Block], title: str) -> str:
 
 
 def _table(block: Block, title: str, code: Sequence[str]) -> str:
-    others = [column for column in COLUMNS if column != block.objective]
+    others = other_metrics(block.objective)
     heads = ["", short(block.objective), "95\\,\\%", "$\\Delta$", "95\\,\\%", "$p$", *map(short, others)]
     notes = " ".join(escaped(text) for text in (f"{block.heading}.", *reading(block), *code))
     lines = [" & ".join(_cells(block.objective, others, standing)) + r" \\" for standing in block.standings]

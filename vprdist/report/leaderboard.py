@@ -16,13 +16,13 @@ from vprdist.files import write_parquet, write_text
 from vprdist.report.evidence import Block, Difference, Standing
 from vprdist.report.parts import Part
 from vprdist.report.published import COLUMNS, NOTES, published_rows
-from vprdist.report.rows import Row
+from vprdist.report.rows import Row, other_metrics
 from vprdist.report.sources import code_lines, source_record
-from vprdist.spec.vocabulary import CLASS_GROUPS
+from vprdist.spec.vocabulary import CLASS_GROUPS, METRICS
 
 FIELDS = (
     "name", "group", "trial", "mode", "classes", "mask_reduce", "conv1_init", "backbone", "unfreeze", "seeds",
-    *COLUMNS, *(f"{column}_{end}" for column in COLUMNS for end in ("low", "high")), "interval", "recall@1_seed_sd",
+    *METRICS, *(f"{column}_{end}" for column in METRICS for end in ("low", "high")), "interval", "recall@1_seed_sd",
     "baseline", "difference", "difference_low", "difference_high", "p", "p_holm", "untrained_recall@1", "protocol",
     "num_queries", "num_clusters", "steps", "wall_s", "num_ranks", "device", "fallbacks", "computation", "version",
     "source", "changed_by_hand",
@@ -49,7 +49,7 @@ def as_record(block: Block, standing: Standing) -> dict[str, object]:
         "backbone": trial.network.backbone.title,
         "unfreeze": trial.network.unfreeze_name,
         "seeds": " ".join(map(str, row.seeds)),
-        **{column: row.metric(column) for column in COLUMNS},
+        **{column: row.metric(column) for column in METRICS},
         **{
             f"{column}_{end}": value
             for column, bounds in standing.intervals.items()
@@ -108,12 +108,16 @@ def part_records(blocks: Sequence[Block]) -> list[dict[str, object]]:
     ]
 
 
-def write_leaderboard(folder: Path, blocks: Sequence[Block], title: str) -> list[Path]:
-    """Publish leaderboard.csv, .md, .parquet, and breakdown.csv where there are breakdowns; returns their paths."""
+def write_leaderboard(folder: Path, blocks: Sequence[Block], title: str, published: bool = False) -> list[Path]:
+    """Publish leaderboard.csv, .md, .parquet, and breakdown.csv where there are breakdowns; returns their paths.
+
+    Args:
+        published: as in `show`.
+    """
     records = [as_record(block, standing) for block in blocks for standing in block.standings]
     paths = [folder / f"leaderboard.{kind}" for kind in ("csv", "md", "parquet")]
     write_text(paths[0], _csv(records, FIELDS))
-    write_text(paths[1], markdown(blocks, title))
+    write_text(paths[1], markdown(blocks, title, published))
     write_parquet(paths[2], records, FIELDS)
     if parts := part_records(blocks):
         paths.append(folder / "breakdown.csv")
@@ -167,7 +171,7 @@ def _cells(objective: str, standing: Standing) -> list[str]:
         with_interval(row.metric(objective), bounds),
         "-" if found is None else difference_text(found),
         "-" if found is None else p_text(found.p_holm),
-        *(f"{row.metric(column):.3f}" for column in COLUMNS if column != objective),
+        *(f"{row.metric(column):.3f}" for column in other_metrics(objective)),
         "-" if untrained is None else f"{untrained:.3f}",
         str(len(row.seeds)) if spread is None else f"{len(row.seeds)} (sd {spread:.3f})",
         f"{sum(r.wall_s for r in row.results) / len(row.results):.0f}",
@@ -177,7 +181,7 @@ def _cells(objective: str, standing: Standing) -> list[str]:
 
 def headers(objective: str) -> list[str]:
     """The columns of a leaderboard, the objective before the other metrics."""
-    rest = (short(column) for column in COLUMNS if column != objective)
+    rest = map(short, other_metrics(objective))
     ends = ("R@1 untrained", "seeds", "wall s", "trial")
     return ["name", "group", f"{short(objective)} [95 %]", "to baseline [95 %]", "p", *rest, *ends]
 
@@ -207,15 +211,11 @@ def reading(block: Block) -> list[str]:
     ]
 
 
-def _published_cells(block: Block) -> list[list[str]]:
-    """The paper's rows, ours in brackets."""
-    return [[f"{name} ({ours})", *scores] for name, ours, *scores in published_rows(block)]
-
-
-PUBLISHED_HEADERS = ("published (our row)", *map(short, COLUMNS))
+PUBLISHED_HEADERS = ("our row", "in Table I", *map(short, COLUMNS))
+PUBLISHED_TITLE = "the paper's Table I, ours in brackets"
 KEPT = ("name", "group", "[95 %]", "p")
 """How the headers end that every terminal shows; a narrow one goes without the rest, which the files have anyway."""
-KEPT_PUBLISHED = ("published", "R@1", "R@5", "R@10", "R@20", "mAP@20")
+KEPT_PUBLISHED = ("our row", "in Table I", "R@1")
 PARTS_A_TABLE = 6
 PART_WIDTH = 25
 """Terminal columns that a part takes: 0.683 [0.590, 0.764] below (n 11084, 1100 clusters)."""
@@ -233,11 +233,12 @@ def fallbacks(rows: Sequence[Row]) -> list[str]:
     return sorted({text for row in rows for result in row.results for text in result.fallbacks})
 
 
-def show(blocks: Sequence[Block], title: str, console: Console, parts: bool = False) -> None:
+def show(blocks: Sequence[Block], title: str, console: Console, parts: bool = False, published: bool = False) -> None:
     """Print the leaderboard; a narrow terminal gets fewer columns, never cut numbers.
 
     Args:
         parts: also the breakdowns by city, subtask and view direction.
+        published: the paper's Table I beside rows of other data too.
     """
     for block in blocks:
         lines = [_cells(block.objective, standing) for standing in block.standings]
@@ -248,11 +249,9 @@ def show(blocks: Sequence[Block], title: str, console: Console, parts: bool = Fa
             for heads, cells in _part_tables(block, a_table):
                 heads = [head.replace(" (", "\n(") for head in heads]
                 _print_table(console, f"{short(block.objective)} by part of the queries", heads, cells, ("",))
-        if beside := _published_cells(block):
-            stacked = [[cell.replace(" (", "\n(") for cell in line] for line in beside]
-            heads = ["published", *PUBLISHED_HEADERS[1:]]
-            _print_table(console, "the paper's Table I, ours in brackets below", heads, stacked, KEPT_PUBLISHED)
-    if any(published_rows(block) for block in blocks):
+        if beside := published_rows(block, published):
+            _print_table(console, PUBLISHED_TITLE, PUBLISHED_HEADERS, beside, KEPT_PUBLISHED)
+    if any(published_rows(block, published) for block in blocks):
         for note in NOTES:
             console.print(note, style="dim", markup=False)
     for text in code_lines(rows_of(blocks)):
@@ -316,8 +315,8 @@ def _print_table(
     console.print(draw(fitting(columns, spare, lambda some: table_width(console, draw(some)) - broken, console.width)))
 
 
-def markdown(blocks: Sequence[Block], title: str) -> str:
-    """The leaderboard as Markdown."""
+def markdown(blocks: Sequence[Block], title: str, published: bool = False) -> str:
+    """The leaderboard as Markdown; `published` as in `show`."""
     parts = [f"# {title}", ""]
     for block in blocks:
         lines = [_cells(block.objective, standing) for standing in block.standings]
@@ -325,9 +324,10 @@ def markdown(blocks: Sequence[Block], title: str) -> str:
         parts += [line for text in reading(block) for line in (text, "")]
         for heads, cells in _part_tables(block):
             parts += [f"{short(block.objective)} by part of the queries:", "", *markdown_table(heads, cells), ""]
-        if published := _published_cells(block):
-            parts += ["The paper's Table I, ours in brackets:", "", *markdown_table(PUBLISHED_HEADERS, published), ""]
-    if any(published_rows(block) for block in blocks):
+        if beside := published_rows(block, published):
+            parts += [f"{PUBLISHED_TITLE[0].upper()}{PUBLISHED_TITLE[1:]}:", ""]
+            parts += [*markdown_table(PUBLISHED_HEADERS, beside), ""]
+    if any(published_rows(block, published) for block in blocks):
         parts += [line for note in NOTES for line in (note, "")]
     parts += [line for text in code_lines(rows_of(blocks)) for line in (text, "")]
     parts += [f"Fell back: {text}" for text in fallbacks(rows_of(blocks))]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from vprdist.report.evidence import Block
-from vprdist.report.rows import Row
-from vprdist.spec.vocabulary import METRICS, STATIC_CLASSES
+from vprdist.report.rows import Row, other_metrics
+from vprdist.spec.doors import MSLS
+from vprdist.spec.vocabulary import METRICS, PAPER_TRAIN, PAPER_VALIDATE, STATIC_CLASSES
 
-COLUMNS = METRICS
 BACKBONE = "resnet50"
+COLUMNS = ("recall@1", *other_metrics("recall@1"))
+"""The metrics of Table I that are shown."""
 
 TABLE_I: dict[str, tuple[float, ...]] = {
     "Normal-0-2": (0.604, 0.747, 0.789, 0.838, 0.604, 0.402, 0.347, 0.333),
@@ -19,6 +21,7 @@ TABLE_I: dict[str, tuple[float, ...]] = {
     "Masked-0-4": (0.554, 0.699, 0.749, 0.809, 0.554, 0.351, 0.300, 0.286),
     "Masked All": (0.561, 0.712, 0.754, 0.795, 0.561, 0.359, 0.309, 0.296),
 }
+"""By the paper's name of a configuration, its METRICS."""
 
 NOTES = (
     "Published: Holder et al., Table I (ResNet50, MSLS cph+sf). Another protocol than ours unless the data and sizes "
@@ -44,14 +47,35 @@ def published_name(row: Row) -> str | None:
     return name if name in TABLE_I else None
 
 
-def published_rows(block: Block) -> list[list[str]]:
-    """The paper's rows that are among a protocol's, in the paper's order: its name, ours, `printed (ours)` a column."""
-    ours = {name: s.row for s in reversed(block.standings) if (name := published_name(s.row))}
+def is_papers(row: Row) -> bool:
+    """Whether data and backbone are the paper's: its cities of MSLS, every query of the validation, ResNet50."""
+    data, protocol = row.trial.data, row.protocol
+    return (
+        row.trial.network.backbone.name == BACKBONE
+        and data.root != "demo"
+        and data.layout == MSLS
+        and set(data.train) == set(PAPER_TRAIN)
+        and set(protocol.cities) == set(PAPER_VALIDATE)
+        and protocol.subtask == "all"
+    )
+
+
+def published_rows(block: Block, asked: bool) -> list[list[str]]:
+    """A protocol's rows that Table I has too, in the paper's order: our name, its name, `printed (ours)` a column.
+
+    Args:
+        asked: somebody wants them beside rows of other data and backbones as well.
+    """
+    ours = {
+        name: standing.row
+        for standing in reversed(block.standings)
+        if (name := published_name(standing.row)) and (asked or is_papers(standing.row))
+    }
     return [
         [
-            name if ours[name].trial.network.backbone.name == BACKBONE else f"{name} (another backbone)",
             ours[name].name,
-            *(f"{v:.3f} ({ours[name].metric(c):.3f})" for c, v in zip(COLUMNS, printed, strict=True)),
+            name if ours[name].trial.network.backbone.name == BACKBONE else f"{name} (another backbone)",
+            *(f"{printed[METRICS.index(c)]:.3f} ({ours[name].metric(c):.3f})" for c in COLUMNS),
         ]
         for name, printed in TABLE_I.items()
         if name in ours

@@ -51,6 +51,12 @@ class Row:
         return fmean(values) if values else None
 
 
+def other_metrics(objective: str) -> list[str]:
+    """The metrics that a table shows beside the objective: mAP@1 is R@1 by definition, and takes no column."""
+    shown = {"recall@1", "map@1"} if objective in ("recall@1", "map@1") else {objective, "map@1"}
+    return [name for name in METRICS if name not in shown]
+
+
 def readable_results(paths: Iterable[Path]) -> tuple[list[ResultRow], list[str]]:
     """The results that are there, and why others count for nothing: unreadable, or of another version or trial."""
     results, refused = [], []

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from vprdist.report.evidence import Block, Standing
 from vprdist.report.leaderboard import (
+    PUBLISHED_HEADERS,
     difference_text,
     fallbacks,
     p_text,
@@ -31,7 +32,8 @@ from vprdist.report.page.classes import classes_section
 from vprdist.report.page.contents import MOST_LINES, Contents
 from vprdist.report.page.flips import MOST_BYTES, Album, FlipSet, flip_sets
 from vprdist.report.page.maps import Choice, CityMap, choices, city_maps, first_pair, found_metric
-from vprdist.report.published import COLUMNS, NOTES, TABLE_I, published_name, published_rows
+from vprdist.report.published import NOTES, published_rows
+from vprdist.report.rows import other_metrics
 from vprdist.report.sources import code_lines
 from vprdist.spec.vocabulary import KS
 
@@ -52,13 +54,14 @@ def page(contents: Contents) -> str:
     classes = None if contents.attribution is None else classes_section(contents.attribution, trials, first)
     album = Album(contents.pictures, MOST_BYTES - first.used)
     masked = next((trial for trial in trials if trial.input.uses_mask), None)
+    sections = [_section(block, contents, album) for block in contents.blocks]
     return environment.from_string(_part("template.html")).render(
         contents=contents,
         classes=classes,
         style=Markup(style),
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        sections=[_section(block, contents, album) for block in contents.blocks],
+        sections=sections,
         training=_training(contents),
         progress=_progress(contents),
         figures=[
@@ -69,7 +72,8 @@ def page(contents: Contents) -> str:
         album_full=album.full or first.full,
         most_bytes=MOST_BYTES,
         notes=NOTES,
-        notes_at=next((i for i, block in enumerate(contents.blocks) if published_rows(block)), None),
+        notes_at=next((i for i, section in enumerate(sections) if section["published"]), None),
+        published_headers=PUBLISHED_HEADERS,
         code=code_lines(rows_of(contents.blocks)),
         fallbacks=fallbacks(rows_of(contents.blocks)),
         manifest=json.dumps(contents.manifest, indent=1),
@@ -110,7 +114,7 @@ def _section(block: Block, contents: Contents, album: Album) -> dict[str, Any]:
         "lines": [_line(block, standing, scale) for standing in block.standings],
         "parts": _parts(block),
         "recall": _recall_chart(block),
-        "published": published_rows(block),
+        "published": published_rows(block, contents.published),
         "choices": shown,
         "first": (row, baseline),
         "maps": maps,
@@ -122,15 +126,13 @@ def _section(block: Block, contents: Contents, album: Album) -> dict[str, Any]:
 
 def _headers(block: Block) -> list[tuple[str, str]]:
     """(text, what it means) of the leaderboard's columns."""
-    others = [column for column in COLUMNS if column != block.objective]
     return [
         ("row", "the row's values on the swept axes"),
         ("group", "rows of one group are not told apart from its best row"),
         (f"{short(block.objective)}", "the objective, with its 95 % interval"),
         ("to baseline", "difference to the baseline on the same queries, with its 95 % interval"),
         ("p", "chance of a difference as large where there is none, corrected by Holm over the whole sweep"),
-        *((short(column), column) for column in others),
-        ("published", f"{short(block.objective)} in the paper's Table I (ResNet50): another protocol"),
+        *((short(column), column) for column in other_metrics(block.objective)),
         ("untrained", "R@1 of the network before training"),
         ("seeds", "seeds that the row is the mean of"),
         ("wall s", "mean seconds from start to result"),
@@ -146,8 +148,7 @@ def _score_scale(block: Block) -> tuple[float, float]:
 def _line(block: Block, standing: Standing, scale: tuple[float, float]) -> list[_Cell]:
     row, found, objective = standing.row, standing.difference, block.objective
     score, bounds = row.metric(objective), standing.intervals.get(objective)
-    name, spread, untrained = published_name(row), row.seed_spread(objective), row.untrained("recall@1")
-    printed = TABLE_I[name][COLUMNS.index(objective)] if name else None
+    spread, untrained = row.seed_spread(objective), row.untrained("recall@1")
     wall = sum(result.wall_s for result in row.results) / len(row.results)
     return [
         _Cell(row.name, row.name),
@@ -155,8 +156,7 @@ def _line(block: Block, standing: Standing, scale: tuple[float, float]) -> list[
         _Cell(with_interval(score, bounds), score, interval_bar(score, bounds, scale)),
         _Cell("–", None) if found is None else _Cell(difference_text(found), found.value),
         _Cell("–", None) if found is None else _Cell(p_text(found.p_holm), found.p_holm),
-        *(_Cell(f"{row.metric(c):.3f}", row.metric(c)) for c in COLUMNS if c != objective),
-        _Cell("–" if printed is None else f"{printed:.3f}", printed),
+        *(_Cell(f"{row.metric(c):.3f}", row.metric(c)) for c in other_metrics(objective)),
         _Cell("–" if untrained is None else f"{untrained:.3f}", untrained),
         _Cell(str(len(row.seeds)) + ("" if spread is None else f" (sd {spread:.3f})"), len(row.seeds)),
         _Cell(f"{wall:.0f}", wall),

@@ -85,7 +85,10 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """Everything that is on the page. `queries` and `answers` are by trial id, of rows that were compared."""
+    """Everything that is on the page. `queries` and `answers` are by trial id, of rows that were compared.
+
+    published: the paper's Table I is asked for, whatever the data.
+    """
 
     title: str
     objective: str
@@ -102,6 +105,7 @@ class Contents:
     refresh_s: int | None = None
     gpus: bool = field(default=False)
     attribution: AttributionReport | None = None
+    published: bool = False
 
 
 class Answers(Protocol):
