@@ -211,7 +211,7 @@ def mistakes():
             "return Side.of",
             "one value a picture: 12",
         ),
-        "no number": (instead("ca=ca)", "ca=ca * np.nan)"), "return Side.of", "ca must be finite; row 0 is not"),
+        "no number": (instead("ca=ca)", "ca=ca * np.inf)"), "return Side.of", "ca must be finite; row 0 is not"),
         "words": (instead("ca=ca)", "ca=ca.astype(str))"), "return Side.of", "ca must hold numbers"),
         "one key twice": (instead("keys=key", "keys=['k'] * len(key)"), "def read", "must name one picture; found 'k'"),
         "a key of two words": (instead("keys=key", "keys=['a ' + k for k in key]"), "def read", "without spaces"),
@@ -302,7 +302,7 @@ def test_without_headings_a_city_validates_and_does_not_train(small_tree, tmp_pa
     root, file = write_walk(small_tree, tmp_path / "walk"), own_file(tmp_path, text)
     data = DataSpec.model_validate({"root": str(root), "layout": f"{file}:Walk", "train": ("ada",)})
     assert build_tasks([layout_of(data).read("bob")], TrialSpec(data=data))
-    with pytest.raises(DataError, match=r"ada/query: training needs compass angles \(ca\), or official labels"):
+    with pytest.raises(DataError, match=r"ada/query: training on computed labels needs compass angles \(ca\)"):
         check_data(TrialSpec(data=data.model_copy(update={"validate_cities": ("bob",)})))
 
 

@@ -192,7 +192,7 @@ def test_weights_that_cannot_be_had_are_said_and_recorded(tmp_path, made_city):
         ("a cut picture", "ada_q003.jpg: the picture cannot be read"),
         ("blind training", "no query overlaps a database image by half"),
         ("a missing picture", " has no picture: this one is missing"),
-        ("zero positives", "a validation city needs queries of subtask 'all' with a positive"),
+        ("zero positives", "validation needs queries of subtask 'all' with a positive"),
         ("no ground truth", "test/bob/query/postprocessed.csv: training and validation need ground truth"),
         ("labels that are none", "ada_gt.h5: a label file must be an HDF5 file that can be read"),
         ("no negatives", "no query of a training city has a soft negative (similarity below 0.5), which are 25%"),

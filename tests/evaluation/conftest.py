@@ -9,6 +9,7 @@ import sys
 import tarfile
 import types
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Official]:
     with pytest.MonkeyPatch.context() as patch:
         neighbours = types.ModuleType("sklearn.neighbors")
         neighbours.NearestNeighbors = _Neighbours  # type: ignore[attr-defined]
-        patch.setitem(sys.modules, "sklearn", types.ModuleType("sklearn"))
+        package = types.ModuleType("sklearn")
+        package.__spec__ = ModuleSpec("sklearn", None)  # torch asks whether there is one
+        patch.setitem(sys.modules, "sklearn", package)
         patch.setitem(sys.modules, "sklearn.neighbors", neighbours)
         patch.setattr(np, "in1d", np.isin, raising=False)
         patch.syspath_prepend(out)

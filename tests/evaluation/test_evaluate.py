@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.evaluation.test_metrics import slow
+from tests.evaluation.wild import wild_cities, wild_descriptors
 from tests.worlds import write_side
 from vprdist.data.images import load_image
 from vprdist.data.layouts.msls import read_city
-from vprdist.data.tasks import build_tasks, city_task
+from vprdist.data.tasks import build_tasks, city_task, unasked
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import DataError
 from vprdist.evaluation.evaluate import describe_protocol, evaluate
+from vprdist.evaluation.ranking import rank
 from vprdist.network.model import build_network
 from vprdist.spec.data import DataSpec
 from vprdist.spec.evaluate import EvaluateSpec
@@ -61,8 +65,24 @@ def test_tasks_follow_the_rules(tmp_path, seed, subtask):
 def test_no_query_with_a_positive_is_an_error(tmp_path):
     city = random_city(tmp_path, 0)
     trial = TrialSpec(evaluate=EvaluateSpec(subtask="s2w"))
-    with pytest.raises(DataError, match=r"wild: a validation city needs queries of subtask 's2w' with a positive"):
+    with pytest.raises(DataError, match=r"wild: validation needs queries of subtask 's2w' with a positive"):
         build_tasks([city], trial)
+
+
+def test_a_city_without_positives_asks_nothing_and_is_searched(tmp_path):
+    """As in the official script (test_official.py has such cities in it)."""
+    cities = wild_cities(3)
+    far = replace(cities[1].query, easting=cities[1].query.easting + 1e6)
+    cities[1] = replace(cities[1], query=far)
+    trial = TrialSpec(evaluate=EvaluateSpec(gallery="merged"))
+    tasks = build_tasks(cities, trial)
+    assert [len(task.queries) > 0 for task in tasks] == [True, False] and len(tasks[1].gallery)
+    (said,) = unasked(tasks, trial)
+    assert said == "dos is not measured: no query of subtask all has a database image within 25 m"
+    ranking = rank(tasks, wild_descriptors(cities, 3), "merged")
+    assert list(ranking.city_metrics) == ["uno"]
+    found = {key for _, keys in ranking.predictions["uno"] for key in keys}
+    assert found & set(cities[1].database.keys.tolist())
 
 
 def small_trial() -> TrialSpec:

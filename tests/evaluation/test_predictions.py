@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from tests.evaluation.wild import slow_metrics, wild_cities, write_cities
+from tests.worlds import write_side
+from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import city_task
 from vprdist.errors import DataError
 from vprdist.evaluation.breakdown import query_rows
@@ -92,29 +94,22 @@ def swap(line, place, word):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda lines: [swap(lines[0], 0, "who"), *lines[1:]], r"t\.txt:1: the first word must be a query of uno, dos"),
         (lambda lines: [*lines, lines[2]], r"t\.txt:\d+: a query has a second line; its first is 3: "),
-        (
-            lambda lines: [lines[0], swap(lines[1], 7, "what"), *lines[2:]],
-            r"t\.txt:2: predictions must be database images",
-        ),
         (
             lambda lines: [swap(lines[0], 7, lines[0].split()[3]), *lines[1:]],
             r"t\.txt:1: an image is predicted twice in a line",
         ),
-        (
-            lambda lines: [" ".join(lines[0].split()[:6]), *lines[1:]],
-            r"t\.txt:1: a line must have 20 predictions.*found 5",
-        ),
-        (lambda lines: [swap(lines[0], 4, "a,b,c"), *lines[1:]], r"t\.txt:1: a word must be the key of one image"),
-        (lambda lines: [line.replace(" ", ",") for line in lines], r"spaces must set words apart.*Write spaces"),
+        (lambda lines: [lines[0].split()[0], *lines[1:]], r"t\.txt:1: a query needs at least one prediction"),
+        (lambda lines: [swap(lines[0], 4, "a,b,c"), *lines[1:]], r"t\.txt:1: .*MSLS' task im2seq cannot be.*'a,b,c'"),
+        (lambda lines: [swap(lines[0], 0, "a,b,c"), *lines[1:]], r"t\.txt:1: .*MSLS' task seq2im cannot be.*'a,b,c'"),
+        (lambda lines: [line.replace(" ", ",") for line in lines], r"t\.txt:1: keys must be set apart by spaces"),
         (lambda lines: ["# nothing"], r"t\.txt: queries that count have no line \(\d+\), the first of them"),
         (
             lambda lines: [swap(lines[0], 1, "schlüssel"), *lines[1:]],
             r"t\.txt:1: a predictions file must be UTF-8 text",
         ),
     ],
-    ids=["query", "doubled", "unknown", "image twice", "few", "sequences", "commas", "missing", "latin-1"],
+    ids=["doubled", "image twice", "none", "im2seq", "seq2im", "commas", "missing", "latin-1"],
 )
 def test_a_wrong_file_is_one_message(tmp_path, change, message):
     cities = usable(0, "all")
@@ -137,17 +132,69 @@ def test_the_gallery_that_was_searched_shows(tmp_path):
         read_predictions(path, tasks_of(cities), "city")
 
 
-def test_queries_that_do_not_count_may_have_few_predictions_but_of_known_images(tmp_path):
+@pytest.mark.parametrize(("subtask", "seed"), WORLDS)
+def test_short_lines_and_strange_words_count_as_in_the_official_script(official, tmp_path, subtask, seed):
+    """Five predictions a line, keys that no database has, whole lines of them, and lines of another city."""
+    cities = usable(seed, subtask)
+    tasks, rng = tasks_of(cities, subtask), np.random.default_rng(seed)
+    write_cities(tmp_path / "msls", cities)
+    rows = [(query, keys[:5]) for query, keys in somebodys(cities, seed)]
+    for place in rng.permutation(len(rows))[: len(rows) // 2]:
+        rows[place] = (
+            rows[place][0],
+            [f"nobodys{i}" if rng.random() < 0.4 else k for i, k in enumerate(rows[place][1])],
+        )
+    counting = {str(task.city.query.keys[row]) for task in tasks for row in task.queries}
+    first = next(place for place, (query, _) in enumerate(rows) if query in counting)
+    rows[first] = (rows[first][0], [f"lost{i}" for i in range(5)])
+    rows += [(f"elsewhere_q{i}", [f"elsewhere_d{i + j}" for j in range(5)]) for i in range(3)]
+    write_predictions(tmp_path / "t.txt", rows)
+    ranking, notes = read_predictions(tmp_path / "t.txt", tasks, "merged")
+    theirs = official(tmp_path / "msls", tmp_path / "t.txt", "uno,dos", subtask)
+    assert ranking.metrics == pytest.approx(theirs, abs=1e-12)
+    assert ranking.metrics["recall@20"] == ranking.metrics["recall@5"]
+    assert "3 lines are of no query of uno, dos, and were passed over" in notes
+    assert any("are in no database of uno, dos, and count as wrong" in note for note in notes)
+    assert f"{len(counting)} lines have fewer than 20 predictions (the shortest 5)" in " ".join(notes)
+
+
+def test_lines_that_do_not_count_are_not_looked_at(tmp_path):
     cities = usable(0, "all")
     tasks, path = tasks_of(cities), tmp_path / "t.txt"
     counting = {str(task.city.query.keys[row]) for task in tasks for row in task.queries}
     rows = somebodys(cities, 1)
     write_predictions(path, rows)
     whole, _ = read_predictions(path, tasks, "merged")
-    write_predictions(path, [(query, keys if query in counting else keys[:2]) for query, keys in rows])
-    short, notes = read_predictions(path, tasks, "merged")
-    assert short.metrics == whole.metrics
+    write_predictions(path, [(query, keys if query in counting else ["what", "what"]) for query, keys in rows])
+    other, notes = read_predictions(path, tasks, "merged")
+    assert other.metrics == whole.metrics
     assert any("are of queries that do not count" in note for note in notes)
-    write_predictions(path, [(query, keys if query in counting else ["what"]) for query, keys in rows])
-    with pytest.raises(DataError, match=r"predictions must be database images.*'what'"):
-        read_predictions(path, tasks, "merged")
+
+
+EXAMPLES = {"im2im": None, "im2seq": "im2seq", "seq2im": "seq2im", "seq2seq": "seq2seq"}
+
+
+@pytest.mark.parametrize("task", EXAMPLES)
+def test_the_official_examples(request, shared_data, tmp_path, task):
+    """A tree with the keys of the files stands for zurich; what is sequences is said to be."""
+    path = shared_data / "msls_predictions" / f"example_msls_{task}_prediction.csv"
+    lines = [line.split() for line in path.read_text().splitlines() if not line.startswith("#")]
+    queries = [line[0].split(",")[0] for line in lines]
+    found = sorted({key for line in lines for word in line[1:] for key in word.split(",")})
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "train_val" / "zurich"
+    for side, keys in (("query", queries), ("database", found)):
+        places = [(500_000.0 + 5 * east, 5_000_000.0) for east in rng.integers(0, 60, len(keys))]
+        write_side(folder / side, keys, places, images=False)
+    tasks = tasks_of([read_city(tmp_path, "zurich")])
+    if EXAMPLES[task] is not None:
+        with pytest.raises(
+            DataError, match=rf"csv:5: keys that commas join are sequences, and MSLS' task {task} cannot"
+        ):
+            read_predictions(path, tasks, "city")
+        return
+    ranking, notes = read_predictions(path, tasks, "city")
+    assert 0 < ranking.metrics["recall@1"] < ranking.metrics["recall@5"] == ranking.metrics["recall@20"]
+    assert f"{len(tasks[0].queries)} lines have fewer than 20 predictions" in notes[-1]
+    official = request.getfixturevalue("official")  # skips where there is no clone of it
+    assert ranking.metrics == pytest.approx(official(tmp_path, path, "zurich", "all"), abs=1e-12)

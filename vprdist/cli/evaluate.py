@@ -61,7 +61,7 @@ def add_commands(commands: Commands) -> None:
     parser = add_command(commands, "evaluate", _evaluate, text, "table1/'rgb 0-2' --gallery merged")
     parser.epilog = (
         f"{parser.epilog} · {parser.prog} theirs.txt --data /data/msls --cities cph sf --subtask d2n · "
-        f"{parser.prog} queries.npz database.npz --data /data/msls --predict miami athens"
+        f"{parser.prog} queries.npz database.npz --data /data/msls --cities miami athens"
     )
     what = "a trial (id, its beginning, SWEEP/row name, or its folder); a file of predictions (.txt, .csv); or files "
     parser.add_argument(
@@ -71,7 +71,10 @@ def add_commands(commands: Commands) -> None:
     add_layout(parser, "the trial's")
     parser.add_argument("--cities", nargs="+", metavar="CITY", help="cities to measure on (default: the trial's)")
     parser.add_argument(
-        "--predict", nargs="+", metavar="CITY", help="write predictions for cities without ground truth"
+        "--predict",
+        nargs="+",
+        metavar="CITY",
+        help="write predictions for cities whose ground truth is not there, for others to score",
     )
     parser.add_argument("--subtask", choices=SUBTASKS)
     parser.add_argument("--gallery", choices=get_args(Gallery), help="one gallery a city, or one of all")
@@ -102,19 +105,19 @@ def _predict(source: Source, cities: Sequence[str], console: Console) -> None:
     from vprdist.data.layouts import layout_of
     from vprdist.data.tasks import prediction_task
     from vprdist.evaluation.evaluate import NOTHING
-    from vprdist.evaluation.predictions import write_predictions
+    from vprdist.evaluation.predictions import write_submission
 
     layout = layout_of(source.trial.data)
     tasks = [prediction_task(layout.read(city), source.trial.evaluate) for city in cities]
     predictions = source.answer(tasks, NOTHING).ranking.predictions
     path = source.out / "submission.txt"
-    write_predictions(path, [row for rows in predictions.values() for row in rows])
+    write_submission(path, predictions)
     console.print(f"{path}: predictions for {sum(map(len, predictions.values()))} queries of {', '.join(cities)}.")
 
 
 def _measure(source: Source, console: Console) -> None:
     from vprdist.data.layouts import dataset_digest, layout_of
-    from vprdist.data.tasks import breakdown_tasks, build_tasks
+    from vprdist.data.tasks import breakdown_tasks, build_tasks, unasked
     from vprdist.evaluation.evaluate import Extra, describe_protocol
     from vprdist.report.parts import parts_of
     from vprdist.store.queries import queries_file
@@ -122,6 +125,7 @@ def _measure(source: Source, console: Console) -> None:
     trial, layout = source.trial, layout_of(source.trial.data)
     cities = [layout.read(name) for name in trial.data.validate_cities]
     tasks = build_tasks(cities, trial)
+    source.notes.extend(unasked(tasks, trial))
     # A file of predictions answers one subtask: its galleries were those of that one.
     subtasks: dict[str, list[Task]] = {trial.evaluate.subtask: tasks}
     if source.predicts:

@@ -15,14 +15,17 @@ KINDS = {"numbers": "fiu", "whole numbers": "iu", "booleans": "b", "words": "U"}
 """The kinds of numpy's dtypes that a column of each may come with."""
 
 
-def numbers(name: str, values: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
+def numbers(name: str, values: npt.ArrayLike, count: int, may_lack: bool = False) -> npt.NDArray[np.float64]:
     """(count,) finite float64.
+
+    Args:
+        may_lack: NaN is a value that nobody knows.
 
     Raises:
         RuleError: another length or kind, NaN or infinity.
     """
     found = _column(name, values, count, "numbers").astype(np.float64)
-    if len(bad := np.flatnonzero(~np.isfinite(found))):
+    if len(bad := np.flatnonzero(np.isinf(found) if may_lack else ~np.isfinite(found))):
         row = int(bad[0])
         raise RuleError(name, f"{name} must be finite; row {row} is not", float(found[row]), "Leave the picture out.")
     return found

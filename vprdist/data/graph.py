@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix, vstack
 
-from vprdist.data.labels import Say, is_official, label_blocks, labels_digest, read_labels
+from vprdist.data.labels import (
+    Say,
+    is_official,
+    label_blocks,
+    labels_digest,
+    read_labels,
+    trained_on,
+    without_angles,
+)
 from vprdist.data.places import City
 from vprdist.errors import DataError
 from vprdist.spec.data import DataSpec
@@ -57,17 +65,21 @@ def training_graphs(
     if (found := labels_digest(spec)) != trial.digests.labels:
         fault = f"the official labels must have the digest of the submission, {trial.digests.labels}"
         raise DataError(spec.root, fault, found, "Run the sweep again: what changed makes other trials.")
-    graphs = [_graph(city, read_labels(city, spec, runs, say, str(trial.train.loss.fact("labels")))) for city in cities]
-    computed = [city.name for city in cities if not is_official(city.label_file, spec)]
-    if found is None or not computed:
-        return graphs, ()
-    return graphs, (f"no official labels of {', '.join(computed)}: computed, beside official ones of other cities",)
+    learnt = str(trial.train.loss.fact("labels"))
+    graphs = [_graph(city, spec, read_labels(city, spec, runs, say, learnt)) for city in cities]
+    computed = [city for city in cities if not is_official(city.label_file, spec)]
+    notices = [fact for city in computed for fact in without_angles(city)]
+    if found is not None and computed:
+        names = ", ".join(city.name for city in computed)
+        notices.append(f"no official labels of {names}: computed, beside official ones of other cities")
+    return graphs, tuple(notices)
 
 
 def city_graph(city: City, spec: DataSpec) -> CityGraph:
     """One city's graph, made here and now."""
-    return _graph(city, vstack(list(label_blocks(city, spec)), format="csr"))
+    return _graph(city, spec, vstack(list(label_blocks(city, spec)), format="csr"))
 
 
-def _graph(city: City, similarity: csr_matrix) -> CityGraph:
-    return CityGraph(city.name, np.flatnonzero(~city.query.pano), np.flatnonzero(~city.database.pano), similarity)
+def _graph(city: City, spec: DataSpec, similarity: csr_matrix) -> CityGraph:
+    queries, gallery = trained_on(city, spec)
+    return CityGraph(city.name, np.flatnonzero(queries), np.flatnonzero(gallery), similarity)

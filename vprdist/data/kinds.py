@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vprdist.data.labels import label_blocks
+from vprdist.data.labels import label_blocks, trained_on
 from vprdist.data.official import FOV
 from vprdist.data.places import City
 from vprdist.errors import TrainingError
@@ -24,7 +24,7 @@ NAMES = ("positive (similarity >= 0.5)", "soft negative (similarity below 0.5)",
 
 @dataclass(frozen=True)
 class CityKinds:
-    """Which kinds of partner the queries of a city have, panoramas left out on both sides."""
+    """Which kinds of partner the queries of a city have, of pictures that take part in training."""
 
     name: str
     num_queries: int
@@ -38,7 +38,7 @@ def city_kinds(city: City, spec: DataSpec, labels: str = FOV) -> CityKinds:
     Raises:
         DataError: a label file that cannot be used.
     """
-    queries, gallery = ~city.query.pano, ~city.database.pano
+    queries, gallery = trained_on(city, spec)
     found: set[int] = set()
     begin = 0
     for block in label_blocks(city, spec, labels):

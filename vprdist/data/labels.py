@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from vprdist.data.layouts import layout_of
 from vprdist.data.official import FOV, official_blocks, official_digest
-from vprdist.data.places import City
+from vprdist.data.places import Bools, City
 from vprdist.data.similarity import similarity_blocks
 from vprdist.errors import DataError, first_line
 from vprdist.files import digest_json, locked, publish
@@ -68,18 +68,40 @@ def label_blocks(city: City, spec: DataSpec, labels: str = FOV) -> Iterator[csr_
     if is_official(city.label_file, spec):
         return official_blocks(city, labels)
     query, database = city.query, city.database
-    if query.ca is None or database.ca is None:
-        raise no_angles(city)
+    without_angles(city)
     return similarity_blocks(
-        query.positions, query.ca, database.positions, database.ca, spec.fov_radius_m, spec.fov_degrees
+        query.positions, query.headings, database.positions, database.headings, spec.fov_radius_m, spec.fov_degrees
     )
 
 
-def no_angles(city: City) -> DataError:
-    """What is said of a training city whose labels nobody made, and which cannot be computed."""
-    side = next(side for side in city.sides if side.ca is None)
-    fault = "training needs compass angles (ca), or official labels"
-    return DataError(side.where("ca"), fault, None, "Choose another city.")
+def without_angles(city: City) -> tuple[str, ...]:
+    """What a person should know of pictures without a compass angle in a city whose labels are computed: they take no
+    part in training.
+
+    Raises:
+        DataError: a side has no angle at all.
+    """
+    facts = []
+    for side in city.sides:
+        lacking = np.isnan(side.headings)
+        if lacking.all():
+            fault = "training on computed labels needs compass angles (ca)"
+            found = None if side.ca is None else f"{side.ca[0]:g} for every picture of {city.name}/{side.side}"
+            remedy = f"Choose another city, or put its official labels at {city.label_file}."
+            raise DataError(side.where("ca"), fault, found, remedy if city.label_file else "Choose another city.")
+        if count := int((lacking & ~side.pano).sum()):
+            facts.append(f"{count} of {len(side)} {side.side} images of {city.name} have no compass angle (-1 or nan): "
+                         "they take no part in training on computed labels")  # fmt: skip
+    return tuple(facts)
+
+
+def trained_on(city: City, spec: DataSpec) -> tuple[Bools, Bools]:
+    """Which queries and which database images training may draw: no panoramas, and none that labels cannot be
+    computed of."""
+    query, database = (
+        ~side.pano & (is_official(city.label_file, spec) | ~np.isnan(side.headings)) for side in city.sides
+    )
+    return query, database
 
 
 def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = FOV) -> csr_matrix:
@@ -120,10 +142,10 @@ def _content_digest(city: City, spec: DataSpec, labels: str) -> str:
     """16 hex digits over what the labels are made from: much less than what a city is."""
     if is_official(city.label_file, spec) and city.label_file:
         return digest_json(["official", labels, official_digest(city.label_file)])
+    without_angles(city)
     digest = hashlib.sha256(f"computed {ALGORITHM} {spec.fov_radius_m!r} {spec.fov_degrees!r}".encode())
     for side in city.sides:
-        if side.ca is None:
-            raise no_angles(city)
+        assert side.ca is not None, "`without_angles` has looked"
         digest.update(f" {len(side)} ".encode() + side.positions.tobytes() + side.ca.tobytes())
     return digest.hexdigest()[:16]
 

@@ -17,6 +17,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.str_]
+NO_HEADING = -1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,8 @@ class Side:
     """The query or the database images of one city, in the order of its rows; every array has length N.
 
     easting, northing in metres; ca in degrees clockwise from north. They are None where nobody knows them: without
-    positions predictions can be written, and without ca no labels computed. A picture without a sequence is one of its
+    positions predictions can be written, and without ca no labels computed. `headings` says which of ca are angles.
+    A picture without a sequence is one of its
     own; a picture without conditions is of subtask `all`.
 
     Attributes:
@@ -73,14 +75,14 @@ class Side:
         Args:
             side: "query" or "database".
             easting, northing: metres, of one zone.
-            ca: compass angles, degrees clockwise from north.
+            ca: compass angles, degrees clockwise from north; NaN or -1 where there is none.
             keys: None: the files' names without their ending.
             subtasks: which pictures belong to each (see `spec.vocabulary.SUBTASKS`); None: all to `all`.
             sequence_key, frame_number: None: each picture is its own sequence.
             folder: None: the one that holds all pictures.
 
         Raises:
-            RuleError: a column of another length or kind, or a number that is not finite.
+            RuleError: a column of another length or kind, or a number that is not finite; of ca, NaN is no heading.
         """
         lie = [Path(path) for path in paths]
         count = len(lie)
@@ -92,7 +94,7 @@ class Side:
             keys=named,
             paths=lie,
             pano=flags("pano", pano, count),
-            ca=None if ca is None else numbers("ca", ca, count),
+            ca=None if ca is None else numbers("ca", ca, count, may_lack=True),
             easting=None if easting is None else numbers("easting", easting, count),
             northing=None if northing is None else numbers("northing", northing, count),
             night=flags("night", night, count),
@@ -114,6 +116,19 @@ class Side:
         return self.files.get(column, self.folder)
 
     @property
+    def headings(self) -> Floats:
+        """(N,) compass angles, NaN where there is none: NaN, the -1 that Mapillary writes for it, or, in a side of one
+        and the same value, any outside [0, 360).
+
+        Any other value outside is an angle all the same, counted on round the circle.
+        """
+        if self.ca is None:
+            return np.full(len(self), np.nan)
+        if len(self) and (self.ca == self.ca[0]).all() and not 0 <= self.ca[0] < 360:
+            return np.full(len(self), np.nan)
+        return np.where(self.ca == NO_HEADING, np.nan, self.ca)
+
+    @property
     def positions(self) -> Floats:
         """(N, 2) easting and northing in metres.
 
@@ -125,7 +140,8 @@ class Side:
                 self.where("easting"),
                 "the city has no positions, and they are needed here",
                 None,
-                "This city has no ground truth; predictions can be written for it: evaluate.predict, or --predict.",
+                "Put its ground truth there (that of MSLS' test cities is public since April 2026), or write "
+                "predictions for others to score: evaluate.predict, or --predict.",
             )
         return np.stack([self.easting, self.northing], axis=1)
 

@@ -28,11 +28,16 @@ def similarity_blocks(
     radius_m: float,
     degrees: float,
 ) -> Iterator[csr_matrix]:
-    """The rows of `graded_similarity` in order, some queries at a time: who needs the first ones pays for no others."""
+    """The rows of `graded_similarity` in order, some queries at a time: who needs the first ones pays for no others.
+
+    Pictures whose angle is NaN have no entries.
+    """
     neighbours = Neighbours(database_M2)
     for begin in range(0, len(query_N2), BLOCK_QUERIES):
         block = slice(begin, begin + BLOCK_QUERIES)
         query, database = neighbours.within(query_N2[block], 2 * radius_m)
+        known = ~np.isnan(ca_query_N[query + begin] + ca_database_M[database])
+        query, database = query[known], database[known]
         values = np.empty(len(query), np.float32)
         for first in range(0, len(query), CHUNK_PAIRS):
             part = slice(first, first + CHUNK_PAIRS)

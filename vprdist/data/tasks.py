@@ -67,22 +67,28 @@ def _chosen(city: City, evaluate: EvaluateSpec) -> tuple[Rows, Rows]:
 
 
 def build_tasks(cities: Sequence[City], trial: TrialSpec) -> list[Task]:
-    """The tasks of the validation cities.
+    """The tasks of the validation cities; one of which no query counts asks nothing, as in the official script.
 
     Raises:
-        DataError: no query counts in any city; or, where the subtask leaves none out, in one of them.
+        DataError: no query counts in any city.
     """
     tasks = [city_task(city, trial.evaluate, trial.data.positive_radius_m) for city in cities]
-    empty = [task for task in tasks if not len(task.queries)]
-    for task in empty:
-        if trial.evaluate.subtask == "all" or len(empty) == len(tasks):
-            fault = (
-                f"a validation city needs queries of subtask {trial.evaluate.subtask!r} with a positive: an image "
-                f"of it within {trial.data.positive_radius_m:g} m, neither a panorama"
-            )
-            remedy = "Check its positions, or choose another city or subtask."
-            raise DataError(task.city.folder, fault, None, remedy)
+    if tasks and not any(len(task.queries) for task in tasks):
+        fault = (
+            f"validation needs queries of subtask {trial.evaluate.subtask!r} with a positive: an image of it within "
+            f"{trial.data.positive_radius_m:g} m, neither a panorama"
+        )
+        remedy = "Check the positions, or choose another city or subtask."
+        raise DataError(tasks[0].city.folder, fault, None, remedy)
     return tasks
+
+
+def unasked(tasks: Sequence[Task], trial: TrialSpec) -> tuple[str, ...]:
+    """What a person should know of cities that were named to be asked and are not, a line each."""
+    what = (
+        f"no query of subtask {trial.evaluate.subtask} has a database image within {trial.data.positive_radius_m:g} m"
+    )
+    return tuple(f"{task.city.name} is not measured: {what}" for task in tasks if not len(task.queries))
 
 
 def breakdown_tasks(cities: Sequence[City], trial: TrialSpec) -> dict[str, list[Task]]:

@@ -104,6 +104,8 @@ def _run(
     )  # fmt: skip
     for note in prepared.fallbacks:
         console.print(f"fell back: {note}", style="yellow")
+    for fact in prepared.facts:
+        console.print(f"data: {fact}", style="yellow", markup=False)
     _check_cost(sweep, profile, prepared, runs)
     for note in check_queries(sweep, prepared.trials):
         console.print(note, style="dim", markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ def query_rows(subtask: str, ranking: Ranking) -> Iterator[dict[str, object]]:
     """One row a query that counts, in the order of the CSVs."""
     for number, task in enumerate(ranking.tasks):
         side, start, values = task.city.query, ranking.starts[number], ranking.values[number]
+        headings = side.headings.tolist()
         for index, row in enumerate(task.queries.tolist()):
             found = ranking.retrieved[number][index]
             yield {
@@ -37,7 +39,7 @@ def query_rows(subtask: str, ranking: Ranking) -> Iterator[dict[str, object]]:
                 "night": bool(side.night[row]),
                 "easting": float(side.positions[row, 0]),
                 "northing": float(side.positions[row, 1]),
-                "ca": None if side.ca is None else float(side.ca[row]),
+                "ca": None if isnan(headings[row]) else headings[row],
                 "num_positives": len(task.positives[index]),
                 "retrieved": ranking.keys[found].tolist(),
                 "hits": np.isin(found, task.positives[index] + start).tolist(),

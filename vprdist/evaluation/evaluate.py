@@ -13,7 +13,7 @@ from vprdist.data.tasks import Task
 from vprdist.distributed.ranks import Ranks
 from vprdist.evaluation.breakdown import write_queries
 from vprdist.evaluation.descriptors import Descriptors, Rows, Wanted, describe_arms
-from vprdist.evaluation.predictions import write_predictions
+from vprdist.evaluation.predictions import write_predictions, write_submission
 from vprdist.evaluation.ranking import Ranking, rank
 from vprdist.evaluation.whitening import check_dimensions, check_images, whitened
 from vprdist.network.inputs import KeptPictures, PlaceReader
@@ -35,7 +35,7 @@ class Extra:
     """What a trial's last evaluation answers beyond its result.
 
     subtasks: tasks of each subtask, for the rows of single queries.
-    predict: tasks of cities whose ground truth nobody here knows.
+    predict: tasks of cities whose ground truth is not there.
     """
 
     subtasks: Mapping[str, Sequence[Task]] = field(default_factory=dict)
@@ -89,8 +89,7 @@ class Evaluation:
         for city, rows in self.ranking.predictions.items():
             write_predictions(folder / f"{city}.txt", rows)
         if self.predicted is not None:
-            rows = [row for city in self.predicted.predictions.values() for row in city]
-            write_predictions(folder / "submission.txt", rows)
+            write_submission(folder / "submission.txt", self.predicted.predictions)
         if self.subtasks:
             write_queries(queries_file(folder), self.subtasks)
 

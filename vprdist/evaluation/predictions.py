@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,25 +20,35 @@ def write_predictions(path: Path, rows: Sequence[tuple[str, Sequence[str]]]) -> 
     write_text(path, "".join(" ".join([query, *keys]) + "\n" for query, keys in rows))
 
 
+def write_submission(path: Path, rows_of: Mapping[str, Sequence[tuple[str, Sequence[str]]]]) -> None:
+    """Publish the predictions of some cities in one file, which says what it is for.
+
+    Args:
+        rows_of: by city, each query's key and the keys retrieved for it.
+    """
+    said = (
+        f"# Every query of {', '.join(rows_of)}, whether or not it counts, nearest image first. MSLS' challenge takes "
+        "no submissions since April 2026:\n# whoever has the ground truth scores this file, by `vprdist evaluate "
+        f"{path.name} --data ROOT --cities {' '.join(rows_of)}` or MSLS' own script.\n"
+    )
+    rows = [" ".join([query, *keys]) for some in rows_of.values() for query, keys in some]
+    write_text(path, said + "".join(f"{row}\n" for row in rows))
+
+
 def read_predictions(path: Path, tasks: Sequence[Task], gallery: str) -> tuple[Ranking, list[str]]:
     """What somebody retrieved for the queries of these tasks, and notes on what does not count.
 
-    As in the official script, images that the tasks leave out (panoramas, other subtasks) keep their place and are
-    wrong, and queries that do not count are passed over, however few images stand there. Comments begin with `#`.
+    As in the official script, lines of queries that do not count or that are of no city here are passed over; images
+    that the tasks leave out (panoramas, other subtasks) and keys that no database has keep their place and are wrong;
+    and predictions that a short line lacks are wrong. Comments begin with `#`.
 
     Raises:
-        DataError: the file and line, for text that is not UTF-8, unknown or doubled keys, and too few of them; the
-            file, for queries without a line.
+        DataError: the file and line, for text that is not UTF-8, sequences, doubled keys, and a line without
+            predictions; the file, for queries without a line.
     """
     book = _Book(path, tasks, gallery)
-    seen: dict[str, int] = {}
     for number, words in _lines(path):
-        where = f"{path}:{number}"
-        query = words[0]
-        if query in seen:
-            raise DataError(where, f"a query has a second line; its first is {seen[query]}", query, "Delete one.")
-        seen[query] = number
-        book.enter(where, query, words[1:])
+        book.enter(number, words[0], words[1:])
     return book.ranking(), book.notes()
 
 
@@ -50,12 +60,20 @@ def _lines(path: Path) -> Iterator[Line]:
         except UnicodeDecodeError as error:
             fault, found = "a predictions file must be UTF-8 text", line[error.start : error.start + 1]
             raise DataError(f"{path}:{number}", fault, found, "Save it as UTF-8.") from None
-        if sequence := next((word for word in words if "," in word), None):
-            fault = "a word must be the key of one image, and spaces must set words apart"
-            remedy = "Write spaces between keys; keys that commas join are sequences, of other tasks of MSLS."
-            raise DataError(f"{path}:{number}", fault, sequence[:60], remedy)
+        if any("," in word for word in words):
+            raise _of_sequences(f"{path}:{number}", words)
         if words:
             yield number, words
+
+
+def _of_sequences(where: str, words: Sequence[str]) -> DataError:
+    """What is said of a line whose commas join keys."""
+    if len(words) == 1:
+        return DataError(where, "keys must be set apart by spaces", words[0][:60], "Write spaces for commas.")
+    query, found = ("seq" if any("," in word for word in some) else "im" for some in (words[:1], words[1:]))
+    fault = f"keys that commas join are sequences, and MSLS' task {query}2{found} cannot be evaluated here"
+    sequence = next(word for word in words if "," in word)
+    return DataError(where, fault, sequence[:60], "Predict single images (im2im), or run MSLS' own script.")
 
 
 class _Book:
@@ -74,7 +92,9 @@ class _Book:
         self.images = {key: image for image, key in enumerate(keys)}
         self.num_images, self.starts = len(keys), gallery_starts(tasks)
         self.outside: dict[str, int] = {}
-        self.passed_over = 0
+        self.lines: dict[str, int] = {}
+        self.passed_over = self.strangers = self.short = 0
+        self.shortest = DEPTH
         self.found: list[list[np.ndarray | None]] = [[None] * len(task.queries) for task in tasks]
 
     def _check_unique(self) -> None:
@@ -83,39 +103,40 @@ class _Book:
             fault = "keys must be unique over the cities that one file predicts"
             raise DataError(self.path, fault, None, "Evaluate city by city.")
 
-    def enter(self, where: str, query: str, keys: list[str]) -> None:
+    @property
+    def names(self) -> str:
+        """The cities, for messages."""
+        return ", ".join(task.city.name for task in self.tasks)
+
+    def enter(self, line: int, query: str, keys: list[str]) -> None:
         """Note what one line says."""
-        if query not in self.queries:
-            names = ", ".join(task.city.name for task in self.tasks)
-            raise DataError(
-                where, f"the first word must be a query of {names}", query, "Name its city too, or delete it."
-            )
-        number, place = self.queries[query]
-        self._check_keys(where, number, keys)
+        number, place = self.queries.get(query, (0, -1))
         if place < 0:
-            self.passed_over += 1
+            self.passed_over += query in self.queries
+            self.strangers += query not in self.queries
             return
-        self._check_depth(where, number, len(keys))
+        where = f"{self.path}:{line}"
+        if query in self.lines:
+            fault = f"a query has a second line; its first is {self.lines[query]}"
+            raise DataError(where, fault, query, "Delete one.")
+        self.lines[query] = line
+        self._check_keys(where, number, keys)
+        size = self.num_images if self.gallery == "merged" else len(self.tasks[number].gallery)
+        if len(keys) < min(DEPTH, size):
+            self.short, self.shortest = self.short + 1, min(self.shortest, len(keys))
         images = [self._image(key) for key in keys[:DEPTH]]
         self.found[number][place] = np.array(images, np.int64)
 
     def _check_keys(self, where: str, number: int, keys: list[str]) -> None:
+        if not keys:
+            raise DataError(where, "a query needs at least one prediction", "none", "The file may be cut.")
         for key in keys:
-            if key not in self.owner:
-                names = ", ".join(task.city.name for task in self.tasks)
-                raise DataError(where, f"predictions must be database images of {names}", key, "Name its city too.")
-            if self.gallery == "city" and self.owner[key] != number:
+            if self.gallery == "city" and self.owner.get(key, number) != number:
                 fault = "with one gallery a city, predictions must be of the query's own city"
                 raise DataError(where, fault, key, "Was one gallery searched? Then say --gallery merged.")
         if len(set(keys)) < len(keys):
             doubled = next(key for key in keys if keys.count(key) > 1)
             raise DataError(where, "an image is predicted twice in a line", doubled, "Delete one.")
-
-    def _check_depth(self, where: str, number: int, found: int) -> None:
-        size = self.num_images if self.gallery == "merged" else len(self.tasks[number].gallery)
-        if found < min(DEPTH, size):
-            fault = f"a line must have {DEPTH} predictions, or the whole gallery: here at least {min(DEPTH, size)}"
-            raise DataError(where, fault, found, "Predict more: recall@20 would count missing ones as wrong.")
 
     def _image(self, key: str) -> int:
         """The image of a key; those outside the galleries are counted after them."""
@@ -138,11 +159,16 @@ class _Book:
 
     def notes(self) -> list[str]:
         """What was passed over, for a person."""
-        notes = []
-        if self.passed_over:
-            notes.append(f"{self.passed_over} lines are of queries that do not count, and were passed over")
-        if self.outside:
-            notes.append(f"{len(self.outside)} predicted images are panoramas or of other subtasks, and count as wrong")
+        unknown = sum(key not in self.owner for key in self.outside)
+        found = (
+            (self.passed_over, "lines are of queries that do not count, and were passed over"),
+            (self.strangers, f"lines are of no query of {self.names}, and were passed over"),
+            (len(self.outside) - unknown, "predicted images are panoramas or of other subtasks, and count as wrong"),
+            (unknown, f"predicted keys are in no database of {self.names}, and count as wrong: were more searched?"),
+            (self.short, f"lines have fewer than {DEPTH} predictions (the shortest {self.shortest}): the missing count "
+             f"as wrong, so that recall@{DEPTH} of such a line is that of its own length"),
+        )  # fmt: skip
+        notes = [f"{count} {text}" for count, text in found if count]
         return notes
 
 

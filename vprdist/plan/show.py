@@ -27,6 +27,7 @@ def show_plan(plan: Plan, names: Sequence[str], console: Console, full: bool) ->
     if plan.reused is not None:
         console.print(plan.reused, style="yellow", markup=False)
     for title, lines in (
+        ("data", iter(plan.looked.facts)),
         ("subsets", _subsets(plan)),
         ("a job", _job(plan)),
         ("time", _time(plan)),

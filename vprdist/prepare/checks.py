@@ -12,9 +12,9 @@ from pathlib import Path
 
 from vprdist.console import Bar
 from vprdist.data.kinds import POSITIVE, check_kinds, city_kinds
-from vprdist.data.labels import is_official, no_angles
+from vprdist.data.labels import is_official, without_angles
 from vprdist.data.layouts import city_digest_cached, layout_of, read_city_cached
-from vprdist.data.tasks import build_tasks
+from vprdist.data.tasks import build_tasks, unasked
 from vprdist.errors import DataError, LaunchError, SweepFileError
 from vprdist.files import write_text
 from vprdist.launch.params import submission_parameters
@@ -88,11 +88,11 @@ def check_installed(trials: Iterable[TrialSpec]) -> None:
         raise LaunchError("trial.run.tensorboard", "TensorBoard is not installed", None, remedy)
 
 
-def check_data(trial: TrialSpec) -> int:
+def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
     """Every city can be read, every picture is there, and there is something to learn and to ask; none is opened.
 
     Returns:
-        How many queries count.
+        How many queries count; and what a person should know of the cities.
 
     Raises:
         SweepFileError: no city to train or to validate.
@@ -104,16 +104,19 @@ def check_data(trial: TrialSpec) -> int:
             raise SweepFileError(
                 f"trial.data.{name}", "no city is named, and one is needed", None, f"Name cities of {data.root}."
             )
-    layout = layout_of(data)
+    layout, facts = layout_of(data), list[str]()
     for name in trial.cities:
         city = read_city_cached(layout, name)
         layout.check(city)
+        if name in data.train and not is_official(city.label_file, data):
+            facts += without_angles(city)
         for side in city.sides:
-            if name in data.train and side.ca is None and not is_official(city.label_file, data):
-                raise no_angles(city)
             if name in (*data.train, *data.validate_cities) and side.easting is None:
                 fault = "training and validation need ground truth"
-                remedy = "Choose another city; `evaluate.predict` writes predictions for this one."
+                remedy = (
+                    "Put its CSVs there (those of MSLS' test cities are public since April 2026), or choose another "
+                    "city; `evaluate.predict` writes predictions for this one."
+                )
                 raise DataError(side.where("easting"), fault, None, remedy)
     labels = trial.train.loss.fact("labels")
     kinds = [city_kinds(read_city_cached(layout, name), data, labels) for name in data.train]
@@ -124,7 +127,7 @@ def check_data(trial: TrialSpec) -> int:
             raise DataError(read_city_cached(layout, city_kind.name).folder, fault, None, remedy)
     check_kinds(kinds, tuple(trial.train.loss.fact("draws")))
     tasks = build_tasks([read_city_cached(layout, name) for name in data.validate_cities], trial)
-    return sum(len(task.queries) for task in tasks)
+    return sum(len(task.queries) for task in tasks), (*unasked(tasks, trial), *facts)
 
 
 def check_placebo(trial: TrialSpec, placebos: Collection[str] = ()) -> None:

@@ -37,7 +37,8 @@ class Prepared:
     Attributes:
         trials: resolved; those that wait for something that is not made yet have no digests, and where that is the
             built-in city, the root `demo`.
-        notes: what a person should know, and what would be made.
+        notes: what is left for the sweep to look at, and what would be made.
+        facts: what a person should know of the data: cities that are not measured, pictures that take no part.
         unsegmented: those of the notes that tell of caches to be segmented.
         num_queries: queries that count, the fewest of any trial; None: the data are not there yet.
     """
@@ -49,6 +50,7 @@ class Prepared:
     notes: tuple[str, ...] = ()
     unsegmented: tuple[str, ...] = ()
     num_queries: int | None = None
+    facts: tuple[str, ...] = ()
 
     @property
     def fallbacks(self) -> tuple[str, ...]:
@@ -112,7 +114,7 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
     absent = make_cities(sweep.trials, runs, making)
     trials = [trial if demo_folder(trial, runs) in absent else with_data(trial, runs) for trial in sweep.trials]
     ready = [trial for trial in trials if _has_data(trial)]
-    num_queries, opened = _look_at_data(ready, runs, making)
+    num_queries, opened, facts = _look_at_data(ready, runs, making)
     for trial in ready:
         check_placebo(trial, _placebos(sweep))
     trials = [segmenting.with_cache(trial, runs, profile) if _has_data(trial) else trial for trial in trials]
@@ -123,23 +125,28 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
     )
     unsegmented = tuple(chain.from_iterable(pending.values()))
     notes = tuple(dict.fromkeys((*absent.values(), *opened, *unsegmented)))
-    return Prepared(resolved, resolver, runs, profile, notes, unsegmented, num_queries)
+    return Prepared(resolved, resolver, runs, profile, notes, unsegmented, num_queries, facts)
 
 
-def _look_at_data(trials: Iterable[TrialSpec], runs: Path, making: Making | None) -> tuple[int | None, list[str]]:
+def _look_at_data(
+    trials: Iterable[TrialSpec], runs: Path, making: Making | None
+) -> tuple[int | None, list[str], tuple[str, ...]]:
     """Check what trials read. Pictures are opened where marks may be left that they were: that takes long.
 
     Returns:
-        Queries that count, the fewest of any trial, None of no trial; and what is left for the sweep to look at.
+        Queries that count, the fewest of any trial, None of no trial; what is left for the sweep to look at; and what
+        a person should know.
     """
-    asked, notes = [], []
+    asked, notes, facts = [], [], list[str]()
     for trial in _unique(_only_data(trial) for trial in trials):
-        asked.append(check_data(trial))
+        count, found = check_data(trial)
+        asked.append(count)
+        facts += found
         if making is not None:
             check_pictures(trial, runs / "data" / "checked", making.bar)
         else:
             notes.append(f"the pictures of {trial.data.root} are there; the sweep opens each of them once")
-    return min(asked, default=None), notes
+    return min(asked, default=None), notes, tuple(dict.fromkeys(facts))
 
 
 def _has_data(trial: TrialSpec) -> bool:

@@ -38,7 +38,7 @@ class EvaluateSpec(Spec):
         (), description="lengths of descriptors after whitening, the result's first; empty: as the network's"
     )
     storage: Storage = hashed_unless("float32", description="the type that descriptors are kept in")
-    predict: Names = not_hashed((), description="cities without ground truth, to write predictions for")
+    predict: Names = not_hashed((), description="cities whose ground truth is not there, to write predictions for")
 
     @model_validator(mode="after")
     def _possible(self) -> EvaluateSpec:

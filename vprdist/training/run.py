@@ -18,7 +18,7 @@ from vprdist import __version__
 from vprdist.data.graph import training_graphs
 from vprdist.data.layouts import dataset_digest, layout_of
 from vprdist.data.places import City
-from vprdist.data.tasks import breakdown_tasks, build_tasks, prediction_task
+from vprdist.data.tasks import breakdown_tasks, build_tasks, prediction_task, unasked
 from vprdist.distributed.ranks import Ranks, join
 from vprdist.distributed.world import World
 from vprdist.errors import CacheError, DataError, LaunchError, Stopped, UserError
@@ -118,7 +118,7 @@ class _Run:
         tasks = build_tasks(validate, trial)
         predict = [prediction_task(layout.read(name), trial.evaluate) for name in trial.evaluate.predict]
         weights, fell = initial_weights(trial)
-        fallbacks += fell
+        fallbacks += (*fell, *unasked(tasks, trial))
         network = build_network(trial, weights).to(self.ranks.device)
         learn_on = whitening_cities(trial)
         for asked in filter(None, (tasks, predict)):

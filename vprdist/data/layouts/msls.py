@@ -1,7 +1,8 @@
 """Reading an MSLS tree: cities, sides, CSV columns, image names. Errors name the file, the row and the remedy.
 
 On disk: `{train_val,test}/<city>/{query,database}/` with `images/<key>.jpg` and four CSVs whose first column is a
-row index. Rows of the CSVs of one side stand in one order. test cities may lack raw and postprocessed.
+row index. Rows of the CSVs of one side stand in one order. Cities of `test` may lack raw and postprocessed: their
+ground truth is public since April 2026, and they are read as any other city where it was put beside them.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
         keys=keys,
         paths=KeyPaths(folder / "images", keys),
         pano=raw.column("pano", _bool) if raw else np.zeros(count, bool),
-        ca=raw.column("ca", float) if raw else None,
+        ca=raw.column("ca", _angle) if raw else None,
         easting=truth.column("easting", float) if truth else None,
         northing=truth.column("northing", float) if truth else None,
         night=truth.column("night", _bool) if truth else np.zeros(count, bool),
@@ -149,10 +150,11 @@ class _Table:
         for index, row in enumerate(self.rows):
             try:
                 value = convert(row[name])
-                if isinstance(value, float) and not np.isfinite(value):
+                if isinstance(value, float) and not (np.isfinite(value) or (convert is _angle and np.isnan(value))):
                     raise ValueError
             except ValueError:
                 kind = {_bool: "True or False", int: "a whole number"}.get(convert, "a finite number")
+                kind += ", or nothing" if convert is _angle else ""
                 raise DataError(
                     self.where(index), f"column {name!r} must hold {kind}", row[name], "Mend the row."
                 ) from None
@@ -164,6 +166,11 @@ def _bool(text: str) -> bool:
     if text not in ("True", "False"):
         raise ValueError(text)
     return text == "True"
+
+
+def _angle(text: str) -> float:
+    """NaN where the field is empty."""
+    return float(text or "nan")
 
 
 def _read_csv(path: Path, columns: Sequence[str], optional: bool = False) -> _Table:

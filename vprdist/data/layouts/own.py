@@ -160,8 +160,9 @@ def _check_column(what: str, name: str, values: Any, count: int) -> None:
     if not isinstance(values, np.ndarray) or values.shape != (count,) or values.dtype.kind not in KINDS[kind]:
         found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
         raise RuleError(name, f"{name} of {what} must be an array of {count} {kind}", found, "Use Side.of.")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values))[0])
+    known = ~np.isnan(values) if name == "ca" else True
+    if values.dtype.kind == "f" and not (fine := np.isfinite(values) | ~known).all():
+        row = int(np.flatnonzero(~fine)[0])
         raise RuleError(name, f"{name} of {what} must be finite; row {row} is not", float(values[row]), REMEDY)
 
 
