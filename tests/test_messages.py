@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from vprdist.cli.control import _agreed
+from vprdist.console import Console
 from vprdist.errors import DataError, LaunchError, UserError
 
 ROOT = Path(__file__).resolve().parents[1]

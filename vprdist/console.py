@@ -1,29 +1,82 @@
-"""What every command line has in common: sub-commands with an example, and a bar while they work."""
+"""What every command line has in common: sub-commands with an example, words that are data, and bars.
+
+Names, paths, reasons and logs are data: none of them is markup, and none of them steers the terminal. Whatever is shown
+goes through `Console`; colours are given beside the words, as styles.
+"""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import rich.console
+from rich.console import ConsoleOptions, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from vprdist.errors import UserError
 
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tab and line feed, what turns the direction of reading, and bytes that are no letters."""
+COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-B]")
+"""What programs print for a terminal beside their words (ECMA-48): CSI and OSC sequences, character sets."""
+
 Column = TypeVar("Column")
-Work: TypeAlias = Callable[[argparse.Namespace, Console], int]
+Work: TypeAlias = "Callable[[argparse.Namespace, Console], int]"
 Tell: TypeAlias = Callable[[str], None]
 """Says one line to the person."""
 Bar: TypeAlias = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Opens a progress bar with a title; inside, it is told (done, total)."""
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
-def add_command(commands: Commands, name: str, work: Work, text: str, example: str) -> argparse.ArgumentParser:
+def visible(text: str) -> str:
+    """The text with what would steer a terminal, or cannot be written, as escapes to read: `\\x1b`, `\\u202e`."""
+    return STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def without_colours(text: str) -> str:
+    """A program's output as words: colours and movements of the cursor left out, each carriage return a new line."""
+    return visible(re.sub(r"\r+\n?", "\n", COLOURS.sub("", text)))
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """One text of words and of (words, style)."""
+    pairs = [(part, "") if isinstance(part, str) else part for part in parts]
+    return Text.assemble(*((visible(words), style) for words, style in pairs))
+
+
+class Console(rich.console.Console):
+    """A terminal, or a file, that shows words as they are: `[old]` is no markup, an escape is no colour."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "markup": False, "emoji": False, "highlight": False})
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Strings, also those of tables and questions, before they are measured."""
+        return super().render_str(visible(text), **{**options, "markup": False, "emoji": False})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Everything else, as it is drawn."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line whose complaints show what was typed, and nothing more."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(visible(message))
+
+
+def add_command(commands: Commands, name: str, work: Work, text: str, example: str) -> Parser:
     """A sub-command that does `work`; its help ends with an example."""
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.epilog = f"example: {parser.prog} {example}"
@@ -32,24 +85,76 @@ def add_command(commands: Commands, name: str, work: Work, text: str, example: s
 
 
 @contextmanager
-def bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal; elsewhere a line every tenth of the way."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def bar(
+    console: Console, title: str, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal; elsewhere a line every tenth of the way. Both tell the pace and the time left."""
     if not console.is_terminal:
-        state = [0, 0]
+        state, pace = [0, 0], Pace(clock)
 
         def note(done: int, total: int) -> None:
+            pace.see(done)
             # A line every tenth: enough for a log to show that work goes on.
             tenth = total and done * 10 // total != state[0] * 10 // max(state[1], 1)
             if total and done != state[0] and (tenth or done == total):
-                console.print(f"{title}: {done}/{total}")
+                console.print(", ".join(filter(None, (f"{title}: {done}/{total}", pace.words(done, total)))))
             state[:] = [done, total]
 
         yield note
         return
-    with Progress(*columns, console=console, transient=True) as progress:
+    with progress_bars(console=console, transient=True) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+class Pace:
+    """How fast something goes on since it was first seen: what was done before then costs nothing now."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began: tuple[float, int] | None = None
+
+    def see(self, done: int) -> None:
+        """So much is done now. Fewer than at first: it has begun again."""
+        if self._began is None or done < self._began[1]:
+            self._began = (self._clock(), done)
+
+    def words(self, done: int, total: int) -> str:
+        """The rate, and the time left at that rate; empty while there is none."""
+        if self._began is None:
+            return ""
+        elapsed, made = self._clock() - self._began[0], done - self._began[1]
+        if made <= 0 or elapsed <= 0:
+            return ""
+        return pace_words(made / elapsed, (total - done) * elapsed / made if done < total else None)
+
+
+def pace_words(per_s: float, left_s: float | None, things: str = "") -> str:
+    """12.3/s, about 2 min 10 s left; slow work by the minute or the hour."""
+    unit, factor = next(((u, f) for u, f in (("s", 1), ("min", 60)) if per_s * f >= 1), ("h", 3600))
+    return f"{per_s * factor:.3g}{things}/{unit}" + ("" if left_s is None else f", about {duration(left_s)} left")
+
+
+class _PaceColumn(ProgressColumn):
+    """What `pace_words` says of a bar."""
+
+    def render(self, task: Task) -> Text:
+        if not task.speed or task.finished:
+            return Text("")
+        return Text(pace_words(task.speed, task.time_remaining), style="dim")
+
+
+def progress_bars(indent: str = "", width: int = 40, fields: str = "", paced: bool = True, **options: Any) -> Progress:
+    """Bars with how much is done, the pace and the time left.
+
+    Args:
+        fields: what follows, as a format of `task`.
+        paced: False where the fields tell the pace, since steps of the bar do not.
+        options: of `rich.progress.Progress`.
+    """
+    columns: list[ProgressColumn] = [TextColumn(f"{indent}{{task.description}}", markup=False), BarColumn(width)]
+    columns += [MofNCompleteColumn(), *([_PaceColumn()] if paced else [])]
+    return Progress(*columns, *([TextColumn(fields, markup=False)] if fields else []), **options)
 
 
 def fitting(
@@ -84,16 +189,20 @@ def duration(seconds: float) -> str:
 
 def guarded(work: Callable[[Console], int]) -> int:
     """Run a command; what a user can mend becomes one message and exit code 2."""
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 200)
+    console = Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 200)
     try:
         return work(console)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refuse(str(error))
     except OSError as error:
         # A full disk, a folder in the way: the system's words name the path.
-        print(f"error: {error.filename or 'system'}: {error.strerror or error}.", file=sys.stderr)
-        return 2
+        return refuse(f"{error.filename or 'system'}: {error.strerror or error}.")
     except KeyboardInterrupt:
         print("Interrupted. What was made is kept; the same command again continues.", file=sys.stderr)
         return 130
+
+
+def refuse(why: str) -> int:
+    """Say what a person can mend; the exit code of bad input."""
+    print(f"error: {visible(why)}", file=sys.stderr)
+    return 2

@@ -6,10 +6,10 @@ import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from tests.attribution.making import Finished, resolved
 from vprdist.attribution.attribute import attribute
+from vprdist.console import Console
 from vprdist.files import canonical_json
 from vprdist.report.attribution import markdown, show_attribution
 from vprdist.report.wording import answer, control, heading, reading

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from tests.training.making import make_trial
 from tests.worlds import write_city
 from vprdist.cli import main
+from vprdist.console import Console
 from vprdist.data.layouts.msls import read_city
 from vprdist.distributed.world import World
 from vprdist.files import read_parquet, write_json

@@ -8,10 +8,10 @@ import subprocess
 import sys
 
 import pytest
-from rich.console import Console
 
 from vprdist.cli import main
 from vprdist.cli.keys import show_keys
+from vprdist.console import Console
 from vprdist.spec.find_key import find_keys
 from vprdist.spec.keys import profile_keys, sweep_keys
 from vprdist.spec.schema import profile_schema, sweep_schema

@@ -8,9 +8,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from tests.launch.toy import toy_result, toy_trials
+from vprdist.console import Console
 from vprdist.driver import start as driver
 from vprdist.errors import LaunchError, UserError
 from vprdist.files import read_json, write_json, write_text

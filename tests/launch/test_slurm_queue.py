@@ -44,6 +44,21 @@ def test_squeue_rows_are_ours_alone() -> None:
     assert rows[2].sight.reason == "SLURM says NODE_FAIL on gpu02"
 
 
+@pytest.mark.parametrize(
+    ("state", "reason", "waits"),
+    [
+        ("PENDING", "PartitionDown", "PartitionDown"), ("PENDING", "(Priority)", "Priority"),
+        ("PENDING", "None", "no reason yet"), ("PENDING", "", "no reason yet"),
+        ("PENDING", "ReqNodeNotAvail, UnavailableNodes:gpu[01-02]", "ReqNodeNotAvail, UnavailableNodes:gpu[01-02]"),
+        ("RUNNING", "None", ""), ("COMPLETING", "None", ""), ("SUSPENDED", "None", "suspended"),
+        ("CONFIGURING", "None", "configuring"), ("REQUEUE_HOLD", "job_requeued_in_held_state", "requeue_hold"),
+    ],
+)  # fmt: skip
+def test_a_job_that_waits_says_why(state: str, reason: str, waits: str) -> None:
+    (row,) = slurm.parse_squeue(f"17|vprdist-aaaa|{state}|{reason}||token\n")
+    assert (row.sight.state, row.sight.waits) == ("alive", waits)
+
+
 def test_sacct_rows_without_steps_and_with_long_words() -> None:
     rows = [(row.job_id, row.state) for row in slurm.parse_sacct(SACCT)]
     assert rows == [("5", "CANCELLED"), ("6", "OUT_OF_MEMORY")]

@@ -10,11 +10,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from tests.launch.toy import toy_result
 from tests.worlds import spread_queries, write_activations, write_side
 from vprdist.cli import main
+from vprdist.console import Console
 from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import UserError

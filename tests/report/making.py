@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
+from vprdist.console import Console
 from vprdist.files import append_json_line, write_json, write_parquet, write_text
 from vprdist.report.board import leaderboard, page_path
 from vprdist.report.evidence import weigh

@@ -11,9 +11,9 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 from pydantic import ValidationError
-from rich.console import Console
 
 from tests.report.reports import HOSTILE, effect, full, greedy, player, report, setting
+from vprdist.console import Console
 from vprdist.errors import UserError
 from vprdist.files import read_parquet
 from vprdist.report.attribution import effect_records, markdown, show_attribution, write_attribution
@@ -270,7 +270,7 @@ def test_hostile_names_stay_text(tmp_path):
         text = shown(what, width)
         assert "[bold]wall[/]" in text and max(map(len, text.splitlines())) <= width
     write_attribution(tmp_path, what)
-    rows = [line for line in (tmp_path / "attribution.md").read_text().splitlines() if line.startswith("| <script>")]
+    rows = [line for line in (tmp_path / "attribution.md").read_text().splitlines() if line.startswith(r"| \<script>")]
     assert len(rows) == 1 and "\\|" in rows[0]
     tex = (tmp_path / "attribution.tex").read_text()
     assert r"\textbackslash{}evil\{\}" in tex and r"\$x\_1\$" in tex and "\\evil" not in tex

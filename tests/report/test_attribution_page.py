@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from tests.report.chromium import PROGRAM, Chromium
 from tests.report.reports import HOSTILE, full, greedy, player, report, setting
 from tests.report.test_leaderboard import blocks_of, result
+from vprdist.console import Console
 from vprdist.files import write_json, write_text
 from vprdist.report.attribution import write_attribution
 from vprdist.report.board import Wanted, leaderboard, page_path

@@ -7,9 +7,9 @@ import io
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from tests.report.making import QUERIES, consistent, judged, record, records_of, result, rows_of, write_queries
+from vprdist.console import Console
 from vprdist.errors import UserError
 from vprdist.report.evidence import weigh
 from vprdist.report.latex import latex

@@ -10,9 +10,9 @@ from statistics import mean, stdev
 
 import pyarrow.parquet
 import pytest
-from rich.console import Console
 
 from tests.report.making import KEYS, leave, of_the_paper, records_of, result, rows_of
+from vprdist.console import Console
 from vprdist.errors import UserError
 from vprdist.files import write_json
 from vprdist.report.board import Wanted, leaderboard, page_path, read_board

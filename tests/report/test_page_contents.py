@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from tests.report.making import four, leave, records_of, result, written
+from vprdist.console import Console
 from vprdist.files import append_json_line, write_json, write_text
 from vprdist.report import board
 from vprdist.report.board import leaderboard, page_path, read_board, watch, write_page

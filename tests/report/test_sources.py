@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from rich.console import Console
 
 from tests.report.making import leave, records_of, result, rows_of
+from vprdist.console import Console
 from vprdist.report.board import leaderboard, page_path
 from vprdist.report.evidence import weigh
 from vprdist.report.latex import latex

@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from tests.end_to_end.test_one_network import started
 from tests.probing import copied, finished_trial, order_of, silent, trained_sweep, values
@@ -16,6 +15,7 @@ from tests.slurm.conftest import DevCluster, hold
 from tests.slurm.test_caches import write_profile
 from tests.waiting import until
 from vprdist.cli import main
+from vprdist.console import Console
 from vprdist.files import digest_json
 from vprdist.launch.driver_job import driver_name
 from vprdist.probes.make import make_probes

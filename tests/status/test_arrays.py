@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from tests.probing import SWEEP
 from vprdist.cli import main
+from vprdist.console import Console
 from vprdist.files import append_json_line, write_json, write_text
 from vprdist.launch.slurm import QueueRow
 from vprdist.probes.make import array_of, order_of

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from tests.training.making import make_cache
 from tests.worlds import spread_queries, write_small_tree
 from vprdist.attribution.attribute import attribute
+from vprdist.console import Console
 from vprdist.errors import LaunchError
 from vprdist.files import canonical_json, digest_json, read_json
 from vprdist.launch.driver_job import driver_script, read_driver

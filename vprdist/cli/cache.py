@@ -6,10 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from rich.console import Console
-
 from vprdist.cli.layout import add_layout, layout_given
-from vprdist.console import add_command, bar
+from vprdist.console import Console, add_command, bar
 from vprdist.errors import CacheError
 from vprdist.spec.segmenter import Precision
 from vprdist.spec.vocabulary import Compression, MaskReduce
@@ -126,11 +124,11 @@ def _build(args: argparse.Namespace, console: Console) -> int:
     }  # fmt: skip
     order = validate(CacheOrder, values, origin)
     for note in segmenting.check(order, profile):
-        console.print(f"not checked: {note}", style="dim", markup=False)
+        console.print(f"not checked: {note}", style="dim")
     segmenting.make(
         order,
         profile,
-        lambda text: console.print(text, markup=False),
+        lambda text: console.print(text),
         lambda title: bar(console, title),
         args.tasks,
         replace=args.replace,

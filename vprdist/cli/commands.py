@@ -16,7 +16,7 @@ from vprdist.cli.export import add_commands as add_export
 from vprdist.cli.keys import add_commands as add_keys
 from vprdist.cli.leaderboard import add_commands as add_leaderboard
 from vprdist.cli.plan import add_commands as add_plan
-from vprdist.console import Work, guarded
+from vprdist.console import Parser, Work, guarded
 
 
 def run_command(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vprdist",
         description="Which semantic classes help a network recognise a place?",
         epilog="example: vprdist sweep sweeps/table1.yaml",

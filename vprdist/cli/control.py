@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
-from vprdist.console import add_command
+from vprdist.console import Console, add_command, without_colours
 from vprdist.errors import LaunchError, UserError
 from vprdist.launch.array import Array
 from vprdist.launch.cancel import cancelled_job, end_jobs, mark_cancelled
@@ -91,7 +90,7 @@ def _logs(args: argparse.Namespace, console: Console) -> int:
     reader = LogReader(folder, args.rank, args.all)
 
     def write(text: str) -> None:
-        sys.stdout.write(text)
+        sys.stdout.write(without_colours(text))
         sys.stdout.flush()
 
     if args.follow:
@@ -140,7 +139,7 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
     jobs: list[tuple[TrialFolder, JobRecord]] = []
     marked = mark_cancelled([sweep.trials[trial] for trial in chosen], current_user())
     for trial, (outcome, record) in zip(chosen, marked, strict=True):
-        console.print(f"{trial} {sweep.names[trial]}: {outcome}", markup=False)
+        console.print(f"{trial} {sweep.names[trial]}: {outcome}")
         if record is not None:
             jobs.append((sweep.trials[trial], record))
     left = end_jobs(jobs, lambda text: console.print(text, style="dim"), arrays)
@@ -163,7 +162,7 @@ def _arrays(sweep: Sweep, console: Console) -> list[Array]:
         try:
             found += arrays_of(sweep)
         except UserError as error:  # everything else can be cancelled all the same
-            console.print(f"some job arrays are not looked for: {error}", style="yellow", markup=False)
+            console.print(f"some job arrays are not looked for: {error}", style="yellow")
     return found
 
 
@@ -224,7 +223,7 @@ def _agreed(args: argparse.Namespace, console: Console, question: str) -> bool:
         return True
     if not sys.stdin.isatty():
         raise LaunchError("--yes", "nobody can be asked (no terminal)", None, "Add --yes.")
-    if console.input(f"{question} \\[y/N] ").strip().lower() in ("y", "yes"):
+    if console.input(f"{question} [y/N] ").strip().lower() in ("y", "yes"):
         return True
     console.print("Nothing was changed.")
     return False

@@ -6,10 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from vprdist.cli.layout import add_layout, layout_given
-from vprdist.console import add_command, bar
+from vprdist.console import Console, add_command, bar
 
 if TYPE_CHECKING:
     from vprdist.console import Commands

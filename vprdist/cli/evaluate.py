@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from vprdist.cli.layout import add_layout, layout_given
-from vprdist.console import add_command, bar, fitting, table_width
+from vprdist.console import Console, add_command, bar, fitting, styled, table_width
 from vprdist.errors import UserError
 from vprdist.files import write_json
 from vprdist.spec.data import DataSpec
@@ -299,16 +297,16 @@ def _show(source: Source, protocol: Protocol, evaluation: Evaluation, parts: Seq
 
     console.print(draw(fitting(METRICS, FIRST_LEFT_OUT, lambda some: table_width(console, draw(some)), console.width)))
     for note in source.notes:
-        console.print(f"note: {note}", style="yellow", markup=False)
+        console.print(f"note: {note}", style="yellow")
 
 
 def _table(heading: str, lines: Sequence[Line], shown: Sequence[str]) -> Table:
-    table = Table(title=Text(heading), title_justify="left")
+    table = Table(title=styled(heading), title_justify="left")
     table.add_column("", no_wrap=True)
     table.add_column("n", justify="right")
     table.add_column(f"R@{KS[0]} 95 %", no_wrap=True)
     for name in shown:
         table.add_column(name.replace("recall", "R").replace("map", "mAP"), justify="right")
     for name, num_queries, interval, metrics in lines:
-        table.add_row(Text(name), str(num_queries), interval, *(f"{metrics[column]:.3f}" for column in shown))
+        table.add_row(name, str(num_queries), interval, *(f"{metrics[column]:.3f}" for column in shown))
     return table

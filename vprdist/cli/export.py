@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
-from vprdist.console import Commands, add_command
+from vprdist.console import Commands, Console, add_command
 from vprdist.errors import WeightsError
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import MODE_CHANNELS
@@ -39,7 +37,7 @@ def _export(args: argparse.Namespace, console: Console) -> int:
     if trial.input.mode != "rgb":
         lines.append(f"It was trained on {trial.input.mode} pictures; the public code shows it whole ones.")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return 0
 
 

@@ -7,11 +7,9 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from vprdist.console import Commands, fitting, table_width
+from vprdist.console import Commands, Console, fitting, styled, table_width
 from vprdist.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,8 +81,8 @@ def _show_key(key: Key, console: Console) -> None:
     }  # fmt: skip
     for name, value in facts.items():
         if value:
-            table.add_row(name, Text(value))
-    console.print(Text(key.name, style="bold"))
+            table.add_row(name, value)
+    console.print(key.name, style="bold")
     console.print(table, soft_wrap=False)
 
 
@@ -109,10 +107,10 @@ def show_keys(keys: Sequence[Key], base: tuple[str, ...], console: Console) -> N
     for number, (section, below) in enumerate(sections.items()):
         head = [key for key in keys if key.path == section]
         rows = [key for key in below if key not in head]
-        title = Text(".".join(section) or "a sweep file", style="bold")
         meaning = [key.meaning for key in head]
         axes = f"axes: {_axes(rows[0]) or 'nowhere'}" if rows else ""
-        title.append("  " + " · ".join(filter(None, (*meaning, axes))), style="not bold dim")
+        facts = "  " + " · ".join(filter(None, (*meaning, axes)))
+        title = styled((".".join(section) or "a sweep file", "bold"), (facts, "dim"))
         console.print(*[""] * bool(number), title, sep="\n")
         if rows:
             console.print(_table(rows, len(section), console), soft_wrap=False)
@@ -144,7 +142,7 @@ def _table(keys: Sequence[Key], depth: int, console: Console) -> Table:
             if "default" not in columns and cells["default"]:
                 words = cells["default"].replace("\n", ", ")
                 cells["meaning"] += ". Required" if words == "required" else f". Default: {words}"
-            table.add_row(*(Text(cells[column]) for column in columns))
+            table.add_row(*(cells[column] for column in columns))
         return table
 
     slack = max(len(key.meaning) for key in keys) - fewest

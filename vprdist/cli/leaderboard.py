@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
-from vprdist.console import Commands, add_command
+from vprdist.console import Commands, Console, add_command
 from vprdist.errors import UserError
 from vprdist.report import board
 from vprdist.store.manifest import sweep_folder

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from vprdist.console import Console
 
 if TYPE_CHECKING:
     from vprdist.console import Commands
@@ -48,15 +48,15 @@ def _plan(args: argparse.Namespace, console: Console) -> int:
     show_plan(plan, names, console, args.full)
     script = script_of(plan)
     if script is not None:
-        console.print(f"\n[bold]the sbatch script of {example_name(plan)}[/bold]")
-        console.print(script, markup=False, highlight=False, soft_wrap=True)
+        console.print(f"\nthe sbatch script of {example_name(plan)}", style="bold")
+        console.print(script, soft_wrap=True)
         import shutil
 
         if shutil.which("sinfo") is None:
             console.print(f"not checked: there is no SLURM here ({', '.join(COMMANDS[:2])}, … not found)")
         else:
             for note in check_cluster(profile, paths_of([planned.trial for planned in plan.trials], plan.runs)):
-                console.print(f"{'' if note.startswith('sbatch') else 'not checked: '}{note}", markup=False)
+                console.print(f"{'' if note.startswith('sbatch') else 'not checked: '}{note}")
     if plan.over_budget is not None:
         raise plan.over_budget
     console.print("\nNothing was written or submitted. To run it: the same words after `vprdist sweep`.")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vprdist.console import guarded
+from vprdist.console import Parser, guarded
 from vprdist.driver.start import run
 from vprdist.spec.sweep_file import read_sweep
 
@@ -26,7 +26,7 @@ The same command again continues: a trial that has a result is never run twice.
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
     """The command line of a sweep."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description="Run a sweep file and show its leaderboard.",
         epilog=EXAMPLE,

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from vprdist.attribution.attribute import attribute
-from vprdist.console import bar
+from vprdist.console import Console, bar
 from vprdist.files import canonical_json
 from vprdist.launch.driver_job import asked_at, in_driver_job, requeue_self
 from vprdist.prepare.prepare import Prepared
@@ -57,7 +55,7 @@ def _drive(driver: _Driver) -> int:
     try:
         outcome, proposals = driver.run()
     except SearchInterrupted as left:
-        console.print(str(left), style="yellow", markup=False)
+        console.print(str(left), style="yellow")
         if left.signal == signal.SIGUSR2 and in_driver_job():
             console.print("The driver goes back into the queue.")
             requeue_self()
@@ -149,7 +147,7 @@ class _Driver:
         orders = {canonical_json(at): self._orders(at, outcome, proposals) for at in self.sweep.settings}
         every = [order for some in orders.values() for order in some]
         make_probes(
-            every, self.profile, lambda text: self.console.print(text, markup=False),
+            every, self.profile, lambda text: self.console.print(text),
             lambda title: bar(self.console, title), check=lambda: check_wanted(self.book.folder),
         )  # fmt: skip
         return {setting: finalists_of(self.sweep, some) for setting, some in orders.items()}
@@ -166,7 +164,7 @@ def _show_refused(proposals: Sequence[Proposal], console: Console) -> None:
     """Points that the searcher proposed and that are no trials."""
     refused = [proposal for proposal in proposals if proposal.refused]
     for proposal in refused[:5]:
-        console.print(f"no trial: {proposal.point}: {proposal.refused}", style="yellow", markup=False)
+        console.print(f"no trial: {proposal.point}: {proposal.refused}", style="yellow")
     if len(refused) > 5:
         console.print(f"… and {len(refused) - 5} more proposals that are no trials", style="yellow")
 
@@ -177,9 +175,9 @@ def _show_failures(
     """1 when there are some."""
     for trial_id, failure in failures.items():
         word = "cancelled" if failure.kind == "cancelled" else "failed"
-        console.print(f"{word}: {names[trial_id]} ({trial_id}): {failure.reason}", style="red", markup=False)
+        console.print(f"{word}: {names[trial_id]} ({trial_id}): {failure.reason}", style="red")
         for line in failure.log_lines:
-            console.print(f"    {line}", style="dim", markup=False)
+            console.print(f"    {line}", style="dim")
     if failures:
         console.print(f"The same command again, or vprdist retry {sweep.name}, tries them once more.", style="yellow")
     return int(bool(failures))

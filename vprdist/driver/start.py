@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from rich.console import Console
-
-from vprdist.console import bar
+from vprdist.console import Console, bar
 from vprdist.driver.drive import drive
 from vprdist.launch.capacity import capacity
 from vprdist.launch.check import check_cluster
@@ -91,15 +89,15 @@ def _run(
     # The cluster was asked when a person submitted a driver's job; after an outage nobody would start it once more.
     for note in () if in_driver_job() else check_cluster(profile, paths_of(sweep.trials, runs)):
         if not note.startswith("sbatch"):
-            console.print(f"not checked: {note}", style="dim", markup=False)
+            console.print(f"not checked: {note}", style="dim")
     if detach and (reason := unready(sweep, profile, runs)) is not None:
-        console.print(f"{reason}: the driver's job sees to it first", markup=False)
+        console.print(f"{reason}: the driver's job sees to it first")
         book = Manifest(folder, sweep, ())
         book.keep_known()
         book.write()
         return _detach(sweep, profile, folder, runs, console, sweep.trials[0])
     prepared = prepare(
-        sweep, profile, runs, lambda text: console.print(text, markup=False), lambda title: bar(console, title),
+        sweep, profile, runs, lambda text: console.print(text), lambda title: bar(console, title),
         lambda: check_wanted(folder),
     )  # fmt: skip
     for note in prepared.fallbacks:
@@ -108,9 +106,9 @@ def _run(
         console.print(f"data: {fact}", style="yellow", markup=False)
     _check_cost(sweep, profile, prepared, runs)
     for note in check_queries(sweep, prepared.trials):
-        console.print(note, style="dim", markup=False)
+        console.print(note, style="dim")
     if only is None and (reused := reuse_of_other_code(sweep, prepared)) is not None:
-        console.print(reused, style="yellow", markup=False)
+        console.print(reused, style="yellow")
     book = Manifest(folder, sweep, prepared.fallbacks)
     if not sweep.search.method.proposes:
         if (before := book.others(prepared.trials)) is not None:

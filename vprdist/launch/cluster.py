@@ -33,6 +33,7 @@ class Sight:
         cause: of an end: the `job` itself, the `cluster` (preempted, a failed node), or its `time` limit.
         node: where it ran, when that was one node.
         held: still in the queue, where it will never start: it is cancelled before another is submitted.
+        waits: the cluster's word for why it has not started yet; empty where it runs.
     """
 
     state: Literal["alive", "gone", "unknown"]
@@ -41,6 +42,7 @@ class Sight:
     cause: Cause = "job"
     node: str = ""
     held: bool = False
+    waits: str = ""
 
 
 ALIVE, GONE, UNKNOWN = Sight("alive"), Sight("gone"), Sight("unknown")

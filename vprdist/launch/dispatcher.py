@@ -102,6 +102,11 @@ class Dispatcher:
         """Every wanted trial's phase."""
         return {trial_id: watch.phase for trial_id, watch in list(self._watches.items())}
 
+    def waits(self) -> dict[str, str]:
+        """Why jobs of wanted trials have not started, in the cluster's words; trials whose jobs run are not in it."""
+        watches = list(self._watches.items())
+        return {trial_id: watch.waits for trial_id, watch in watches if watch.phase == "running" and watch.waits}
+
     def tell(self, text: str) -> None:
         """Say something to whoever asks for `news`."""
         self._news.put(text)

@@ -30,6 +30,10 @@ GONE_STATES = frozenset((
     "PREEMPTED", "TIMEOUT", "REVOKED",
 ))
 # fmt: on
+IDLE_STATES = frozenset(
+    ("SUSPENDED", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "STOPPED", "RESV_DEL_HOLD")
+)
+"""Alive, and nothing of it runs."""
 LOST_STATES = frozenset(("BOOT_FAIL", "NODE_FAIL", "PREEMPTED", "REVOKED"))
 """The cluster's doing."""
 TIME_STATES = frozenset(("DEADLINE", "TIMEOUT"))
@@ -58,12 +62,20 @@ class QueueRow:
         if self.state in ALIVE_STATES and self.reason.strip("()").replace("_", " ") == HELD_FOR_EVER:
             return Sight("gone", self.job_id, f"SLURM says {HELD_FOR_EVER}", "cluster", node, held=True)
         if self.state in ALIVE_STATES:
-            return Sight("alive", self.job_id, self.reason)
+            return Sight("alive", self.job_id, self.reason, waits=self.waits)
         if self.state in GONE_STATES:
             reason = f"SLURM says {self.state}" + (f" on {self.nodes}" if self.nodes else "")
             lost, late = self.state in LOST_STATES, self.state in TIME_STATES
             return Sight("gone", self.job_id, reason, "cluster" if lost else "time" if late else "job", node)
         return Sight("unknown", self.job_id, self.state)
+
+    @property
+    def waits(self) -> str:
+        """SLURM's word for why a job has not started, or does not go on; empty where it does."""
+        if self.state == "PENDING":
+            reason = self.reason.strip("()")
+            return "no reason yet" if reason in ("", "None") else reason
+        return self.state.lower() if self.state in IDLE_STATES else ""
 
 
 def parse_squeue(text: str) -> list[QueueRow]:

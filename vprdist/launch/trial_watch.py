@@ -24,8 +24,8 @@ class Watch:
     """The driver's view of one trial. It decides; the dispatcher submits.
 
     `phase` is `locked` while another driver has the trial, `waiting` before a job is submitted, `running` while a
-    job is queued or runs, `done` when there is a result or a failure. `death` is how the last job ended, once, until
-    the dispatcher has taken note of it.
+    job is queued or runs, `done` when there is a result or a failure. `waits` is why a job is queued, in the cluster's
+    word. `death` is how the last job ended, once, until the dispatcher has taken note of it.
     """
 
     def __init__(self, trial: TrialSpec, folder: TrialFolder, profile: ClusterProfile) -> None:
@@ -34,6 +34,7 @@ class Watch:
         self.max_attempts, self.max_losses = profile.max_attempts, profile.max_requeues
         self.phase: Phase = "locked"
         self.record: JobRecord | None = None
+        self.waits = ""
         self.death: Sight | None = None
         self.refusals = 0
         self._gone_since: float | None = None
@@ -79,6 +80,8 @@ class Watch:
         if sight.state == "gone":
             return self._gone(record, sight, cluster, now)
         self._gone_since, self.phase = None, "running"
+        if sight.state == "alive":
+            self.waits = sight.waits
         if record.state == "intent" and sight.job_id is not None:
             self.record = record.updated(state="submitted", job_id=sight.job_id, submitted_at=now)
             self.folder.write_job(self.record)
@@ -124,7 +127,7 @@ class Watch:
 
     def submitted(self) -> None:
         """The dispatcher's submission went through, or is under way."""
-        self.record, self.phase, self._gone_since = self.folder.job(), "running", None
+        self.record, self.phase, self._gone_since, self.waits = self.folder.job(), "running", None, ""
 
     def refused(self, error: LaunchError, record: JobRecord, now: float, *, wait_s: float, final: bool) -> None:
         """The cluster did not take the job: try again after a while, some times, then give the trial up."""

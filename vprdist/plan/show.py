@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from vprdist.console import Console, styled
 from vprdist.launch.params import submission_parameters
 from vprdist.plan.budget import gpu_hours
 from vprdist.plan.driver_cost import driver_cost, driver_job_gb
@@ -25,7 +24,7 @@ def show_plan(plan: Plan, names: Sequence[str], console: Console, full: bool) ->
     """Everything but the job's script."""
     _trials(plan, names, console, full)
     if plan.reused is not None:
-        console.print(plan.reused, style="yellow", markup=False)
+        console.print(plan.reused, style="yellow")
     for title, lines in (
         ("data", iter(plan.looked.facts)),
         ("subsets", _subsets(plan)),
@@ -38,9 +37,9 @@ def show_plan(plan: Plan, names: Sequence[str], console: Console, full: bool) ->
     ):
         text = list(lines)
         if text:
-            console.print(f"\n[bold]{title}[/bold]")
+            console.print(f"\n{title}", style="bold")
             for line in text:
-                console.print(f"  {line}", markup=False, highlight=False)
+                console.print(f"  {line}")
 
 
 def script_of(plan: Plan) -> str | None:
@@ -61,16 +60,16 @@ def _trials(plan: Plan, names: Sequence[str], console: Console, full: bool) -> N
     method = plan.sweep.search.method
     most = "at most " if method.searches_subsets else ""
     size = f"{most}{len(plan.trials)} trials ({counts})"
-    console.print(Text.assemble((plan.sweep.name, "bold"), f": {size}, cluster {plan.sweep.cluster}"))
+    console.print(styled((plan.sweep.name, "bold"), f": {size}, cluster {plan.sweep.cluster}"))
     table = Table("trial", "what", "seed", "state", "hours")
     if method.proposes:
         axes = ", ".join(plan.sweep.axes)
-        console.print(f"  {method.title} proposes them over {axes}; those of earlier runs are kept", markup=False)
+        console.print(f"  {method.title} proposes them over {axes}; those of earlier runs are kept")
         return
     shown = plan.trials if full else plan.trials[:SHOWN]
     for planned, what in zip(shown, names, strict=False):
         hours = "?" if planned.estimate.hours is None else f"{planned.estimate.hours:.3g}"
-        table.add_row(planned.trial_id or "-", Text(what), str(planned.trial.seed), planned.state, hours)
+        table.add_row(planned.trial_id or "-", what, str(planned.trial.seed), planned.state, hours)
     console.print(table)
     if len(shown) < len(plan.trials):
         console.print(f"  … and {len(plan.trials) - len(shown)} more (--full shows all)")

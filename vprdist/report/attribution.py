@@ -7,11 +7,9 @@ from itertools import starmap
 from pathlib import Path
 from textwrap import wrap
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from vprdist.console import fitting
+from vprdist.console import Console, fitting
 from vprdist.files import canonical_json, write_json, write_parquet, write_text
 from vprdist.report.attribution_tables import (
     DASH,
@@ -23,6 +21,7 @@ from vprdist.report.attribution_tables import (
     part_columns,
     player_columns,
 )
+from vprdist.report.escaping import markdown_line
 from vprdist.report.latex import escaped
 from vprdist.report.leaderboard import markdown_table
 from vprdist.report.wording import answer, claim_key, control, heading, pair_text, reading
@@ -95,16 +94,16 @@ def _numbers(effect: Effect) -> dict[str, object]:
 def show_attribution(report: AttributionReport, console: Console) -> None:
     """Print each setting's answer, table and sentences; a narrow terminal gets fewer columns, never cut numbers."""
     for setting in report.settings:
-        console.print(Text(f"\nwhat each class adds to {report.objective} ({heading(setting)})", style="bold"))
-        console.print(Text(answer(setting, report.objective)))
+        console.print(f"\nwhat each class adds to {report.objective} ({heading(setting)})", style="bold")
+        console.print(answer(setting, report.objective))
         if text := control(setting):
-            console.print(Text(text, style="yellow"))
+            console.print(text, style="yellow")
         if setting.players:
             _print_players(setting, console)
         told = [pair for pair in setting.pairs if pair.claim != "none"]
         sentences = [*reading(setting), *(pair_text(pair) for pair in told[:MOST_PAIRS])]
         for sentence in sentences:
-            console.print(Text(f"  {sentence}", style="dim"))
+            console.print(f"  {sentence}", style="dim")
 
 
 def _print_players(setting: SettingRow, console: Console) -> None:
@@ -117,17 +116,17 @@ def _print_players(setting: SettingRow, console: Console) -> None:
     for column in shown:
         room = _width(column) - MARGIN
         table.add_column(
-            Text("\n".join(wrap(column.head, room))), justify="left" if column.plain else "right", overflow="fold",
+            "\n".join(wrap(column.head, room)), justify="left" if column.plain else "right", overflow="fold",
             min_width=None if column.plain else room, no_wrap=not column.plain,
         )  # fmt: skip
     for row in lines(shown):
-        table.add_row(*(Text(cell.text) for cell in row))
+        table.add_row(*(cell.text for cell in row))
     console.print(table)
     if is_short:
-        console.print(Text(f"  {claim_key(setting)}", style="dim"))
+        console.print(f"  {claim_key(setting)}", style="dim")
         names = [column.head for column in shown]
         if missing := [column.head for column in columns if column.head not in names]:
-            console.print(Text(f"  no room for: {', '.join(missing)} (attribution.md)", style="dim"))
+            console.print(f"  no room for: {', '.join(missing)} (attribution.md)", style="dim")
 
 
 def _spare(columns: Sequence[Column]) -> list[Column]:
@@ -152,8 +151,8 @@ def markdown(report: AttributionReport) -> str:
     """Everything but the flipped queries, as Markdown."""
     parts = [f"# Which classes help? ({report.objective})", ""]
     for setting in report.settings:
-        parts += [f"## {heading(setting)}", "", answer(setting, report.objective), ""]
-        parts += [line for text in (control(setting), *reading(setting)) if text for line in (text, "")]
+        parts += [f"## {markdown_line(heading(setting))}", "", markdown_line(answer(setting, report.objective)), ""]
+        parts += [line for text in (control(setting), *reading(setting)) if text for line in (markdown_line(text), "")]
         tables: Mapping[str, Sequence[Column]] = {
             "": player_columns(setting) if setting.players else [],
             "Interactions:": pair_columns(setting) if setting.pairs else [],

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from vprdist.console import Console
 from vprdist.errors import UserError
 from vprdist.files import write_text
 from vprdist.report.attribution import show_attribution
@@ -118,7 +117,7 @@ def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOT
     """Show and publish the leaderboard of a sweep from the results that are there."""
     board = read_board(folder, runs)
     for text in board.left_out:
-        console.print(text, style="yellow", markup=False)
+        console.print(text, style="yellow")
     if not board.results:
         console.print("No trial has a result yet.", style="yellow")
         return 1
@@ -141,7 +140,7 @@ def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOT
     console.print(f"trials:      {trials_folder(runs)} (metrics, checkpoint, log; predictions/sheet.png to look at)")
     if all(len(standing.row.seeds) == 1 for block in board.blocks for standing in block.standings):
         console.print(
-            "next:        'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck", markup=False
+            "next:        'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck"
         )
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vprdist.console import visible
 from vprdist.report.evidence import Block, Difference, Standing
 from vprdist.report.leaderboard import p_text, reading, rows_of, short
 from vprdist.report.rows import other_metrics
@@ -12,12 +13,16 @@ from vprdist.report.sources import code_lines
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$",
+    "|": r"\textbar{}",
 }  # fmt: skip
 
 
 def escaped(text: str) -> str:
     """Text as LaTeX prints it."""
-    return "".join(SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
+    words = visible(" ".join(text.split()))
+    # After the `\\` of the row before, both would be its argument.
+    first = f"{{{words[0]}}}" if words[:1] in ("[", "*") else SPECIAL.get(words[:1], words[:1])
+    return first + "".join(SPECIAL.get(letter, letter) for letter in words[1:])
 
 
 def latex(blocks: Sequence[Block], title: str) -> str:

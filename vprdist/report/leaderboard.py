@@ -7,12 +7,11 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from vprdist.console import fitting, table_width
+from vprdist.console import Console, fitting, styled, table_width
 from vprdist.files import write_parquet, write_text
+from vprdist.report.escaping import csv_text, markdown_cell, markdown_line
 from vprdist.report.evidence import Block, Difference, Standing
 from vprdist.report.parts import Part
 from vprdist.report.published import COLUMNS, NOTES, published_rows
@@ -134,6 +133,8 @@ def _csv(records: Sequence[Mapping[str, object]], fields: Sequence[str]) -> str:
 
 
 def _csv_value(value: object) -> object:
+    if isinstance(value, str):
+        return csv_text(value)
     return f"{value:.6f}" if isinstance(value, float) else "" if value is None else value
 
 
@@ -253,11 +254,11 @@ def show(blocks: Sequence[Block], title: str, console: Console, parts: bool = Fa
             _print_table(console, PUBLISHED_TITLE, PUBLISHED_HEADERS, beside, KEPT_PUBLISHED)
     if any(published_rows(block, published) for block in blocks):
         for note in NOTES:
-            console.print(note, style="dim", markup=False)
+            console.print(note, style="dim")
     for text in code_lines(rows_of(blocks)):
-        console.print(text, style="yellow", markup=False)
+        console.print(text, style="yellow")
     for text in fallbacks(rows_of(blocks)):
-        console.print(f"fell back: {text}", style="yellow", markup=False)
+        console.print(f"fell back: {text}", style="yellow")
 
 
 def _part_tables(block: Block, a_table: int = PARTS_A_TABLE) -> list[tuple[list[str], list[list[str]]]]:
@@ -297,16 +298,16 @@ def _print_table(
 
     def draw(shown: Sequence[int]) -> Table:
         table = Table(
-            title=Text(title), title_justify="left", caption=None if caption is None else Text(caption),
-            caption_justify="left",
+            title=styled(title), title_justify="left", caption_justify="left",
+            caption=None if caption is None else styled(caption),
         )  # fmt: skip
         for index in shown:
             table.add_column(
-                Text(heads[index]), justify="right" if index else "left", no_wrap=index > 0,
+                heads[index], justify="right" if index else "left", no_wrap=index > 0,
                 min_width=None if index else min(names, NAME_WIDTH // 2), overflow="fold",
             )  # fmt: skip
         for line in lines:
-            table.add_row(*(Text(line[index]) for index in shown))
+            table.add_row(*(line[index] for index in shown))
         return table
 
     columns = range(len(heads))
@@ -317,11 +318,11 @@ def _print_table(
 
 def markdown(blocks: Sequence[Block], title: str, published: bool = False) -> str:
     """The leaderboard as Markdown; `published` as in `show`."""
-    parts = [f"# {title}", ""]
+    parts = [f"# {markdown_line(title)}", ""]
     for block in blocks:
         lines = [_cells(block.objective, standing) for standing in block.standings]
-        parts += [block.heading, "", *markdown_table(headers(block.objective), lines), ""]
-        parts += [line for text in reading(block) for line in (text, "")]
+        parts += [markdown_line(block.heading), "", *markdown_table(headers(block.objective), lines), ""]
+        parts += [line for text in reading(block) for line in (markdown_line(text), "")]
         for heads, cells in _part_tables(block):
             parts += [f"{short(block.objective)} by part of the queries:", "", *markdown_table(heads, cells), ""]
         if beside := published_rows(block, published):
@@ -329,16 +330,13 @@ def markdown(blocks: Sequence[Block], title: str, published: bool = False) -> st
             parts += [*markdown_table(PUBLISHED_HEADERS, beside), ""]
     if any(published_rows(block, published) for block in blocks):
         parts += [line for note in NOTES for line in (note, "")]
-    parts += [line for text in code_lines(rows_of(blocks)) for line in (text, "")]
-    parts += [f"Fell back: {text}" for text in fallbacks(rows_of(blocks))]
+    parts += [line for text in code_lines(rows_of(blocks)) for line in (markdown_line(text), "")]
+    parts += [f"Fell back: {markdown_line(text)}" for text in fallbacks(rows_of(blocks))]
     return "\n".join(parts).rstrip() + "\n"
 
 
 def markdown_table(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a Markdown table, its first column to the left."""
-
-    def cell(text: str) -> str:
-        return text.replace("|", "\\|").replace("\n", " ")
-
-    rule = ["---", *("---:" for _ in headers[1:])]
-    return [f"| {' | '.join(map(cell, line))} |" for line in (headers, rule, *lines)]
+    rule = f"| {' | '.join(['---', *('---:' for _ in headers[1:])])} |"
+    head, *rows = (f"| {' | '.join(map(markdown_cell, line))} |" for line in (headers, *lines))
+    return [head, rule, *rows]

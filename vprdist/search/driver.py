@@ -96,7 +96,10 @@ def run_search(
     more = bool(pending) or book.wants_more
     if more or unended:
         shown = view or NoView()
-        with Dispatcher(profile, runs, job) as dispatcher, shown.live(book.folders, dispatcher.phases):
+        with (
+            Dispatcher(profile, runs, job) as dispatcher,
+            shown.live(book.folders, dispatcher.phases, dispatcher.waits),
+        ):
             for trial_id in unended:
                 dispatcher.cancel(trial_id)
             if not more:

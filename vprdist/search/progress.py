@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 
-from vprdist.console import duration
-from vprdist.search.view import Phases
+from vprdist.console import Console, pace_words, progress_bars
+from vprdist.search.view import Phases, Waits
 from vprdist.store.trial_folder import TrialFolder
 
 REDRAW_S = 0.5
@@ -93,14 +94,15 @@ class SweepProgress:
         self.console = console or Console(stderr=True)
         self._trials: dict[str, TrialReading] = {}
         self._running: dict[str, TrialReading] = {}
+        self._waiting: dict[str, str] = {}
         self._ended: set[str] = set()
         self._drawn_at = self._line_at = 0.0
         self._bars = _Bars() if self.console.is_terminal else None
 
     @contextlib.contextmanager
-    def live(self, folders: Mapping[str, TrialFolder], phases: Phases) -> Iterator[None]:
+    def live(self, folders: Mapping[str, TrialFolder], phases: Phases, waits: Waits = dict) -> Iterator[None]:
         """Be visible while the block runs."""
-        self._phases, self._folders = phases, folders
+        self._phases, self._waits, self._folders = phases, waits, folders
         self._trials = {i: TrialReading(self.names.get(i, i), folder) for i, folder in folders.items()}
         self._ended = {i for i, trial in self._trials.items() if trial.folder.has_result}
         self._already, self._began_at = len(self._ended), time.monotonic()
@@ -120,27 +122,45 @@ class SweepProgress:
 
     def _update(self) -> None:
         self._drawn_at = time.monotonic()
+        waits = self._waits()
         for trial_id, phase in self._phases().items():
             if trial_id not in self._trials:  # proposed since
                 self._trials[trial_id] = TrialReading(self.names.get(trial_id, trial_id), self._folders[trial_id])
             trial = self._trials[trial_id]
             if trial_id in self._ended:
                 continue
-            if phase == "running" and trial_id not in self._running:
-                self._running[trial_id] = trial
-                self._line(f"{trial.name}: started")
+            self._place(trial_id, trial, waits.get(trial_id, "") if phase == "running" else None)
             over = trial.folder.has_result or trial.folder.failure_file.exists()
             if trial_id in self._running:
                 trial.read()
             if over or phase == "done":
                 self._running.pop(trial_id, None)
+                self._waiting.pop(trial_id, None)
                 self._ended.add(trial_id)
-                self.console.print(trial.ending(self.objective), highlight=False, markup=False)
+                self.console.print(trial.ending(self.objective))
         self._show()
+
+    def _place(self, trial_id: str, trial: TrialReading, waits: str | None) -> None:
+        """Whether its job runs, waits, or neither is known of it yet.
+
+        Args:
+            waits: why its job waits; empty: the cluster does not say that it does; None: it has no job.
+        """
+        if waits and trial_id not in self._waiting:
+            self._line(f"{trial.name}: waiting ({waits})")
+        if waits:
+            self._waiting[trial_id] = waits
+        else:
+            self._waiting.pop(trial_id, None)
+        if waits or waits is None:
+            self._running.pop(trial_id, None)  # also a job that was lost, or is in the queue again
+        elif trial_id not in self._running and trial.folder.is_running:
+            self._running[trial_id] = trial
+            self._line(f"{trial.name}: started")
 
     def say(self, text: str) -> None:
         """One line of news, on a terminal too."""
-        self.console.print(text, style="yellow", highlight=False, markup=False)
+        self.console.print(text, style="yellow")
 
     @property
     def _count(self) -> int:
@@ -148,54 +168,55 @@ class SweepProgress:
 
     def _line(self, line: str) -> None:
         if self._bars is None:
-            self.console.print(line, highlight=False, markup=False)
+            self.console.print(line)
 
     def _show(self) -> None:
         if self._bars is not None:
-            self._bars.show(len(self._ended), self._count, self._time_left(), self._running)
-        elif time.monotonic() - self._line_at >= LINE_S and self._running:
+            words = "; ".join(filter(None, (self._pace(), *self._waiting_words())))
+            self._bars.show(len(self._ended), self._count, words, self._running)
+        elif time.monotonic() - self._line_at >= LINE_S and (self._running or self._waiting):
             self._line_at = time.monotonic()
-            lines = "; ".join(trial.line for trial in self._running.values())
-            self._line(f"[{len(self._ended)}/{self._count}] {lines}{self._time_left()}")
+            parts = [*(trial.line for trial in self._running.values()), *self._waiting_words(), self._pace()]
+            self._line(f"[{len(self._ended)}/{self._count}] {'; '.join(filter(None, parts))}")
 
-    def _time_left(self) -> str:
-        """Trials still to do at the pace of this run, counting the running ones' parts."""
+    def _waiting_words(self) -> list[str]:
+        """How many jobs wait, by the cluster's reason, the commonest first."""
+        return [f"{count} waiting ({why})" for why, count in Counter(self._waiting.values()).most_common()]
+
+    def _pace(self) -> str:
+        """Trials an hour or so, and the time that those still to do take, counting the running ones' parts."""
         parts = sum(t.done / t.total for t in self._running.values() if t.total and t.stage == "training")
         finished = len(self._ended) - self._already + parts
         if finished < 0.05:
             return ""
-        left = (self._count - len(self._ended) - parts) * (time.monotonic() - self._began_at) / finished
-        return f", about {duration(left)} left" if left > 0 else ""
+        elapsed = max(time.monotonic() - self._began_at, 1e-9)
+        left = (self._count - len(self._ended) - parts) * elapsed / finished
+        return pace_words(finished / elapsed, left if left > 0 else None, " trials")
 
 
 class _Bars:
     """One bar for the sweep, and one for each trial that runs."""
 
     def __init__(self) -> None:
-        self.whole = Progress(
-            TextColumn("[bold]trials"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-        )
-        self.parts = Progress(
-            TextColumn("  {task.description}", markup=False), BarColumn(20), MofNCompleteColumn(),
-            TextColumn("{task.fields[stage]}  {task.fields[facts]}", markup=False),
-        )  # fmt: skip
+        self.whole = progress_bars(fields="{task.fields[words]}", paced=False)
+        self.parts = progress_bars("  ", 20, "{task.fields[stage]}  {task.fields[facts]}")
         self.group = Group(self.whole, self.parts)
-        self._whole = self.whole.add_task("", total=None, left="")
+        self._whole = self.whole.add_task("trials", total=None, words="")
         self._parts: dict[str, TaskID] = {}
+        self._stages: dict[str, str] = {}
 
-    def show(self, done: int, total: int, left: str, running: Mapping[str, TrialReading]) -> None:
+    def show(self, done: int, total: int, words: str, running: Mapping[str, TrialReading]) -> None:
         """Set every bar; a trial that ended loses its own."""
-        self.whole.update(self._whole, completed=done, total=total, left=left.removeprefix(", "))
+        self.whole.update(self._whole, completed=done, total=total, words=words)
         for trial_id in set(self._parts) - set(running):
             self.parts.remove_task(self._parts.pop(trial_id))
         for trial_id, trial in running.items():
             if trial_id not in self._parts:
                 self._parts[trial_id] = self.parts.add_task(trial.name, total=None, stage="", facts="")
             task = self._parts[trial_id]
+            if self._stages.get(trial_id) != trial.stage:
+                self._stages[trial_id] = trial.stage
+                self.parts.reset(task)  # another stage, another pace
             self.parts.update(
                 task, completed=trial.done, total=trial.total or None, stage=trial.stage, facts=trial.facts
             )

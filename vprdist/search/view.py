@@ -11,17 +11,21 @@ from vprdist.launch.trial_watch import Phase
 from vprdist.store.trial_folder import TrialFolder
 
 Phases = Callable[[], Mapping[str, Phase]]
+Waits = Callable[[], Mapping[str, str]]
 
 
 class View(Protocol):
     """Shows trials while they run; it only reads their folders."""
 
-    def live(self, folders: Mapping[str, TrialFolder], phases: Phases) -> AbstractContextManager[object]:
+    def live(
+        self, folders: Mapping[str, TrialFolder], phases: Phases, waits: Waits = dict
+    ) -> AbstractContextManager[object]:
         """Be visible while the block runs.
 
         Args:
             folders: every trial of the sweep, finished ones too.
             phases: what the dispatcher says about the wanted ones.
+            waits: why jobs have not started, in the cluster's words, by trial id.
         """
 
     def say(self, text: str) -> None:
@@ -34,7 +38,9 @@ class View(Protocol):
 class NoView:
     """Shows nothing."""
 
-    def live(self, folders: Mapping[str, TrialFolder], phases: Phases) -> AbstractContextManager[object]:
+    def live(
+        self, folders: Mapping[str, TrialFolder], phases: Phases, waits: Waits = dict
+    ) -> AbstractContextManager[object]:
         return contextlib.nullcontext()
 
     def say(self, text: str) -> None:

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
-from vprdist.console import duration
+from vprdist.console import Console, duration, styled
 from vprdist.errors import UserError
 from vprdist.launch.driver_job import driver_name, is_driver
 from vprdist.status.arrays import ArrayFacts, Probing, read_array, read_probing, to_json, words
@@ -132,13 +131,13 @@ def render(seen: Seen) -> RenderableType:
         steps = "-" if each.step is None else f"{each.step}/{each.steps}"
         value = "-" if each.objective is None else f"{each.objective:.3f}"
         left = "-" if each.left_s is None else duration(each.left_s)
-        state = Text(each.state if each.stage in ("", "training") else each.stage, STYLES.get(each.state, ""))
-        why = Text(each.why if len(each.why) < 80 else each.why[:77] + "…", "dim")
+        state = styled((each.state if each.stage in ("", "training") else each.stage, STYLES.get(each.state, "")))
+        why = styled((each.why if len(each.why) < 80 else each.why[:77] + "…", "dim"))
         table.add_row(
-            each.trial[:8], Text(each.name), state, steps, value, left, each.node, f"{each.spent_h:.2f}",
+            each.trial[:8], each.name, state, steps, value, left, each.node, f"{each.spent_h:.2f}",
             f"{each.wasted_h:.2f}", why,
         )  # fmt: skip
-    return Group(table, *(Text(line) for line in footer(seen, unit)))
+    return Group(table, *footer(seen, unit))
 
 
 def footer(seen: Seen, unit: str) -> list[str]:
