@@ -103,7 +103,7 @@ def _run(
     for note in prepared.fallbacks:
         console.print(f"fell back: {note}", style="yellow")
     for fact in prepared.facts:
-        console.print(f"data: {fact}", style="yellow", markup=False)
+        console.print(f"data: {fact}", style="yellow")
     _check_cost(sweep, profile, prepared, runs)
     for note in check_queries(sweep, prepared.trials):
         console.print(note, style="dim")
