@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from vprdist.cli import main
 from vprdist.data import official
 from vprdist.data.graph import city_graph, training_graphs
 from vprdist.data.kinds import HARD, POSITIVE, city_kinds
@@ -18,6 +19,7 @@ from vprdist.data.labels import is_official, labels_digest, read_labels
 from vprdist.data.layouts.msls import city_digest, read_city
 from vprdist.data.official import official_blocks, official_digest
 from vprdist.errors import DataError
+from vprdist.prepare.checks import check_data
 from vprdist.spec.data import DataSpec
 from vprdist.spec.trial import Digests, TrialSpec
 
@@ -70,6 +72,67 @@ def test_label_files_are_read_some_rows_at_a_time_and_whole_chunks_where_they_fi
     monkeypatch.setattr(official, "BLOCK_BYTES", block_bytes)
     write_official(small_tree, chunks=chunks)
     assert [block.shape[0] for block in official_blocks(read_city(small_tree, "ada"))] == sizes
+
+
+def elsewhere(kind: str, path: Path, values: np.ndarray) -> None:
+    """Put a file's `fov` where only some other file's bytes decide it."""
+    other = path.with_name("other.h5")
+    with h5py.File(other, "w") as file:
+        file["fov"] = values
+        file["group/fov"] = values
+    with h5py.File(path, "a") as file:
+        del file["fov"]
+        if kind == "an external link":
+            file["fov"] = h5py.ExternalLink(other.name, "/fov")
+        elif kind == "a group's external link":
+            file["far"] = h5py.ExternalLink(other.name, "/group")
+            file["fov"] = h5py.SoftLink("/far/fov")
+        elif kind == "an external link to nothing":
+            file["fov"] = h5py.ExternalLink("none.h5", "/fov")
+        elif kind == "external storage":
+            raw = [(str(path.with_suffix(".raw")), 0, values.nbytes)]
+            file.create_dataset("fov", shape=values.shape, dtype=values.dtype, external=raw)[...] = values
+        else:
+            layout = h5py.VirtualLayout(values.shape, values.dtype)
+            layout[:] = h5py.VirtualSource(str(other), "fov", shape=values.shape)
+            file.create_virtual_dataset("fov", layout)
+
+
+ELSEWHERE = {
+    "an external link": "an external link to .*other.h5",
+    "a group's external link": "an external link to .*other.h5",
+    "an external link to nothing": "a link that leads nowhere",
+    "external storage": "external storage in .*ada_gt.raw",
+    "a virtual data set": "a virtual data set of .*other.h5",
+}
+
+
+@pytest.mark.parametrize("kind", ELSEWHERE)
+def test_labels_that_lie_in_another_file_are_refused_before_anything_is_submitted(small_tree, tmp_path, kind):
+    path = read_city(small_tree, "ada").label_file
+    elsewhere(kind, path, write_official(small_tree))
+    words = rf"ada_gt.h5: a label file must hold 'fov' itself; found .{ELSEWHERE[kind]}.*Copy the values into one file"
+    with pytest.raises(DataError, match=words):
+        check_data(TrialSpec(data=spec_of(small_tree)))
+    with pytest.raises(DataError, match=words):
+        read_labels(read_city(small_tree, "ada"), spec_of(small_tree), tmp_path, lambda message: None)
+    assert main(["data", "info", str(small_tree)]) == 2
+
+
+def test_links_on_disk_and_within_the_file_are_what_they_lead_to(small_tree, tmp_path):
+    dense = write_official(small_tree)
+    path = read_city(small_tree, "ada").label_file
+    with h5py.File(path, "a") as file:
+        file.move("fov", "kept")
+        file["fov"] = h5py.SoftLink("/kept")
+    path.rename(tmp_path / "moved.h5")
+    path.symlink_to(tmp_path / "moved.h5")
+    found = read_labels(read_city(small_tree, "ada"), spec_of(small_tree), tmp_path, lambda message: None)
+    assert np.array_equal(found.toarray(), dense.astype(np.float32))
+    before = labels_digest(spec_of(small_tree))
+    (tmp_path / "moved.h5").write_bytes((tmp_path / "moved.h5").read_bytes() + b"x")
+    official_digest.cache_clear()
+    assert labels_digest(spec_of(small_tree)) != before
 
 
 def test_the_contrastive_loss_takes_the_binary_labels(small_tree, tmp_path):

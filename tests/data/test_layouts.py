@@ -214,6 +214,8 @@ def mistakes():
         "no number": (instead("ca=ca)", "ca=ca * np.inf)"), "return Side.of", "ca must be finite; row 0 is not"),
         "words": (instead("ca=ca)", "ca=ca.astype(str))"), "return Side.of", "ca must hold numbers"),
         "one key twice": (instead("keys=key", "keys=['k'] * len(key)"), "def read", "must name one picture; found 'k'"),
+        "a key that leads away": (instead("keys=key", "keys=['..', *key[1:]]"), "def read", "without spaces"),
+        "a name that leads away": (instead("[path.name for", "['..' for"), "def names", "without spaces, commas"),
         "a key of two words": (instead("keys=key", "keys=['a ' + k for k in key]"), "def read", "without spaces"),
         "an error": (
             instead("easting=easting", "easting=easting[99]"),
@@ -312,11 +314,14 @@ def test_a_layout_may_name_official_labels_and_give_its_own_digest(small_tree, t
         return self.root / f"{city}.h5"
 
     def digest(self, city: str) -> str:
-        return f"of {city}"
+        return f"of {city}{self.step_m:.0f}".replace("9", "/")
 """
     root, file = write_walk(small_tree, tmp_path / "walk"), own_file(tmp_path, WALK + more)
     data = DataSpec.model_validate({"root": str(root), "layout": f"{file}:Walk", "train": ("ada",)})
-    assert labels_digest(data) is None and layout_of(data).digest("ada") == "of ada"
+    assert labels_digest(data) is None and layout_of(data).digest("ada") == "of ada1"
+    away = DataSpec.model_validate({"root": str(root), "layout": {"name": f"{file}:Walk", "step_m": 9.0}})
+    with pytest.raises(DataError, match=r"digest\(\) must answer a word; found 'of ada/'"):
+        layout_of(away).digest("ada")
     (root / "ada.h5").write_bytes(b"labels")
     assert labels_digest(data) is not None
 

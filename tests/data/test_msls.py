@@ -98,6 +98,24 @@ def test_a_doubled_key_is_found(small_tree):
         read_city(small_tree, "ada")
 
 
+@pytest.mark.parametrize("key", ["../../x", "/etc/x", "a/b", r"a\b", "..", "", "a\x01b"])
+def test_a_key_that_is_a_path_is_named_with_its_row(small_tree, key):
+    side = small_tree / "train_val" / "ada" / "query"
+    for name in ("raw.csv", "postprocessed.csv", "seq_info.csv"):
+        path = side / name
+        path.write_text(path.read_text().replace("ada_q004", key))
+    with pytest.raises(DataError) as caught:
+        read_city(small_tree, "ada")
+    assert f"{side}/seq_info.csv:6: a key must be the name of a picture, not a path; found {key!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ada/", "./ada", "../train_val/ada", "", ".", ".."])
+def test_a_city_is_called_by_its_name(small_tree, name):
+    for ask in (read_city, city_digest):
+        with pytest.raises(DataError, match="a city must be called by its name, not by a path"):
+            ask(small_tree, name)
+
+
 def test_an_unknown_city_gets_the_nearest_name(small_tree):
     with pytest.raises(DataError, match="Did you mean 'ada'"):
         read_city(small_tree, "adda")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,17 @@ def test_an_export_never_mixes_with_another(world: World, tmp_path: Path) -> Non
     (tmp_path / "file").write_text("x")
     with pytest.raises(CacheError, match="an export must be a folder"):
         export_png(cache.path, tmp_path / "file")
+
+
+@pytest.mark.parametrize("export", [export_png, export_npz])
+def test_a_key_that_is_a_path_leaves_the_folder_alone(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, export: Callable[[Path, Path], int]
+) -> None:
+    cache = import_cache(world.source, world.root, world.out)
+    monkeypatch.setattr(Cache, "keys", lambda *which: ("good", "../../../away"))
+    with pytest.raises(CacheError, match=r"a key of .* must be a name, not a path; found '../../../away'"):
+        export(cache.path, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["export.json"]
 
 
 def test_a_full_disk_is_a_clear_error(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

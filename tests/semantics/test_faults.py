@@ -266,6 +266,22 @@ def change(cache: Cache, **values: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
+@pytest.mark.parametrize("file", ["../../x.arrow", "/tmp/x.arrow", "shards/../x.arrow", "shards/", "x.arrow"])
+def test_a_shard_lies_in_its_folder(cache: Cache, file: str) -> None:
+    manifest = json.loads(cache.manifest.model_dump_json())
+    manifest["shards"][1]["file"] = file
+    change(cache, **manifest)
+    with pytest.raises(CacheError, match=r"a shard must be a file of the folder shards; found") as caught:
+        open_cache(cache.path)
+    assert caught.value.value == file
+
+
+def test_a_city_of_a_manifest_is_a_name(cache: Cache) -> None:
+    change(cache, cities={**cache.manifest.cities, "../../x": "0" * 16})
+    with pytest.raises(CacheError, match=r"a city must be a name, not a path; found '../../x'"):
+        open_cache(cache.path)
+
+
 def test_a_newer_version_is_neither_read_nor_overwritten(cache: Cache, world: World) -> None:
     change(cache, version=3, surprise="field")
     with pytest.raises(CacheError, match=r"must be of version 2 at most .*; found 3"):

@@ -42,8 +42,29 @@ def test_trials_are_picked_by_name_id_or_its_beginning(tmp_path):
     assert pick(sweep, ["toy 2", ids[0], ids[1][:12]]) == [ids[2], ids[0], ids[1]]
     with pytest.raises(LaunchError, match="Did you mean 'toy 1'"):
         pick(sweep, ["toy1"])
-    with pytest.raises(LaunchError, match="the word fits several trials"):
-        pick(sweep, [""])  # every id begins so
+    (tmp_path / "sweeps" / "s" / "manifest.json").unlink()
+    list_sweep(tmp_path, "s", [0])
+    with pytest.raises(LaunchError, match="no such trial: ''"):  # the only id begins so, and nobody meant it
+        pick(find_sweep(tmp_path, "s"), [""])
+
+
+def test_a_path_is_no_name_of_a_sweep_or_trial(tmp_path, capsys):
+    list_sweep(tmp_path / "other", "s", [0])
+    elsewhere = "../../other/sweeps/s"
+    (tmp_path / "runs" / "sweeps").mkdir(parents=True)
+    for words in (["leaderboard", elsewhere], ["status", elsewhere], ["cancel", elsewhere, "--yes"]):
+        assert main([*words, "--runs", str(tmp_path / "runs")]) == 2, words
+        assert elsewhere in capsys.readouterr().err.replace("\n", "")
+    with pytest.raises(LaunchError, match="a trial must be called by its id, not by a path"):
+        TrialFolder.of(tmp_path, "../other")
+
+
+def test_a_manifest_leads_to_no_folder_outside(tmp_path):
+    list_sweep(tmp_path, "s", [0])
+    path = tmp_path / "sweeps" / "s" / "manifest.json"
+    path.write_text(path.read_text().replace(toy_trials(1)[0].trial_id, "../../precious"))
+    with pytest.raises(UserError, match=r"'../../precious' is no trial's id"):
+        find_sweep(tmp_path, "s")
 
 
 def test_a_trial_of_any_sweep_is_found(tmp_path):
@@ -55,7 +76,7 @@ def test_a_trial_of_any_sweep_is_found(tmp_path):
     assert find_trial(tmp_path, one.trial_id[:10]).path == one.path
     with pytest.raises(LaunchError, match="no such trial: 'zzz'"):
         find_trial(tmp_path, "zzz")
-    with pytest.raises(LaunchError, match="It fits"):
+    with pytest.raises(LaunchError, match="no such trial: ''"):
         find_trial(tmp_path, "")
 
 

@@ -114,6 +114,7 @@ def _predict(source: Source, cities: Sequence[str], console: Console) -> None:
 
 
 def _measure(source: Source, console: Console) -> None:
+    from vprdist.data.apart import check_apart
     from vprdist.data.layouts import dataset_digest, layout_of
     from vprdist.data.tasks import breakdown_tasks, build_tasks, unasked
     from vprdist.evaluation.evaluate import Extra, describe_protocol
@@ -121,6 +122,7 @@ def _measure(source: Source, console: Console) -> None:
     from vprdist.store.queries import queries_file
 
     trial, layout = source.trial, layout_of(source.trial.data)
+    check_apart(trial.data.model_copy(update={"train": ()}))  # those that a trial trained on may be gone
     cities = [layout.read(name) for name in trial.data.validate_cities]
     tasks = build_tasks(cities, trial)
     source.notes.extend(unasked(tasks, trial))

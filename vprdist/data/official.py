@@ -64,8 +64,8 @@ def official_blocks(city: City, name: str = FOV) -> Iterator[csr_matrix]:
         name: the file's dataset.
 
     Raises:
-        DataError: the file is unreadable, lacks the dataset, does not fit the city's CSVs, or holds a value outside
-            [0, 1].
+        DataError: the file is unreadable, lacks the dataset or has its values elsewhere, does not fit the city's CSVs,
+            or holds a value outside [0, 1].
     """
     import h5py
 
@@ -88,6 +88,8 @@ def _dataset(file: h5py.File, path: Path, name: str, shape: tuple[int, int]) -> 
     import h5py
 
     found = file.get(name)
+    if found is None and isinstance(file.get(name, getlink=True), h5py.ExternalLink | h5py.SoftLink):
+        raise _elsewhere(path, name, "a link that leads nowhere")
     if not isinstance(found, h5py.Dataset):
         raise DataError(path, f"a label file must have the dataset {name!r}", ", ".join(file) or "nothing", REMEDY)
     if found.shape != shape:
@@ -95,9 +97,27 @@ def _dataset(file: h5py.File, path: Path, name: str, shape: tuple[int, int]) -> 
             f"{name!r} must have one row a query and one column a database image of the CSVs, {shape[0]} x {shape[1]}"
         )
         raise DataError(path, fault, " x ".join(map(str, found.shape)), REMEDY)
+    if (place := _place_elsewhere(found, file)) is not None:
+        raise _elsewhere(path, name, place)
     if found.dtype.kind not in "fiub":
         raise DataError(path, f"{name!r} must hold numbers", str(found.dtype), REMEDY)
     return found
+
+
+def _place_elsewhere(labels: h5py.Dataset, file: h5py.File) -> str | None:
+    """Where the values lie, if that is not in the file itself; None where they do."""
+    if labels.file.filename != file.filename:  # whatever the way: links of links, or of a group above
+        return f"an external link to {labels.file.filename}"
+    if labels.is_virtual:
+        sources = sorted({source.file_name for source in labels.virtual_sources()})
+        return f"a virtual data set of {', '.join(sources)}"
+    return f"external storage in {labels.external[0][0]}" if labels.external else None
+
+
+def _elsewhere(path: Path, name: str, place: str) -> DataError:
+    """The trial's digest is that of this file: what lies in others could change without anybody's knowing."""
+    remedy = f"Copy the values into one file, in h5py: new[{name!r}] = old[{name!r}][()]; or use `labels: computed`."
+    return DataError(path, f"a label file must hold {name!r} itself", place, remedy)
 
 
 def _block_rows(labels: h5py.Dataset) -> int:

@@ -7,6 +7,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from vprdist.data.images import load_image
 from vprdist.data.places import Side
 from vprdist.errors import DataError
@@ -49,16 +52,60 @@ def picture_sizes(paths: Sequence[Path]) -> list[int]:
     Raises:
         DataError: a folder of pictures that cannot be listed.
     """
-    rows: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-    for row, path in enumerate(paths):
-        folder, name = os.path.split(path)
-        rows[folder].append((row, name))
     out = [0] * len(paths)
-    for folder, wanted in rows.items():
+    for folder, wanted in _by_folder(paths).items():
         sizes = folder_sizes(Path(folder))
         for row, name in wanted:
             out[row] = sizes.get(name, 0)
     return out
+
+
+def picture_files(paths: Sequence[Path]) -> npt.NDArray[np.uint64]:
+    """(N,) a number for each picture, equal where links or spellings lead to one file; 0 where there is none.
+
+    It comes from the listing of each folder alone: only links are followed. Two files may have one number where
+    several disks are mounted, so equal ones are to be compared.
+    """
+    out = np.zeros(len(paths), np.uint64)
+    for folder, wanted in _by_folder(paths).items():
+        numbers = _file_numbers(folder)
+        for row, name in wanted:
+            out[row] = numbers.get(name, 0)
+    return out
+
+
+def _by_folder(paths: Sequence[Path]) -> dict[str, list[tuple[int, str]]]:
+    """The rows and file names of the pictures of each folder."""
+    rows: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+    for row, path in enumerate(paths):
+        folder, name = os.path.split(path)
+        rows[folder].append((row, name))
+    return rows
+
+
+def _file_numbers(folder: str) -> dict[str, int]:
+    try:
+        with os.scandir(folder) as entries:
+            disk = Path(folder).stat().st_dev
+            return {
+                entry.name: _number(*_followed(entry)) if entry.is_symlink() else _number(disk, entry.inode())
+                for entry in entries
+            }
+    except OSError:
+        return {}
+
+
+def _followed(entry: os.DirEntry[str]) -> tuple[int, int]:
+    """Disk and inode of what a link leads to; zeros where it leads nowhere."""
+    try:
+        found = entry.stat()
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
+
+
+def _number(disk: int, inode: int) -> int:
+    return (inode + disk * 0x9E3779B97F4A7C15) % 2**64
 
 
 def folder_sizes(folder: Path, ending: str = "") -> dict[str, int]:

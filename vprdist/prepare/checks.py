@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from vprdist.console import Bar
+from vprdist.data.apart import check_apart
 from vprdist.data.kinds import POSITIVE, check_kinds, city_kinds
 from vprdist.data.labels import is_official, without_angles
 from vprdist.data.layouts import city_digest_cached, layout_of, read_city_cached
@@ -96,7 +97,7 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
 
     Raises:
         SweepFileError: no city to train or to validate.
-        DataError: whatever is wrong with a city.
+        DataError: whatever is wrong with a city, or two cities that share pictures.
     """
     data = trial.data
     for name, cities in (("train", data.train), ("validate", data.validate_cities)):
@@ -118,6 +119,7 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
                     "city; `evaluate.predict` writes predictions for this one."
                 )
                 raise DataError(side.where("easting"), fault, None, remedy)
+    check_apart(data)
     labels = trial.train.loss.fact("labels")
     kinds = [city_kinds(read_city_cached(layout, name), data, labels) for name in data.train]
     for city_kind in kinds:

@@ -17,6 +17,7 @@ from vprdist.semantics.cache import Cache, open_cache
 from vprdist.semantics.masks import Activations
 from vprdist.semantics.resize import resize_area
 from vprdist.semantics.sources.png import FILES
+from vprdist.spec.names import first_no_name
 from vprdist.spec.vocabulary import CLASSES
 
 NOTE = "export.json"
@@ -110,11 +111,20 @@ def _export(
     try:
         _claim(out, {"cache": cache.digest, **what})
         for side in cache.manifest.sides:
+            _check_keys(cache, side.city, side.side)
             write(side.city, side.side, cache.keys(side.city, side.side), advance)
     except OSError as error:
         remedy = "Make room, or see to the permissions, and export again: what is finished is kept."
         raise CacheError(out, "the disk cannot take the export", error.strerror or str(error), remedy) from error
     return total
+
+
+def _check_keys(cache: Cache, city: str, side: str) -> None:
+    """Folders and rows of the export are called by them."""
+    keys = cache.keys(city, side)
+    if (row := first_no_name(keys)) is not None:
+        remedy = "Make the cache again from a data set whose keys are names."
+        raise CacheError(cache.path, f"a key of {city}/{side} must be a name, not a path", keys[row], remedy)
 
 
 def _claim(out: Path, what: dict[str, object]) -> None:

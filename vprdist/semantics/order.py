@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from vprdist.files import digest_json
 from vprdist.spec.base import Spec
 from vprdist.spec.doors import MSLS, LayoutName
+from vprdist.spec.names import CityNames
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.vocabulary import Compression
 
@@ -25,7 +26,7 @@ class CacheOrder(Spec):
 
     root: str
     layout: LayoutName = MSLS
-    cities: tuple[str, ...] = Field(min_length=1)
+    cities: CityNames = Field(min_length=1)
     out: str
     segmenter: SegmenterSpec
     device: Literal["cpu", "cuda"] = "cpu"
@@ -34,7 +35,7 @@ class CacheOrder(Spec):
 
     @field_validator("cities")
     @classmethod
-    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _once(cls, value: CityNames) -> CityNames:
         return tuple(sorted(set(value)))
 
     @property

@@ -89,7 +89,7 @@ def file_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 Names = tuple[str, ...]
-"""Names in an order: of cities, classes, units."""
+"""Words in an order: classes, units. Cities are `names.CityNames`."""
 
 
 ImageSize = tuple[Annotated[int, Field(ge=32, le=4096)], Annotated[int, Field(ge=32, le=4096)]]

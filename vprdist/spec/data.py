@@ -5,9 +5,10 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError
-from vprdist.spec.base import Names, Spec, hashed_unless, marked, not_hashed
+from vprdist.spec.base import Spec, hashed_unless, marked, not_hashed
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.doors import MSLS, LayoutName
+from vprdist.spec.names import CityNames
 from vprdist.spec.vocabulary import OFFICIAL_VIEW, LabelSource
 
 
@@ -24,8 +25,8 @@ class DataSpec(Spec):
     )  # fmt: skip
     layout: LayoutName = hashed_unless(MSLS, description="how the pictures lie in `root`")
     demo: DemoSpec | None = not_hashed(None, description="the built-in city in other sizes; null: as it is")
-    train: Names = Field(default=(), description="training cities; empty: every one of the demo city's")
-    validate_cities: Names = Field(
+    train: CityNames = Field(default=(), description="training cities; empty: every one of the demo city's")
+    validate_cities: CityNames = Field(
         default=(), alias="validate", description="cities to evaluate on; empty: every one of the demo city's"
     )
     positive_radius_m: float = Field(default=25.0, gt=0, description="a database image so near to a query is a hit")

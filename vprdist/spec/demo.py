@@ -8,9 +8,8 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from vprdist.errors import RuleError, nearest
 from vprdist.spec.base import Spec, marked
+from vprdist.spec.names import CityNames
 from vprdist.spec.vocabulary import CLASSES
-
-CityNames = tuple[str, ...]
 
 NATURAL: dict[str, tuple[float, float, float]] = {
     "road": (0.30, 0.30, 0.20),

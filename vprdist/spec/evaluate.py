@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError
-from vprdist.spec.base import ImageSize, Names, Spec, hashed_unless, marked, not_hashed
+from vprdist.spec.base import ImageSize, Spec, hashed_unless, marked, not_hashed
+from vprdist.spec.names import CityNames
 from vprdist.spec.vocabulary import Gallery, Scope, Storage, Subtask, Whitening
 
 
@@ -38,7 +39,7 @@ class EvaluateSpec(Spec):
         (), description="lengths of descriptors after whitening, the result's first; empty: as the network's"
     )
     storage: Storage = hashed_unless("float32", description="the type that descriptors are kept in")
-    predict: Names = not_hashed((), description="cities whose ground truth is not there, to write predictions for")
+    predict: CityNames = not_hashed((), description="cities whose ground truth is not there, to write predictions for")
 
     @model_validator(mode="after")
     def _possible(self) -> EvaluateSpec:

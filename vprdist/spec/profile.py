@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from vprdist.errors import LaunchError, RuleError, nearest
 from vprdist.spec.base import Spec
+from vprdist.spec.names import is_name, name_remedy
 from vprdist.spec.read import read_yaml, validate
 
 PLAIN = re.compile(r"[A-Za-z0-9_.,:@%+=/-]*")
@@ -141,7 +142,10 @@ def read_profile(name: str) -> ClusterProfile:
         LaunchError: no such profile.
         SweepFileError: the file breaks a rule.
     """
-    candidates = [Path(name)] if name.endswith((".yaml", ".yml")) else [f / f"{name}.yaml" for f in profile_folders()]
+    is_path = name.endswith((".yaml", ".yml"))
+    if not is_path and not is_name(name):
+        raise LaunchError("cluster", "a profile must be a name, or the path of a .yaml file", name, name_remedy(name))
+    candidates = [Path(name)] if is_path else [f / f"{name}.yaml" for f in profile_folders()]
     for path in candidates:
         if path.is_file():
             return validate(ClusterProfile, *read_yaml(path))

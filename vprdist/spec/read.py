@@ -183,7 +183,7 @@ def finding_of(error: ValidationError, model: type[BaseModel]) -> Finding:
     fault = finding["msg"][:1].lower() + finding["msg"][1:]
     own = finding.get("ctx", {}).get("error")
     if isinstance(own, RuleError):
-        found_key = (*found_key, *own.field.split("."))
+        found_key = (*found_key, *filter(None, own.field.split(".")))
         fault, value, remedy = own.fault, own.value, own.remedy
     elif isinstance(own, ValueError):
         fault = str(own)  # without pydantic's "Value error, "

@@ -52,13 +52,18 @@ def pick(sweep: Sweep, words: list[str]) -> list[str]:
 
 
 def _pick(sweep: Sweep, word: str) -> str:
-    found = [i for i in sweep.trials if sweep.names[i] == word] or [i for i in sweep.trials if i.startswith(word)]
+    found = [i for i in sweep.trials if sweep.names[i] == word] or [i for i in sweep.trials if _begins(i, word)]
     if len(found) == 1:
         return found[0]
     known = [*sweep.names.values()]
     if not found:
         raise LaunchError(f"sweep {sweep.name}", "no such trial", word, nearest(word, known))
     raise LaunchError(f"sweep {sweep.name}", "the word fits several trials", word, f"It fits {', '.join(found)}.")
+
+
+def _begins(trial_id: str, word: str) -> bool:
+    """Every id begins with an empty word, but nobody means one by it: a script has an unset variable there."""
+    return bool(word) and trial_id.startswith(word)
 
 
 def find_trial(runs: Path, word: str) -> TrialFolder:
@@ -72,7 +77,7 @@ def find_trial(runs: Path, word: str) -> TrialFolder:
         sweep = find_sweep(runs, name)
         return sweep.trials[_pick(sweep, rest)]
     folder = trials_folder(runs)
-    found = sorted(entry.name for entry in folder.glob("*") if entry.name.startswith(word))
+    found = sorted(entry.name for entry in folder.glob("*") if _begins(entry.name, word))
     if len(found) == 1:
         return TrialFolder.of(runs, found[0])
     if found:

@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 
 from vprdist import __version__
-from vprdist.errors import UserError
+from vprdist.errors import LaunchError, UserError
 from vprdist.files import canonical_json, read_json, write_json, write_text
 from vprdist.source import running_source
 from vprdist.spec.computation import COMPUTATION
+from vprdist.spec.names import is_name, name_remedy
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.row_name import row_name
 from vprdist.spec.scales import SCALES
@@ -26,7 +27,13 @@ SWEEPS, MANIFEST = "sweeps", "manifest.json"
 
 
 def sweep_folder(runs: Path, name: str) -> Path:
-    """Where everything about a sweep lies."""
+    """Where everything about a sweep lies.
+
+    Raises:
+        LaunchError: a path in the place of its name.
+    """
+    if not is_name(name):
+        raise LaunchError(runs, "a sweep must be called by its name, not by a path", name, name_remedy(name))
     return runs / SWEEPS / name
 
 
@@ -185,6 +192,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = read_json(path)
         names = {entry["trial"]: entry["name"] for entry in manifest["trials"]}
         baselines = {entry["trial"]: entry["baseline"] for entry in manifest["trials"] if "baseline" in entry}
+        if bad := [trial for trial in names if not is_name(trial)]:
+            raise ValueError(f"{bad[0]!r} is no trial's id")
         if not all(isinstance(entry["seed"], int) for entry in manifest["trials"]):
             raise ValueError("a seed must be a whole number")
         if manifest["objective"] not in METRICS:

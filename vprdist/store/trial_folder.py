@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from vprdist.errors import LaunchError
 from vprdist.files import append_json_line, locked, read_json_lines, write_json, write_text
 from vprdist.source import Source
+from vprdist.spec.names import is_name, name_remedy
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.journal import Failure, JobRecord
@@ -55,7 +56,13 @@ class TrialFolder:
 
     @classmethod
     def of(cls, runs: Path, trial_id: str) -> TrialFolder:
-        """The folder of that trial below a `runs` folder."""
+        """The folder of that trial below a `runs` folder.
+
+        Raises:
+            LaunchError: a path in the place of its id.
+        """
+        if not is_name(trial_id):
+            raise LaunchError(runs, "a trial must be called by its id, not by a path", trial_id, name_remedy(trial_id))
         return cls(trials_folder(runs) / trial_id)
 
     @property

@@ -20,6 +20,7 @@ from vprdist.data.layouts.base import Layout
 from vprdist.data.pictures import folder_sizes
 from vprdist.data.places import City, KeyPaths, Side, Words
 from vprdist.errors import DataError, nearest
+from vprdist.spec.names import first_no_name, is_name, name_remedy
 from vprdist.spec.vocabulary import SIDES, SUBTASKS
 
 SPLITS = ("train_val", "test")
@@ -52,8 +53,10 @@ def city_folder(root: Path, city: str) -> tuple[str, Path]:
     """The split and folder of a city.
 
     Raises:
-        DataError: no tree, or no such city.
+        DataError: no tree, or no such city; a path in the place of its name.
     """
+    if not is_name(city):
+        raise DataError(root, "a city must be called by its name, not by a path", city, name_remedy(city))
     for split in SPLITS:
         if (root / split / city).is_dir():
             return split, root / split / city
@@ -104,6 +107,7 @@ def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
     keys = np.array(sequence.texts("key"))
     for table in (subtask, raw, truth):
         _same_rows(sequence, table, keys)
+    _check_names(sequence)
     seen: dict[str, int] = {}
     for row, key in enumerate(keys.tolist()):
         if key in seen:
@@ -204,6 +208,14 @@ def _read_csv(path: Path, columns: Sequence[str], optional: bool = False) -> _Ta
     if not rows:
         raise DataError(path, "a side must have at least one image", None, "Unpack the city again.")
     return _Table(path, rows)
+
+
+def _check_names(table: _Table) -> None:
+    """Keys are names of files: none leads to another folder."""
+    keys = table.texts("key")
+    if (row := first_no_name(keys)) is not None:
+        fault = "a key must be the name of a picture, not a path"
+        raise DataError(table.where(row), fault, keys[row], "Mend the row in each CSV of the side.")
 
 
 def _same_rows(reference: _Table, table: _Table, keys: Words) -> None:

@@ -17,11 +17,12 @@ from vprdist.data.columns import KINDS
 from vprdist.data.layouts.base import Layout
 from vprdist.data.places import City, Side
 from vprdist.errors import DataError, RuleError, UserError, first_line, nearest
+from vprdist.spec.names import is_name
 from vprdist.spec.vocabulary import SIDES, SUBTASKS
 
 Answer = TypeVar("Answer")
-WORD = re.compile(r"[^\s,#/\0]+")
-"""City names and keys are parts of file names, and words of prediction files."""
+WORD = re.compile(r"[^\s,#]+")
+"""City names and keys are words of prediction files, and names (see `spec.names`)."""
 DTYPES = {
     "keys": "words", "view_direction": "words", "sequence_key": "words", "frame_number": "whole numbers",
     "pano": "booleans", "night": "booleans", "ca": "numbers", "easting": "numbers", "northing": "numbers",
@@ -54,7 +55,7 @@ class OwnLayout(Layout):
                 raise RuleError("names", "names() must answer a list of words", str(found)[:60], REMEDY)
             if not found:
                 raise DataError(self.root, f"{self._file.name} finds no city there", None, "Check trial.data.root.")
-            if bad := next((name for name in found if not WORD.fullmatch(name)), None):
+            if bad := next((name for name in found if not _is_word(name)), None):
                 raise RuleError("names", "a city's name must be without spaces, commas, `#` and `/`", bad, REMEDY)
             if len(set(found)) < len(found):
                 raise RuleError("names", "a city must be named once", _doubled(found), REMEDY)
@@ -73,7 +74,7 @@ class OwnLayout(Layout):
         if type(self._own).digest is Layout.digest:
             return super().digest(city)
         found = self._ask(f"the digest of {city}", lambda: self._own.digest(city))
-        if not isinstance(found, str):
+        if not isinstance(found, str) or not is_name(found):  # files of the run folder are called by it
             raise DataError(self._line("digest"), "digest() must answer a word", str(found)[:60], REMEDY)
         return found
 
@@ -145,7 +146,7 @@ def _check_side(side: Side, what: str) -> None:
     if (side.easting is None) != (side.northing is None):
         raise RuleError("easting", f"{what} must have easting and northing, or neither", None, "Give both.")
     keys = side.keys.tolist()
-    if (bad := next((key for key in keys if not WORD.fullmatch(key)), None)) is not None:
+    if (bad := next((key for key in keys if not _is_word(key)), None)) is not None:
         fault = f"a key of {what} must be without spaces, commas, `#` and `/`"
         raise RuleError("keys", fault, bad, "Give Side.of others: keys=[…].")
     if len(set(keys)) < len(keys):
@@ -164,6 +165,10 @@ def _check_column(what: str, name: str, values: Any, count: int) -> None:
     if values.dtype.kind == "f" and not (fine := np.isfinite(values) | ~known).all():
         row = int(np.flatnonzero(~fine)[0])
         raise RuleError(name, f"{name} of {what} must be finite; row {row} is not", float(values[row]), REMEDY)
+
+
+def _is_word(text: str) -> bool:
+    return WORD.fullmatch(text) is not None and is_name(text)
 
 
 def _doubled(words: list[str]) -> str:

@@ -70,6 +70,7 @@ from pydantic import Field, ValidationError
 from vprdist.errors import CacheError
 from vprdist.files import digest_json
 from vprdist.spec.base import Spec
+from vprdist.spec.names import is_name
 from vprdist.spec.vocabulary import CLASSES, Compression
 
 FORMAT = "vprdist-cache"
@@ -109,6 +110,11 @@ class ShardEntry(Spec):
     bytes: int = Field(ge=1)
     pixels: tuple[tuple[int, int], ...]
     frame: str
+
+    @property
+    def name(self) -> str:
+        """The file's own."""
+        return self.file.removeprefix(f"{SHARDS}/")
 
 
 class SideEntry(Spec):
@@ -182,8 +188,13 @@ def _check(path: Path, manifest: Manifest) -> None:
     if manifest.version != (wanted := version_of(manifest.compression)):
         fault = f"compression {manifest.compression} needs version {wanted}"
         raise CacheError(path, fault, manifest.version, REMEDY)
+    for name in manifest.cities:
+        if not is_name(name):
+            raise CacheError(path, "a city must be a name, not a path", name, REMEDY)
     ends: dict[tuple[str, str], int] = {}
     for shard in manifest.shards:
+        if shard.file != f"{SHARDS}/{shard.name}" or not is_name(shard.name):
+            raise CacheError(path, f"a shard must be a file of the folder {SHARDS}", shard.file, REMEDY)
         if shard.first != ends.get((shard.city, shard.side), 0):
             raise CacheError(
                 path, f"the shards of a side must follow each other; {shard.file} does not", shard.first, REMEDY
