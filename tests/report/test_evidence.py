@@ -14,7 +14,7 @@ from vprdist.errors import UserError
 from vprdist.report.evidence import weigh
 from vprdist.report.latex import latex
 from vprdist.report.leaderboard import markdown, show, write_leaderboard
-from vprdist.report.statistics import Panel, bootstrap, holm, interval, p_values
+from vprdist.report.statistics import Panel, all_pairs, chance, holm, p_values
 from vprdist.store.clusters import clusters
 from vprdist.store.queries import queries_path, read_answers, read_queries
 
@@ -38,16 +38,22 @@ def test_numbers_are_those_of_the_statistics_on_the_files_own_values(tmp_path):
             [r["city"] for r in kept], [r["sequence_key"] for r in kept], [r["frame_number"] for r in kept]
         )
     panel = Panel(tuple(np.array(by_key[s.row.name]) for s in block.standings), codes)
-    draws = bootstrap(panel)
+    found, pairs = chance(panel), all_pairs(panel)
     assert block.num_clusters == panel.num_clusters == 24
-    assert top.intervals["recall@1"] == pytest.approx(interval(panel, draws, 0))
-    assert last.difference.interval == pytest.approx(draws.difference(2, 0))
+    assert top.intervals["recall@1"] == pytest.approx(found.interval(0))
+    assert last.difference.interval == pytest.approx(found.difference(2, 0, pairs.wider))
     assert last.difference.baseline == "masked 0-2" and top.difference is None
-    raw = p_values(panel, [(1, 0), (2, 0)])
-    assert [second.difference.p, last.difference.p] == raw
-    assert last.difference.p_holm == pytest.approx(min(1, 2 * raw[1]))
+    assert [second.difference.corrected, last.difference.corrected] == [pairs.p(1, 0), pairs.p(2, 0)]
+    assert second.difference.p is last.difference.p_holm is None, "the best row was chosen by the same queries"
+    named = {one.trial_id: files[0][0].trial_id for one, _ in files}
+    (block,) = judged(tmp_path, files, named)
+    first, second, _ = block.standings
+    raw = p_values(panel, [(0, 2), (1, 2)])
+    assert [first.difference.p, second.difference.p] == raw and first.difference.p_all_pairs is None
+    assert [first.difference.p_holm, second.difference.p_holm] == holm(raw)
+    assert first.difference.interval == pytest.approx(found.difference(0, 2))
     assert [s.group for s in block.standings] == [1, 1, 2]
-    assert block.seed_sd is not None
+    assert block.seed_sd == found.luck.sd
 
 
 def rows_name(one):
@@ -127,9 +133,11 @@ def test_a_row_lacking_one_seeds_file_is_not_compared(tmp_path):
 
 def test_one_cluster_of_queries_shows_a_difference_and_a_dash(tmp_path):
     hits = [[record(f"q{i}", [i < found], frame=i) for i in range(8)] for found in (2, 6)]
-    blocks = judged(tmp_path, [(result(0.25), hits[0]), (result(0.75, unfreeze="all"), hits[1])])
+    files = [(result(0.25, seed=s), hits[0]) for s in (0, 1)]
+    files += [(result(0.75, unfreeze="all", seed=s), hits[1]) for s in (0, 1)]
+    blocks = judged(tmp_path, files)
     found = blocks[0].standings[1].difference
-    assert (found.interval, found.p, found.p_holm) == (None, None, None)
+    assert (found.interval, found.p, found.corrected) == (None, None, None)
     assert "| -0.500 [–] | – |" in markdown(blocks, "t") and "n 8, 1 cluster)" in markdown(blocks, "t")
     assert "& $-0.500$ & -- & -- &" in latex(blocks, "t")
     (_, last) = csv.DictReader(write_leaderboard(tmp_path, blocks, "t")[0].open())
@@ -144,7 +152,13 @@ def test_p_is_corrected_over_all_protocols_of_the_sweep(tmp_path):
         )
     ]
     files[2] = (result(0.5, num_queries=200, unfreeze="all"), files[2][1])
-    blocks = judged(tmp_path, files)
+    files += [
+        (result(0.5, **more, seed=1), records_of(0.5, 7 + place))
+        for place, more in enumerate(({}, {"num_queries": 200, "unfreeze": "all"}))
+    ]
+    ids = [one.trial_id for one, _ in files]
+    against = dict(zip(ids, (ids[0], ids[0], ids[2], ids[2], ids[4], ids[5]), strict=True))
+    blocks = judged(tmp_path, files, against)
     found = [s.difference for block in blocks for s in block.standings if s.difference]
     assert len(blocks) == len(found) == 2
     assert [each.p_holm for each in found] == holm([each.p for each in found])
@@ -168,7 +182,7 @@ def test_files_and_terminal_show_the_evidence(tmp_path):
         "What seeds change",
         "city a",
         "(n 120, 12 clusters)",
-        "corrected by Holm",
+        "largest difference of all pairs",
     ):
         assert text in out.getvalue()
 

@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 from scipy.special import ndtri
 
-from vprdist.report.statistics import Panel, pooled_seed_sd
+from vprdist.report.statistics import Panel, seed_luck
 from vprdist.spec.result import ResultRow
 from vprdist.store.queries import Queries
 
@@ -68,13 +68,13 @@ def measured_noise(results: Sequence[ResultRow], queries_of: Callable[[str], Que
     own = reference.subtask == results[0].protocol.subtask
     _, cluster = np.unique(reference.cluster[own], return_inverse=True)
     panel = Panel(tuple(np.stack(values)[:, own] for values in rows.values()), cluster.astype(np.int64))
-    seed_sd, _ = pooled_seed_sd(panel)
+    luck = seed_luck(panel)
     pairs = [_pair(panel, one, other) for one, other in combinations(range(len(rows)), 2)]
     told = [(discordance, effect) for discordance, effect in pairs if discordance > 0]
     assumed = Noise()
     discordance, effect = np.median(told, axis=0) if told else (assumed.discordance, assumed.design_effect)
-    sd = assumed.seed_sd if seed_sd is None else seed_sd
-    return Noise(float(discordance), float(effect), sd, len(told), seed_sd is not None)
+    sd = assumed.seed_sd if luck is None else luck.sd
+    return Noise(float(discordance), float(effect), sd, len(told), luck is not None)
 
 
 def _pair(panel: Panel, one: int, other: int) -> tuple[float, float]:

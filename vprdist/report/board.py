@@ -18,8 +18,9 @@ from vprdist.report.leaderboard import show, write_leaderboard
 from vprdist.report.page.build import page
 from vprdist.report.page.contents import MOST_LINES, Contents, Curve, NoPictures, Pictures, Progress
 from vprdist.report.rows import group_rows, readable_results
+from vprdist.report.seeds import SeedSpread, spread_elsewhere
 from vprdist.spec.attribution import AttributionReport
-from vprdist.spec.result import ResultRow
+from vprdist.spec.result import Protocol, ResultRow
 from vprdist.status.facts import Facts
 from vprdist.status.find import find_sweep
 from vprdist.status.status import look
@@ -86,7 +87,10 @@ def read_board(folder: Path, runs: Path) -> Board:
             found = queries[trial] = found.sharing(next(iter(queries.values()), found))
         return found
 
-    blocks = weigh(rows, manifest["objective"], queries_of, manifest["baselines"])
+    def spread_of(protocol: Protocol) -> SeedSpread | None:
+        return spread_elsewhere(runs, protocol, manifest["objective"])
+
+    blocks = weigh(rows, manifest["objective"], queries_of, manifest["baselines"], spread_of)
     attribution, why = None, None
     try:
         attribution = read_attribution(attribution_path(folder))
@@ -139,9 +143,7 @@ def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOT
         console.print(f"classes:     {', '.join(map(str, attribution_files(folder)))}")
     console.print(f"trials:      {trials_folder(runs)} (metrics, checkpoint, log; predictions/sheet.png to look at)")
     if all(len(standing.row.seeds) == 1 for block in board.blocks for standing in block.standings):
-        console.print(
-            "next:        'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck"
-        )
+        console.print("next:        'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck")
     return 0
 
 

@@ -9,48 +9,57 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from vprdist.report.parts import RESAMPLES, Part, cuts
+from vprdist.report.parts import Part, cuts
 from vprdist.report.rows import Row
-from vprdist.report.statistics import (
-    Panel,
-    bootstrap,
-    groups,
-    holm,
-    interval,
-    p_values,
-    pooled_seed_sd,
-    told_apart,
-    wilson,
-)
+from vprdist.report.seeds import SeedSpread
+from vprdist.report.statistics import AllPairs, Chance, Panel, all_pairs, chance, groups, holm, p_values, wilson
 from vprdist.spec.result import Protocol, ResultRow
 from vprdist.spec.vocabulary import METRICS
 from vprdist.store.queries import Queries
 
-BEST_BASELINE = "The baseline is the best row, picked after looking: that makes differences large. Groups allow for it."
+BEST_BASELINE = (
+    "The baseline is the best row, chosen by the same queries, which makes differences large: their intervals are as "
+    "wide as all pairs of rows need."
+)
 Interval = tuple[float, float]
 QueriesOf = Callable[[str], Queries | None]
 """The per-query results of a trial id."""
+SpreadOf = Callable[[Protocol], SeedSpread | None]
+"""How much seeds change scores of a protocol in other sweeps."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A row minus its baseline in the objective, on the same queries; p corrected by Holm over the whole sweep.
+    """A row minus its baseline in the objective, on the same queries.
 
-    Interval and p are None where the queries are fewer than two clusters: nothing tells then what is chance.
+    Attributes:
+        interval: None where the queries are fewer than two clusters: nothing tells then what is chance.
+        p: None there too; where no row has two seeds (`Block.knows_seeds`), since it would speak of these networks
+            alone; and where the baseline is the best row, since it would not allow for the choice.
+        p_holm: p corrected by Holm over the whole sweep.
+        p_all_pairs: where the baseline is the best row: how often chance makes a largest difference of all pairs as
+            large as this one, times the sweep's protocols.
     """
 
     baseline: str
     value: float
     interval: Interval | None
-    p: float | None
+    p: float | None = None
     p_holm: float | None = None
+    p_all_pairs: float | None = None
+
+    @property
+    def corrected(self) -> float | None:
+        """The p-value that tables show."""
+        return self.p_all_pairs if self.p_holm is None else self.p_holm
 
 
 @dataclass(frozen=True)
 class Standing:
     """A row and what may be said of it. Without per-query results: Wilson's interval of recall, and nothing else.
 
-    Parts have the scores of the objective alone.
+    `group` is None too where no row of its protocol has two seeds: groups of these networks would be read as groups of
+    settings. Parts have the scores of the objective alone.
     """
 
     row: Row
@@ -63,7 +72,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of one protocol, best first. Only these are ranked and compared."""
+    """The rows of one protocol, best first. Only these are ranked and compared.
+
+    Attributes:
+        num_clusters: of the queries that rows are compared on; None: no row can be.
+        seed_sd: the standard deviation between seeds; None: no row has two.
+        chosen: the baseline is the best row.
+        elsewhere: where no row has two seeds, what they change in other sweeps of the run folder.
+    """
 
     protocol: Protocol
     objective: str
@@ -71,6 +87,13 @@ class Block:
     num_clusters: int | None
     seed_sd: float | None
     notes: tuple[str, ...]
+    chosen: bool = False
+    elsewhere: SeedSpread | None = None
+
+    @property
+    def knows_seeds(self) -> bool:
+        """Whether anything is said of settings: without, intervals hold for these very networks."""
+        return self.seed_sd is not None
 
     @property
     def heading(self) -> str:
@@ -78,7 +101,11 @@ class Block:
 
 
 def weigh(
-    rows: Sequence[Row], objective: str, queries_of: QueriesOf, baselines: Mapping[str, str] | None
+    rows: Sequence[Row],
+    objective: str,
+    queries_of: QueriesOf,
+    baselines: Mapping[str, str] | None,
+    spread_of: SpreadOf = lambda protocol: None,
 ) -> list[Block]:
     """Judge rows, protocol by protocol; p-values are corrected over all of them together.
 
@@ -86,17 +113,19 @@ def weigh(
         rows: protocols together, best first.
         queries_of: per-query results of a trial; None where there are none.
         baselines: by trial id the trial that it is compared with; None: each protocol's best row.
+        spread_of: asked where no row of a protocol has two seeds.
     """
-    return _corrected(
-        [
-            _block(list(members), objective, queries_of, baselines)
-            for _, members in groupby(rows, key=lambda row: row.protocol.fingerprint)
-        ]
-    )
+    blocks = []
+    for _, members in groupby(rows, key=lambda row: row.protocol.fingerprint):
+        block = _block(list(members), objective, queries_of, baselines)
+        if block.num_clusters is not None and not block.knows_seeds:
+            block = replace(block, elsewhere=spread_of(block.protocol))
+        blocks.append(block)
+    return _corrected(blocks)
 
 
 def _corrected(blocks: Sequence[Block]) -> list[Block]:
-    """The blocks with Holm's correction over the comparisons of all of them."""
+    """The blocks, corrected for the comparisons of all of them: by Holm; by Bonferroni where the best was chosen."""
     tests = [
         (place, row, p)
         for place, block in enumerate(blocks)
@@ -104,11 +133,14 @@ def _corrected(blocks: Sequence[Block]) -> list[Block]:
         if standing.difference is not None and (p := standing.difference.p) is not None
     ]
     found = {(place, row): p for (place, row, _), p in zip(tests, holm([p for *_, p in tests]), strict=True)}
+    num_chosen = sum(any(s.difference and s.difference.p_all_pairs for s in block.standings) for block in blocks)
 
     def judged(standing: Standing, p_holm: float | None) -> Standing:
         if standing.difference is None:
             return standing
-        return replace(standing, difference=replace(standing.difference, p_holm=p_holm))
+        chosen = standing.difference.p_all_pairs
+        corrected = None if chosen is None else min(1.0, chosen * num_chosen)
+        return replace(standing, difference=replace(standing.difference, p_holm=p_holm, p_all_pairs=corrected))
 
     return [
         replace(block, standings=tuple(judged(s, found.get((place, row))) for row, s in enumerate(block.standings)))
@@ -122,17 +154,23 @@ def _block(rows: list[Row], objective: str, queries_of: QueriesOf, baselines: Ma
         standings = tuple(Standing(row, _wilson(row), paired=False) for row in rows)
         return Block(rows[0].protocol, objective, standings, None, None, notes)
     panel = sample.panel(objective)
-    differences = _differences(sample.rows, panel, baselines)
-    number = groups(panel.means_R.tolist(), told_apart(panel))
+    found = chance(panel)
+    pairs = all_pairs(panel) if found.luck is not None or baselines is None else None
+    differences = _differences(sample.rows, found, baselines, pairs)
+    number: list[int | None] = [None] * len(sample.rows)
+    if found.luck is not None and pairs is not None:
+        number = [*groups(panel.means_R.tolist(), pairs.apart)]
     intervals, parts = _intervals(sample), _parts(sample, objective)
     judged = {
         id(row): Standing(row, intervals[i], True, differences.get(i), number[i], parts[i])
         for i, row in enumerate(sample.rows)
     }
     standings = tuple(judged.get(id(row)) or Standing(row, _wilson(row), paired=False) for row in rows)
-    if baselines is None and len(sample.rows) > 1:
+    chosen = baselines is None and len(sample.rows) > 1
+    if chosen:
         notes = (*notes, BEST_BASELINE)
-    return Block(rows[0].protocol, objective, standings, panel.num_clusters, pooled_seed_sd(panel)[0], notes)
+    seed_sd = None if found.luck is None else found.luck.sd
+    return Block(rows[0].protocol, objective, standings, panel.num_clusters, seed_sd, notes, chosen)
 
 
 def _sample(rows: Sequence[Row], queries_of: QueriesOf) -> tuple[_Sample | None, tuple[str, ...]]:
@@ -210,30 +248,47 @@ def _wilson(row: Row) -> dict[str, Interval]:
 def _intervals(sample: _Sample) -> list[dict[str, Interval]]:
     out: list[dict[str, Interval]] = [{} for _ in sample.asked]
     for metric in METRICS:
-        panel = sample.panel(metric)
-        draws = bootstrap(panel)
+        moved = chance(sample.panel(metric))
         for row, found in enumerate(out):
-            found[metric] = interval(panel, draws, row)
+            found[metric] = moved.interval(row)
     return out
 
 
-def _differences(rows: Sequence[Row], panel: Panel, baselines: Mapping[str, str] | None) -> dict[int, Difference]:
-    """By row; rows that are a baseline themselves, or whose baseline has no per-query results, have none."""
-    row_of = {result.trial_id: index for index, row in enumerate(rows) for result in row.results}
+def _differences(
+    rows: Sequence[Row], found: Chance, baselines: Mapping[str, str] | None, pairs: AllPairs | None
+) -> dict[int, Difference]:
+    """By row; rows that are a baseline themselves, or whose baseline has no per-query results, have none.
+
+    Args:
+        pairs: all pairs of rows, where the baseline is chosen after looking or seeds are known.
+    """
+    means, tells = found.panel.means_R, found.luck is not None and found.panel.num_clusters > 1
     if baselines is None:
-        pairs = [(index, 0) for index in range(1, len(rows))]
-    else:
-        pairs = []
-        for index, row in enumerate(rows):
-            wanted = [row_of[b] for r in row.results if (b := baselines.get(r.trial_id)) in row_of]
-            if wanted and wanted[0] != index:
-                pairs.append((index, wanted[0]))
-    draws, means = bootstrap(panel), panel.means_R
-    p = p_values(panel, pairs) if panel.num_clusters > 1 else [None] * len(pairs)
+        assert pairs is not None, "the best row is picked of all pairs"
+        return {
+            row: Difference(
+                rows[0].name, float(means[row] - means[0]), found.difference(row, 0, pairs.wider),
+                p_all_pairs=pairs.p(row, 0) if tells else None,
+            )
+            for row in range(1, len(rows))
+        }  # fmt: skip
+    compared = _compared(rows, baselines)
+    p = p_values(found.panel, compared) if tells else [None] * len(compared)
     return {
-        row: Difference(rows[base].name, float(means[row] - means[base]), draws.difference(row, base), chance)
-        for (row, base), chance in zip(pairs, p, strict=True)
+        row: Difference(rows[base].name, float(means[row] - means[base]), found.difference(row, base), raw)
+        for (row, base), raw in zip(compared, p, strict=True)
     }
+
+
+def _compared(rows: Sequence[Row], baselines: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Places of rows and of their baselines, where both were asked the same queries and are not one."""
+    row_of = {result.trial_id: index for index, row in enumerate(rows) for result in row.results}
+    found = []
+    for index, row in enumerate(rows):
+        wanted = [row_of[b] for r in row.results if (b := baselines.get(r.trial_id)) in row_of]
+        if wanted and wanted[0] != index:
+            found.append((index, wanted[0]))
+    return found
 
 
 def _parts(sample: _Sample, objective: str) -> list[tuple[Part, ...]]:
@@ -241,8 +296,8 @@ def _parts(sample: _Sample, objective: str) -> list[tuple[Part, ...]]:
     out: list[list[Part]] = [[] for _ in sample.asked]
     for kind, name, chosen_Q in cuts(sample.queries, sample.subtask):
         panel = sample.panel(objective, chosen_Q)
-        draws, means = bootstrap(panel, RESAMPLES), panel.means_R.tolist()
+        moved, means = chance(panel), panel.means_R.tolist()
         for row, parts in enumerate(out):
-            scores, bounds = {objective: means[row]}, {objective: interval(panel, draws, row)}
+            scores, bounds = {objective: means[row]}, {objective: moved.interval(row)}
             parts.append(Part(kind, name, panel.num_queries, panel.num_clusters, scores, bounds))
     return [tuple(parts) for parts in out]

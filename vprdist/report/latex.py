@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 from vprdist.console import visible
 from vprdist.report.evidence import Block, Difference, Standing
-from vprdist.report.leaderboard import p_text, reading, rows_of, short
+from vprdist.report.leaderboard import p_text, rows_of
+from vprdist.report.reading import BELOW, reading, short, warnings
 from vprdist.report.rows import other_metrics
 from vprdist.report.sources import code_lines
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$",
-    "|": r"\textbar{}",
+    "|": r"\textbar{}", BELOW: r"$\downarrow$",
 }  # fmt: skip
 
 
@@ -33,9 +34,10 @@ def latex(blocks: Sequence[Block], title: str) -> str:
 
 def _table(block: Block, title: str, code: Sequence[str]) -> str:
     others = other_metrics(block.objective)
-    heads = ["", short(block.objective), "95\\,\\%", "$\\Delta$", "95\\,\\%", "$p$", *map(short, others)]
-    notes = " ".join(escaped(text) for text in (f"{block.heading}.", *reading(block), *code))
-    lines = [" & ".join(_cells(block.objective, others, standing)) + r" \\" for standing in block.standings]
+    delta = ["$\\Delta$", "95\\,\\%", "$p$"] if block.knows_seeds else ["$\\Delta$, these networks", "95\\,\\%"]
+    heads = ["", short(block.objective), "95\\,\\%", *delta, *map(short, others)]
+    notes = " ".join(escaped(text) for text in (f"{block.heading}.", *warnings(block), *reading(block), *code))
+    lines = [" & ".join(_cells(block, others, standing)) + r" \\" for standing in block.standings]
     return "\n".join(
         [
             r"\begin{table}",
@@ -54,16 +56,18 @@ def _table(block: Block, title: str, code: Sequence[str]) -> str:
     )
 
 
-def _cells(objective: str, others: Sequence[str], standing: Standing) -> list[str]:
-    row, found = standing.row, standing.difference
+def _cells(block: Block, others: Sequence[str], standing: Standing) -> list[str]:
+    row, found, objective = standing.row, standing.difference, block.objective
     bounds = standing.intervals.get(objective)
+    p = "" if found is None else p_text(found.corrected).replace("<", "$<$").replace("–", "--")
+    mark = f"{escaped(BELOW)} " if row.below_untrained(objective) else ""
     return [
         escaped(row.name),
-        f"{row.metric(objective):.3f}",
+        f"{mark}{row.metric(objective):.3f}",
         "" if bounds is None else f"[{bounds[0]:.3f}, {bounds[1]:.3f}]",
         "" if found is None else f"${found.value:+.3f}$",
         "" if found is None else _bounds(found),
-        "" if found is None else p_text(found.p_holm).replace("<", "$<$").replace("–", "--"),
+        *([p] if block.knows_seeds else []),
         *(f"{row.metric(column):.3f}" for column in others),
     ]
 

@@ -15,14 +15,16 @@ from vprdist.report.escaping import csv_text, markdown_cell, markdown_line
 from vprdist.report.evidence import Block, Difference, Standing
 from vprdist.report.parts import Part
 from vprdist.report.published import COLUMNS, NOTES, published_rows
+from vprdist.report.reading import BELOW, reading, short, warnings
 from vprdist.report.rows import Row, other_metrics
 from vprdist.report.sources import code_lines, source_record
 from vprdist.spec.vocabulary import CLASS_GROUPS, METRICS
 
 FIELDS = (
     "name", "group", "trial", "mode", "classes", "mask_reduce", "conv1_init", "backbone", "unfreeze", "seeds",
-    *METRICS, *(f"{column}_{end}" for column in METRICS for end in ("low", "high")), "interval", "recall@1_seed_sd",
-    "baseline", "difference", "difference_low", "difference_high", "p", "p_holm", "untrained_recall@1", "protocol",
+    "holds_for", *METRICS, *(f"{column}_{end}" for column in METRICS for end in ("low", "high")), "interval",
+    "recall@1_seed_sd", "baseline", "difference", "difference_low", "difference_high", "p", "p_holm", "p_all_pairs",
+    "untrained_recall@1", "untrained", "trained_below_untrained", "protocol",
     "num_queries", "num_clusters", "steps", "wall_s", "num_ranks", "device", "fallbacks", "computation", "version",
     "source", "changed_by_hand",
 )  # fmt: skip
@@ -33,7 +35,10 @@ PART_FIELDS = (
 
 
 def as_record(block: Block, standing: Standing) -> dict[str, object]:
-    """One flat record of plain values; shares are in [0, 1], wall_s is the mean over the seeds in seconds."""
+    """One flat record of plain values; shares are in [0, 1], wall_s is the mean over the seeds in seconds.
+
+    `holds_for` is what intervals and differences speak of; `untrained` is the objective before training.
+    """
     row = standing.row
     trial, names = row.trial, row.trial.input.class_names
     group = next((name for name, classes in CLASS_GROUPS.items() if classes == names), "+".join(names))
@@ -48,6 +53,7 @@ def as_record(block: Block, standing: Standing) -> dict[str, object]:
         "backbone": trial.network.backbone.title,
         "unfreeze": trial.network.unfreeze_name,
         "seeds": " ".join(map(str, row.seeds)),
+        "holds_for": "settings" if block.knows_seeds else "these networks",
         **{column: row.metric(column) for column in METRICS},
         **{
             f"{column}_{end}": value
@@ -58,6 +64,8 @@ def as_record(block: Block, standing: Standing) -> dict[str, object]:
         "recall@1_seed_sd": row.seed_spread("recall@1"),
         **_difference_record(standing),
         "untrained_recall@1": row.untrained("recall@1"),
+        "untrained": row.untrained(block.objective),
+        "trained_below_untrained": {True: "yes", False: "no", None: None}[row.below_untrained(block.objective)],
         "protocol": row.protocol.fingerprint,
         "num_queries": row.protocol.num_queries,
         "num_clusters": block.num_clusters if standing.paired else None,
@@ -82,6 +90,7 @@ def _difference_record(standing: Standing) -> dict[str, object]:
         "difference_high": high,
         "p": found.p,
         "p_holm": found.p_holm,
+        "p_all_pairs": found.p_all_pairs,
     }
 
 
@@ -138,11 +147,6 @@ def _csv_value(value: object) -> object:
     return f"{value:.6f}" if isinstance(value, float) else "" if value is None else value
 
 
-def short(metric: str) -> str:
-    """A metric's name in tables: R@1, mAP@5."""
-    return metric.replace("recall", "R").replace("map", "mAP")
-
-
 def with_interval(value: float, bounds: tuple[float, float] | None, signed: bool = False) -> str:
     """A score or a difference, its interval in brackets where it has one."""
     form = "+.3f" if signed else ".3f"
@@ -161,17 +165,27 @@ def p_text(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _cells(objective: str, standing: Standing) -> list[str]:
-    row, found = standing.row, standing.difference
-    untrained = row.untrained("recall@1")
+def score_text(objective: str, standing: Standing) -> str:
+    """The objective with its interval, marked where it was better before training."""
+    row = standing.row
+    text = with_interval(row.metric(objective), standing.intervals.get(objective))
+    return f"{BELOW} {text}" if row.below_untrained(objective) else text
+
+
+def _cells(block: Block, standing: Standing) -> list[str]:
+    row, found, objective = standing.row, standing.difference, block.objective
+    untrained = row.untrained(objective)
     spread = row.seed_spread("recall@1")
-    bounds = standing.intervals.get(objective)
+    group, p = [], []
+    if block.knows_seeds:
+        group = ["-" if standing.group is None else str(standing.group)]
+        p = ["-" if found is None else p_text(found.corrected)]
     return [
         row.name,
-        "-" if standing.group is None else str(standing.group),
-        with_interval(row.metric(objective), bounds),
+        *group,
+        score_text(objective, standing),
         "-" if found is None else difference_text(found),
-        "-" if found is None else p_text(found.p_holm),
+        *p,
         *(f"{row.metric(column):.3f}" for column in other_metrics(objective)),
         "-" if untrained is None else f"{untrained:.3f}",
         str(len(row.seeds)) if spread is None else f"{len(row.seeds)} (sd {spread:.3f})",
@@ -180,36 +194,14 @@ def _cells(objective: str, standing: Standing) -> list[str]:
     ]
 
 
-def headers(objective: str) -> list[str]:
-    """The columns of a leaderboard, the objective before the other metrics."""
-    rest = map(short, other_metrics(objective))
-    ends = ("R@1 untrained", "seeds", "wall s", "trial")
-    return ["name", "group", f"{short(objective)} [95 %]", "to baseline [95 %]", "p", *rest, *ends]
-
-
-def reading(block: Block) -> list[str]:
-    """How a block's numbers are to be read, in sentences."""
-    lines = list(block.notes)
-    if block.num_clusters is None:
-        return lines
-    seeds = (
-        "One seed a row: what another seed would change is not in them."
-        if block.seed_sd is None
-        else f"What seeds change is in them (sd {block.seed_sd:.3f} beyond what single queries explain)."
-    )
-    named = sorted({s.difference.baseline for s in block.standings if s.difference})
-    baseline = named[0] if len(named) == 1 else "the row's own baseline (leaderboard.csv names it)"
-    return [
-        f"[95 %]: an interval by {block.num_clusters} clusters of neighbouring queries. {seeds}",
-        *(
-            [f"to baseline: minus {baseline}, on the same queries; p is corrected by Holm over the whole sweep."]
-            if named
-            else []
-        ),
-        *(["–: one cluster of queries tells nothing of chance."] if named and block.num_clusters < 2 else []),
-        "group: its rows are not told apart from its best one (5 %, all pairs counted).",
-        *lines,
-    ]
+def headers(block: Block) -> list[str]:
+    """The columns of a leaderboard, the objective before the other metrics; groups and p where seeds are known."""
+    name = short(block.objective)
+    rest = map(short, other_metrics(block.objective))
+    ends = (f"{name} untrained", "seeds", "wall s", "trial")
+    if block.knows_seeds:
+        return ["name", "group", f"{name} [95 %]", "to baseline [95 %]", "p", *rest, *ends]
+    return ["name", f"{name} [95 %]", "to baseline, these networks [95 %]", *rest, *ends]
 
 
 PUBLISHED_HEADERS = ("our row", "in Table I", *map(short, COLUMNS))
@@ -242,9 +234,11 @@ def show(blocks: Sequence[Block], title: str, console: Console, parts: bool = Fa
         published: the paper's Table I beside rows of other data too.
     """
     for block in blocks:
-        lines = [_cells(block.objective, standing) for standing in block.standings]
-        heads = [head.replace(" untrained", "\nuntrained") for head in headers(block.objective)]
+        lines = [_cells(block, standing) for standing in block.standings]
+        heads = [head.replace(" untrained", "\nuntrained").replace(", ", ",\n") for head in headers(block)]
         _print_table(console, f"{title}\n{block.heading}", heads, lines, KEPT, "\n".join(reading(block)))
+        for text in warnings(block):
+            console.print(text, style="yellow", markup=False)
         if parts:
             a_table = min(PARTS_A_TABLE, max(1, (console.width - NAME_WIDTH) // PART_WIDTH))
             for heads, cells in _part_tables(block, a_table):
@@ -320,9 +314,9 @@ def markdown(blocks: Sequence[Block], title: str, published: bool = False) -> st
     """The leaderboard as Markdown; `published` as in `show`."""
     parts = [f"# {markdown_line(title)}", ""]
     for block in blocks:
-        lines = [_cells(block.objective, standing) for standing in block.standings]
-        parts += [markdown_line(block.heading), "", *markdown_table(headers(block.objective), lines), ""]
-        parts += [line for text in reading(block) for line in (markdown_line(text), "")]
+        lines = [_cells(block, standing) for standing in block.standings]
+        parts += [markdown_line(block.heading), "", *markdown_table(headers(block), lines), ""]
+        parts += [line for text in (*warnings(block), *reading(block)) for line in (markdown_line(text), "")]
         for heads, cells in _part_tables(block):
             parts += [f"{short(block.objective)} by part of the queries:", "", *markdown_table(heads, cells), ""]
         if beside := published_rows(block, published):

@@ -10,11 +10,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from vprdist.report.statistics import Panel, bootstrap, interval
+from vprdist.report.statistics import Panel, chance
 from vprdist.spec.vocabulary import METRICS
 from vprdist.store.queries import Queries, read_queries
 
-RESAMPLES = 2_000
 Kind = Literal["city", "subtask", "view direction"]
 Cut = tuple[Kind, str, npt.NDArray[np.bool_]]
 """A kind of part, the name of one, and (Q,) which queries are of it."""
@@ -71,9 +70,9 @@ def _part(queries: Queries, cut: Cut) -> Part:
     _, cluster = np.unique(queries.cluster[chosen], return_inverse=True)
     values = tuple(queries.metrics[metric][chosen].astype(np.float64)[None] for metric in METRICS)
     panel = Panel(values, cluster.astype(np.int64))
-    draws = bootstrap(panel, RESAMPLES)
+    found = chance(panel)
     means = dict(zip(METRICS, panel.means_R.tolist(), strict=True))
-    bounds = {metric: interval(panel, draws, row) for row, metric in enumerate(METRICS)}
+    bounds = {metric: found.interval(row) for row, metric in enumerate(METRICS)}
     return Part(kind, name, panel.num_queries, panel.num_clusters, means, bounds)
 
 

@@ -11,8 +11,8 @@ from vprdist.errors import UserError
 from vprdist.files import publish
 from vprdist.report.attribution_tables import placebos_of
 from vprdist.report.evidence import Block
-from vprdist.report.leaderboard import short
 from vprdist.report.page.contents import MOST_LINES
+from vprdist.report.reading import short
 from vprdist.report.wording import CLAIM_WORDS, bounds, heading, level
 from vprdist.spec.attribution import AttributionReport, Claim, Effect, SettingRow
 from vprdist.spec.vocabulary import KS
@@ -103,7 +103,8 @@ def _leaderboard(block: Block, figure: Any) -> None:
         axes.plot([low, high], [place, place], color="#6b7280", linewidth=1.4)
         axes.plot([score], [place], "o", color="#0072b2", markersize=5)
     axes.set_yticks(range(len(shown)), [_plain(standing.row.name) for standing in shown], fontsize=8)
-    axes.set(xlabel=f"{short(block.objective)} with 95 % interval", ylim=(len(shown) - 0.5, -0.5))
+    seeds = "" if block.knows_seeds else " of these networks (one seed)"
+    axes.set(xlabel=f"{short(block.objective)} with 95 % interval{seeds}", ylim=(len(shown) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
 
 

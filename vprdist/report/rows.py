@@ -50,6 +50,11 @@ class Row:
         values = [r.untrained[name] for r in self.results if r.untrained]
         return fmean(values) if values else None
 
+    def below_untrained(self, name: str) -> bool | None:
+        """Whether training made the row worse than the same network was before it; None where nobody measured."""
+        before = self.untrained(name)
+        return None if before is None else self.metric(name) < before - 1e-9
+
 
 def other_metrics(objective: str) -> list[str]:
     """The metrics that a table shows beside the objective: mAP@1 is R@1 by definition, and takes no column."""

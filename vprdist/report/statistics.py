@@ -2,18 +2,20 @@
 
 A row's score is the mean, over places and over seeds, of what its networks score on a query. Two things are chance:
 
-- **Which queries were asked.** Frames of one drive are near copies of each other, so whole clusters are drawn:
-  (city, sequence, block of about ten consecutive frames). Seeds are averaged within a query first. Intervals resample
-  clusters with replacement (a bootstrap: Efron 1979; of clusters: Field and Welsh 2007), the same clusters for every
-  row, which makes differences paired. Deviations are widened by sqrt(C/(C-1)) and by Student's t over the normal
-  quantile, C clusters: without that, few clusters give intervals that are too short. Tests flip the sign of each
-  cluster's difference instead (the wild cluster bootstrap: Cameron, Gelbach, Miller 2008), which holds its rate also
-  where few queries differ.
+- **Which queries were asked.** Frames of one drive are near copies of each other, so whole clusters are chance:
+  (city, sequence, block of about ten consecutive frames). Seeds are averaged within a query first. Intervals leave out
+  one cluster at a time (the jackknife over clusters), the same for every row, which makes differences paired. Clusters
+  of unequal size tell less than their number: Student's quantile is taken at (sum of sizes)^2 / (sum of squared
+  sizes) - 1 degrees of freedom. Beside a bootstrap's percentiles, BCa and a studentised bootstrap over the
+  same clusters (`tests/benchmarks/error_rates.py`), this one holds its level best where clusters are few or unequal.
+  Tests flip the sign of each cluster's difference instead (the wild cluster bootstrap: Cameron, Gelbach, Miller 2008),
+  which holds its rate also where few queries differ.
 - **Which seeds were trained.** One variance between seeds is taken for all rows of a protocol, pooled over the rows
-  that have several seeds, so that three seeds of eight rows give sixteen degrees of freedom and not two. The part of
-  it that single queries explain (a network of another seed misses other queries) is taken away, since the clusters
-  carry it already. It comes on top of each draw, with Student's tails. With one seed a row nothing is known
-  of it: intervals then hold for these very networks, and `Draws.seed_sd` is None, which the leaderboard says.
+  that have several seeds, so that three seeds of eight rows give sixteen degrees of freedom and not two; a row whose
+  own variance is larger has its own. The part of it that single queries explain (a network of another seed misses
+  other queries) is taken away, since the clusters carry it already. It comes on top, with Student's tails. Where no row
+  has two seeds, nothing is known of it (`seed_luck` is None): intervals then hold for these very networks on other
+  queries, and p-values and groups, which would be read as if they spoke of settings, are not made.
 
 Everything is seeded: the same results give the same leaderboard.
 """
@@ -26,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit  # scipy.stats would take a second to load, for every command
+from scipy.special import betaincinv, ndtri, stdtrit  # scipy.stats would take a second to load, for every command
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -36,7 +38,9 @@ Z = float(ndtri((1 + LEVEL) / 2))
 RESAMPLES = 10_000
 GROUP_RESAMPLES = 2_000
 CHUNK = 500
-"""Resamples that are drawn at once: bounds the memory at CHUNK x clusters."""
+"""Sign patterns that are drawn at once: bounds the memory at CHUNK x clusters."""
+SAME = 1e-15
+"""A variance below it is none: what is left is rounding."""
 
 
 @dataclass(frozen=True)
@@ -81,78 +85,117 @@ class Panel:
         return Panel(tuple(values[:, chosen_Q] for values in self.values), codes.astype(np.int64))
 
 
-def pooled_seed_sd(panel: Panel) -> tuple[float | None, int]:
-    """The standard deviation between seeds beyond what single queries explain, and its degrees of freedom.
+@dataclass(frozen=True)
+class SeedLuck:
+    """What another seed changes, beyond what single queries explain.
 
-    None, 0 where no row has two seeds.
+    Attributes:
+        sd: the standard deviation between networks that differ in their seed alone, pooled over rows.
+        freedom: its degrees of freedom.
+        variances_R: (R,) of each row's score, the mean over its seeds.
     """
-    freedom, total = 0, 0.0
-    clusters_ = panel.num_clusters
-    for values in panel.values:
-        seeds = len(values)
-        if seeds < 2:
-            continue
-        means = values.mean(axis=1)
-        residual = values - values.mean(axis=0) - (means - means.mean())[:, None]
-        sums = np.stack([np.bincount(panel.cluster, line, clusters_) for line in residual])
-        of_queries = (sums**2).sum() / panel.num_queries**2 * clusters_ / max(clusters_ - 1, 1)
-        total += ((means - means.mean()) ** 2).sum() - of_queries
-        freedom += seeds - 1
-    return (math.sqrt(max(0.0, total / freedom)), freedom) if freedom else (None, 0)
+
+    sd: float
+    freedom: int
+    variances_R: Floats
+
+
+def seed_luck(panel: Panel) -> SeedLuck | None:
+    """None where no row has two seeds. A row's own variance counts where it is larger than the pooled one."""
+    own_R, freedom_R = np.array([_between_seeds(panel, values) for values in panel.values]).T
+    freedom = int(freedom_R.sum())
+    if not freedom:
+        return None
+    pooled = max(0.0, float((own_R * freedom_R).sum() / freedom))
+    return SeedLuck(math.sqrt(pooled), freedom, np.maximum(own_R, pooled) / panel.num_seeds_R)
+
+
+def _between_seeds(panel: Panel, values_SQ: Floats) -> tuple[float, int]:
+    """A row's variance between seeds beyond what single queries explain (or below zero by luck); its freedom."""
+    seeds, size = len(values_SQ), panel.num_clusters
+    if seeds < 2:
+        return 0.0, 0
+    means = values_SQ.mean(axis=1)
+    residual = values_SQ - values_SQ.mean(axis=0) - (means - means.mean())[:, None]
+    sums = np.stack([np.bincount(panel.cluster, line, size) for line in residual])
+    of_queries = (sums**2).sum() / panel.num_queries**2 * size / max(size - 1, 1)
+    return float(((means - means.mean()) ** 2).sum() - of_queries) / (seeds - 1), seeds - 1
 
 
 @dataclass(frozen=True)
-class Draws:
-    """How the rows of a panel could have come out: (B, R) scores, and the seed noise that is in them."""
+class Chance:
+    """How far other queries and other seeds would move the rows of a panel (`chance`).
 
-    scores_BR: Floats
-    seed_sd: float | None
-    num_clusters: int
-
-    def difference(self, row: int, baseline: int) -> tuple[float, float] | None:
-        """The 95 % percentile interval of a row's difference to the baseline; None with fewer than two clusters.
-
-        Where all draws are the same, no cluster of C differs from the others: by the rule of three (Hanley and
-        Lippman-Hand 1983) up to 3/C of all clusters may, and each moves the difference by one at most.
-        """
-        if self.num_clusters < 2:
-            return None
-        drawn = self.scores_BR[:, row] - self.scores_BR[:, baseline]
-        if drawn.var() < 1e-15:
-            value, most = float(drawn.mean()), 3 / self.num_clusters
-            return max(-1.0, value - most), min(1.0, value + most)
-        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return float(low), float(high)
-
-
-def bootstrap(panel: Panel, resamples: int = RESAMPLES, seed: int = 0) -> Draws:
-    """Resample clusters, the same for all rows, and add the seeds' noise."""
-    rng = np.random.default_rng(seed)
-    sums_CR, counts_C, means_R = panel.sums_CR, panel.counts_C, panel.means_R
-    columns_CK = np.concatenate([sums_CR, counts_C[:, None]], axis=1)
-    parts = []
-    for weights in _drawn_clusters(panel.num_clusters, resamples, rng):
-        drawn = weights @ columns_CK
-        parts.append(drawn[:, :-1] / drawn[:, -1:])
-    scores = means_R + (np.concatenate(parts) - means_R) * _widening(panel.num_clusters)
-    seed_sd, freedom = pooled_seed_sd(panel)
-    return Draws(scores + _seed_noise(panel, seed_sd, freedom, resamples, rng), seed_sd, panel.num_clusters)
-
-
-def interval(panel: Panel, draws: Draws, row: int) -> tuple[float, float]:
-    """The 95 % interval of a row's score, in [0, 1].
-
-    Wilson's, for as many independent queries as would make a share of this size vary as much as the draws do (Korn
-    and Graubard's effective sample size): near 0 and 1 plain percentiles miss the truth too often. A score of zeros
-    and ones never counts as more than its queries. A score that no draw changes, or of zeros or ones alone, counts as
-    its clusters: ten of ten is not certainty.
+    Attributes:
+        moves_CR: (C, R) how far the score moves when one cluster is left out; their squares add up to its variance.
+        freedom: Student's degrees of freedom of that variance: clusters less one, fewer where sizes differ.
+        luck: None where no row has two seeds: intervals then hold for these very networks.
     """
-    share, variance = float(panel.values[row].mean()), float(draws.scores_BR[:, row].var())
-    is_share = bool(np.isin(panel.values[row], (0.0, 1.0)).all())
-    if variance < 1e-15 or share * (1 - share) < 1e-12:
-        return wilson(share, panel.num_clusters)
-    count = share * (1 - share) / variance
-    return wilson(share, min(count, panel.num_queries) if is_share else count)
+
+    panel: Panel
+    moves_CR: Floats
+    freedom: float
+    luck: SeedLuck | None
+
+    def interval(self, row: int) -> tuple[float, float]:
+        """The 95 % interval of a row's score, in [0, 1].
+
+        Clopper and Pearson's, for as many independent queries as would make a share of this size vary as much as this
+        one does, fewer by (normal / Student's quantile)^2 (Korn and Graubard 1998): near 0 and 1 symmetric intervals
+        and Wilson's miss the truth too often. A score of zeros and ones never counts as more than its queries. A score
+        that no cluster moves, or of zeros or ones alone, counts as its clusters: ten of ten is not certainty.
+        """
+        values = self.panel.values[row]
+        share = float(values.mean())
+        variance, freedom = self._variance(self.moves_CR[:, row], (row,))
+        if variance < SAME or share * (1 - share) < 1e-12:
+            return clopper_pearson(share, self.panel.num_clusters)
+        count = share * (1 - share) / variance
+        if np.isin(values, (0.0, 1.0)).all():
+            count = min(count, self.panel.num_queries)
+        return clopper_pearson(share, count * (Z / _student(freedom)) ** 2)
+
+    def difference(self, row: int, baseline: int, wider: float = 1.0) -> tuple[float, float] | None:
+        """The 95 % interval of a row's difference to the baseline; None with fewer than two clusters.
+
+        Where no cluster moves it, no cluster of C differs from the others: by the rule of three (Hanley and
+        Lippman-Hand 1983) up to 3/C of all clusters may, and each moves the difference by one at most.
+
+        Args:
+            wider: by how much, where the two rows were picked after looking (`AllPairs.wider`).
+        """
+        panel = self.panel
+        if panel.num_clusters < 2:
+            return None
+        value = float(panel.values[row].mean() - panel.values[baseline].mean())
+        variance, freedom = self._variance(self.moves_CR[:, row] - self.moves_CR[:, baseline], (row, baseline))
+        half = 3 / panel.num_clusters if variance < SAME else _student(freedom) * math.sqrt(variance) * wider
+        return max(-1.0, value - half), min(1.0, value + half)
+
+    def _variance(self, moves_C: Floats, rows: tuple[int, ...]) -> tuple[float, float]:
+        """The variance of queries and of the rows' seeds together; its freedom is Satterthwaite's (1946)."""
+        of_queries = float((moves_C**2).sum())
+        of_seeds = 0.0 if self.luck is None else float(sum(self.luck.variances_R[row] for row in set(rows)))
+        total = of_queries + of_seeds
+        if total < SAME or self.luck is None:
+            return total, self.freedom
+        return total, total**2 / (of_queries**2 / self.freedom + of_seeds**2 / self.luck.freedom)
+
+
+def chance(panel: Panel) -> Chance:
+    """Leaves out each cluster in turn, the same for all rows."""
+    size, counts_C, sums_CR = panel.num_clusters, panel.counts_C, panel.sums_CR
+    luck = seed_luck(panel)
+    if size < 2:
+        return Chance(panel, np.zeros_like(sums_CR), 1.0, luck)
+    without_CR = (sums_CR.sum(axis=0) - sums_CR) / (panel.num_queries - counts_C)[:, None]
+    moves_CR = (panel.means_R - without_CR) * math.sqrt((size - 1) / size)
+    freedom = panel.num_queries**2 / float((counts_C**2).sum()) - 1
+    return Chance(panel, moves_CR, max(1.0, freedom), luck)
+
+
+def _student(freedom: float) -> float:
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def null_draws(panel: Panel, resamples: int, seed: int = 1) -> Iterator[Floats]:
@@ -161,38 +204,20 @@ def null_draws(panel: Panel, resamples: int, seed: int = 1) -> Iterator[Floats]:
     sums_CR = panel.sums_CR
     # What all rows share cancels in every difference; taken away, rounding stays small.
     sums_CR = (sums_CR - sums_CR.mean(axis=1, keepdims=True)) / panel.num_queries
-    seed_sd, freedom = pooled_seed_sd(panel)
+    luck = seed_luck(panel)
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)
         signs = rng.integers(0, 2, (size, panel.num_clusters)) * 2.0 - 1.0
-        yield signs @ sums_CR + _seed_noise(panel, seed_sd, freedom, size, rng)
+        yield signs @ sums_CR + _seed_noise(luck, size, rng)
 
 
-def _drawn_clusters(num_clusters: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
-    """(b, C) how often each cluster is drawn, in chunks."""
-    for start in range(0, resamples, CHUNK):
-        size = min(CHUNK, resamples - start)
-        drawn = rng.integers(0, num_clusters, (size, num_clusters)) + np.arange(size)[:, None] * num_clusters
-        counts = np.bincount(drawn.ravel(), minlength=size * num_clusters)
-        yield counts.reshape(size, num_clusters).astype(np.float64)
-
-
-def _widening(num_clusters: int) -> float:
-    if num_clusters < 2:
-        return 1.0
-    student = stdtrit(num_clusters - 1, (1 + LEVEL) / 2) / Z
-    return float(student * math.sqrt(num_clusters / (num_clusters - 1)))
-
-
-def _seed_noise(
-    panel: Panel, seed_sd: float | None, freedom: int, resamples: int, rng: np.random.Generator
-) -> Floats | float:
-    """(B, R) Student's noise of the rows' means over their seeds, its variance shared by all rows."""
-    if not seed_sd:
+def _seed_noise(luck: SeedLuck | None, resamples: int, rng: np.random.Generator) -> Floats | float:
+    """(B, R) Student's noise of the rows' means over their seeds."""
+    if luck is None or not luck.variances_R.any():
         return 0.0
-    normal = rng.standard_normal((resamples, len(panel.values)))
-    shared = np.sqrt(freedom / rng.chisquare(freedom, (resamples, 1)))
-    return normal * shared * seed_sd / np.sqrt(panel.num_seeds_R)
+    normal = rng.standard_normal((resamples, len(luck.variances_R)))
+    shared = np.sqrt(luck.freedom / rng.chisquare(luck.freedom, (resamples, 1)))
+    return np.asarray(normal * shared * np.sqrt(luck.variances_R))
 
 
 def p_values(
@@ -225,12 +250,41 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return out
 
 
-def told_apart(panel: Panel, seed: int = 2) -> npt.NDArray[np.bool_]:
-    """(R, R) which rows differ by more than chance makes the *largest* difference of all pairs, in one of 20 sweeps.
+@dataclass(frozen=True)
+class AllPairs:
+    """All differences of a panel beside the largest that chance makes: these hold for rows picked after looking.
 
-    Each pair's difference is divided by its standard error; the bound is the 95 % quantile of the largest of them
-    under flipped signs. So it holds for the pair that was picked after looking: the best row and any other.
+    Attributes:
+        found_RR: (R, R) each difference, in its standard errors.
+        largest_B: (B,) the largest such number of all pairs, in draws where no row differs.
     """
+
+    found_RR: Floats
+    largest_B: Floats
+
+    @property
+    def bound(self) -> float:
+        """What the largest stays below in 19 of 20 sweeps of rows that do not differ."""
+        return float(np.quantile(self.largest_B, LEVEL))
+
+    @property
+    def wider(self) -> float:
+        """By how much the interval of a picked pair is wider than one of a pair that was named before."""
+        return max(1.0, self.bound / Z)
+
+    @property
+    def apart(self) -> npt.NDArray[np.bool_]:
+        """(R, R) which rows are told apart. On a tie with the bound chance is as good an explanation."""
+        return np.asarray(self.found_RR > self.bound + 1e-9)
+
+    def p(self, row: int, baseline: int) -> float:
+        """How often chance makes a largest difference of all pairs that is as large as this one; never 0."""
+        larger = (self.largest_B >= self.found_RR[row, baseline] - 1e-9).sum()
+        return float((1 + larger) / (1 + len(self.largest_B)))
+
+
+def all_pairs(panel: Panel, seed: int = 2) -> AllPairs:
+    """Each pair's difference divided by its standard error, and the largest of them under flipped signs."""
     rows = len(panel.values)
     null = np.concatenate(list(null_draws(panel, GROUP_RESAMPLES, seed)))
     variance = np.cov(null, rowvar=False, bias=True).reshape(rows, rows)
@@ -243,9 +297,7 @@ def told_apart(panel: Panel, seed: int = 2) -> npt.NDArray[np.bool_]:
         size = np.abs(null[:, row : row + 1] - null[:, row + 1 :]) * scale[row, row + 1 :]
         np.maximum(largest, size.max(axis=1), out=largest)
     means = panel.means_R
-    found = np.abs(means[:, None] - means[None, :]) * scale
-    # On a tie with the bound chance is as good an explanation.
-    return np.asarray(found > np.quantile(largest, LEVEL) + 1e-9)
+    return AllPairs(np.abs(means[:, None] - means[None, :]) * scale, largest)
 
 
 def groups(means: Sequence[float], apart: npt.NDArray[np.bool_]) -> list[int]:
@@ -266,9 +318,25 @@ def groups(means: Sequence[float], apart: npt.NDArray[np.bool_]) -> list[int]:
     return out
 
 
+def clopper_pearson(share: float, count: float) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % interval of a share of `count` independent queries, which need not be whole."""
+    found, missed, tail = share * count, (1 - share) * count, (1 - LEVEL) / 2
+    low = float(betaincinv(found, missed + 1, tail)) if found > 1e-12 else 0.0
+    return low, float(betaincinv(found + 1, missed, 1 - tail)) if missed > 1e-12 else 1.0
+
+
 def wilson(share: float, count: float) -> tuple[float, float]:
     """Wilson's 95 % interval of a share of `count` independent queries."""
     z = Z
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def luck_bound(sd: float, freedom: int, num_pairs: int) -> float:
+    """The largest difference that seeds alone make of `num_pairs` pairs of equal rows, one seed each (Bonferroni).
+
+    Args:
+        sd: the standard deviation of a score between seeds, and its degrees of freedom.
+    """
+    return float(stdtrit(freedom, 1 - (1 - LEVEL) / (2 * max(1, num_pairs)))) * math.sqrt(2) * sd

@@ -22,10 +22,8 @@ from vprdist.report.leaderboard import (
     p_text,
     part_name,
     part_score,
-    reading,
     rows_of,
-    short,
-    with_interval,
+    score_text,
 )
 from vprdist.report.page.charts import Line, interval_bar, line_chart
 from vprdist.report.page.classes import classes_section
@@ -33,6 +31,7 @@ from vprdist.report.page.contents import MOST_LINES, Contents
 from vprdist.report.page.flips import MOST_BYTES, Album, FlipSet, flip_sets
 from vprdist.report.page.maps import Choice, CityMap, choices, city_maps, first_pair, found_metric
 from vprdist.report.published import NOTES, published_rows
+from vprdist.report.reading import BELOW, P_CHOSEN, P_HOLM, reading, short, warnings
 from vprdist.report.rows import other_metrics
 from vprdist.report.sources import code_lines
 from vprdist.spec.vocabulary import KS
@@ -109,6 +108,7 @@ def _section(block: Block, contents: Contents, album: Album) -> dict[str, Any]:
     sets: list[FlipSet] = flip_sets(block, queries, contents.answers, album)
     return {
         "block": block,
+        "warnings": warnings(block),
         "reading": reading(block),
         "headers": _headers(block),
         "lines": [_line(block, standing, scale) for standing in block.standings],
@@ -128,12 +128,18 @@ def _headers(block: Block) -> list[tuple[str, str]]:
     """(text, what it means) of the leaderboard's columns."""
     return [
         ("row", "the row's values on the swept axes"),
-        ("group", "rows of one group are not told apart from its best row"),
-        (f"{short(block.objective)}", "the objective, with its 95 % interval"),
-        ("to baseline", "difference to the baseline on the same queries, with its 95 % interval"),
-        ("p", "chance of a difference as large where there is none, corrected by Holm over the whole sweep"),
+        *([("group", "rows of one group are not told apart from its best row")] if block.knows_seeds else []),
+        (
+            f"{short(block.objective)}",
+            f"the objective, with its 95 % interval; {BELOW} it was better before training",
+        ),
+        (
+            "to baseline" if block.knows_seeds else "to baseline, these networks",
+            "difference to the baseline on the same queries, with its 95 % interval",
+        ),
+        *([("p", P_CHOSEN if block.chosen else P_HOLM)] if block.knows_seeds else []),
         *((short(column), column) for column in other_metrics(block.objective)),
-        ("untrained", "R@1 of the network before training"),
+        ("untrained", f"{short(block.objective)} of the network before training"),
         ("seeds", "seeds that the row is the mean of"),
         ("wall s", "mean seconds from start to result"),
         ("trials", "ids"),
@@ -148,14 +154,18 @@ def _score_scale(block: Block) -> tuple[float, float]:
 def _line(block: Block, standing: Standing, scale: tuple[float, float]) -> list[_Cell]:
     row, found, objective = standing.row, standing.difference, block.objective
     score, bounds = row.metric(objective), standing.intervals.get(objective)
-    spread, untrained = row.seed_spread(objective), row.untrained("recall@1")
+    spread, untrained = row.seed_spread(objective), row.untrained(objective)
     wall = sum(result.wall_s for result in row.results) / len(row.results)
+    group, p = [], []
+    if block.knows_seeds:
+        group = [_Cell("–" if standing.group is None else str(standing.group), standing.group)]
+        p = [_Cell("–", None) if found is None else _Cell(p_text(found.corrected), found.corrected)]
     return [
         _Cell(row.name, row.name),
-        _Cell("–" if standing.group is None else str(standing.group), standing.group),
-        _Cell(with_interval(score, bounds), score, interval_bar(score, bounds, scale)),
+        *group,
+        _Cell(score_text(objective, standing), score, interval_bar(score, bounds, scale)),
         _Cell("–", None) if found is None else _Cell(difference_text(found), found.value),
-        _Cell("–", None) if found is None else _Cell(p_text(found.p_holm), found.p_holm),
+        *p,
         *(_Cell(f"{row.metric(c):.3f}", row.metric(c)) for c in other_metrics(objective)),
         _Cell("–" if untrained is None else f"{untrained:.3f}", untrained),
         _Cell(str(len(row.seeds)) + ("" if spread is None else f" (sd {spread:.3f})"), len(row.seeds)),

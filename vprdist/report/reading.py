@@ -1,0 +1,74 @@
+"""How a block of a leaderboard is to be read, in sentences: the same on terminal and page, in Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from vprdist.report.evidence import Block
+from vprdist.report.statistics import luck_bound
+
+BELOW = "↓"
+"""Marks a row that training made worse."""
+MOST_NAMED = 3
+P_HOLM = "p is corrected by Holm over the whole sweep"
+P_CHOSEN = "p is how often chance makes a largest difference of all pairs as large, times the protocols"
+
+
+def short(metric: str) -> str:
+    """A metric's name in tables: R@1, mAP@5."""
+    return metric.replace("recall", "R").replace("map", "mAP")
+
+
+def warnings(block: Block) -> list[str]:
+    """What a reader must know before the numbers: training that did harm, and that one seed tells no settings."""
+    return [*_worse(block), *_one_seed(block)]
+
+
+def _worse(block: Block) -> list[str]:
+    worse = [s.row for s in block.standings if s.row.below_untrained(block.objective)]
+    told = [
+        f"{row.name} {row.metric(block.objective):.3f} after, {row.untrained(block.objective):.3f} before"
+        for row in worse[:MOST_NAMED]
+    ]
+    more = [f"{len(worse) - MOST_NAMED} more rows"] if len(worse) > MOST_NAMED else []
+    return [f"{BELOW} trained below untrained ({short(block.objective)}): {'; '.join([*told, *more])}."] if told else []
+
+
+def _one_seed(block: Block) -> list[str]:
+    if block.num_clusters is None or block.knows_seeds:
+        return []
+    lines = [
+        "One seed a row: intervals and differences are of these very networks, on other queries; another seed may turn "
+        "the order. So no p and no groups are told, which would speak of settings: train seeds: [0, 1, 2]."
+    ]
+    compared = sum(standing.difference is not None for standing in block.standings)
+    found = block.elsewhere
+    if found is not None and compared:
+        rows = len(block.standings)
+        pairs = rows * (rows - 1) // 2 if block.chosen else compared
+        named = ", ".join(found.sweeps[:MOST_NAMED]) + (", …" if len(found.sweeps) > MOST_NAMED else "")
+        lines.append(
+            f"Spread between seeds elsewhere in this run folder: {found.sd:.3f} (rows: {found.num_rows}; {named}): a "
+            f"difference below {min(1.0, luck_bound(found.sd, found.freedom, pairs)):.3f} may be luck of the seed."
+        )
+    return lines
+
+
+def reading(block: Block) -> list[str]:
+    """How a block's numbers are to be read, in sentences; `warnings` come before them."""
+    lines = list(block.notes)
+    if block.num_clusters is None:
+        return lines
+    seeds = (
+        f" What seeds change is in it (sd {block.seed_sd:.3f} beyond what single queries explain)."
+        if block.knows_seeds
+        else ""
+    )
+    named = sorted({s.difference.baseline for s in block.standings if s.difference})
+    baseline = named[0] if len(named) == 1 else "the row's own baseline (leaderboard.csv names it)"
+    p = f"; {P_CHOSEN if block.chosen else P_HOLM}" if block.knows_seeds else ""
+    return [
+        f"[95 %]: an interval by {block.num_clusters} clusters of neighbouring queries.{seeds}",
+        *([f"to baseline: minus {baseline}, on the same queries{p}."] if named else []),
+        *(["–: one cluster of queries tells nothing of chance."] if named and block.num_clusters < 2 else []),
+        *(["group: its rows are not told apart from its best one (5 %, all pairs counted)."] * block.knows_seeds),
+        *lines,
+    ]
