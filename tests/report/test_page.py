@@ -32,7 +32,7 @@ def test_a_click_or_a_key_sorts_and_tells_readers_so(tmp_path, browser):
     browser.press("Enter", "\r")
     assert browser.run(COLUMN) == ["rgb all", "masked 0-2", "masked all", "rgb 0-2"]
     assert browser.run("document.querySelectorAll('#table1 [aria-sort]').length") == 1
-    difference = heads.index("to baseline")
+    difference = next(i for i, head in enumerate(heads) if head.startswith("to baseline"))
     for _ in range(2):
         browser.run(f"document.querySelectorAll('#table1 thead button')[{difference}].click()")
         assert browser.run(COLUMN)[-2:] in (["rgb all", "masked all"], ["masked all", "rgb all"]), "no value: last"
