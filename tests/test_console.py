@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 
-from vprdist.console import Console, Pace, bar, progress_bars, styled, visible, without_colours
+from vprdist.console import Console, bar, pace_of, progress_bars, styled, visible, without_colours
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "vprdist").rglob("*.py"))
@@ -115,13 +115,10 @@ def test_work_tells_its_pace_and_the_time_left() -> None:
         "images: 40/100", "images: 50/100, 2/s, about 25 s left", "images: 60/100, 2/s, about 20 s left",
         "images: 100/100, 4/s",
     ]  # fmt: skip
-    slow = Pace(lambda: now[0])
-    slow.see(0)
-    now[0] += 90.0
-    assert slow.words(3, 9) == "2/min, about 3 min 00 s left"
-    now[0] += 3 * 3600.0
-    assert slow.words(3, 9).startswith("0.992/h, about 6 h 03 min left")
-    assert slow.words(0, 9) == "", "nothing is known yet"
+    assert pace_of(3, 90.0, 6) == "2/min, about 3 min 00 s left"
+    assert pace_of(3, 3 * 3600.0, 6, " trials") == "1 trials/h, about 6 h 00 min left"
+    assert pace_of(3, 90.0, 0) == "2/min", "it is done"
+    assert pace_of(0, 90.0, 6) == pace_of(3, 0.0, 6) == "", "nothing is known yet"
 
 
 def test_bars_on_a_terminal_tell_it_too() -> None:

@@ -28,6 +28,9 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u20
 COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-B]")
 """What programs print for a terminal beside their words (ECMA-48): CSI and OSC sequences, character sets."""
 
+WORDS = 12
+"""Characters that a column of words gets at least."""
+
 Column = TypeVar("Column")
 Work: TypeAlias = "Callable[[argparse.Namespace, Console], int]"
 Tell: TypeAlias = Callable[[str], None]
@@ -90,14 +93,17 @@ def bar(
 ) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on a terminal; elsewhere a line every tenth of the way. Both tell the pace and the time left."""
     if not console.is_terminal:
-        state, pace = [0, 0], Pace(clock)
+        state, first = [0, 0], (clock(), 0)
 
         def note(done: int, total: int) -> None:
-            pace.see(done)
+            nonlocal first
+            if not state[1] or done < first[1]:  # what an earlier run made costs nothing now
+                first = (clock(), done)
             # A line every tenth: enough for a log to show that work goes on.
             tenth = total and done * 10 // total != state[0] * 10 // max(state[1], 1)
             if total and done != state[0] and (tenth or done == total):
-                console.print(", ".join(filter(None, (f"{title}: {done}/{total}", pace.words(done, total)))))
+                pace = pace_of(done - first[1], clock() - first[0], total - done)
+                console.print(", ".join(filter(None, (f"{title}: {done}/{total}", pace))))
             state[:] = [done, total]
 
         yield note
@@ -107,26 +113,11 @@ def bar(
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-class Pace:
-    """How fast something goes on since it was first seen: what was done before then costs nothing now."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._began: tuple[float, int] | None = None
-
-    def see(self, done: int) -> None:
-        """So much is done now. Fewer than at first: it has begun again."""
-        if self._began is None or done < self._began[1]:
-            self._began = (self._clock(), done)
-
-    def words(self, done: int, total: int) -> str:
-        """The rate, and the time left at that rate; empty while there is none."""
-        if self._began is None:
-            return ""
-        elapsed, made = self._clock() - self._began[0], done - self._began[1]
-        if made <= 0 or elapsed <= 0:
-            return ""
-        return pace_words(made / elapsed, (total - done) * elapsed / made if done < total else None)
+def pace_of(made: float, elapsed_s: float, left: float, things: str = "") -> str:
+    """`pace_words` of work that made so much in that time, and has so much left; empty while nothing is known."""
+    if made <= 0 or elapsed_s <= 0:
+        return ""
+    return pace_words(made / elapsed_s, left * elapsed_s / made if left > 0 else None, things)
 
 
 def pace_words(per_s: float, left_s: float | None, things: str = "") -> str:
@@ -178,6 +169,38 @@ def fitting(
 def table_width(console: Console, table: Table) -> int:
     """The characters that a table takes where no line is broken."""
     return console.measure(table, options=console.options.update(max_width=10_000)).maximum
+
+
+def fitted_table(
+    console: Console, heads: Sequence[str], lines: Sequence[Sequence[str | Text]], words: Sequence[int],
+    spare: Sequence[int] = (), title: str | None = None,
+) -> Table:  # fmt: skip
+    """A table that a terminal has room for. Words are broken into lines; ids, numbers and heads are never cut.
+
+    Args:
+        words: columns of words, which may become as narrow as `WORDS`.
+        spare: columns that may be left out, in this order.
+    """
+
+    def longest(column: int) -> int:
+        cells = (heads[column], *(str(line[column]) for line in lines))
+        return max(len(part) for cell in cells for part in cell.split("\n"))
+
+    def draw(shown: Sequence[int]) -> Table:
+        table = Table(title=None if title is None else styled(title), title_justify="left")
+        for column in shown:
+            broken = column in words
+            least = min(longest(column), WORDS) if broken else None
+            table.add_column(heads[column], no_wrap=not broken, overflow="fold", min_width=least)
+        for line in lines:
+            table.add_row(*(line[column] for column in shown))
+        return table
+
+    def width_of(shown: Sequence[int]) -> int:
+        saved = sum(max(0, longest(column) - WORDS) for column in shown if column in words)
+        return table_width(console, draw(shown)) - saved
+
+    return draw(fitting(range(len(heads)), spare, width_of, console.width))
 
 
 def duration(seconds: float) -> str:

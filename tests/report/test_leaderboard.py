@@ -266,3 +266,33 @@ def test_a_result_of_another_version_or_a_cut_one_is_refused(tmp_path):
     path.write_text(text[:100])
     with pytest.raises(UserError, match="a result must be readable"):
         read_result(path)
+
+
+def ending(tmp_path, runs, **more):
+    console = Console(file=io.StringIO(), width=200)
+    assert leaderboard(leave(runs, [(result(0.5, seed=seed, **more), None) for seed in (0, 1)]), runs, console) == 0
+    return console.file.getvalue()
+
+
+def test_the_end_names_one_folder_and_one_next_command(tmp_path):
+    runs = tmp_path / "runs [old]"
+    folder = runs / "sweeps" / "mine"
+    text = ending(tmp_path, runs)
+    assert text.count(str(runs)) == 1
+    assert text.splitlines()[-2:] == [
+        f"results: {folder} (open leaderboard.html in a browser)",
+        "next:    vprdist leaderboard mine --parts shows cities, subtasks and view directions",
+    ]
+    one = Console(file=io.StringIO(), width=200)
+    leaderboard(leave(tmp_path / "one", [(result(0.5), None)]), tmp_path / "one", one)
+    assert one.file.getvalue().splitlines()[-1].startswith("next:    'seeds=[0,1,2]' on the same command adds seeds")
+
+
+def test_a_machine_without_a_gpu_is_a_note_and_no_warning(tmp_path):
+    text = ending(tmp_path, tmp_path, fallbacks=("no GPU: ran on the CPU",))
+    assert "\nno GPU: ran on the CPU\n" in text and "fell back" not in text
+    folder = tmp_path / "sweeps" / "mine"
+    assert "no GPU: ran on the CPU" in (folder / "leaderboard.csv").read_text(), "the row records it"
+    assert "Fell back" not in (folder / "leaderboard.md").read_text() + page_path(folder).read_text()
+    text = ending(tmp_path, tmp_path / "other", fallbacks=("no GPU, though the job asked for one: ran on the CPU",))
+    assert "fell back: no GPU, though the job asked for one: ran on the CPU" in text

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from vprdist.console import Console, add_command, without_colours
+from vprdist.console import Console, add_command, fitted_table, without_colours
 from vprdist.errors import LaunchError, UserError
 from vprdist.launch.array import Array
 from vprdist.launch.cancel import cancelled_job, end_jobs, mark_cancelled
@@ -119,13 +119,13 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
     if not (chosen or driver or alive or rest):
         console.print("Nothing to cancel: every one of these trials is over.")
         return 0
-    table = Table("trial", "name", "job")
+    lines = []
     for trial in chosen:
         record = sweep.trials[trial].job() if sweep.trials[trial].path.exists() else None
-        table.add_row(trial, sweep.names[trial], "none" if record is None else f"{record.job_id} ({record.state})")
+        lines.append((trial, sweep.names[trial], "none" if record is None else f"{record.job_id} ({record.state})"))
     for facts in alive:
-        table.add_row("-", facts.name, facts.state if facts.job_id is None else f"{facts.job_id} ({facts.state})")
-    console.print(table)
+        lines.append(("-", facts.name, facts.state if facts.job_id is None else f"{facts.job_id} ({facts.state})"))
+    console.print(fitted_table(console, ("trial", "name", "job"), lines, words=(1,)))
     also = [] if driver is None else [f"the driver's job {driver}"]
     also += [f"{len(alive)} job array(s)"] if alive else ["what its driver makes beside trials"] if rest else []
     if not _agreed(args, console, f"Cancel {' and '.join([f'{len(chosen)} trial(s)', *also])}?"):
@@ -182,13 +182,14 @@ def _retry(args: argparse.Namespace, console: Console) -> int:
 
 
 def _show_failed(sweep: Sweep, failed: Sequence[str], console: Console) -> None:
-    table = Table("trial", "name", "kind", "attempts", "when", "why")
+    lines = []
     for trial in failed:
         failure = sweep.trials[trial].failure()
         assert failure is not None
         when = time.strftime("%m-%d %H:%M", time.localtime(failure.at))
-        table.add_row(trial, sweep.names[trial], failure.kind, str(failure.attempts), when, failure.reason[:200])
-    console.print(table)
+        lines.append((trial, sweep.names[trial], failure.kind, str(failure.attempts), when, failure.reason[:200]))
+    heads = ("trial", "name", "kind", "attempts", "when", "why")
+    console.print(fitted_table(console, heads, lines, words=(1, 5), spare=(3, 4, 2)))
 
 
 def _prune(args: argparse.Namespace, console: Console) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vprdist.cli.layout import add_layout, layout_given
-from vprdist.console import Console, add_command, bar
+from vprdist.console import Console, add_command, bar, fitted_table
 
 if TYPE_CHECKING:
     from vprdist.console import Commands
@@ -58,14 +58,12 @@ def _sheet(args: argparse.Namespace, console: Console) -> int:
 
 
 def _info(args: argparse.Namespace, console: Console) -> int:
-    from rich.table import Table
-
     from vprdist.data.layouts import open_layout
     from vprdist.data.official import official_blocks
     from vprdist.data.positives import rows_within
 
-    headings = ("city", "split", "queries", "with positives", "database", "panoramas", "sequences", "labels", "digest")
-    table = Table(*headings)
+    headings = ("city", "split", "queries", "with\npositives", "database", "panoramas", "sequences", "labels", "digest")
+    lines = []
     layout = open_layout(args.root, layout_given(args.layout))
     for name in args.city or layout.names():
         city = layout.read(name)
@@ -81,6 +79,6 @@ def _info(args: argparse.Namespace, console: Console) -> int:
             labels = "official"
             next(official_blocks(city))  # says what is wrong with the file
         counts = (len(city.query), found, len(city.database), panos, sequences, labels, layout.digest(name))
-        table.add_row(name, city.split or "-", *map(str, counts))
-    console.print(table)
+        lines.append((name, city.split or "-", *map(str, counts)))
+    console.print(fitted_table(console, headings, lines, words=(0,), spare=(6, 5, 1, 7)))
     return 0

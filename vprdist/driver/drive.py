@@ -67,7 +67,7 @@ def _drive(driver: _Driver) -> int:
         text = f"{len(outcome.stopped)} trial(s) were stopped early by {sweep.search.scheduler}; they have no row"
         console.print(text, style="yellow")
     _show_refused(proposals.known if proposals else (), console)
-    return _show_failures(sweep, outcome.failures, book.names, console) or code
+    return _show_failures(sweep, outcome.failures, book.shown, console) or code
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class _Driver:
             objective=sweep.objective,
             profile=self.profile,
             runs=self.runs,
-            view=SweepProgress(self.book.names, sweep.objective, self.console, sweep.num_trials if only is None else 0),
+            view=SweepProgress(self.book.shown, sweep.objective, self.console, sweep.num_trials if only is None else 0),
             search=sweep.search,
             proposals=proposals,
             only=only,

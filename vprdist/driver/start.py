@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -28,7 +28,7 @@ from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
-from vprdist.store.driving import check_wanted, want_again
+from vprdist.store.driving import check_wanted, preparing, want_again
 from vprdist.store.manifest import Manifest, sweep_file, sweep_folder
 
 
@@ -96,10 +96,32 @@ def _run(
         book.keep_known()
         book.write()
         return _detach(sweep, profile, folder, runs, console, sweep.trials[0])
-    prepared = prepare(
-        sweep, profile, runs, lambda text: console.print(text), lambda title: bar(console, title),
-        lambda: check_wanted(folder),
-    )  # fmt: skip
+    with preparing(folder, sweep.objective) as seen:
+        prepared, book = _prepared(sweep, profile, runs, console, only, detach, seen)
+    if detach:
+        return _detach(sweep, profile, book.folder, runs, console, prepared.trials[0])
+    return drive(sweep, profile, prepared, book, runs, console, only)
+
+
+def _prepared(
+    sweep: SweepSpec, profile: ClusterProfile, runs: Path, console: Console, only: frozenset[str] | None,
+    detach: bool, seen: Callable[[str, int, int], None],
+) -> tuple[Prepared, Manifest]:  # fmt: skip
+    """Everything that the sweep needs is made and looked at, and its manifest written."""
+    folder = sweep_folder(runs, sweep.name)
+
+    @contextmanager
+    def noted(title: str) -> Iterator[Callable[[int, int], None]]:
+        seen(title, 0, 0)
+        with bar(console, title) as advance:
+
+            def both(done: int, total: int) -> None:
+                advance(done, total)
+                seen(title, done, total)
+
+            yield both
+
+    prepared = prepare(sweep, profile, runs, console.print, noted, lambda: check_wanted(folder))
     for note in prepared.fallbacks:
         console.print(f"fell back: {note}", style="yellow")
     for fact in prepared.facts:
@@ -120,9 +142,7 @@ def _run(
     elif detach:
         book.keep_known()  # until the driver's job has read the proposals again
     book.write()
-    if detach:
-        return _detach(sweep, profile, book.folder, runs, console, prepared.trials[0])
-    return drive(sweep, profile, prepared, book, runs, console, only)
+    return prepared, book
 
 
 def _check_cost(sweep: SweepSpec, profile: ClusterProfile, prepared: Prepared, runs: Path) -> None:

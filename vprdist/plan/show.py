@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rich.table import Table
-
-from vprdist.console import Console, styled
+from vprdist.console import Console, fitted_table, styled
 from vprdist.launch.params import submission_parameters
 from vprdist.plan.budget import gpu_hours
 from vprdist.plan.driver_cost import driver_cost, driver_job_gb
@@ -61,16 +59,16 @@ def _trials(plan: Plan, names: Sequence[str], console: Console, full: bool) -> N
     most = "at most " if method.searches_subsets else ""
     size = f"{most}{len(plan.trials)} trials ({counts})"
     console.print(styled((plan.sweep.name, "bold"), f": {size}, cluster {plan.sweep.cluster}"))
-    table = Table("trial", "what", "seed", "state", "hours")
     if method.proposes:
         axes = ", ".join(plan.sweep.axes)
         console.print(f"  {method.title} proposes them over {axes}; those of earlier runs are kept")
         return
     shown = plan.trials if full else plan.trials[:SHOWN]
+    lines = []
     for planned, what in zip(shown, names, strict=False):
         hours = "?" if planned.estimate.hours is None else f"{planned.estimate.hours:.3g}"
-        table.add_row(planned.trial_id or "-", what, str(planned.trial.seed), planned.state, hours)
-    console.print(table)
+        lines.append((planned.trial_id or "-", what, str(planned.trial.seed), planned.state, hours))
+    console.print(fitted_table(console, ("trial", "what", "seed", "state", "hours"), lines, words=(1,)))
     if len(shown) < len(plan.trials):
         console.print(f"  … and {len(plan.trials) - len(shown)} more (--full shows all)")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,10 +25,10 @@ from vprdist.spec.result import Protocol, ResultRow
 from vprdist.status.facts import Facts
 from vprdist.status.find import find_sweep
 from vprdist.status.status import look
-from vprdist.store.attribution_file import attribution_files, attribution_path, read_attribution
+from vprdist.store.attribution_file import attribution_path, read_attribution
 from vprdist.store.manifest import is_started, read_manifest, sweep_file, sweep_names
 from vprdist.store.queries import Queries, queries_path, read_answers, read_queries
-from vprdist.store.trial_folder import TrialFolder, trials_folder
+from vprdist.store.trial_folder import TrialFolder
 
 LEFT_OUT = 3
 """Results left out that are told one by one."""
@@ -126,25 +127,30 @@ def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOT
         console.print("No trial has a result yet.", style="yellow")
         return 1
     show(board.blocks, board.title, console, wanted.parts, wanted.published)
-    written = [*write_leaderboard(folder, board.blocks, board.title, wanted.published), folder / "leaderboard.tex"]
-    write_text(written[-1], latex(board.blocks, board.title))
+    write_leaderboard(folder, board.blocks, board.title, wanted.published)
+    write_text(folder / "leaderboard.tex", latex(board.blocks, board.title))
     write_page(board, None, published=wanted.published)
     if board.attribution is not None:
         show_attribution(board.attribution, console)
     if wanted.plots:
         from vprdist.report.plots import write_attribution_plots, write_plots
 
-        written += write_plots(folder / "plots", board.blocks)
+        write_plots(folder / "plots", board.blocks)
         if board.attribution is not None:
-            written += write_attribution_plots(folder / "plots", board.attribution)
-    console.print(f"\npage:        {page_path(folder)} (open it in a browser)")
-    console.print(f"leaderboard: {', '.join(str(path) for path in written)}")
-    if board.attribution is not None:
-        console.print(f"classes:     {', '.join(map(str, attribution_files(folder)))}")
-    console.print(f"trials:      {trials_folder(runs)} (metrics, checkpoint, log; predictions/sheet.png to look at)")
-    if all(len(standing.row.seeds) == 1 for block in board.blocks for standing in block.standings):
-        console.print("next:        'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck")
+            write_attribution_plots(folder / "plots", board.attribution)
+    console.print(f"\nresults: {folder} (open {page_path(folder).name} in a browser)")
+    console.print(f"next:    {_next(board, wanted)}")
     return 0
+
+
+def _next(board: Board, wanted: Wanted) -> str:
+    """The one thing that helps most now."""
+    if all(len(standing.row.seeds) == 1 for block in board.blocks for standing in block.standings):
+        return "'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck"
+    command = f"vprdist leaderboard {shlex.quote(board.folder.name)}"
+    if not wanted.parts:
+        return f"{command} --parts shows cities, subtasks and view directions"
+    return f"{command} --plots draws figures for papers"
 
 
 def watch(

@@ -18,6 +18,7 @@ from vprdist.report.published import COLUMNS, NOTES, published_rows
 from vprdist.report.reading import BELOW, reading, short, warnings
 from vprdist.report.rows import Row, other_metrics
 from vprdist.report.sources import code_lines, source_record
+from vprdist.spec.result import NO_GPU
 from vprdist.spec.vocabulary import CLASS_GROUPS, METRICS
 
 FIELDS = (
@@ -222,8 +223,13 @@ def rows_of(blocks: Sequence[Block]) -> list[Row]:
 
 
 def fallbacks(rows: Sequence[Row]) -> list[str]:
-    """What results fell back to, each once."""
-    return sorted({text for row in rows for result in row.results for text in result.fallbacks})
+    """What results fell back to, each once; a machine without a GPU is none."""
+    return sorted({text for row in rows for result in row.results for text in result.fallbacks} - {NO_GPU})
+
+
+def machine_notes(rows: Sequence[Row]) -> list[str]:
+    """What is plain to say of the machines that results were made on."""
+    return [NO_GPU] if any(NO_GPU in result.fallbacks for row in rows for result in row.results) else []
 
 
 def show(blocks: Sequence[Block], title: str, console: Console, parts: bool = False, published: bool = False) -> None:
@@ -253,6 +259,8 @@ def show(blocks: Sequence[Block], title: str, console: Console, parts: bool = Fa
         console.print(text, style="yellow")
     for text in fallbacks(rows_of(blocks)):
         console.print(f"fell back: {text}", style="yellow")
+    for text in machine_notes(rows_of(blocks)):
+        console.print(text, style="dim")
 
 
 def _part_tables(block: Block, a_table: int = PARTS_A_TABLE) -> list[tuple[list[str], list[list[str]]]]:
@@ -325,7 +333,8 @@ def markdown(blocks: Sequence[Block], title: str, published: bool = False) -> st
     if any(published_rows(block, published) for block in blocks):
         parts += [line for note in NOTES for line in (note, "")]
     parts += [line for text in code_lines(rows_of(blocks)) for line in (markdown_line(text), "")]
-    parts += [f"Fell back: {markdown_line(text)}" for text in fallbacks(rows_of(blocks))]
+    parts += [line for text in fallbacks(rows_of(blocks)) for line in (f"Fell back: {markdown_line(text)}", "")]
+    parts += machine_notes(rows_of(blocks))
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.progress import TaskID
 
-from vprdist.console import Console, pace_words, progress_bars
+from vprdist.console import Console, pace_of, progress_bars
 from vprdist.search.view import Phases, Waits
 from vprdist.store.trial_folder import TrialFolder
 
@@ -189,9 +189,8 @@ class SweepProgress:
         finished = len(self._ended) - self._already + parts
         if finished < 0.05:
             return ""
-        elapsed = max(time.monotonic() - self._began_at, 1e-9)
-        left = (self._count - len(self._ended) - parts) * elapsed / finished
-        return pace_words(finished / elapsed, left if left > 0 else None, " trials")
+        left = self._count - len(self._ended) - parts
+        return pace_of(finished, time.monotonic() - self._began_at, left, " trials")
 
 
 class _Bars:

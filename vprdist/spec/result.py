@@ -80,6 +80,10 @@ class VariantResult(Spec):
     city_metrics: dict[str, dict[str, float]]
 
 
+NO_GPU = "no GPU: ran on the CPU"
+"""What a row records of a machine without one: a fact, and no failing."""
+
+
 class ResultRow(Spec):
     """What one trial measured, how, and what it fell back to. Metric keys are `recall@k` and `map@k`."""
 

@@ -14,6 +14,7 @@ from vprdist.launch.cluster import ALIVE
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.slurm import GONE_STATES, QueueRow, ask, parse_squeue, squeue_command
 from vprdist.machine import current_user
+from vprdist.store.driving import Preparing
 from vprdist.store.journal import JobRecord
 from vprdist.store.trial_folder import TrialFolder, held
 
@@ -261,11 +262,13 @@ def _time_left(train: Sequence[Mapping[str, Any]]) -> float | None:
     return float(pace * (recent[-1]["steps"] - recent[-1]["step"]))
 
 
-def dump(facts: Sequence[Facts], probes: Mapping[str, Any] | None) -> str:
+def dump(facts: Sequence[Facts], probes: Mapping[str, Any] | None, preparing: Preparing | None = None) -> str:
     """For other programs.
 
     Args:
         probes: how far those of the sweep's networks are; None where there are none.
+        preparing: what is made before there are trials; None: nothing.
     """
     trials = [each.to_json() for each in facts]
-    return json.dumps({"time": time.time(), "trials": trials, "probes": probes}, indent=1)
+    before = None if preparing is None else preparing.model_dump(mode="json")
+    return json.dumps({"time": time.time(), "trials": trials, "probes": probes, "preparing": before}, indent=1)

@@ -10,16 +10,15 @@ from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 
-from vprdist.console import Console, duration, styled
+from vprdist.console import Console, duration, fitted_table, pace_of, styled
 from vprdist.errors import UserError
 from vprdist.launch.driver_job import driver_name, is_driver
 from vprdist.status.arrays import ArrayFacts, Probing, read_array, read_probing, to_json, words
 from vprdist.status.facts import Facts, Queue, dump, look_at_queue, read_facts
-from vprdist.status.find import Sweep, find_sweep
+from vprdist.status.find import Sweep, find_sweep, sweeps_in_preparation
 from vprdist.store import proposals
-from vprdist.store.driving import is_driven, read_driver
+from vprdist.store.driving import is_driven, read_driver, read_preparing
 from vprdist.store.manifest import sweep_names
 
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "cancelled": "yellow", "stopped": "dim", "ended": "red"}
@@ -81,11 +80,11 @@ def look(sweep: Sweep) -> Seen:
 
 def show_sweeps(runs: Path, console: Console) -> int:
     """A line for each sweep; the queue is not asked."""
-    names = sweep_names(runs)
+    names = [*sweep_names(runs), *sweeps_in_preparation(runs)]
     if not names:
         console.print(f"No sweep was started in {runs}. Start one: vprdist sweep sweeps/table1.yaml")
         return 0
-    table = Table("sweep", "trials", "done", "failed", "begun", "best", "driver")
+    lines = []
     for name in names:
         sweep = find_sweep(runs, name)
         stopped, now = proposals.stopped(sweep.folder), time.time()
@@ -99,8 +98,12 @@ def show_sweeps(runs: Path, console: Console) -> int:
         watched = "watches" if is_driven(sweep.folder) or any(each.watched for each in facts) else "-"
         value = "-" if best is None else f"{sweep.objective} {best:.3f}"
         failed = states["failed"] + states["cancelled"]
-        table.add_row(name, str(len(facts)), str(states["done"]), str(failed), str(begun), value, watched)
-    console.print(table)
+        preparing = read_preparing(sweep.folder)
+        if preparing is not None:
+            watched = f"makes: {preparing.what}" if is_driven(sweep.folder) else "-"
+        lines.append((name, str(len(facts)), str(states["done"]), str(failed), str(begun), value, watched))
+    heads = ("sweep", "trials", "done", "failed", "begun", "best", "driver")
+    console.print(fitted_table(console, heads, lines, words=(0, 6), spare=(4,)))
     console.print(f"One of them: vprdist status {names[-1]}")
     return 0
 
@@ -109,35 +112,50 @@ def show_sweep(runs: Path, name: str, console: Console, watch: bool, every_s: fl
     """One sweep; with `watch` again and again until every trial is over, and its driver gone."""
     seen = look(find_sweep(runs, name))
     if as_json:
-        print(dump(seen.facts, to_json(seen.probing, seen.arrays) if seen.probing else None))
+        probes = to_json(seen.probing, seen.arrays) if seen.probing else None
+        print(dump(seen.facts, probes, read_preparing(seen.sweep.folder)))
         return 0
     if not watch:
-        console.print(render(seen))
+        console.print(render(seen, console))
         return 0
-    with Live(render(seen), console=console, auto_refresh=False) as live:
+    with Live(render(seen, console), console=console, auto_refresh=False) as live:
         while not seen.is_over:
             time.sleep(every_s)
             seen = look(find_sweep(runs, name))
-            live.update(render(seen), refresh=True)
+            live.update(render(seen, console), refresh=True)
     return 0
 
 
-def render(seen: Seen) -> RenderableType:
-    """The table and what is below it."""
+def render(seen: Seen, console: Console) -> RenderableType:
+    """The table and what is below it; a narrow terminal gets fewer columns."""
     sweep, facts = seen.sweep, seen.facts
     unit = "GPU-hours" if any(each.gpus for each in facts) else "rank-hours"
-    table = Table("trial", "name", "state", "steps", sweep.objective, "left", "node", unit, "wasted", "why")
+    heads = ("trial", "name", "state", "steps", sweep.objective, "left", "node", unit, "wasted", "why")
+    lines = []
     for each in facts:
         steps = "-" if each.step is None else f"{each.step}/{each.steps}"
         value = "-" if each.objective is None else f"{each.objective:.3f}"
         left = "-" if each.left_s is None else duration(each.left_s)
         state = styled((each.state if each.stage in ("", "training") else each.stage, STYLES.get(each.state, "")))
         why = styled((each.why if len(each.why) < 80 else each.why[:77] + "…", "dim"))
-        table.add_row(
+        lines.append((
             each.trial[:8], each.name, state, steps, value, left, each.node, f"{each.spent_h:.2f}",
             f"{each.wasted_h:.2f}", why,
-        )  # fmt: skip
-    return Group(table, *footer(seen, unit))
+        ))  # fmt: skip
+    table = fitted_table(console, heads, lines, words=(1, 9), spare=(8, 6, 7, 3, 5, 9))
+    return Group(*([table] if lines else []), *footer(seen, unit))
+
+
+def preparing_words(sweep: Sweep, driven: bool) -> list[str]:
+    """What is made before there are trials, how fast, and whether its driver lives."""
+    found = read_preparing(sweep.folder)
+    if found is None:
+        return [] if sweep.trials else ["0 trials yet"]
+    if not driven:
+        return [f"{found.what} was not finished: its driver is gone. The same command again continues."]
+    made = f": {found.done}/{found.total}" if found.total else ""
+    pace = pace_of(found.done - found.first, time.time() - found.began, found.total - found.done)
+    return [", ".join(filter(None, (f"{found.what}{made}", pace))) + "; trials come after it"]
 
 
 def footer(seen: Seen, unit: str) -> list[str]:
@@ -146,7 +164,8 @@ def footer(seen: Seen, unit: str) -> list[str]:
     states = Counter(each.state for each in facts)
     spent, wasted = sum(each.spent_h for each in facts), sum(each.wasted_h for each in facts)
     counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
-    lines = [f"{len(facts)} trials: {counts}; {spent:.2f} {unit} spent, {wasted:.2f} of them wasted"]
+    lines = [f"{len(facts)} trials: {counts}; {spent:.2f} {unit} spent, {wasted:.2f} of them wasted"] if facts else []
+    lines += preparing_words(sweep, seen.driven)
     if seen.probing:
         lines.append(words(seen.probing, seen.arrays))
     if seen.problem:

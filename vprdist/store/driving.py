@@ -7,7 +7,9 @@ of another sweep that wants the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from vprdist.spec.base import Spec
 from vprdist.store.journal import Failure
 from vprdist.store.trial_folder import held
 
+NOTE_S = 1.0
+"""Seconds between two notes of what is made."""
 Check = Callable[[], None]
 """Raises a LaunchError where the work is not wanted any more."""
 
@@ -32,6 +36,69 @@ class DriverRecord(Spec):
     name: str
     log: str
     submitted_at: float
+
+
+class Preparing(Spec):
+    """`preparing.json` in the sweep's folder: what its driver makes before there are trials, a city or a cache.
+
+    `first` of `total` were done when it began, at Unix time `began`.
+    """
+
+    what: str
+    done: int
+    total: int
+    first: int
+    began: float
+    objective: str
+
+
+@contextlib.contextmanager
+def preparing(sweep: Path, objective: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Let others see what is made while the block runs; it is told (what, done, total).
+
+    Nothing is written before it is told something, and nothing of it is left afterwards: not even the folder where a
+    sweep never came to its trials.
+    """
+    last: Preparing | None = None
+    written_at = 0.0
+    with contextlib.ExitStack() as stack:
+
+        def tell(what: str, done: int, total: int) -> None:
+            nonlocal last, written_at
+            now = time.time()
+            goes_on = last is not None and last.what == what
+            if goes_on and now - written_at < NOTE_S and done < total:
+                return
+            if last is None:
+                stack.callback(_forget_empty, sweep)
+                stack.enter_context(driving(sweep))
+                stack.callback(lambda: _preparing_file(sweep).unlink(missing_ok=True))
+            first, began = (last.first, last.began) if last is not None and goes_on and last.total else (done, now)
+            last = Preparing(what=what, done=done, total=total, first=first, began=began, objective=objective)
+            write_text(_preparing_file(sweep), last.model_dump_json(indent=1) + "\n")
+            written_at = now
+
+        yield tell
+
+
+def read_preparing(sweep: Path) -> Preparing | None:
+    """What a driver makes there, or made when it was killed; None: nothing, or nothing that can be read."""
+    try:
+        return Preparing.model_validate_json(_preparing_file(sweep).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _preparing_file(sweep: Path) -> Path:
+    return sweep / "preparing.json"
+
+
+def _forget_empty(sweep: Path) -> None:
+    """Remove a folder that holds the lock alone, which nobody else has."""
+    with locked(_lock(sweep), blocking=False) as alone:
+        if alone and [path.name for path in sweep.iterdir()] == [_lock(sweep).name]:
+            _lock(sweep).unlink()
+            sweep.rmdir()
 
 
 def driver_folder(sweep: Path) -> Path:

@@ -63,6 +63,8 @@ class Manifest:
     def __init__(self, folder: Path, sweep: SweepSpec, fallbacks: Sequence[str]) -> None:
         self.folder, self.sweep, self.fallbacks = folder, sweep, fallbacks
         self.names: dict[str, str] = {}
+        self.shown: dict[str, str] = {}
+        """What trials are called where seeds are told apart: `logs` and others know them by these."""
         self._seeds: dict[str, int] = {}
         self._rows: dict[str, str] = {}
         self._baselines: dict[str, str] = {}
@@ -83,15 +85,18 @@ class Manifest:
         row = trial.model_copy(update={"seed": 0}).trial_id
         if self._rows.setdefault(name, row) != row:
             name = f"{name} {row[:6]}"
-        self.names[trial.trial_id] = name
-        self._seeds[trial.trial_id] = trial.seed
+        self._keep(trial.trial_id, name, trial.seed)
+
+    def _keep(self, trial_id: str, name: str, seed: int) -> None:
+        self.names[trial_id], self._seeds[trial_id] = name, seed
+        self.shown[trial_id] = with_seed(name, seed) if len(self.sweep.seeds) > 1 else name
 
     def keep_known(self) -> None:
         """The trials that it lists already: nobody knows yet which of them this run will have."""
         if is_started(self.folder):
             for entry in read_manifest(self.folder)["trials"]:
-                self.names.setdefault(entry["trial"], entry["name"])
-                self._seeds.setdefault(entry["trial"], entry["seed"])
+                if entry["trial"] not in self.names:
+                    self._keep(entry["trial"], entry["name"], entry["seed"])
                 if "baseline" in entry:
                     self._baselines.setdefault(entry["trial"], entry["baseline"])
 
@@ -124,6 +129,11 @@ class Manifest:
         write_json(manifest_path(self.folder), manifest)
         text = yaml.safe_dump(resolved_file(sweep), sort_keys=False, allow_unicode=True)
         write_text(sweep_file(self.folder), text)
+
+
+def with_seed(name: str, seed: int) -> str:
+    """A trial of a row that has several."""
+    return f"{name} seed {seed}"
 
 
 def baselines_of(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> dict[str, str]:

@@ -35,7 +35,7 @@ from vprdist.semantics.cache.staging import staged
 from vprdist.source import running_source
 from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.own_load import blamed
-from vprdist.spec.result import ResultRow
+from vprdist.spec.result import NO_GPU, ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.loop import Trainer
@@ -83,6 +83,10 @@ class _Run:
         with contextlib.ExitStack() as stack:
             trial, fell = self._stage_cache(stack)
             self._run(trial, fallbacks + fell)
+
+    def _asked_for_gpus(self) -> bool:
+        record = TrialFolder(self.folder).job()
+        return record is not None and bool(record.parameters.get("gpus_per_node"))
 
     def _other_code(self) -> tuple[str, ...]:
         """What to record where this start goes on from a checkpoint of other code; a row says which code this is."""
@@ -155,7 +159,7 @@ class _Run:
         reader = PlaceReader(trial, trial.evaluate.image_size or trial.train.image_size)
         write_sheet(self.folder / "predictions" / "sheet.png", reader, evaluation.ranking)
         protocol = describe_protocol(tasks, trial, dataset_digest(trial.data, trial.data.validate_cities))
-        fallbacks += _device_fallbacks(trial, self.ranks.device)
+        fallbacks += _device_fallbacks(trial, self.ranks.device, self._asked_for_gpus())
         starts = self._starts()
         row = ResultRow(
             trial_id=trial.trial_id,
@@ -345,9 +349,11 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _device_fallbacks(trial: TrialSpec, device: torch.device) -> tuple[str, ...]:
+def _device_fallbacks(trial: TrialSpec, device: torch.device, asked: bool) -> tuple[str, ...]:
+    """What to record of where it ran; `asked`: the job was to have GPUs."""
     on_gpu = device.type == "cuda"
-    found: tuple[str, ...] = () if on_gpu else ("no GPU: ran on the CPU",)
+    missing = "no GPU, though the job asked for one: ran on the CPU" if asked else NO_GPU
+    found: tuple[str, ...] = () if on_gpu else (missing,)
     if trial.train.precision == "bf16":
         has = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_has_bf16()
         found += () if has else (f"no bfloat16 arithmetic in this {'GPU' if on_gpu else 'CPU'}: emulated, and slow",)

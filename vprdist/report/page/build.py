@@ -19,6 +19,7 @@ from vprdist.report.leaderboard import (
     PUBLISHED_HEADERS,
     difference_text,
     fallbacks,
+    machine_notes,
     p_text,
     part_name,
     part_score,
@@ -75,6 +76,7 @@ def page(contents: Contents) -> str:
         published_headers=PUBLISHED_HEADERS,
         code=code_lines(rows_of(contents.blocks)),
         fallbacks=fallbacks(rows_of(contents.blocks)),
+        machine_notes=machine_notes(rows_of(contents.blocks)),
         manifest=json.dumps(contents.manifest, indent=1),
         most_lines=MOST_LINES,
     )
