@@ -244,7 +244,7 @@ def show(blocks: Sequence[Block], title: str, console: Console, parts: bool = Fa
         heads = [head.replace(" untrained", "\nuntrained").replace(", ", ",\n") for head in headers(block)]
         _print_table(console, f"{title}\n{block.heading}", heads, lines, KEPT, "\n".join(reading(block)))
         for text in warnings(block):
-            console.print(text, style="yellow", markup=False)
+            console.print(text, style="yellow")
         if parts:
             a_table = min(PARTS_A_TABLE, max(1, (console.width - NAME_WIDTH) // PART_WIDTH))
             for heads, cells in _part_tables(block, a_table):
