@@ -58,21 +58,24 @@ def write_side(
         Image.fromarray(pixels).save(folder / "images" / f"{key}.jpg", quality=90)
 
 
-def write_city(root: Path, city: str, *, num_query: int, num_database: int, seed: int, spacing_m: float = 10.0) -> None:
+def write_city(
+    root: Path, city: str, *, num_query: int, num_database: int, seed: int, spacing_m: float = 10.0,
+    size: tuple[int, int] = (40, 32),
+) -> None:  # fmt: skip
     """A city along one street: database images every `spacing_m`, queries beside some of them."""
     rng = np.random.default_rng(seed)
     folder = root / "train_val" / city
     street = [(500_000.0 + spacing_m * i, 5_000_000.0) for i in range(num_database)]
     places = rng.integers(0, num_database, num_query)
     query = [(street[p][0] + float(rng.normal(0, 2)), street[p][1] + 1.0) for p in places]
-    write_side(folder / "database", [f"{city}_d{i:03d}" for i in range(num_database)], street, seed=seed)
-    write_side(folder / "query", [f"{city}_q{i:03d}" for i in range(num_query)], query, seed=seed + 100)
+    write_side(folder / "database", [f"{city}_d{i:03d}" for i in range(num_database)], street, seed=seed, size=size)
+    write_side(folder / "query", [f"{city}_q{i:03d}" for i in range(num_query)], query, seed=seed + 100, size=size)
 
 
-def write_small_tree(root: Path) -> Path:
-    """An MSLS tree of two small cities, `ada` to train and `bob` to validate, with random pictures."""
-    write_city(root, "ada", num_query=12, num_database=20, seed=1)
-    write_city(root, "bob", num_query=8, num_database=16, seed=2)
+def write_small_tree(root: Path, picture_size: tuple[int, int] = (40, 32)) -> Path:
+    """An MSLS tree of two small cities, `ada` to train and `bob` to validate, with random pictures (width, height)."""
+    write_city(root, "ada", num_query=12, num_database=20, seed=1, size=picture_size)
+    write_city(root, "bob", num_query=8, num_database=16, seed=2, size=picture_size)
     return root
 
 

@@ -32,7 +32,7 @@ from vprdist.spec.data import DataSpec
 from vprdist.spec.input import InputSpec
 from vprdist.spec.network import NetworkSpec
 from vprdist.spec.train import TrainSpec
-from vprdist.spec.trial import Digests, TrialSpec
+from vprdist.spec.trial import Digests, RunSpec, TrialSpec
 from vprdist.spec.vocabulary import STATIC_CLASSES
 
 
@@ -82,6 +82,7 @@ def main() -> None:
             input=InputSpec(**values),
             network=NetworkSpec(backbone=args.backbone, weights="none", unfreeze="0-2"),
             train=TrainSpec(steps=0, image_size=size, batch_norm="frozen", precision=args.precision),
+            run=RunSpec(keep_mb=4096),
         ).resolved(Digests(dataset="-", cache="-" if cache else None, weights="none"))
         measure(trial, city, args.arms, args.rounds, ranks)
 
@@ -90,7 +91,7 @@ def measure(trial: TrialSpec, city: City, num_arms: int, rounds: int, ranks: Ran
     size = trial.train.image_size
     network = build_network(trial, None).to(ranks.device)
     set_mode(network, "frozen", training=False)
-    reader = PlaceReader(trial, size, KeptPictures(city.sides, size, 4096))
+    reader = PlaceReader(trial, size, KeptPictures(trial, city.sides, size))
     wanted = [(side, np.arange(len(side))) for side in city.sides]
     subsets = range(1, num_arms + 1)
     arms = [Arm(tuple(c for i, c in enumerate(STATIC_CLASSES) if subset >> i & 1)) for subset in subsets] or None

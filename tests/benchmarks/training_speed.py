@@ -139,7 +139,7 @@ def ours(args: argparse.Namespace, device: Any) -> tuple[list[float], dict[int, 
     from vprdist.training.loop import Trainer
 
     trial, city = make_trial(args), read_city(args.data, args.city)
-    kept = KeptPictures(city.sides, trial.train.image_size, 512)
+    kept = KeptPictures(trial, city.sides, trial.train.image_size)
     rows: list[dict[str, Any]] = []
     world = World(rank=args.rank, world_size=args.world, local_rank=args.rank)
     with join(world, args.folder / "rendezvous.json") as ranks:

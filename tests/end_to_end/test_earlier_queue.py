@@ -148,9 +148,13 @@ def numbers(earlier: Version, version: Version, runs: Path, values: dict[str, An
 
 
 @pytest.mark.slow
-def test_a_waiting_trial_runs_and_finds_the_same_numbers(earlier: Version, small_tree: Path, tmp_path: Path) -> None:
-    """One that starts anew, and one that starts from the network that a trial of the earlier version left."""
-    values = {**TRIAL, "data": {**TRIAL["data"], "root": str(small_tree)}}
+def test_a_waiting_trial_runs_and_finds_the_same_numbers(earlier: Version, tmp_path: Path) -> None:
+    """One that starts anew, and one that starts from the network that a trial of the earlier version left.
+
+    Its pictures are large enough to be decoded at a smaller scale, as that version did.
+    """
+    tree = write_small_tree(tmp_path / "tree", picture_size=(100, 80))
+    values = {**TRIAL, "data": {**TRIAL["data"], "root": str(tree)}}
     now, then = tmp_path / "now", tmp_path / "then"
     left, wanted = numbers(earlier, earlier, then, values)
     assert numbers(earlier, today(), now, values)[1] == wanted

@@ -15,6 +15,7 @@ import pytest
 
 from tests.earlier import Version, earlier_version, today
 from tests.waiting import until
+from tests.worlds import write_small_tree
 from vprdist.files import read_json, read_json_lines
 from vprdist.store.trial_folder import TrialFolder
 
@@ -100,51 +101,53 @@ def leave_in_the_middle(earlier: Version, file: Path, runs: Path) -> None:
     kill_job(places(runs)[KILLED])
 
 
-def go_on(file: Path, runs: Path) -> str:
-    """Today's driver, to its end. It comes to the running job while that is held, and has begun what was killed."""
-    driver, killed = today().start(*sweep_words(file, runs)), places(runs)[KILLED]
-    try:
-        until(lambda: len(killed.starts()) == 2 or driver.poll() is not None, 300)
-        (runs / "go").touch()
-        printed, _ = driver.communicate(timeout=570)
-    finally:
-        if driver.poll() is None:
-            os.killpg(driver.pid, signal.SIGKILL)
-            driver.communicate()
-    assert driver.returncode == 0, printed
-    return printed
+def end(version: Version, place: TrialFolder) -> None:
+    """A job of that trial, begun again and to its end, as a queue does with what was killed."""
+    program = """
+import sys
+from pathlib import Path
+from vprdist.distributed.world import World
+from vprdist.store.trial_folder import TrialFolder
+from vprdist.training.run import run_trial
+place = TrialFolder(Path(sys.argv[1]))
+run_trial(place.trial(), place.path, World(num_threads=1))
+"""
+    version.run("-c", program, str(place.path))
 
 
 @pytest.mark.slow
-def test_a_sweep_that_was_killed_in_the_middle_goes_on(earlier: Version, small_tree: Path, tmp_path: Path) -> None:
+def test_a_sweep_that_was_killed_in_the_middle_goes_on(earlier: Version, tmp_path: Path) -> None:
+    """Its jobs end with the numbers of then; its driver makes the trials of today's computation, and says so."""
     file, runs, undisturbed = tmp_path / "old.yaml", tmp_path / "runs", tmp_path / "undisturbed"
+    tree = write_small_tree(tmp_path / "tree", picture_size=(100, 80))
     (tmp_path / "two.yaml").write_text("kind: local\nmax_concurrent: 2\ncpus_per_task: 1\n")
-    file.write_text(SWEEP.format(root=small_tree, profile=tmp_path / "two.yaml"))
+    file.write_text(SWEEP.format(root=tree, profile=tmp_path / "two.yaml"))
     with jobs_ended(runs):
         leave_in_the_middle(earlier, file, runs)
-        named = ids(runs)
-        before = {name: place.job() for name, place in places(runs).items()}
-        result = places(runs)[DONE].result_file.read_bytes()
-        assert [name for name, place in places(runs).items() if place.has_result] == [DONE]
-        assert places(runs)[RUNNING].is_running and not places(runs)[KILLED].is_running
-        assert before[WAITING] is None
-        printed = go_on(file, runs)
+        named, found = ids(runs), places(runs)
+        assert [name for name, place in found.items() if place.has_result] == [DONE]
+        assert found[RUNNING].is_running and not found[KILLED].is_running and found[WAITING].job() is None
+        result, journal = found[DONE].result_file.read_bytes(), found[DONE].job()
+        (runs / "go").touch()
+        until(lambda: found[RUNNING].has_result, 300)
+        end(today(), found[KILLED])
+        printed = today().run(*sweep_words(file, runs))
 
-    assert ids(runs) == named, "the same trials, by the same names"
-    found = places(runs)
-    assert {name: len(place.starts()) for name, place in found.items()} == {DONE: 1, KILLED: 2, RUNNING: 1, WAITING: 1}
-    assert found[DONE].result_file.read_bytes() == result, "what is over is not touched"
-    assert found[DONE].job() == before[DONE]
-    first, second = before[RUNNING], found[RUNNING].job()
-    assert first and second and first.token == second.token, "the running job was adopted"
+    assert (found[DONE].result_file.read_bytes(), found[DONE].job()) == (result, journal), "what is over is not touched"
     steps = [row["step"] for row in found[KILLED].rows()[0] if row["kind"] == "train"]
     assert steps == [1, 2, 3, 4, 5, 6], "the killed one went on from its checkpoint"
-    with (runs / "sweeps" / "old" / "leaderboard.csv").open() as stream:
-        assert sorted(row["trial"] for row in csv.DictReader(stream)) == sorted(named.values())
-    assert "4 of 4 trials" in printed
-
     with jobs_ended(undisturbed):
         earlier.run(*sweep_words(file, undisturbed))
     assert ids(undisturbed) == named
     for name, place in places(undisturbed).items():
-        assert learned(found[name]) == learned(place), f"{name}: bit for bit what nobody disturbed"
+        assert name == WAITING or learned(found[name]) == learned(place), f"{name}: bit for bit what nobody disturbed"
+
+    said = " ".join(printed.split())
+    assert "results of an earlier computation are there (3 of computation 1): this code is of computation 2" in said
+    assert "4 of 4 trials" in printed
+    anew = places(runs)
+    assert list(anew) == list(named) and not set(ids(runs).values()) & set(named.values()), "other trials, same names"
+    assert {name: len(place.starts()) for name, place in anew.items()} == dict.fromkeys(named, 1)
+    assert {place.result().protocol.computation for place in anew.values()} == {2}
+    with (runs / "sweeps" / "old" / "leaderboard.csv").open() as stream:
+        assert sorted(row["trial"] for row in csv.DictReader(stream)) == sorted(ids(runs).values())

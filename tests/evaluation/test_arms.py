@@ -15,6 +15,7 @@ import torch
 from tests.evaluation.arms import ARMS, described, evaluated
 from tests.training.making import CPU, make_cache, make_trial
 from tests.worlds import write_city
+from vprdist.data.images import Loader
 from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError, TrainingError
@@ -114,8 +115,13 @@ def test_pictures_are_decoded_once_for_all_arms(small_tree: Path, cache: Path, m
     from vprdist.network import inputs
 
     read: list[Path] = []
-    load = inputs.load_image
-    monkeypatch.setattr(inputs, "load_image", lambda path, *size: read.append(path) or load(path, *size))
+    loader_of = inputs.loader_of
+
+    def noting(computation: int) -> Loader:
+        load = loader_of(computation)
+        return lambda path, *size: read.append(path) or load(path, *size)
+
+    monkeypatch.setattr(inputs, "loader_of", noting)
     described(arm_trial(small_tree, cache), ARMS, CPU)
     assert len(read) == len(set(read)) == 24
 
@@ -129,7 +135,7 @@ def test_workers_and_kept_pictures_change_nothing_and_progress_counts_pictures_t
     for run in ({}, {"workers": 2}, {"keep_mb": 0}):
         each = trial.model_copy(update={"run": RunSpec(**run)})
         torch.manual_seed(0)
-        kept = KeptPictures([side for task in tasks for side, _ in task.sides], (32, 40), each.run.keep_mb)
+        kept = KeptPictures(each, [side for task in tasks for side, _ in task.sides], (32, 40))
         network = build_network(each, None)
         found.append(evaluate_arms(network, each, tasks, some, CPU, lambda *words: said.append(words), kept=kept))
         assert said[-1] == ("descriptors", 24 * 2, 24 * 2)

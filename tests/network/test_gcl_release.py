@@ -198,7 +198,7 @@ def test_another_file_is_one_clear_message(tmp_path: Path, fault: str) -> None:
     assert isinstance(refused, dict) and refused["where"] == str(path)
 
 
-@pytest.mark.parametrize("size", [(640, 480), (480, 640), (1024, 768), (320, 240), (700, 701)])
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (1024, 768), (320, 240), (700, 701), (1300, 990)])
 def test_pictures_enter_as_in_the_public_code(tmp_path: Path, size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (size[1] // 4, size[0] // 4, 3), np.uint8)
     Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(tmp_path / "picture.jpg", quality=90)

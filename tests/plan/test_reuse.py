@@ -11,8 +11,11 @@ from tests.plan.test_plan import SWEEP, ids, leave_result, plan_of, quiet
 from vprdist.cli import main
 from vprdist.files import append_json_line, read_json, write_json
 from vprdist.source import Source, running_source
+from vprdist.spec.computation import FIRST
 from vprdist.spec.sweep import trial_at
 from vprdist.spec.sweep_file import read_sweep
+from vprdist.spec.trial import TrialSpec
+from vprdist.store.manifest import Manifest, sweep_folder
 from vprdist.store.trial_folder import TrialFolder
 
 OTHER = Source(version="0.0.9", digest="ab12" * 4, changed=False, commit="c0ffee00" * 5)
@@ -52,7 +55,7 @@ def test_results_of_other_code_are_named_with_the_way_to_compute_them_again(
         f"1 of 2 results come from other code (source ab12ab12 (version 0.0.9, commit c0ffee00); this is source "
         f"{here.short} (version "
     )
-    assert "they are reused, since COMPUTATION is 1 in both. To compute them again, name another folder" in said
+    assert "they are reused, since COMPUTATION is 2 in both. To compute them again, name another folder" in said
     leave(runs, third, None)
     parts = "(1 of source ab12ab12 (version 0.0.9, commit c0ffee00); 1 of unknown source (older results name none); "
     assert f"2 of 3 results come from other code {parts}" in (plan_of(sweep_file, runs).reused or "")
@@ -85,11 +88,55 @@ def test_another_computation_reuses_nothing(sweep_file: Path, tmp_path: Path, mo
     runs = tmp_path / "runs"
     for planned in (before := plan_of(sweep_file, runs).trials):
         leave(runs, planned, OTHER)
-    monkeypatch.setattr("vprdist.prepare.resolve.COMPUTATION", 2)
+    monkeypatch.setattr("vprdist.prepare.resolve.COMPUTATION", 3)
     plan = plan_of(sweep_file, runs)
     assert [planned.state for planned in plan.trials] == ["new"] * 3
     assert plan.reused is None
     assert not {planned.trial_id for planned in plan.trials} & {planned.trial_id for planned in before}
+
+
+def leave_of_the_first(runs: Path, trial: TrialSpec) -> None:
+    """The result that an earlier version left of a trial."""
+    assert trial.digests is not None
+    then = trial.model_copy(update={"digests": trial.digests.model_copy(update={"computation": FIRST})})
+    result = toy_result(then)
+    protocol = result.protocol.model_copy(update={"computation": FIRST})
+    leave_result(runs, then.trial_id, result.model_copy(update={"protocol": protocol}))
+
+
+def test_results_of_the_computation_before_are_told_of_and_computed_anew(
+    sweep_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    first, second, third = plan_of(sweep_file, runs).trials
+    assert plan_of(sweep_file, runs).left_behind is None
+    leave(runs, third, running_source())
+    for planned in (first, second):
+        leave_of_the_first(runs, planned.trial)
+    plan = plan_of(sweep_file, runs)
+    assert [planned.state for planned in plan.trials] == ["new", "new", "done"]
+    assert plan.reused is None
+    assert (plan.left_behind or "").startswith(
+        "results of an earlier computation are there (2 of computation 1): this code is of computation 2, whose "
+        "numbers differ, and computes these trials anew."
+    )
+    assert main(["plan", str(sweep_file), "--runs", str(runs)]) == 0
+    assert " ".join(capsys.readouterr().out.split()).count("results of an earlier computation are there") == 1
+
+
+def test_a_search_tells_of_the_computation_before_by_its_manifest(sweep_file: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    sweep = read_sweep(sweep_file, [SEARCH])
+    prepared = quiet(sweep, runs)
+    trial = prepared.resolve(trial_at(sweep, {"train.lr": 0.01}))
+    leave_of_the_first(runs, trial)
+    assert plan_of(sweep_file, runs, None, SEARCH).left_behind is None, "nobody knows of it"
+    assert trial.digests is not None
+    then = trial.model_copy(update={"digests": trial.digests.model_copy(update={"computation": FIRST})})
+    book = Manifest(sweep_folder(runs, sweep.name), sweep, ())
+    book.add(then)
+    book.write()
+    assert "(1 of computation 1)" in (plan_of(sweep_file, runs, None, SEARCH).left_behind or "")
 
 
 def test_the_driver_says_it_once_and_its_manifest_says_which_code_it_is(
@@ -105,6 +152,6 @@ def test_the_driver_says_it_once_and_its_manifest_says_which_code_it_is(
     manifest, here = read_json(runs / "sweeps" / "mine" / "manifest.json"), running_source()
     assert here is not None and manifest["source"]["digest"] == here.digest
     assert (manifest["computation"], sorted(ids(read_sweep(sweep_file), runs))) == (
-        1,
+        2,
         sorted(e["trial"] for e in manifest["trials"]),
     )

@@ -15,6 +15,8 @@ from tests.waiting import until
 from vprdist.cli import main
 from vprdist.files import locked
 from vprdist.machine import process_alive
+from vprdist.spec.computation import FIRST
+from vprdist.store.journal import Failure
 
 
 def test_a_cancelled_trial_ends_and_the_driver_that_runs_starts_it_no_more(tmp_path, capsys):
@@ -81,3 +83,16 @@ def test_retry_lists_what_failed_and_why(tmp_path, capsys):
     assert "toy 0" not in text
     (failed,) = [folder for folder in toy_folders(tmp_path, 3) if folder.failure()]
     assert failed.failure_file.exists(), "a list changes nothing"
+
+
+def test_trials_of_an_earlier_computation_are_listed_and_not_retried_under_other_ids(tmp_path, capsys):
+    list_sweep(tmp_path, "s", range(2), computation=FIRST)
+    (failed, _) = toy_folders(tmp_path, 2)
+    failed.path.mkdir(parents=True)
+    failed.write_failure(Failure(kind="mistake", reason="mistake", at=0.0, attempts=1))
+    assert main(["retry", "s", "--list", "--runs", str(tmp_path)]) == 0
+    assert "mistake" in capsys.readouterr().out
+    assert main(["retry", "s", "--yes", "--runs", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "sweep s: trials of computation 1 cannot be tried again by this code, which makes those of 2. Run" in said
+    assert failed.failure() is not None, "nothing was changed"

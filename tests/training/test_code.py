@@ -9,13 +9,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.training.making import make_trial, run_here
+from tests.worlds import write_small_tree
+from vprdist.data.images import load_image, load_image_at_a_scale
+from vprdist.data.layouts.msls import read_city
 from vprdist.errors import LaunchError
 from vprdist.files import append_json_line, read_json, read_json_lines
+from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.probes.order import ProbeOrder
 from vprdist.source import running_source
+from vprdist.spec.computation import FIRST
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.run import run_trial, saved_by
@@ -68,11 +74,11 @@ def test_a_job_of_another_computation_refuses_before_it_reads_anything(
     """The number is raised in a copy of the package, as a person raises it."""
     trial = make_trial(small_tree)
     number = edited / "spec" / "computation.py"
-    number.write_text(number.read_text().replace("COMPUTATION = 1", "COMPUTATION = 2"))
+    number.write_text(number.read_text().replace("COMPUTATION = 2", "COMPUTATION = 3"))
     done = run_by(edited, trial, folder := tmp_path / "runs" / "trials" / trial.trial_id)
     assert done.returncode != 0
     assert (
-        f"trial {trial.trial_id}: a trial of computation 1 cannot be computed by this code, which is of computation 2. "
+        f"trial {trial.trial_id}: a trial of computation 2 cannot be computed by this code, which is of computation 3. "
         "Run the sweep again" in done.stderr.splitlines()[-1]
     )
     assert not (folder / "result.json").exists() and not (folder / "checkpoint").exists()
@@ -87,7 +93,7 @@ def test_probes_of_another_computation_are_refused_too(
     folder = TrialFolder(tmp_path / "trials" / trial.trial_id)
     folder.write_trial(trial)
     order = ProbeOrder.model_construct(trial=str(folder.path), threads=None)
-    monkeypatch.setattr("vprdist.training.run.COMPUTATION", 2)
+    monkeypatch.setattr("vprdist.training.run.COMPUTATION", 3)
     with pytest.raises(LaunchError, match="cannot be computed by this code"):
         work(order, 0, 1, lambda made: None)
 
@@ -98,6 +104,27 @@ def test_a_trial_of_a_later_computation_is_refused_by_older_code(small_tree: Pat
     later = trial.model_copy(update={"digests": trial.digests.model_copy(update={"computation": 7})})
     with pytest.raises(LaunchError, match=f"trial {later.trial_id}: a trial of computation 7"):
         run_trial(later, tmp_path / "runs" / "trials" / later.trial_id)
+
+
+def test_a_trial_of_the_first_computation_goes_on_as_it_began_and_its_result_says_so(tmp_path: Path) -> None:
+    """A job that was submitted before: its pictures, of more than twice the size, are decoded as then."""
+    tree = write_small_tree(tmp_path / "tree", picture_size=(100, 80))
+    now = make_trial(tree, steps=4)
+    assert now.digests is not None
+    then = now.model_copy(update={"digests": now.digests.model_copy(update={"computation": FIRST})})
+    rows = {}
+    for trial in (now, then):
+        rows[trial.computation] = run_here(trial, tmp_path / "runs" / "trials" / trial.trial_id)
+    assert {number: row.protocol.computation for number, row in rows.items()} == {1: 1, 2: 2}
+    assert rows[1].trial_id != rows[2].trial_id and rows[1].protocol.fingerprint != rows[2].protocol.fingerprint
+    side = read_city(tree, "bob").query
+    for trial, load in ((now, load_image), (then, load_image_at_a_scale)):
+        for reader in (
+            PlaceReader(trial, (32, 40)), PlaceReader(trial, (32, 40), KeptPictures(trial, [side], (32, 40)))
+        ):  # fmt: skip
+            read = reader.read(side, 3)[0].permute(1, 2, 0).numpy()
+            assert np.array_equal(read, load(side.image_path(3), 32, 40))
+    assert rows[1].final_loss != rows[2].final_loss
 
 
 def test_going_on_from_a_checkpoint_of_other_code_is_recorded(small_tree: Path, tmp_path: Path) -> None:

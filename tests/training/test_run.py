@@ -205,7 +205,7 @@ def test_pictures_are_decoded_once_as_far_as_they_fit(small_tree):
     trial, city = make_trial(small_tree), read_city(small_tree, "ada")
     bytes_each = 3 * 32 * 40
     assert 2**20 // bytes_each > 32, "all of them fit one megabyte"
-    kept = KeptPictures(city.sides, (32, 40), keep_mb=1)
+    kept = KeptPictures(trial.model_copy(update={"run": RunSpec(keep_mb=1)}), city.sides, (32, 40))
     plain, keeping = PlaceReader(trial, (32, 40)), PlaceReader(trial, (32, 40), kept)
     before = [plain.read(side, row)[0] for side in city.sides for row in range(len(side))]
     for side in city.sides:

@@ -18,6 +18,7 @@ from vprdist.launch.cancel import cancelled_job, end_jobs, mark_cancelled
 from vprdist.launch.driver_job import find_driver
 from vprdist.launch.slurm import cancel_jobs
 from vprdist.machine import current_user
+from vprdist.spec.computation import COMPUTATION, FIRST
 from vprdist.status.arrays import cache_arrays, probe_arrays, read_array
 from vprdist.status.facts import look_at_queue, may_live
 from vprdist.status.find import Sweep, find_sweep, find_trial, pick
@@ -26,6 +27,7 @@ from vprdist.status.prune import find_waste, remove
 from vprdist.status.status import show_sweep, show_sweeps
 from vprdist.store.driving import cancel_rest, is_driven
 from vprdist.store.journal import JobRecord
+from vprdist.store.manifest import read_manifest
 from vprdist.store.proposals import is_searched
 from vprdist.store.trial_folder import TrialFolder
 
@@ -176,6 +178,13 @@ def _retry(args: argparse.Namespace, console: Console) -> int:
         console.print(f"No trial of {sweep.name} has failed.")
         return 0
     _show_failed(sweep, failed, console)
+    if not args.list and (made_by := read_manifest(sweep.folder).get("computation", FIRST)) != COMPUTATION:
+        raise LaunchError(
+            f"sweep {sweep.name}",
+            f"trials of computation {made_by} cannot be tried again by this code, which makes those of {COMPUTATION}",
+            None,
+            "Run the sweep again: it computes all of its trials anew. Or retry with the code that made them.",
+        )
     if args.list or not _agreed(args, console, f"Run {len(failed)} trial(s) again?"):
         return 0 if args.list else 1
     return resume(sweep.name, runs, console, only=frozenset(failed))

@@ -167,9 +167,10 @@ def _of_trial(args: argparse.Namespace, console: Console) -> Source:
         from vprdist.distributed.ranks import join
         from vprdist.distributed.world import World
         from vprdist.evaluation.evaluate import evaluate
-        from vprdist.training.run import whitening_cities
+        from vprdist.training.run import check_computation, whitening_cities
         from vprdist.training.trained import trained_network
 
+        check_computation(trial)
         with join(World(), folder.rendezvous_file) as ranks, bar(console, "descriptors") as advance:
             network = trained_network(folder.trial(), folder.path).to(ranks.device)
             training = whitening_cities(trial)

@@ -1,7 +1,10 @@
-"""Pictures from disk as arrays of one size."""
+"""Pictures from disk as arrays of one size: whole, upright, eight bits a colour."""
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,24 +12,125 @@ import numpy.typing as npt
 from PIL import Image
 
 from vprdist.errors import DataError
+from vprdist.spec.computation import FIRST
+
+Pixels = npt.NDArray[np.uint8]
+Loader = Callable[[Path, int, int], Pixels]
+"""From a file to a picture of some height and width; see `load_image`."""
+
+DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+"""Pillow's modes of grey pictures of 16 bits; some of its versions read them into 32."""
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+"""By EXIF's orientation, what puts a picture upright (EXIF 2.3, 4.6.4 A)."""
+SIDEWAYS = (5, 6, 7, 8)
 
 
-def load_image(path: Path, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """(height, width, 3) uint8 RGB, resized by bilinear filtering with antialiasing where the size differs.
+def load_image(path: Path, height: int, width: int) -> Pixels:
+    """(height, width, 3) uint8 RGB, equal to torchvision's `Resize` of the picture as Pillow opens it.
+
+    It is decoded whole, and resized by bilinear filtering with antialiasing where its size differs. EXIF's orientation
+    is applied. The high byte of 16 bits counts, for grey pictures as Pillow has it for those in colour.
+
+    Raises:
+        DataError: missing or cut picture; one whose colours are not known: transparent in places, or of floats.
+    """
+    with _blamed(path), Image.open(path) as image:
+        image.load()
+        turn = TURNS.get(_orientation(image))
+        rgb = _rgb(path, image)
+    rgb = rgb if turn is None else rgb.transpose(turn)
+    return _resized(rgb, height, width)
+
+
+def load_image_at_a_scale(path: Path, height: int, width: int) -> Pixels:
+    """What computation 1 reads: a JPEG of twice the size or more is decoded at a smaller scale, another filter.
+
+    EXIF's orientation is not applied, and grey pictures of 16 bits are nearly white.
 
     Raises:
         DataError: missing or cut picture.
     """
+    with _blamed(path), Image.open(path) as image:
+        image.draft("RGB", (width, height))
+        rgb = image.convert("RGB")
+    return _resized(rgb, height, width)
+
+
+def loader_of(computation: int) -> Loader:
+    """How trials of a computation read their pictures."""
+    return load_image_at_a_scale if computation == FIRST else load_image
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture as `load_image` sees it; its pixels are not decoded.
+
+    Raises:
+        DataError: missing picture, or none.
+    """
+    with _blamed(path), Image.open(path) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) in SIDEWAYS else (height, width)
+
+
+def is_turned(path: Path) -> bool:
+    """Whether EXIF's orientation asks for a picture to be turned.
+
+    Raises:
+        DataError: missing picture, or none.
+    """
+    with _blamed(path), Image.open(path) as image:
+        return _orientation(image) in TURNS
+
+
+@contextmanager
+def _blamed(path: Path) -> Iterator[None]:
+    """Pillow's errors, as those of the picture; an error of the storage stays: another attempt may work."""
     try:
-        with Image.open(path) as image:
-            image.draft("RGB", (width, height))  # a JPEG is decoded at the smallest scale that is large enough
-            rgb = image.convert("RGB")
+        yield
     except FileNotFoundError:
         raise DataError(path, "the picture is missing", None, "Unpack the city again.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if getattr(error, "errno", None) is not None:  # the storage failed, not the picture: another attempt may work
+        if getattr(error, "errno", None) is not None:
             raise
         raise DataError(path, "the picture cannot be read", str(error), "Unpack the city again.") from None
+
+
+def _orientation(image: Image.Image) -> int:
+    """1, upright, where nothing else is said."""
+    try:
+        found = image.getexif().get(ORIENTATION)
+    except (SyntaxError, ValueError, struct.error):  # spoilt EXIF: viewers show such a picture as it lies
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _rgb(path: Path, image: Image.Image) -> Image.Image:
+    """A decoded picture in RGB, converted by Pillow where that keeps what is seen."""
+    if image.mode in DEEP_GREY and "transparency" not in image.info:
+        return Image.fromarray(_high_byte(path, np.asarray(image))).convert("RGB")
+    if image.mode == "F":
+        raise DataError(path, "the picture has no known white, its values are floats", None, "Save it in 8 bits.")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            fault = "the picture is transparent in places, and what is seen there is not known"
+            raise DataError(path, fault, None, "Save it without transparency.")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _high_byte(path: Path, values: npt.NDArray[np.integer]) -> Pixels:
+    if values.size and not 0 <= values.min() <= values.max() < 2**16:
+        fault = "the picture has no known white, its values are beyond 16 bits"
+        raise DataError(path, fault, int(values.max()), "Save it in 8 bits.")
+    return (values >> 8).astype(np.uint8)
+
+
+def _resized(rgb: Image.Image, height: int, width: int) -> Pixels:
     if rgb.size != (width, height):
         rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(rgb)

@@ -19,7 +19,7 @@ from vprdist.plan.estimate import read_results
 from vprdist.plan.probe_cost import probe_cost
 from vprdist.plan.probe_memory import driver_probe_gb
 from vprdist.plan.queries import check_queries
-from vprdist.plan.reuse import reuse_of_other_code
+from vprdist.plan.reuse import results_left_behind, reuse_of_other_code
 from vprdist.plan.survey import OVER, planned_trials
 from vprdist.prepare.checks import check_profile, check_runs_folder, paths_of
 from vprdist.prepare.prepare import Prepared, prepare, unready
@@ -129,8 +129,9 @@ def _prepared(
     _check_cost(sweep, profile, prepared, runs)
     for note in check_queries(sweep, prepared.trials):
         console.print(note, style="dim")
-    if only is None and (reused := reuse_of_other_code(sweep, prepared)) is not None:
-        console.print(reused, style="yellow")
+    for earlier in (reuse_of_other_code(sweep, prepared), results_left_behind(sweep, prepared)):
+        if only is None and earlier is not None:
+            console.print(earlier, style="yellow")
     book = Manifest(folder, sweep, prepared.fallbacks)
     if not sweep.search.method.proposes:
         if (before := book.others(prepared.trials)) is not None:

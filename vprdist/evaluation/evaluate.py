@@ -19,7 +19,6 @@ from vprdist.evaluation.whitening import check_dimensions, check_images, whitene
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import PlaceNetwork, set_mode
 from vprdist.spec.arms import Arm
-from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.evaluate import EvaluateSpec
 from vprdist.spec.result import Protocol, VariantResult
 from vprdist.spec.trial import TrialSpec
@@ -111,7 +110,7 @@ def describe_protocol(tasks: Sequence[Task], trial: TrialSpec, dataset: str) -> 
         database=evaluate.database,
         dimensions=evaluate.dimensions[0] if evaluate.dimensions else None,
         storage=evaluate.storage,
-        computation=COMPUTATION,
+        computation=trial.computation,
     )
 
 

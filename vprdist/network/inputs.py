@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vprdist.data.images import load_image
+from vprdist.data.images import loader_of
 from vprdist.data.places import Side
 from vprdist.errors import CacheError, UserError
 from vprdist.semantics.cache import Cache, open_cache
@@ -50,14 +50,15 @@ class KeptPictures:
     """Decoded pictures of one size, kept where the first reader of each put them, for all workers of a rank.
 
     Args:
+        trial: its computation says how pictures are read, and `run.keep_mb` how much memory they take at most; that
+            grows with what is read. Forked workers share it.
         sides: whose pictures may be kept; those that do not fit, and other sides', are decoded every time.
-        keep_mb: the most memory it takes, in megabytes; it grows with what is read. Forked workers share it.
     """
 
-    def __init__(self, sides: Sequence[Side], image_size: tuple[int, int], keep_mb: int) -> None:
-        self.image_size = image_size
+    def __init__(self, trial: TrialSpec, sides: Sequence[Side], image_size: tuple[int, int]) -> None:
+        self.image_size, self.read = image_size, loader_of(trial.computation)
         picture_bytes = 3 * image_size[0] * image_size[1]
-        capacity = min(sum(map(len, sides)), keep_mb * 2**20 // picture_bytes)
+        capacity = min(sum(map(len, sides)), trial.run.keep_mb * 2**20 // picture_bytes)
         self._pixels = _mapped(capacity * picture_bytes).view(capacity, *image_size, 3)
         self._filled = _mapped(capacity)
         self._first: dict[tuple[str, str], int] = {}
@@ -68,13 +69,12 @@ class KeptPictures:
 
     def load(self, side: Side, row: int) -> Tensor:
         """(H, W, 3) uint8. Errors as `load_image`."""
-        height, width = self.image_size
         place = self._first.get((side.city, side.side), len(self._filled)) + row
         if place >= len(self._filled):
-            return torch.from_numpy(load_image(side.image_path(row), height, width).copy())
+            return torch.from_numpy(self.read(side.image_path(row), *self.image_size).copy())
         if not self._filled[place]:
             # Two workers may both decode it: they write the same bytes, and the mark comes after them.
-            self._pixels[place] = torch.from_numpy(load_image(side.image_path(row), height, width).copy())
+            self._pixels[place] = torch.from_numpy(self.read(side.image_path(row), *self.image_size).copy())
             self._filled[place] = 1
         return self._pixels[place]
 
@@ -93,6 +93,7 @@ class PlaceReader:
 
     def __init__(self, trial: TrialSpec, image_size: tuple[int, int], kept: KeptPictures | None = None) -> None:
         self.input, self.image_size, self.seed = trial.input, image_size, trial.seed
+        self.load = loader_of(trial.computation)
         self.kept = kept if kept is not None and kept.image_size == image_size else None
         self._cache: Cache | None = None
         if trial.input.needs_cache:
@@ -125,7 +126,7 @@ class PlaceReader:
         if self.kept is not None:
             pixels = self.kept.load(side, row)
         else:
-            pixels = torch.from_numpy(load_image(side.image_path(row), *self.image_size).copy())
+            pixels = torch.from_numpy(self.load(side.image_path(row), *self.image_size).copy())
         return pixels.permute(2, 0, 1)
 
     def _masks(self, cache: Cache, side: Side, row: int, arms: Sequence[Arm]) -> Tensor:

@@ -1,13 +1,14 @@
-"""Results that a sweep would take over from other code than the present one."""
+"""Earlier results: those that a sweep would take over from other code, and those that it computes anew."""
 
 from __future__ import annotations
 
 from vprdist.prepare.prepare import Prepared
 from vprdist.report.sources import by_source, source_words
 from vprdist.source import running_source
-from vprdist.spec.computation import COMPUTATION
+from vprdist.spec.computation import COMPUTATION, EARLIER
 from vprdist.spec.sweep import SweepSpec, trial_at
-from vprdist.store.manifest import sweep_folder
+from vprdist.spec.trial import TrialSpec
+from vprdist.store.manifest import is_started, read_manifest, sweep_folder
 from vprdist.store.proposals import Proposals, proposals_path
 from vprdist.store.trial_folder import TrialFolder
 
@@ -37,6 +38,33 @@ def reuse_of_other_code(sweep: SweepSpec, prepared: Prepared) -> str | None:
         f"{len(other)} of {len(found)} results come from other code ({'; '.join(parts)}; this is "
         f"{source_words(here)}): they are reused, since COMPUTATION is {COMPUTATION} in both. {REMEDY}"
     )
+
+
+def results_left_behind(sweep: SweepSpec, prepared: Prepared) -> str | None:
+    """One line that says how many results an earlier computation left, which are not taken over; None: it left none.
+
+    Args:
+        prepared: the sweep's trials. Those that its manifest lists count too: a search's have no ids yet.
+    """
+    folder = sweep_folder(prepared.runs, sweep.name)
+    listed = set(read_manifest(folder)["names"]) if is_started(folder) else set()
+    resolved = [trial for trial in prepared.trials if trial.digests is not None]
+    ids = listed | {_of_computation(trial, number).trial_id for trial in resolved for number in EARLIER}
+    found = [TrialFolder.of(prepared.runs, trial_id).computation() for trial_id in ids]
+    counts = [(number, found.count(number)) for number in EARLIER if number in found]
+    if not counts:
+        return None
+    parts = ", ".join(f"{count} of computation {number}" for number, count in counts)
+    return (
+        f"results of an earlier computation are there ({parts}): this code is of computation {COMPUTATION}, whose "
+        f"numbers differ, and computes these trials anew. The earlier results stay as they are, and are never ranked "
+        f"with the new ones; jobs of theirs that still wait or run go on."
+    )
+
+
+def _of_computation(trial: TrialSpec, number: int) -> TrialSpec:
+    assert trial.digests is not None
+    return trial.model_copy(update={"digests": trial.digests.model_copy(update={"computation": number})})
 
 
 def _known(sweep: SweepSpec, prepared: Prepared) -> list[str]:

@@ -21,8 +21,8 @@ SHOWN = 16
 def show_plan(plan: Plan, names: Sequence[str], console: Console, full: bool) -> None:
     """Everything but the job's script."""
     _trials(plan, names, console, full)
-    if plan.reused is not None:
-        console.print(plan.reused, style="yellow")
+    for earlier in filter(None, (plan.reused, plan.left_behind)):
+        console.print(earlier, style="yellow")
     for title, lines in (
         ("data", iter(plan.looked.facts)),
         ("subsets", _subsets(plan)),

@@ -14,7 +14,7 @@ from vprdist.plan.estimate import Estimate, estimate, read_results
 from vprdist.plan.power import Power, power_of
 from vprdist.plan.probe_cost import ProbeCost, probe_cost
 from vprdist.plan.queries import check_queries
-from vprdist.plan.reuse import reuse_of_other_code
+from vprdist.plan.reuse import results_left_behind, reuse_of_other_code
 from vprdist.plan.space import Space, space
 from vprdist.prepare.checks import check_profile
 from vprdist.prepare.prepare import Prepared, look
@@ -67,6 +67,7 @@ class Plan:
     queries: tuple[str, ...] = ()
     probes: ProbeCost | None = None
     reused: str | None = None
+    left_behind: str | None = None
 
     @property
     def to_run(self) -> list[Planned]:
@@ -97,8 +98,10 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
     room = space([planned.trial for planned in trials], runs, profile.num_ranks)
     found = power_of(sweep, looked.num_queries, len(trials), results, runs)
     queries = tuple(check_queries(sweep, looked.trials))
-    reused = reuse_of_other_code(sweep, looked)
-    return Plan(sweep, profile, runs, looked, trials, capacity(profile), room, over, found, queries, probes, reused)
+    reused, left = reuse_of_other_code(sweep, looked), results_left_behind(sweep, looked)
+    return Plan(
+        sweep, profile, runs, looked, trials, capacity(profile), room, over, found, queries, probes, reused, left
+    )
 
 
 def planned_trials(sweep: SweepSpec, prepared: Prepared, results: Sequence[ResultRow]) -> tuple[Planned, ...]:

@@ -47,7 +47,7 @@ def work(order: ProbeOrder, index: int, count: int, advanced: Callable[[int], No
     with join(World(), place.rendezvous_file) as ranks:
         network = trained_network(trial, folder).to(ranks.device)
         size = trial.evaluate.image_size or trial.train.image_size
-        kept = KeptPictures([side for city in cities for side in city.sides], size, trial.run.keep_mb)
+        kept = KeptPictures(trial, [side for city in cities for side in city.sides], size)
         make_parts(
             order, network, trial, tasks, Extra(breakdown_tasks(cities, trial)), ranks,
             training=whitening_cities(trial), kept=kept, turn=len(order.parts) * index // count, advanced=advanced,

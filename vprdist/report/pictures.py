@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vprdist.data.images import load_image
+from vprdist.data.images import load_image, upright_size
 from vprdist.data.layouts import Layout, layout_of, read_city_cached
 from vprdist.data.palette import PALETTE
 from vprdist.errors import UserError
@@ -84,9 +84,8 @@ class DataPictures:
             path = self._path(city, side, key)
             if path is None:
                 return None
-            with Image.open(path) as image:
-                height = max(1, round(WIDTH * image.height / image.width))
-            return load_image(path, height, WIDTH)
+            height, width = upright_size(path)
+            return load_image(path, max(1, round(WIDTH * height / width)), WIDTH)
         except (UserError, OSError):
             return None
 

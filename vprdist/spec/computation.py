@@ -10,6 +10,11 @@ bits, messages, reports, plans. A field that is added to a trial says by `hashed
 behaviour; that needs no new number either. What is kept between trials (a cache, label files) has marks of its own.
 
 The number 1 is left out of the hash: trials that were run before there was such a number keep their ids.
+
+What each number changed:
+
+- 2: pictures are decoded whole, where JPEGs of twice the size were decoded at a smaller scale; they stand upright, as
+  EXIF says; of grey pictures of 16 bits the high byte counts, where they were white.
 """
 
 from __future__ import annotations
@@ -17,5 +22,8 @@ from __future__ import annotations
 FIRST = 1
 """The computation of every trial that names none."""
 
-COMPUTATION = 1
-"""The computation of this code."""
+COMPUTATION = 2
+"""The computation of this code, and of every trial that it makes."""
+
+EARLIER = (FIRST,)
+"""Those that this code goes on with, for jobs that were submitted before: `data.images.loader_of` reads as they did."""

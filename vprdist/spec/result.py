@@ -46,7 +46,7 @@ class Protocol(Spec):
     database: str = hashed_unless("subtask")
     dimensions: int | None = hashed_unless(None, description="null: as many as the network has")
     storage: str = hashed_unless("float32")
-    computation: int = hashed_unless(FIRST, description="of the code that evaluated; see `spec.computation`")
+    computation: int = hashed_unless(FIRST, description="the one that was evaluated by; see `spec.computation`")
 
     @property
     def fingerprint(self) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from vprdist.errors import RuleError
 from vprdist.files import digest_json
 from vprdist.spec.base import Names, Spec, hashed_unless, marked, not_hashed
-from vprdist.spec.computation import FIRST
+from vprdist.spec.computation import COMPUTATION, FIRST
 from vprdist.spec.data import DataSpec
 from vprdist.spec.evaluate import EvaluateSpec
 from vprdist.spec.input import InputSpec
@@ -125,6 +125,11 @@ class TrialSpec(Spec):
         """Every city whose pictures are read: to train, to validate, to predict."""
         measured = (*self.data.train, *self.data.validate_cities)
         return (*measured, *(name for name in self.evaluate.predict if name not in measured))
+
+    @property
+    def computation(self) -> int:
+        """The one that makes its numbers; of a trial without digests, this code's."""
+        return COMPUTATION if self.digests is None else self.digests.computation
 
     @property
     def trial_id(self) -> str:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from vprdist.errors import LaunchError
 from vprdist.files import append_json_line, locked, read_json_lines, write_json, write_text
 from vprdist.source import Source
+from vprdist.spec.computation import FIRST
 from vprdist.spec.names import is_name, name_remedy
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
@@ -106,6 +107,13 @@ class TrialFolder:
         try:
             return Source.of_json(glance_at_result(self.result_file)["source"])
         except (ValueError, LookupError, TypeError):
+            return None
+
+    def computation(self) -> int | None:
+        """The computation of the result; None where there is none that can be read."""
+        try:
+            return int(glance_at_result(self.result_file)["protocol"].get("computation", FIRST))
+        except (ValueError, LookupError, TypeError, AttributeError):
             return None
 
     def job(self) -> JobRecord | None:

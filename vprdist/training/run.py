@@ -33,7 +33,7 @@ from vprdist.network.weights import weights_file
 from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.cache.staging import staged
 from vprdist.source import running_source
-from vprdist.spec.computation import COMPUTATION
+from vprdist.spec.computation import COMPUTATION, EARLIER
 from vprdist.spec.own_load import blamed
 from vprdist.spec.result import NO_GPU, ResultRow
 from vprdist.spec.trial import TrialSpec
@@ -131,7 +131,7 @@ class _Run:
             check_whitening(trial.evaluate, asked, learn_on, network.dimensions)
         cities = [layout.read(name) for name in trial.data.train] if trial.train.steps else []
         sides = [side for city in (*cities, *validate) for side in city.sides]
-        kept = KeptPictures(sides, trial.train.image_size, trial.run.keep_mb)
+        kept = KeptPictures(trial, sides, trial.train.image_size)
 
         def measure(extra: Extra = NOTHING) -> Evaluation | None:
             check_cache(trial)
@@ -258,20 +258,14 @@ def saved_by(rows: Iterable[Mapping[str, Any]]) -> list[str | None]:
 
 
 def check_inputs(trial: TrialSpec) -> None:
-    """Data and cache are still what the trial was hashed with, and this code gives the numbers of its computation.
+    """This code gives the numbers of the trial's computation, and data and cache are what it was hashed with.
 
     Raises:
-        LaunchError: the trial is of another computation.
+        LaunchError: it does not.
         DataError, CacheError: they have changed since it was submitted.
     """
+    check_computation(trial)
     assert trial.digests is not None
-    if (wanted := trial.digests.computation) != COMPUTATION:
-        raise LaunchError(
-            f"trial {trial.trial_id}",
-            f"a trial of computation {wanted} cannot be computed by this code, which is of computation {COMPUTATION}",
-            None,
-            "Run the sweep again: it makes trials of this code's computation. Or run the code that made the trial.",
-        )
     cities = (*trial.data.train, *trial.data.validate_cities)
     found = dataset_digest(trial.data, cities)
     if found != trial.digests.dataset:
@@ -293,6 +287,21 @@ def check_labels(trial: TrialSpec) -> None:
     if found != trial.digests.labels:
         fault = f"the label files of {', '.join(trial.data.train)} must have the digest of the submission, "
         raise DataError(trial.data.root, fault + (trial.digests.labels or "none"), found or "none", CHANGED)
+
+
+def check_computation(trial: TrialSpec) -> None:
+    """This code gives the numbers of the trial's computation.
+
+    Raises:
+        LaunchError: it does not.
+    """
+    if (wanted := trial.computation) not in (*EARLIER, COMPUTATION):
+        raise LaunchError(
+            f"trial {trial.trial_id}",
+            f"a trial of computation {wanted} cannot be computed by this code, which is of computation {COMPUTATION}",
+            None,
+            "Run the sweep again: it makes trials of this code's computation. Or run the code that made the trial.",
+        )
 
 
 def check_cache(trial: TrialSpec) -> None:

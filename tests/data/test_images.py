@@ -1,0 +1,130 @@
+"""Pictures enter as torchvision resizes what Pillow opens, upright, in eight bits; unknown colours are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.transforms import InterpolationMode, Resize
+
+from vprdist.data.images import is_turned, load_image, load_image_at_a_scale, loader_of, upright_size
+from vprdist.errors import DataError
+from vprdist.spec.computation import COMPUTATION, EARLIER, FIRST
+
+SIZES = [(64, 48), (128, 96), (127, 95), (129, 97), (300, 190), (640, 480), (40, 33), (64, 200)]
+"""(width, height) on both sides of once, twice, four times and eight times what is wanted; narrow and wide."""
+WANTED = (48, 64)
+
+
+def smooth(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Noise with edges of several pixels, as photographs have."""
+    noise = np.random.default_rng(seed).integers(0, 256, (height // 3 + 1, width // 3 + 1, 3), np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def reference(path: Path, height: int, width: int) -> np.ndarray:
+    """The public code's way."""
+    with Image.open(path) as image:
+        return np.asarray(Resize((height, width), InterpolationMode.BILINEAR)(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG L", "JPEG CMYK", "JPEG progressive", "PNG", "PNG P", "PNG L", "PNG 1"])
+def test_every_picture_is_that_of_the_public_code_to_the_grey_level(tmp_path: Path, size, kind: str) -> None:
+    path, (form, *more) = tmp_path / "picture", kind.split()
+    image = smooth(*size).convert(more[0]) if more and more[0] != "progressive" else smooth(*size)
+    image.save(path, form, **({"progressive": True} if "progressive" in more else {}))
+    assert np.array_equal(load_image(path, *WANTED), reference(path, *WANTED))
+
+
+def test_the_first_computation_reads_as_it_did_and_that_is_another_filter(tmp_path: Path) -> None:
+    path = tmp_path / "picture.jpg"
+    smooth(256, 192).save(path)
+    with Image.open(path) as image:
+        image.draft("RGB", (64, 48))
+        then = np.asarray(image.convert("RGB").resize((64, 48), Image.Resampling.BILINEAR))
+    assert np.array_equal(loader_of(FIRST)(path, *WANTED), then)
+    assert not np.array_equal(loader_of(COMPUTATION)(path, *WANTED), then)
+    assert EARLIER == (FIRST,) and loader_of(FIRST) is load_image_at_a_scale
+
+
+def test_grey_of_sixteen_bits_is_as_bright_as_it_is_in_eight(tmp_path: Path) -> None:
+    eight = np.asarray(smooth(64, 48).convert("L"))
+    for name, deep in (("by 256", eight.astype(np.uint16) << 8), ("by 257", eight.astype(np.uint16) * 257)):
+        for form in ("PNG", "TIFF"):
+            path = tmp_path / f"{name}.{form}"
+            Image.fromarray(deep).save(path, form)
+            assert np.array_equal(load_image(path, *WANTED), np.stack([eight] * 3, axis=2)), (name, form)
+    wide = tmp_path / "wide.tiff"
+    Image.fromarray(eight.astype(np.int32) << 8).save(wide)
+    assert np.array_equal(load_image(wide, *WANTED)[..., 0], eight)
+    assert load_image_at_a_scale(tmp_path / "by 257.PNG", *WANTED).mean() > 250, "what it was before"
+
+
+def test_a_range_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    values = np.full((48, 64), 70_000, np.int32)
+    Image.fromarray(values).save(tmp_path / "wide.tiff")
+    with pytest.raises(DataError, match=r"its values are beyond 16 bits: 70000. Save it in 8 bits"):
+        load_image(tmp_path / "wide.tiff", *WANTED)
+    Image.fromarray(np.float32(values) / 70_000).save(tmp_path / "floats.tiff")
+    with pytest.raises(DataError, match="its values are floats"):
+        load_image(tmp_path / "floats.tiff", *WANTED)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_places_are_refused_and_an_opaque_alpha_changes_nothing(tmp_path: Path, mode: str) -> None:
+    plain = smooth(64, 48) if mode == "RGBA" else smooth(64, 48).convert("L")
+    opaque, holed = plain.convert(mode), plain.convert(mode)
+    if mode == "P":
+        opaque.save(tmp_path / "opaque.png", transparency=bytes([255] * 256))
+        holed.save(tmp_path / "holed.png", transparency=bytes([0] * 128 + [255] * 128))
+    else:
+        opaque.save(tmp_path / "opaque.png")
+        holed.putpixel((5, 5), (*np.atleast_1d(plain.getpixel((5, 5))).tolist(), 0))
+        holed.save(tmp_path / "holed.png")
+    assert np.array_equal(load_image(tmp_path / "opaque.png", *WANTED), np.asarray(plain.convert("RGB")))
+    with pytest.raises(DataError, match=r"transparent in places.* Save it without transparency"):
+        load_image(tmp_path / "holed.png", *WANTED)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_pictures_stand_upright(tmp_path: Path, form: str, orientation: int) -> None:
+    """As a camera that was held so stores it: row 0 and column 0 of the file lie where EXIF's table says."""
+    upright = np.zeros((48, 64, 3), np.uint8)
+    upright[:24, :32], upright[:24, 32:], upright[24:, :32] = (250, 10, 10), (10, 250, 10), (10, 10, 250)
+    rows_and_columns = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.transpose(1, 0, 2), 6: upright.transpose(1, 0, 2)[::-1],
+        7: upright.transpose(1, 0, 2)[::-1, ::-1], 8: upright.transpose(1, 0, 2)[:, ::-1],
+    }  # fmt: skip
+    exif, path = Image.Exif(), tmp_path / "picture"
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(rows_and_columns[orientation])).save(path, form, exif=exif, quality=95)
+    assert np.abs(load_image(path, *WANTED).astype(int) - upright).mean() < 4
+    assert (upright_size(path), is_turned(path)) == (WANTED, orientation != 1)
+
+
+def test_spoilt_exif_turns_nothing(tmp_path: Path) -> None:
+    path, image = tmp_path / "picture.jpg", smooth(64, 48)
+    for spoilt in (b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0rubbish", b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\x08\0\x05"):
+        image.save(path, exif=spoilt)
+        assert np.array_equal(load_image(path, *WANTED), reference(path, *WANTED)), spoilt
+        assert not is_turned(path)
+
+
+def test_what_cannot_be_read_is_said_and_a_storage_that_fails_is_no_picture(tmp_path: Path, monkeypatch) -> None:
+    cut = tmp_path / "cut.jpg"
+    smooth(640, 480).save(cut)
+    cut.write_bytes(cut.read_bytes()[:3000])
+    for read in (load_image, load_image_at_a_scale):
+        with pytest.raises(DataError, match="the picture is missing"):
+            read(tmp_path / "none.jpg", *WANTED)
+        with pytest.raises(DataError, match="the picture cannot be read"):
+            read(cut, *WANTED)
+        with monkeypatch.context() as patched:
+            patched.setattr(Image, "open", lambda path: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+            with pytest.raises(OSError, match="Input/output error"):
+                read(cut, *WANTED)
