@@ -141,7 +141,7 @@ def test_a_cache_grows_by_cities_and_follows_its_source(world: World) -> None:
     key = next(iter(world.truth["cph", "query"]))
     with pytest.raises(CacheError, match=r"a shard of the manifest is missing"):
         grown.activations("cph", "query", key)  # a reader of the cache that was
-    with pytest.raises(CacheError, match="one size and one segmenter"):
+    with pytest.raises(CacheError, match="one size, grid and segmenter"):
         import_cache(world.source, world.root, world.out, ["cph"], size=(3, 4))
     with pytest.raises(CacheError, match="the cache there must be of this segmenter, size and compression"):
         import_cache(world.source, world.root, world.out, size=(3, 4))

@@ -9,6 +9,7 @@ import numpy as np
 from vprdist.errors import UserError
 from vprdist.semantics.cache import open_cache
 from vprdist.semantics.masks import FULL
+from vprdist.semantics.resize import point_shares
 from vprdist.spec.subsets import SubsetSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import CLASSES
@@ -33,15 +34,16 @@ def cover_of(trial: TrialSpec, subsets: SubsetSpec) -> dict[str, dict[str, objec
         return {}
     if not stacks:
         return {}
-    area, sure, pixels = np.zeros(len(CLASSES)), np.zeros(len(CLASSES)), np.zeros(len(CLASSES))
+    area, sure, shown = np.zeros(len(CLASSES)), np.zeros(len(CLASSES)), np.zeros(len(CLASSES))
+    shares_HW = point_shares(cache.size, cache.grid)
     for stack_CHW in stacks:
-        likeliest = stack_CHW.argmax(axis=0)
-        area += stack_CHW.sum(axis=(1, 2), dtype=np.int64) / (FULL * likeliest.size * len(stacks))
-        pixels += np.bincount(likeliest.ravel(), minlength=len(CLASSES))
-        sure += np.bincount(likeliest.ravel(), stack_CHW.max(axis=0).ravel() / FULL, len(CLASSES))
+        likeliest = stack_CHW.argmax(axis=0).ravel()
+        area += (stack_CHW * shares_HW).sum(axis=(1, 2)) / (FULL * len(stacks))
+        shown += np.bincount(likeliest, shares_HW.ravel(), len(CLASSES))
+        sure += np.bincount(likeliest, (shares_HW * stack_CHW.max(axis=0)).ravel() / FULL, len(CLASSES))
     out: dict[str, dict[str, object]] = {}
     for player, names in subsets.players.items():
         own = [CLASSES.index(name) for name in names]
-        confidence = float(sure[own].sum() / pixels[own].sum()) if pixels[own].any() else None
+        confidence = float(sure[own].sum() / shown[own].sum()) if shown[own].any() else None
         out[player] = {"area": float(area[own].sum()), "confidence": confidence}
     return out

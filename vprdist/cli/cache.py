@@ -176,8 +176,9 @@ def _describe(path: Path, console: Console) -> None:
     images = sum(shard.count for shard in manifest.shards)
     size = sum(shard.bytes for shard in manifest.shards)
     raw = len(manifest.classes) * manifest.height * manifest.width
+    lies = "" if manifest.grid == "cells" else f" (grid: {manifest.grid})"
     console.print(
-        f"{path}: {images} images, {len(manifest.classes)} classes at {manifest.height}x{manifest.width}, "
+        f"{path}: {images} images, {len(manifest.classes)} classes at {manifest.height}x{manifest.width}{lies}, "
         f"{len(manifest.shards)} shards, {size / 1e6:.1f} MB, digest {manifest.digest}"
     )
     console.print(

@@ -13,9 +13,10 @@ from vprdist.network.batch_norm import BATCH_NORM
 from vprdist.network.checkpoints import read_checkpoint
 from vprdist.network.parts import build_parts, unfit
 from vprdist.network.stem import InputStem, widen
+from vprdist.semantics.cache import grid_of
 from vprdist.semantics.masks import FULL, full_level
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import MODE_CHANNELS, BatchNormMode, Precision
+from vprdist.spec.vocabulary import MODE_CHANNELS, BatchNormMode, Grid, Precision
 
 
 class PlaceNetwork(nn.Module):
@@ -67,7 +68,7 @@ class PlaceNetwork(nn.Module):
     def _attended(self, name: str, features: Any, extra_BChw: Tensor | None) -> Any:
         if name not in self.attention:
             return features
-        extra = None if extra_BChw is None else self.stem.shares(extra_BChw)
+        extra = None if extra_BChw is None else self.stem.cells(extra_BChw)
         before, *token = features if isinstance(features, tuple) else (features,)
         after = self.attention[name](before, extra=extra)
         if not isinstance(after, Tensor) or after.shape != before.shape:
@@ -80,7 +81,7 @@ def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
     """The network of a trial, ready to train; everything random in it comes from the trial's seed.
 
     Args:
-        trial: resolved.
+        trial: resolved; its cache says how masks lie on pictures.
         weights: the initial weights' file, a checkpoint where the trial names one; None starts from random ones.
 
     Raises:
@@ -105,9 +106,10 @@ def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
                 raise SweepFileError("trial.input.mode", fault, type(first).__name__, "Use rgb or masked.")
             assert trial.input.conv1_init is not None
             widen(first, MODE_CHANNELS[mode], trial.input.conv1_init)
+    grid: Grid = "cells" if trial.input.cache is None else grid_of(Path(trial.input.cache))
     full = full_level(len(trial.input.class_names), trial.input.mask_reduce) if trial.input.mask_reduce else FULL
     return PlaceNetwork(
-        InputStem(mode, full), units, pool, spec.trained, int(pool.dimensions), trial.train.precision, attention,
+        InputStem(mode, full, grid), units, pool, spec.trained, int(pool.dimensions), trial.train.precision, attention,
         spec.attention.name, not spec.backbone.is_own,
     )  # fmt: skip
 

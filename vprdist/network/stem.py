@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from vprdist.semantics.masks import FULL
-from vprdist.spec.vocabulary import ConvInit, InputMode
+from vprdist.semantics.resize import area_weights
+from vprdist.spec.vocabulary import ConvInit, Grid, InputMode
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -19,14 +20,15 @@ class InputStem(nn.Module):
 
     Args:
         full: the whole number that stands for 1 in what the mode adds (`masks.full_level`).
+        grid: how the points of what the mode adds lie on the picture.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mode: InputMode, full: int = FULL) -> None:
+    def __init__(self, mode: InputMode, full: int = FULL, grid: Grid = "cells") -> None:
         super().__init__()
-        self.mode, self.full = mode, full
+        self.mode, self.full, self.grid = mode, full, grid
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -41,12 +43,25 @@ class InputStem(nn.Module):
         if self.mode == "rgb":
             return (image - self.mean) / self.std
         assert extra_BChw is not None, "every mode but rgb has a mask or activations"
-        extra = self.shares(extra_BChw)
-        if extra.shape[-2:] != image.shape[-2:]:
-            extra = nn.functional.interpolate(extra, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        extra = self.placed(extra_BChw, (image.shape[2], image.shape[3]))
         if self.mode == "masked":
             return (image * extra - self.mean) / self.std
         return torch.cat([(image - self.mean) / self.std, extra], dim=1)
+
+    def placed(self, extra_BChw: Tensor, size: tuple[int, int]) -> Tensor:
+        """What the mode adds, in [0, 1] at the pixels of pictures of a size, (B, C, H, W) float."""
+        extra = self.shares(extra_BChw)
+        if extra.shape[-2:] == size:
+            return extra
+        return nn.functional.interpolate(extra, size, mode="bilinear", align_corners=self.grid == "corners")
+
+    def cells(self, extra_BChw: Tensor) -> Tensor:
+        """What the mode adds, in [0, 1] at its own size, as cells, whatever its grid: (B, C, h, w) float."""
+        extra = self.shares(extra_BChw)
+        if self.grid == "cells":
+            return extra
+        rows, columns = (torch.from_numpy(area_weights(n, n, self.grid)).to(extra) for n in extra.shape[2:])
+        return rows @ extra @ columns.T
 
     def shares(self, extra_BChw: Tensor) -> Tensor:
         """What the mode adds, in [0, 1] at its own size, (B, C, h, w) float."""

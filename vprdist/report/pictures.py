@@ -15,8 +15,8 @@ from vprdist.data.palette import PALETTE
 from vprdist.errors import UserError
 from vprdist.report.page.contents import Figure, NoPictures, Pictures
 from vprdist.semantics.cache import Cache, open_cache
-from vprdist.semantics.exporting import resized
 from vprdist.semantics.masks import reduce_mask
+from vprdist.semantics.resize import placed
 from vprdist.spec.trial import TrialSpec
 
 WIDTH, QUALITY = 200, 72
@@ -74,7 +74,7 @@ class DataPictures:
         pixels, cache = self._pixels(city, "query", key), self._cache(trial)
         if pixels is None or cache is None or (mask := self._mask(city, key, trial, pixels)) is None:
             return None
-        classes = resized(cache.activations(city, "query", key), pixels.shape[:2]).argmax(axis=0)
+        classes = placed(cache.activations(city, "query", key), pixels.shape[:2], cache.grid).argmax(axis=0)
         grey = np.repeat((255 * mask[..., None]).astype(np.uint8), 3, axis=2)
         views = (pixels, PALETTE[classes], grey, (pixels * mask[..., None]).astype(np.uint8))
         return Figure(city, key, *map(_jpeg, views))
@@ -102,7 +102,8 @@ class DataPictures:
         if cache is None or trial.input.mask_reduce is None:
             return None
         try:
-            activations = resized(cache.activations(city, "query", key, trial.input.class_names), pixels.shape[:2])
+            own = cache.activations(city, "query", key, trial.input.class_names)
+            activations = placed(own, pixels.shape[:2], cache.grid)
         except UserError:
             return None
         mask = reduce_mask(np.asarray(activations), trial.input.mask_reduce)

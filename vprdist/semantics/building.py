@@ -31,7 +31,7 @@ from vprdist.semantics.cache.writer import write_shard
 from vprdist.semantics.planning import Plan, PlannedShard, PlannedSide
 from vprdist.semantics.resize import resize_area
 from vprdist.semantics.sources import Source
-from vprdist.spec.vocabulary import CLASSES, Compression
+from vprdist.spec.vocabulary import CLASSES, Compression, Grid
 
 OURS = re.compile(r"\.?(.+)_(query|database)_\d{6,}-[0-9a-f]{16}\.(arrow|json)(\.[0-9a-f]{8}\.tmp)?")
 LOOK_S = 0.5
@@ -138,8 +138,8 @@ def is_built(plan: Plan, out: Path, segmenter: str) -> bool:
 def would_replace(plan: Plan, out: Path, segmenter: str) -> str | None:
     """The size, segmenter and compression of the cache that is there, where the planned one differs in them."""
     old = _old_manifest(out)
-    held = None if old is None else _kind((old.height, old.width), old.segmenter, old.compression)
-    return held if held != _kind(plan.size, segmenter, plan.compression) else None
+    held = None if old is None else _kind((old.height, old.width), old.grid, old.segmenter, old.compression)
+    return held if held != _kind(plan.size, plan.grid, segmenter, plan.compression) else None
 
 
 @contextlib.contextmanager
@@ -171,7 +171,9 @@ def _old_manifest(out: Path) -> Manifest | None:
 
 def _is_complete(out: Path, old: Manifest, plan: Plan, segmenter: str) -> bool:
     """The old cache holds what is planned, in shards of whatever length, and none was lost or cut."""
-    if (old.segmenter, old.compression) != (segmenter, plan.compression) or (old.height, old.width) != plan.size:
+    if _kind((old.height, old.width), old.grid, old.segmenter, old.compression) != _kind(
+        plan.size, plan.grid, segmenter, plan.compression
+    ):
         return False
     sources = {(side.city, side.side): (old.cities[side.city], side.source) for side in old.sides}
     if any(sources.get((side.city, side.side)) != (side.city_digest, side.source) for side in plan.sides):
@@ -182,15 +184,16 @@ def _is_complete(out: Path, old: Manifest, plan: Plan, segmenter: str) -> bool:
 def _check_fits(out: Path, old: Manifest | None, plan: Plan, segmenter: str) -> None:
     """A cache has one size, segmenter and compression; what is replaced whole may change them."""
     kept = [city for city in old.cities if city not in plan.cities] if old else []
-    made = old and _kind((old.height, old.width), old.segmenter, old.compression)
-    wanted = _kind(plan.size, segmenter, plan.compression)
+    made = old and _kind((old.height, old.width), old.grid, old.segmenter, old.compression)
+    wanted = _kind(plan.size, plan.grid, segmenter, plan.compression)
     if kept and made != wanted:
-        fault = f"a cache must have one size and one segmenter, and one compression; {', '.join(kept)} here: {made}"
+        fault = f"a cache must have one size, grid and segmenter, and one compression; {', '.join(kept)} here: {made}"
         raise CacheError(out, fault, wanted, "Choose another folder, or that size, segmenter and compression.")
 
 
-def _kind(size: tuple[int, int], segmenter: str, compression: Compression) -> str:
-    return f"{size[0]} x {size[1]}, {segmenter!r}, {compression}"
+def _kind(size: tuple[int, int], grid: Grid, segmenter: str, compression: Compression) -> str:
+    lies = "" if grid == "cells" else f" {grid}"
+    return f"{size[0]} x {size[1]}{lies}, {segmenter!r}, {compression}"
 
 
 def _trusted(out: Path, plan: Plan, old: Manifest | None) -> dict[str, ShardEntry]:
@@ -273,9 +276,11 @@ def _write(source: Source, plan: Plan, out: Path, shard: PlannedShard, made: Mad
     """One shard, whole, and the note of its digest."""
     # Class first, as on disk: the columns are then written without another copy.
     activations_CNHW = np.empty((len(CLASSES), len(shard.keys), *plan.size), np.uint8)
+    grid = source.grid(shard.city, shard.side)
     for row, (key, activations_CHW) in enumerate(source.read(shard.city, shard.side, shard.keys)):
         assert key == shard.keys[row], "a source yields the keys in the order asked for"
-        activations_CNHW[:, row] = resize_area(activations_CHW, plan.size)
+        is_kept = grid == plan.grid != "cells"
+        activations_CNHW[:, row] = activations_CHW if is_kept else resize_area(activations_CHW, plan.size, grid)
         made(shard, row + 1, True)
     entry = write_shard(
         out, shard.file, shard.id, shard.city, shard.side, shard.first, shard.keys, activations_CNHW, plan.compression
@@ -296,7 +301,7 @@ def _publish(out: Path, plan: Plan, segmenter: str, builders: Builders) -> None:
                 raise CacheError(out / shard.file, "a finished shard is gone", None, "Start the build again.")
             entries.append(entry)
         manifest = _manifest(out, plan, entries, old, segmenter)
-        write_text(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+        write_text(out / MANIFEST, manifest.to_text())
 
 
 def _leave(out: Path, plan: Plan, segmenter: str, builders: Builders) -> None:
@@ -315,9 +320,10 @@ def _manifest(out: Path, plan: Plan, entries: list[ShardEntry], old: Manifest | 
         sides += [side for side in old.sides if side.city in kept_cities]
     shards = sorted(entries, key=lambda e: (e.city, e.side == "database", e.first))
     draft = Manifest(
-        version=version_of(plan.compression),
+        version=version_of(plan.compression, plan.grid),
         height=plan.size[0],
         width=plan.size[1],
+        grid=plan.grid,
         compression=plan.compression,
         batch_images=batch_images_of(plan.compression, plan.size, max(entry.count for entry in shards)),
         segmenter=segmenter,

@@ -15,7 +15,7 @@ from vprdist.errors import CacheError
 from vprdist.files import publish, read_json, write_json
 from vprdist.semantics.cache import Cache, open_cache
 from vprdist.semantics.masks import Activations
-from vprdist.semantics.resize import resize_area
+from vprdist.semantics.resize import placed
 from vprdist.semantics.sources.png import FILES
 from vprdist.spec.names import first_no_name
 from vprdist.spec.vocabulary import CLASSES
@@ -30,7 +30,8 @@ def export_png(path: Path, out: Path, *, size: tuple[int, int] | None = None, pr
     """Write `<out>/<city>/<side>/<key>/<class>.png`, 8-bit grey, and return the number of images.
 
     An image's folder appears by one rename, so an export that was cut goes on with the missing images. At the
-    cache's own size an import of the export gives equal activations (name that size, imports halve PNGs otherwise).
+    cache's own size an import of the export gives equal activations (name that size, imports halve PNGs otherwise);
+    but a PNG's pixels are cells, and those of a cache of another grid are placed: it comes back from `export_npz` only.
 
     Args:
         path: the cache.
@@ -50,7 +51,7 @@ def export_png(path: Path, out: Path, *, size: tuple[int, int] | None = None, pr
         home.mkdir(parents=True, exist_ok=True)
         for key in keys:
             if not (home / key).exists():
-                _write_image(home / key, resized(cache.activations(city, side, key), size or cache.size))
+                _write_image(home / key, placed(cache.activations(city, side, key), size or cache.size, cache.grid))
             advance()
 
     return _export(cache, out, {"layout": "png", "size": list(size or cache.size)}, write, progress)
@@ -58,6 +59,8 @@ def export_png(path: Path, out: Path, *, size: tuple[int, int] | None = None, pr
 
 def export_npz(path: Path, out: Path, *, progress: Progress | None = None) -> int:
     """Write `<out>/<city>_<side>.npz` with `keys` (N) and `activations` (N, 19, h, w), deflated; as `export_png`.
+
+    Where the grid is not `cells`, the file names it as `grid`.
 
     Images pass one by one: a side may be larger than memory. A side appears whole; an export that was cut goes on
     with the missing sides.
@@ -71,6 +74,9 @@ def export_npz(path: Path, out: Path, *, progress: Progress | None = None) -> in
             with publish(target) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
                 with archive.open("keys.npy", "w") as member:
                     np.lib.format.write_array(member, np.array(keys), allow_pickle=False)
+                if cache.grid != "cells":
+                    with archive.open("grid.npy", "w") as member:
+                        np.lib.format.write_array(member, np.array(cache.grid), allow_pickle=False)
                 with archive.open("activations.npy", "w", force_zip64=True) as member:
                     shape = (len(keys), len(CLASSES), *cache.size)
                     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -82,15 +88,6 @@ def export_npz(path: Path, out: Path, *, progress: Progress | None = None) -> in
             advance()
 
     return _export(cache, out, {"layout": "npz", "size": list(cache.size)}, write, progress)
-
-
-def resized(activations_CHW: Activations, size: tuple[int, int]) -> Activations:
-    """(C, h, w): bilinear where it grows, by area where it shrinks in both directions."""
-    height, width = activations_CHW.shape[1:]
-    if size[0] <= height and size[1] <= width:
-        return resize_area(activations_CHW, size)
-    planes = [Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR) for plane in activations_CHW]
-    return np.stack([np.asarray(plane) for plane in planes])
 
 
 def _export(

@@ -10,7 +10,7 @@ from vprdist.errors import CacheError
 from vprdist.files import digest_json
 from vprdist.semantics.cache.format import SHARDS, SideName, version_of
 from vprdist.semantics.sources import Source
-from vprdist.spec.vocabulary import CLASSES, Compression
+from vprdist.spec.vocabulary import CLASSES, Compression, Grid
 
 SIDE_NAMES: tuple[SideName, ...] = ("query", "database")
 
@@ -49,6 +49,7 @@ class Plan:
     """All that a build will write; made without writing anything."""
 
     size: tuple[int, int]
+    grid: Grid
     compression: Compression
     sides: tuple[PlannedSide, ...]
 
@@ -78,7 +79,8 @@ def make_plan(
     """The shards of these cities, before anything is written.
 
     Args:
-        size: stored (height, width); None: the source's choice, which must then be one for all sides.
+        size: stored (height, width), as cells; None: the source's choice, which must then be one for all sides, as its
+            grid must.
         shard_images: images a shard, at most.
 
     Raises:
@@ -89,7 +91,7 @@ def make_plan(
         fault = "sizes and images a shard must be at least 1"
         raise CacheError("cache", fault, (size, shard_images), "Choose larger ones.")
     sides: list[PlannedSide] = []
-    plan_size = size
+    plan_size, plan_grid = size, "cells" if size is not None else reader.grid(cities[0], SIDE_NAMES[0])
     for name in cities:
         city, digest = data.read(name), data.digest(name)
         for side in SIDE_NAMES:
@@ -99,11 +101,16 @@ def make_plan(
             if native != plan_size:
                 fault = f"the activations of a cache must have one size; {cities[0]} has {plan_size}"
                 raise CacheError(reader.path, fault, f"{name}/{side} {native}", "Choose a size.")
+            grid = plan_grid if size is not None else reader.grid(name, side)
+            if grid != plan_grid:
+                fault = f"the activations of a cache must lie on one grid; {cities[0]} has {plan_grid}"
+                raise CacheError(reader.path, fault, f"{name}/{side} {grid}", "Choose a size: it is filled as cells.")
             fingerprint = reader.fingerprint(name, side, keys)
             step = min(shard_images, max(1, SHARD_BYTES // (len(CLASSES) * native[0] * native[1])))
             what = [version_of(compression), name, side, digest, fingerprint, *native]
-            # Uncompressed shards keep the ids that they had before there was a choice.
+            # Uncompressed shards, and those of cells, keep the ids that they had before there was a choice.
             what += [] if compression == "none" else [compression]
+            what += [] if grid == "cells" else [grid]
             shards = []
             for first in range(0, len(keys), step):
                 part = keys[first : first + step]
@@ -114,7 +121,7 @@ def make_plan(
             )
             sides.append(planned)
     assert plan_size is not None, "at least one city is planned"
-    return Plan(size=plan_size, compression=compression, sides=tuple(sides))
+    return Plan(size=plan_size, grid=plan_grid, compression=compression, sides=tuple(sides))
 
 
 def chosen_cities(reader: Source, data: Layout, cities: Sequence[str] | None) -> list[str]:

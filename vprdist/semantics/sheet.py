@@ -18,8 +18,8 @@ from vprdist.data.palette import PALETTE
 from vprdist.errors import CacheError, nearest
 from vprdist.files import publish
 from vprdist.semantics.cache import Cache, open_cache
-from vprdist.semantics.exporting import resized
 from vprdist.semantics.masks import Activations, reduce_mask
+from vprdist.semantics.resize import placed
 from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES, MaskReduce
 
@@ -111,7 +111,7 @@ def _column(
     cache: Cache, city: str, key: str, picture: Activations, chosen: tuple[str, ...], reduce: MaskReduce
 ) -> Column:
     height, width = picture.shape[:2]
-    activations = resized(cache.activations(city, "query", key), (height, width))
+    activations = placed(cache.activations(city, "query", key), (height, width), cache.grid)
     mask = reduce_mask(activations[[CLASSES.index(name) for name in chosen]], reduce)
     return Column(
         caption=key,

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from vprdist.errors import RuleError, nearest
 from vprdist.spec.base import Spec, marked, not_hashed
 from vprdist.spec.own_code import FORMS, checked_parameters, class_name, is_own, read_own, settled
+from vprdist.spec.vocabulary import Grid
 
 Pixels = Annotated[int, Field(ge=32, le=8192)]
 PictureSize = tuple[Pixels, Pixels]
@@ -34,6 +35,7 @@ class Family:
         cell: it answers with one place for so many pixels a side; None: the network decides.
         exported: it runs on the CPU, in the precision and at the picture size that it was exported with.
         is_folder: its weights are a folder, or the name of a model.
+        grid: how its answers lie on the picture; None: the network itself says it, once it is open.
     """
 
     module: str
@@ -42,15 +44,16 @@ class Family:
     cell: int | None = None
     exported: bool = False
     is_folder: bool = False
+    grid: Grid | None = "cells"
 
 
 FAMILIES: dict[str, Family] = {
     "deeplabv3plus": Family("vprdist.semantics.segmenters.deeplabv3plus", strided=True, cell=CELL),
     "transformers": Family("vprdist.semantics.segmenters.huggingface", "transformers:<name or folder>", is_folder=True),
-    "litert": Family("vprdist.semantics.segmenters.litert", "litert:<file>", exported=True),
+    "litert": Family("vprdist.semantics.segmenters.litert", "litert:<file>", exported=True, grid=None),
 }
 """The built-in segmenters, by the first part of their names. To add one: its file, and a line here."""
-OWN = Family("vprdist.semantics.segmenters.own")
+OWN = Family("vprdist.semantics.segmenters.own", grid=None)
 """A user's own class."""
 
 
@@ -243,6 +246,8 @@ class SegmenterSpec(Spec):
             "precision": self.precision,
             "size": None if self.size is None else list(self.size),
             **({"parameters": self.parameters} if self.is_own else {}),
+            # Before an exported network was asked for its grid, its answers were taken for cells.
+            **({"grid": "as exported"} if self.facts.exported else {}),
         }
 
     def identity(self, weights: str, device: str) -> dict[str, Any]:
@@ -265,6 +270,8 @@ class SegmenterSpec(Spec):
             parts.append("windows {}x{}".format(*self.window) + f" overlapping {self.share:.0%}")
         if self.flip:
             parts.append("mirrored as well")
+        if self.facts.exported:
+            parts.append("grid as exported")
         precision = self.effective_precision(device)
         asked = "" if precision == self.precision else f" (a CPU has no {self.precision})"
         return ", ".join([*parts, f"{precision}{asked}"])

@@ -19,6 +19,10 @@ InputMode = Literal["rgb", "masked", "rgb+mask", "rgb+semantics"]
 MaskReduce = Literal["mean", "sum", "max"]
 Placebo = Literal["none", "random", "image", "classes"]
 Compression = Literal["none", "lz4", "zstd"]
+Grid = Literal["cells", "corners"]
+"""Where the points of activations lie on their picture. `cells`: point i of n is the centre of the i-th of n equal
+parts, at (i + 0.5) / n. `corners`: the first and the last point lie on the first and the last pixel (TensorFlow's
+align_corners), the others at equal distances between."""
 ConvInit = Literal["random", "inflate"]
 BatchNormMode = Literal["reference", "frozen", "sync"]
 Precision = Literal["float32", "bf16"]

@@ -19,6 +19,6 @@ class Attention(nn.Module):
 
         Args:
             more: what it may use and may ignore: `extra` (B, K, H, W), what the input mode adds (a mask, or activations
-                of classes) in [0, 1] at its own size, or None where it adds nothing.
+                of classes) in [0, 1] at its own size, as cells of the picture, or None where it adds nothing.
         """
         raise NotImplementedError

@@ -1,6 +1,6 @@
 """The Arrow cache of semantic activations. `format` says what is on disk; pyarrow is imported here alone."""
 
 from vprdist.semantics.cache.format import Manifest
-from vprdist.semantics.cache.reader import Cache, open_cache, verify
+from vprdist.semantics.cache.reader import Cache, grid_of, open_cache, verify
 
-__all__ = ["Cache", "Manifest", "open_cache", "verify"]
+__all__ = ["Cache", "Manifest", "grid_of", "open_cache", "verify"]

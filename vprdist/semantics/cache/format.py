@@ -13,9 +13,14 @@ query and database side: how many images, and a digest of their content. `shards
 order: image `first + r` of the side is row r of the shard; the images of a side stand in the row order of its
 CSVs.
 
+**Grid.** `grid` says where the activations lie on their picture. "cells": point i of n along an axis is the centre of
+the i-th of n equal parts. "corners": the first and the last point lie on the first and the last pixel, the others at
+equal distances between (TensorFlow's align_corners). Where it is absent it is "cells".
+
 **Versions.** A cache names the oldest version that can read it: 1 where `compression` is "none", 2 where it is
-"lz4" or "zstd". So caches made before there was compression stay as they are, byte for byte and id for id, and a
-vprdist from before refuses a compressed cache by its version.
+"lz4" or "zstd", 3 where `grid` is not "cells". So caches made before there was compression or a grid stay as they are,
+byte for byte and id for id, and a vprdist from before refuses others by their version. `vprdist.version` of a shard
+knows nothing of the grid: it is 1 or 2.
 
 **A shard** is an Arrow IPC *file* (magic ARROW1; footer at the end) whose record batches hold `batch_images`
 rows each (the last may hold fewer). The columns:
@@ -54,8 +59,8 @@ batches' messages. `frame` is the SHA-256 of all bytes outside these ranges: str
 reader checks before it trusts any address in the file. `content` of a side is the SHA-256 over its images in order,
 each given as key, one zero byte, and the 32 bytes of its `sha256`. `digest` is the first 16 hex digits of the SHA-256
 of the canonical JSON {"classes", "height", "width", "sides": {"<city>/<side>": content}} (sorted keys, no spaces,
-ASCII). It depends on no path, time, shard size or compression: caches of equal activations are equal. `cities` holds
-the digests of the cities (`Layout.digest`) that the cache was made for.
+ASCII), and "grid" where it is not "cells". It depends on no path, time, shard size or compression: caches of equal
+activations are equal. `cities` holds the digests of the cities (`Layout.digest`) that the cache was made for.
 """
 
 from __future__ import annotations
@@ -71,10 +76,10 @@ from vprdist.errors import CacheError
 from vprdist.files import digest_json
 from vprdist.spec.base import Spec
 from vprdist.spec.names import is_name
-from vprdist.spec.vocabulary import CLASSES, Compression
+from vprdist.spec.vocabulary import CLASSES, Compression, Grid
 
 FORMAT = "vprdist-cache"
-VERSION = 2
+VERSION = 3
 MANIFEST = "manifest.json"
 SHARDS = "shards"
 LEADING = ("key", "city", "side", "sha256")
@@ -87,8 +92,10 @@ BATCH_BYTES = 12 * 1024
 is read fastest; at 48 x 60 four take a tenth fewer bytes than one (a batch has 2 KB of structure), for 20 to 50 us."""
 
 
-def version_of(compression: Compression) -> Literal[1, 2]:
+def version_of(compression: Compression, grid: Grid = "cells") -> Literal[1, 2, 3]:
     """The oldest version that reads it."""
+    if grid != "cells":
+        return 3
     return 1 if compression == "none" else 2
 
 
@@ -131,10 +138,11 @@ class Manifest(Spec):
     """manifest.json; see the module's page."""
 
     format: Literal["vprdist-cache"] = "vprdist-cache"
-    version: Literal[1, 2] = 1
+    version: Literal[1, 2, 3] = 1
     classes: tuple[str, ...] = CLASSES
     height: int = Field(ge=1)
     width: int = Field(ge=1)
+    grid: Grid = "cells"
     compression: Compression = "none"
     batch_images: int = Field(ge=1, description="rows of a record batch; the whole shard where uncompressed")
     segmenter: str
@@ -147,7 +155,12 @@ class Manifest(Spec):
         """16 hex digits of the activations of these cities alone, however many others the cache holds."""
         wanted = set(cities)
         sides = {f"{s.city}/{s.side}": s.content for s in self.sides if s.city in wanted}
-        return digest_json({"classes": list(self.classes), "height": self.height, "width": self.width, "sides": sides})
+        what = {"classes": list(self.classes), "height": self.height, "width": self.width, "sides": sides}
+        return digest_json(what | ({} if self.grid == "cells" else {"grid": self.grid}))
+
+    def to_text(self) -> str:
+        """What stands in the file. `cells` are not named: a vprdist that knows no grid reads such caches too."""
+        return self.model_dump_json(indent=1, exclude={"grid"} if self.grid == "cells" else None) + "\n"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -185,8 +198,8 @@ def _check(path: Path, manifest: Manifest) -> None:
     """The manifest agrees with itself: shards tile their sides, and the digest is that of the sides."""
     if manifest.classes != CLASSES:
         raise CacheError(path, "the classes must be the 19 of Cityscapes in trainId order", manifest.classes, REMEDY)
-    if manifest.version != (wanted := version_of(manifest.compression)):
-        fault = f"compression {manifest.compression} needs version {wanted}"
+    if manifest.version != (wanted := version_of(manifest.compression, manifest.grid)):
+        fault = f"compression {manifest.compression} and a grid of {manifest.grid} need version {wanted}"
         raise CacheError(path, fault, manifest.version, REMEDY)
     for name in manifest.cities:
         if not is_name(name):

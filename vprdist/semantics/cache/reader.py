@@ -12,10 +12,11 @@ import numpy as np
 
 from vprdist.errors import CacheError, nearest
 from vprdist.files import digest_file
-from vprdist.semantics.cache.format import REMEDY, Manifest, read_manifest
+from vprdist.semantics.cache.format import MANIFEST, REMEDY, Manifest, read_manifest
 from vprdist.semantics.cache.shard import MappedShard, check_size, remedy
 from vprdist.semantics.masks import FULL, Activations, Levels, Mask, reduce_levels, reduce_mask
-from vprdist.spec.vocabulary import CLASSES, MaskReduce
+from vprdist.semantics.resize import point_shares
+from vprdist.spec.vocabulary import CLASSES, Grid, MaskReduce
 
 Progress = Callable[[int, int], None]
 
@@ -54,6 +55,11 @@ class Cache:
     def size(self) -> tuple[int, int]:
         """Height and width of the activations."""
         return self.manifest.height, self.manifest.width
+
+    @property
+    def grid(self) -> Grid:
+        """Where they lie on their pictures: whoever brings them to another size must ask."""
+        return self.manifest.grid
 
     def covers(self, city_digests: Mapping[str, str]) -> None:
         """The cache was made for these cities, as they are now.
@@ -118,10 +124,10 @@ class Cache:
         sides = self.manifest.sides
         images = [(side.city, side.side, row) for side in sides for row in range(side.count)]
         chosen = images[:: -(-len(images) // num_images)]
-        total = np.zeros(len(CLASSES), np.int64)
+        total, covered_hw = np.zeros(len(CLASSES)), point_shares(self.size, self.grid)
         for city, side, row in chosen:
-            total += self.activations(city, side, self.keys(city, side)[row]).sum(axis=(1, 2), dtype=np.int64)
-        shares = total / (FULL * self.size[0] * self.size[1] * len(chosen))
+            total += (self.activations(city, side, self.keys(city, side)[row]) * covered_hw).sum(axis=(1, 2))
+        shares = total / (FULL * len(chosen))
         return dict(zip(CLASSES, shares.tolist(), strict=True)), len(chosen)
 
     def _find(self, city: str, side: str, key: str) -> tuple[MappedShard, int]:
@@ -178,6 +184,15 @@ def open_cache(path: Path) -> Cache:
     for entry in manifest.shards:
         check_size(path, entry)
     return Cache(path, manifest)
+
+
+def grid_of(path: Path) -> Grid:
+    """How the activations of a cache lie. `cells` where it is not made yet: networks are tried before their masks are.
+
+    Raises:
+        CacheError: a manifest that cannot be read.
+    """
+    return read_manifest(path).grid if (path / MANIFEST).is_file() else "cells"
 
 
 def verify(path: Path, progress: Progress | None = None) -> Cache:

@@ -134,7 +134,7 @@ def _copy(cache: Path, part: Manifest, copy: Path, progress: Progress) -> None:
                 raise CacheError(cache / shard.file, fault, f"{found[:16]}…", "Run `vprdist cache verify`.")
             done += shard.bytes
             progress(done, total)
-        write_text(unfinished / MANIFEST, part.model_dump_json(indent=1))
+        write_text(unfinished / MANIFEST, part.to_text())
         unfinished.rename(copy)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)

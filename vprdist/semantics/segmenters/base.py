@@ -6,6 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from vprdist.spec.vocabulary import Grid
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -18,6 +20,9 @@ class Segmenter(Protocol):
 
     description: str
     """Network, weights and inference in words; for people, in no digest."""
+
+    grid: Grid
+    """How the points of its answers lie on the picture."""
 
     def output_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """The (height, width) of the probabilities for pictures of a size."""

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from vprdist.errors import WeightsError
 from vprdist.semantics.segmenters.base import IMAGENET_MEAN, IMAGENET_STD
 from vprdist.spec.segmenter import CELL, MSLS_SIZE, SegmenterSpec
-from vprdist.spec.vocabulary import CLASSES
+from vprdist.spec.vocabulary import CLASSES, Grid
 from vprdist.tensors import first_difference, is_state, load_tensors
 
 HIGH_CHANNELS, LOW_CHANNELS = 2048, 256  # those of a ResNet101's layer4 and layer1
@@ -86,6 +86,8 @@ def _conv(inputs: int, outputs: int, kernel: int, rate: int = 1) -> nn.Sequentia
 
 class DeepLabSegmenter:
     """The network behind ImageNet's normalisation and before softmax."""
+
+    grid: Grid = "cells"
 
     def __init__(self, network: DeepLabV3Plus, image_size: tuple[int, int], device: str) -> None:
         self.network = network.eval().to(device)

@@ -13,13 +13,15 @@ from vprdist.errors import WeightsError, first_line
 from vprdist.semantics.segmenters.base import IMAGENET_MEAN, IMAGENET_STD
 from vprdist.semantics.segmenters.weights import model_folder
 from vprdist.spec.segmenter import MSLS_SIZE, SegmenterSpec
-from vprdist.spec.vocabulary import CLASSES
+from vprdist.spec.vocabulary import CLASSES, Grid
 
 AGAIN = "Fetch it again, or write it again with save_pretrained."
 
 
 class TransformersSegmenter:
     """A model with `logits` (B, 19, h, w), behind its own normalisation and before softmax."""
+
+    grid: Grid = "cells"
 
     def __init__(self, model: Any, pixels: dict[str, Any], image_size: tuple[int, int], device: str) -> None:
         # Newer transformers keep the type that the weights were saved in; the precision is chosen around this.

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vprdist.errors import CacheError, WeightsError
+from vprdist.semantics.resize import area_weights
 from vprdist.semantics.segmenters.base import Segmenter
 from vprdist.spec.segmenter import CELL, SegmenterSpec
-from vprdist.spec.vocabulary import CLASSES
+from vprdist.spec.vocabulary import CLASSES, Grid
 
 Size = tuple[int, int]
 
@@ -52,6 +53,7 @@ class Exact:
 
     def __init__(self, inner: Segmenter, precision: str, device: str) -> None:
         self.inner, self.image_size, self.description = inner, inner.image_size, inner.description
+        self.grid = inner.grid
         self.dtype: torch.dtype = getattr(torch, precision)
         self.device = torch.device(device)
 
@@ -82,18 +84,20 @@ class Sliding:
 
     Windows start at the top left corner, one step apart; the last of a row or column is moved back to end at the
     picture's edge, so that every pixel is covered and none is padded. They are put together on the network's own
-    grid where a window holds it a whole number of times, and else at a quarter of the picture, to which each window's
-    probabilities are brought by bilinear filtering.
+    grid where a window holds its cells a whole number of times, and else on cells of a quarter of the picture, to which
+    each window's probabilities are brought.
 
     Raises:
         WeightsError: windows or picture that do not lie on that grid.
     """
 
+    grid: Grid = "cells"
+
     def __init__(self, inner: Segmenter, image_size: Size, window: Size, overlap: float) -> None:
         self.inner, self.image_size, self.description = inner, image_size, inner.description
         self.window = window
         answer = inner.output_size(window)
-        is_whole = window[0] % answer[0] == 0 and window[1] % answer[1] == 0
+        is_whole = inner.grid == "cells" and window[0] % answer[0] == 0 and window[1] % answer[1] == 0
         self.cell = (window[0] // answer[0], window[1] // answer[1]) if is_whole else (CELL, CELL)
         for length, part, cell in zip(image_size, window, self.cell, strict=True):
             if part % cell or length % cell:
@@ -116,7 +120,7 @@ class Sliding:
         count_HW = torch.zeros(height, width)
         for top, left in product(*self.starts):
             window_B3HW = image_B3HW[:, :, top : top + self.window[0], left : left + self.window[1]]
-            part_BCHW = _resized(self.inner(window_B3HW), self.answer)
+            part_BCHW = _celled(self.inner(window_B3HW), self.answer, self.inner.grid)
             if total_BCHW is None:
                 total_BCHW = part_BCHW.new_zeros(len(part_BCHW), len(CLASSES), height, width)
                 count_HW = count_HW.to(part_BCHW.device)
@@ -138,6 +142,7 @@ class Flipped:
 
     def __init__(self, inner: Segmenter) -> None:
         self.inner, self.image_size, self.description = inner, inner.image_size, inner.description
+        self.grid = inner.grid
 
     def output_size(self, image_size: Size) -> Size:
         return self.inner.output_size(image_size)
@@ -147,24 +152,31 @@ class Flipped:
 
 
 class Sized:
-    """Probabilities at a chosen (height, width), by bilinear filtering with antialiasing; None: the network's own.
+    """Probabilities as cells at a chosen (height, width); None: as the network has them.
 
-    Every output pixel is a weighted mean, so probabilities still sum to one.
+    Cells are filtered bilinearly with antialiasing. Every output pixel is a weighted mean, so probabilities still sum
+    to one.
     """
 
     def __init__(self, inner: Segmenter, size: Size | None) -> None:
         self.inner, self.image_size, self.description = inner, inner.image_size, inner.description
         self.size = size
+        self.grid: Grid = inner.grid if size is None else "cells"
 
     def output_size(self, image_size: Size) -> Size:
         return self.size or self.inner.output_size(image_size)
 
     def __call__(self, image_B3HW: Tensor) -> Tensor:
         probability_BCHW = self.inner(image_B3HW)
-        return probability_BCHW if self.size is None else _resized(probability_BCHW, self.size)
+        return probability_BCHW if self.size is None else _celled(probability_BCHW, self.size, self.inner.grid)
 
 
-def _resized(probability_BCHW: Tensor, size: Size) -> Tensor:
+def _celled(probability_BCHW: Tensor, size: Size, grid: Grid) -> Tensor:
+    """Probabilities as so many cells."""
+    if grid == "corners":
+        sides = zip(probability_BCHW.shape[2:], size, strict=True)
+        rows, columns = (torch.from_numpy(area_weights(*side, grid)).to(probability_BCHW) for side in sides)
+        return rows @ probability_BCHW @ columns.T
     if tuple(probability_BCHW.shape[2:]) == size:
         return probability_BCHW
     return F.interpolate(probability_BCHW, size, mode="bilinear", antialias=True)

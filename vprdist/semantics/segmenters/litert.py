@@ -1,13 +1,14 @@
 """`litert:<file>`: networks exported for LiteRT (.tflite), on the CPU (extra `litert`).
 
 Exported networks answer with a class map, which is too little: the logits before it are read as an internal tensor.
+How their points lie on the picture, the file says where it enlarges them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from vprdist.errors import WeightsError, first_line
 from vprdist.spec.segmenter import SegmenterSpec
-from vprdist.spec.vocabulary import CLASSES
+from vprdist.spec.vocabulary import CLASSES, Grid
 
 Details = Mapping[str, Any]
 
@@ -24,8 +25,10 @@ Details = Mapping[str, Any]
 class LiteRTSegmenter:
     """One picture at a time: exported networks have a fixed input, (1, H, W, 3) uint8."""
 
-    def __init__(self, interpreter: Any, image: Details, logits: Details, image_size: tuple[int, int] | None) -> None:
-        self.interpreter, self.image, self.logits = interpreter, image, logits
+    def __init__(
+        self, interpreter: Any, image: Details, logits: Details, grid: Grid, image_size: tuple[int, int] | None
+    ) -> None:
+        self.interpreter, self.image, self.logits, self.grid = interpreter, image, logits, grid
         self.input_size = (int(image["shape"][1]), int(image["shape"][2]))
         self.image_size = image_size or self.input_size
         self.description = "litert"
@@ -78,7 +81,8 @@ def open_network(spec: SegmenterSpec, device: str) -> LiteRTSegmenter:
             path, "the file must be a whole .tflite network", found, "Fetch or export it again."
         ) from None
     image, logits = find_image(path, interpreter.get_input_details()), find_logits(path, *_graph(interpreter))
-    return LiteRTSegmenter(interpreter, image, logits, spec.picture_size)
+    grid = find_grid(image["shape"][1:3], logits["shape"][1:3], enlargements(path.read_bytes(), int(logits["index"])))
+    return LiteRTSegmenter(interpreter, image, logits, grid, spec.picture_size)
 
 
 def _graph(interpreter: Any) -> tuple[Sequence[Details], Sequence[Details], list[int]]:
@@ -132,3 +136,54 @@ def find_logits(path: Path, tensors: Sequence[Details], ops: Sequence[Details], 
         raise WeightsError(path, fault, "none", remedy)
     order = {int(index): position for position, op in enumerate(ops) for index in op["outputs"]}
     return min(found, key=lambda d: (int(d["shape"][1]) * int(d["shape"][2]), -order[int(d["index"])]))
+
+
+class Enlargement(NamedTuple):
+    """How a bilinear resizing places its pixels; neither: the first ones meet, and the last ones do not."""
+
+    align_corners: bool
+    half_pixel_centers: bool
+
+
+def enlargements(content: bytes, logits: int) -> list[Enlargement]:
+    """The bilinear resizings behind the logits, as the file has them (the interpreter keeps their options to itself).
+
+    Args:
+        content: of the .tflite file.
+        logits: the tensor's index.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content, 0)
+    graph = model.Subgraphs(0)
+    behind, found = {logits}, []
+    for op in map(graph.Operators, range(graph.OperatorsLength())):  # they stand in the order in which they run
+        if behind.isdisjoint(op.InputsAsNumpy().tolist()):
+            continue
+        behind.update(op.OutputsAsNumpy().tolist())
+        code = model.OperatorCodes(op.OpcodeIndex())
+        if max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) == schema.BuiltinOperator.RESIZE_BILINEAR:
+            options, table = schema.ResizeBilinearOptions(), op.BuiltinOptions()
+            options.Init(table.Bytes, table.Pos)
+            found.append(Enlargement(options.AlignCorners(), options.HalfPixelCenters()))
+    return found
+
+
+def find_grid(picture: Sequence[int], answer: Sequence[int], resizings: Sequence[Enlargement]) -> Grid:
+    """How the points of the logits lie on the picture.
+
+    It is what the network itself takes for it when it enlarges them. Where it does not say, its strides tell: of 33
+    points over 513 pixels each lies 16 pixels from the next and the last on the last pixel; 32 over 512 fill cells of
+    16 pixels.
+
+    Args:
+        picture: its height and width in pixels.
+        answer: those of the logits.
+    """
+    if any(each.align_corners for each in resizings):
+        return "corners"
+    if any(each.half_pixel_centers for each in resizings):
+        return "cells"
+    sides = [(int(length), int(count)) for length, count in zip(picture, answer, strict=True)]
+    is_cornered = all(count > 1 and length % count and (length - 1) % (count - 1) == 0 for length, count in sides)
+    return "corners" if is_cornered else "cells"

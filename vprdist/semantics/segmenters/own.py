@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vprdist.errors import OwnCodeError, WeightsError
 from vprdist.spec.own_load import blamed, load_own
 from vprdist.spec.segmenter import MSLS_SIZE, SegmenterSpec
-from vprdist.spec.vocabulary import CLASSES
+from vprdist.spec.vocabulary import CLASSES, Grid
 
 REMEDY = "Mend the file, and run the sweep again."
 NEAR = 1e-2
@@ -22,13 +22,21 @@ class OwnSegmenter:
 
     The class is made with its parameters (and `weights=` a path, where the sweep names weights). Called with pictures,
     (B, 3, H, W) uint8 RGB, it answers with probabilities of the 19 classes in trainId order, (B, 19, h, w) float, which
-    sum to 1 at each place. A torch module is brought to the device and into evaluation mode.
+    sum to 1 at each place. Its attribute `grid` says how these places lie on the picture; without one they are cells.
+    A torch module is brought to the device and into evaluation mode.
+
+    Raises:
+        OwnCodeError: its grid is none.
     """
 
     def __init__(self, spec: SegmenterSpec, made: Any, device: str) -> None:
         self.name, self.made, self.device = spec.name, made, torch.device(device)
         self.image_size = spec.picture_size or MSLS_SIZE
         self.description = spec.family
+        self.grid: Grid = getattr(made, "grid", "cells")
+        if self.grid not in get_args(Grid):
+            fault = f"`grid` of a segmenter must be {' or '.join(get_args(Grid))}"
+            raise OwnCodeError(self.name, fault, str(self.grid), REMEDY)
 
     def output_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Found by asking for a black picture of that size."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vprdist.semantics.masks import Activations
+from vprdist.spec.vocabulary import Grid
 
 
 class Source(Protocol):
@@ -20,6 +21,10 @@ class Source(Protocol):
 
     def size(self, city: str, side: str, keys: Sequence[str]) -> tuple[int, int]:
         """The height and width to store where nobody chose one."""
+        ...
+
+    def grid(self, city: str, side: str) -> Grid:
+        """How what `read` yields lies on its pictures."""
         ...
 
     def fingerprint(self, city: str, side: str, keys: Sequence[str]) -> str:

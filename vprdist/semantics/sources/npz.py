@@ -1,4 +1,7 @@
-"""`<city>_<side>.npz` with `keys` (N,) and `activations` (N, 19, h, w) uint8, in any order."""
+"""`<city>_<side>.npz` with `keys` (N,) and `activations` (N, 19, h, w) uint8, in any order.
+
+`grid`, a text, says where the points of the activations lie; without it they lie as `cells`.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,17 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 
 from vprdist.errors import CacheError
 from vprdist.files import digest_json
 from vprdist.semantics.masks import Activations
-from vprdist.spec.vocabulary import CLASSES, SIDES
+from vprdist.spec.vocabulary import CLASSES, SIDES, Grid
 
 MEMBERS = ("keys", "activations")
+GRIDS: tuple[str, ...] = get_args(Grid)
 BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError)
 """What numpy and zipfile raise over cut or changed files."""
 
@@ -42,6 +46,17 @@ class NpzSource:
             raise _broken(path, error) from None
         _check_activations(path, shape, dtype)
         return shape[2], shape[3]
+
+    def grid(self, city: str, side: str) -> Grid:
+        path = self._file(city, side)
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                found = str(archive["grid"]) if "grid" in archive else "cells"
+        except BROKEN as error:
+            raise _broken(path, error) from None
+        if found not in GRIDS:
+            raise CacheError(path, f"`grid` must be {' or '.join(GRIDS)}", found, "Make the file again.")
+        return cast(Grid, found)
 
     def fingerprint(self, city: str, side: str, keys: Sequence[str]) -> str:
         """From the sizes and CRC-32 of the members, which stand in the archive's directory."""

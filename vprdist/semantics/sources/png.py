@@ -15,7 +15,7 @@ from PIL import Image
 from vprdist.errors import CacheError, first_line
 from vprdist.files import digest_json
 from vprdist.semantics.masks import Activations
-from vprdist.spec.vocabulary import CLASSES, SIDES
+from vprdist.spec.vocabulary import CLASSES, SIDES, Grid
 
 FILES = tuple(f"{name.replace(' ', '_')}.png" for name in CLASSES)
 AGAIN = "Copy or export it again."
@@ -38,6 +38,10 @@ class PngSource:
         """
         height, width = self._plane(self.path / city / side / keys[0] / FILES[0]).shape
         return max(1, height // 2), max(1, width // 2)
+
+    def grid(self, city: str, side: str) -> Grid:
+        """Pixels are cells."""
+        return "cells"
 
     def fingerprint(self, city: str, side: str, keys: Sequence[str]) -> str:
         """From the sizes of the files. Finding them all here also stops a gap before anything is written."""

@@ -17,6 +17,7 @@ from vprdist.semantics.masks import FULL, Activations
 from vprdist.semantics.segmenters import open_segmenter
 from vprdist.semantics.segmenters.weights import weights_digest
 from vprdist.spec.segmenter import SegmenterSpec
+from vprdist.spec.vocabulary import Grid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +62,12 @@ class SegmentedSource:
             return self.spec.stored_size
         segmenter = self._open()
         return segmenter.output_size(segmenter.image_size)
+
+    def grid(self, city: str, side: str) -> Grid:
+        """The network's own; windows and a chosen size are put together as cells."""
+        if self.spec.size is not None or self.spec.window is not None or self.spec.facts.grid is not None:
+            return self.spec.facts.grid or "cells"
+        return self._open().grid
 
     def fingerprint(self, city: str, side: str, keys: Sequence[str]) -> str:
         """From the segmenter, the digest of its weights, and the pictures' names and sizes in bytes.

@@ -1,0 +1,90 @@
+"""The masks of a trial's pictures under its arms, placebos included: for the jobs that use them and the pages that show
+them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vprdist.data.places import Side
+from vprdist.errors import CacheError
+from vprdist.semantics.cache import Cache
+from vprdist.semantics.masks import FULL, Levels, Mask, full_level
+from vprdist.semantics.placebo import layout, other_classes, other_image, scatter
+from vprdist.spec.arms import Arm
+from vprdist.spec.input import InputSpec
+from vprdist.spec.vocabulary import MaskReduce, Placebo
+
+PLACEBO_WORDS: dict[Placebo, str] = {
+    "random": "placebo: random blobs", "image": "placebo: another picture's mask",
+    "classes": "placebo: as many other classes",
+}  # fmt: skip
+FEW = 3
+"""So many classes are named; of more, how many."""
+
+
+@dataclass(frozen=True)
+class ArmMasks:
+    """How a trial makes masks.
+
+    Attributes:
+        seed: the trial's, which decides the placebos.
+    """
+
+    cache: Cache
+    reduce: MaskReduce
+    seed: int
+
+    def levels(self, side: Side, row: int, arms: Sequence[Arm]) -> list[Levels]:
+        """The masks of a picture under some arms, (h, w) each in whole numbers; see `masks.reduce_levels`.
+
+        Raises:
+            CacheError: the cache lacks it, or there is no other picture for a placebo.
+        """
+        key, size, placebos = str(side.keys[row]), self.cache.size, {arm.placebo for arm in arms}
+        source = {"image": self._other_key(side, row)} if "image" in placebos else {}
+        places = layout(*size, self.seed, side.city, side.side, key) if "random" in placebos else None
+        masks = []
+        for arm in arms:
+            classes = other_classes(arm.classes, self.seed) if arm.placebo == "classes" else arm.classes
+            if not classes:
+                masks.append(np.zeros(size, np.uint8))
+                continue
+            levels = self.cache.levels(side.city, side.side, source.get(arm.placebo, key), classes, self.reduce)
+            masks.append(scatter(levels, places) if arm.placebo == "random" and places is not None else levels)
+        return masks
+
+    def mask(self, side: Side, row: int, arm: Arm) -> Mask:
+        """The mask of a picture, (h, w) float32 in [0, 1]. Errors as `levels`."""
+        levels = self.levels(side, row, [arm])[0]
+        mask: Mask = np.divide(levels, np.float32(full_level(len(arm.classes), self.reduce)), dtype=np.float32)
+        return mask
+
+    def _other_key(self, side: Side, row: int) -> str:
+        if len(side) < 2:
+            fault = "the placebo mask of another image needs a second image"
+            raise CacheError(f"{side.city}/{side.side}", fault, len(side), "Choose another placebo.")
+        return str(side.keys[other_image(len(side), row, self.seed, side.city, side.side, str(side.keys[row]))])
+
+
+def stretch_of(arm: Arm, reduce: MaskReduce) -> int:
+    """By how much a mask may be stretched so that what it shows can be seen, without any of it being cut.
+
+    The mean of C classes is at most 1/C where a pixel's activations sum to 1: C times as bright it is their sum.
+    """
+    return full_level(len(arm.classes), reduce) // FULL if arm.classes else 1
+
+
+def arm_words(arm: Arm, reduce: MaskReduce) -> str:
+    """What a mask is made of: reduction, classes, placebo."""
+    names = ", ".join(arm.classes) if len(arm.classes) <= FEW else f"{len(arm.classes)} classes"
+    placebo = PLACEBO_WORDS.get(arm.placebo)
+    return f"{reduce} of {names}" + (f"; {placebo}" if placebo else "")
+
+
+def masks_of(trial_input: InputSpec, seed: int, cache: Cache) -> ArmMasks:
+    """How a trial with masks makes them."""
+    assert trial_input.mask_reduce is not None, "modes with a mask have a reduction"
+    return ArmMasks(cache, trial_input.mask_reduce, seed)
