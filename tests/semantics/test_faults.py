@@ -283,10 +283,10 @@ def test_a_city_of_a_manifest_is_a_name(cache: Cache) -> None:
 
 
 def test_a_newer_version_is_neither_read_nor_overwritten(cache: Cache, world: World) -> None:
-    change(cache, version=3, surprise="field")
-    with pytest.raises(CacheError, match=r"must be of version 2 at most .*; found 3"):
+    change(cache, version=4, surprise="field")
+    with pytest.raises(CacheError, match=r"must be of version 3 at most .*; found 4"):
         open_cache(cache.path)
-    with pytest.raises(CacheError, match=r"must be of version 2 at most .*; found 3"):
+    with pytest.raises(CacheError, match=r"must be of version 3 at most .*; found 4"):
         again(cache, world)
 
 

@@ -19,7 +19,7 @@ from vprdist.spec.segmenter import SegmenterSpec
 class Quarter:
     """A segmenter that sees a whole window: each answer depends on all of its pixels and on their place."""
 
-    description = "quarter"
+    description, grid = "quarter", "cells"
 
     def __init__(self, image_size: tuple[int, int], cell: int = 4) -> None:
         self.image_size, self.cell = image_size, cell

@@ -25,7 +25,7 @@ from vprdist.spec.segmenter import SegmenterSpec
 class Colours:
     """A segmenter of three lines: classes by the colour of a pixel, and by what else is in the batch."""
 
-    description = "colours"
+    description, grid = "colours", "cells"
 
     def __init__(self, image_size: tuple[int, int]) -> None:
         self.image_size = image_size

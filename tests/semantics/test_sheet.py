@@ -13,9 +13,17 @@ from vprdist.cli import main
 from vprdist.data.layouts.msls import read_city
 from vprdist.data.palette import PALETTE
 from vprdist.errors import CacheError
+from vprdist.semantics.arms import ArmMasks
+from vprdist.semantics.cache import open_cache
 from vprdist.semantics.importing import import_cache
-from vprdist.semantics.sheet import CELL_WIDTH, GAP, HEAD, LABEL_WIDTH, MARGIN, class_names, write_sheet
+from vprdist.semantics.resize import placed_mask
+from vprdist.semantics.sheet import CELL_WIDTH, GAP, HEAD, LABEL_WIDTH, MARGIN, ShownMask, class_names, write_sheet
+from vprdist.spec.arms import Arm
+from vprdist.spec.data import DataSpec
+from vprdist.spec.input import InputSpec
+from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import CLASSES, STATIC_CLASSES
+from vprdist.store.trial_folder import TrialFolder
 
 
 @pytest.fixture
@@ -33,10 +41,10 @@ def cache(small_tree: Path, tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def cells(path: Path, column: int, height: int) -> list[np.ndarray]:
+def cells(path: Path, column: int, height: int, lines: int = 4) -> list[np.ndarray]:
     pixels = np.asarray(Image.open(path)).astype(int)
     x = MARGIN + LABEL_WIDTH + column * (CELL_WIDTH + GAP)
-    tops = [MARGIN + HEAD + row * (height + GAP) for row in range(4)]
+    tops = [MARGIN + HEAD + row * (height + GAP) for row in range(lines)]
     return [pixels[top : top + height, x : x + CELL_WIDTH] for top in tops]
 
 
@@ -59,9 +67,58 @@ def test_each_column_is_a_picture_and_what_the_cache_says_of_it(cache: Path, sma
 
 def test_other_classes_make_another_mask(cache: Path, small_tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "sheet.png"
-    write_sheet(cache, small_tree, out, city="bob", classes="car,sky", reduce="max", images=1)
+    shown = ShownMask(arm=Arm(class_names("car,sky")), reduce="max")
+    write_sheet(cache, small_tree, out, city="bob", masks=[shown], images=1)
     mask = cells(out, 0, round(CELL_WIDTH * 32 / 40))[2]
     assert (mask[:, :50] == 51).all() and (mask[:, -50:] == 204).all()
+
+
+def test_a_mean_is_as_dark_as_a_network_sees_it_and_stretched_beside(
+    cache: Path, small_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "sheet.png"
+    words = ["cache", "sheet", str(cache), "--data", str(small_tree), str(out), "--images", "1"]
+    assert main([*words, "--reduce", "mean"]) == 0
+    assert "masks (mean of 10 classes), masked pictures as dark as" in " ".join(capsys.readouterr().out.split())
+    height = round(CELL_WIDTH * 32 / 40)
+    picture, _, mask, bright_mask, masked, bright = cells(out, 0, height, 6)
+    left, right = slice(0, CELL_WIDTH // 3), slice(2 * CELL_WIDTH // 3, None)
+    assert (mask[:, left] == 20).all() and (bright_mask[:, left] == 204).all(), "204 / 10"
+    assert np.abs(masked[:, left] - picture[:, left] * 0.08).max() <= 0.501 and masked.max() <= 26
+    assert np.abs(bright[:, left] - picture[:, left] * 0.8).max() <= 0.501
+    assert (masked[:, right] == 0).all() and (bright[:, right] == 0).all()
+
+
+def test_the_masks_of_a_trial_are_drawn_and_its_placebo(
+    cache: Path, small_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = InputSpec(mode="masked", classes=("building", "car"), mask_reduce="mean", placebo="image")
+    trial = TrialSpec(data=DataSpec(root=str(small_tree), train=("bob",)), input=given, seed=4)
+    folder = TrialFolder(tmp_path / "runs" / "trials" / "0123456789abcdef")
+    folder.path.mkdir(parents=True)
+    folder.write_trial(trial)
+    out = tmp_path / "sheet.png"
+    words = ["cache", "sheet", str(cache), "--data", str(small_tree), str(out), "--images", "2"]
+    assert main([*words, "--trial", "0123", "--runs", str(tmp_path / "runs")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "masks (mean of building, car, mean of building, car; placebo: another picture's mask)" in said
+    height, width = round(CELL_WIDTH * 32 / 40), CELL_WIDTH
+    side = read_city(small_tree, "bob").query
+    made = ArmMasks(open_cache(cache), "mean", 4)
+    for column, row in enumerate((0, 7)):
+        picture, _, *masks = cells(out, column, height, 10)
+        for place, placebo in ((0, "none"), (4, "image")):
+            mask = placed_mask(made.mask(side, row, Arm(given.class_names, placebo)), (height, width), "cells")  # type: ignore[arg-type]
+            dark, bright, seen, bright_seen = masks[place : place + 4]
+            for found, wanted in (
+                (dark[..., 0], 255 * mask), (bright[..., 0], 510 * mask), (seen, picture * mask[..., None]),
+                (bright_seen, 2 * picture * mask[..., None]),
+            ):  # fmt: skip
+                assert np.abs(found - wanted.clip(0, 255)).max() <= 0.501
+    folder.write_trial(trial.model_copy(update={"input": InputSpec()}))
+    assert main([*words, "--trial", "0123", "--runs", str(tmp_path / "runs")]) == 2
+    assert "the trial must have a mask; found 'mode rgb'" in capsys.readouterr().err
+    assert main([*words, "--trial", "nosuch", "--runs", str(tmp_path / "runs")]) == 2
 
 
 def test_classes_by_group_or_by_name() -> None:

@@ -14,6 +14,7 @@ from vprdist.spec.vocabulary import Compression, MaskReduce
 
 if TYPE_CHECKING:
     from vprdist.console import Commands
+    from vprdist.semantics.sheet import ShownMask
 
 
 REPLACE = "a cache of another segmenter, size or compression in that folder gives way"
@@ -57,8 +58,14 @@ def add_commands(commands: Commands) -> None:
     draw.add_argument("--data", type=Path, required=True, help="the data set that the cache was made for")
     add_layout(draw)
     draw.add_argument("--city", help="one of the cache's cities (default: the last)")
-    draw.add_argument("--classes", default="static", help="a group, or class names with commas (default: %(default)s)")
-    draw.add_argument("--reduce", choices=get_args(MaskReduce), default="sum", help="default: %(default)s")
+    draw.add_argument(
+        "--trial", help="one whose masks, placebos too, are drawn: an id, its beginning, or SWEEP/row name"
+    )
+    draw.add_argument("--runs", type=Path, default=Path("runs"), help="where trials are kept (default: %(default)s)")
+    draw.add_argument("--classes", help="a group, or class names with commas (default: the trial's, or static)")
+    draw.add_argument(
+        "--reduce", choices=get_args(MaskReduce), help="(default: the trial's, or sum; Table I's is mean)"
+    )
     draw.add_argument("--images", type=int, default=6, help="columns (default: %(default)s)")
 
 
@@ -217,11 +224,40 @@ def _verify(args: argparse.Namespace, console: Console) -> int:
 
 
 def _sheet(args: argparse.Namespace, console: Console) -> int:
+    from vprdist.semantics.arms import arm_words
     from vprdist.semantics.sheet import write_sheet
 
+    masks = _shown_masks(args)
     write_sheet(
-        args.path, args.data, args.out, layout=layout_given(args.layout), city=args.city, classes=args.classes,
-        reduce=args.reduce, images=args.images,
+        args.path, args.data, args.out, layout=layout_given(args.layout), city=args.city, masks=masks,
+        images=args.images,
     )  # fmt: skip
-    console.print(f"{args.out}: pictures, their classes, the {args.reduce} mask of {args.classes}, masked pictures.")
+    told = ", ".join(arm_words(mask.arm, mask.reduce) for mask in masks)
+    line = f"{args.out}: pictures, their classes, masks ({told}), masked pictures as dark as a network sees them."
+    console.print(line, markup=False)
     return 0
+
+
+def _shown_masks(args: argparse.Namespace) -> list[ShownMask]:
+    """The masks that the words ask for; of a trial with a placebo, the mask in whose place it stands as well."""
+    from vprdist.semantics.sheet import ShownMask, class_names
+    from vprdist.spec.arms import Arm
+    from vprdist.status.find import find_trial
+
+    if args.trial is None:
+        arm = Arm(class_names(args.classes or "static"))
+        return [ShownMask(arm=arm, reduce=args.reduce or "sum")]
+    trial = find_trial(args.runs.resolve(), args.trial).trial()
+    given = trial.input
+    if not given.uses_mask:
+        fault = "the trial must have a mask"
+        raise CacheError("--trial", fault, f"mode {given.mode}", "Name one of mode masked or rgb+mask, or none.")
+    assert given.mask_reduce is not None
+    classes = class_names(args.classes) if args.classes else given.class_names
+    return [
+        ShownMask(
+            arm=Arm(classes, placebo), reduce=args.reduce or given.mask_reduce, seed=trial.seed,
+            multiplies=given.mode == "masked",
+        )
+        for placebo in dict.fromkeys(("none", given.placebo))
+    ]  # fmt: skip

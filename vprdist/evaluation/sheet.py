@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from bisect import bisect_right
 from pathlib import Path
 
@@ -14,43 +15,93 @@ from vprdist.data.places import Side
 from vprdist.evaluation.ranking import Ranking
 from vprdist.files import publish
 from vprdist.network.inputs import PlaceReader
+from vprdist.network.stem import InputStem
+from vprdist.semantics.arms import arm_words, stretch_of
+from vprdist.semantics.masks import full_level
+from vprdist.spec.input import InputSpec
 
-NUM_QUERIES, NUM_RETRIEVED, GAP, TITLE = 8, 4, 6, 14
+NUM_QUERIES, NUM_RETRIEVED, GAP, TITLE, LINE = 8, 4, 6, 14, 14
+LETTER = 6.2
+"""Pixels that a letter takes, about."""
 # Blue and orange are told apart by everybody; a found place has a solid frame as well, a wrong one a thin one.
 RIGHT, WRONG = (0, 114, 178), (213, 94, 0)
 
 
-def network_view(image_3HW: Tensor, extra_Chw: Tensor | None, mode: str) -> Image.Image:
-    """What the network sees as a picture; a mask is brightened to its own maximum, so that its shape can be seen."""
-    pixels = image_3HW.numpy().transpose(1, 2, 0)
-    if extra_Chw is None or mode == "rgb+semantics":
-        return Image.fromarray(pixels)
-    mask = extra_Chw[0].numpy().astype(np.float32)
-    grey = Image.fromarray(np.uint8(np.round(255 * mask / max(float(mask.max()), 1e-6))))
-    shape = np.asarray(grey.resize((pixels.shape[1], pixels.shape[0]), Image.Resampling.BILINEAR))
-    return Image.fromarray((pixels * (shape[..., None] / 255)).astype(np.uint8))
-
-
 def write_sheet(path: Path, reader: PlaceReader, ranking: Ranking) -> None:
-    """A PNG: evenly spaced queries, each with its nearest gallery pictures, a frame for right and wrong."""
+    """A PNG: evenly spaced queries, each with its nearest gallery pictures, a frame for right and wrong.
+
+    Queries and gallery pictures are as the network sees them (`network_views`).
+    """
     tasks = ranking.tasks
     asked = [(number, index) for number, task in enumerate(tasks) for index in range(len(task.queries))]
     chosen = [asked[i] for i in np.linspace(0, len(asked) - 1, min(NUM_QUERIES, len(asked))).astype(int)]
     height, width = reader.image_size
     scale = max(1, math.ceil(96 / height))
-    cell = (width * scale + GAP, height * scale + GAP + TITLE)
-    sheet = Image.new("RGB", (cell[0] * (NUM_RETRIEVED + 1) + GAP, cell[1] * len(chosen) + GAP), "white")
+    labels = view_labels(reader.input)
+    cell = (width * scale + GAP, len(labels) * (height * scale + GAP) + TITLE)
+    sheet_width = cell[0] * (NUM_RETRIEVED + 1) + GAP
+    head = textwrap.wrap(headline(reader.input), int((sheet_width - 2 * GAP) / LETTER))
+    top = GAP + LINE * len(head)
+    sheet = Image.new("RGB", (sheet_width, top + cell[1] * len(chosen)), "white")
     draw = ImageDraw.Draw(sheet)
-    for line, (number, index) in enumerate(chosen):
+    for number, line in enumerate(head):
+        draw.text((GAP, GAP // 2 + LINE * number), line, fill="black")
+    for line_number, (number, index) in enumerate(chosen):
         rows: list[tuple[Side, int, bool | None]] = [
             (tasks[number].city.query, int(tasks[number].queries[index]), None)
         ]
         rows += _retrieved(ranking, number, index)
         for column, (side, row, right) in enumerate(rows):
-            corner = (GAP + column * cell[0], GAP + line * cell[1])
-            _draw(sheet, draw, corner, _picture(reader, side, row, scale), right)
+            corner = (GAP + column * cell[0], top + line_number * cell[1])
+            _draw(sheet, draw, corner, _pictures(reader, side, row, scale), right)
     with publish(path) as stream:
         sheet.save(stream, "PNG")
+
+
+def view_labels(given: InputSpec) -> tuple[str, ...]:
+    """What the pictures of a place are, from top to bottom."""
+    if not given.uses_mask:
+        return ("picture",)
+    labels = ("picture x mask",) if given.mode == "masked" else ("picture", "mask")
+    stretch = _stretch(given)
+    return (*labels, f"stretched {stretch} x") if stretch > 1 else labels
+
+
+def headline(given: InputSpec) -> str:
+    """What the sheet shows."""
+    if not given.uses_mask:
+        return "Queries and what was retrieved: pictures as the network sees them."
+    assert given.mask_reduce is not None
+    labels = view_labels(given)
+    below = f"; below, {' and '.join(labels[1:])}" if len(labels) > 1 else ""
+    return (
+        f"Queries and what was retrieved, all as the network sees them: {labels[0]}{below}. "
+        f"Mask: {arm_words(given.arm, given.mask_reduce)}."
+    )
+
+
+def network_views(reader: PlaceReader, image_3HW: Tensor, extra_Chw: Tensor | None) -> list[Image.Image]:
+    """What enters the network as pictures, in the order of `view_labels`; a masked one as dark as it is.
+
+    A mask that is a channel of its own is shown in grey. Where masks are dark by their reduction, what they let through
+    is shown stretched as well.
+    """
+    given, pixels_HW3 = reader.input, image_3HW.numpy().transpose(1, 2, 0)
+    if extra_Chw is None or not given.uses_mask:
+        return [Image.fromarray(pixels_HW3)]
+    assert given.mask_reduce is not None
+    stem = InputStem(given.mode, full_level(len(given.class_names), given.mask_reduce), reader.grid)
+    mask_HW1 = stem.placed(extra_Chw[None], reader.image_size)[0].permute(1, 2, 0).numpy()
+    shown_HW3 = mask_HW1 * (pixels_HW3 if given.mode == "masked" else np.full_like(pixels_HW3, 255))
+    views = [shown_HW3] if given.mode == "masked" else [pixels_HW3, shown_HW3]
+    if (stretch := _stretch(given)) > 1:
+        views.append(stretch * shown_HW3)
+    return [Image.fromarray(np.round(view).clip(0, 255).astype(np.uint8)) for view in views]
+
+
+def _stretch(given: InputSpec) -> int:
+    assert given.mask_reduce is not None
+    return stretch_of(given.arm, given.mask_reduce)
 
 
 def _retrieved(ranking: Ranking, number: int, index: int) -> list[tuple[Side, int, bool | None]]:
@@ -64,19 +115,22 @@ def _retrieved(ranking: Ranking, number: int, index: int) -> list[tuple[Side, in
     return out
 
 
-def _picture(reader: PlaceReader, side: Side, row: int, scale: int) -> Image.Image:
-    image = network_view(*reader.read(side, row), reader.input.mode)
-    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+def _pictures(reader: PlaceReader, side: Side, row: int, scale: int) -> list[Image.Image]:
+    views = network_views(reader, *reader.read(side, row))
+    return [view.resize((view.width * scale, view.height * scale), Image.Resampling.NEAREST) for view in views]
 
 
 def _draw(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], image: Image.Image, right: bool | None
-) -> None:
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], images: list[Image.Image],
+    right: bool | None,
+) -> None:  # fmt: skip
     left, top = corner
-    sheet.paste(image, (left, top + TITLE))
-    if right is None:
-        draw.text(corner, "query", fill="black")
-        return
-    draw.text(corner, "right place" if right else "wrong place", fill=RIGHT if right else WRONG)
-    box = (left - 1, top + TITLE - 1, left + image.width, top + TITLE + image.height)
-    draw.rectangle(box, outline=RIGHT if right else WRONG, width=4 if right else 2)
+    title = "query" if right is None else "right place" if right else "wrong place"
+    ink = "black" if right is None else RIGHT if right else WRONG
+    draw.text(corner, title, fill=ink)
+    for number, image in enumerate(images):
+        y = top + TITLE + number * (image.height + GAP)
+        sheet.paste(image, (left, y))
+        if right is not None:
+            box = (left - 1, y - 1, left + image.width, y + image.height)
+            draw.rectangle(box, outline=ink, width=4 if right else 2)

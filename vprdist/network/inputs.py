@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 from vprdist.data.images import loader_of
 from vprdist.data.places import Side
 from vprdist.errors import CacheError, UserError
+from vprdist.semantics.arms import masks_of
 from vprdist.semantics.cache import Cache, open_cache
-from vprdist.semantics.placebo import layout, other_classes, other_image, scatter
 from vprdist.spec.arms import Arm
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import CLASSES
+from vprdist.spec.vocabulary import CLASSES, Grid
 
 Reading = tuple[Tensor, Tensor | None]
 """One picture and what the mode adds; see `Batch`."""
@@ -104,6 +104,11 @@ class PlaceReader:
                 )  # fmt: skip
             self._cache = open_cache(Path(trial.input.cache))
 
+    @property
+    def grid(self) -> Grid:
+        """How what the mode adds lies on the pictures."""
+        return "cells" if self._cache is None else self._cache.grid
+
     def read(self, side: Side, row: int, arm: Arm | None = None) -> Reading:
         """(3, H, W) uint8, a view of (H, W, 3), and (C, h, w) whole numbers or None; see `Batch`.
 
@@ -113,14 +118,13 @@ class PlaceReader:
         if self._cache is None:
             return self._picture(side, row), None
         if self.input.uses_mask:
-            return self._picture(side, row), self._masks(self._cache, side, row, [arm or self.input.arm])
+            return self._picture(side, row), self._levels(side, row, [arm or self.input.arm])
         activations = self._cache.activations(side.city, side.side, str(side.keys[row]), CLASSES)
         return self._picture(side, row), torch.from_numpy(activations)
 
     def read_arms(self, side: Side, row: int, arms: Sequence[Arm]) -> Reading:
         """The picture, and its masks under some arms, (A, h, w) whole numbers."""
-        assert self._cache is not None, "only modes with a mask have arms"
-        return self._picture(side, row), self._masks(self._cache, side, row, arms)
+        return self._picture(side, row), self._levels(side, row, arms)
 
     def _picture(self, side: Side, row: int) -> Tensor:
         if self.kept is not None:
@@ -129,28 +133,9 @@ class PlaceReader:
             pixels = torch.from_numpy(self.load(side.image_path(row), *self.image_size).copy())
         return pixels.permute(2, 0, 1)
 
-    def _masks(self, cache: Cache, side: Side, row: int, arms: Sequence[Arm]) -> Tensor:
-        """The masks of a picture, or the placebos in their place."""
-        assert self.input.mask_reduce is not None
-        seed, key, placebos = self.seed, str(side.keys[row]), {arm.placebo for arm in arms}
-        source = {"image": self._other_key(side, row)} if "image" in placebos else {}
-        places = layout(*cache.size, seed, side.city, side.side, key) if "random" in placebos else None
-        masks = []
-        for arm in arms:
-            classes = other_classes(arm.classes, seed) if arm.placebo == "classes" else arm.classes
-            if not classes:
-                masks.append(np.zeros(cache.size, np.uint8))
-                continue
-            of = source.get(arm.placebo, key)
-            levels = cache.levels(side.city, side.side, of, classes, self.input.mask_reduce)
-            masks.append(scatter(levels, places) if arm.placebo == "random" and places is not None else levels)
-        return torch.from_numpy(np.stack(masks))
-
-    def _other_key(self, side: Side, row: int) -> str:
-        if len(side) < 2:
-            fault = "the placebo mask of another image needs a second image"
-            raise CacheError(f"{side.city}/{side.side}", fault, len(side), "Choose another placebo.")
-        return str(side.keys[other_image(len(side), row, self.seed, side.city, side.side, str(side.keys[row]))])
+    def _levels(self, side: Side, row: int, arms: Sequence[Arm]) -> Tensor:
+        assert self._cache is not None, "only modes with a mask have arms"
+        return torch.from_numpy(np.stack(masks_of(self.input, self.seed, self._cache).levels(side, row, arms)))
 
 
 def stack(items: Sequence[tuple[Tensor, Tensor | None]]) -> Batch:

@@ -1,12 +1,14 @@
-"""A sheet of what a cache holds: pictures, their classes, the mask of some classes, the masked pictures.
+"""A sheet of what a cache holds: pictures, their classes, masks of some classes, the masked pictures.
 
-The paper's Figure 2, for any cache and any classes.
+The paper's Figure 2, for any cache and any classes. A masked picture is as dark as the network sees it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +17,18 @@ from PIL import Image, ImageDraw, ImageFont
 from vprdist.data.images import load_image
 from vprdist.data.layouts import open_layout
 from vprdist.data.palette import PALETTE
+from vprdist.data.places import Side
 from vprdist.errors import CacheError, nearest
 from vprdist.files import publish
+from vprdist.semantics.arms import PLACEBO_WORDS, ArmMasks, stretch_of
 from vprdist.semantics.cache import Cache, open_cache
-from vprdist.semantics.masks import Activations, reduce_mask
-from vprdist.semantics.resize import placed
+from vprdist.semantics.masks import Activations
+from vprdist.semantics.resize import placed, placed_mask
+from vprdist.spec.arms import Arm
 from vprdist.spec.doors import MSLS, LayoutName
-from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES, MaskReduce
+from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES, STATIC_CLASSES, MaskReduce
 
+STATIC = Arm(STATIC_CLASSES)
 CELL_WIDTH, GAP, MARGIN = 272, 6, 24
 LABEL_WIDTH, HEAD, CAPTION = 132, 62, 22
 SWATCH, LEGEND_ROW, LEGEND_COLUMN = 16, 26, 132
@@ -31,14 +37,42 @@ BIG, NORMAL, SMALL = 19, 14, 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
-    """One picture on its way: all (H, W, …) uint8 of one size."""
+class ShownMask:
+    """A mask that a sheet shows.
 
-    caption: str
-    picture: Activations
-    classes: Activations
-    mask: Activations
-    masked: Activations
+    Attributes:
+        seed: decides a placebo.
+        multiplies: the network sees picture x mask; else the mask is a channel of its own.
+    """
+
+    arm: Arm = STATIC
+    reduce: MaskReduce = "sum"
+    seed: int = 0
+    multiplies: bool = True
+
+
+class Line(NamedTuple):
+    """One line of the sheet: what it shows, and a cell (H, W, 3) uint8 for each picture."""
+
+    title: str
+    more: tuple[str, ...]
+    cells: list[Activations]
+
+
+class Shot(NamedTuple):
+    """A picture of the sheet, (H, W, 3) uint8."""
+
+    side: Side
+    row: int
+    pixels: Activations
+
+    @property
+    def key(self) -> str:
+        return str(self.side.keys[self.row])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.pixels.shape[0], self.pixels.shape[1]
 
 
 def write_sheet(
@@ -48,28 +82,27 @@ def write_sheet(
     *,
     layout: LayoutName = MSLS,
     city: str | None = None,
-    classes: str = "static",
-    reduce: MaskReduce = "sum",
+    masks: Sequence[ShownMask] = (ShownMask(),),
     images: int = 6,
 ) -> None:
     """Write a PNG of evenly spaced queries of a city, one a column.
 
     Activations are enlarged to the picture before the likeliest class is chosen, so that its edges are as fine as
-    the cache allows.
+    the cache allows. Where a mask is dark by its reduction, it and what it lets through are shown stretched as well.
 
     Args:
         path: a cache.
         root: the data set that it was made for.
         layout: how it lies there.
         city: None: the cache's last.
-        classes: a group, or class names with commas between.
+        masks: at least one; the first one's classes are told below the pictures.
         images: columns, at most.
 
     Raises:
-        CacheError: no such cache, city or class, or the cache of another tree.
+        CacheError: no such cache or city, or the cache of another tree.
         DataError: a broken data set, or a missing picture.
     """
-    cache, chosen = open_cache(path), class_names(classes)
+    cache = open_cache(path)
     known = tuple(cache.manifest.cities)
     if city is not None and city not in known:
         raise CacheError(path, "the cache has no such city", city, nearest(city, known))
@@ -82,13 +115,13 @@ def write_sheet(
     rows = np.unique(np.linspace(0, len(side) - 1, images).astype(int))
     with Image.open(side.image_path(int(rows[0]))) as first:
         size = (round(CELL_WIDTH * first.height / first.width), CELL_WIDTH)
-    columns = [
-        _column(cache, name, str(side.keys[row]), load_image(side.image_path(row), *size), chosen, reduce)
-        for row in map(int, rows)
-    ]
+    shots = [Shot(side, row, load_image(side.image_path(row), *size)) for row in map(int, rows)]
+    lines = [Line("picture", ("as the data set", "has it"), [shot.pixels for shot in shots])]
+    lines.append(Line("classes", ("the likeliest of", "the 19"), [_classes(cache, name, shot) for shot in shots]))
+    lines += [line for mask in masks for line in _mask_lines(cache, mask, shots)]
     titles = (name, f"{cache.manifest.segmenter}; activations of {cache.size[0]} x {cache.size[1]}")
     with publish(Path(out)) as stream:
-        _draw(columns, titles, classes, chosen, reduce).save(stream, format="PNG")
+        _draw(lines, [shot.key for shot in shots], titles, masks[0].arm.classes).save(stream, format="PNG")
 
 
 def class_names(text: str) -> tuple[str, ...]:
@@ -107,37 +140,42 @@ def class_names(text: str) -> tuple[str, ...]:
     return tuple(name for name in CLASSES if name in wanted)
 
 
-def _column(
-    cache: Cache, city: str, key: str, picture: Activations, chosen: tuple[str, ...], reduce: MaskReduce
-) -> Column:
-    height, width = picture.shape[:2]
-    activations = placed(cache.activations(city, "query", key), (height, width), cache.grid)
-    mask = reduce_mask(activations[[CLASSES.index(name) for name in chosen]], reduce)
-    return Column(
-        caption=key,
-        picture=picture,
-        classes=PALETTE[activations.argmax(axis=0)],
-        mask=_bytes(255 * np.repeat(mask[..., None], 3, axis=2)),
-        masked=_bytes(picture * mask[..., None]),
-    )
+def _classes(cache: Cache, city: str, shot: Shot) -> Activations:
+    activations = placed(cache.activations(city, "query", shot.key), shot.size, cache.grid)
+    colours: Activations = PALETTE[activations.argmax(axis=0)]
+    return colours
+
+
+def _mask_lines(cache: Cache, shown: ShownMask, shots: Sequence[Shot]) -> list[Line]:
+    """The mask and what it lets through; each once more below, where it is dark by its reduction."""
+    made, stretch = ArmMasks(cache, shown.reduce, shown.seed), stretch_of(shown.arm, shown.reduce)
+    masks = [placed_mask(made.mask(s.side, s.row, shown.arm), s.size, cache.grid)[..., None] for s in shots]
+    group = next((f"({name})" for name, names in CLASS_GROUPS.items() if names == shown.arm.classes), "")
+    placebo = PLACEBO_WORDS.get(shown.arm.placebo, "").replace(": ", ":\n").split("\n")
+    words = tuple(filter(None, (f"{shown.reduce} of {len(shown.arm.classes)} classes", group, *placebo)))
+    views = [("mask", words, [np.repeat(255 * mask, 3, axis=2) for mask in masks])]
+    if shown.multiplies:
+        seen = [shot.pixels * mask for shot, mask in zip(shots, masks, strict=True)]
+        views.append(("masked picture", ("picture x mask,", "as the network", "sees it", *placebo), seen))
+    lines = []
+    for title, more, cells in views:
+        lines.append(Line(title, more, [_bytes(cell) for cell in cells]))
+        if stretch > 1:
+            darker = (f"the {title}", "above, to be seen")
+            lines.append(Line(f"stretched {stretch} x", darker, [_bytes(stretch * cell) for cell in cells]))
+    return lines
 
 
 def _bytes(values: npt.NDArray[np.float32]) -> Activations:
-    rounded: Activations = np.round(values).astype(np.uint8)
+    rounded: Activations = np.round(values).clip(0, 255).astype(np.uint8)
     return rounded
 
 
 def _draw(
-    columns: list[Column], titles: tuple[str, str], classes: str, chosen: tuple[str, ...], reduce: MaskReduce
+    lines: Sequence[Line], captions: Sequence[str], titles: tuple[str, str], chosen: tuple[str, ...]
 ) -> Image.Image:
-    height = columns[0].picture.shape[0]
-    lines = (
-        ("picture", ("as the data set", "has it")),
-        ("classes", ("the likeliest of", "the 19")),
-        ("mask", (f"{reduce} of {len(chosen)} classes", f"({classes})" if classes in CLASS_GROUPS else "")),
-        ("masked picture", ("picture x mask,", "as the network", "sees it")),
-    )
-    width = max(LABEL_WIDTH + len(columns) * (CELL_WIDTH + GAP) - GAP, LABEL_WIDTH + 4 * LEGEND_COLUMN)
+    height = lines[0].cells[0].shape[0]
+    width = max(LABEL_WIDTH + len(captions) * (CELL_WIDTH + GAP) - GAP, LABEL_WIDTH + 4 * LEGEND_COLUMN)
     legend_columns = (width - LABEL_WIDTH) // LEGEND_COLUMN
     left_out = tuple(name for name in CLASSES if name not in chosen)
     groups = (("in the mask", chosen), ("left out", left_out))
@@ -149,19 +187,18 @@ def _draw(
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN), titles[0], fill=INK, font=ImageFont.load_default(BIG))
     pen.text((MARGIN, MARGIN + 28), titles[1], fill=GREY, font=ImageFont.load_default(SMALL))
-    for row, (title, more) in enumerate(lines):
+    for row, (title, more, cells) in enumerate(lines):
         y = top + row * (height + GAP)
         pen.text((MARGIN, y), title, fill=INK, font=ImageFont.load_default(NORMAL))
         pen.multiline_text((MARGIN, y + 22), "\n".join(more), fill=GREY, font=ImageFont.load_default(SMALL), spacing=4)
-        for index, column in enumerate(columns):
-            cell = (column.picture, column.classes, column.mask, column.masked)[row]
+        for index, cell in enumerate(cells):
             x = MARGIN + LABEL_WIDTH + index * (CELL_WIDTH + GAP)
             sheet.paste(Image.fromarray(cell), (x, y))
             # A mask is white where it lets all through, and so is the sheet.
             pen.rectangle((x - 1, y - 1, x + CELL_WIDTH, y + height), outline=FRAME)
-    for index, column in enumerate(columns):
+    for index, caption in enumerate(captions):
         x = MARGIN + LABEL_WIDTH + index * (CELL_WIDTH + GAP)
-        pen.text((x, bottom - CAPTION), _fitted(column.caption), fill=GREY, font=ImageFont.load_default(SMALL))
+        pen.text((x, bottom - CAPTION), _fitted(caption), fill=GREY, font=ImageFont.load_default(SMALL))
     y = bottom + GAP * 2
     for (title, names), num_rows in zip(groups, legend_rows, strict=True):
         if names:
