@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -118,6 +119,11 @@ class Chromium:
     def screenshot(self, path: Path, whole: bool = True) -> None:
         answer = self.send("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(answer["data"]))
+
+    def num_pages(self) -> int:
+        """The sheets that the page takes on paper."""
+        pdf = base64.b64decode(self.send("Page.printToPDF", preferCSSPageSize=True)["data"])
+        return len(re.findall(rb"/Type\s*/Page\b", pdf))
 
     def tab(self) -> None:
         """Press the tab key."""

@@ -298,7 +298,7 @@ def test_without_a_control_marks_are_hollow_and_say_what_is_needed(tmp_path, bro
     cells = browser.run("[...document.querySelectorAll('#classes-overview tbody td')].map((td) => td.textContent)")
     assert cells[0] == "+0.150 △"
     note = browser.run(
-        "document.querySelector('#classes-overview').closest('.scroll').previousElementSibling.innerText"
+        "document.querySelector('#classes-overview').closest('.scroll').parentElement.querySelector('.quiet').innerText"
     )
     assert note.endswith('△ raises, no control, ? nothing tells ("helps" needs a control (subsets.placebos)).')
     labels = browser.run("[...document.querySelectorAll('.effects .name span')].map((e) => e.textContent)")

@@ -7,13 +7,17 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.report.making import HOSTILE, four, leave, record, records_of, result, written
+from tests.report.test_page_contents import Painted, contents_of
 from vprdist.files import append_json_line, write_json
 from vprdist.report.board import page_path, read_board, write_page
+from vprdist.report.page.build import page
 
 COLUMN = """(() => [...document.querySelectorAll('#table1 tbody tr')].map((row) => row.cells[0].textContent))()"""
 
@@ -90,6 +94,97 @@ def test_nothing_is_wider_than_the_screen_or_the_paper(tmp_path, browser, width,
         browser.send("Emulation.setEmulatedMedia", media="")
 
 
+def seeded(tmp_path: Path) -> Path:
+    """Four rows of three seeds each: with seeds there are groups and p-values."""
+    settings = ((0.5, "rgb", "0-2"), (0.8, "rgb", "all"), (0.78, "masked", "0-2"), (0.2, "masked", "all"))
+    rows = [
+        (result(share, mode=mode, unfreeze=units, wall_s=12345.0, seed=seed), records_of(share, seed, noise=0.3))
+        for share, mode, units in settings
+        for seed in (0, 1, 2)
+    ]
+    return leave(tmp_path, rows)
+
+
+def test_small_p_values_and_names_come_first_other_columns_start_with_the_largest(tmp_path, browser):
+    written(seeded(tmp_path), tmp_path)
+    browser.open(page_path(tmp_path / "sweeps" / "mine"))
+    heads = browser.run("[...document.querySelectorAll('#table1 thead th')].map((th) => th.textContent)")
+    for name, rising in (("p", True), ("group", True), ("row", True), ("to baseline", False), ("R@5", False)):
+        column = heads.index(name)
+        browser.run(f"document.querySelectorAll('#table1 thead button')[{column}].click()")
+        sorts = browser.run(
+            f"[...document.querySelectorAll('#table1 tbody tr')].map((row) => row.cells[{column}].dataset.sort)"
+        )
+        values = [text if name == "row" else float(text) for text in sorts if text]
+        assert values == sorted(values, reverse=not rising) and len(set(values)) > 1, name
+        assert not any(sorts[len(values) :]), "rows without a value stand last"
+
+
+WIDE = "[...document.querySelectorAll('.scroll')].map((e) => [e.scrollWidth > e.clientWidth, shown(e)])"
+SHOWN = "const shown = (e) => e.previousElementSibling.matches('.hint') && e.previousElementSibling.offsetHeight > 0"
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_table_fits_or_says_that_it_scrolls(tmp_path, browser, width):
+    """On a common screen the board fits: a column that nobody sees is none."""
+    written(seeded(tmp_path), tmp_path)
+    browser.open(page_path(tmp_path / "sweeps" / "mine"), width)
+    browser.run("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    found = browser.run(f"(() => {{ {SHOWN}; return new Promise((done) => setTimeout(() => done({WIDE}), 100)); }})()")
+    assert len(found) >= 3 and all(wide == told for wide, told in found)
+    assert found[0][0] == (width == 390)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_rows_name_their_baselines_and_how_they_differ(tmp_path, browser, several):
+    pairs = list(itertools.product(("rgb", "masked"), ("all", "0-2")))
+    shares = (0.7, 0.5, 0.6, 0.4)
+    rows = [result(share, mode=mode, unfreeze=units) for share, (mode, units) in zip(shares, pairs, strict=True)]
+    folder = leave(tmp_path, [(one, records_of(share, 0)) for share, one in zip(shares, rows, strict=True)])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    ids = {entry["name"]: entry["trial"] for entry in manifest["trials"]}
+    against = {ids[f"{mode} {units}"]: ids[f"rgb {units}"] for mode, units in pairs}
+    against |= {} if several else dict.fromkeys(against, ids["rgb all"])
+    for entry in manifest["trials"]:
+        entry["baseline"] = against[entry["trial"]]
+    write_json(folder / "manifest.json", manifest)
+    written(folder, tmp_path)
+    browser.open(page_path(folder))
+    column = browser.run(
+        "[...document.querySelectorAll('#table1 thead th')].findIndex((e) => e.textContent.startsWith('to baseline'))"
+    )
+    cells = browser.run(
+        f"Object.fromEntries([...document.querySelectorAll('#table1 tbody tr')].map((row) => [row.cells[0].innerText,"
+        f" row.cells[{column}].innerText]))"
+    )
+    assert cells["rgb all"] == "baseline"
+    if several:
+        assert cells["rgb 0-2"] == "baseline" and cells["masked 0-2"].endswith("]\nto rgb 0-2")
+    else:
+        assert cells["masked 0-2"].endswith("]"), "one baseline is named once, below the table"
+        assert "minus rgb all, on the same queries" in browser.run("document.body.innerText")
+    heads = browser.run("[...document.querySelectorAll('#keys1 thead th')].map((e) => e.textContent)")
+    assert heads == ["row", "input.mode", "network.unfreeze", "trials"]
+    line = browser.run("[...document.querySelectorAll('#keys1 tbody tr')[0].cells].map((e) => e.textContent)")
+    assert line == ["rgb all", "rgb", "all", ids["rgb all"]]
+    assert "0-2 trains layer3, layer4." in browser.run("document.body.innerText")
+
+
+def test_a_report_on_paper_is_a_few_pages(tmp_path, browser):
+    """A page of 150 rows has its table, and no more."""
+    files = [
+        (result(0.3 + i / 20, mode=mode, unfreeze=units), records_of(0.3 + i / 20, i, noise=0.3))
+        for i, (mode, units) in enumerate(itertools.product(("rgb", "masked"), ("0-2", "2-2", "0-4", "all")))
+    ]
+    folder = leave(tmp_path, files)
+    contents = contents_of(folder, tmp_path, Painted(200))
+    path = tmp_path / "page.html"
+    path.write_text(page(replace(contents, sweep_file="key: value\n" * 90)))
+    browser.open(path)
+    assert browser.run("document.querySelectorAll('article.flip').length") > 20
+    assert browser.num_pages() <= 7
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 def test_words_of_charts_can_be_read_and_do_not_meet(tmp_path, browser, width):
     folder = four(tmp_path)
@@ -125,7 +220,11 @@ def test_paper_has_heads_on_every_page_and_says_which_rows_a_map_shows(tmp_path,
         )
         browser.run("dispatchEvent(new Event('beforeprint'))")
         closed = "[...document.querySelectorAll('details:not([open]) summary')].map((e) => e.textContent)"
-        assert browser.run(closed) == ["manifest"], "pages of JSON"
+        *pairs, last = browser.run(closed)
+        assert last == "manifest", "pages of JSON"
+        assert len(pairs) == 1 and "against" in pairs[0], "pairs that the reader did not open"
+        browser.run("dispatchEvent(new Event('afterprint'))")
+        assert "How the rows differ, and their trials" in browser.run(closed)
     finally:
         browser.send("Emulation.setEmulatedMedia", media="")
 

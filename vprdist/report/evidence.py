@@ -96,6 +96,11 @@ class Block:
         return self.seed_sd is not None
 
     @property
+    def baselines(self) -> list[str]:
+        """The rows that others are compared with."""
+        return sorted({standing.difference.baseline for standing in self.standings if standing.difference})
+
+    @property
     def heading(self) -> str:
         return f"protocol {self.protocol.fingerprint}: {self.protocol.summary}"
 

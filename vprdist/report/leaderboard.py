@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
 
 from vprdist.console import Console, fitting, styled, table_width
 from vprdist.files import write_parquet, write_text
+from vprdist.report.differing import differing, naming
 from vprdist.report.escaping import csv_text, markdown_cell, markdown_line
 from vprdist.report.evidence import Block, Difference, Standing
 from vprdist.report.parts import Part
@@ -27,7 +29,7 @@ FIELDS = (
     "recall@1_seed_sd", "baseline", "difference", "difference_low", "difference_high", "p", "p_holm", "p_all_pairs",
     "untrained_recall@1", "untrained", "trained_below_untrained", "protocol",
     "num_queries", "num_clusters", "steps", "wall_s", "num_ranks", "device", "fallbacks", "computation", "version",
-    "source", "changed_by_hand",
+    "source", "changed_by_hand", "differs",
 )  # fmt: skip
 PART_FIELDS = (
     "name", "trial", "protocol", "kind", "part", "num_queries", "num_clusters", "metric", "score", "low",
@@ -79,6 +81,14 @@ def as_record(block: Block, standing: Standing) -> dict[str, object]:
     }
 
 
+def _records(block: Block) -> Iterator[dict[str, object]]:
+    """The records of a block, each with the keys by which its rows differ: `input.mode=rgb; network.unfreeze=0-2`."""
+    keys = differing([standing.row for standing in block.standings])
+    for place, standing in enumerate(block.standings):
+        told = [f"{key}={values[place]}" for key, values in keys.items() if values[place] is not None]
+        yield as_record(block, standing) | {"differs": "; ".join(told)}
+
+
 def _difference_record(standing: Standing) -> dict[str, object]:
     found = standing.difference
     if found is None:
@@ -123,7 +133,7 @@ def write_leaderboard(folder: Path, blocks: Sequence[Block], title: str, publish
     Args:
         published: as in `show`.
     """
-    records = [as_record(block, standing) for block in blocks for standing in block.standings]
+    records = [record for block in blocks for record in _records(block)]
     paths = [folder / f"leaderboard.{kind}" for kind in ("csv", "md", "parquet")]
     write_text(paths[0], _csv(records, FIELDS))
     write_text(paths[1], markdown(blocks, title, published))
@@ -159,6 +169,14 @@ def difference_text(found: Difference) -> str:
     return with_interval(found.value, found.interval, signed=True) + (" [–]" if found.interval is None else "")
 
 
+def against_text(block: Block, standing: Standing) -> str:
+    """What stands beside a row's difference: its baseline where the rows have several, `baseline` at one of those."""
+    named = block.baselines
+    if standing.difference is None:
+        return "baseline" if standing.row.name in named else ""
+    return f"to {standing.difference.baseline}" if len(named) > 1 else ""
+
+
 def p_text(p: float | None) -> str:
     """A p-value, never as zero; a dash where nothing tells it."""
     if p is None:
@@ -175,6 +193,7 @@ def score_text(objective: str, standing: Standing) -> str:
 
 def _cells(block: Block, standing: Standing) -> list[str]:
     row, found, objective = standing.row, standing.difference, block.objective
+    against = against_text(block, standing)
     untrained = row.untrained(objective)
     spread = row.seed_spread("recall@1")
     group, p = [], []
@@ -185,7 +204,7 @@ def _cells(block: Block, standing: Standing) -> list[str]:
         row.name,
         *group,
         score_text(objective, standing),
-        "-" if found is None else difference_text(found),
+        against or "-" if found is None else "\n".join(filter(None, (difference_text(found), against))),
         *p,
         *(f"{row.metric(column):.3f}" for column in other_metrics(objective)),
         "-" if untrained is None else f"{untrained:.3f}",
@@ -215,6 +234,8 @@ PART_WIDTH = 25
 """Terminal columns that a part takes: 0.683 [0.590, 0.764] below (n 11084, 1100 clusters)."""
 NAME_WIDTH = 16
 """Longer names are broken into lines before a column is left out."""
+CELL_WIDTH = 25
+"""No number is longer; the name of a baseline may be, and is broken into lines."""
 
 
 def rows_of(blocks: Sequence[Block]) -> list[Row]:
@@ -240,9 +261,11 @@ def show(blocks: Sequence[Block], title: str, console: Console, parts: bool = Fa
         published: the paper's Table I beside rows of other data too.
     """
     for block in blocks:
-        lines = [_cells(block, standing) for standing in block.standings]
+        cells = [_cells(block, standing) for standing in block.standings]
+        lines = [[name, *map(_broken, rest)] for name, *rest in cells]
         heads = [head.replace(" untrained", "\nuntrained").replace(", ", ",\n") for head in headers(block)]
-        _print_table(console, f"{title}\n{block.heading}", heads, lines, KEPT, "\n".join(reading(block)))
+        told = "\n".join([*reading(block), *naming(rows_of([block]))])
+        _print_table(console, f"{title}\n{block.heading}", heads, lines, KEPT, told)
         for text in warnings(block):
             console.print(text, style="yellow")
         if parts:
@@ -261,6 +284,10 @@ def show(blocks: Sequence[Block], title: str, console: Console, parts: bool = Fa
         console.print(f"fell back: {text}", style="yellow")
     for text in machine_notes(rows_of(blocks)):
         console.print(text, style="dim")
+
+
+def _broken(cell: str) -> str:
+    return "\n".join(part for line in cell.split("\n") for part in textwrap.wrap(line, CELL_WIDTH) or [""])
 
 
 def _part_tables(block: Block, a_table: int = PARTS_A_TABLE) -> list[tuple[list[str], list[list[str]]]]:
@@ -324,7 +351,8 @@ def markdown(blocks: Sequence[Block], title: str, published: bool = False) -> st
     for block in blocks:
         lines = [_cells(block, standing) for standing in block.standings]
         parts += [markdown_line(block.heading), "", *markdown_table(headers(block), lines), ""]
-        parts += [line for text in (*warnings(block), *reading(block)) for line in (markdown_line(text), "")]
+        told = (*warnings(block), *reading(block), *naming(rows_of([block])))
+        parts += [line for text in told for line in (markdown_line(text), "")]
         for heads, cells in _part_tables(block):
             parts += [f"{short(block.objective)} by part of the queries:", "", *markdown_table(heads, cells), ""]
         if beside := published_rows(block, published):

@@ -62,8 +62,8 @@ def reading(block: Block) -> list[str]:
         if block.knows_seeds
         else ""
     )
-    named = sorted({s.difference.baseline for s in block.standings if s.difference})
-    baseline = named[0] if len(named) == 1 else "the row's own baseline (leaderboard.csv names it)"
+    named = block.baselines
+    baseline = named[0] if len(named) == 1 else "the row's own baseline, which it names"
     p = f"; {P_CHOSEN if block.chosen else P_HOLM}" if block.knows_seeds else ""
     return [
         f"[95 %]: an interval by {block.num_clusters} clusters of neighbouring queries.{seeds}",

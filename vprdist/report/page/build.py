@@ -14,9 +14,11 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from vprdist.report.differing import NONE, differing, naming
 from vprdist.report.evidence import Block, Standing
 from vprdist.report.leaderboard import (
     PUBLISHED_HEADERS,
+    against_text,
     difference_text,
     fallbacks,
     machine_notes,
@@ -93,11 +95,22 @@ def _part(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Cell:
-    """A cell of a sortable table: what is read, and what it is sorted by."""
+    """A cell of a sortable table: what is read, a second line of it, and what it is sorted by."""
 
     text: str
     sort: float | str | None
     bar: str = ""
+    below: str = ""
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A column's head: what is read, what it means, what a first click does to the rows, whether they stand by it."""
+
+    text: str
+    meaning: str
+    first: str = "descending"
+    is_order: bool = False
 
 
 def _section(block: Block, contents: Contents, album: Album) -> dict[str, Any]:
@@ -111,7 +124,8 @@ def _section(block: Block, contents: Contents, album: Album) -> dict[str, Any]:
     return {
         "block": block,
         "warnings": warnings(block),
-        "reading": reading(block),
+        "reading": [*reading(block), *naming([standing.row for standing in block.standings])],
+        "differing": _differing(block),
         "headers": _headers(block),
         "lines": [_line(block, standing, scale) for standing in block.standings],
         "parts": _parts(block),
@@ -126,25 +140,22 @@ def _section(block: Block, contents: Contents, album: Album) -> dict[str, Any]:
     }
 
 
-def _headers(block: Block) -> list[tuple[str, str]]:
-    """(text, what it means) of the leaderboard's columns."""
+def _headers(block: Block) -> list[_Head]:
+    """The leaderboard's columns."""
+    name, seeds = short(block.objective), block.knows_seeds
     return [
-        ("row", "the row's values on the swept axes"),
-        *([("group", "rows of one group are not told apart from its best row")] if block.knows_seeds else []),
-        (
-            f"{short(block.objective)}",
-            f"the objective, with its 95 % interval; {BELOW} it was better before training",
-        ),
-        (
-            "to baseline" if block.knows_seeds else "to baseline, these networks",
+        _Head("row", "the row's values on the swept axes", "ascending"),
+        *([_Head("group", "rows of one group are not told apart from its best row", "ascending")] if seeds else []),
+        _Head(name, f"the objective, with its 95 % interval; {BELOW} it was better before training", is_order=True),
+        _Head(
+            "to baseline" if seeds else "to baseline, these networks",
             "difference to the baseline on the same queries, with its 95 % interval",
         ),
-        *([("p", P_CHOSEN if block.chosen else P_HOLM)] if block.knows_seeds else []),
-        *((short(column), column) for column in other_metrics(block.objective)),
-        ("untrained", f"{short(block.objective)} of the network before training"),
-        ("seeds", "seeds that the row is the mean of"),
-        ("wall s", "mean seconds from start to result"),
-        ("trials", "ids"),
+        *([_Head("p", P_CHOSEN if block.chosen else P_HOLM, "ascending")] if seeds else []),
+        *(_Head(short(column), column) for column in other_metrics(block.objective)),
+        _Head("untrained", f"{name} of the network before training"),
+        _Head("seeds", "seeds that the row is the mean of"),
+        _Head("wall s", "mean seconds from start to result"),
     ]
 
 
@@ -158,6 +169,7 @@ def _line(block: Block, standing: Standing, scale: tuple[float, float]) -> list[
     score, bounds = row.metric(objective), standing.intervals.get(objective)
     spread, untrained = row.seed_spread(objective), row.untrained(objective)
     wall = sum(result.wall_s for result in row.results) / len(row.results)
+    against = against_text(block, standing)
     group, p = [], []
     if block.knows_seeds:
         group = [_Cell("–" if standing.group is None else str(standing.group), standing.group)]
@@ -166,14 +178,27 @@ def _line(block: Block, standing: Standing, scale: tuple[float, float]) -> list[
         _Cell(row.name, row.name),
         *group,
         _Cell(score_text(objective, standing), score, interval_bar(score, bounds, scale)),
-        _Cell("–", None) if found is None else _Cell(difference_text(found), found.value),
+        _Cell(against or "–", None) if found is None else _Cell(difference_text(found), found.value, below=against),
         *p,
         *(_Cell(f"{row.metric(c):.3f}", row.metric(c)) for c in other_metrics(objective)),
         _Cell("–" if untrained is None else f"{untrained:.3f}", untrained),
         _Cell(str(len(row.seeds)) + ("" if spread is None else f" (sd {spread:.3f})"), len(row.seeds)),
         _Cell(f"{wall:.0f}", wall),
-        _Cell(" ".join(result.trial_id for result in row.results), row.results[0].trial_id),
     ]
+
+
+def _differing(block: Block) -> dict[str, Any]:
+    """How the rows differ, key by key, and their trials."""
+    rows = [standing.row for standing in block.standings]
+    found = differing(rows)
+    lines = []
+    for place, row in enumerate(rows):
+        told = [values[place] for values in found.values()]
+        trials = " ".join(result.trial_id for result in row.results)
+        lines.append(
+            [_Cell(row.name, row.name), *(_Cell(NONE if v is None else v, v) for v in told), _Cell(trials, trials)]
+        )
+    return {"headers": [*found], "lines": lines}
 
 
 def _parts(block: Block) -> dict[str, Any] | None:

@@ -24,9 +24,18 @@
     all("thead button", table).forEach((button, column) =>
       button.addEventListener("click", () => {
         const now = button.closest("th").getAttribute("aria-sort");
-        const first = column === 0 ? "ascending" : "descending";
+        const first = button.closest("th").dataset.first || (column === 0 ? "ascending" : "descending");
         sort(table, column, now === null ? first : now === "ascending" ? "descending" : "ascending");
       })));
+
+  /* Tables that do not fit say so; in a closed section nothing is known of their width until it is opened. */
+  function tell(node) {
+    const hint = node.previousElementSibling;
+    if (hint && hint.matches(".hint")) hint.hidden = node.scrollWidth <= node.clientWidth;
+  }
+  all(".scroll").forEach(tell);
+  const widths = new ResizeObserver((seen) => seen.forEach((each) => tell(each.target)));
+  all(".scroll").forEach((node) => widths.observe(node));
 
   const KINDS = { 11: "both", 10: "gained", "01": "lost", "00": "neither" };
   function paint(form) {
@@ -64,9 +73,10 @@
       }
     }));
 
+  /* Paper has what is open, and little more: a report is a few pages. */
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = all("details:not([open]):not(.long)");
+    opened = all("details.paper:not([open])");
     opened.forEach((details) => { details.open = true; });
   });
   addEventListener("afterprint", () => opened.forEach((details) => { details.open = false; }));
