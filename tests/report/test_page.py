@@ -109,7 +109,7 @@ def test_small_p_values_and_names_come_first_other_columns_start_with_the_larges
     written(seeded(tmp_path), tmp_path)
     browser.open(page_path(tmp_path / "sweeps" / "mine"))
     heads = browser.run("[...document.querySelectorAll('#table1 thead th')].map((th) => th.textContent)")
-    for name, rising in (("p", True), ("group", True), ("row", True), ("to baseline", False), ("R@5", False)):
+    for name, rising in (("p", True), ("group", True), ("row", True), ("to baseline", False), ("R@1", False)):
         column = heads.index(name)
         browser.run(f"document.querySelectorAll('#table1 thead button')[{column}].click()")
         sorts = browser.run(
