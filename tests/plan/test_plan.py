@@ -381,6 +381,11 @@ def test_comparisons_are_those_that_the_leaderboard_will_make(sweep_file, tmp_pa
     first = plan_of(sweep_file, tmp_path / "runs", None, words[0]).power
     assert (own.num_comparisons, first.num_comparisons) == (3, 5)
     assert own.effect(1) < first.effect(1)
+    best = plan_of(sweep_file, tmp_path / "runs", None, words[0], "baseline=best", "seeds=[0,1]").power
+    assert best.num_comparisons == 6 * 5 // 2, "the best is chosen after looking, and pays for all pairs of six rows"
+    assert "all 15 pairs" in next(iter(best.lines()))
+    (promise,) = [line for line in own.lines() if "1 seed a row" in line]
+    assert "without p and groups" in promise and "are found" not in promise, "one seed tells nothing of settings"
 
 
 def test_a_plan_of_one_row_compares_nothing(sweep_file, tmp_path):

@@ -62,6 +62,20 @@ def test_the_answer_comes_first_and_says_what_was_not_found():
     assert control(row) is None
 
 
+def test_one_network_is_said_where_its_intervals_stand(tmp_path):
+    players = [player("building", 0.12, "untold", half=0.04), player("sky", 0.05, "untold")]
+    one, more = report(setting(players, num_seeds=1)), report(setting(players, num_seeds=2))
+    assert answer(one.settings[0], "recall@1") == (
+        "Nothing here tells of building, sky (one network; another seed's may answer otherwise)."
+    )
+    write_attribution(tmp_path, one)
+    for text in (markdown(one), (tmp_path / "attribution.tex").read_text(), shown(one, 80), shown(one, 200)):
+        words = " ".join(text.split())
+        assert "this network" in words and "another seed's may answer otherwise" in words
+    assert "Intervals of all classes hold together" in " ".join(reading(one.settings[0]))
+    assert "this network" not in markdown(more) and "adds [95 %]" in markdown(more)
+
+
 def test_many_claims_are_named_and_the_strongest_have_numbers():
     row = setting([player(f"c{i}", 0.2 - i / 100, "raises", placebos=()) for i in range(5)])
     text = answer(row, "recall@5")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from statistics import variance
 
 import pyarrow.parquet
@@ -17,7 +18,6 @@ from vprdist.report.latex import latex
 from vprdist.report.leaderboard import markdown, show, write_leaderboard
 from vprdist.report.rows import group_rows
 from vprdist.report.seeds import spread_elsewhere
-from vprdist.report.statistics import luck_bound
 
 NO_CLAIM = "So no p and no groups are told, which would speak of settings: train seeds: [0, 1, 2]."
 
@@ -108,7 +108,11 @@ def test_seeds_of_other_sweeps_bound_what_luck_does(tmp_path):
     assert len(found.sweeps) == 1 and found.sweeps[0] in ("earlier", "again")
     assert spread_elsewhere(tmp_path, result(0.5, num_queries=7).protocol, "recall@1") is None
     (block,) = read_board(folder, tmp_path).blocks
-    said = f"{sd:.3f} (rows: 2; {found.sweeps[0]}): a difference below {min(1, luck_bound(sd, 3, 1)):.3f} may be luck"
+    bound = block.elsewhere[1]
+    (difference,) = [s.difference for s in block.standings if s.difference]
+    low, high = difference.interval
+    assert bound > 1.96 * math.sqrt(2) * sd and bound > (high - low) / 2, "seeds and queries together"
+    said = f"{sd:.3f} (rows: 2; {found.sweeps[0]}): a difference below {bound:.3f} may be luck."
     html = written(folder, tmp_path)
     for text in (markdown([block], "t"), terminal([block], 80), latex([block], "t"), html):
         assert said in words(text)

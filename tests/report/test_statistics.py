@@ -19,7 +19,6 @@ from vprdist.report.statistics import (
     clopper_pearson,
     groups,
     holm,
-    luck_bound,
     null_draws,
     p_values,
     seed_luck,
@@ -114,15 +113,19 @@ def test_seeds_come_on_top_with_satterthwaites_degrees_of_freedom():
     assert found.difference(2, 0) == pytest.approx((value.mean() - half, value.mean() + half))
 
 
-def test_the_bound_of_seeds_luck_is_students_over_so_many_pairs():
-    assert luck_bound(0.02, 6, 1) == pytest.approx(student.ppf(0.975, 6) * math.sqrt(2) * 0.02)
-    assert luck_bound(0.02, 6, 10) == pytest.approx(student.ppf(1 - 0.05 / 20, 6) * math.sqrt(2) * 0.02)
-    rng, worse = np.random.default_rng(0), 0
-    for _ in range(2000):  # four rows that are equal, and a spread that three seeds of three other rows told
-        seen = rng.normal(0, 0.02, (3, 3))
-        scores = rng.normal(0, 0.02, 4)
-        worse += np.ptp(scores) > luck_bound(math.sqrt(seen.var(axis=1, ddof=1).mean()), 6, 6)
-    assert 0.02 < worse / 2000 < 0.066
+def test_the_bound_of_luck_is_students_of_queries_and_seeds_over_so_many_pairs():
+    panel = panel_of(np.random.default_rng(0), rows=3, clusters=9)
+    found, by_pair = chance(panel), []
+    for row in (1, 2):
+        value = panel.values[row][0] - panel.values[0][0]
+        of_queries = sum(m * m for m in slow_moves(panel, lambda q, v=value: mean(v[q].tolist())))
+        total = of_queries + 2 * 0.05**2
+        freedom = total**2 / (of_queries**2 / slow_freedom(panel) + (2 * 0.05**2) ** 2 / 6)
+        by_pair.append(student.ppf(1 - 0.05 / 2 / 4, freedom) * math.sqrt(total))
+    assert found.luck_bound([(1, 0), (2, 0)], 0.05, 6, 4) == pytest.approx(max(by_pair))
+    same = chance(Panel((panel.values[0],) * 2, panel.cluster))
+    assert same.luck_bound([(1, 0)], 0.02, 6, 1) == pytest.approx(student.ppf(0.975, 6) * math.sqrt(2) * 0.02)
+    assert same.luck_bound([(1, 0)], 0.0, 6, 1) == 0.0 and same.luck_bound([(1, 0)], 5.0, 6, 1) == 1.0
 
 
 def test_null_draws_flip_whole_clusters():

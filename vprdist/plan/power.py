@@ -19,7 +19,10 @@ MORE_SEEDS = (1, 3, 5, 10)
 
 @dataclass(frozen=True)
 class Power:
-    """The counts that a sweep's power hangs on, and the noise that is expected."""
+    """The counts that a sweep's power hangs on, and the noise that is expected.
+
+    `chosen`: the baseline is the best row, which pays for all pairs of rows.
+    """
 
     objective: str
     num_queries: int
@@ -27,6 +30,7 @@ class Power:
     num_comparisons: int
     noise: Noise
     left_out: tuple[str, ...] = ()
+    chosen: bool = False
 
     def effect(self, num_seeds: int) -> float:
         """The detectable difference with that many seeds a row."""
@@ -37,11 +41,18 @@ class Power:
     def lines(self) -> Iterator[str]:
         """For a person: the effect, what it is taken from, and what more seeds would bring."""
         noise, count = self.noise, self.num_comparisons
-        yield (
-            f"differences in {self.objective} from {self.effect(self.num_seeds):.3f} on are found (80 % power at 5 %, "
-            f"Holm over {count} comparison{'' if count == 1 else 's'}): {self.num_queries} queries, "
-            f"{self.num_seeds} seed{'' if self.num_seeds == 1 else 's'} a row"
-        )
+        if self.num_seeds == 1:
+            yield (
+                f"{self.num_queries} queries, 1 seed a row: differences in {self.objective} will stand without p and "
+                "groups, since another seed may turn the order"
+            )
+        else:
+            pairs = "pair" if self.chosen else "comparison"
+            corrected = f"{'all' if self.chosen else 'Holm over'} {count} {pairs}{'' if count == 1 else 's'}"
+            yield (
+                f"differences in {self.objective} from {self.effect(self.num_seeds):.3f} on are found (80 % power at "
+                f"5 %, {corrected}): {self.num_queries} queries, {self.num_seeds} seeds a row"
+            )
         queries = f"measured on {noise.pairs} pairs of earlier trials" if noise.pairs else "assumed: no earlier trials"
         seeds = "measured" if noise.seeds_measured else "assumed"
         yield (
@@ -68,7 +79,7 @@ def power_of(
     num_rows = num_trials // len(sweep.seeds)
     if num_queries is None or num_rows < 2 or sweep.search.subsets is not None:
         return None
-    num_comparisons = _num_comparisons(sweep, num_rows)
+    num_comparisons, chosen = _num_comparisons(sweep, num_rows)
     if num_comparisons == 0:
         return None
     trial = sweep.trials[0]
@@ -90,13 +101,13 @@ def power_of(
             return None
 
     noise = measured_noise(like, queries_of, sweep.objective)
-    return Power(sweep.objective, num_queries, len(sweep.seeds), num_comparisons, noise, tuple(left_out))
+    return Power(sweep.objective, num_queries, len(sweep.seeds), num_comparisons, noise, tuple(left_out), chosen)
 
 
-def _num_comparisons(sweep: SweepSpec, num_rows: int) -> int:
-    """Rows that will have a p-value: those whose baseline is another row; all but one where it is the best."""
+def _num_comparisons(sweep: SweepSpec, num_rows: int) -> tuple[int, bool]:
+    """Rows that will have a p-value: those whose baseline is another row; where it is the best row, all pairs, True."""
     pairs = compared(sweep, sweep.trials)
     if not pairs:
-        return num_rows - 1
+        return num_rows * (num_rows - 1) // 2, True
     others = [trial for trial, baseline in pairs if trial != baseline and trial.seed == sweep.seeds[0]]
-    return len({trial.model_dump_json() for trial in others})  # the same experiment twice is one row
+    return len({trial.model_dump_json() for trial in others}), False  # the same experiment twice is one row

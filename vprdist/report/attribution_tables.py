@@ -9,6 +9,7 @@ from vprdist.report.wording import (
     MARKS,
     PAIR_WORDS,
     STRENGTH,
+    adds_name,
     claim_text,
     effect_text,
     level,
@@ -77,7 +78,7 @@ def player_columns(setting: SettingRow, narrow: bool = False) -> list[Column]:
     ]  # fmt: skip
     columns = [
         Column("class", "a class, or a group of classes", tuple(Cell(p.player, p.player) for p in players), plain=True),
-        Column(f"adds [{at}]", "what it adds with its own mask", _effects(p.adds for p in players)),
+        Column(f"{adds_name(setting)} [{at}]", "what it adds with its own mask", _effects(p.adds for p in players)),
         *beyond,
         Column("claim", "holds together with those of all classes", tuple(claims), plain=not narrow),
         *placebos,

@@ -78,7 +78,8 @@ class Block:
         num_clusters: of the queries that rows are compared on; None: no row can be.
         seed_sd: the standard deviation between seeds; None: no row has two.
         chosen: the baseline is the best row.
-        elsewhere: where no row has two seeds, what they change in other sweeps of the run folder.
+        elsewhere: where no row has two seeds, what they change in other sweeps of the run folder, and below which
+            difference rows may then be equal.
     """
 
     protocol: Protocol
@@ -88,7 +89,7 @@ class Block:
     seed_sd: float | None
     notes: tuple[str, ...]
     chosen: bool = False
-    elsewhere: SeedSpread | None = None
+    elsewhere: tuple[SeedSpread, float] | None = None
 
     @property
     def knows_seeds(self) -> bool:
@@ -120,13 +121,12 @@ def weigh(
         baselines: by trial id the trial that it is compared with; None: each protocol's best row.
         spread_of: asked where no row of a protocol has two seeds.
     """
-    blocks = []
-    for _, members in groupby(rows, key=lambda row: row.protocol.fingerprint):
-        block = _block(list(members), objective, queries_of, baselines)
-        if block.num_clusters is not None and not block.knows_seeds:
-            block = replace(block, elsewhere=spread_of(block.protocol))
-        blocks.append(block)
-    return _corrected(blocks)
+    return _corrected(
+        [
+            _block(list(members), objective, queries_of, baselines, spread_of)
+            for _, members in groupby(rows, key=lambda row: row.protocol.fingerprint)
+        ]
+    )
 
 
 def _corrected(blocks: Sequence[Block]) -> list[Block]:
@@ -153,7 +153,9 @@ def _corrected(blocks: Sequence[Block]) -> list[Block]:
     ]
 
 
-def _block(rows: list[Row], objective: str, queries_of: QueriesOf, baselines: Mapping[str, str] | None) -> Block:
+def _block(
+    rows: list[Row], objective: str, queries_of: QueriesOf, baselines: Mapping[str, str] | None, spread_of: SpreadOf
+) -> Block:
     sample, notes = _sample(rows, queries_of)
     if sample is None:
         standings = tuple(Standing(row, _wilson(row), paired=False) for row in rows)
@@ -174,8 +176,13 @@ def _block(rows: list[Row], objective: str, queries_of: QueriesOf, baselines: Ma
     chosen = baselines is None and len(sample.rows) > 1
     if chosen:
         notes = (*notes, BEST_BASELINE)
+    elsewhere = None
+    compared = _compared(sample.rows, baselines)
+    if found.luck is None and compared and (spread := spread_of(rows[0].protocol)) is not None:
+        num_pairs = len(sample.rows) * (len(sample.rows) - 1) // 2 if chosen else len(compared)
+        elsewhere = spread, found.luck_bound(compared, spread.sd, spread.freedom, num_pairs)
     seed_sd = None if found.luck is None else found.luck.sd
-    return Block(rows[0].protocol, objective, standings, panel.num_clusters, seed_sd, notes, chosen)
+    return Block(rows[0].protocol, objective, standings, panel.num_clusters, seed_sd, notes, chosen, elsewhere)
 
 
 def _sample(rows: Sequence[Row], queries_of: QueriesOf) -> tuple[_Sample | None, tuple[str, ...]]:
@@ -268,16 +275,16 @@ def _differences(
         pairs: all pairs of rows, where the baseline is chosen after looking or seeds are known.
     """
     means, tells = found.panel.means_R, found.luck is not None and found.panel.num_clusters > 1
+    compared = _compared(rows, baselines)
     if baselines is None:
         assert pairs is not None, "the best row is picked of all pairs"
         return {
             row: Difference(
-                rows[0].name, float(means[row] - means[0]), found.difference(row, 0, pairs.wider),
-                p_all_pairs=pairs.p(row, 0) if tells else None,
+                rows[base].name, float(means[row] - means[base]), found.difference(row, base, pairs.wider),
+                p_all_pairs=pairs.p(row, base) if tells else None,
             )
-            for row in range(1, len(rows))
+            for row, base in compared
         }  # fmt: skip
-    compared = _compared(rows, baselines)
     p = p_values(found.panel, compared) if tells else [None] * len(compared)
     return {
         row: Difference(rows[base].name, float(means[row] - means[base]), found.difference(row, base), raw)
@@ -285,8 +292,10 @@ def _differences(
     }
 
 
-def _compared(rows: Sequence[Row], baselines: Mapping[str, str]) -> list[tuple[int, int]]:
+def _compared(rows: Sequence[Row], baselines: Mapping[str, str] | None) -> list[tuple[int, int]]:
     """Places of rows and of their baselines, where both were asked the same queries and are not one."""
+    if baselines is None:
+        return [(row, 0) for row in range(1, len(rows))]
     row_of = {result.trial_id: index for index, row in enumerate(rows) for result in row.results}
     found = []
     for index, row in enumerate(rows):

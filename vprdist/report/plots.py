@@ -13,7 +13,7 @@ from vprdist.report.attribution_tables import placebos_of
 from vprdist.report.evidence import Block
 from vprdist.report.page.contents import MOST_LINES
 from vprdist.report.reading import short
-from vprdist.report.wording import CLAIM_WORDS, bounds, heading, level
+from vprdist.report.wording import CLAIM_WORDS, adds_to, bounds, heading, level
 from vprdist.spec.attribution import AttributionReport, Claim, Effect, SettingRow
 from vprdist.spec.vocabulary import KS
 
@@ -126,7 +126,8 @@ def _attribution(setting: SettingRow, objective: str, figure: Any) -> None:
     axes.axvline(0, color="black", linewidth=0.8, zorder=0)
     axes.set_yticks(range(len(setting.players)), [_plain(p.player) for p in setting.players], fontsize=8)
     axes.set(
-        xlabel=f"adds to {short(objective)}, with {level(setting)} intervals", ylim=(len(setting.players) - 0.5, -0.5)
+        xlabel=f"{adds_to(setting, short(objective))}, with {level(setting)} intervals",
+        ylim=(len(setting.players) - 0.5, -0.5),
     )
     axes.set_title(_plain(heading(setting), 70), fontsize=9)
     axes.grid(axis="x", alpha=0.3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from vprdist.report.evidence import Block
-from vprdist.report.statistics import luck_bound
 
 BELOW = "↓"
 """Marks a row that training made worse."""
@@ -39,15 +38,12 @@ def _one_seed(block: Block) -> list[str]:
         "One seed a row: intervals and differences are of these very networks, on other queries; another seed may turn "
         "the order. So no p and no groups are told, which would speak of settings: train seeds: [0, 1, 2]."
     ]
-    compared = sum(standing.difference is not None for standing in block.standings)
-    found = block.elsewhere
-    if found is not None and compared:
-        rows = len(block.standings)
-        pairs = rows * (rows - 1) // 2 if block.chosen else compared
+    if block.elsewhere is not None:
+        found, bound = block.elsewhere
         named = ", ".join(found.sweeps[:MOST_NAMED]) + (", …" if len(found.sweeps) > MOST_NAMED else "")
         lines.append(
             f"Spread between seeds elsewhere in this run folder: {found.sd:.3f} (rows: {found.num_rows}; {named}): a "
-            f"difference below {min(1.0, luck_bound(found.sd, found.freedom, pairs)):.3f} may be luck of the seed."
+            f"difference below {bound:.3f} may be luck."
         )
     return lines
 

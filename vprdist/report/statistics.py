@@ -172,6 +172,23 @@ class Chance:
         half = 3 / panel.num_clusters if variance < SAME else _student(freedom) * math.sqrt(variance) * wider
         return max(-1.0, value - half), min(1.0, value + half)
 
+    def luck_bound(self, pairs: Sequence[tuple[int, int]], sd: float, freedom: int, num_pairs: int) -> float:
+        """What queries and seeds together make of the difference of equal rows that have one seed each, at most.
+
+        It holds for all of `num_pairs` (Bonferroni) at 95 %; of some of them, the one that queries move most.
+
+        Args:
+            sd: the standard deviation of a score between seeds, from other rows, and its degrees of freedom.
+        """
+        of_seeds, tail, largest = 2 * sd**2, (1 - LEVEL) / 2 / max(1, num_pairs), 0.0
+        for row, baseline in pairs:
+            of_queries = float(((self.moves_CR[:, row] - self.moves_CR[:, baseline]) ** 2).sum())
+            total = of_queries + of_seeds
+            if total >= SAME:
+                shared = total**2 / (of_queries**2 / self.freedom + of_seeds**2 / freedom)
+                largest = max(largest, float(stdtrit(shared, 1 - tail)) * math.sqrt(total))
+        return min(1.0, largest)
+
     def _variance(self, moves_C: Floats, rows: tuple[int, ...]) -> tuple[float, float]:
         """The variance of queries and of the rows' seeds together; its freedom is Satterthwaite's (1946)."""
         of_queries = float((moves_C**2).sum())
@@ -331,12 +348,3 @@ def wilson(share: float, count: float) -> tuple[float, float]:
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def luck_bound(sd: float, freedom: int, num_pairs: int) -> float:
-    """The largest difference that seeds alone make of `num_pairs` pairs of equal rows, one seed each (Bonferroni).
-
-    Args:
-        sd: the standard deviation of a score between seeds, and its degrees of freedom.
-    """
-    return float(stdtrit(freedom, 1 - (1 - LEVEL) / (2 * max(1, num_pairs)))) * math.sqrt(2) * sd

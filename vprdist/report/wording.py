@@ -40,6 +40,7 @@ NO_CONTROL = (
     "No control was run: without placebo masks (subsets.placebos), what a class tells cannot be told from how much its "
     "mask darkens, and no class is said to help or to hurt."
 )
+FEW = "too few seeds or queries"
 MOST_TOLD = 3
 """Claims whose numbers are in the answer; the others are named."""
 SECONDS_UP_TO = 360
@@ -84,6 +85,21 @@ def heading(setting: SettingRow) -> str:
     """The setting and the method."""
     name = setting_name(setting.setting)
     return f"{name}: {method_name(setting)}" if name else method_name(setting)
+
+
+def is_one_network(setting: SettingRow) -> bool:
+    """Whether intervals hold for one very network: another seed's may answer otherwise, and nothing is claimed."""
+    return setting.num_seeds == 1 and words_of(setting.method).is_one_network
+
+
+def adds_name(setting: SettingRow) -> str:
+    """What effects are called: those of one network are not those of its setting."""
+    return "adds, this network" if is_one_network(setting) else "adds"
+
+
+def adds_to(setting: SettingRow, objective: str) -> str:
+    """The axis of drawn effects."""
+    return f"adds to {objective}" + (" of this network" if is_one_network(setting) else "")
 
 
 def claim_text(player: PlayerRow) -> str:
@@ -157,7 +173,8 @@ def answer(setting: SettingRow, objective: str) -> str:
         than = f" larger than {max(largest):.3f}" if len(largest) == len(quiet) else ""
         parts.append(f"no effect{than}{beyond} was detected for {_names(quiet)}")
     if by_claim["untold"]:
-        parts.append(f"nothing here tells of {_names(by_claim['untold'])} (too few seeds or queries)")
+        few = "one network; another seed's may answer otherwise" if is_one_network(setting) else FEW
+        parts.append(f"nothing here tells of {_names(by_claim['untold'])} ({few})")
     text = "; ".join(parts) + "."
     # A class keeps its name as it is written, at the head of a sentence too.
     return text if text.startswith(tuple(player.player for player in setting.players)) else _capital(text)
@@ -244,7 +261,8 @@ def reading(setting: SettingRow) -> list[str]:
     if words.is_order:
         lines.append(f"An order, without intervals, on {measured}.")
     elif setting.players:
-        lines.append(f"Intervals and claims of all classes hold together at {level(setting)}, for {measured}.")
+        told = "Intervals" if is_one_network(setting) else "Intervals and claims"
+        lines.append(f"{told} of all classes hold together at {level(setting)}, for {measured}.")
     else:
         lines.append(f"Values without intervals, on {measured}.")
     if setting.num_seeds > 1 and any(player.num_gained is not None for player in setting.players):
@@ -262,7 +280,7 @@ def _measured(setting: SettingRow) -> str:
     queries = "these queries" if setting.num_queries is None else f"these {setting.num_queries} queries"
     if setting.num_queries is not None and setting.num_clusters is not None:
         queries += f" in {_count(setting.num_clusters, 'cluster')}"
-    if setting.num_seeds == 1 and words_of(setting.method).is_one_network:
+    if is_one_network(setting):
         return f"{queries} and this very network (1 seed)"
     return f"{queries} and networks like these ({_count(setting.num_seeds, 'seed')})"
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from vprdist.report.attribution_tables import placebos_of
 from vprdist.report.page.charts import ticks
-from vprdist.report.wording import CLAIM_WORDS, bounds, claim_text, effect_text, label, level
+from vprdist.report.wording import CLAIM_WORDS, adds_to, bounds, claim_text, effect_text, label, level
 from vprdist.spec.attribution import Effect, PlayerRow, SettingRow
 
 LANE, FIRST_LANE, LEAST_ROW, AXIS = 9, 13, 36, 40
@@ -56,7 +56,7 @@ def effect_chart(setting: SettingRow, objective: str) -> Markup:
             Markup('<line class="{}" x1="{x}" x2="{x}" y1="0" y2="{}"/><text x="{x}" y="{}" class="mid">{}</text>')
             .format(kind, height + 4, height + 17, f"{value:+g}" if value else "0", x=across(value))
         )  # fmt: skip
-    parts.append(Markup('<text x="50%" y="{}" class="mid">{}</text>').format(height + 34, f"adds to {objective}"))
+    parts.append(Markup('<text x="50%" y="{}" class="mid">{}</text>').format(height + 34, adds_to(setting, objective)))
     for number, player in enumerate(setting.players):
         top = number * row
         parts.append(Markup("<g><title>{}</title>").format(_told(player)))

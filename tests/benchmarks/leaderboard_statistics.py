@@ -1,0 +1,64 @@
+"""How long intervals, p-values and groups of a leaderboard take, the intervals beside a plain loop.
+
+    python tests/benchmarks/leaderboard_statistics.py [--rows 8] [--queries 11000] [--seeds 1] [--loop 20]
+
+The loop leaves out a cluster at a time by selecting the other queries, as one would write it first; it leaves out
+--loop clusters and its time is scaled. Both sides run in one process, on one thread where OMP_NUM_THREADS=1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from vprdist.report.statistics import Panel, all_pairs, chance, holm, p_values
+
+
+def make_panel(rows: int, seeds: int, queries: int) -> Panel:
+    rng = np.random.default_rng(0)
+    cluster = np.repeat(np.arange(queries // 10), 10)
+    values = tuple((rng.random((seeds, len(cluster))) < 0.6).astype(float) for _ in range(rows))
+    return Panel(values, cluster)
+
+
+def intervals(panel: Panel) -> None:
+    found = chance(panel)
+    for row in range(len(panel.values)):
+        found.interval(row)
+        found.difference(row, 0)
+
+
+def loop(panel: Panel, clusters: int) -> None:
+    for left_out in range(clusters):
+        others = panel.cluster != left_out
+        for values in panel.values:
+            np.mean([values[seed, others].mean() for seed in range(len(values))])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("rows", 8), ("queries", 11_000), ("seeds", 1), ("loop", 20)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    args = parser.parse_args()
+    panel = make_panel(args.rows, args.seeds, args.queries)
+    pairs = [(row, 0) for row in range(1, args.rows)]
+    print(f"{args.rows} rows x {args.seeds} seeds x {panel.num_queries} queries in {panel.num_clusters} clusters")
+    sides = {
+        "intervals (clusters left out)": lambda: intervals(panel),
+        "p-values (flipped signs) and Holm": lambda: holm(p_values(panel, pairs)),
+        "groups (largest of all pairs)": lambda: all_pairs(panel),
+    }
+    for name, work in sides.items():
+        start = time.perf_counter()
+        work()
+        print(f"{name:<36}{time.perf_counter() - start:9.2f} s")
+    start = time.perf_counter()
+    loop(panel, args.loop)
+    plain = (time.perf_counter() - start) * panel.num_clusters / args.loop
+    print(f"{'plain loop, intervals alone':<36}{plain:9.2f} s (from {args.loop} clusters)")
+
+
+if __name__ == "__main__":
+    main()
