@@ -131,7 +131,7 @@ def of_best(sweeps: int) -> None:
             pairs, found = all_pairs(panel, number), chance(panel)
             after += min(pairs.p(row, best) for row, _ in others) <= 0.05
             outside += not _holds(found.difference(worst, best), 0)
-            wide += not _holds(found.difference(worst, best, pairs.wider), 0)
+            wide += not _holds(found.difference(worst, best, pairs.half(worst, best)), 0)
         print(
             f"  {rows} rows: before: p <= 0.05 in {before / sweeps:.3f}, the largest difference's interval leaves zero "
             f"out in {outside / sweeps:.3f}; after: {after / sweeps:.3f} and {wide / sweeps:.3f}"

@@ -41,7 +41,7 @@ def test_numbers_are_those_of_the_statistics_on_the_files_own_values(tmp_path):
     found, pairs = chance(panel), all_pairs(panel)
     assert block.num_clusters == panel.num_clusters == 24
     assert top.intervals["recall@1"] == pytest.approx(found.interval(0))
-    assert last.difference.interval == pytest.approx(found.difference(2, 0, pairs.wider))
+    assert last.difference.interval == pytest.approx(found.difference(2, 0, pairs.half(2, 0)))
     assert last.difference.baseline == "masked 0-2" and top.difference is None
     assert [second.difference.corrected, last.difference.corrected] == [pairs.p(1, 0), pairs.p(2, 0)]
     assert second.difference.p is last.difference.p_holm is None, "the best row was chosen by the same queries"

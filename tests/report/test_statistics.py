@@ -69,8 +69,9 @@ def test_a_difference_has_students_interval_over_clusters_that_are_left_out_one_
         error = math.sqrt(sum(m * m for m in slow_moves(panel, lambda q, v=value: mean(v[q].tolist()))))
         half = student.ppf(0.975, slow_freedom(panel)) * error
         assert found.difference(row, base) == pytest.approx((value.mean() - half, value.mean() + half))
+        assert found.difference(row, base, at_least=half / 2) == found.difference(row, base)
         half *= 1.5
-        assert found.difference(row, base, wider=1.5) == pytest.approx((value.mean() - half, value.mean() + half))
+        assert found.difference(row, base, at_least=half) == pytest.approx((value.mean() - half, value.mean() + half))
     assert slow_freedom(panel) < 6, "clusters of unequal size tell less than their number"
     even = Panel(panel.values, np.arange(panel.num_queries) % 7)
     assert chance(even.only(np.arange(panel.num_queries) < panel.num_queries // 7 * 7)).freedom == pytest.approx(6)
@@ -229,7 +230,7 @@ def test_intervals_cover_the_truth_and_null_worlds_are_rejected_at_the_stated_ra
         rejected += min(holm(p_values(panel, [(1, 0), (2, 0), (3, 0)], 400, number))) <= 0.05
         apart += pairs.apart.any()
         best, worst = int(panel.means_R.argmax()), int(panel.means_R.argmin())
-        low, high = found.difference(worst, best, pairs.wider)
+        low, high = found.difference(worst, best, pairs.half(worst, best))
         picked += not low <= 0 <= high
     # 200 worlds: a true rate of 0.95 lies within 0.95 ± 0.046 in 997 of 1,000 tries.
     assert 0.90 <= covered / worlds <= 1.0
@@ -257,7 +258,7 @@ def test_a_best_row_that_was_chosen_after_looking_has_the_p_of_the_largest_of_al
         assert (largest > found * 1.03).mean() - 0.03 < pairs.p(i, j) < (largest > found * 0.97).mean() + 0.03
         assert pairs.p(i, j) == pairs.p(j, i)
         assert pairs.p(i, j) >= p_values(panel, [(i, j)], 2000)[0] - 0.03, "never less than that of a pair named before"
-    assert pairs.wider == pytest.approx(np.quantile(largest, 0.95) / 1.96, rel=0.05) and pairs.wider > 1
+        assert pairs.half(i, j) == pytest.approx(np.quantile(largest, 0.95) * error, rel=0.08)
 
 
 def test_a_real_effect_is_found_and_grouped():

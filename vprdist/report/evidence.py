@@ -280,7 +280,7 @@ def _differences(
         assert pairs is not None, "the best row is picked of all pairs"
         return {
             row: Difference(
-                rows[base].name, float(means[row] - means[base]), found.difference(row, base, pairs.wider),
+                rows[base].name, float(means[row] - means[base]), found.difference(row, base, pairs.half(row, base)),
                 p_all_pairs=pairs.p(row, base) if tells else None,
             )
             for row, base in compared

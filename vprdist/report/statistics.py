@@ -155,21 +155,22 @@ class Chance:
             count = min(count, self.panel.num_queries)
         return clopper_pearson(share, count * (Z / _student(freedom)) ** 2)
 
-    def difference(self, row: int, baseline: int, wider: float = 1.0) -> tuple[float, float] | None:
+    def difference(self, row: int, baseline: int, at_least: float = 0.0) -> tuple[float, float] | None:
         """The 95 % interval of a row's difference to the baseline; None with fewer than two clusters.
 
         Where no cluster moves it, no cluster of C differs from the others: by the rule of three (Hanley and
         Lippman-Hand 1983) up to 3/C of all clusters may, and each moves the difference by one at most.
 
         Args:
-            wider: by how much, where the two rows were picked after looking (`AllPairs.wider`).
+            at_least: half the interval where the two rows were picked after looking (`AllPairs.half`).
         """
         panel = self.panel
         if panel.num_clusters < 2:
             return None
         value = float(panel.values[row].mean() - panel.values[baseline].mean())
         variance, freedom = self._variance(self.moves_CR[:, row] - self.moves_CR[:, baseline], (row, baseline))
-        half = 3 / panel.num_clusters if variance < SAME else _student(freedom) * math.sqrt(variance) * wider
+        half = 3 / panel.num_clusters if variance < SAME else _student(freedom) * math.sqrt(variance)
+        half = max(half, at_least)
         return max(-1.0, value - half), min(1.0, value + half)
 
     def luck_bound(self, pairs: Sequence[tuple[int, int]], sd: float, freedom: int, num_pairs: int) -> float:
@@ -272,11 +273,12 @@ class AllPairs:
     """All differences of a panel beside the largest that chance makes: these hold for rows picked after looking.
 
     Attributes:
-        found_RR: (R, R) each difference, in its standard errors.
+        found_RR: (R, R) each difference, in its standard errors; errors_RR: these.
         largest_B: (B,) the largest such number of all pairs, in draws where no row differs.
     """
 
     found_RR: Floats
+    errors_RR: Floats
     largest_B: Floats
 
     @property
@@ -284,10 +286,9 @@ class AllPairs:
         """What the largest stays below in 19 of 20 sweeps of rows that do not differ."""
         return float(np.quantile(self.largest_B, LEVEL))
 
-    @property
-    def wider(self) -> float:
-        """By how much the interval of a picked pair is wider than one of a pair that was named before."""
-        return max(1.0, self.bound / Z)
+    def half(self, row: int, baseline: int) -> float:
+        """Half the interval of a pair that was picked: it leaves zero out where the rows are told apart."""
+        return self.bound * float(self.errors_RR[row, baseline])
 
     @property
     def apart(self) -> npt.NDArray[np.bool_]:
@@ -314,7 +315,7 @@ def all_pairs(panel: Panel, seed: int = 2) -> AllPairs:
         size = np.abs(null[:, row : row + 1] - null[:, row + 1 :]) * scale[row, row + 1 :]
         np.maximum(largest, size.max(axis=1), out=largest)
     means = panel.means_R
-    return AllPairs(np.abs(means[:, None] - means[None, :]) * scale, largest)
+    return AllPairs(np.abs(means[:, None] - means[None, :]) * scale, spread, largest)
 
 
 def groups(means: Sequence[float], apart: npt.NDArray[np.bool_]) -> list[int]:
