@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from vprdist.cli.layout import add_layout, layout_given
+from vprdist.cli.layout import add_layout, add_leave_out, layout_given, left_out_given
 from vprdist.console import Console, add_command, bar
 from vprdist.errors import CacheError
 from vprdist.spec.segmenter import Precision
@@ -29,6 +29,7 @@ def add_commands(commands: Commands) -> None:
     take.add_argument("source", type=Path, help="a folder of <city>_<side>.npz, or of <city>/<side>/<key>/<class>.png")
     take.add_argument("--data", type=Path, required=True, help="the data set that the activations belong to")
     add_layout(take)
+    add_leave_out(take)
     take.add_argument("--out", type=Path, required=True, help="the cache's folder")
     take.add_argument("--city", action="append", help="only this city (may be given again; default: all)")
     take.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="activation size (default: the source's)")
@@ -74,6 +75,7 @@ def _add_build(group: Commands) -> None:
     make = add_command(group, "build", _build, "make a cache by segmenting pictures", example)
     make.add_argument("--data", type=Path, required=True, help="the data set")
     add_layout(make)
+    add_leave_out(make)
     make.add_argument("--out", type=Path, required=True, help="the cache's folder")
     make.add_argument("--city", action="append", help="only this city (may be given again; default: all)")
     make.add_argument(
@@ -107,6 +109,7 @@ def _named(text: str) -> dict[str, Any]:
 
 def _build(args: argparse.Namespace, console: Console) -> int:
     from vprdist.data.layouts import open_layout
+    from vprdist.data.layouts.less import read_names
     from vprdist.semantics import segmenting
     from vprdist.semantics.order import CacheOrder
     from vprdist.spec.profile import read_profile
@@ -125,6 +128,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
     cities = args.city or open_layout(root, layout).names()
     values = {
         "root": str(root), "layout": layout.model_dump(mode="json"), "cities": cities, "out": str(out),
+        "leave_out": read_names(left_out_given(args.leave_out)),
         "segmenter": segmenter.model_dump(mode="json"),
         "device": segmenting.device_of(profile, segmenter), "compression": args.compression,
         "shard_images": args.shard_images,
@@ -153,7 +157,8 @@ def _import(args: argparse.Namespace, console: Console) -> int:
     with bar(console, "importing") as advance:
         cache = import_cache(
             args.source, args.data, args.out, args.city,
-            layout=layout_given(args.layout), size=size, segmenter=args.segmenter,
+            layout=layout_given(args.layout), leave_out=left_out_given(args.leave_out), size=size,
+            segmenter=args.segmenter,
             compression=args.compression, replace=args.replace, progress=advance,
         )  # fmt: skip
     _describe(cache.path, console)

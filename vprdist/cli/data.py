@@ -6,11 +6,17 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vprdist.cli.layout import add_layout, layout_given
+from vprdist.cli.layout import add_layout, add_leave_out, layout_given, left_out_given
 from vprdist.console import Console, add_command, bar, fitted_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vprdist.console import Commands
+    from vprdist.data.layouts import City, Side
+
+NAMED = 5
+"""Pictures of a kind that are named."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -27,10 +33,18 @@ def add_commands(commands: Commands) -> None:
     sheet.add_argument("folder", type=Path, help="a demo city, e.g. runs/data/demo-…")
     sheet.add_argument("out", type=Path, help="the PNG to write")
     sheet.add_argument("--city", help="one of its cities")
-    info = add_command(group, "info", _info, "read a data set and count what is in it", "/data/msls --city zurich")
+    info = add_command(
+        group,
+        "info",
+        _info,
+        "read a data set, count what is in it, and find what a sweep would refuse",
+        "/data/msls --city zurich",
+    )
     info.add_argument("root", type=Path, help="its folder; for MSLS the one that holds train_val/")
     add_layout(info)
+    add_leave_out(info)
     info.add_argument("--city", action="append", help="only this city (may be given again)")
+    info.add_argument("--decode", action="store_true", help="decode every picture whole: finds more, and takes long")
 
 
 def _demo(args: argparse.Namespace, console: Console) -> int:
@@ -58,27 +72,88 @@ def _sheet(args: argparse.Namespace, console: Console) -> int:
 
 
 def _info(args: argparse.Namespace, console: Console) -> int:
+    """The exit code is 2 where a sweep would refuse a city."""
     from vprdist.data.layouts import open_layout
-    from vprdist.data.official import official_blocks
-    from vprdist.data.positives import rows_within
 
     headings = ("city", "split", "queries", "with\npositives", "database", "panoramas", "sequences", "labels", "digest")
-    lines = []
-    layout = open_layout(args.root, layout_given(args.layout))
-    for name in args.city or layout.names():
-        city = layout.read(name)
-        layout.check(city)
-        found = "-"
-        if city.query.easting is not None and city.database.easting is not None:
-            rows = rows_within(city.query.positions, city.database.positions, 25.0)
-            found = str(sum(len(row) > 0 for row in rows))
-        panos = int(city.query.pano.sum() + city.database.pano.sum())
-        sequences = len(set(city.query.sequence_key)) + len(set(city.database.sequence_key))
-        labels = "computed" if all(side.ca is not None for side in city.sides) else "-"
-        if city.label_file is not None and city.label_file.exists():
-            labels = "official"
-            next(official_blocks(city))  # says what is wrong with the file
-        counts = (len(city.query), found, len(city.database), panos, sequences, labels, layout.digest(name))
-        lines.append((name, city.split or "-", *map(str, counts)))
+    lines, said, refused = list[tuple[str, ...]](), list[str](), list[str]()
+    layout = open_layout(args.root, layout_given(args.layout), left_out_given(args.leave_out))
+    cities = [layout.read(name) for name in args.city or layout.names()]
+    total, done = sum(len(side) for city in cities for side in city.sides), 0
+    with bar(console, "looking at pictures") as advance:
+
+        def looked() -> None:
+            nonlocal done
+            done += 1
+            advance(done, total)
+
+        for city in cities:
+            there = [side for side in city.sides if _has_pictures(side)]
+            refused += filter(None, (_broken(side, args.decode, looked) for side in there))
+            digest = layout.digest(city.name) if len(there) == len(city.sides) else "-"
+            if digest == "-":
+                said.append(f"{city.name}: its tables are there, and its pictures are not (below {city.folder})")
+            counts, words = _count(city)
+            lines.append((city.name, city.split or "-", *counts, digest))
+            said += words
     console.print(fitted_table(console, headings, lines, words=(0,), spare=(6, 5, 1, 7)))
-    return 0
+    for line in (*said, *refused):
+        console.print(line, style="yellow")
+    if refused:
+        console.print(
+            "A sweep refuses such pictures. Unpack their cities again, or leave them out: "
+            "trial.data.leave_out: [city/key], or trial.data.broken: leave_out."
+        )
+    elif not args.decode:
+        console.print("Both ends of each picture were looked at; --decode decodes each whole.", style="dim")
+    return 2 if refused else 0
+
+
+def _count(city: City) -> tuple[tuple[str, ...], list[str]]:
+    """A city's cells of the table, and what there is to say of it beside its pictures."""
+    from vprdist.data.labels import without_angles
+    from vprdist.data.layouts.less import left_out_words
+    from vprdist.data.official import official_blocks
+    from vprdist.data.positives import rows_within
+    from vprdist.errors import DataError
+
+    words, found, labels = list(left_out_words(city)), "-", "-"
+    if city.query.easting is not None and city.database.easting is not None:
+        rows = rows_within(city.query.positions, city.database.positions, 25.0)
+        found = str(sum(len(row) > 0 for row in rows))
+        if found == "0":
+            words.append(f"{city.name}: no query has a database image within 25 m: it cannot be measured")
+    if city.label_file is not None and city.label_file.exists():
+        labels = "official"
+        next(official_blocks(city))  # says what is wrong with the file
+    elif all(side.ca is not None for side in city.sides):
+        try:
+            words += without_angles(city)
+            labels = "computed"
+        except DataError as error:
+            words.append(str(error))
+    panos = int(city.query.pano.sum() + city.database.pano.sum())
+    sequences = len(set(city.query.sequence_key)) + len(set(city.database.sequence_key))
+    return tuple(map(str, (len(city.query), found, len(city.database), panos, sequences, labels))), words
+
+
+def _has_pictures(side: Side) -> bool:
+    """Whether there is any folder of them: whoever only wants to evaluate predictions needs the tables alone."""
+    return any(folder.is_dir() for folder in {path.parent for path in side.paths})
+
+
+def _broken(side: Side, decode: bool, looked: Callable[[], None]) -> str:
+    """A line for a person about the pictures of a side that cannot be read; empty where all can."""
+    from collections import defaultdict
+
+    from vprdist.data.layouts.less import name_of
+    from vprdist.data.pictures import faults
+
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for fault in faults(side, looked, decode=decode):
+        rows[fault.what].append(fault.row)
+    parts = []
+    for what, some in rows.items():
+        names = ", ".join(name_of(side, row) for row in some[:NAMED]) + (", …" if len(some) > NAMED else "")
+        parts.append(f"{len(some)} of {len(side)} pictures: each {what} ({names})")
+    return f"{side.city}/{side.side}: {'; '.join(parts)}" if parts else ""

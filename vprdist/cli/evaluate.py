@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rich.table import Table
 
-from vprdist.cli.layout import add_layout, layout_given
+from vprdist.cli.layout import add_layout, add_leave_out, layout_given, left_out_given
 from vprdist.console import Console, add_command, bar, fitting, styled, table_width
 from vprdist.errors import UserError
 from vprdist.files import write_json
@@ -67,6 +67,7 @@ def add_commands(commands: Commands) -> None:
     )
     parser.add_argument("--data", type=Path, metavar="ROOT", help="a data set (default: the trial's)")
     add_layout(parser, "the trial's")
+    add_leave_out(parser, "the trial's")
     parser.add_argument("--cities", nargs="+", metavar="CITY", help="cities to measure on (default: the trial's)")
     parser.add_argument(
         "--predict",
@@ -116,6 +117,7 @@ def _predict(source: Source, cities: Sequence[str], console: Console) -> None:
 def _measure(source: Source, console: Console) -> None:
     from vprdist.data.apart import check_apart
     from vprdist.data.layouts import dataset_digest, layout_of
+    from vprdist.data.layouts.less import left_out_words
     from vprdist.data.tasks import breakdown_tasks, build_tasks, unasked
     from vprdist.evaluation.evaluate import Extra, describe_protocol
     from vprdist.report.parts import parts_of
@@ -126,6 +128,7 @@ def _measure(source: Source, console: Console) -> None:
     cities = [layout.read(name) for name in trial.data.validate_cities]
     tasks = build_tasks(cities, trial)
     source.notes.extend(unasked(tasks, trial))
+    source.notes.extend(words for city in cities for words in left_out_words(city))
     # A file of predictions answers one subtask: its galleries were those of that one.
     subtasks: dict[str, list[Task]] = {trial.evaluate.subtask: tasks}
     if source.predicts:
@@ -260,7 +263,8 @@ def _under(trial: TrialSpec, args: argparse.Namespace) -> TrialSpec:
         trial.data.model_dump(mode="json", by_alias=True) | {"root": root, "validate": cities, "demo": None},
         Origin(Path("vprdist evaluate")),
     )
-    data = data.model_copy(update={"layout": layout_given(args.layout, trial.data.layout)})
+    left_out = left_out_given(args.leave_out, trial.data.leave_out)
+    data = data.model_copy(update={"layout": layout_given(args.layout, trial.data.layout), "leave_out": left_out})
     return trial.model_copy(update={"evaluate": evaluate, "data": data})
 
 

@@ -1,4 +1,4 @@
-"""`--layout`: how a data set lies in its folder, as a sweep file's `trial.data.layout`."""
+"""`--layout` and `--leave-out`: a data set as a sweep file's `trial.data` names it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Names, Spec
 from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.read import Origin, parse_value, validate
 
@@ -23,6 +23,21 @@ def add_layout(command: argparse.ArgumentParser, default: str = "msls") -> None:
     command.add_argument(
         "--layout", metavar="LAYOUT", help=f"how the data set lies there: {FORMS} (default: {default})"
     )
+
+
+def add_leave_out(command: argparse.ArgumentParser, default: str = "none") -> None:
+    """Add the option; its value is None where nobody gave it."""
+    command.add_argument(
+        "--leave-out", nargs="+", metavar="PICTURE",
+        help=f"pictures that take no part: key, city/key, city/side/key, or a file of them (default: {default})",
+    )  # fmt: skip
+
+
+def left_out_given(words: list[str] | None, default: str | Names = ()) -> str | Names:
+    """What the command line leaves out: names, or the one file that holds them."""
+    if words is None:
+        return default
+    return words[0] if len(words) == 1 and Path(words[0]).is_file() else tuple(words)
 
 
 def layout_given(words: str | None, default: LayoutName = MSLS) -> LayoutName:

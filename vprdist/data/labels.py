@@ -141,7 +141,9 @@ def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = 
 def _content_digest(city: City, spec: DataSpec, labels: str) -> str:
     """16 hex digits over what the labels are made from: much less than what a city is."""
     if is_official(city.label_file, spec) and city.label_file:
-        return digest_json(["official", labels, official_digest(city.label_file)])
+        what = ["official", labels, official_digest(city.label_file)]
+        kept = [None if side.rows is None else side.rows.tolist() for side in city.sides]
+        return digest_json(what if kept == [None, None] else [*what, kept])
     without_angles(city)
     digest = hashlib.sha256(f"computed {ALGORITHM} {spec.fov_radius_m!r} {spec.fov_degrees!r}".encode())
     for side in city.sides:

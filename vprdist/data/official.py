@@ -58,7 +58,7 @@ def official_digest(path: Path) -> str:
 
 
 def official_blocks(city: City, name: str = FOV) -> Iterator[csr_matrix]:
-    """The labels of a city, from its label file: float32 rows in order, some queries at a time.
+    """The labels of a city, from its label file: float32 rows in order, some queries at a time, maybe none of them.
 
     Args:
         name: the file's dataset.
@@ -73,15 +73,23 @@ def official_blocks(city: City, name: str = FOV) -> Iterator[csr_matrix]:
     assert path is not None, "its labels are official"
     try:
         with h5py.File(path, "r") as file:
-            labels = _dataset(file, path, name, (len(city.query), len(city.database)))
+            labels = _dataset(file, path, name, (city.query.num_whole, city.database.num_whole))
             count = _block_rows(labels)
-            for begin in range(0, len(city.query), count):
+            for begin in range(0, city.query.num_whole, count):
                 block = labels[begin : begin + count].astype(np.float32)
                 _check_values(block, f"{path}: {name}", begin)
-                yield csr_matrix(block)
+                yield csr_matrix(_kept(block, begin, city))
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # h5py has many words for a broken file
         reason = first_line(error)
         raise DataError(path, "a label file must be an HDF5 file that can be read", reason, REMEDY) from None
+
+
+def _kept(block: npt.NDArray[np.float32], begin: int, city: City) -> npt.NDArray[np.float32]:
+    """Those of the file's rows from `begin` on that take part, and of its columns: the file knows all pictures."""
+    queries, images = city.query.rows, city.database.rows
+    if queries is not None:
+        block = block[queries[(queries >= begin) & (queries < begin + len(block))] - begin]
+    return block if images is None else block[:, images]
 
 
 def _dataset(file: h5py.File, path: Path, name: str, shape: tuple[int, int]) -> h5py.Dataset:

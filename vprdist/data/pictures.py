@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,17 @@ from vprdist.data.images import load_image
 from vprdist.data.places import Side
 from vprdist.errors import DataError
 
-REMEDY = "Unpack the city again."
+REMEDY = "Unpack the city again, or leave such pictures out: trial.data.leave_out, or trial.data.broken: leave_out."
+JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+HEAD_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A picture that nobody can read: its row, and what is wrong, as the end of a sentence ("is empty")."""
+
+    row: int
+    what: str
 
 
 def check_images(side: Side) -> None:
@@ -23,27 +34,70 @@ def check_images(side: Side) -> None:
     Raises:
         DataError: the first missing or empty picture, and how many there are.
     """
-    bad = [row for row, size in enumerate(picture_sizes(side.paths)) if not size]
-    if bad:
-        path = side.image_path(bad[0])
-        state = "is empty" if path.exists() else "is missing"
+    if bad := absent(side):
         more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
-        raise DataError(path, f"a key of {side.city}/{side.side} has no picture: this one {state}{more}", None, REMEDY)
+        fault = f"a key of {side.city}/{side.side} has no picture: this one {bad[0].what}{more}"
+        raise DataError(side.image_path(bad[0].row), fault, None, REMEDY)
 
 
 def check_whole(side: Side) -> None:
-    """Look at the end of every picture: a JPEG that was cut has no end mark.
+    """Look at both ends of every picture; see `picture_fault`.
 
     Raises:
-        DataError: the first cut picture.
+        DataError: the first that cannot be read.
     """
-    for row in range(len(side)):
-        path = side.image_path(row)
-        with path.open("rb") as stream:
-            stream.seek(max(0, path.stat().st_size - 2))
-            if stream.read() != b"\xff\xd9":
-                # Some cameras write more after the mark, and a PNG has none: the decoder has the last word.
-                load_image(path, 32, 32)
+    for path in side.paths:
+        if (what := picture_fault(path)) is not None:
+            raise DataError(path, f"the picture {what}", None, REMEDY)
+
+
+def faults(side: Side, advance: Callable[[], object] = lambda: None, *, decode: bool = False) -> list[Fault]:
+    """Every picture of a side that cannot be read, in the order of rows.
+
+    Args:
+        advance: told after each picture.
+        decode: decode every picture whole, not only those whose ends look strange; this takes long.
+
+    Raises:
+        DataError: a folder of pictures that cannot be listed.
+    """
+    found = absent(side)
+    gone = {fault.row for fault in found}
+    for row, path in enumerate(side.paths):
+        if row not in gone and (what := picture_fault(path, decode=decode)) is not None:
+            found.append(Fault(row, what))
+        advance()
+    return sorted(found, key=lambda fault: fault.row)
+
+
+def absent(side: Side) -> list[Fault]:
+    """Pictures that are missing or empty, by one listing of each folder; none is opened.
+
+    Raises:
+        DataError: a folder of pictures that cannot be listed.
+    """
+    rows = [row for row, size in enumerate(picture_sizes(side.paths)) if not size]
+    return [Fault(row, "is empty" if side.image_path(row).exists() else "is missing") for row in rows]
+
+
+def picture_fault(path: Path, *, decode: bool = False) -> str | None:
+    """What is wrong with a picture that is there: a JPEG that was cut has no end mark. None: nothing that shows.
+
+    A JPEG that has both its marks is not decoded, unless all are to be: what was damaged between them is not seen.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+        stream.seek(max(0, path.stat().st_size - len(JPEG_END)))
+        if not decode and head.startswith(JPEG_BEGIN) and stream.read() == JPEG_END:
+            return None
+    try:
+        # Some cameras write more after the mark, and a PNG has none: the decoder has the last word.
+        load_image(path, 32, 32)
+    except DataError as error:
+        text = head.lower()
+        is_page = b"<html" in text or b"<!doctype html" in text
+        return "is a web page" if is_page else error.fault.removeprefix("the picture ")
+    return None
 
 
 def picture_sizes(paths: Sequence[Path]) -> list[int]:
@@ -120,4 +174,6 @@ def folder_sizes(folder: Path, ending: str = "") -> dict[str, int]:
             found = (entry for entry in entries if entry.name.endswith(ending) and entry.is_file())
             return {entry.name: entry.stat().st_size for entry in found}
     except OSError as error:
-        raise DataError(folder, "the folder of pictures cannot be listed", error.strerror, REMEDY) from None
+        raise DataError(
+            folder, "the folder of pictures cannot be listed", error.strerror, "Unpack the city again."
+        ) from None

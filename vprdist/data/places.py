@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,8 @@ class Side:
         folder: where the side lies; messages name it, or for a column the file in `files`.
         keys: one a picture, unique in its side; caches and predictions name pictures by them.
         paths: where each picture lies.
+        rows: where the pictures stand among all of the data set's side; None: these are all of them.
+        num_left_out: how many of them are not here.
     """
 
     city: str
@@ -50,6 +52,8 @@ class Side:
     sequence_key: Words
     frame_number: Ints
     files: Mapping[str, Path] = field(default_factory=dict)
+    rows: Ints | None = None
+    num_left_out: int = 0
 
     @classmethod
     def of(
@@ -106,6 +110,31 @@ class Side:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def num_whole(self) -> int:
+        """How many pictures the data set itself has on this side."""
+        return len(self) + self.num_left_out
+
+    def take(self, rows: Ints) -> Side:
+        """These rows of a whole side alone, in this order."""
+        paths = self.paths
+        return replace(
+            self,
+            keys=self.keys[rows],
+            paths=paths.take(rows) if isinstance(paths, KeyPaths) else [paths[row] for row in rows.tolist()],
+            pano=self.pano[rows],
+            ca=None if self.ca is None else self.ca[rows],
+            easting=None if self.easting is None else self.easting[rows],
+            northing=None if self.northing is None else self.northing[rows],
+            night=self.night[rows],
+            view_direction=self.view_direction[rows],
+            subtasks={name: chosen[rows] for name, chosen in self.subtasks.items()},
+            sequence_key=self.sequence_key[rows],
+            frame_number=self.frame_number[rows],
+            rows=rows,
+            num_left_out=len(self) - len(rows),
+        )
 
     def image_path(self, row: int) -> Path:
         """Where the picture of a row lies."""
@@ -184,6 +213,10 @@ class KeyPaths(Sequence[Path]):
         if isinstance(row, slice):
             return KeyPaths(self._folder, self._keys[row])
         return self._folder / f"{self._keys[row]}.jpg"
+
+    def take(self, rows: Ints) -> KeyPaths:
+        """Those of these rows."""
+        return KeyPaths(self._folder, self._keys[rows])
 
 
 def _common(paths: Sequence[Path]) -> Path:

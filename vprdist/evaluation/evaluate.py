@@ -111,6 +111,7 @@ def describe_protocol(tasks: Sequence[Task], trial: TrialSpec, dataset: str) -> 
         dimensions=evaluate.dimensions[0] if evaluate.dimensions else None,
         storage=evaluate.storage,
         computation=trial.computation,
+        num_left_out=sum(side.num_left_out for task in tasks for side in task.city.sides),
     )
 
 

@@ -15,6 +15,7 @@ from vprdist.data.apart import check_apart
 from vprdist.data.kinds import POSITIVE, check_kinds, city_kinds
 from vprdist.data.labels import is_official, without_angles
 from vprdist.data.layouts import city_digest_cached, layout_of, read_city_cached
+from vprdist.data.layouts.less import left_out_words
 from vprdist.data.tasks import build_tasks, unasked
 from vprdist.errors import DataError, LaunchError, SweepFileError
 from vprdist.files import write_text
@@ -109,6 +110,7 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
     for name in trial.cities:
         city = read_city_cached(layout, name)
         layout.check(city)
+        facts += left_out_words(city)
         if name in data.train and not is_official(city.label_file, data):
             facts += without_angles(city)
         for side in city.sides:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vprdist.errors import SweepFileError
 from vprdist.files import digest_json
+from vprdist.prepare.left_out import without_left_out
 from vprdist.prepare.resolve import absolute
 from vprdist.semantics import segmenting
 from vprdist.semantics.order import CacheOrder
@@ -33,9 +34,19 @@ def demo_folder(trial: TrialSpec, runs: Path) -> Path | None:
 
 
 def with_data(trial: TrialSpec, runs: Path) -> TrialSpec:
-    """The trial with the folder of its data, whether it is there or not."""
+    """The trial with the folder of its data, whether it is there or not, and the names of what it leaves out of them.
+
+    Raises:
+        DataError: as `left_out.without_left_out`.
+    """
     spec = _demo_spec(trial)
-    return absolute(trial if spec is None else _in_demo_city(trial, spec, _demo_folder(spec, runs)))
+    there = absolute(trial if spec is None else _in_demo_city(trial, spec, _demo_folder(spec, runs)))
+    return without_left_out(there, checked_folder(runs))
+
+
+def checked_folder(runs: Path) -> Path:
+    """Where marks are left of cities whose pictures were opened."""
+    return runs / "data" / "checked"
 
 
 def cache_orders(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> list[CacheOrder]:

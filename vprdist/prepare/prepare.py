@@ -14,10 +14,11 @@ from typing import TypeVar
 
 from vprdist.console import Bar, Tell
 from vprdist.prepare.checks import check_data, check_installed, check_pictures, check_placebo, check_stem
-from vprdist.prepare.folders import demo_folder, orders_for, with_data
+from vprdist.prepare.folders import checked_folder, demo_folder, orders_for, with_data
+from vprdist.prepare.left_out import find_broken, mark_whole, was_opened
 from vprdist.prepare.making import Making, make_caches, make_cities
 from vprdist.prepare.own_code import try_own_code
-from vprdist.prepare.resolve import Resolver
+from vprdist.prepare.resolve import Resolver, absolute
 from vprdist.semantics import segmenting
 from vprdist.spec.base import Spec
 from vprdist.spec.profile import ClusterProfile
@@ -112,6 +113,8 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
     check_installed(sweep.trials)
     try_own_code(sweep.trials)
     absent = make_cities(sweep.trials, runs, making)
+    if making is not None:
+        find_broken([absolute(trial) for trial in sweep.trials if _has_data(trial)], checked_folder(runs), making.bar)
     trials = [trial if demo_folder(trial, runs) in absent else with_data(trial, runs) for trial in sweep.trials]
     ready = [trial for trial in trials if _has_data(trial)]
     num_queries, opened, facts = _look_at_data(ready, runs, making)
@@ -143,9 +146,13 @@ def _look_at_data(
         asked.append(count)
         facts += found
         if making is not None:
-            check_pictures(trial, runs / "data" / "checked", making.bar)
-        else:
+            mark_whole(trial, checked_folder(runs))
+            check_pictures(trial, checked_folder(runs), making.bar)
+        elif was_opened(trial, checked_folder(runs)):
             notes.append(f"the pictures of {trial.data.root} are there; the sweep opens each of them once")
+        else:
+            other = "it leaves out what cannot be read, which makes other trials than these"
+            notes.append(f"the sweep opens each picture of {trial.data.root} once: {other}")
     return min(asked, default=None), notes, tuple(dict.fromkeys(facts))
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from vprdist.data.labels import labels_digest
-from vprdist.data.layouts import city_digest_cached, dataset_digest, layout_of
+from vprdist.data.layouts import dataset_digest, layout_of, read_city_cached, whole_digest_cached
 from vprdist.errors import CacheError, LaunchError, WeightsError
 from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.network import NetworkSpec
@@ -94,7 +94,11 @@ def _cache_digest(trial: TrialSpec, known: dict[CacheKey, str]) -> str | None:
         cache = open_cache(Path(trial.input.cache))
         cities = (*trial.data.train, *trial.data.validate_cities)
         layout = layout_of(trial.data)
-        cache.covers({city: city_digest_cached(layout, city) for city in trial.cities})
+        cache.covers({city: whole_digest_cached(layout, city) for city in trial.cities})
+        counts: dict[tuple[str, str], int] = {(side.city, side.side): side.count for side in cache.manifest.sides}
+        for side in (side for name in trial.cities for side in read_city_cached(layout, name).sides):
+            if counts[side.city, side.side] != side.num_whole:  # it was made without some pictures
+                cache.holds(side.city, side.side, side.keys.tolist())
         # The digest of what makes the result alone: a city added to the cache later changes no trial.
         known[key] = cache.manifest.digest_of(cities)
     return known[key]

@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from vprdist.data.layouts import Layout
+from vprdist.data.layouts.less import LessLayout
 from vprdist.errors import CacheError
 from vprdist.files import digest_file, read_json, write_json, write_text
 from vprdist.semantics.build_locks import Builders
@@ -21,6 +23,7 @@ from vprdist.semantics.cache.format import (
     Manifest,
     ShardEntry,
     SideEntry,
+    SideName,
     batch_images_of,
     read_manifest,
     version_of,
@@ -115,6 +118,24 @@ def build_part(
     return open_cache(out) if is_whole else None
 
 
+def cities_to_plan(out: Path, data: Layout, cities: Sequence[str], segmenter: str) -> list[str]:
+    """The cities without those of which the cache already holds these pictures and more: it keeps them as they are.
+
+    Where that would leave none, all of them: the cache is then found to be complete.
+    """
+    if not isinstance(data, LessLayout) or (old := _old_manifest(out)) is None or old.segmenter != segmenter:
+        return list(cities)
+    left = []
+    for name in cities:
+        city = data.read(name)
+        keys: dict[SideName, Sequence[str]] = {
+            "query": city.query.keys.tolist(),
+            "database": city.database.keys.tolist(),
+        }
+        left += [] if _holds_more(out, old, name, data.whole_digest(name), keys) else [name]
+    return left or list(cities)
+
+
 def progress_of(plan: Plan, out: Path) -> int:
     """How many of the planned images are in finished shards."""
     old = _old_manifest(out)
@@ -176,9 +197,25 @@ def _is_complete(out: Path, old: Manifest, plan: Plan, segmenter: str) -> bool:
     ):
         return False
     sources = {(side.city, side.side): (old.cities[side.city], side.source) for side in old.sides}
-    if any(sources.get((side.city, side.side)) != (side.city_digest, side.source) for side in plan.sides):
-        return False
+    for side in plan.sides:
+        found = sources.get((side.city, side.side))
+        same = found == (side.city_digest, side.source)
+        if not same and not _holds_more(out, old, side.city, side.city_digest, {side.side: side.keys}):
+            return False
     return all((out / e.file).is_file() and (out / e.file).stat().st_size == e.bytes for e in old.shards)
+
+
+def _holds_more(out: Path, old: Manifest, city: str, digest: str, keys: Mapping[SideName, Sequence[str]]) -> bool:
+    """The old cache is of this very city, and has these pictures of these sides, and others that are left out now."""
+    counts = {side: sum(each.count for each in old.sides if (each.city, each.side) == (city, side)) for side in keys}
+    if (
+        old.cities.get(city) != digest
+        or sum(counts.values()) <= sum(map(len, keys.values()))
+        or not all(counts.values())
+    ):
+        return False
+    cache = Cache(out, old)
+    return all(set(some) <= set(cache.keys(city, side)) for side, some in keys.items())
 
 
 def _check_fits(out: Path, old: Manifest | None, plan: Plan, segmenter: str) -> None:

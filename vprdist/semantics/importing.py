@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vprdist.data.layouts import open_layout
 from vprdist.errors import CacheError
-from vprdist.semantics.building import Progress, build, is_built, would_replace
+from vprdist.semantics.building import Progress, build, cities_to_plan, is_built, would_replace
 from vprdist.semantics.cache.reader import Cache
 from vprdist.semantics.order import SAME_KIND
 from vprdist.semantics.planning import chosen_cities, make_plan
@@ -23,6 +23,7 @@ def import_cache(
     cities: Sequence[str] | None = None,
     *,
     layout: LayoutName = MSLS,
+    leave_out: str | Sequence[str] = (),
     size: tuple[int, int] | None = None,
     segmenter: str = "imported",
     shard_images: int = 256,
@@ -38,6 +39,7 @@ def import_cache(
         out: the cache's folder.
         cities: None means every city of the data set that the source has.
         layout: how the data set lies in `root`.
+        leave_out: names of pictures that the cache need not hold, or a file of them.
         size: stored (height, width); activations of another size are area-averaged. None: the source's choice.
         segmenter: what made the activations, in words; for people, in no digest.
         shard_images: images a shard, fewer where they would pass 256 MiB.
@@ -51,8 +53,9 @@ def import_cache(
         DataError: the data set is broken.
     """
     reader = open_source(Path(source))
-    data = open_layout(Path(root), layout)
-    plan = make_plan(reader, data, chosen_cities(reader, data, cities), size, shard_images, compression)
+    data = open_layout(Path(root), layout, leave_out)
+    chosen = cities_to_plan(Path(out), data, chosen_cities(reader, data, cities), segmenter)
+    plan = make_plan(reader, data, chosen, size, shard_images, compression)
     if not replace and not is_built(plan, Path(out), segmenter):
         held = would_replace(plan, Path(out), segmenter)
         if held is not None:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from vprdist.files import digest_json
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Names, Spec
 from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.names import CityNames
 from vprdist.spec.segmenter import SegmenterSpec
@@ -26,6 +26,7 @@ class CacheOrder(Spec):
 
     root: str
     layout: LayoutName = MSLS
+    leave_out: Names = ()
     cities: CityNames = Field(min_length=1)
     out: str
     segmenter: SegmenterSpec
@@ -45,6 +46,8 @@ class CacheOrder(Spec):
         # What came later is left out where it says nothing: arrays that wait in a queue are found by their old names.
         if self.layout == MSLS:
             del value["layout"]
+        if not self.leave_out:
+            del value["leave_out"]
         for name in ("parameters", "digest"):
             if not value["segmenter"][name]:
                 del value["segmenter"][name]

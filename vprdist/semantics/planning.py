@@ -93,7 +93,7 @@ def make_plan(
     sides: list[PlannedSide] = []
     plan_size, plan_grid = size, "cells" if size is not None else reader.grid(cities[0], SIDE_NAMES[0])
     for name in cities:
-        city, digest = data.read(name), data.digest(name)
+        city, digest = data.read(name), data.whole_digest(name)
         for side in SIDE_NAMES:
             keys = tuple(str(key) for key in getattr(city, side).keys)
             native = size or reader.size(name, side, keys)

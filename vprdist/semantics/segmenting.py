@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vprdist.console import Bar, Tell
+from vprdist.data.layouts.less import read_names
 from vprdist.errors import CacheError
 from vprdist.files import digest_json, write_text
 from vprdist.launch.array import Array, one_task, run_array
@@ -82,19 +83,30 @@ def orders_of(trials: Iterable[TrialSpec], profile: ClusterProfile) -> list[Cach
             continue
         assert wanted.cache is not None, "with_cache has named it"
         order = CacheOrder(
-            root=trial.data.root, layout=trial.data.layout, cities=trial.cities, out=wanted.cache,
+            root=trial.data.root, layout=trial.data.layout, leave_out=read_names(trial.data.leave_out),
+            cities=trial.cities, out=wanted.cache,
             segmenter=wanted.segmenter, device=device_of(profile, wanted.segmenter), compression=wanted.compression,
         )  # fmt: skip
         known = orders.setdefault(order.out, order)
-        if known.model_copy(update={"cities": order.cities}) != order:
+        if known.model_copy(update={"cities": order.cities, "leave_out": order.leave_out}) != order:
             fault = (
                 "a cache must hold the activations of one segmenter, data set and compression; trials name it for two"
             )
             remedy = "Leave out trial.input.cache: then each has a folder of its own."
             raise CacheError(order.out, fault, f"{known.segmenter.name}, {order.segmenter.name}", remedy)
         cities = tuple(sorted({*known.cities, *order.cities}))
-        orders[order.out] = order.model_copy(update={"cities": cities})
+        orders[order.out] = order.model_copy(update={"cities": cities, "leave_out": _left_out(known, order)})
     return list(orders.values())
+
+
+def _left_out(one: CacheOrder, two: CacheOrder) -> tuple[str, ...]:
+    """What neither reads: the pictures, as city/side/key, that each leaves out of the cities that it asks for."""
+
+    def reads(order: CacheOrder, name: str) -> bool:
+        return name.partition("/")[0] in order.cities and name not in order.leave_out
+
+    names = sorted({*one.leave_out, *two.leave_out})
+    return tuple(name for name in names if not reads(one, name) and not reads(two, name))
 
 
 def look_at(order: CacheOrder) -> Outlook:

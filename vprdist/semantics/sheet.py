@@ -110,9 +110,11 @@ def write_sheet(
         raise CacheError("--images", "a sheet must have at least one column", images, "Ask for more.")
     name = city or known[-1]
     data = open_layout(root, layout)
-    cache.covers({name: data.digest(name)})
+    cache.covers({name: data.whole_digest(name)})
     side = data.read(name).query
-    rows = np.unique(np.linspace(0, len(side) - 1, images).astype(int))
+    held = set(cache.keys(name, "query"))
+    there = [row for row, key in enumerate(side.keys.tolist()) if key in held]  # it may have been made without some
+    rows = np.array(there)[np.unique(np.linspace(0, len(there) - 1, images).astype(int))]
     with Image.open(side.image_path(int(rows[0]))) as first:
         size = (round(CELL_WIDTH * first.height / first.width), CELL_WIDTH)
     shots = [Shot(side, row, load_image(side.image_path(row), *size)) for row in map(int, rows)]

@@ -18,7 +18,7 @@ from vprdist.data.layouts import open_layout
 from vprdist.errors import UserError
 from vprdist.files import read_json
 from vprdist.machine import answers, keep_stdout_for_answers
-from vprdist.semantics.building import build_part, is_built, progress_of, would_replace
+from vprdist.semantics.building import build_part, cities_to_plan, is_built, progress_of, would_replace
 from vprdist.semantics.order import CacheOrder
 from vprdist.semantics.planning import Plan, make_plan
 from vprdist.semantics.segmenters import open_segmenter
@@ -31,9 +31,10 @@ def open_order(order: CacheOrder) -> tuple[SegmentedSource, Plan]:
     Raises:
         UserError: weights or pictures that are missing, a network that is none.
     """
-    data = open_layout(Path(order.root), order.layout)
+    data = open_layout(Path(order.root), order.layout, order.leave_out)
     source = SegmentedSource(data, order.segmenter, order.device)
-    plan = make_plan(source, data, order.cities, None, order.shard_images, order.compression)
+    cities = cities_to_plan(Path(order.out), data, order.cities, source.description)
+    plan = make_plan(source, data, cities, None, order.shard_images, order.compression)
     return source, plan
 
 

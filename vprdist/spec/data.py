@@ -5,11 +5,11 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError
-from vprdist.spec.base import Spec, hashed_unless, marked, not_hashed
+from vprdist.spec.base import Names, Spec, hashed_unless, marked, not_hashed
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.names import CityNames
-from vprdist.spec.vocabulary import OFFICIAL_VIEW, LabelSource
+from vprdist.spec.vocabulary import OFFICIAL_VIEW, Broken, LabelSource
 
 
 class DataSpec(Spec):
@@ -17,6 +17,7 @@ class DataSpec(Spec):
 
     Graded labels are the official ones (`<city>_gt.h5`) where they are there and were made for this field of view, or
     computed; `labels` may ask for either. It is not hashed: the official files' content is, as one of the digests.
+    Nor are `leave_out` and `broken`: the digest of the cities without these pictures is.
     """
 
     root: str = not_hashed(
@@ -34,6 +35,15 @@ class DataSpec(Spec):
     fov_degrees: float = Field(default=90.0, ge=1, le=180, description="how wide a view is, in the graded similarity")
     labels: LabelSource = not_hashed(
         "auto", description="graded labels of the training cities; auto: official where they are there, else computed"
+    )
+
+    leave_out: str | Names = not_hashed(
+        (), description="pictures that take no part: a list of key, city/key or city/side/key, or a file of them",
+        json_schema_extra=marked(other="a file with one name a line"),
+    )  # fmt: skip
+    broken: Broken = not_hashed(
+        "refuse",
+        description="pictures that are missing, empty or cannot be read; leave_out: they are added to `leave_out`",
     )
 
     @model_validator(mode="after")

@@ -47,6 +47,7 @@ class Protocol(Spec):
     dimensions: int | None = hashed_unless(None, description="null: as many as the network has")
     storage: str = hashed_unless("float32")
     computation: int = hashed_unless(FIRST, description="the one that was evaluated by; see `spec.computation`")
+    num_left_out: int = hashed_unless(0, description="pictures of the cities that take no part; see `data.leave_out`")
 
     @property
     def fingerprint(self) -> str:
@@ -63,10 +64,11 @@ class Protocol(Spec):
         where = {"train": ", learnt on the training cities", "database": ", learnt on this database"}
         pca = f"PCA to {self.dimensions or 'all'} dimensions{where.get(self.whitening, '')}"
         whitening = "whitening none" if self.whitening == "none" else f"whitening by {pca}"
+        left_out = f", {self.num_left_out} pictures left out" if self.num_left_out else ""
         stored = "" if self.storage == "float32" else f", {self.storage} descriptors"
         return (
             f"{'+'.join(self.cities)}, subtask {self.subtask}, {self.num_queries} {queries} against "
-            f"{self.num_database} {database}, {gallery}, {size}, "
+            f"{self.num_database} {database}{left_out}, {gallery}, {size}, "
             f"positives within {self.positive_radius_m:g} m, {whitening}{stored}, {self.select} checkpoint"
             f"{'' if self.computation == FIRST else f', computation {self.computation}'}"
         )

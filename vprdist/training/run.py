@@ -18,6 +18,7 @@ from vprdist import __version__
 from vprdist.data.graph import training_graphs
 from vprdist.data.labels import labels_digest
 from vprdist.data.layouts import dataset_digest, layout_of
+from vprdist.data.layouts.less import left_out_words
 from vprdist.data.places import City
 from vprdist.data.tasks import breakdown_tasks, build_tasks, prediction_task, unasked
 from vprdist.distributed.ranks import Ranks, join
@@ -131,6 +132,7 @@ class _Run:
             check_whitening(trial.evaluate, asked, learn_on, network.dimensions)
         cities = [layout.read(name) for name in trial.data.train] if trial.train.steps else []
         sides = [side for city in (*cities, *validate) for side in city.sides]
+        fallbacks += tuple(words for city in cities for words in left_out_words(city))
         kept = KeptPictures(trial, sides, trial.train.image_size)
 
         def measure(extra: Extra = NOTHING) -> Evaluation | None:

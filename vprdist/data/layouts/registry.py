@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from vprdist.data.layouts.base import Layout
+from vprdist.data.layouts.less import LessLayout, read_names
 from vprdist.data.layouts.own import OwnLayout
 from vprdist.data.places import City
 from vprdist.files import digest_json
@@ -15,23 +16,28 @@ from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.own_code import own_file
 
 
-def open_layout(root: Path, choice: LayoutName = MSLS) -> Layout:
+def open_layout(root: Path, choice: LayoutName = MSLS, leave_out: str | Sequence[str] = ()) -> Layout:
     """The folder of a data set, to be asked for its cities. One object for each folder and choice in a process.
 
+    Args:
+        leave_out: names of pictures that take no part, or a file with one a line (see `less`).
+
     Raises:
-        DataError: a user's layout that cannot be made.
+        DataError: a user's layout that cannot be made, or a list of names that cannot be read.
         OwnCodeError: its file cannot be loaded, or is another than when the trial was submitted.
     """
-    return _opened(root, choice.model_dump_json())
+    return _opened(root, choice.model_dump_json(), read_names(leave_out))
 
 
 def layout_of(data: DataSpec) -> Layout:
     """That of a trial's data, whose root is a folder; see `open_layout`."""
-    return open_layout(Path(data.root), data.layout)
+    return open_layout(Path(data.root), data.layout, data.leave_out)
 
 
 @lru_cache(maxsize=64)
-def _opened(root: Path, choice: str) -> Layout:
+def _opened(root: Path, choice: str, left_out: tuple[str, ...] = ()) -> Layout:
+    if left_out:
+        return LessLayout(_opened(root, choice), left_out)
     named = LayoutName.model_validate_json(choice)
     if not named.is_own:
         layout: Layout = named.make(root=root)
@@ -50,6 +56,12 @@ def read_city_cached(layout: Layout, city: str) -> City:
 def city_digest_cached(layout: Layout, city: str) -> str:
     """`layout.digest`, once a process."""
     return layout.digest(city)
+
+
+@lru_cache(maxsize=256)
+def whole_digest_cached(layout: Layout, city: str) -> str:
+    """`layout.whole_digest`, once a process."""
+    return layout.whole_digest(city)
 
 
 def dataset_digest(data: DataSpec, cities: Sequence[str]) -> str:

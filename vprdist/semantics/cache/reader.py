@@ -65,7 +65,7 @@ class Cache:
         """The cache was made for these cities, as they are now.
 
         Args:
-            city_digests: `Layout.digest` by city.
+            city_digests: `Layout.whole_digest` by city.
 
         Raises:
             CacheError: a city is missing, or has changed since.
@@ -79,6 +79,16 @@ class Cache:
                 fault = f"the cache of {city!r} must be of this data set; it was made for digest {made_for}, not"
                 do = "Run `vprdist cache import` for this city, or point at the cache of this data set."
                 raise CacheError(self.path, fault, digest, do)
+
+    def holds(self, city: str, side: str, keys: Sequence[str]) -> None:
+        """The cache has these pictures of a side of a city that it covers; it may have been made without some.
+
+        Raises:
+            CacheError: it lacks one.
+        """
+        if lacking := sorted(set(keys).difference(self._side(city, side))):
+            fault = f"the cache lacks {len(lacking)} pictures of {city}/{side} that the trial reads, the first of them"
+            raise CacheError(self.path, fault, lacking[0], "Leave them out (trial.data.leave_out), or make it anew.")
 
     def keys(self, city: str, side: str) -> tuple[str, ...]:
         """The keys of a side, in CSV order."""

@@ -1,0 +1,102 @@
+"""A data set without some of its pictures: broken ones, and those that were withdrawn."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vprdist.data.layouts.base import Layout
+from vprdist.data.places import City, Side
+from vprdist.errors import DataError
+from vprdist.files import digest_json
+
+
+class LessLayout(Layout):
+    """Another layout without some pictures: whoever reads it sees a data set that never had them.
+
+    Args:
+        whole: the other layout.
+        left_out: names of pictures: `key`, `city/key` or `city/side/key`. Names of no picture mean nothing.
+    """
+
+    def __init__(self, whole: Layout, left_out: Collection[str]) -> None:
+        super().__init__(whole.root)
+        self.whole, self.left_out = whole, frozenset(left_out)
+
+    def names(self) -> list[str]:
+        return self.whole.names()
+
+    def read(self, city: str) -> City:
+        found = self.whole.read(city)
+        query, database = (self._less(side) for side in found.sides)
+        return replace(found, query=query, database=database)
+
+    def digest(self, city: str) -> str:
+        """That of the whole city where it keeps all its pictures, so that names of other cities change nothing."""
+        whole, gone = self.whole.digest(city), list(names_in(self.whole.read(city), self.left_out))
+        return digest_json([whole, sorted(gone)]) if gone else whole
+
+    def whole_digest(self, city: str) -> str:
+        return self.whole.whole_digest(city)
+
+    def check(self, city: City, *, whole: bool = False) -> None:
+        self.whole.check(city, whole=whole)
+
+    def label_file(self, city: str) -> Path | None:
+        return self.whole.label_file(city)
+
+    def _less(self, side: Side) -> Side:
+        gone = gone_rows(side, self.left_out)
+        if not gone:
+            return side
+        if len(gone) == len(side):
+            fault = f"every picture of {side.city}/{side.side} is left out, and a side needs one"
+            raise DataError(side.folder, fault, None, "Choose another city, or leave out fewer (trial.data.leave_out).")
+        return side.take(np.delete(np.arange(len(side)), gone))
+
+
+def gone_rows(side: Side, left_out: Collection[str]) -> list[int]:
+    """The rows of a whole side whose pictures are among these names."""
+    city, word = side.city, side.side
+    return [
+        row
+        for row, key in enumerate(side.keys.tolist())
+        if key in left_out or f"{city}/{key}" in left_out or f"{city}/{word}/{key}" in left_out
+    ]
+
+
+def names_in(city: City, left_out: Collection[str]) -> Iterator[str]:
+    """`city/side/key` of each picture of a whole city that is among these names."""
+    for side in city.sides:
+        yield from (name_of(side, row) for row in gone_rows(side, left_out))
+
+
+def name_of(side: Side, row: int) -> str:
+    """`city/side/key`, which names one picture of a data set."""
+    return f"{side.city}/{side.side}/{side.keys[row]}"
+
+
+def read_names(given: str | Collection[str]) -> tuple[str, ...]:
+    """The names themselves, or those of a file: one a line, `#` begins a comment.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
+    if not isinstance(given, str):
+        return tuple(given)
+    try:
+        lines = Path(given).expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        fault = "the list of pictures to leave out cannot be read"
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise DataError(given, fault, reason, "A text names a file; name pictures as a list: [city/key].") from None
+    return tuple(name for line in lines if (name := line.partition("#")[0].strip()))
+
+
+def left_out_words(city: City) -> tuple[str, ...]:
+    """What a person should know of a city that lacks pictures of the data set; nothing where it has them all."""
+    counts = [f"{side.num_left_out} of {side.num_whole} {side.side} images" for side in city.sides if side.num_left_out]
+    return (f"{city.name} is read without {' and '.join(counts)}: they are left out",) if counts else ()
