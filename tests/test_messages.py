@@ -198,7 +198,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("evaluate a.txt nosuch.txt --data .", "nosuch.txt: there is no such file. Name files alone, or one trial."),
         ("evaluate a.txt", "--data and --cities: files need the cities of a data set. Say --data ROOT"),
         ("cache info nosuch", "nosuch: a cache must be a folder with a manifest.json"),
-        ("leaderboard mine --watch 0", "--watch: a page can be written every second, not more often: 0."),
+        ("leaderboard mine --watch --every 0", "--every: a page can be written every second, not more often: 0.0."),
     ],
 )  # fmt: skip
 def test_the_first_line_of_a_refusal(folder: Path, words: str, line: str) -> None:

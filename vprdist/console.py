@@ -18,7 +18,7 @@ import rich.console
 from rich.console import ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.segment import Segment
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from vprdist.errors import UserError
@@ -31,7 +31,7 @@ COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)
 WORDS = 12
 """Characters that a column of words gets at least."""
 
-Column = TypeVar("Column")
+Shown = TypeVar("Shown")
 Work: TypeAlias = "Callable[[argparse.Namespace, Console], int]"
 Tell: TypeAlias = Callable[[str], None]
 """Says one line to the person."""
@@ -144,13 +144,14 @@ def progress_bars(indent: str = "", width: int = 40, fields: str = "", paced: bo
         options: of `rich.progress.Progress`.
     """
     columns: list[ProgressColumn] = [TextColumn(f"{indent}{{task.description}}", markup=False), BarColumn(width)]
-    columns += [MofNCompleteColumn(), *([_PaceColumn()] if paced else [])]
+    whole = Column(no_wrap=True)  # a narrow terminal gets a shorter bar
+    columns += [MofNCompleteColumn(table_column=whole), *([_PaceColumn(table_column=whole.copy())] if paced else [])]
     return Progress(*columns, *([TextColumn(fields, markup=False)] if fields else []), **options)
 
 
 def fitting(
-    columns: Sequence[Column], spare: Iterable[Column], width_of: Callable[[Sequence[Column]], int], width: int
-) -> list[Column]:
+    columns: Sequence[Shown], spare: Iterable[Shown], width_of: Callable[[Sequence[Shown]], int], width: int
+) -> list[Shown]:
     """The columns of a table that a terminal has room for: columns are left out, numbers never cut.
 
     Args:

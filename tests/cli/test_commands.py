@@ -36,9 +36,9 @@ def test_a_city_is_made_looked_at_and_its_cache_imported(tmp_path):
     assert "vprdist data sheet" in done.stdout
     assert vprdist("data", "sheet", city, tmp_path / "sheet.png").returncode == 0
     assert (tmp_path / "sheet.png").stat().st_size > 1000
-    info = vprdist("data", "info", city, "--city", "dogwood")
+    info = vprdist("data", "info", city, "--cities", "dogwood")
     assert "dogwood" in info.stdout
-    done = vprdist("cache", "import", city / "semantics", "--data", city, "--out", cache, "--city", "elm")
+    done = vprdist("cache", "import", city / "semantics", "--data", city, "--out", cache, "--cities", "elm")
     assert done.returncode == 0, done.stderr
     info = vprdist("cache", "info", cache).stdout
     assert "elm" in info and "compression none" in info and "segmenter: imported" in info

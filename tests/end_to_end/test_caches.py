@@ -28,7 +28,7 @@ def vprdist(*words: object) -> subprocess.CompletedProcess[str]:
 
 def build_words(root: Path, out: Path, weights: Path, *more: object) -> list[str]:
     words = ["cache", "build", "--data", root, "--out", out, "--segmenter", "deeplabv3plus", "--weights", weights]
-    return [*map(str, words), "--image-size", "32", "48", "--shard-images", "5", "--city", "bob", *map(str, more)]
+    return [*map(str, words), "--image-size", "32", "48", "--shard-images", "5", "--cities", "bob", *map(str, more)]
 
 
 def files_of(cache: Path) -> dict[str, bytes]:
@@ -99,7 +99,7 @@ def test_a_sweep_replaces_no_cache_of_somebody_elses(small_tree: Path, deeplab_w
     [
         (["--weights", "/nowhere.pth"], "/nowhere.pth: no such file; the weights of deeplabv3plus must be one."),
         (["--window", "128", "96"], "segmenter.window: the window must fit into the picture"),
-        (["--city", "paris"], "paris"),
+        (["--cities", "paris"], "paris"),
         (["--cluster", "moon"], "cluster: no such file of slurm/profiles: 'moon'"),
         (["--precision", "float12"], "invalid choice"),
     ],

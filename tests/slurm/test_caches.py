@@ -41,9 +41,9 @@ def test_an_array_makes_the_bytes_of_one_builder_though_its_driver_dies_and_a_ta
     slurm_cluster: DevCluster, small_tree: Path, deeplab_weights: Path, tmp_path: Path
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
-    assert vprdist(*build_words(small_tree, here, deeplab_weights, "--city", "ada")).returncode == 0
+    assert vprdist(*build_words(small_tree, here, deeplab_weights, "--cities", "ada")).returncode == 0
     profile = write_profile(slurm_cluster, tmp_path / "site.yaml")
-    words = build_words(small_tree, there, deeplab_weights, "--city", "ada", "--cluster", profile, "--tasks", 2)
+    words = build_words(small_tree, there, deeplab_weights, "--cities", "ada", "--cluster", profile, "--tasks", 2)
     driver = subprocess.Popen([sys.executable, "-m", "vprdist", *words], stdout=subprocess.PIPE, text=True)
     # Not earlier: a USR2 that meets a Python which still starts ends it, and that costs one more array.
     until(lambda: list(there.glob("shards/*.arrow")) or driver.poll() is not None, 240)

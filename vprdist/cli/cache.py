@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from vprdist.cli.layout import add_layout, add_leave_out, layout_given, left_out_given
+from vprdist.cli.options import add_cities, add_city, add_image_size, add_runs
 from vprdist.console import Console, add_command, bar
 from vprdist.errors import CacheError
 from vprdist.spec.segmenter import Precision
@@ -27,13 +28,13 @@ def add_commands(commands: Commands) -> None:
     example = "lip6_semantics --data lip6 --out cache/lip6"
     take = add_command(group, "import", _import, "make a cache from .npz files or grey PNGs", example)
     take.add_argument("source", type=Path, help="a folder of <city>_<side>.npz, or of <city>/<side>/<key>/<class>.png")
-    take.add_argument("--data", type=Path, required=True, help="the data set that the activations belong to")
+    take.add_argument("--data", type=Path, required=True, metavar="ROOT", help="the data set of the activations")
     add_layout(take)
     add_leave_out(take)
     take.add_argument("--out", type=Path, required=True, help="the cache's folder")
-    take.add_argument("--city", action="append", help="only this city (may be given again; default: all)")
+    add_cities(take, "all")
     take.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="activation size (default: the source's)")
-    take.add_argument("--segmenter", default="imported", help="the network's name, for the record")
+    take.add_argument("--segmenter", default="imported", metavar="NAME", help="the network's name, for the record")
     take.add_argument(
         "--compression", choices=get_args(Compression), default="none",
         help="none is read fastest; lz4 takes about a quarter of its bytes, zstd a fifth (default: none)",
@@ -52,17 +53,17 @@ def add_commands(commands: Commands) -> None:
     layout.add_argument("--png", type=Path, metavar="OUT", help="<city>/<side>/<key>/<class>.png, as the paper")
     layout.add_argument("--npz", type=Path, metavar="OUT", help="<city>_<side>.npz")
     give.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of the PNGs (default: the cache's)")
-    example = "cache/lip6 --data lip6 sheet.png --city lip6b"
+    example = "cache/lip6 --data lip6 sheet.png --cities lip6b"
     draw = add_command(group, "sheet", _sheet, "draw pictures, classes, mask and masked pictures", example)
     draw.add_argument("path", type=Path, help="the cache's folder")
     draw.add_argument("out", type=Path, help="the PNG to write")
-    draw.add_argument("--data", type=Path, required=True, help="the data set that the cache was made for")
+    draw.add_argument("--data", type=Path, required=True, metavar="ROOT", help="the data set of the cache")
     add_layout(draw)
-    draw.add_argument("--city", help="one of the cache's cities (default: the last)")
+    add_city(draw, "one of the cache's cities (default: the last)")
     draw.add_argument(
         "--trial", help="one whose masks, placebos too, are drawn: an id, its beginning, or SWEEP/row name"
     )
-    draw.add_argument("--runs", type=Path, default=Path("runs"), help="where trials are kept (default: %(default)s)")
+    add_runs(draw)
     draw.add_argument("--classes", help="a group, or class names with commas (default: the trial's, or static)")
     draw.add_argument(
         "--reduce", choices=get_args(MaskReduce), help="(default: the trial's, or sum; Table I's is mean)"
@@ -73,11 +74,11 @@ def add_commands(commands: Commands) -> None:
 def _add_build(group: Commands) -> None:
     example = "--data lip6 --out cache/lip6 --segmenter litert:deeplab.tflite"
     make = add_command(group, "build", _build, "make a cache by segmenting pictures", example)
-    make.add_argument("--data", type=Path, required=True, help="the data set")
+    make.add_argument("--data", type=Path, required=True, metavar="ROOT", help="the data set")
     add_layout(make)
     add_leave_out(make)
     make.add_argument("--out", type=Path, required=True, help="the cache's folder")
-    make.add_argument("--city", action="append", help="only this city (may be given again; default: all)")
+    add_cities(make, "all")
     make.add_argument(
         "--segmenter", required=True, metavar="NAME",
         help="deeplabv3plus, transformers:<name or folder>, litert:<file>, path/file.py:Name; with parameters of your "
@@ -85,7 +86,7 @@ def _add_build(group: Commands) -> None:
     )  # fmt: skip
     make.add_argument("--weights", metavar="FILE", help="the checkpoint of deeplabv3plus")
     make.add_argument("--output-stride", type=int, choices=(8, 16), help="of deeplabv3plus (default: 16)")
-    make.add_argument("--image-size", type=int, nargs=2, metavar=("H", "W"), help="what pictures are brought to")
+    add_image_size(make, "what pictures are brought to")
     make.add_argument("--window", type=int, nargs=2, metavar=("H", "W"), help="segment in overlapping windows")
     make.add_argument("--overlap", type=float, help="of neighbouring windows (default: 0.25)")
     make.add_argument("--flip", action="store_true", help="average with the mirrored picture")
@@ -125,7 +126,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
     segmenter = validate(SegmenterSpec, given, origin, ("segmenter",)).absolute()
     profile, root, out = read_profile(args.cluster), args.data.resolve(), args.out.resolve()
     layout = layout_given(args.layout)
-    cities = args.city or open_layout(root, layout).names()
+    cities = args.cities or open_layout(root, layout).names()
     values = {
         "root": str(root), "layout": layout.model_dump(mode="json"), "cities": cities, "out": str(out),
         "leave_out": read_names(left_out_given(args.leave_out)),
@@ -156,7 +157,7 @@ def _import(args: argparse.Namespace, console: Console) -> int:
     size = tuple(args.size) if args.size else None
     with bar(console, "importing") as advance:
         cache = import_cache(
-            args.source, args.data, args.out, args.city,
+            args.source, args.data, args.out, args.cities,
             layout=layout_given(args.layout), leave_out=left_out_given(args.leave_out), size=size,
             segmenter=args.segmenter,
             compression=args.compression, replace=args.replace, progress=advance,
@@ -234,12 +235,12 @@ def _sheet(args: argparse.Namespace, console: Console) -> int:
 
     masks = _shown_masks(args)
     write_sheet(
-        args.path, args.data, args.out, layout=layout_given(args.layout), city=args.city, masks=masks,
+        args.path, args.data, args.out, layout=layout_given(args.layout), city=args.cities, masks=masks,
         images=args.images,
     )  # fmt: skip
     told = ", ".join(arm_words(mask.arm, mask.reduce) for mask in masks)
     line = f"{args.out}: pictures, their classes, masks ({told}), masked pictures as dark as a network sees them."
-    console.print(line, markup=False)
+    console.print(line)
     return 0
 
 

@@ -15,6 +15,7 @@ from vprdist.cli.evaluate import add_commands as add_evaluate
 from vprdist.cli.export import add_commands as add_export
 from vprdist.cli.keys import add_commands as add_keys
 from vprdist.cli.leaderboard import add_commands as add_leaderboard
+from vprdist.cli.options import in_new_words
 from vprdist.cli.plan import add_commands as add_plan
 from vprdist.console import Parser, Work, guarded
 
@@ -24,7 +25,7 @@ def run_command(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["sweep"]:
         return sweep.main(arguments[1:], prog="vprdist sweep")
-    args = _parse(arguments)
+    args = _parse(in_new_words(arguments))
     work: Work = args.work
     return guarded(lambda console: work(args, console))
 

@@ -6,11 +6,11 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from vprdist.cli.options import add_every, add_runs
 from vprdist.console import Console, add_command, fitted_table, without_colours
 from vprdist.errors import LaunchError, UserError
 from vprdist.launch.array import Array
@@ -40,7 +40,7 @@ def add_commands(commands: Commands) -> None:
     status = add_command(commands, "status", _status, "show how a sweep is getting on", "table1 --watch")
     status.add_argument("sweep", nargs="?", help="its name; without one, a line for each sweep")
     status.add_argument("--watch", action="store_true", help="go on until the sweep is over")
-    status.add_argument("--every", type=float, default=5.0, metavar="S", help="seconds between looks (default: 5)")
+    add_every(status, 5.0)
     status.add_argument("--json", action="store_true", help="for other programs")
     logs = add_command(commands, "logs", _logs, "show what a trial's job printed", "table1/'rgb 0-2' -f")
     logs.add_argument("trial", help="an id, its beginning, or SWEEP/row name")
@@ -62,15 +62,11 @@ def add_commands(commands: Commands) -> None:
     prune.add_argument("--orphans", action="store_true", help="also whole folders of trials that no sweep lists")
     _common(prune)
     for parser in (status, logs):
-        _runs(parser)
-
-
-def _runs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where results are kept (default: %(default)s)")
+        add_runs(parser)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    _runs(parser)
+    add_runs(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 

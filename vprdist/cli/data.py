@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vprdist.cli.layout import add_layout, add_leave_out, layout_given, left_out_given
+from vprdist.cli.options import add_cities, add_city, add_image_size, old_spelling
 from vprdist.console import Console, add_command, bar, fitted_table
 
 if TYPE_CHECKING:
@@ -23,27 +24,28 @@ def add_commands(commands: Commands) -> None:
     """Add them to the command line."""
     data = commands.add_parser("data", help="the demo city, and a look at a data set")
     group = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    demo = add_command(group, "demo", _demo, "make the built-in demo city", "city --seed 7 --size 240 320")
+    demo = add_command(group, "demo", _demo, "make the built-in demo city", "city --seed 7 --image-size 240 320")
     demo.add_argument("out", type=Path, help="a folder of its own")
     demo.add_argument("--seed", type=int, default=0, help="another seed is another city (default: %(default)s)")
-    demo.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(96, 128), help="picture size, pixels")
+    add_image_size(demo, "picture size, pixels (default: 96 128)", (96, 128))
+    old_spelling(demo, "--size", "--image-size", nargs=2)
     demo.add_argument("--streets", type=int, help="streets a city")
     demo.add_argument("--places", type=int, help="places a street")
     sheet = add_command(group, "sheet", _sheet, "draw places of a demo city as one picture", "city sheet.png")
     sheet.add_argument("folder", type=Path, help="a demo city, e.g. runs/data/demo-…")
     sheet.add_argument("out", type=Path, help="the PNG to write")
-    sheet.add_argument("--city", help="one of its cities")
+    add_city(sheet, "one of its cities")
     info = add_command(
         group,
         "info",
         _info,
         "read a data set, count what is in it, and find what a sweep would refuse",
-        "/data/msls --city zurich",
+        "/data/msls --cities zurich cph",
     )
     info.add_argument("root", type=Path, help="its folder; for MSLS the one that holds train_val/")
     add_layout(info)
     add_leave_out(info)
-    info.add_argument("--city", action="append", help="only this city (may be given again)")
+    add_cities(info, "all")
     info.add_argument("--decode", action="store_true", help="decode every picture whole: finds more, and takes long")
 
 
@@ -53,7 +55,7 @@ def _demo(args: argparse.Namespace, console: Console) -> int:
     from vprdist.spec.read import Origin, validate
 
     sizes = {name: getattr(args, name) for name in ("streets", "places") if getattr(args, name) is not None}
-    height, width = args.size
+    height, width = args.image_size
     origin = Origin(Path("vprdist data demo"))
     spec = validate(DemoSpec, {"seed": args.seed, "height": height, "width": width, **sizes}, origin)
     with bar(console, "rendering the demo city") as advance:
@@ -66,7 +68,7 @@ def _demo(args: argparse.Namespace, console: Console) -> int:
 def _sheet(args: argparse.Namespace, console: Console) -> int:
     from vprdist.demo import sheet
 
-    sheet(args.folder, args.out, city=args.city)
+    sheet(args.folder, args.out, city=args.cities)
     console.print(f"{args.out}: visits of one place side by side; picture, classes, static mask.")
     return 0
 
@@ -78,7 +80,7 @@ def _info(args: argparse.Namespace, console: Console) -> int:
     headings = ("city", "split", "queries", "with\npositives", "database", "panoramas", "sequences", "labels", "digest")
     lines, said, refused = list[tuple[str, ...]](), list[str](), list[str]()
     layout = open_layout(args.root, layout_given(args.layout), left_out_given(args.leave_out))
-    cities = [layout.read(name) for name in args.city or layout.names()]
+    cities = [layout.read(name) for name in args.cities or layout.names()]
     total, done = sum(len(side) for city in cities for side in city.sides), 0
     with bar(console, "looking at pictures") as advance:
 

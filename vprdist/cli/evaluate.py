@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from rich.table import Table
 
 from vprdist.cli.layout import add_layout, add_leave_out, layout_given, left_out_given
+from vprdist.cli.options import add_image_size, add_runs
 from vprdist.console import Console, add_command, bar, fitting, styled, table_width
 from vprdist.errors import UserError
 from vprdist.files import write_json
@@ -79,12 +80,12 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--gallery", choices=get_args(Gallery), help="one gallery a city, or one of all")
     parser.add_argument("--queries", choices=get_args(Scope), help="every: no matter of which subtask")
     parser.add_argument("--database", choices=get_args(Scope), help="every: images outside the subtask too")
-    parser.add_argument("--image-size", nargs=2, type=int, metavar=("H", "W"), help="for the network")
+    add_image_size(parser, "for the network")
     parser.add_argument("--whitening", choices=get_args(Whitening), help="PCA, and what it is learnt on")
     parser.add_argument("--dimensions", nargs="+", type=int, metavar="D", help="after whitening")
     parser.add_argument("--storage", choices=get_args(Storage), help="of descriptors")
     parser.add_argument("--out", type=Path, help="a folder for the results (default: beside what is evaluated)")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where trials are kept (default: %(default)s)")
+    add_runs(parser)
 
 
 def _evaluate(args: argparse.Namespace, console: Console) -> int:

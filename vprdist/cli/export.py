@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vprdist.cli.options import add_runs
 from vprdist.console import Commands, Console, add_command
 from vprdist.errors import WeightsError
 from vprdist.spec.trial import TrialSpec
@@ -19,7 +20,7 @@ def add_commands(commands: Commands) -> None:
     export = add_command(commands, "export", _export, text, "table1/'rgb 0-2' rgb.pth")
     export.add_argument("trial", help="an id, its beginning, or SWEEP/row name")
     export.add_argument("file", type=Path, help="the checkpoint to write (.pth)")
-    export.add_argument("--runs", type=Path, default=Path("runs"), help="where results are kept (default: %(default)s)")
+    add_runs(export)
 
 
 def _export(args: argparse.Namespace, console: Console) -> int:

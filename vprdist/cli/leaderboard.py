@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from vprdist.cli.options import add_every, add_runs
 from vprdist.console import Commands, Console, add_command
 from vprdist.errors import UserError
 from vprdist.report import board
@@ -14,29 +14,27 @@ from vprdist.store.manifest import sweep_folder
 def add_commands(commands: Commands) -> None:
     """Add it to the command line."""
     shown = add_command(commands, "leaderboard", _leaderboard, "show and write a sweep's leaderboard again", "table1")
-    shown.add_argument("name", help="the sweep's name")
-    shown.add_argument("--runs", type=Path, default=Path("runs"), help="where results are kept (default: %(default)s)")
+    shown.add_argument("sweep", help="its name")
+    add_runs(shown)
     shown.add_argument("--parts", action="store_true", help="also by city, subtask and view direction")
     shown.add_argument("--plots", action="store_true", help="also draw SVG and PNG files for papers")
     shown.add_argument(
         "--published", action="store_true",
         help="the paper's Table I beside your rows, also where data or backbone are not the paper's",
     )  # fmt: skip
-    shown.add_argument(
-        "--watch", nargs="?", type=int, const=30, metavar="SECONDS",
-        help="write the page again and again while the sweep runs (default: every %(const)s s)",
-    )  # fmt: skip
+    shown.add_argument("--watch", action="store_true", help="write the page again and again while the sweep runs")
+    add_every(shown, 30.0)
 
 
 def _leaderboard(args: argparse.Namespace, console: Console) -> int:
     runs = args.runs.resolve()
-    folder = sweep_folder(runs, args.name)
-    if args.watch is None:
+    folder = sweep_folder(runs, args.sweep)
+    if not args.watch:
         wanted = board.Wanted(parts=args.parts, plots=args.plots, published=args.published)
         return board.leaderboard(folder, runs, console, wanted)
-    if args.watch < 1:
-        raise UserError("--watch", "a page can be written every second, not more often", args.watch, "Ask for more.")
+    if args.every < 1:
+        raise UserError("--every", "a page can be written every second, not more often", args.every, "Ask for more.")
     if args.parts or args.plots:
         remedy = "Ask for --parts and --plots without it."
         raise UserError("--watch", "parts and plots cannot be written again and again", None, remedy)
-    return board.watch(folder, runs, console, args.watch, published=args.published)
+    return board.watch(folder, runs, console, int(args.every), published=args.published)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vprdist.cli.options import add_runs
 from vprdist.console import Console
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def add_commands(commands: Commands) -> None:
     )  # fmt: skip
     plan.add_argument("file", type=Path, help="a sweep file")
     plan.add_argument("overrides", nargs="*", metavar="key=value", help="dotted keys of the sweep file")
-    plan.add_argument("--runs", type=Path, default=Path("runs"), help="where results are kept (default: %(default)s)")
+    add_runs(plan)
     plan.add_argument("--full", action="store_true", help="show every trial")
     plan.set_defaults(work=_plan)
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vprdist.cli.options import add_runs
 from vprdist.console import Parser, guarded
 from vprdist.driver.start import run
 from vprdist.spec.sweep_file import read_sweep
@@ -34,7 +35,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("file", type=Path, help="a sweep file, e.g. sweeps/table1.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted keys of the sweep file")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where results are kept (default: %(default)s)")
+    add_runs(parser)
     parser.add_argument(
         "--detach",
         action="store_true",
