@@ -348,7 +348,7 @@ def test_the_leaderboard_command_shows_names_and_draws_it(tmp_path):
     assert leaderboard(folder, tmp_path, Console(file=out, width=200), Wanted(plots=True)) == 0
     text = out.getvalue()
     assert "what each class adds to recall@1" in text and "helps: more than every placebo" in text
-    joined = "".join(text.split())
+    assert str(folder) in "".join(text.split())
     for name in (
         "attribution.json",
         "attribution.parquet",
@@ -356,7 +356,7 @@ def test_the_leaderboard_command_shows_names_and_draws_it(tmp_path):
         "attribution.tex",
         "plots/attribution.svg",
     ):
-        assert str(folder / name) in joined
+        assert (folder / name).exists()
     assert "Which classes help?" in page_path(folder).read_text()
 
 
