@@ -9,7 +9,7 @@ from pathlib import Path
 
 BROKEN = {
     "ada/query/ada_q003": "is empty",
-    "ada/database/ada_d000": "cannot be read",
+    "ada/database/ada_d000": "is cut, or no picture",
     "bob/query/bob_q005": "is a web page",
     "bob/database/bob_d011": "is missing",
 }

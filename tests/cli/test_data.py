@@ -36,7 +36,7 @@ def test_decoding_finds_more(small_tree: Path, capsys: pytest.CaptureFixture[str
     path = small_tree / "train_val/bob/query/images/bob_q001.jpg"
     path.write_bytes(b"\xff\xd8 no picture at all \xff\xd9")
     said([small_tree], capsys, 0)
-    assert "each cannot be read (bob/query/bob_q001)" in said([small_tree, "--decode"], capsys, 2)
+    assert "each is cut, or no picture (bob/query/bob_q001)" in said([small_tree, "--decode"], capsys, 2)
 
 
 def test_tables_alone_are_counted(small_tree: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.broken import BROKEN, break_pictures, without
 from tests.data.walks import walk_data
@@ -184,7 +185,10 @@ def test_what_lies_between_the_marks_is_seen_by_decoding(small_tree):
     path.write_bytes(b"\xff\xd8 no picture at all \xff\xd9")
     assert faults(side) == [] and picture_fault(path) is None
     (fault,) = faults(side, decode=True)
-    assert (fault.row, fault.what) == (1, "cannot be read")
+    assert (fault.row, fault.what) == (1, "is cut, or no picture")
+    glass = side.image_path(1)
+    Image.new("RGBA", (8, 8), (1, 2, 3, 4)).save(glass, format="PNG")
+    assert picture_fault(glass) == "is transparent in places, and what is seen there is not known"
     good = side.image_path(0)
     good.write_bytes(good.read_bytes() + b"a camera's note")  # some write more after the mark
     assert picture_fault(good) is None

@@ -48,7 +48,7 @@ def check_whole(side: Side) -> None:
     """
     for path in side.paths:
         if (what := picture_fault(path)) is not None:
-            raise DataError(path, f"the picture {what}", None, REMEDY)
+            raise DataError(path, "the picture cannot be read", f"it {what}", REMEDY)
 
 
 def faults(side: Side, advance: Callable[[], object] = lambda: None, *, decode: bool = False) -> list[Fault]:
@@ -95,8 +95,10 @@ def picture_fault(path: Path, *, decode: bool = False) -> str | None:
         load_image(path, 32, 32)
     except DataError as error:
         text = head.lower()
-        is_page = b"<html" in text or b"<!doctype html" in text
-        return "is a web page" if is_page else error.fault.removeprefix("the picture ")
+        if b"<html" in text or b"<!doctype html" in text:
+            return "is a web page"
+        # What the decoder found has a value; what it decoded, and nobody knows how to show, says so itself.
+        return error.fault.removeprefix("the picture ") if error.value is None else "is cut, or no picture"
     return None
 
 
