@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -77,6 +78,17 @@ def write_small_tree(root: Path, picture_size: tuple[int, int] = (40, 32)) -> Pa
     write_city(root, "ada", num_query=12, num_database=20, seed=1, size=picture_size)
     write_city(root, "bob", num_query=8, num_database=16, seed=2, size=picture_size)
     return root
+
+
+def zero_a_third(path: Path) -> None:
+    """What a broken disk or an interrupted copy leaves: a third of the bytes are 0, size and time as they were."""
+    before, data = path.stat(), bytearray(path.read_bytes())
+    third = len(data) // 3
+    data[third : 2 * third] = bytes(third)
+    with path.open("r+b") as stream:
+        stream.write(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 
 def spread_queries(root: Path, city: str) -> None:

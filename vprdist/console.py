@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import rich.console
@@ -38,6 +38,20 @@ Tell: TypeAlias = Callable[[str], None]
 Bar: TypeAlias = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Opens a progress bar with a title; inside, it is told (done, total)."""
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+@contextmanager
+def late(bar: Bar, title: str) -> Iterator[Callable[[int, int], None]]:
+    """The same, opened when there is something to show."""
+    with ExitStack() as stack:
+        shown: list[Callable[[int, int], None]] = []
+
+        def advance(done: int, total: int) -> None:
+            if not shown:
+                shown.append(stack.enter_context(bar(title)))
+            shown[0](done, total)
+
+        yield advance
 
 
 def visible(text: str) -> str:

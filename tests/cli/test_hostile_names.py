@@ -79,9 +79,7 @@ def test_paths_are_whole(runs: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert f" {city} " in said(capsys, 0, "data", "info", runs / "tree")
 
 
-def test_a_log_is_shown_without_its_colours_and_kept_with_them(
-    runs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_log_is_shown_without_its_colours_and_kept_with_them(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = fail(runs, 1)
     log = folder.log / "attempt-1-token" / "1_0_log.out"
     write_text(log, "\x1b[32mok\x1b[0m [/x] 10 %\r20 %\r\n\x07\u202edone\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worlds import write_activations
+from tests.worlds import write_activations, zero_a_third
 from vprdist.errors import UserError
 from vprdist.files import read_json, write_json
 from vprdist.prepare.folders import cache_orders
@@ -93,9 +93,11 @@ def test_what_is_looked_at_is_what_is_prepared(sweep: SweepSpec, small_tree: Pat
     assert made.num_queries == 8, "bob's"
     assert first.notes == (f"the pictures of {small_tree} are there; the sweep opens each of them once",)
     assert made.notes == made.unsegmented == first.unsegmented == ()
-    assert heard.titles == ["checking the cities' pictures"]
+    titles = ["checking the cities' pictures", "noting what pictures hold", "checking the cache"]
+    assert heard.titles == titles
     prepared(sweep, runs, heard)
-    assert heard.titles == ["checking the cities' pictures"], "once for each state of a city"
+    assert heard.titles == titles, "once for each state of a city and a cache"
+    assert heard.lines == []
     assert first.resolve(sweep.trials[3]) == made.resolve(sweep.trials[3]) == made.trials[3]
 
 
@@ -204,3 +206,20 @@ def test_pictures_that_would_be_segmented_are(small_tree: Path, deeplab_weights:
     assert all(trial.digests is not None for trial in made.trials)
     again = looked(sweep, runs)
     assert said_of(again) == said_of(made) and again.unsegmented == ()
+
+
+def test_what_was_written_over_at_the_same_size_stops_the_next_start(
+    sweep: SweepSpec, small_tree: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    prepared(sweep, runs)
+    picture = small_tree / "train_val" / "ada" / "query" / "images" / "ada_q004.jpg"
+    shard = sorted((tmp_path / "cache" / "shards").glob("*.arrow"))[1]
+    for path, words in ((picture, "a picture of ada was changed since .* first used it"), (shard, "SHA-256 must be")):
+        whole = path.read_bytes()
+        zero_a_third(path)
+        with pytest.raises(UserError, match=words) as caught:
+            prepared(sweep, runs)
+        assert caught.value.where == str(path)
+        path.write_bytes(whole)
+        prepared(sweep, runs)

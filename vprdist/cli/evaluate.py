@@ -167,7 +167,10 @@ def _of_trial(args: argparse.Namespace, console: Console) -> Source:
         folder = find_trial(args.runs.resolve(), args.what[0])
     trial = _under(folder.trial(), args)
 
+    notes = list[str]()
+
     def answer(tasks: Sequence[Task], extra: Extra) -> Evaluation:
+        from vprdist.data.unchanged import check_unchanged
         from vprdist.distributed.ranks import join
         from vprdist.distributed.world import World
         from vprdist.evaluation.evaluate import evaluate
@@ -175,6 +178,7 @@ def _of_trial(args: argparse.Namespace, console: Console) -> Source:
         from vprdist.training.trained import trained_network
 
         check_computation(trial)
+        notes[:] = check_unchanged(trial.data, [task.city.name for task in tasks], folder.path.parents[1])
         with join(World(), folder.rendezvous_file) as ranks, bar(console, "descriptors") as advance:
             network = trained_network(folder.trial(), folder.path).to(ranks.device)
             training = whitening_cities(trial)
@@ -192,7 +196,7 @@ def _of_trial(args: argparse.Namespace, console: Console) -> Source:
 
     typed = args.what[0]
     name = typed if typed == folder.trial_id else f"{typed} (trial {folder.trial_id})"
-    return Source(name, trial, answer, args.out or folder.path / "evaluations", knows_size=True)
+    return Source(name, trial, answer, args.out or folder.path / "evaluations", knows_size=True, notes=notes)
 
 
 def _of_descriptors(paths: Sequence[Path], args: argparse.Namespace) -> Source:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from vprdist.data.images import load_image
 from vprdist.data.places import Side
 from vprdist.errors import DataError
+from vprdist.files import file_stamp
 
 REMEDY = "Unpack the city again, or leave such pictures out: trial.data.leave_out, or trial.data.broken: leave_out."
 JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -130,6 +131,20 @@ def picture_files(paths: Sequence[Path]) -> npt.NDArray[np.uint64]:
     return out
 
 
+def picture_stamps(paths: Sequence[Path]) -> npt.NDArray[np.uint64]:
+    """(N,) `files.file_stamp` of each picture, that of the file behind a link; 0 where there is none.
+
+    Raises:
+        DataError: a folder of pictures that cannot be listed.
+    """
+    out = np.zeros(len(paths), np.uint64)
+    for folder, wanted in _by_folder(paths).items():
+        stamps = _of_files(Path(folder), file_stamp)
+        for row, name in wanted:
+            out[row] = stamps.get(name, 0)
+    return out
+
+
 def _by_folder(paths: Sequence[Path]) -> dict[str, list[tuple[int, str]]]:
     """The rows and file names of the pictures of each folder."""
     rows: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -170,11 +185,16 @@ def folder_sizes(folder: Path, ending: str = "") -> dict[str, int]:
     Raises:
         DataError: it cannot be listed.
     """
+    return _of_files(folder, lambda found: found.st_size, ending)
+
+
+def _of_files(folder: Path, what: Callable[[os.stat_result], int], ending: str = "") -> dict[str, int]:
+    """By name, something of each file of a folder."""
     try:
         with os.scandir(folder) as entries:
             # A link that leads nowhere is no file: the picture is missing.
             found = (entry for entry in entries if entry.name.endswith(ending) and entry.is_file())
-            return {entry.name: entry.stat().st_size for entry in found}
+            return {entry.name: what(entry.stat()) for entry in found}
     except OSError as error:
         raise DataError(
             folder, "the folder of pictures cannot be listed", error.strerror, "Unpack the city again."

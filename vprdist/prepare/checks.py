@@ -10,16 +10,18 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from vprdist.console import Bar
+from vprdist.console import Bar, late
 from vprdist.data.apart import check_apart
 from vprdist.data.kinds import POSITIVE, check_kinds, city_kinds
 from vprdist.data.labels import is_official, without_angles
 from vprdist.data.layouts import city_digest_cached, layout_of, read_city_cached
 from vprdist.data.layouts.less import left_out_words
 from vprdist.data.tasks import build_tasks, unasked
+from vprdist.data.unchanged import check_unchanged, note_pictures
 from vprdist.errors import DataError, LaunchError, SweepFileError
 from vprdist.files import write_text
 from vprdist.launch.params import submission_parameters
+from vprdist.prepare.folders import checked_folder
 from vprdist.spec.own_code import own_file
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
@@ -154,15 +156,26 @@ def check_placebo(trial: TrialSpec, placebos: Collection[str] = ()) -> None:
                 raise DataError(side.folder, fault, len(side), "Take `image` out of the placebos, or another city.")
 
 
-def check_pictures(trial: TrialSpec, checked: Path, bar: Bar) -> None:
-    """No picture is cut. Opening every one is slow on shared storage: once for each state of a city is enough.
+def check_pictures(trial: TrialSpec, runs: Path, bar: Bar) -> tuple[str, ...]:
+    """No picture is cut, and none was written over since the run folder first used it.
 
-    Args:
-        checked: a folder for marks of the cities that were opened.
+    Opening every one is slow on shared storage: once for each state of a city is enough, which is noted in the run
+    folder; see also `data.unchanged`.
+
+    Returns:
+        What a person should know: what was not looked at, and what cannot be known.
 
     Raises:
-        DataError: a picture is cut.
+        DataError: a picture is cut, or was changed.
     """
+    _check_whole(trial, checked_folder(runs), bar)
+    changed = check_unchanged(trial.data, trial.cities, runs)
+    with late(bar, "noting what pictures hold") as advance:
+        known = note_pictures(trial.data, trial.cities, runs, advance)
+    return changed if known is None else (known, *changed)
+
+
+def _check_whole(trial: TrialSpec, checked: Path, bar: Bar) -> None:
     layout = layout_of(trial.data)
     marks = {name: checked / city_digest_cached(layout, name) for name in trial.cities}
     todo = [name for name in trial.cities if not marks[name].exists()]

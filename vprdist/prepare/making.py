@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vprdist.console import Bar, Tell
+from vprdist.console import Bar, Tell, late
 from vprdist.prepare.folders import CACHE, demo_cities
 from vprdist.semantics import segmenting
 from vprdist.semantics.cache.format import MANIFEST
+from vprdist.semantics.cache.unchanged import check_shards
 from vprdist.semantics.order import CacheOrder
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.profile import ClusterProfile
@@ -94,3 +95,20 @@ def make_caches(
             line = f"{left} of {outlook.images} pictures would be segmented first, into {order.out}"
             pending[order.out] = (line, *(f"would fall back: {note}" for note in outlook.notes))
     return pending
+
+
+def check_caches(trials: Iterable[TrialSpec], runs: Path, making: Making) -> None:
+    """The caches of resolved trials hold what was written; see `cache.unchanged`.
+
+    Raises:
+        CacheError: a shard was changed.
+    """
+    wanted: dict[str, set[str]] = {}
+    for trial in trials:
+        if trial.input.cache is not None and trial.input.needs_cache:
+            wanted.setdefault(trial.input.cache, set()).update(trial.cities)
+    for cache, cities in wanted.items():
+        with late(making.bar, "checking the cache") as advance:
+            note = check_shards(Path(cache), cities, runs, advance)
+        if note is not None:
+            making.tell(note)

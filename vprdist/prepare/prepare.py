@@ -16,7 +16,7 @@ from vprdist.console import Bar, Tell
 from vprdist.prepare.checks import check_data, check_installed, check_pictures, check_placebo, check_stem
 from vprdist.prepare.folders import checked_folder, demo_folder, orders_for, with_data
 from vprdist.prepare.left_out import find_broken, mark_whole, was_opened
-from vprdist.prepare.making import Making, make_caches, make_cities
+from vprdist.prepare.making import Making, check_caches, make_caches, make_cities
 from vprdist.prepare.own_code import try_own_code
 from vprdist.prepare.resolve import Resolver, absolute
 from vprdist.semantics import segmenting
@@ -126,6 +126,8 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
     resolved = tuple(
         resolver.resolve(trial) if _has_data(trial) and trial.input.cache not in pending else trial for trial in trials
     )
+    if making is not None:
+        check_caches(resolved, runs, making)
     unsegmented = tuple(chain.from_iterable(pending.values()))
     notes = tuple(dict.fromkeys((*absent.values(), *opened, *unsegmented)))
     return Prepared(resolved, resolver, runs, profile, notes, unsegmented, num_queries, facts)
@@ -147,7 +149,8 @@ def _look_at_data(
         facts += found
         if making is not None:
             mark_whole(trial, checked_folder(runs))
-            check_pictures(trial, checked_folder(runs), making.bar)
+            for note in check_pictures(trial, runs, making.bar):
+                making.tell(note)
         elif was_opened(trial, checked_folder(runs)):
             notes.append(f"the pictures of {trial.data.root} are there; the sweep opens each of them once")
         else:

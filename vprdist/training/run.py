@@ -9,6 +9,7 @@ import resource
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from vprdist.data.layouts import dataset_digest, layout_of
 from vprdist.data.layouts.less import left_out_words
 from vprdist.data.places import City
 from vprdist.data.tasks import breakdown_tasks, build_tasks, prediction_task, unasked
+from vprdist.data.unchanged import check_unchanged
 from vprdist.distributed.ranks import Ranks, join
 from vprdist.distributed.world import World
 from vprdist.errors import CacheError, DataError, LaunchError, Stopped, UserError
@@ -33,6 +35,7 @@ from vprdist.network.model import build_network
 from vprdist.network.weights import weights_file
 from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.cache.staging import staged
+from vprdist.semantics.cache.unchanged import check_shards
 from vprdist.source import running_source
 from vprdist.spec.computation import COMPUTATION, EARLIER
 from vprdist.spec.own_load import blamed
@@ -76,10 +79,11 @@ class _Run:
 
     def run(self) -> None:
         self.stage("reading cities", 0, 1)
+        fallbacks = self._other_code()
         if self.ranks.is_first:
             check_inputs(self.trial)
             check_labels(self.trial)
-        fallbacks = self._other_code()
+            fallbacks += check_unchanged(self.trial.data, self.trial.cities, self.folder.parents[1])
         self._show_stage("reading cities", 0, 1)
         with contextlib.ExitStack() as stack:
             trial, fell = self._stage_cache(stack)
@@ -104,7 +108,10 @@ class _Run:
     def _stage_cache(self, stack: contextlib.ExitStack) -> tuple[TrialSpec, tuple[str, ...]]:
         """The trial as it reads on this node, with a copy of its cache if the profile says so; and what fell back."""
         trial, scratch = self.trial, self.world.scratch
-        if scratch is None or trial.input.cache is None:
+        if trial.input.cache is None:
+            return trial, ()
+        if scratch is None:
+            self._check_shards()
             return trial, ()
         copying = staged(
             Path(trial.input.cache),
@@ -115,9 +122,17 @@ class _Run:
         path, fallback = stack.enter_context(copying)
         if fallback is not None:
             print(f"fell back: {fallback}", flush=True)
+            self._check_shards()
         here = trial.model_copy(update={"input": trial.input.model_copy(update={"cache": str(path)})})
         (somewhere,) = self.ranks.any(fallback is not None)
         return here, (fallback or f"the cache was not copied to {scratch} on one of the nodes",) if somewhere else ()
+
+    def _check_shards(self) -> None:
+        """Where no copy is made, whose digests are compared, the first rank looks at the cache itself."""
+        trial = self.trial
+        if self.ranks.is_first and trial.input.needs_cache and trial.input.cache is not None:
+            advance = partial(self.stage, "checking the cache")
+            check_shards(Path(trial.input.cache), trial.cities, self.folder.parents[1], advance)
 
     def _run(self, trial: TrialSpec, fallbacks: tuple[str, ...]) -> None:
         layout = layout_of(trial.data)

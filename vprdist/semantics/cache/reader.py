@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from vprdist.errors import CacheError, nearest
-from vprdist.files import digest_file
 from vprdist.semantics.cache.format import MANIFEST, REMEDY, Manifest, read_manifest
-from vprdist.semantics.cache.shard import MappedShard, check_size, remedy
+from vprdist.semantics.cache.shard import MappedShard, check_digest, check_size
 from vprdist.semantics.masks import FULL, Activations, Levels, Mask, reduce_levels, reduce_mask
 from vprdist.semantics.resize import point_shares
 from vprdist.spec.vocabulary import CLASSES, Grid, MaskReduce
@@ -217,12 +216,7 @@ def verify(path: Path, progress: Progress | None = None) -> Cache:
     cache = open_cache(path)
     shards = cache.manifest.shards
     for done, entry in enumerate(shards):
-        found = digest_file(cache.path / entry.file)
-        if found != entry.sha256:
-            where = cache.path / entry.file
-            raise CacheError(
-                where, f"the shard's SHA-256 must be {entry.sha256[:16]}…", f"{found[:16]}…", remedy(where)
-            )
+        check_digest(cache.path, entry)
         if progress:
             progress(done + 1, len(shards))
     return cache

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from vprdist.errors import CacheError, first_line
+from vprdist.files import digest_file
 from vprdist.semantics.cache.blocks import Block, find_blocks
 from vprdist.semantics.cache.format import LEADING, ShardEntry, version_of
 from vprdist.semantics.cache.pixels import CompressedPixels, MappedPixels
@@ -151,6 +152,20 @@ def check_size(folder: Path, entry: ShardEntry) -> None:
     if found != entry.bytes:
         fault = f"the shard must have {entry.bytes} bytes; it was cut or written over"
         raise CacheError(path, fault, found, remedy(path))
+
+
+def check_digest(folder: Path, entry: ShardEntry, where: Path | None = None) -> None:
+    """Every byte of a shard is as it was written.
+
+    Args:
+        where: the cache that is named; None: `folder`.
+
+    Raises:
+        CacheError: it is not.
+    """
+    if (found := digest_file(folder / entry.file)) != entry.sha256:
+        path = (where or folder) / entry.file
+        raise CacheError(path, f"the shard's SHA-256 must be {entry.sha256[:16]}…", f"{found[:16]}…", remedy(path))
 
 
 def _missing(path: Path) -> CacheError:

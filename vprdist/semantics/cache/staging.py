@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from vprdist.errors import CacheError
-from vprdist.files import digest_file, write_text
+from vprdist.files import file_stamp, read_json, write_json, write_text
 from vprdist.semantics.cache.format import MANIFEST, Manifest, read_manifest
 from vprdist.semantics.cache.reader import open_cache
+from vprdist.semantics.cache.shard import check_digest
 
 Progress = Callable[[int, int], None]
+READ = "read.json"
+"""In a copy: the stamps that its shards had when their digests were last compared."""
 MARGIN = 1.1
 """A disk must have so much more room than the copy needs: other jobs write too."""
 
@@ -99,7 +102,7 @@ def _make(cache: Path, part: Manifest, copy: Path, lock: IO[str], progress: Prog
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if damaged:
-                raise OSError(f"a part of {copy} is gone, and others read what is left") from None
+                raise OSError(f"a part of {copy} is gone or changed, and others read what is left") from None
             fcntl.flock(lock, fcntl.LOCK_UN)
             time.sleep(random.uniform(0.01, 0.1))
             continue
@@ -109,11 +112,27 @@ def _make(cache: Path, part: Manifest, copy: Path, lock: IO[str], progress: Prog
 
 
 def _is_whole(copy: Path) -> bool:
+    """Every shard is there, and was read since it was last written to: whoever copied it did."""
     try:
-        open_cache(copy)
-    except CacheError:
+        shards = open_cache(copy).manifest.shards
+        read = _read_stamps(copy)
+        stamps = {shard.file: file_stamp((copy / shard.file).stat()) for shard in shards}
+        for shard in shards:
+            if read.get(shard.file) != stamps[shard.file]:
+                check_digest(copy, shard)
+    except (CacheError, FileNotFoundError):
         return False
+    if read != stamps:
+        with contextlib.suppress(OSError):
+            write_json(copy / READ, stamps)
     return True
+
+
+def _read_stamps(copy: Path) -> dict[str, int]:
+    try:
+        return dict(read_json(copy / READ))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _copy(cache: Path, part: Manifest, copy: Path, progress: Progress) -> None:
@@ -124,16 +143,16 @@ def _copy(cache: Path, part: Manifest, copy: Path, progress: Progress) -> None:
     _make_room(copy.parent, int(total * MARGIN), keep=part.digest)
     unfinished = Path(tempfile.mkdtemp(prefix=f"{part.digest}-", dir=copy.parent))
     try:
-        done = 0
+        done, stamps = 0, {}
         for shard in part.shards:
             target = unfinished / shard.file
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(cache / shard.file, target)
-            if (found := digest_file(target)) != shard.sha256:
-                fault = f"the shard's SHA-256 must be {shard.sha256[:16]}…"
-                raise CacheError(cache / shard.file, fault, f"{found[:16]}…", "Run `vprdist cache verify`.")
+            check_digest(unfinished, shard, where=cache)
+            stamps[shard.file] = file_stamp(target.stat())
             done += shard.bytes
             progress(done, total)
+        write_json(unfinished / READ, stamps)
         write_text(unfinished / MANIFEST, part.to_text())
         unfinished.rename(copy)
     except BaseException:

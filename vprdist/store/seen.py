@@ -1,0 +1,70 @@
+"""What a run folder noted of files when it first used them: which bytes its results were computed from.
+
+A trial's id holds names and sizes of pictures, and what a cache's manifest says. Files that were written over at the
+same size would give other numbers under the same id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vprdist.files import digest_json, publish, read_json, write_json
+
+Numbers = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class SeenPictures:
+    """The N pictures of a city in the order of its rows, queries first.
+
+    stamps: (N,) `files.file_stamp` of each.
+    contents: (N,) `files.content_number` of each whose bytes were read; 0 of the others.
+    """
+
+    stamps: Numbers
+    contents: Numbers
+
+
+def read_pictures(runs: Path, city_digest: str) -> SeenPictures | None:
+    """What was noted of the pictures of a city; None where nothing was, or nothing that can be read."""
+    try:
+        with np.load(_pictures(runs, city_digest)) as file:  # the archive checks every array's CRC
+            return SeenPictures(file["stamps"], file["contents"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def write_pictures(runs: Path, city_digest: str, seen: SeenPictures) -> None:
+    """Note it, for jobs to come; a disk that does not take it costs them a look."""
+    with contextlib.suppress(OSError), publish(_pictures(runs, city_digest)) as stream:
+        np.savez(stream, stamps=seen.stamps, contents=seen.contents)
+
+
+def read_shards(runs: Path, cache: Path) -> dict[str, int]:
+    """By SHA-256, the stamps of the shards that were looked at; empty where nothing was noted."""
+    try:
+        found = read_json(_shards(runs, cache))
+        return {str(sha256): int(stamp) for sha256, stamp in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def write_shards(runs: Path, cache: Path, stamps: Mapping[str, int]) -> None:
+    """Note them; a disk that does not take it costs later jobs a look."""
+    with contextlib.suppress(OSError):
+        write_json(_shards(runs, cache), dict(stamps))
+
+
+def _pictures(runs: Path, city_digest: str) -> Path:
+    return runs / "data" / "pictures" / f"{city_digest}.npz"
+
+
+def _shards(runs: Path, cache: Path) -> Path:
+    return runs / "data" / "shards" / f"{digest_json(str(cache.absolute()))}.json"
