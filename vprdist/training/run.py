@@ -79,11 +79,12 @@ class _Run:
 
     def run(self) -> None:
         self.stage("reading cities", 0, 1)
-        fallbacks = self._other_code()
+        unknown: tuple[str, ...] = ()
         if self.ranks.is_first:
             check_inputs(self.trial)
             check_labels(self.trial)
-            fallbacks += check_unchanged(self.trial.data, self.trial.cities, self.folder.parents[1])
+            unknown = check_unchanged(self.trial.data, self.trial.cities, self.folder.parents[1])
+        fallbacks = unknown + self._other_code()
         self._show_stage("reading cities", 0, 1)
         with contextlib.ExitStack() as stack:
             trial, fell = self._stage_cache(stack)
