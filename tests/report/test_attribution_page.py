@@ -22,7 +22,7 @@ from vprdist.report.attribution import write_attribution
 from vprdist.report.board import Wanted, leaderboard, page_path
 from vprdist.report.page.build import page
 from vprdist.report.page.classes import A_CLASS
-from vprdist.report.page.contents import Contents, Figure, NoPictures
+from vprdist.report.page.contents import Contents, Figure, NoPictures, View
 from vprdist.report.page.flips import MOST_BYTES
 from vprdist.report.wording import NO_CONTROL
 from vprdist.store.attribution_file import attribution_path
@@ -52,12 +52,12 @@ class Noise:
         self.asked.append((side, key))
         return self.jpeg
 
-    def masked(self, city, key, trial):
+    def masked(self, city, side, key, trial):
         self.through.append((trial.network.unfreeze, trial.input.class_names, trial.input.placebo))
-        return self.jpeg
+        return [View("masked", self.jpeg)]
 
     def figure(self, trial, count):
-        return [Figure("a", f"q{i}", *[self.jpeg] * 4) for i in range(count)]
+        return [Figure("a", f"q{i}", (View("picture", self.jpeg),)) for i in range(count)]
 
 
 def contents(what, pictures=None) -> Contents:
@@ -247,7 +247,11 @@ def test_flipped_queries_are_shown_with_and_without_the_class(tmp_path, browser)
         "[...document.querySelectorAll('#classes-flips1-1 article')].map((a) => "
         "[...a.querySelectorAll('li')].map((li) => [li.querySelector('span').textContent, li.className]))"
     )
-    assert [role.split(":")[0] for role, _ in shots[0]][1].startswith("query through road")
+    assert shots[0][0][0].startswith("query, unmasked")
+    assert shots[0][1][0].startswith("query through road, masked")
+    assert [text.split(":")[0] for text, _ in shots[0][2:]] == [
+        "first with road, unmasked", "first without road, unmasked"
+    ]  # fmt: skip
     assert [(text[-2:], kind) for text, kind in shots[0][2:]] == [("d0", "right"), ("e0", "wrong")]
     assert [(text[-2:], kind) for text, kind in shots[2][2:]] == [("d2", "wrong"), ("e2", "right")]
     assert browser.run("[...document.images].every((i) => i.complete && i.naturalWidth > 0)")

@@ -17,9 +17,11 @@ from vprdist.console import Console
 from vprdist.files import append_json_line, write_json, write_text
 from vprdist.report import board
 from vprdist.report.board import leaderboard, page_path, read_board, watch, write_page
-from vprdist.report.page.build import page
-from vprdist.report.page.contents import Contents, Figure, NoPictures, Progress
+from vprdist.report.page.build import figures_of, kinds_of_mask, page
+from vprdist.report.page.contents import Contents, Figure, NoPictures, Progress, View
 from vprdist.report.page.flips import MOST_BYTES, Album
+from vprdist.spec.input import InputSpec
+from vprdist.spec.trial import TrialSpec
 from vprdist.status.status import show_sweep
 from vprdist.store.queries import queries_path
 
@@ -83,11 +85,13 @@ class Painted:
         self.asked.append((side, key))
         return self.jpeg
 
-    def masked(self, city, key, trial):
-        return self.jpeg
+    def masked(self, city, side, key, trial):
+        self.asked.append((side, f"{key} masked"))
+        return [View("masked", self.jpeg), View("masked, stretched 10 x", self.jpeg)] if trial.input.uses_mask else []
 
     def figure(self, trial, count):
-        return [Figure("a", f"q{i}", *[self.jpeg] * 4) for i in range(count)]
+        words = ("picture", "classes", "mask", "masked")
+        return [Figure("a", f"q{i}", tuple(View(word, self.jpeg) for word in words)) for i in range(count)]
 
 
 def contents_of(folder: Path, runs: Path, pictures) -> Contents:
@@ -119,6 +123,31 @@ def test_flips_are_queries_that_one_row_alone_finds(tmp_path, browser):
     assert browser.run("[...document.images].every((i) => i.complete && i.naturalWidth > 0)"), "every picture is whole"
     assert browser.run("document.querySelectorAll('.figures img').length") == 16
     assert {side for side, _ in pictures.asked} == {"query", "database"}
+    shots = "[...document.querySelectorAll('[id^=flips] article')].map((a) => [...a.querySelectorAll('li > span')]"
+    roles = browser.run(f"{shots}.map((s) => s.firstChild.textContent.split(':')[0]))")
+    assert roles[0] == [
+        "query, unmasked", "query as the row sees it, masked", "query as the row sees it, masked, stretched 10 x",
+        "retrieved by the row, unmasked", "retrieved by the row, masked",
+        "retrieved by the row, masked, stretched 10 x",
+        "retrieved by the baseline, unmasked", "the place itself, unmasked",
+    ]  # fmt: skip
+    told = browser.run("[...document.querySelectorAll('#figure ~ h3')].map((e) => e.textContent)")
+    assert told == ["masked: mean of 10 classes"]
+
+
+def test_each_kind_of_mask_is_shown_with_what_it_is(tmp_path):
+    kinds = [{"mask_reduce": "sum"}, {"placebo": "random"}, {"placebo": "image", "classes": ("road", "car")}, {}]
+    trials = [
+        TrialSpec(input=InputSpec(mode="masked", **kind).resolved(), seed=seed) for kind in kinds for seed in (0, 1)
+    ]
+    trials += [TrialSpec(), TrialSpec(input=InputSpec(mode="rgb+mask").resolved())]
+    assert [trial.input.placebo for trial in kinds_of_mask(trials)] == ["none", "none", "none", "random", "image"]
+    shown = [figures_of(trial, Painted(), Album(Painted())) for trial in kinds_of_mask(trials)]
+    assert [each["mask"] for each in shown] == [
+        "masked: sum of 10 classes", "masked: mean of 10 classes", "rgb+mask: mean of 10 classes",
+        "masked: mean of 10 classes; placebo: random blobs",
+        "masked: mean of road, car; placebo: another picture's mask",
+    ]  # fmt: skip
 
 
 def test_without_pictures_keys_are_shown_and_the_reason(tmp_path):

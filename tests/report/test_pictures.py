@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vprdist.data.layouts.msls import read_city
 from vprdist.demo import make
+from vprdist.network.inputs import PlaceReader
+from vprdist.network.stem import InputStem
 from vprdist.report.pictures import WIDTH, pictures_of
 from vprdist.semantics.importing import import_cache
+from vprdist.semantics.masks import full_level
 from vprdist.spec.data import DataSpec
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.input import InputSpec
@@ -30,7 +34,7 @@ def tree(tmp_path_factory) -> Path:
 
 
 def trial_of(tree: Path, **more) -> TrialSpec:
-    inputs = InputSpec(mode="masked", mask_reduce="sum", cache=str(tree / "cache"), **more)
+    inputs = InputSpec(**({"mode": "masked", "mask_reduce": "sum", "cache": str(tree / "cache")} | more))
     return TrialSpec(data=DataSpec(root=str(tree), train=("alder",), validate_cities=("elm",)), input=inputs)
 
 
@@ -39,18 +43,56 @@ def opened(jpeg: bytes | None) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(jpeg))).astype(float)
 
 
+def views(found) -> dict[str, np.ndarray]:
+    return {view.label: opened(view.jpeg) for view in found}
+
+
 def test_thumbnails_masks_and_the_figure(tree):
     trial = trial_of(tree, classes=("road",))
     pictures = pictures_of(trial)
-    key = pictures.figure(trial, 3)[1].key
-    small = opened(pictures.thumbnail("elm", "query", key))
+    figure = pictures.figure(trial, 3)[1]
+    small = opened(pictures.thumbnail("elm", "query", figure.key))
     assert small.shape == (round(WIDTH * 32 / 48), WIDTH, 3) and pictures.reason is None
-    masked = opened(pictures.masked("elm", key, trial))
-    road = opened(pictures.figure(trial, 3)[1].mask)[..., 0] > 250
+    shown = views(figure.views)
+    assert list(shown) == ["picture", "classes", "mask", "masked"]
+    masked = views(pictures.masked("elm", "query", figure.key, trial))["masked"]
+    road = shown["mask"][..., 0] > 250
     assert 0.05 < road.mean() < 0.95
     assert np.abs(masked - small)[road].mean() < 8, "where the mask is one the picture is as it was"
-    assert masked[opened(pictures.figure(trial, 3)[1].mask)[..., 0] < 2].mean() < 8, "and black where it is nothing"
+    assert masked[shown["mask"][..., 0] < 2].mean() < 8, "and black where it is nothing"
     assert [figure.city for figure in pictures.figure(trial, 2)] == ["elm", "elm"]
+
+
+@pytest.mark.parametrize("placebo", ["none", "random", "image", "classes"])
+@pytest.mark.parametrize("how", ["mean", "sum", "max"])
+def test_a_masked_picture_is_as_dark_as_the_network_sees_it(tree, how, placebo):
+    """Recomputed by the reader and the stem of a job, at the page's size; a JPEG is a few grey levels off."""
+    trial = trial_of(tree, classes=("road", "building", "sky", "wall"), mask_reduce=how, placebo=placebo)
+    pictures, reader = pictures_of(trial), PlaceReader(trial, (round(WIDTH * 32 / 48), WIDTH))
+    stem = InputStem("masked", full_level(4, how))
+    for name, side in (("query", read_city(tree, "elm").query), ("database", read_city(tree, "elm").database)):
+        image, extra = reader.read(side, 2)
+        wanted = 255 * (stem(image[None], extra[None]) * stem.std + stem.mean)[0].permute(1, 2, 0).numpy()
+        shown = views(pictures.masked("elm", name, str(side.keys[2]), trial))
+        words = {"none": "masked", "random": "masked (placebo: random blobs)",
+                 "image": "masked (placebo: another picture's mask)",
+                 "classes": "masked (placebo: as many other classes)"}[placebo]  # fmt: skip
+        assert list(shown) == ([words, f"{words}, stretched 4 x"] if how == "mean" else [words])
+        assert abs(shown[words].mean() - wanted.mean()) < 1.5 and np.abs(shown[words] - wanted).mean() < 6
+        if how == "mean":
+            assert wanted.max() <= 66
+            bright = shown[f"{words}, stretched 4 x"]
+            assert abs(bright.mean() - (4 * wanted).clip(0, 255).mean()) < 3
+
+
+def test_a_mask_that_is_a_channel_is_shown_as_one(tree):
+    trial = trial_of(tree, classes=("road", "sky"), mask_reduce="mean", mode="rgb+mask")
+    pictures = pictures_of(trial)
+    figure = pictures.figure(trial, 1)[0]
+    labels = ["picture", "classes", "mask beside it", "mask beside it, stretched 2 x"]
+    assert [view.label for view in figure.views] == labels
+    shown = views(pictures.masked("elm", "query", figure.key, trial))["mask beside it"]
+    assert 100 < shown.max() < 140 and np.ptp(shown, axis=2).max() < 3, "grey, and at most a half"
 
 
 def test_what_cannot_be_had_is_none(tree, tmp_path):
@@ -61,9 +103,9 @@ def test_what_cannot_be_had_is_none(tree, tmp_path):
     assert pictures.thumbnail("elm", "query", "../../../../cache/manifest") is None
     key = pictures.figure(trial, 1)[0].key
     assert pictures.thumbnail("nowhere", "query", key) is not None, "a gallery of all cities: looked for in each"
-    assert pictures.masked("elm", key, trial_of(tree, placebo="random")) is None
+    assert pictures.masked("elm", "query", "nothing", trial) == []
     gone = trial.model_copy(update={"input": trial.input.model_copy(update={"cache": str(tmp_path)})})
-    assert pictures.masked("elm", key, gone) is None and pictures.figure(gone, 2) == []
+    assert pictures.masked("elm", "query", key, gone) == [] and pictures.figure(gone, 2) == []
 
 
 def test_data_that_are_gone_are_a_reason(tmp_path):

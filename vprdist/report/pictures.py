@@ -13,10 +13,12 @@ from vprdist.data.images import load_image, upright_size
 from vprdist.data.layouts import Layout, layout_of, read_city_cached
 from vprdist.data.palette import PALETTE
 from vprdist.errors import UserError
-from vprdist.report.page.contents import Figure, NoPictures, Pictures
+from vprdist.report.page.contents import Figure, NoPictures, Pictures, View
+from vprdist.semantics.arms import PLACEBO_WORDS, masks_of, stretch_of
 from vprdist.semantics.cache import Cache, open_cache
-from vprdist.semantics.masks import reduce_mask
-from vprdist.semantics.resize import placed
+from vprdist.semantics.masks import Mask
+from vprdist.semantics.resize import placed, placed_mask
+from vprdist.spec.input import InputSpec
 from vprdist.spec.trial import TrialSpec
 
 WIDTH, QUALITY = 200, 72
@@ -53,12 +55,13 @@ class DataPictures:
                 return _jpeg(pixels)
         return None
 
-    def masked(self, city: str, key: str, trial: TrialSpec) -> bytes | None:
-        """The query times the trial's mask, brightened to its maximum; None for a placebo, which jobs alone draw."""
-        pixels = self._pixels(city, "query", key)
-        if pixels is None or trial.input.placebo != "none" or (mask := self._mask(city, key, trial, pixels)) is None:
-            return None
-        return _jpeg((pixels * mask[..., None]).astype(np.uint8))
+    def masked(self, city: str, side: str, key: str, trial: TrialSpec) -> list[View]:
+        """The picture times the trial's mask, or the mask where it is a channel of its own; see `Pictures`."""
+        for name in dict.fromkeys((city, *self.cities)):
+            pixels = self._pixels(name, side, key)
+            if pixels is not None and (mask_HW1 := self._mask(name, side, key, trial, pixels)) is not None:
+                return _seen(trial.input, pixels, mask_HW1)
+        return []
 
     def figure(self, trial: TrialSpec, count: int) -> list[Figure]:
         """Evenly spaced queries of the last validation city, with their classes and masks."""
@@ -72,12 +75,13 @@ class DataPictures:
 
     def _column(self, city: str, key: str, trial: TrialSpec) -> Figure | None:
         pixels, cache = self._pixels(city, "query", key), self._cache(trial)
-        if pixels is None or cache is None or (mask := self._mask(city, key, trial, pixels)) is None:
+        if pixels is None or cache is None or (mask_HW1 := self._mask(city, "query", key, trial, pixels)) is None:
             return None
         classes = placed(cache.activations(city, "query", key), pixels.shape[:2], cache.grid).argmax(axis=0)
-        grey = np.repeat((255 * mask[..., None]).astype(np.uint8), 3, axis=2)
-        views = (pixels, PALETTE[classes], grey, (pixels * mask[..., None]).astype(np.uint8))
-        return Figure(city, key, *map(_jpeg, views))
+        views = [View("picture", _jpeg(pixels)), View("classes", _jpeg(PALETTE[classes]))]
+        if trial.input.mode == "masked":
+            views += _views("mask", 255 * np.repeat(mask_HW1, 3, axis=2), trial.input)
+        return Figure(city, key, (*views, *_seen(trial.input, pixels, mask_HW1)))
 
     def _pixels(self, city: str, side: str, key: str) -> Pixels | None:
         try:
@@ -96,18 +100,18 @@ class DataPictures:
             self._paths[city, side] = dict(zip(found.keys.tolist(), found.paths, strict=True))
         return self._paths[city, side].get(key)
 
-    def _mask(self, city: str, key: str, trial: TrialSpec, pixels: Pixels) -> npt.NDArray[np.float32] | None:
-        """(H, W) of the picture's size, its maximum at 1."""
+    def _mask(self, city: str, side: str, key: str, trial: TrialSpec, pixels: Pixels) -> Mask | None:
+        """(H, W, 1) of the picture's size, in [0, 1]: the trial's mask, or the placebo in its place."""
         cache = self._cache(trial)
         if cache is None or trial.input.mask_reduce is None:
             return None
         try:
-            own = cache.activations(city, "query", key, trial.input.class_names)
-            activations = placed(own, pixels.shape[:2], cache.grid)
+            rows = next(each for each in read_city_cached(self.layout, city).sides if each.side == side)
+            row = rows.keys.tolist().index(key)
+            mask_hw = masks_of(trial.input, trial.seed, cache).mask(rows, row, trial.input.arm)
         except UserError:
             return None
-        mask = reduce_mask(np.asarray(activations), trial.input.mask_reduce)
-        return np.asarray(mask / max(float(mask.max()), 1e-6), np.float32)
+        return placed_mask(mask_hw, (pixels.shape[0], pixels.shape[1]), cache.grid)[..., None]
 
     def _cache(self, trial: TrialSpec) -> Cache | None:
         path = trial.input.cache
@@ -119,6 +123,27 @@ class DataPictures:
             except UserError:
                 self._caches[path] = None
         return self._caches[path]
+
+
+def _seen(given: InputSpec, pixels: Pixels, mask_HW1: Mask) -> list[View]:
+    """What the network is given: the picture times the mask, or the mask beside the picture."""
+    placebo = "" if given.placebo == "none" else f" ({PLACEBO_WORDS[given.placebo]})"
+    if given.mode == "masked":
+        return _views(f"masked{placebo}", pixels * mask_HW1, given)
+    return _views(f"mask beside it{placebo}", 255 * np.repeat(mask_HW1, 3, axis=2), given)
+
+
+def _views(label: str, shown_HW3: npt.NDArray[np.float32], given: InputSpec) -> list[View]:
+    """What is shown at its true brightness, and where its mask is dark by its reduction stretched as well."""
+    assert given.mask_reduce is not None
+    views, stretch = [View(label, _rounded_jpeg(shown_HW3))], stretch_of(given.arm, given.mask_reduce)
+    if stretch > 1:
+        views.append(View(f"{label}, stretched {stretch} x", _rounded_jpeg(stretch * shown_HW3)))
+    return views
+
+
+def _rounded_jpeg(values: npt.NDArray[np.float32]) -> bytes:
+    return _jpeg(np.round(values).clip(0, 255).astype(np.uint8))
 
 
 def _jpeg(pixels: Pixels) -> bytes:

@@ -19,7 +19,7 @@ from vprdist.report.attribution_tables import (
     player_columns,
 )
 from vprdist.report.page.effects import effect_chart
-from vprdist.report.page.flips import Album, Shot
+from vprdist.report.page.flips import Album, Shot, masked_shots
 from vprdist.report.page.maps import found_metric
 from vprdist.report.wording import answer, control, heading, mark_key, method_name, reading, setting_name, steps
 from vprdist.spec.attribution import AttributionReport, Flip, PlayerRow, SettingRow
@@ -195,15 +195,14 @@ def _shots(flip: Flip, player: PlayerRow, mask_of: TrialSpec | None, objective: 
     # Where found means among the first k, the very first may be wrong; where it is missed, the first is wrong.
     first_is_right = True if found_metric(objective) == "recall@1" else None
     pictures = album.pictures
-    shots = [Shot("query", flip.query, _uri(album, partial(pictures.thumbnail, flip.city, "query", flip.query)))]
+    plain = _uri(album, partial(pictures.thumbnail, flip.city, "query", flip.query))
+    shots = [Shot("query, unmasked", flip.query, plain)]
     trial = _through(player, mask_of)
     if trial is not None:
-        seen = _uri(album, partial(pictures.masked, flip.city, flip.query, trial))
-        if seen is not None:
-            shots.append(Shot(f"query through {player.player}", flip.query, seen))
+        shots += masked_shots(f"query through {player.player}", flip.city, "query", flip.query, trial, album)
     for word, key, found in (("with", flip.with_player, flip.gained), ("without", flip.without, not flip.gained)):
         uri = _uri(album, partial(pictures.thumbnail, flip.city, "database", key))
-        shots.append(Shot(f"first {word} {player.player}", key, uri, first_is_right if found else False))
+        shots.append(Shot(f"first {word} {player.player}, unmasked", key, uri, first_is_right if found else False))
     return tuple(shots)
 
 

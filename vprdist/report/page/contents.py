@@ -25,23 +25,31 @@ class Pictures(Protocol):
     def thumbnail(self, city: str, side: str, key: str) -> bytes | None:
         """The picture of a key of the `query` or `database` side."""
 
-    def masked(self, city: str, key: str, trial: TrialSpec) -> bytes | None:
-        """A query as a trial's network sees it: times its mask, brightened to the mask's own maximum."""
+    def masked(self, city: str, side: str, key: str, trial: TrialSpec) -> list[View]:
+        """What a trial's mask, or its placebo, makes of a picture, as dark as the network sees it.
+
+        Where masks are dark by their reduction it follows stretched, as its label says. Empty where it cannot be had.
+        """
 
     def figure(self, trial: TrialSpec, count: int) -> list[Figure]:
         """The paper's Figure 2 for some evenly spaced queries; empty where there is no cache."""
 
 
 @dataclass(frozen=True)
+class View:
+    """One picture, a JPEG file, and what it shows."""
+
+    label: str
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
 class Figure:
-    """One query on its way into a masked network, as JPEG files."""
+    """One query on its way into a network with masks."""
 
     city: str
     key: str
-    picture: bytes
-    classes: bytes
-    mask: bytes
-    masked: bytes
+    views: tuple[View, ...]
 
 
 class NoPictures:
@@ -53,8 +61,8 @@ class NoPictures:
     def thumbnail(self, city: str, side: str, key: str) -> bytes | None:
         return None
 
-    def masked(self, city: str, key: str, trial: TrialSpec) -> bytes | None:
-        return None
+    def masked(self, city: str, side: str, key: str, trial: TrialSpec) -> list[View]:
+        return []
 
     def figure(self, trial: TrialSpec, count: int) -> list[Figure]:
         return []

@@ -97,9 +97,9 @@ def _flip_set(
     chosen = [(keys[i], True) for i in _spread(gained)] + [(keys[i], False) for i in _spread(lost)]
     wanted = [key for key, _ in chosen]
     found, found_before = (answers(each.results[0].trial_id, wanted) for each in (row, baseline))
-    mask_of = next((each.trial for each in (row, baseline) if each.trial.input.uses_mask), None)
+    trials = (row.trial, baseline.trial)
     flips = tuple(
-        _flip(key, is_gain, mask_of, (found[key], found_before[key]), album) for key, is_gain in chosen if key in found
+        _flip(key, is_gain, trials, (found[key], found_before[key]), album) for key, is_gain in chosen if key in found
     )
     return FlipSet(row.name, baseline.name, len(gained), len(lost), flips)
 
@@ -112,20 +112,45 @@ def _spread(places: np.ndarray) -> list[int]:
 
 
 def _flip(
-    key: tuple[str, str], gained: bool, mask_of: TrialSpec | None,
+    key: tuple[str, str], gained: bool, trials: tuple[TrialSpec, TrialSpec],
     found: tuple[Mapping[str, Any], Mapping[str, Any]], album: Album,
 ) -> Flip:  # fmt: skip
+    """Each picture without a mask, and behind it what the network that it was shown to saw of it through its own."""
     city, query = key
-    pictures = album.pictures
-    shots = [Shot("query", query, album.uri(pictures.thumbnail(city, "query", query)))]
-    if mask_of is not None:
-        shots.append(Shot("query, masked", query, album.uri(pictures.masked(city, query, mask_of))))
-    for role, answer in zip(("retrieved by the row", "retrieved by the baseline"), found, strict=True):
+    plain = ", unmasked" if any(trial.input.uses_mask for trial in trials) else ""
+
+    def shot(role: str, side: str, name: str, right: bool | None = None) -> Shot:
+        return Shot(f"{role}{plain}", name, album.uri(album.pictures.thumbnail(city, side, name)), right)
+
+    shots = [shot("query", "query", query)]
+    for who, trial in _seers(trials):
+        shots += masked_shots(f"query{who}", city, "query", query, trial, album)
+    roles = ("retrieved by the row", "retrieved by the baseline")
+    for role, trial, answer in zip(roles, trials, found, strict=True):
         for name, right in list(zip(answer["retrieved"], answer["hits"], strict=True))[:1]:
-            shots.append(Shot(role, name, album.uri(pictures.thumbnail(city, "database", name)), bool(right)))
+            shots.append(shot(role, "database", name, bool(right)))
+            shots += masked_shots(role, city, "database", name, trial, album, bool(right))
     for name in found[0]["positives"][:1]:  # the same for both
-        shots.append(Shot("the place itself", name, album.uri(pictures.thumbnail(city, "database", name)), True))
+        shots.append(shot("the place itself", "database", name, True))
     return Flip(city, query, gained, _rank(found[0]["hits"]), _rank(found[1]["hits"]), tuple(shots))
+
+
+def _seers(trials: tuple[TrialSpec, TrialSpec]) -> list[tuple[str, TrialSpec]]:
+    """Whose masks are shown on a query, and in which words; once, where row and baseline have the same."""
+    row, baseline = ((trial.input, trial.seed if trial.input.placebo != "none" else None) for trial in trials)
+    if row == baseline:
+        return [("", trials[0])]
+    return [(f" as the {who} sees it", trial) for who, trial in zip(("row", "baseline"), trials, strict=True)]
+
+
+def masked_shots(
+    role: str, city: str, side: str, key: str, trial: TrialSpec, album: Album, right: bool | None = None
+) -> list[Shot]:
+    """A picture as a trial's network sees it; none where it has no mask, or nothing can be had."""
+    if not trial.input.uses_mask or album.full:
+        return []
+    views = album.pictures.masked(city, side, key, trial)
+    return [Shot(f"{role}, {view.label}", key, album.uri(view.jpeg), right) for view in views]
 
 
 def _rank(hits: Sequence[bool]) -> str:
