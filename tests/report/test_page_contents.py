@@ -17,8 +17,9 @@ from vprdist.console import Console
 from vprdist.files import append_json_line, write_json, write_text
 from vprdist.report import board
 from vprdist.report.board import leaderboard, page_path, read_board, watch, write_page
-from vprdist.report.page.build import figures_of, kinds_of_mask, page
+from vprdist.report.page.build import page
 from vprdist.report.page.contents import Contents, Figure, NoPictures, Progress, View
+from vprdist.report.page.figures import figures_of, kinds_of_mask
 from vprdist.report.page.flips import MOST_BYTES, Album
 from vprdist.spec.input import InputSpec
 from vprdist.spec.trial import TrialSpec

@@ -30,18 +30,16 @@ from vprdist.report.leaderboard import (
 )
 from vprdist.report.page.charts import Line, interval_bar, line_chart
 from vprdist.report.page.classes import classes_section
-from vprdist.report.page.contents import MOST_LINES, Contents, Pictures
+from vprdist.report.page.contents import MOST_LINES, Contents
+from vprdist.report.page.figures import figures_of, kinds_of_mask
 from vprdist.report.page.flips import MOST_BYTES, Album, FlipSet, flip_sets
 from vprdist.report.page.maps import Choice, CityMap, choices, city_maps, first_pair, found_metric
 from vprdist.report.published import NOTES, published_rows
 from vprdist.report.reading import BELOW, P_CHOSEN, P_HOLM, reading, short, warnings
 from vprdist.report.rows import other_metrics
 from vprdist.report.sources import code_lines
-from vprdist.semantics.arms import arm_words
-from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import KS
 
-NUM_FIGURES, MOST_KINDS = 4, 6
 MOST_FAILURES = 50
 
 
@@ -58,6 +56,8 @@ def page(contents: Contents) -> str:
     classes = None if contents.attribution is None else classes_section(contents.attribution, trials, first)
     album = Album(contents.pictures, MOST_BYTES - first.used)
     masked = kinds_of_mask(trials)
+    # Before the flips, which are many: what masks are must not be what has no room.
+    figures = [found for trial in masked if (found := figures_of(trial, contents.pictures, album))]
     sections = [_section(block, contents, album) for block in contents.blocks]
     return environment.from_string(_part("template.html")).render(
         contents=contents,
@@ -68,7 +68,7 @@ def page(contents: Contents) -> str:
         sections=sections,
         training=_training(contents),
         progress=_progress(contents),
-        figures=[found for trial in masked if (found := figures_of(trial, contents.pictures, album))],
+        figures=figures,
         has_masks=bool(masked),
         album_full=album.full or first.full,
         most_bytes=MOST_BYTES,
@@ -81,25 +81,6 @@ def page(contents: Contents) -> str:
         manifest=json.dumps(contents.manifest, indent=1),
         most_lines=MOST_LINES,
     )
-
-
-def kinds_of_mask(trials: Sequence[TrialSpec]) -> list[TrialSpec]:
-    """A trial for each kind of mask: a mode, a reduction, a placebo. The first few; placebos behind the masks."""
-    kinds: dict[tuple[str, ...], TrialSpec] = {}
-    for trial in sorted((t for t in trials if t.input.uses_mask), key=lambda t: t.input.placebo != "none"):
-        kinds.setdefault((trial.input.mode, str(trial.input.mask_reduce), trial.input.placebo), trial)
-    return list(kinds.values())[:MOST_KINDS]
-
-
-def figures_of(trial: TrialSpec, pictures: Pictures, album: Album) -> dict[str, Any] | None:
-    """Some queries through a trial's mask, and what the mask is; None where nothing can be had."""
-    assert trial.input.mask_reduce is not None
-    shown = [
-        {"figure": figure, "pictures": [(view.label, album.uri(view.jpeg)) for view in figure.views]}
-        for figure in pictures.figure(trial, NUM_FIGURES)
-    ]
-    words = f"{trial.input.mode}: {arm_words(trial.input.arm, trial.input.mask_reduce)}"
-    return {"mask": words, "classes": ", ".join(trial.input.class_names), "figures": shown} if shown else None
 
 
 def _hours(value: float) -> str:

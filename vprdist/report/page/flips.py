@@ -136,7 +136,7 @@ def _flip(
 
 
 def _seers(trials: tuple[TrialSpec, TrialSpec]) -> list[tuple[str, TrialSpec]]:
-    """Whose masks are shown on a query, and in which words; once, where row and baseline have the same."""
+    """The trials by whose masks a query is shown, and in which words; one, where row and baseline have the same."""
     row, baseline = ((trial.input, trial.seed if trial.input.placebo != "none" else None) for trial in trials)
     if row == baseline:
         return [("", trials[0])]
