@@ -192,7 +192,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("plan text.yaml", "text.yaml: the file must be a mapping of keys. See "),
         ("plan class.yaml", "yaml:3: trial.input.classes: every entry must be one of the 19 classes; found 'rode'"),
         ("plan good.yaml trial.train.steps=many", "trial.train.steps: this must be a whole number; found 'many'."),
-        ("plan good.yaml trial.train.lr=-1", "trial.train.lr: input should be greater than 0; found -1."),
+        ("plan good.yaml trial.train.lr=-1", "trial.train.lr: this must be above 0; found -1."),
         ("plan city.yaml trial.data.root=/no", "/no: an MSLS tree must have train_val/"),
         ("plan good.yaml cluster=nosuch", "cluster: no such file of slurm/profiles: 'nosuch'. Valid: "),
         ("evaluate a.txt nosuch.txt --data .", "nosuch.txt: there is no such file. Name files alone, or one trial."),

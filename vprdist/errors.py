@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,7 +36,7 @@ class UserError(Exception):
         self.where, self.fault, self.value, self.remedy = str(where), fault, value, remedy
         before = "; found " if _REQUIRES.search(fault) else ": "
         found = "" if value is None else f"{before}{value!r}"
-        super().__init__(f"{where}: {fault}{found}." + (f" {remedy}" if remedy else ""))
+        super().__init__(f"{where}: {fault}{found}." + (remedy if remedy[:1] in ("", "\n") else f" {remedy}"))
 
     def to_json(self) -> dict[str, object]:
         """The arguments, for another process to raise it anew (`from_json`)."""
@@ -50,6 +51,17 @@ class UserError(Exception):
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str, object, str]]:
         return type(self), (self.where, self.fault, self.value, self.remedy)
+
+
+@contextmanager
+def leading_there(key: str) -> Iterator[None]:
+    """What is wrong below is said with the key of a sweep file that leads there: `trial.data.root: /nowhere: …`."""
+    try:
+        yield
+    except UserError as error:
+        if error.where.startswith(("trial.", key)):
+            raise
+        raise type(error)(f"{key}: {error.where}", error.fault, error.value, error.remedy) from None
 
 
 class SweepFileError(UserError):

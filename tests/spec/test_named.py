@@ -120,7 +120,7 @@ def test_a_backbone_of_ones_own_is_counted_by_its_units(folder: Path) -> None:
         ("{aggregator: gemm}", ":1: trial.network.aggregator", "no such aggregator: 'gemm'"),
         ("{aggregator: {name: gem, q: 2}}", ":1: trial.network.aggregator.q", "unknown key"),
         ("{aggregator: {name: gem, p: much}}", ":1: trial.network.aggregator.p", "this must be a number"),
-        ("{aggregator: {name: gem, p: 0}}", ":1: trial.network.aggregator.p", "greater than 0"),
+        ("{aggregator: {name: gem, p: 0}}", ":1: trial.network.aggregator.p", "this must be above 0"),
         ("{backbone: {name: null, width: 3}}", ":1: trial.network.backbone.name", "need its name"),
         ("{aggregator: {name: 3}}", ":1: trial.network.aggregator.name", "must be a word"),
         ("{aggregator: [gem]}", ":1: trial.network.aggregator", "must be a word"),

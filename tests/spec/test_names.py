@@ -50,7 +50,7 @@ def test_the_remedy_names_the_name_where_there_is_one(word, remedy):
         ("trial:\n  data: {{validate: [{}]}}\n", ":2: trial.data.validate.0: "),
         ("trial:\n  evaluate:\n    predict: [cc, {}]\n", ":3: trial.evaluate.predict.1: "),
         ("trial:\n  data:\n    demo: {{train: [{}]}}\n", ":3: trial.data.demo.train.0: "),
-        ("search:\n  grid:\n    data.validate: [[cc], [{}]]\n", ":3: trial.data.validate.0: "),
+        ("search:\n  grid:\n    data.validate: [[cc], [{}]]\n", ":3: search.grid.data.validate.1.0: "),
     ],
 )
 def test_a_city_of_a_sweep_file_is_a_name(tmp_path, text, where, word):

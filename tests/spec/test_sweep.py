@@ -139,8 +139,8 @@ def test_small_numbers_are_numbers(tmp_path):
         ("trial:\n  network:\n    backbone: resnet5\n", (), (":3: trial.network.backbone", "'resnet50'")),
         ("search:\n  grid:\n    input.mode: []\n", (), (":3: search.grid.input.mode", "at least one value")),
         ("search:\n  grid:\n    input.mode: rgb\n", (), (":3: search.grid.input.mode", "list of values", "'rgb'")),
-        ("search:\n  grid:\n    input.mod: [rgb]\n", (), (":3: trial.input.mod", "unknown key", "'mode'")),
-        ("search:\n  grid:\n    network.unfreeze: [0-2, 9-9]\n", (), (":3: trial.network.unfreeze", "'9-9'")),
+        ("search:\n  grid:\n    input.mod: [rgb]\n", (), (":3: search.grid.input.mod", "unknown key", "'input.mode'")),
+        ("search:\n  grid:\n    network.unfreeze: [0-2, 9-9]\n", (), (":3: search.grid.network.unfreeze", "'9-9'")),
         ("search:\n  grid:\n    seed: [1]\n", (), (":3: search.grid.seed", "seeds: [0, 1, 2]")),
         ("search:\n  gird: {}\n", (), (":2: search.gird", "unknown key", "'grid'")),
         ("search:\n  grid: {}\n", (), (":2: search.grid", "at least one axis")),
@@ -246,7 +246,7 @@ def test_a_scheduler_has_trials_evaluated_on_their_way(tmp_path):
         ("search.space.train.lr={normal: [0, 1]}", "an axis of a space must be a list of values or a range"),
         ("search.space.train.lr=[]", "an axis of a space must be a list of values or a range"),
         ("search.space.train.steps={randint: [1.5, 4]}", "whole numbers need whole bounds"),
-        ("search.space.train.stps=[1, 2]", "Did you mean 'steps'"),
+        ("search.space.train.stps=[1, 2]", "Did you mean 'train.steps'"),
         ("search.space.train.lr=[0.1, -3]", "train.lr"),
         ("search.space.seed=[1, 2]", "this key cannot stand in a sweep file"),
         ("search.grid.train.margin=[0.1]", "search.grid"),
@@ -309,3 +309,59 @@ def test_a_resolved_file_keeps_the_baseline(tmp_path, baseline):
     again = tmp_path / "again.yaml"
     again.write_text(yaml.safe_dump(resolved_file(spec)))
     assert read_sweep(again).baseline == spec.baseline == baseline
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "parts"),
+    [
+        (GRID.replace("input.mode", "input.mod") + "baseline: {input.mode: rgb}\n", (),
+         (":1: search.grid.input.mod: unknown key. Did you mean 'input.mode'?",)),
+        ("search:\n  searcher: random\n  num_trials: 2\n  space:\n    train.stesp: [1, 2]\n", (),
+         (":5: search.space.train.stesp: unknown key. Did you mean 'train.steps'?",)),
+        ("search: {grid: {train.lr.int: [1]}}\n", (), (":1: search.grid.train.lr.int: train.lr has no keys below it",)),
+        ("search:\n  grid:\n    input.classes:\n      - [road]\n      - [raod]\n", (),
+         (":5: search.grid.input.classes", "found 'raod'. Did you mean 'road'?")),
+        ("search: {grid: {train.margin: [1], train.loss.margin: [2]}}\n", (), ("written twice, in two spellings",)),
+        ("name: a\n", ("trial.data.train[0]=zurich",),
+         ("override 'trial.data.train[0]=zurich': trial.data.train[0]: unknown key. Did you mean 'train'?",)),
+        ("name: a\n", ("trial.netwrok.unfreeze=all",), ("override 'trial.netwrok.unfreeze=all': trial.netwrok",)),
+        ("trial: {network: {}}\n", ("trial.network.unfreeze.str=3",),
+         ("override 'trial.network.unfreeze.str=3': trial.network.unfreeze: this must be text or a list",)),
+        ("trial: {train: {steps: 3}}\n", ("trial.train.steps.int=3",), ("trial.train.steps.int: train.steps has no",)),
+        ("trial: {train: {image_size: [64, 64]}}\n", ("trial.train.image_size=[64, x]",),
+         ("override 'trial.train.image_size=[64, x]': trial.train.image_size.1: this must be a whole number",)),
+        ("trial:\n  train: {steps: 7}\nscales:\n  demo:\n    train.steps: x\n", (), (":5: scales.demo.train.steps",)),
+        ("trial: {train: {steps: 7, batch_pairs: 5}, train.steps: 8}\n", (),
+         ("trial.train.steps: a key is written twice, dotted and not",)),
+        ("trial:\n  train.margin: x\n", (), (":2: trial.train.margin: this must be a number",)),
+        ("trial: {network: {backbone: resnet5}}\n", (), (":1: trial.network.backbone: no such backbone",)),
+        ("name: 010\n", (), (":1: name: a whole number cannot begin with 0",)),
+        ("name: a\n", ("trial.train.steps=010",), ("override 'trial.train.steps=010'", "cannot begin with 0")),
+        ("name: a\n", ("trial.train.steps=1:30",), ("this must be a whole number; found '1:30'. Write one number.",)),
+        ("trial: {train: {steps: 1_000}}\n", (), ("this must be a whole number; found '1_000'. Write 1000.",)),
+        ("trial: {run: {compile: yes}}\n", (), ("this must be true or false; found 'yes'. Write true.",)),
+    ],
+)  # fmt: skip
+def test_a_refusal_blames_the_key_that_is_wrong(tmp_path, text, overrides, parts):
+    message = refusal(tmp_path, text, *overrides)
+    for part in parts:
+        assert part in message, message
+
+
+def test_several_findings_are_shown_each_with_its_line(tmp_path):
+    keys = {"lr": "x", "steps": 1.5, "warmup": 2, "optimizer": "sdg", "pears": "all", "chunked": "no", "margin": -1}
+    text = "trial:\n  train:\n" + "".join(f"    {key}: {value}\n" for key, value in keys.items())
+    first, *others = refusal(tmp_path, text).splitlines()
+    said = {line.split("/mine.yaml:")[1].split(":")[1].strip() for line in (first, *others[:-1])}
+    assert len(said) == 5 and said <= {f"trial.train.{key}" for key in keys}
+    assert all(line.startswith("And /mine.yaml:") for line in others[:-1])
+    assert others[-1] == "And 2 more."
+    two = refusal(tmp_path, "trial:\n  train:\n    lr: x\n    steps: y\n").splitlines()
+    assert [line.partition("mine.yaml")[2].partition(";")[0] for line in two] == [
+        ":4: trial.train.steps: this must be a whole number",
+        ":3: trial.train.lr: this must be a number",
+    ]
+
+
+def test_an_empty_section_asks_for_nothing(tmp_path):
+    assert sweep(tmp_path, "trial: {train: {}}\n").trial == sweep(tmp_path, "name: mine\n").trial

@@ -89,7 +89,7 @@ def subsets(searcher: str, seeds: list[int], more: str = "") -> str:
 
 OWN: dict[str, tuple[str, list[str]]] = {
     "axes": (OLD_AXES, []),
-    "axes overridden": (OLD_AXES, ["trial.network.gem_p=4", "search.grid.train.margin=[0.7]", "seeds=[0, 1]"]),
+    "axes overridden": (OLD_AXES, ["search.grid.train.margin=[0.7]", "seeds=[0, 1]"]),
     "margin first": (f"{MINE}search: {{grid: {{train.margin: [0.4, 0.5], train.loss: [gcl, contrastive]}}}}\n", []),
     "recipes": (RECIPES, []),
     "space": (SPACE, []),

@@ -37,13 +37,18 @@ def _plan(args: argparse.Namespace, console: Console) -> int:
     from vprdist.plan.show import example_name, script_of, show_plan
     from vprdist.plan.survey import survey
     from vprdist.prepare.checks import paths_of
+    from vprdist.spec.idle import idle_settings
     from vprdist.spec.profile import read_profile
     from vprdist.spec.row_name import row_name
+    from vprdist.spec.sweep import with_lines
     from vprdist.spec.sweep_file import read_sweep
 
     sweep = read_sweep(args.file, args.overrides)
-    profile = read_profile(sweep.cluster)
-    plan = survey(sweep, profile, args.runs.resolve())
+    profile = read_profile(sweep.cluster, sweep.where("cluster"))
+    for note in idle_settings(sweep, profile):
+        console.print(note, style="yellow")
+    with with_lines(sweep):
+        plan = survey(sweep, profile, args.runs.resolve())
     players = None if sweep.search.subsets is None else sweep.search.subsets.players
     names = [row_name(planned.trial, sweep.axes, players) or sweep.name for planned in plan.trials]
     show_plan(plan, names, console, args.full)
@@ -59,6 +64,7 @@ def _plan(args: argparse.Namespace, console: Console) -> int:
             for note in check_cluster(profile, paths_of([planned.trial for planned in plan.trials], plan.runs)):
                 console.print(f"{'' if note.startswith('sbatch') else 'not checked: '}{note}")
     if plan.over_budget is not None:
-        raise plan.over_budget
+        with with_lines(sweep):
+            raise plan.over_budget
     console.print("\nNothing was written or submitted. To run it: the same words after `vprdist sweep`.")
     return 0

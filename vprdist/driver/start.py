@@ -24,8 +24,9 @@ from vprdist.plan.survey import OVER, planned_trials
 from vprdist.prepare.checks import check_profile, check_runs_folder, paths_of
 from vprdist.prepare.prepare import Prepared, prepare, unready
 from vprdist.search.proposing import check_proposer
+from vprdist.spec.idle import idle_settings
 from vprdist.spec.profile import ClusterProfile, read_profile
-from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.sweep import SweepSpec, with_lines
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.driving import check_wanted, preparing, want_again
@@ -46,10 +47,12 @@ def run(
         only: ids of the trials to run; the others stay as they are.
         detach: submit the driver as a job, and return.
     """
-    profile = read_profile(sweep.cluster)
+    profile = read_profile(sweep.cluster, sweep.where("cluster"))
     if detach:
         check_detachable(profile)
-    with _requeued_at_usr2(console):
+    for note in () if only is not None or in_driver_job() else idle_settings(sweep, profile):
+        console.print(note, style="yellow")
+    with with_lines(sweep), _requeued_at_usr2(console):
         return _run(sweep, profile, runs, console, only, detach)
 
 

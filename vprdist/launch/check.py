@@ -128,10 +128,11 @@ def check_partition(profile: ClusterProfile, kinds: Sequence[NodeKind]) -> None:
     wanted = profile.partition.split(",") if profile.partition else [k.partition for k in kinds if k.default][:1]
     if not wanted:
         fault = "the cluster has no default partition, and the profile names none"
-        raise LaunchError("profile: partition", fault, None, nearest("", known))
+        raise LaunchError(profile.where("partition"), fault, None, nearest("", known))
     for name in wanted:
         if name not in known:
-            raise LaunchError("profile: partition", "the cluster has no such partition", name, nearest(name, known))
+            where, fault = profile.where("partition"), "the cluster has no such partition"
+            raise LaunchError(where, fault, name, nearest(name, known))
     here = [kind for kind in kinds if kind.partition in wanted]
     where = f"partition {','.join(wanted)}"
     if profile.constraint and profile.constraint.replace("_", "").replace("-", "").isalnum():
@@ -139,7 +140,7 @@ def check_partition(profile: ClusterProfile, kinds: Sequence[NodeKind]) -> None:
         if profile.constraint not in features:
             remedy = nearest(profile.constraint, features or ("none",))
             fault = f"no node of {where} has this feature"
-            raise LaunchError("profile: constraint", fault, profile.constraint, remedy)
+            raise LaunchError(profile.where("constraint"), fault, profile.constraint, remedy)
         here = [kind for kind in here if profile.constraint in kind.features]
     asked = {
         "gpus_per_node": (profile.gpus_per_node, max((k.gpus for k in here), default=0), "GPUs"),
@@ -152,7 +153,7 @@ def check_partition(profile: ClusterProfile, kinds: Sequence[NodeKind]) -> None:
         if value > most:
             each = "a job" if field in ("nodes", "time_limit_min") else "a node"
             fault = f"must be at most {most} {unit} {each} in {where}"
-            raise LaunchError(f"profile: {field}", fault, value, "Ask for less, or choose another partition.")
+            raise LaunchError(profile.where(field), fault, value, "Ask for less, or choose another partition.")
 
 
 def _check_account(profile: ClusterProfile) -> list[str]:
@@ -169,7 +170,7 @@ def _check_account(profile: ClusterProfile) -> list[str]:
     for field, value, known in (("account", profile.account, accounts), ("qos", profile.qos, qos)):
         if value is not None and known and value not in known:
             fault = f"user {current_user()} may not use this {field}"
-            raise LaunchError(f"profile: {field}", fault, value, nearest(value, sorted(known)))
+            raise LaunchError(profile.where(field), fault, value, nearest(value, sorted(known)))
     return [] if rows else [f"account and qos: accounting knows nothing of user {current_user()}"]
 
 

@@ -37,9 +37,8 @@ def submission_parameters(
 
 def _local(profile: ClusterProfile, gpus: Sequence[int]) -> dict[str, Any]:
     if profile.nodes != 1:
-        raise LaunchError(
-            "profile", "a local profile must have one node", profile.nodes, "Set `nodes: 1`, or `kind: slurm`."
-        )
+        remedy = "Set `nodes: 1`, or `kind: slurm`."
+        raise LaunchError(profile.where("nodes"), "a local profile must have one node", profile.nodes, remedy)
     parameters: dict[str, Any] = {
         "timeout_min": profile.time_limit_min,
         "signal_delay_s": profile.signal_lead_s,

@@ -18,10 +18,11 @@ from vprdist.data.layouts import city_digest_cached, layout_of, read_city_cached
 from vprdist.data.layouts.less import left_out_words
 from vprdist.data.tasks import build_tasks, unasked
 from vprdist.data.unchanged import check_unchanged, note_pictures
-from vprdist.errors import DataError, LaunchError, SweepFileError
+from vprdist.errors import DataError, LaunchError, SweepFileError, leading_there, nearest
 from vprdist.files import write_text
 from vprdist.launch.params import submission_parameters
 from vprdist.prepare.folders import checked_folder
+from vprdist.spec.demo import DemoSpec
 from vprdist.spec.own_code import own_file
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
@@ -92,6 +93,20 @@ def check_installed(trials: Iterable[TrialSpec]) -> None:
         raise LaunchError("trial.run.tensorboard", "TensorBoard is not installed", None, remedy)
 
 
+def check_demo_cities(trial: TrialSpec) -> None:
+    """The built-in data have the cities, which is known before they are made.
+
+    Raises:
+        SweepFileError: they have not.
+    """
+    if trial.data.root == "demo":
+        known = (trial.data.demo or DemoSpec()).cities
+        for name in trial.cities:
+            if name not in known:
+                remedy = f"{nearest(name, known)} Or set trial.data.root."
+                raise SweepFileError(_key_of_city(trial, name), "the built-in data have no such city", name, remedy)
+
+
 def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
     """Every city can be read, every picture is there, and there is something to learn and to ask; none is opened.
 
@@ -109,12 +124,15 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
                 f"trial.data.{name}", "no city is named, and one is needed", None, f"Name cities of {data.root}."
             )
     layout, facts = layout_of(data), list[str]()
+    with leading_there("trial.data.root"):
+        layout.names()
     for name in trial.cities:
-        city = read_city_cached(layout, name)
-        layout.check(city)
-        facts += left_out_words(city)
-        if name in data.train and not is_official(city.label_file, data):
-            facts += without_angles(city)
+        with leading_there(_key_of_city(trial, name)):
+            city = read_city_cached(layout, name)
+            layout.check(city)
+            facts += left_out_words(city)
+            if name in data.train and not is_official(city.label_file, data):
+                facts += without_angles(city)
         for side in city.sides:
             if name in (*data.train, *data.validate_cities) and side.easting is None:
                 fault = "training and validation need ground truth"
@@ -134,6 +152,15 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
     check_kinds(kinds, tuple(trial.train.loss.fact("draws")))
     tasks = build_tasks([read_city_cached(layout, name) for name in data.validate_cities], trial)
     return sum(len(task.queries) for task in tasks), (*unasked(tasks, trial), *facts)
+
+
+def _key_of_city(trial: TrialSpec, name: str) -> str:
+    """The key of a sweep file that names a city, with its place in the list."""
+    lists = {
+        "trial.data.train": trial.data.train, "trial.data.validate": trial.data.validate_cities,
+        "trial.evaluate.predict": trial.evaluate.predict,
+    }  # fmt: skip
+    return next(f"{key}.{cities.index(name)}" for key, cities in lists.items() if name in cities)
 
 
 def check_placebo(trial: TrialSpec, placebos: Collection[str] = ()) -> None:

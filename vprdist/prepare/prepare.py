@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from vprdist.console import Bar, Tell
-from vprdist.prepare.checks import check_data, check_installed, check_pictures, check_placebo, check_stem
+from vprdist.errors import leading_there
+from vprdist.prepare.checks import (
+    check_data,
+    check_demo_cities,
+    check_installed,
+    check_pictures,
+    check_placebo,
+    check_stem,
+)
 from vprdist.prepare.folders import checked_folder, demo_folder, orders_for, with_data
 from vprdist.prepare.left_out import find_broken, mark_whole, was_opened
 from vprdist.prepare.making import Making, check_caches, make_caches, make_cities
@@ -109,18 +117,22 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
     resolver = Resolver()
     for trial in sweep.trials:
         check_stem(trial)
+        check_demo_cities(trial)
         resolver.check_checkpoint(trial)
     check_installed(sweep.trials)
     try_own_code(sweep.trials)
     absent = make_cities(sweep.trials, runs, making)
-    if making is not None:
-        find_broken([absolute(trial) for trial in sweep.trials if _has_data(trial)], checked_folder(runs), making.bar)
-    trials = [trial if demo_folder(trial, runs) in absent else with_data(trial, runs) for trial in sweep.trials]
+    with leading_there("trial.data"):
+        if making is not None:
+            own = [absolute(trial) for trial in sweep.trials if _has_data(trial)]
+            find_broken(own, checked_folder(runs), making.bar)
+        trials = [trial if demo_folder(trial, runs) in absent else with_data(trial, runs) for trial in sweep.trials]
     ready = [trial for trial in trials if _has_data(trial)]
     num_queries, opened, facts = _look_at_data(ready, runs, making)
     for trial in ready:
         check_placebo(trial, _placebos(sweep))
-    trials = [segmenting.with_cache(trial, runs, profile) if _has_data(trial) else trial for trial in trials]
+    with leading_there("trial.input.segmenter"):
+        trials = [segmenting.with_cache(trial, runs, profile) if _has_data(trial) else trial for trial in trials]
     orders = orders_for(sweep, [trial for trial in trials if _has_data(trial)], profile, runs, absent)
     pending = make_caches(orders, profile, making)
     resolved = tuple(

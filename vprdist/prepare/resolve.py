@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vprdist.data.labels import labels_digest
 from vprdist.data.layouts import dataset_digest, layout_of, read_city_cached, whole_digest_cached
-from vprdist.errors import CacheError, LaunchError, WeightsError
+from vprdist.errors import CacheError, LaunchError, WeightsError, leading_there
 from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.network import NetworkSpec
 from vprdist.spec.trial import Digests, TrialSpec
@@ -46,7 +46,8 @@ class Resolver:
             WeightsError: it is not.
         """
         if trial.network.checkpoint is not None:
-            self._weights_digest(absolute(trial))
+            with leading_there("trial.network.weights"):
+                self._weights_digest(absolute(trial))
 
     def _weights_digest(self, trial: TrialSpec) -> str:
         network = trial.network
@@ -91,14 +92,17 @@ def _cache_digest(trial: TrialSpec, known: dict[CacheKey, str]) -> str | None:
         )
     key = (trial.input.cache, trial.data.model_dump_json(), trial.evaluate.predict)
     if key not in known:
-        cache = open_cache(Path(trial.input.cache))
         cities = (*trial.data.train, *trial.data.validate_cities)
         layout = layout_of(trial.data)
-        cache.covers({city: whole_digest_cached(layout, city) for city in trial.cities})
-        counts: dict[tuple[str, str], int] = {(side.city, side.side): side.count for side in cache.manifest.sides}
-        for side in (side for name in trial.cities for side in read_city_cached(layout, name).sides):
-            if counts[side.city, side.side] != side.num_whole:  # it was made without some pictures
-                cache.holds(side.city, side.side, side.keys.tolist())
+        digests = {city: whole_digest_cached(layout, city) for city in trial.cities}
+        sides = [side for name in trial.cities for side in read_city_cached(layout, name).sides]
+        with leading_there("trial.input.cache"):
+            cache = open_cache(Path(trial.input.cache))
+            cache.covers(digests)
+            counts: dict[tuple[str, str], int] = {(side.city, side.side): side.count for side in cache.manifest.sides}
+            for side in sides:
+                if counts[side.city, side.side] != side.num_whole:  # it was made without some pictures
+                    cache.holds(side.city, side.side, side.keys.tolist())
         # The digest of what makes the result alone: a city added to the cache later changes no trial.
         known[key] = cache.manifest.digest_of(cities)
     return known[key]

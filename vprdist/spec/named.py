@@ -21,9 +21,9 @@ from pydantic import ValidationError, create_model, model_serializer, model_vali
 
 from vprdist.errors import RuleError, nearest
 from vprdist.spec.base import Spec
+from vprdist.spec.findings import finding_of
 from vprdist.spec.own_code import FORMS, checked_parameters, class_name, is_own, read_own, settled
 from vprdist.spec.own_load import blamed, load_own, place_of_class
-from vprdist.spec.read import finding_of
 
 
 class NoParameters(Spec):

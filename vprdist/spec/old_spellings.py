@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from vprdist.errors import RuleError
 from vprdist.spec.base import Spec
-from vprdist.spec.read import finding_of
+from vprdist.spec.findings import finding_of
 
 MOVED = {"train.margin": "train.loss.margin", "network.gem_p": "network.aggregator.p"}
 """By the dotted key of version 0.1 (below `trial`), the present one."""

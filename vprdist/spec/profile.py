@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from vprdist.errors import LaunchError, RuleError, nearest
 from vprdist.spec.base import Spec
 from vprdist.spec.names import is_name, name_remedy
-from vprdist.spec.read import read_yaml, validate
+from vprdist.spec.read import Origin, read_yaml, validate
 
 PLAIN = re.compile(r"[A-Za-z0-9_.,:@%+=/-]*")
 LISTS = re.compile(r"[A-Za-z0-9_.,&|()*\[\]-]*")
@@ -83,6 +83,12 @@ class ClusterProfile(Spec):
     setup: tuple[str, ...] = Field(default=(), description="shell lines before Python starts: modules, containers")
     driver: DriverJob = Field(default=DriverJob(), description="what --detach asks for: the driver as a small job")
 
+    _origin: Origin | None = PrivateAttr(default=None)
+
+    def where(self, name: str) -> str:
+        """The line of its file that a key stands in, for messages."""
+        return f"profile: {name}" if self._origin is None else self._origin.where((name,))
+
     @field_validator(*PLAIN_FIELDS)
     @classmethod
     def _plain(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
@@ -135,8 +141,11 @@ def profile_folders() -> tuple[Path, ...]:
     return (Path("slurm/profiles"), checkout)
 
 
-def read_profile(name: str) -> ClusterProfile:
+def read_profile(name: str, where: str = "cluster") -> ClusterProfile:
     """The profile of that name, or at that path.
+
+    Args:
+        where: what names it, for messages.
 
     Raises:
         LaunchError: no such profile.
@@ -144,10 +153,13 @@ def read_profile(name: str) -> ClusterProfile:
     """
     is_path = name.endswith((".yaml", ".yml"))
     if not is_path and not is_name(name):
-        raise LaunchError("cluster", "a profile must be a name, or the path of a .yaml file", name, name_remedy(name))
+        raise LaunchError(where, "a profile must be a name, or the path of a .yaml file", name, name_remedy(name))
     candidates = [Path(name)] if is_path else [f / f"{name}.yaml" for f in profile_folders()]
     for path in candidates:
         if path.is_file():
-            return validate(ClusterProfile, *read_yaml(path))
+            values, origin = read_yaml(path)
+            profile = validate(ClusterProfile, values, origin)
+            profile._origin = origin
+            return profile
     known = sorted({p.stem for folder in profile_folders() for p in folder.glob("*.yaml")})
-    raise LaunchError("cluster", "no such file of slurm/profiles", name, nearest(name, known))
+    raise LaunchError(where, "no such file of slurm/profiles", name, nearest(name, known))

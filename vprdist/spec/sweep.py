@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
-from vprdist.errors import SweepFileError, nearest
+from vprdist.errors import UserError
 from vprdist.spec.base import Spec, marked
-from vprdist.spec.old_spellings import present_keys
-from vprdist.spec.read import Key, Origin, validate
-from vprdist.spec.recipes import RECIPES
+from vprdist.spec.read import Key, Origin
 from vprdist.spec.scales import SCALES
 from vprdist.spec.search import Point, SearchSpec
-from vprdist.spec.segmenter import written_segmenter
-from vprdist.spec.trial import CHOICES, TrialSpec
+from vprdist.spec.trial import TrialSpec
+from vprdist.spec.trial_values import resolve_trial
 from vprdist.spec.vocabulary import KS
 
 OBJECTIVES = tuple(f"{metric}@{k}" for metric in ("recall", "map") for k in KS)
@@ -78,6 +76,39 @@ class SweepSpec(Spec):
         description="the point that each trial came from", json_schema_extra=marked(in_files=False)
     )
 
+    _origin: Origin | None = PrivateAttr(default=None)
+    _written: dict[str, Key] = PrivateAttr(default_factory=dict)
+
+    def remember(self, origin: Origin, written: Mapping[str, Key]) -> None:
+        """Where its values came from, for messages.
+
+        Args:
+            written: by dotted key below `trial`, where a person wrote it.
+        """
+        self._origin, self._written = origin, dict(written)
+
+    @property
+    def origin(self) -> Origin:
+        """Where its values came from."""
+        return self._origin or Origin(Path(self.name))
+
+    @property
+    def written(self) -> Mapping[str, Key]:
+        """By dotted key below `trial`, where a person wrote it; empty where no file was read."""
+        return self._written
+
+    def where(self, dotted: str) -> str:
+        """The line that a key stands in, for messages; of one that is varied, the axis' line."""
+        key = tuple(dotted.split("."))
+        if key[0] != "trial":
+            return self.origin.where(key)
+        axes = {axis: section for section, axes in (("grid", self.grid), ("space", self.search.space)) for axis in axes}
+        for depth in range(len(key), 1, -1):
+            axis = ".".join(key[1:depth])
+            if axis in axes:
+                return self.origin.where(("search", axes[axis], axis, *key[depth:]))
+        return self.origin.where(key)
+
     @property
     def axes(self) -> tuple[str, ...]:
         """The dotted keys that are varied."""
@@ -133,6 +164,18 @@ class SweepSpec(Spec):
         return value
 
 
+@contextmanager
+def with_lines(sweep: SweepSpec) -> Iterator[None]:
+    """What is found wrong after a sweep file was read: a key at the head of a message gets its file and line."""
+    try:
+        yield
+    except UserError as error:
+        key, colon, rest = error.where.partition(": ")
+        if key.split(".")[0] not in type(sweep).model_fields:
+            raise
+        raise type(error)(sweep.where(key) + colon + rest, error.fault, error.value, error.remedy) from None
+
+
 def trial_at(sweep: SweepSpec, point: Point) -> TrialSpec:
     """The trial of one point of the sweep's space, its digests not yet set.
 
@@ -144,81 +187,6 @@ def trial_at(sweep: SweepSpec, point: Point) -> TrialSpec:
     seed = point.get("seed", sweep.seeds[0])
     point = {axis: value for axis, value in point.items() if axis != "seed"}
     return resolve_trial(values, sweep.own_train, point, seed, Origin(Path(f"{sweep.name} (proposed)")))
-
-
-def resolve_trial(
-    trial: dict[str, Any], own_train: Sequence[str], point: Point, seed: int, origin: Origin
-) -> TrialSpec:
-    """`trial` with a seed and the values of a point, checked; a recipe of the point gives way to `own_train`.
-
-    Raises:
-        SweepFileError: the values do not go together.
-    """
-    values, point = copy.deepcopy(trial), present_keys(point)
-    values["seed"] = seed
-    if point.get("train.recipe") is not None:
-        where = ("search", "grid", "train.recipe")
-        for name, given in recipe_values(point["train.recipe"], origin, where).items():
-            if name not in own_train:
-                put_value(values, ("train", name), given, origin)
-    lines, overrides = dict(origin.lines), dict(origin.overrides)
-    # Names before parameters, whatever order the axes have.
-    for dotted, value in sorted(point.items(), key=lambda axis: tuple(axis[0].split(".")) not in CHOICES):
-        key = tuple(dotted.split("."))
-        put_value(values, key, value, origin)
-        source = ("search", "grid", dotted)
-        if source in overrides:
-            overrides[("trial", *key)] = overrides[source]
-        elif source in lines:
-            lines[("trial", *key)] = lines[source]
-            overrides.pop(("trial", *key), None)
-    with_own_segmenter(values, origin.path.parent)
-    return validate(TrialSpec, values, Origin(origin.path, lines, overrides), ("trial",))
-
-
-def with_own_segmenter(values: dict[str, Any], folder: Path) -> None:
-    """Bring the segmenter of a trial's values into its form, in place; see `written_segmenter`."""
-    section = values.get("input")
-    if isinstance(section, dict) and section.get("segmenter") is not None:
-        section["segmenter"] = written_segmenter(section["segmenter"], folder)
-
-
-def recipe_values(name: Any, origin: Origin, where: Key) -> dict[str, Any]:
-    """The values of `train` that a recipe gives.
-
-    Raises:
-        SweepFileError: there is no such recipe.
-    """
-    if not isinstance(name, str):
-        remedy = f"Several are an axis: search.grid. {nearest(str(name), RECIPES)}"
-        raise SweepFileError(origin.where(where), "a recipe must be one word", name, remedy)
-    if name not in RECIPES:
-        raise SweepFileError(origin.where(where), "no such recipe", name, nearest(name, RECIPES))
-    return RECIPES[name]
-
-
-def put_value(values: dict[str, Any], key: Key, value: Any, origin: Origin) -> None:
-    """Set one of a trial's values in place, the sections above it made where there are none.
-
-    A parameter of a named choice (`train.loss.margin`) leaves its name as it is, and a word alone the parameters of a
-    choice that has the same ones: `train.loss: [gcl, contrastive]` are two losses of the margin that the file sets.
-
-    Raises:
-        SweepFileError: something above it is a value, not a section.
-    """
-    for depth, part in enumerate(key[:-1], 1):
-        below = values.setdefault(part, {})
-        if not isinstance(below, dict):
-            if isinstance(below, str) and key[:depth] in CHOICES:
-                below = values[part] = {"name": below}
-            elif below is not None:
-                raise SweepFileError(origin.where(("trial", *key)), f"{'.'.join(key[:depth])} has no keys below it")
-            else:
-                below = values[part] = {}
-        values = below
-    if key in CHOICES and isinstance(value, str):
-        value = CHOICES[key].word_over(value, values.get(key[-1]))
-    values[key[-1]] = value
 
 
 def grid_points(grid: Mapping[str, Sequence[Any]]) -> list[Point]:

@@ -1,0 +1,188 @@
+"""Settings that do nothing: an override that no trial gets is refused, what no trial reads is said once.
+
+What is said is no fault: one file serves many scales and modes, and the folders of earlier sweeps must still read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from vprdist.errors import SweepFileError
+from vprdist.spec.old_spellings import present_key
+from vprdist.spec.profile import ClusterProfile
+from vprdist.spec.read import Key, Origin
+from vprdist.spec.recipes import RECIPES
+from vprdist.spec.scales import SCALES
+from vprdist.spec.subsets import SubsetSpec
+from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.trial import CHOICES, TrialSpec
+
+Unread: TypeAlias = Callable[[TrialSpec], str | None]
+"""Why a trial does not read a setting; None: it does."""
+
+
+def _masks(trial: TrialSpec) -> str | None:
+    return None if trial.input.uses_mask else f"mode {trial.input.mode} has no mask"
+
+
+def _adds(trial: TrialSpec) -> str | None:
+    return None if trial.input.adds_channels else f"mode {trial.input.mode} adds no channels"
+
+
+def _caches(trial: TrialSpec) -> str | None:
+    return None if trial.input.needs_cache else f"mode {trial.input.mode} needs no activations"
+
+
+def _segments(trial: TrialSpec) -> str | None:
+    return _caches(trial) or (None if trial.input.segmenter else "no segmenter is named that makes a cache")
+
+
+def _trains(trial: TrialSpec) -> str | None:
+    return None if trial.train.steps else "nothing is trained (train.steps: 0)"
+
+
+def _chunks(trial: TrialSpec) -> str | None:
+    return _trains(trial) or (None if trial.train.chunked else "only `chunked` training ends after chunks")
+
+
+def _drops(trial: TrialSpec) -> str | None:
+    return _trains(trial) or (
+        None if trial.train.schedule == "step" else f"schedule {trial.train.schedule} has no drop"
+    )
+
+
+def _sizes(trial: TrialSpec) -> str | None:
+    return _trains(trial) if trial.evaluate.image_size else None
+
+
+IDLE: Mapping[str, Unread] = {
+    **dict.fromkeys(("input.classes", "input.mask_reduce", "input.placebo"), _masks),
+    "input.conv1_init": _adds,
+    **dict.fromkeys(("input.cache", "input.segmenter"), _caches),
+    "input.compression": _segments,
+    **dict.fromkeys(("data.labels", "data.fov_radius_m", "data.fov_degrees"), _trains),
+    "network.unfreeze": _trains,
+    **{
+        f"train.{name}": _trains
+        for name in (
+            "recipe", "batch_pairs", "micro_pairs", "chunk_queries", "chunked", "pairs", "loss", "optimizer", "lr",
+            "weight_decay", "schedule", "warmup", "batch_norm",
+        )
+    },
+    "train.image_size": _sizes,
+    "train.chunks": _chunks,
+    "train.lr_drop_pairs": _drops,
+    "evaluate.before_training": _trains,
+    **{f"run.{name}": _trains for name in ("compile", "checkpoint_s", "log_steps", "evaluate_steps")},
+}  # fmt: skip
+"""By dotted key below `trial`, when it is not read; every other key always is."""
+LOCAL_IDLE = (
+    "requeue", "array_limit", "exclude_after", "partition", "account", "qos", "constraint", "reservation", "exclude",
+    "mail_user", "mail_types", "shared", "srun_args", "driver",
+)  # fmt: skip
+"""Keys of a profile that are SLURM's alone."""
+
+
+def refuse_idle_overrides(sweep: SweepSpec, origin: Origin) -> None:
+    """What a person typed must reach a trial: a key that is varied has the axis' values, whatever is typed.
+
+    Raises:
+        SweepFileError: an override of such a key.
+    """
+    for key, word in origin.overrides.items():
+        dotted = _below_trial(key, sweep.scale)
+        by = None if dotted is None else _varied(sweep, dotted, word.partition("=")[2])
+        if by is not None:
+            fault = f"this does nothing: {by} says what each trial has"
+            remedy = f"Write {by}=[{word.partition('=')[2]}]." if by != "search.subsets" else "Delete the override."
+            raise SweepFileError(origin.where(key), fault, None, remedy)
+
+
+def _below_trial(key: Key, scale: str) -> str | None:
+    """The dotted key below `trial` that a key of a sweep file sets; None: none."""
+    skip = 1 if key[0] == "trial" else 2 if key[:2] == ("scales", scale) else len(key)
+    return present_key(".".join(key[skip:])) if key[skip:] else None
+
+
+def _varied(sweep: SweepSpec, dotted: str, value: Any) -> str | None:
+    """What gives each trial its own value of a key, so that no other is read; None: nothing does."""
+    for section, axes in (("grid", sweep.grid), ("space", sweep.search.space)):
+        for axis in axes:
+            is_choice = tuple(axis.split(".")) in CHOICES
+            # A word of the axis keeps the parameters that stand in the file (`spec.trial_values.put_value`).
+            keeps = is_choice and (dotted != axis or isinstance(value, dict) or str(value).lstrip().startswith("{"))
+            if f"{dotted}.".startswith(f"{axis}.") and not keeps:
+                return f"search.{section}.{axis}"
+    if sweep.search.subsets is not None and dotted == "input.classes":
+        return "search.subsets"
+    return None
+
+
+def idle_settings(sweep: SweepSpec, profile: ClusterProfile) -> list[str]:
+    """A sentence for each reason why settings of a sweep file and its profile do nothing, with their lines.
+
+    Settings at their default, their scale's or their recipe's value are not named: they ask for nothing.
+    """
+    found: dict[str, list[str]] = {}
+    for where, reason in (*_of_trials(sweep), *_of_axes(sweep), *_of_sweep(sweep), *_of_profile(profile)):
+        found.setdefault(reason, []).append(where)
+    said = [f"{', '.join(places)}: no effect, since {reason}" for reason, places in found.items()]
+    return [*sweep.origin.notes, *said]
+
+
+def _of_trials(sweep: SweepSpec) -> Iterator[tuple[str, str]]:
+    for dotted, written in sweep.written.items():
+        value = _value(sweep.trial.to_json(), dotted)
+        if value is not None and value not in _usual(sweep, dotted):
+            by = _varied(sweep, dotted, value)
+            reason = f"{by} says what each trial has" if by else unread(sweep, dotted)
+            if reason is not None:
+                yield sweep.origin.where(written), reason
+
+
+def _of_axes(sweep: SweepSpec) -> Iterator[tuple[str, str]]:
+    for axis in (*sweep.grid, *sweep.search.space):
+        if (reason := unread(sweep, axis)) is not None:
+            yield sweep.where(f"trial.{axis}"), reason
+
+
+def unread(sweep: SweepSpec, dotted: str) -> str | None:
+    """Why no trial of a sweep reads a key below `trial`; None: one does."""
+    rule = IDLE.get(".".join(dotted.split(".")[:2]))
+    reasons = [rule(trial) if rule else None for trial in sweep.trials]
+    return reasons[0] if reasons and None not in reasons else None
+
+
+def _value(trial: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        trial = trial.get(part) if isinstance(trial, dict) else None
+    return trial
+
+
+def _usual(sweep: SweepSpec, dotted: str) -> list[Any]:
+    """The values of a key that nobody asked for."""
+    recipe = {"train": RECIPES.get(sweep.trial.train.recipe or "", {})}
+    return [_value(each, dotted) for each in (TrialSpec().to_json(), recipe, SCALES.get(sweep.scale, {}))]
+
+
+def _of_sweep(sweep: SweepSpec) -> Iterator[tuple[str, str]]:
+    search, method = sweep.search, sweep.search.method
+    draws = search.searcher is not None and method.word != "greedy"
+    if search.seed and not draws:
+        yield sweep.where("search.seed"), "nothing is drawn"
+    if search.reduction != type(search).model_fields["reduction"].default and search.scheduler != "asha":
+        yield sweep.where("search.reduction"), "only scheduler asha reduces"
+    subsets = search.subsets
+    if subsets is not None and subsets.confidence != SubsetSpec.model_fields["confidence"].default:
+        told = method.attribution(search)
+        if told is None or told.endswith("arms:told"):
+            yield sweep.where("search.subsets.confidence"), "nothing is claimed of what this search finds"
+    if method.proposes and sweep.baseline not in (None, "best"):
+        yield sweep.where("baseline"), "the rows of a search are compared with the best"
+
+
+def _of_profile(profile: ClusterProfile) -> Iterator[tuple[str, str]]:
+    for name in LOCAL_IDLE if profile.kind == "local" else ():
+        if getattr(profile, name) != type(profile).model_fields[name].default:
+            yield profile.where(name), "kind local has no scheduler"

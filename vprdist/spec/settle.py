@@ -1,0 +1,36 @@
+"""Names of a user's own classes with absolute paths: a path counts from the file that has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vprdist.spec.origin import Key, Origin
+from vprdist.spec.own_code import settled
+from vprdist.spec.segmenter import written_segmenter
+from vprdist.spec.trial import CHOICES
+
+SEGMENTER: Key = ("trial", "input", "segmenter")
+
+
+def settle(dotted: str, value: Any, origin: Origin, where: Key) -> Any:
+    """A value of a trial's named choice with an absolute path; other values are left as they are."""
+    key = tuple(dotted.removesuffix(".name").split("."))
+    if key == SEGMENTER[1:] and key == tuple(dotted.split(".")):
+        return written_segmenter(value, folder_of(origin, where))
+    return settle_choice(value, origin, where) if key in CHOICES else value
+
+
+def settle_choice(choice: Any, origin: Origin, where: Key) -> Any:
+    """A named choice with an absolute path."""
+    folder = folder_of(origin, where)
+    if isinstance(choice, str):
+        return settled(choice, folder)
+    if isinstance(choice, dict) and isinstance(choice.get("name"), str):
+        return {**choice, "name": settled(choice["name"], folder)}
+    return choice
+
+
+def folder_of(origin: Origin, where: Key) -> Path:
+    """From where a path counts: from the file that has it, or on the command line from the working folder."""
+    return Path.cwd() if origin.overridden(where) else origin.path.parent

@@ -1,0 +1,84 @@
+"""The values of one trial: those of all trials, with a recipe's and a point's laid over them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vprdist.errors import SweepFileError, nearest
+from vprdist.spec.old_spellings import present_keys
+from vprdist.spec.read import Key, Origin, validate
+from vprdist.spec.recipes import RECIPES
+from vprdist.spec.segmenter import written_segmenter
+from vprdist.spec.subsets import Point
+from vprdist.spec.trial import CHOICES, TrialSpec
+
+
+def resolve_trial(
+    trial: dict[str, Any], own_train: Sequence[str], point: Point, seed: int, origin: Origin
+) -> TrialSpec:
+    """`trial` with a seed and the values of a point, checked; a recipe of the point gives way to `own_train`.
+
+    Raises:
+        SweepFileError: the values do not go together.
+    """
+    values, point = copy.deepcopy(trial), present_keys(point)
+    values["seed"] = seed
+    origin = origin.at_point(point)
+    if point.get("train.recipe") is not None:
+        where = ("search", "grid", "train.recipe")
+        for name, given in recipe_values(point["train.recipe"], origin, where).items():
+            if name not in own_train:
+                put_value(values, ("train", name), given, origin)
+    # Names before parameters, whatever order the axes have.
+    for dotted, value in sorted(point.items(), key=lambda axis: tuple(axis[0].split(".")) not in CHOICES):
+        put_value(values, tuple(dotted.split(".")), value, origin)
+    with_own_segmenter(values, origin.path.parent)
+    return validate(TrialSpec, values, origin, ("trial",))
+
+
+def with_own_segmenter(values: dict[str, Any], folder: Path) -> None:
+    """Bring the segmenter of a trial's values into its form, in place; see `written_segmenter`."""
+    section = values.get("input")
+    if isinstance(section, dict) and section.get("segmenter") is not None:
+        section["segmenter"] = written_segmenter(section["segmenter"], folder)
+
+
+def recipe_values(name: Any, origin: Origin, where: Key) -> dict[str, Any]:
+    """The values of `train` that a recipe gives.
+
+    Raises:
+        SweepFileError: there is no such recipe.
+    """
+    if not isinstance(name, str):
+        remedy = f"Several are an axis: search.grid. {nearest(str(name), RECIPES)}"
+        raise SweepFileError(origin.where(where), "a recipe must be one word", name, remedy)
+    if name not in RECIPES:
+        raise SweepFileError(origin.where(where), "no such recipe", name, nearest(name, RECIPES))
+    return RECIPES[name]
+
+
+def put_value(values: dict[str, Any], key: Key, value: Any, origin: Origin) -> None:
+    """Set one of a trial's values in place, the sections above it made where there are none.
+
+    A parameter of a named choice (`train.loss.margin`) leaves its name as it is, and a word alone the parameters of a
+    choice that has the same ones: `train.loss: [gcl, contrastive]` are two losses of the margin that the file sets.
+
+    Raises:
+        SweepFileError: something above it is a value, not a section.
+    """
+    for depth, part in enumerate(key[:-1], 1):
+        below = values.setdefault(part, {})
+        if not isinstance(below, dict):
+            if isinstance(below, str) and key[:depth] in CHOICES:
+                below = values[part] = {"name": below}
+            elif below is not None:
+                raise SweepFileError(origin.where(("trial", *key)), f"{'.'.join(key[:depth])} has no keys below it")
+            else:
+                below = values[part] = {}
+        values = below
+    if key in CHOICES and isinstance(value, str):
+        value = CHOICES[key].word_over(value, values.get(key[-1]))
+    values[key[-1]] = value
