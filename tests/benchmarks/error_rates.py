@@ -27,18 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.game.networks import plain
 from vprdist.game import inference
-from vprdist.report.statistics import (
-    LEVEL,
-    Panel,
-    Z,
-    all_pairs,
-    chance,
-    holm,
-    null_draws,
-    p_values,
-    seed_luck,
-    wilson,
-)
+from vprdist.report.comparisons import all_pairs, holm, null_draws, p_values
+from vprdist.report.statistics import LEVEL, Panel, Z, chance, seed_luck, wilson
 
 PATTERNS, RESAMPLES = 1000, 1000
 LATENT = math.sqrt(2 + 0.35**2 + 0.25 + 0.25)

@@ -13,7 +13,8 @@ import time
 
 import numpy as np
 
-from vprdist.report.statistics import Panel, all_pairs, chance, holm, p_values
+from vprdist.report.comparisons import all_pairs, holm, p_values
+from vprdist.report.statistics import Panel, chance
 
 
 def make_panel(rows: int, seeds: int, queries: int) -> Panel:

@@ -7,7 +7,8 @@ import pytest
 
 from tests.report.making import record, result, write_queries
 from vprdist.plan.noise import Noise, detectable, measured_noise
-from vprdist.report.statistics import Panel, holm, p_values
+from vprdist.report.comparisons import holm, p_values
+from vprdist.report.statistics import Panel
 from vprdist.store.queries import queries_path, read_queries
 
 

@@ -11,10 +11,11 @@ import pytest
 from tests.report.making import QUERIES, consistent, judged, record, records_of, result, rows_of, write_queries
 from vprdist.console import Console
 from vprdist.errors import UserError
+from vprdist.report.comparisons import all_pairs, holm, p_values
 from vprdist.report.evidence import weigh
 from vprdist.report.latex import latex
 from vprdist.report.leaderboard import markdown, show, write_leaderboard
-from vprdist.report.statistics import Panel, all_pairs, chance, holm, p_values
+from vprdist.report.statistics import Panel, chance
 from vprdist.store.clusters import clusters
 from vprdist.store.queries import queries_path, read_answers, read_queries
 

@@ -12,18 +12,8 @@ from scipy.stats import beta, norm
 from scipy.stats import t as student
 
 from tests.report.making import world
-from vprdist.report.statistics import (
-    Panel,
-    all_pairs,
-    chance,
-    clopper_pearson,
-    groups,
-    holm,
-    null_draws,
-    p_values,
-    seed_luck,
-    wilson,
-)
+from vprdist.report.comparisons import all_pairs, groups, holm, null_draws, p_values
+from vprdist.report.statistics import Panel, chance, clopper_pearson, seed_luck, wilson
 from vprdist.store.clusters import clusters
 
 

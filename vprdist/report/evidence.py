@@ -9,10 +9,11 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
+from vprdist.report.comparisons import AllPairs, all_pairs, groups, holm, p_values
 from vprdist.report.parts import Part, cuts
 from vprdist.report.rows import Row
 from vprdist.report.seeds import SeedSpread
-from vprdist.report.statistics import AllPairs, Chance, Panel, all_pairs, chance, groups, holm, p_values, wilson
+from vprdist.report.statistics import Chance, Panel, chance, wilson
 from vprdist.spec.result import Protocol, ResultRow
 from vprdist.spec.vocabulary import METRICS
 from vprdist.store.queries import Queries
