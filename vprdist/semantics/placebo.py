@@ -4,7 +4,7 @@ A mask may help or hurt only because it darkens pixels, or because any pattern w
 its placebos, which keep one thing of the real mask each and lose the classes:
 
 - `random`: the very values of the real mask, laid out anew in random blobs. Its sum, and so the light that it lets
-  through, is that of the real mask.
+  through, is that of the real mask; nearly so on a grid of corners, whose outer points stand for less of the picture.
 - `image`: the real mask of another picture of the same side, drawn once for each picture. It looks like a street, at
   the wrong place.
 - `classes`: the mask of as many other classes, drawn once a seed. Where too few are left (the ten static classes leave
