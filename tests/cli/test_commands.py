@@ -80,4 +80,4 @@ def test_bad_input_is_one_message(words, message):
 @pytest.mark.parametrize("option", ["--parts", "--plots"])
 def test_watching_refuses_what_it_would_not_do(capsys, option):
     assert main(["leaderboard", "mine", "--watch", option]) == 2
-    assert "--watch: parts and plots cannot be written again and again" in capsys.readouterr().err
+    assert "--watch: parts, plots and LaTeX cannot be written again and again" in capsys.readouterr().err

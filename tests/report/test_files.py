@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 from PIL import Image
 
-from tests.report.making import judged, records_of, result
+from tests.report.making import judged, leave, records_of, result
+from vprdist.cli import main
 from vprdist.errors import UserError
 from vprdist.report.evidence import Block
 from vprdist.report.latex import escaped, latex
@@ -21,8 +23,7 @@ def blocks(tmp_path) -> list[Block]:
 
 def test_a_booktabs_table_with_every_row_and_number(tmp_path):
     (block,) = blocks(tmp_path)
-    text = latex([block], "mine & yours 100%")
-    assert r"\caption{mine \& yours 100\%. protocol" in text
+    text = latex([block], "mine")
     rows = text.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
     columns = text.split(r"\begin{tabular}{")[1].split("}")[0]
     assert len(rows) == 2 and all(row.count(" & ") == len(columns) - 1 for row in rows)
@@ -32,6 +33,41 @@ def test_a_booktabs_table_with_every_row_and_number(tmp_path):
     )
     for command in (r"\toprule", r"\end{tabular}", r"\end{table}"):
         assert command in text
+    assert len(columns) <= 9, "a paper has no room for more"
+    caption = text.split(r"\caption{")[1].splitlines()[0]
+    assert len(caption) < 200 and "protocol" not in caption and "the difference to rgb all" in caption
+    notes = text.split(r"\end{tabular}")[1]
+    assert "trains layer3, layer4" in notes if "0-2 trains" in notes else "units" not in notes
+    assert block.heading in notes
+
+
+def test_a_paper_chooses_columns_caption_and_finds_a_label(tmp_path):
+    (block,) = blocks(tmp_path)
+    text = latex([block], "a\nb", "mine & 100%/x", ("recall@5", "recall@1", "seeds", "p"), "50 % of [it] & {more}_1")
+    assert r"\caption{50 \% of [it] \& \{more\}\_1}" in text and r"\label{tab:mine-100-x}" in text
+    assert text.startswith("% a b\n"), "a title never leaves its comment"
+    head = text.split("\\toprule\n")[1].splitlines()[0]
+    assert head == r" & R@5 & R@1 & seeds \\", "without seeds there is no p"
+    two = judged(tmp_path / "two", [(result(0.5), None), (result(0.5, subtask="s2w", unfreeze="all"), None)])
+    labels = re.findall(r"\\label\{(.*)\}", latex(two, "t", "mine"))
+    assert labels == [f"tab:mine-{block.protocol.fingerprint}" for block in two]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (["recal@1"], "--columns: no such column: 'recal@1'. Did you mean 'recall@1'?"),
+        (["p", "p"], "--columns: a column is named twice: 'p'"),
+    ],
+)
+def test_columns_that_there_are_not_are_refused_before_anything_is_written(tmp_path, capsys, columns, message):
+    folder = leave(tmp_path, [(result(0.5), None)])
+    before = sorted(folder.iterdir())
+    assert main(["leaderboard", "mine", "--runs", str(tmp_path), "--columns", *columns]) == 2
+    assert message in capsys.readouterr().err and sorted(folder.iterdir()) == before
+    assert main(["leaderboard", "mine", "--runs", str(tmp_path), "--columns", "recall@5", "--caption", "One_1"]) == 0
+    text = (folder / "leaderboard.tex").read_text()
+    assert r"\caption{One\_1}" in text and r"\begin{tabular}{lr}" in text and r"\label{tab:mine}" in text
 
 
 def test_latex_escapes_what_it_would_read():

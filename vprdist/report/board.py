@@ -14,7 +14,7 @@ from vprdist.errors import UserError
 from vprdist.files import write_text
 from vprdist.report.attribution import show_attribution
 from vprdist.report.evidence import Block, weigh
-from vprdist.report.latex import latex
+from vprdist.report.latex import check_columns, latex
 from vprdist.report.leaderboard import show, write_leaderboard
 from vprdist.report.page.build import page
 from vprdist.report.page.contents import MOST_LINES, Contents, Curve, NoPictures, Pictures, Progress
@@ -108,18 +108,27 @@ class Wanted:
         parts: the breakdowns on the terminal too.
         plots: also SVG and PNG files.
         published: the paper's Table I beside rows of other data too.
+        columns: of the LaTeX table (`report.latex.COLUMNS`); empty: the usual ones.
+        caption: of the LaTeX table, as plain text.
     """
 
     parts: bool = False
     plots: bool = False
     published: bool = False
+    columns: tuple[str, ...] = ()
+    caption: str | None = None
 
 
 NOTHING_MORE = Wanted()
 
 
 def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOTHING_MORE) -> int:
-    """Show and publish the leaderboard of a sweep from the results that are there."""
+    """Show and publish the leaderboard of a sweep from the results that are there.
+
+    Raises:
+        UserError: no such sweep, or no such column.
+    """
+    check_columns(wanted.columns)
     board = read_board(folder, runs)
     for text in board.left_out:
         console.print(text, style="yellow")
@@ -128,7 +137,9 @@ def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOT
         return 1
     show(board.blocks, board.title, console, wanted.parts, wanted.published)
     write_leaderboard(folder, board.blocks, board.title, wanted.published)
-    write_text(folder / "leaderboard.tex", latex(board.blocks, board.title))
+    write_text(
+        folder / "leaderboard.tex", latex(board.blocks, board.title, folder.name, wanted.columns, wanted.caption)
+    )
     write_page(board, None, published=wanted.published)
     if board.attribution is not None:
         show_attribution(board.attribution, console)

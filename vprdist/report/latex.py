@@ -1,20 +1,31 @@
-"""The leaderboard as a LaTeX table for papers: booktabs, a row a configuration."""
+"""The leaderboard as a LaTeX table for papers: booktabs, a row a configuration, notes below."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from vprdist.console import visible
+from vprdist.errors import UserError, nearest
+from vprdist.report.differing import layers_text
 from vprdist.report.evidence import Block, Difference, Standing
 from vprdist.report.leaderboard import p_text, rows_of
 from vprdist.report.reading import BELOW, reading, short, warnings
 from vprdist.report.rows import other_metrics
 from vprdist.report.sources import code_lines
+from vprdist.spec.vocabulary import METRICS
+
+NEED_SEEDS = ("group", "p")
+"""Columns that are only there where rows have several seeds: with one they would speak of settings."""
+USUAL = ("recall@1", "recall@5", "recall@10", "map@5")
+"""The metrics beside the objective, where nobody chooses: a paper has no room for all."""
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$",
     "|": r"\textbar{}", BELOW: r"$\downarrow$",
+    "Δ": r"$\Delta$",
 }  # fmt: skip
 
 
@@ -26,51 +37,141 @@ def escaped(text: str) -> str:
     return first + "".join(SPECIAL.get(letter, letter) for letter in words[1:])
 
 
-def latex(blocks: Sequence[Block], title: str) -> str:
-    """A table for each protocol, to be `\\input`; needs `\\usepackage{booktabs}`."""
-    code = code_lines(rows_of(blocks))
-    return "\n".join(_table(block, title, code) for block in blocks)
+@dataclass(frozen=True)
+class _Column:
+    """A column of the table: its head, and a row's cell."""
+
+    head: str
+    cell: Callable[[Block, Standing], str]
+    align: str = "r"
 
 
-def _table(block: Block, title: str, code: Sequence[str]) -> str:
-    others = other_metrics(block.objective)
-    delta = ["$\\Delta$", "95\\,\\%", "$p$"] if block.knows_seeds else ["$\\Delta$, these networks", "95\\,\\%"]
-    heads = ["", short(block.objective), "95\\,\\%", *delta, *map(short, others)]
-    notes = " ".join(escaped(text) for text in (f"{block.heading}.", *warnings(block), *reading(block), *code))
-    lines = [" & ".join(_cells(block, others, standing)) + r" \\" for standing in block.standings]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{escaped(title)}. {notes}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
-            r"\toprule",
-            " & ".join(heads) + r" \\",
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
+def _metric(name: str) -> _Column:
+    def cell(block: Block, standing: Standing) -> str:
+        row = standing.row
+        mark = f"{escaped(BELOW)} " if name == block.objective and row.below_untrained(name) else ""
+        return f"{mark}{row.metric(name):.3f}"
+
+    return _Column(short(name), cell)
 
 
-def _cells(block: Block, others: Sequence[str], standing: Standing) -> list[str]:
-    row, found, objective = standing.row, standing.difference, block.objective
-    bounds = standing.intervals.get(objective)
-    p = "" if found is None else p_text(found.corrected).replace("<", "$<$").replace("–", "--")
-    mark = f"{escaped(BELOW)} " if row.below_untrained(objective) else ""
-    return [
-        escaped(row.name),
-        f"{mark}{row.metric(objective):.3f}",
-        "" if bounds is None else f"[{bounds[0]:.3f}, {bounds[1]:.3f}]",
-        "" if found is None else f"${found.value:+.3f}$",
-        "" if found is None else _bounds(found),
-        *([p] if block.knows_seeds else []),
-        *(f"{row.metric(column):.3f}" for column in others),
-    ]
+def _difference(text: Callable[[Difference], str]) -> Callable[[Block, Standing], str]:
+    return lambda block, standing: "" if standing.difference is None else text(standing.difference)
+
+
+def _interval(block: Block, standing: Standing) -> str:
+    bounds = standing.intervals.get(block.objective)
+    return "" if bounds is None else f"[{bounds[0]:.3f}, {bounds[1]:.3f}]"
 
 
 def _bounds(found: Difference) -> str:
     return "--" if found.interval is None else f"$[{found.interval[0]:+.3f}, {found.interval[1]:+.3f}]$"
+
+
+def _untrained(block: Block, standing: Standing) -> str:
+    value = standing.row.untrained(block.objective)
+    return "" if value is None else f"{value:.3f}"
+
+
+COLUMNS = {
+    **{name: _metric(name) for name in METRICS},
+    "interval": _Column("95\\,\\%", _interval),
+    "difference": _Column("$\\Delta$", _difference(lambda found: f"${found.value:+.3f}$")),
+    "difference_interval": _Column("95\\,\\%", _difference(_bounds)),
+    "baseline": _Column("minus", _difference(lambda found: escaped(found.baseline)), "l"),
+    "p": _Column("$p$", _difference(lambda found: p_text(found.corrected).replace("<", "$<$").replace("–", "--"))),
+    "group": _Column("group", lambda block, standing: "" if standing.group is None else str(standing.group)),
+    "untrained": _Column("untrained", _untrained),
+    "seeds": _Column("seeds", lambda block, standing: str(len(standing.row.seeds))),
+}
+"""By the word that asks for it; the name of the row stands before them all."""
+
+
+def check_columns(names: Sequence[str]) -> None:
+    """Refuse a table with columns that there are not.
+
+    Raises:
+        UserError: an unknown column, or one twice.
+    """
+    for place, name in enumerate(names):
+        if name not in COLUMNS:
+            raise UserError("--columns", "no such column", name, nearest(name, tuple(COLUMNS)))
+        if name in names[:place]:
+            raise UserError("--columns", "a column is named twice", name, "Name it once.")
+
+
+def usual_columns(block: Block) -> list[str]:
+    """What is printed where nobody chooses: what a paper claims, and a few metrics beside it."""
+    compared = ["difference", "difference_interval"] if block.baselines else []
+    against = ["baseline"] if len(block.baselines) > 1 else []
+    others = [name for name in USUAL if name in other_metrics(block.objective)]
+    return [block.objective, "interval", *compared, *against, *(["p"] if block.baselines else []), *others]
+
+
+def latex(
+    blocks: Sequence[Block], title: str, name: str = "leaderboard", columns: Sequence[str] = (),
+    caption: str | None = None,
+) -> str:  # fmt: skip
+    """A table for each protocol, to be `\\input`; needs `\\usepackage{booktabs}`.
+
+    Args:
+        title: what the table was made of; a comment above it.
+        name: of the sweep; the label is `tab:<name>`, with several protocols `tab:<name>-<protocol>`.
+        columns: keys of COLUMNS; empty: `usual_columns`.
+        caption: plain text, in place of one made of the block.
+    """
+    code = code_lines(rows_of(blocks))
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "leaderboard"
+    tables = []
+    for block in blocks:
+        label = slug if len(blocks) == 1 else f"{slug}-{block.protocol.fingerprint}"
+        words = [name for name in columns or usual_columns(block) if block.knows_seeds or name not in NEED_SEEDS]
+        lines = _table(block, [COLUMNS[word] for word in words], caption or _caption(block), label)
+        tables.append(
+            "\n".join([f"% {visible(' '.join(title.split()))}", *lines, *_notes(block, code), r"\end{table}", ""])
+        )
+    return "\n".join(tables)
+
+
+def _caption(block: Block) -> str:
+    protocol, named = block.protocol, block.baselines
+    text = (
+        f"{short(block.objective)} on {' and '.join(protocol.cities)} ({protocol.num_queries:,} queries), best first."
+    )
+    if not named:
+        return text
+    against = named[0] if len(named) == 1 else "the row that is named beside it"
+    networks = "" if block.knows_seeds else ", these networks"
+    return f"{text} Δ is the difference to {against}, on the same queries{networks}."
+
+
+def _table(block: Block, columns: Sequence[_Column], caption: str, label: str) -> list[str]:
+    lines = [
+        " & ".join([escaped(standing.row.name), *(column.cell(block, standing) for column in columns)]) + r" \\"
+        for standing in block.standings
+    ]
+    return [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escaped(caption)}}}",
+        rf"\label{{tab:{label}}}",
+        rf"\begin{{tabular}}{{l{''.join(column.align for column in columns)}}}",
+        r"\toprule",
+        " & ".join(["", *(column.head for column in columns)]) + r" \\",
+        r"\midrule",
+        *lines,
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def _notes(block: Block, code: Sequence[str]) -> list[str]:
+    """How the numbers are to be read: below the table, so that a caption stays one."""
+    layers = layers_text([standing.row for standing in block.standings])
+    texts = (*warnings(block), *reading(block), layers, f"{block.heading}.", *code)
+    return [
+        r"\par\smallskip",
+        r"\begin{minipage}{\linewidth}\footnotesize",
+        " ".join(escaped(text) for text in texts if text),
+        r"\end{minipage}",
+    ]
