@@ -264,6 +264,7 @@ def changed(path: Path, data: bytes | None) -> Iterator[None]:
         ("a picture of the same length", DataError, r"bob_q000\.jpg: the picture cannot be read"),
         ("no checkpoint", WeightsError, "the trial has no checkpoint. "),
         ("a cache that is cut", UserError, "the manifest must be readable JSON"),
+        ("a shard of the same length", UserError, r"\.arrow: the shard's SHA-256 must be"),
         ("a network that diverged", TrainingError, "descriptors must be finite"),
     ],
 )
@@ -274,6 +275,7 @@ def test_what_changed_is_one_message_and_leaves_no_part(
     side = Path(trial.data.root) / "train_val" / "bob" / "query"
     picture = side / "images" / "bob_q000.jpg"
     last, manifest = own / "checkpoint" / "last.pt", Path(trial.input.cache or "") / "manifest.json"
+    shard = min((manifest.parent / "shards").iterdir())
     if what == "a network that diverged":
         state = torch.load(last, weights_only=False)
         state["network"] = {name: value * float("nan") for name, value in state["network"].items()}
@@ -283,6 +285,7 @@ def test_what_changed_is_one_message_and_leaves_no_part(
         "a picture that is cut": (picture, picture.read_bytes()[:200]),
         "a picture of the same length": (picture, b"x" * picture.stat().st_size),
         "no checkpoint": (last, None),
+        "a shard of the same length": (shard, shard.read_bytes()[:-999] + bytes(999)),
         "a cache that is cut": (manifest, manifest.read_bytes()[:-20]),
     }.get(what, (picture, picture.read_bytes()))
     order = order_of(own)

@@ -108,6 +108,10 @@ def _info(args: argparse.Namespace, console: Console) -> int:
         )
     elif not args.decode:
         console.print("Both ends of each picture were looked at; --decode decodes each whole.", style="dim")
+    console.print(
+        "A digest is of tables, names and sizes. What pictures hold is noted by a run folder that first uses them.",
+        style="dim",
+    )
     return 2 if refused else 0
 
 

@@ -16,6 +16,7 @@ import torch
 
 from vprdist.data.layouts import layout_of
 from vprdist.data.tasks import breakdown_tasks, build_tasks
+from vprdist.data.unchanged import check_unchanged
 from vprdist.distributed.ranks import join
 from vprdist.distributed.world import World
 from vprdist.errors import UserError
@@ -26,7 +27,7 @@ from vprdist.network.inputs import KeptPictures
 from vprdist.probes.evaluate import make_parts
 from vprdist.probes.order import ProbeOrder
 from vprdist.store.trial_folder import TrialFolder
-from vprdist.training.run import check_cache, check_inputs, device_name, whitening_cities
+from vprdist.training.run import check_cache, check_inputs, check_shards_of, device_name, whitening_cities
 from vprdist.training.trained import trained_network
 
 
@@ -42,6 +43,10 @@ def work(order: ProbeOrder, index: int, count: int, advanced: Callable[[int], No
     place = TrialFolder(folder)
     trial = place.trial()
     check_inputs(trial)
+    runs = place.path.parents[1]
+    check_shards_of(trial, runs, lambda done, total: None)
+    for note in check_unchanged(trial.data, trial.data.validate_cities, runs):
+        print(note, flush=True)
     cities = [layout_of(trial.data).read(name) for name in trial.data.validate_cities]
     tasks = build_tasks(cities, trial)
     with join(World(), place.rendezvous_file) as ranks:

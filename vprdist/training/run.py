@@ -130,10 +130,8 @@ class _Run:
 
     def _check_shards(self) -> None:
         """Where no copy is made, whose digests are compared, the first rank looks at the cache itself."""
-        trial = self.trial
-        if self.ranks.is_first and trial.input.needs_cache and trial.input.cache is not None:
-            advance = partial(self.stage, "checking the cache")
-            check_shards(Path(trial.input.cache), trial.cities, self.folder.parents[1], advance)
+        if self.ranks.is_first:
+            check_shards_of(self.trial, self.folder.parents[1], partial(self.stage, "checking the cache"))
 
     def _run(self, trial: TrialSpec, fallbacks: tuple[str, ...]) -> None:
         layout = layout_of(trial.data)
@@ -336,6 +334,16 @@ def check_cache(trial: TrialSpec) -> None:
     if held != trial.digests.cache:
         fault = f"the cache must have the digest of the submission, {trial.digests.cache}"
         raise CacheError(trial.input.cache, fault, held, CHANGED)
+
+
+def check_shards_of(trial: TrialSpec, runs: Path, progress: Callable[[int, int], None]) -> None:
+    """The bytes of the cache's shards are those that the run folder's trials read; see `cache.unchanged`.
+
+    Raises:
+        CacheError: they are not.
+    """
+    if trial.input.needs_cache and trial.input.cache is not None:
+        check_shards(Path(trial.input.cache), trial.cities, runs, progress)
 
 
 def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
