@@ -136,7 +136,7 @@ Intervals = dict[str, tuple[float, float]]
 
 
 def resampled(panel: Panel, rng: np.random.Generator, sums_C: np.ndarray, score: bool) -> Intervals:
-    """Of a ratio of cluster sums to sizes: widened percentiles (before; Wilson's for a score), BCa, studentised."""
+    """For a ratio of cluster sums to sizes: widened percentiles (before; Wilson's for a score), BCa, studentised."""
     counts_C, size, total = panel.counts_C, panel.num_clusters, panel.num_queries
     value = float(sums_C.sum() / total)
     error = np.sqrt(((sums_C - value * counts_C) ** 2).sum() * size / (size - 1)) / total
