@@ -82,7 +82,7 @@ def test_from_a_sweep_file_to_a_leaderboard(tmp_path):
         assert row["classes"] == ("static" if row["mode"] == "masked" else "")
         assert (folder / "predictions" / "dogwood.txt").is_file()
         assert (folder / "predictions" / "sheet.png").is_file()
-    for part in ("masked 0-2", "Masked-0-2", "leaderboard.html", "no GPU: ran on the CPU"):
+    for part in ("masked 0-2", "leaderboard.html", "no GPU: ran on the CPU"):
         assert part in done.stdout
     assert starts(runs) == dict.fromkeys((row["trial"] for row in found), 1)
 
