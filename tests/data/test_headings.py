@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.worlds import write_side
-from vprdist.data.graph import city_graph
+from vprdist.data.graph import city_graph, training_graphs
 from vprdist.data.kinds import city_kinds
 from vprdist.data.labels import without_angles
 from vprdist.data.layouts.msls import read_city
@@ -18,7 +18,7 @@ from vprdist.data.tasks import build_tasks
 from vprdist.errors import DataError
 from vprdist.prepare.checks import check_data
 from vprdist.spec.data import DataSpec
-from vprdist.spec.trial import TrialSpec
+from vprdist.spec.trial import Digests, TrialSpec
 
 
 def write_angles(root, query, database, panos=None, city="ada") -> City:
@@ -98,6 +98,23 @@ def test_a_city_without_headings_validates_and_does_not_train(tmp_path, angle):
     message = rf"query/raw.csv: training on computed labels needs compass angles \(ca\); found '{angle:g} for every "
     with pytest.raises(DataError, match=message + r".*put its official labels at .*ada_gt.h5"):
         check_data(trial)
+
+
+def test_a_job_of_computation_1_goes_on_as_it_began(tmp_path):
+    """There -1 was an angle; what is kept for one computation is not read by the other."""
+    angles = [90.0, -1.0, 80.0, -1.0, 70.0, 60.0]
+    city = write_angles(tmp_path, angles, angles)
+    turned = write_angles(tmp_path / "turned", *[[angle % 360 for angle in angles]] * 2)
+    trial = TrialSpec(data=DataSpec(root=str(tmp_path), train=("ada",), validate_cities=("bob",)))
+    for computation, rows in ((2, [0, 2, 4, 5]), (1, list(range(6))), (2, [0, 2, 4, 5])):
+        digests = Digests(dataset="d", cache=None, weights="none", computation=computation)
+        (graph,), notices = training_graphs(trial.resolved(digests), [city], tmp_path, lambda text: None)
+        assert graph.queries.tolist() == graph.gallery.tolist() == rows and len(notices) == 2 * (computation == 2)
+        expected = city_graph(turned, DataSpec()).similarity.toarray()
+        gone = np.setdiff1d(range(6), rows)
+        expected[gone] = 0
+        expected[:, gone] = 0
+        assert graph.similarity.toarray() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_layout_may_give_angles_that_nobody_knows():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from vprdist.data.labels import (
 )
 from vprdist.data.places import City
 from vprdist.errors import DataError
+from vprdist.spec.computation import FIRST
 from vprdist.spec.data import DataSpec
 from vprdist.spec.trial import TrialSpec
 
@@ -65,6 +66,8 @@ def training_graphs(
     if (found := labels_digest(spec)) != trial.digests.labels:
         fault = f"the official labels must have the digest of the submission, {trial.digests.labels}"
         raise DataError(spec.root, fault, found, "Run the sweep again: what changed makes other trials.")
+    if trial.computation == FIRST:
+        cities = [_with_every_angle(city) for city in cities]
     learnt = str(trial.train.loss.fact("labels"))
     graphs = [_graph(city, spec, read_labels(city, spec, runs, say, learnt)) for city in cities]
     computed = [city for city in cities if not is_official(city.label_file, spec)]
@@ -73,6 +76,11 @@ def training_graphs(
         names = ", ".join(city.name for city in computed)
         notices.append(f"no official labels of {names}: computed, beside official ones of other cities")
     return graphs, tuple(notices)
+
+
+def _with_every_angle(city: City) -> City:
+    query, database = (replace(side, every_angle=True) for side in city.sides)
+    return replace(city, query=query, database=database)
 
 
 def city_graph(city: City, spec: DataSpec) -> CityGraph:

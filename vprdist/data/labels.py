@@ -147,8 +147,7 @@ def _content_digest(city: City, spec: DataSpec, labels: str) -> str:
     without_angles(city)
     digest = hashlib.sha256(f"computed {ALGORITHM} {spec.fov_radius_m!r} {spec.fov_degrees!r}".encode())
     for side in city.sides:
-        assert side.ca is not None, "`without_angles` has looked"
-        digest.update(f" {len(side)} ".encode() + side.positions.tobytes() + side.ca.tobytes())
+        digest.update(f" {len(side)} ".encode() + side.positions.tobytes() + side.headings.tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -35,6 +35,7 @@ class Side:
         paths: where each picture lies.
         rows: where the pictures stand among all of the data set's side; None: these are all of them.
         num_left_out: how many of them are not here.
+        every_angle: all of ca are angles, also -1, as computation 1 took them.
     """
 
     city: str
@@ -54,6 +55,7 @@ class Side:
     files: Mapping[str, Path] = field(default_factory=dict)
     rows: Ints | None = None
     num_left_out: int = 0
+    every_angle: bool = False
 
     @classmethod
     def of(
@@ -153,6 +155,8 @@ class Side:
         """
         if self.ca is None:
             return np.full(len(self), np.nan)
+        if self.every_angle:
+            return self.ca
         if len(self) and (self.ca == self.ca[0]).all() and not 0 <= self.ca[0] < 360:
             return np.full(len(self), np.nan)
         return np.where(self.ca == NO_HEADING, np.nan, self.ca)
