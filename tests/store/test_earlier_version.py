@@ -304,7 +304,9 @@ def test_folders_and_job_arrays_are_named_as_before() -> None:
         assert digest_json(read(DemoSpec, entry["values"]).model_dump(mode="json"), 8) == entry["id"]
     for entry in IDS["segmenters"]:
         spec = read(SegmenterSpec, entry["values"])
-        assert [digest_json(spec.identity("w", device)) for device in ("cpu", "cuda")] == entry["id"]
+        found = [digest_json(spec.identity("w", device)) for device in ("cpu", "cuda")]
+        # Exported networks were taken to answer in cells then: what they say now is another cache.
+        assert (found == entry["id"]) != spec.facts.exported
     for entry in IDS["orders"]:
         assert read(CacheOrder, entry["values"]).digest == entry["id"]
     order = read(ProbeOrder, IDS["probes"]["values"])
