@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 from torchvision.transforms import InterpolationMode, Resize
 
+from tests.worlds import write_small_tree
 from vprdist.data.images import is_turned, load_image, load_image_at_a_scale, loader_of, upright_size
+from vprdist.data.layouts.msls import read_city
+from vprdist.data.pictures import turned_pictures
 from vprdist.errors import DataError
 from vprdist.spec.computation import COMPUTATION, EARLIER, FIRST
 
@@ -105,6 +108,21 @@ def test_pictures_stand_upright(tmp_path: Path, form: str, orientation: int) -> 
     Image.fromarray(np.ascontiguousarray(rows_and_columns[orientation])).save(path, form, exif=exif, quality=95)
     assert np.abs(load_image(path, *WANTED).astype(int) - upright).mean() < 4
     assert (upright_size(path), is_turned(path)) == (WANTED, orientation != 1)
+
+
+def test_turned_pictures_are_named_once_a_side(tmp_path: Path) -> None:
+    city = read_city(write_small_tree(tmp_path), "bob")
+    assert turned_pictures(city) == ()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for row, form in ((2, "JPEG"), (5, "JPEG"), (6, "PNG")):
+        smooth(40, 32).save(city.query.image_path(row), form, exif=exif)
+    exif[0x0112] = 1
+    smooth(40, 32).save(city.database.image_path(0), "JPEG", exif=exif)
+    assert turned_pictures(city) == (
+        "3 of 8 query images of bob are stored turned or mirrored, as EXIF says: they are put upright "
+        "(the first: bob_q002.jpg)",
+    )
 
 
 def test_spoilt_exif_turns_nothing(tmp_path: Path) -> None:

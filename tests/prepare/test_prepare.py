@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.worlds import write_activations, zero_a_third
 from vprdist.errors import UserError
@@ -108,6 +109,20 @@ def test_a_cut_picture_is_found_by_whoever_opens_them(sweep: SweepSpec, small_tr
     assert looked(sweep, tmp_path / "runs").trials
     with pytest.raises(UserError, match=r"bob_q005\.jpg"):
         prepared(sweep, tmp_path / "runs")
+
+
+def test_pictures_that_are_turned_are_told_of_when_they_are_first_opened(small_tree: Path, tmp_path: Path) -> None:
+    data = f"data: {{root: {small_tree}, train: [ada], validate: [bob]}}"
+    sweep = sweep_of(tmp_path, f"trial:\n  {data}\n  network: {{backbone: resnet18, weights: none}}\n")
+    exif, path = Image.Exif(), small_tree / "train_val" / "bob" / "query" / "images" / "bob_q002.jpg"
+    exif[0x0112] = 8
+    with Image.open(path) as image:
+        image.save(path, exif=exif)
+    heard = Listener()
+    for _ in range(2):
+        prepared(sweep, tmp_path / "runs", heard)
+    told = [line for line in heard.lines if "EXIF" in line]
+    assert len(told) == 1 and told[0].startswith("1 of 8 query images of bob are stored turned")
 
 
 def test_the_demo_city_that_would_be_made_is_made(tmp_path: Path) -> None:

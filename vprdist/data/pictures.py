@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vprdist.data.images import load_image
-from vprdist.data.places import Side
+from vprdist.data.images import is_turned, load_image
+from vprdist.data.places import City, Side
 from vprdist.errors import DataError
 from vprdist.files import file_stamp
 
@@ -101,6 +101,29 @@ def picture_fault(path: Path, *, decode: bool = False) -> str | None:
         # What the decoder found has a value; what it decoded, and nobody knows how to show, says so itself.
         return error.fault.removeprefix("the picture ") if error.value is None else "is cut, or no picture"
     return None
+
+
+def turned_pictures(city: City) -> tuple[str, ...]:
+    """What a person should know of pictures that are stored on their side or head: they are turned upright.
+
+    Raises:
+        DataError: one of them is missing, or is no picture.
+    """
+    facts = []
+    for side in city.sides:
+        if turned := [path for path in side.paths if _may_be_turned(path) and is_turned(path)]:
+            facts.append(
+                f"{len(turned)} of {len(side)} {side.side} images of {city.name} are stored turned or mirrored, as "
+                f"EXIF says: they are put upright (the first: {turned[0].name})"
+            )
+    return tuple(facts)
+
+
+def _may_be_turned(path: Path) -> bool:
+    """False where a look at a JPEG's first segments, which hold EXIF, is enough."""
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+    return not head.startswith(b"\xff\xd8") or b"Exif\0" in head or b"http://ns.adobe.com/xap" in head
 
 
 def picture_sizes(paths: Sequence[Path]) -> list[int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset
 from vprdist.data.images import loader_of
 from vprdist.data.places import Side
 from vprdist.errors import CacheError, UserError
+from vprdist.network.picture_store import PictureStore
 from vprdist.semantics.arms import masks_of
 from vprdist.semantics.cache import Cache, open_cache
 from vprdist.spec.arms import Arm
@@ -53,30 +55,54 @@ class KeptPictures:
         trial: its computation says how pictures are read, and `run.keep_mb` how much memory they take at most; that
             grows with what is read. Forked workers share it.
         sides: whose pictures may be kept; those that do not fit, and other sides', are decoded every time.
+        store: where other jobs left theirs; those take no memory here.
     """
 
-    def __init__(self, trial: TrialSpec, sides: Sequence[Side], image_size: tuple[int, int]) -> None:
-        self.image_size, self.read = image_size, loader_of(trial.computation)
+    def __init__(
+        self, trial: TrialSpec, sides: Sequence[Side], image_size: tuple[int, int], store: PictureStore | None = None
+    ) -> None:
+        self.image_size, self.read, self.store = image_size, loader_of(trial.computation), store
         picture_bytes = 3 * image_size[0] * image_size[1]
         capacity = min(sum(map(len, sides)), trial.run.keep_mb * 2**20 // picture_bytes)
         self._pixels = _mapped(capacity * picture_bytes).view(capacity, *image_size, 3)
         self._filled = _mapped(capacity)
-        self._first: dict[tuple[str, str], int] = {}
-        total = 0
+        self._paths: list[Path] = []
+        self._places: dict[tuple[str, str], npt.NDArray[np.int64]] = {}
         for side in sides:
-            self._first[side.city, side.side] = total
-            total += len(side)
+            places = self._places[side.city, side.side] = np.full(len(side), -1)
+            for row, path in enumerate(side.paths):
+                if len(self._paths) < capacity and (store is None or path not in store):
+                    places[row] = len(self._paths)
+                    self._paths.append(path)
+        self._stored = np.zeros(capacity, np.uint8)
 
     def load(self, side: Side, row: int) -> Tensor:
         """(H, W, 3) uint8. Errors as `load_image`."""
-        place = self._first.get((side.city, side.side), len(self._filled)) + row
-        if place >= len(self._filled):
-            return torch.from_numpy(self.read(side.image_path(row), *self.image_size).copy())
+        place, path = self._place(side, row), side.image_path(row)
+        if place < 0:
+            found = None if self.store is None else self.store.load(path)
+            return self._decoded(path) if found is None else found
         if not self._filled[place]:
             # Two workers may both decode it: they write the same bytes, and the mark comes after them.
-            self._pixels[place] = torch.from_numpy(self.read(side.image_path(row), *self.image_size).copy())
+            self._pixels[place] = self._decoded(path)
             self._filled[place] = 1
         return self._pixels[place]
+
+    def share(self) -> None:
+        """Keep what was decoded since the last call in the store, if any, for other jobs."""
+        if self.store is None:
+            return
+        filled = self._filled.numpy().copy()
+        places = np.flatnonzero(filled > self._stored)
+        self.store.add([self._paths[place] for place in places], lambda i: self._pixels[places[i]])
+        self._stored = filled
+
+    def _place(self, side: Side, row: int) -> int:
+        places = self._places.get((side.city, side.side))
+        return -1 if places is None else int(places[row])
+
+    def _decoded(self, path: Path) -> Tensor:
+        return torch.from_numpy(self.read(path, *self.image_size).copy())
 
 
 def _mapped(count: int) -> Tensor:

@@ -16,6 +16,7 @@ from vprdist.data.kinds import POSITIVE, check_kinds, city_kinds
 from vprdist.data.labels import is_official, without_angles
 from vprdist.data.layouts import city_digest_cached, layout_of, read_city_cached
 from vprdist.data.layouts.less import left_out_words
+from vprdist.data.pictures import turned_pictures
 from vprdist.data.tasks import build_tasks, unasked
 from vprdist.data.unchanged import check_unchanged, note_pictures
 from vprdist.errors import DataError, LaunchError, SweepFileError, leading_there, nearest
@@ -190,29 +191,34 @@ def check_pictures(trial: TrialSpec, runs: Path, bar: Bar) -> tuple[str, ...]:
     folder; see also `data.unchanged`.
 
     Returns:
-        What a person should know: what was not looked at, and what cannot be known.
+        What a person should know: pictures that are turned upright, of the cities that were opened now; what was not
+        looked at, and what cannot be known.
 
     Raises:
         DataError: a picture is cut, or was changed.
     """
-    _check_whole(trial, checked_folder(runs), bar)
+    turned = _check_whole(trial, checked_folder(runs), bar)
     changed = check_unchanged(trial.data, trial.cities, runs)
     with late(bar, "noting what pictures hold") as advance:
         known = note_pictures(trial.data, trial.cities, runs, advance)
-    return changed if known is None else (known, *changed)
+    return (*turned, *(() if known is None else (known,)), *changed)
 
 
-def _check_whole(trial: TrialSpec, checked: Path, bar: Bar) -> None:
+def _check_whole(trial: TrialSpec, checked: Path, bar: Bar) -> tuple[str, ...]:
+    """What `turned_pictures` says of the cities that were opened now."""
     layout = layout_of(trial.data)
     marks = {name: checked / city_digest_cached(layout, name) for name in trial.cities}
     todo = [name for name in trial.cities if not marks[name].exists()]
     if not todo:
-        return
+        return ()
+    facts: list[str] = []
     with bar("checking the cities' pictures") as advance:
         for done, name in enumerate(todo, 1):
-            layout.check(read_city_cached(layout, name), whole=True)
+            layout.check(city := read_city_cached(layout, name), whole=True)
+            facts += turned_pictures(city)
             write_text(marks[name], f"{layout.root} {name}: every picture is whole\n")
             advance(done, len(todo))
+    return tuple(facts)
 
 
 def paths_of(trials: Sequence[TrialSpec], runs: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from vprdist.evaluation.evaluate import Extra
 from vprdist.files import read_json
 from vprdist.machine import answers, keep_stdout_for_answers
 from vprdist.network.inputs import KeptPictures
+from vprdist.network.picture_store import store_of
 from vprdist.probes.evaluate import make_parts
 from vprdist.probes.order import ProbeOrder
 from vprdist.store.trial_folder import TrialFolder
@@ -52,7 +53,8 @@ def work(order: ProbeOrder, index: int, count: int, advanced: Callable[[int], No
     with join(World(), place.rendezvous_file) as ranks:
         network = trained_network(trial, folder).to(ranks.device)
         size = trial.evaluate.image_size or trial.train.image_size
-        kept = KeptPictures(trial, [side for city in cities for side in city.sides], size)
+        store = store_of(trial, size, folder.parents[1], lambda text: None)
+        kept = KeptPictures(trial, [side for city in cities for side in city.sides], size, store)
         make_parts(
             order, network, trial, tasks, Extra(breakdown_tasks(cities, trial)), ranks,
             training=whitening_cities(trial), kept=kept, turn=len(order.parts) * index // count, advanced=advanced,

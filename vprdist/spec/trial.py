@@ -37,6 +37,9 @@ class RunSpec(Spec):
 
     workers: int = Field(default=0, ge=0, description="data loader processes per rank")
     keep_mb: int = Field(default=512, ge=0, description="decoded pictures that a rank keeps in memory, in megabytes")
+    store_gb: float = Field(
+        default=4.0, ge=0, description="resized pictures that the run folder keeps for all jobs, in gigabytes; 0: none"
+    )
     compile: bool = Field(default=False, description="compile the network with torch.compile")
     tensorboard: bool = Field(default=False, description="also write metrics for TensorBoard (extra `tensorboard`)")
     checkpoint_s: float = Field(default=300.0, gt=0, description="seconds between periodic checkpoints")

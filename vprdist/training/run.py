@@ -32,6 +32,7 @@ from vprdist.files import digest_file
 from vprdist.machine import cpu_has_bf16
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import build_network
+from vprdist.network.picture_store import store_of
 from vprdist.network.weights import weights_file
 from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.cache.staging import staged
@@ -147,12 +148,15 @@ class _Run:
         cities = [layout.read(name) for name in trial.data.train] if trial.train.steps else []
         sides = [side for city in (*cities, *validate) for side in city.sides]
         fallbacks += tuple(words for city in cities for words in left_out_words(city))
-        kept = KeptPictures(trial, sides, trial.train.image_size)
+        store = store_of(trial, trial.train.image_size, self.folder.parents[1], self.say)
+        kept = KeptPictures(trial, sides, trial.train.image_size, store)
 
         def measure(extra: Extra = NOTHING) -> Evaluation | None:
             check_cache(trial)
             stage = self.stage_together
-            return evaluate(network, trial, tasks, self.ranks, stage, training=learn_on, extra=extra, kept=kept)
+            found = evaluate(network, trial, tasks, self.ranks, stage, training=learn_on, extra=extra, kept=kept)
+            kept.share()
+            return found
 
         untrained = self._untrained(measure)
         trainer = None
