@@ -168,8 +168,7 @@ def _usual(sweep: SweepSpec, dotted: str) -> list[Any]:
 
 def _of_sweep(sweep: SweepSpec) -> Iterator[tuple[str, str]]:
     search, method = sweep.search, sweep.search.method
-    draws = search.searcher is not None and method.word != "greedy"
-    if search.seed and not draws:
+    if search.seed and not method.draws:
         yield sweep.where("search.seed"), "nothing is drawn"
     if search.reduction != type(search).model_fields["reduction"].default and search.scheduler != "asha":
         yield sweep.where("search.reduction"), "only scheduler asha reduces"

@@ -29,6 +29,7 @@ class Method:
             says what is wanted next (`search.subset_rule.Wanted`).
         parameters: those that a sweep file may give it.
         proposes: off for a list, of which every point is known before anything starts.
+        draws: `search.seed` decides what it proposes.
         searches: what is proposed: points of the space, or subsets of classes at every point of the grid.
         counts: it says itself how many trials it takes at most; else a sweep file must (`num_trials`).
         several_seeds: a point may have several.
@@ -44,6 +45,7 @@ class Method:
     of_tune = False
     parameters: type[Spec] = NoParameters
     proposes = True
+    draws = True
     searches: Literal["points", "subsets"] = "points"
     counts = False
     several_seeds = False

@@ -18,6 +18,7 @@ class Greedy(Method):
 
     word = "greedy"
     target = "vprdist.search.methods.greedy:wanted"
+    draws = False
     searches = "subsets"
     counts = True
     several_seeds = True

@@ -17,6 +17,7 @@ class Listed(Method):
     """Proposes nothing: the file lists its points."""
 
     proposes = False
+    draws = False
     counts = True
     several_seeds = True
     controls = True
