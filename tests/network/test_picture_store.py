@@ -71,7 +71,7 @@ def test_the_next_job_decodes_nothing(tree: Path, city: City, tmp_path: Path, re
     assert len(read) == 24
     first.share()
     first.share()
-    assert said == [f"{tmp_path}/data/pictures: 24 resized pictures are kept for other jobs (0.00 GB of at most 1)"]
+    assert said == [f"{tmp_path}/data/resized: 24 resized pictures are kept for other jobs (0.00 GB of at most 1)"]
     read_all(job(tree, tmp_path, said), city)
     assert len(read) == 24
     other_size = PictureStore(tmp_path, (16, 20), COMPUTATION, 10**9, said.append)
@@ -98,7 +98,7 @@ def test_a_picture_that_changed_or_was_spoilt_is_decoded_again(
     changed, touched = city.query.image_path(1), city.query.image_path(2)
     changed.write_bytes(city.query.image_path(5).read_bytes())
     touched.touch()
-    (pixels,) = (tmp_path / "data" / "pictures").rglob("*.pixels")
+    (pixels,) = (tmp_path / "data" / "resized").rglob("*.pixels")
     spoilt = bytearray(pixels.read_bytes())
     spoilt[7] ^= 1
     pixels.write_bytes(bytes(spoilt))
@@ -109,7 +109,7 @@ def test_a_picture_that_changed_or_was_spoilt_is_decoded_again(
     read.clear()
     read_all(job(tree, tmp_path, []), city)
     assert len(set(read)) >= 6
-    (lists,) = (tmp_path / "data" / "pictures").rglob("*.json")
+    (lists,) = (tmp_path / "data" / "resized").rglob("*.json")
     lists.write_text("{")
     read_all(job(tree, tmp_path, []), city)
 
@@ -129,7 +129,7 @@ def test_it_grows_to_its_limit_by_what_each_job_has_room_for(tree: Path, city: C
         read_all(kept, city)
         kept.share()
     assert len(said) == 3 and said[0].endswith("; 14 more find no room (run.store_gb)")
-    files = list((tmp_path / "data" / "pictures").rglob("*.pixels"))
+    files = list((tmp_path / "data" / "resized").rglob("*.pixels"))
     assert sum(file.stat().st_size for file in files) == 10 * EACH
 
 
@@ -150,8 +150,8 @@ def test_a_trial_finds_the_same_with_and_without_it(tree: Path, tmp_path: Path) 
     rows, places = [], [tmp_path / "alone" / "trials" / "a", *(tmp_path / "runs" / "trials" / name for name in "bc")]
     for each, place in zip((without, trial, trial), places, strict=True):
         rows.append(run_here(each, place))
-    assert not (tmp_path / "alone" / "data" / "pictures").exists()
-    assert len(list((tmp_path / "runs" / "data" / "pictures").rglob("*.pixels"))) > 0
+    assert not (tmp_path / "alone" / "data" / "resized").exists()
+    assert len(list((tmp_path / "runs" / "data" / "resized").rglob("*.pixels"))) > 0
     assert rows[0].metrics == rows[1].metrics == rows[2].metrics
     assert losses(places[0]) == losses(places[1]) == losses(places[2])
 

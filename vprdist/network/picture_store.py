@@ -56,7 +56,7 @@ class PictureStore:
         self, runs: Path, image_size: tuple[int, int], computation: int, limit_bytes: int, say: Say
     ) -> None:  # fmt: skip
         self.image_size, self.limit_bytes, self.say = image_size, limit_bytes, say
-        self.root = runs / "data" / "pictures"
+        self.root = runs / "data" / "resized"
         self.folder = self.root / f"{image_size[0]}x{image_size[1]}-{computation}"
         self.picture_bytes = 3 * image_size[0] * image_size[1]
         self._places: dict[str, tuple[Path, int, StoredPicture]] = {}
