@@ -99,9 +99,9 @@ def spread_queries(root: Path, city: str) -> None:
     write_rows(path, ("key", "sequence_key", "frame_number"), [(key, key, 0) for key in keys])
 
 
-def write_activations(root: Path, cities: Sequence[str], folder: Path) -> None:
+def write_activations(root: Path, cities: Sequence[str], folder: Path, seed: int = 0) -> None:
     """Activations of every picture as .npz files, (19, 16, 20) of few levels, for `import_cache`."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     folder.mkdir()
     for city in cities:
         for side in read_city(root, city).sides:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from tests.worlds import write_small_tree
 from vprdist.data.images import load_image
 from vprdist.data.layouts.msls import read_city
 from vprdist.data.places import City
-from vprdist.network import inputs
+from vprdist.files import locked
+from vprdist.network import inputs, picture_store
 from vprdist.network.inputs import KeptPictures
 from vprdist.network.picture_store import PictureStore, store_of
 from vprdist.spec.computation import COMPUTATION, FIRST
@@ -87,6 +89,44 @@ def test_ranks_that_end_together_keep_each_picture_once(tree: Path, city: City, 
     for kept in jobs:
         kept.share()
     assert [text.split(": ")[1].split()[0] for text in said] == ["3", "1"]
+
+
+def test_jobs_that_keep_at_once_look_again_when_it_is_their_turn(
+    tree: Path, city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (job(tree, tmp_path, []) for _ in range(2))
+    for kept in (first, second):
+        read_all(kept, city)
+
+    def after_the_first(path: Path) -> AbstractContextManager[None]:
+        monkeypatch.undo()
+        first.share()
+        return locked(path)
+
+    monkeypatch.setattr(picture_store, "locked", after_the_first)
+    second.share()
+    assert sum(file.stat().st_size for file in (tmp_path / "data" / "resized").rglob("*.pixels")) == 24 * EACH
+
+
+def test_pictures_that_were_unpacked_again_are_kept_again(
+    tree: Path, city: City, tmp_path: Path, read: list[Path]
+) -> None:
+    first = job(tree, tmp_path, [])
+    read_all(first, city)
+    first.share()
+    for side in city.sides:
+        for path in side.paths:
+            os.utime(path, ns=(1, 1))
+    second = job(tree, tmp_path, [])
+    assert city.query.image_path(0) not in second.store
+    read_all(second, city)
+    second.share()
+    read.clear()
+    read_all(job(tree, tmp_path, []), city)
+    assert read == []
+    for pixels in (tmp_path / "data" / "resized").rglob("*.pixels"):
+        pixels.unlink()
+    assert city.query.image_path(0) not in job(tree, tmp_path, []).store, "pixels may be deleted at any time"
 
 
 def test_a_picture_that_changed_or_was_spoilt_is_decoded_again(

@@ -105,6 +105,23 @@ def test_a_wrong_list_is_one_message(small_tree: Path, tmp_path: Path, more: str
         looked(asked(tmp_path, small_tree, more), tmp_path / "runs")
 
 
+def test_a_name_of_the_wrong_side_or_of_no_side_is_refused(small_tree: Path, tmp_path: Path) -> None:
+    for name in ("ada/databse/ada_q003", "ada/database/ada_q003"):
+        with pytest.raises(UserError, match="ada has no such picture"):
+            looked(asked(tmp_path, small_tree, f", leave_out: [{name}]"), tmp_path / "runs")
+
+
+def test_an_import_of_another_source_is_not_taken_for_the_old_one(small_tree: Path, tmp_path: Path) -> None:
+    old, new, cache = (tmp_path / name for name in ("old", "new", "cache"))
+    for folder, seed in ((old, 0), (new, 1)):
+        write_activations(small_tree, ["ada"], folder, seed)
+    import_cache(old, small_tree, cache, cities=["ada"])
+    found = import_cache(new, small_tree, cache, cities=["ada"], leave_out=("ada/ada_q003",), replace=True)
+    alone = import_cache(new, small_tree, tmp_path / "alone", cities=["ada"])
+    key = found.keys("ada", "query")[0]
+    assert (found.activations("ada", "query", key) == alone.activations("ada", "query", key)).all()
+
+
 def test_a_cache_that_holds_more_fits_and_one_that_holds_less_does_not(small_tree: Path, tmp_path: Path) -> None:
     write_activations(small_tree, ("ada", "bob"), tmp_path / "npz")
     whole = import_cache(tmp_path / "npz", small_tree, tmp_path / "whole")

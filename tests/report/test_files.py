@@ -48,6 +48,8 @@ def test_a_paper_chooses_columns_caption_and_finds_a_label(tmp_path):
     assert text.startswith("% a b\n"), "a title never leaves its comment"
     head = text.split("\\toprule\n")[1].splitlines()[0]
     assert head == r" & R@5 & R@1 & seeds \\", "without seeds there is no p"
+    assert "Left out, since no row has two seeds: p." in text
+    assert "to baseline:" not in text and "[95" not in text, "notes on columns that are not there"
     two = judged(tmp_path / "two", [(result(0.5), None), (result(0.5, subtask="s2w", unfreeze="all"), None)])
     labels = re.findall(r"\\label\{(.*)\}", latex(two, "t", "mine"))
     assert labels == [f"tab:mine-{block.protocol.fingerprint}" for block in two]

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from tests.report.making import KEYS, judged, leave, records_of, result, rows_of, written
+from vprdist.report import seeds
 from vprdist.report.board import read_board
 from vprdist.report.evidence import weigh
 from vprdist.report.latex import latex
@@ -19,7 +20,7 @@ from vprdist.report.leaderboard import markdown, show, write_leaderboard
 from vprdist.report.rows import group_rows
 from vprdist.report.seeds import spread_elsewhere
 
-NO_CLAIM = "So no p and no groups are told, which would speak of settings: train seeds: [0, 1, 2]."
+NO_CLAIM = "So no p and no groups are told, which would speak of settings: train several seeds a row."
 
 
 def terminal(blocks, width=200) -> str:
@@ -73,7 +74,7 @@ def test_two_seeds_of_one_row_are_enough_to_know_of_luck(tmp_path):
 def test_a_best_row_is_said_to_be_chosen_by_the_same_queries(tmp_path):
     (block,) = judged(tmp_path, pair(2))
     for text in (markdown([block], "t"), latex([block], "t"), terminal([block], 80)):
-        assert "The baseline is the best row, chosen by the same queries" in words(text)
+        assert "The baseline is the best row compared, chosen by the same queries" in words(text)
         assert "p is how often chance makes a largest difference of all pairs as large" in words(text)
         assert "Holm" not in text
     (line,) = [each for each in csv.DictReader(write_leaderboard(tmp_path, [block], "t")[0].open()) if each["baseline"]]
@@ -90,7 +91,7 @@ def test_protocols_whose_best_rows_were_chosen_are_paid_for_together(tmp_path):
     assert len(found) == 2 and min(1.0, 2 * alone) in found
 
 
-def test_seeds_of_other_sweeps_bound_what_luck_does(tmp_path):
+def test_seeds_of_other_sweeps_bound_what_luck_does(tmp_path, monkeypatch):
     scores = {"rgb": [0.50, 0.56, 0.52], "masked": [0.40, 0.46]}
     other = [(result(v, mode=mode, seed=s), None) for mode, values in scores.items() for s, v in enumerate(values)]
     other.append((result(0.9, seed=0, mode="rgb+mask"), None))
@@ -100,6 +101,9 @@ def test_seeds_of_other_sweeps_bound_what_luck_does(tmp_path):
     leave(tmp_path, elsewhere, name="elsewhere")
     (tmp_path / "sweeps" / "broken").mkdir()
     (tmp_path / "sweeps" / "broken" / "manifest.json").write_text("{")
+    unknown = [(result(0.3, mode="masked", seed=s, subtask="d2n", unfreeze="0-4"), None) for s in range(3)]
+    leave(tmp_path, unknown, name="aaa")
+    monkeypatch.setattr(seeds, "MOST_RESULTS", 5)  # results of other protocols use none of it up
     one_seed = [(result(0.7, unfreeze="all"), records_of(0.7, 9)), (result(0.6, unfreeze="4-0"), records_of(0.6, 3))]
     folder = leave(tmp_path, one_seed, name="mine")
     sd = ((2 * variance(scores["rgb"]) + variance(scores["masked"])) / 3) ** 0.5

@@ -204,6 +204,18 @@ def test_a_difference_that_no_draw_changes_is_bounded_by_its_clusters():
     assert chance(panel).interval(1) == pytest.approx(clopper_pearson(0.5, 10)), "ten clusters are ten queries"
 
 
+def test_what_no_cluster_moves_stays_as_uncertain_where_other_rows_have_seeds():
+    rng = np.random.default_rng(3)
+    alike, moved = np.ones((1, 40)), (rng.random((3, 40)) < [[0.3], [0.5], [0.7]]).astype(float)
+    one = chance(Panel((alike, moved), np.zeros(40, np.int64)))
+    assert one.luck is not None and one.luck.sd > 0.05
+    assert one.interval(1)[1] - one.interval(1)[0] > 0.9, "one cluster tells nothing, whatever seeds say"
+    assert one.interval(0) == chance(Panel((alike,), np.zeros(40, np.int64))).interval(0)
+    many = chance(Panel((alike, alike, moved), np.arange(40) // 2))
+    low, high = many.difference(0, 1)
+    assert low <= -3 / 20 and high >= 3 / 20
+
+
 @pytest.mark.parametrize(("seeds", "seed_sd", "level"), [(1, 0.0, 0.0), (3, 0.03, 0.0), (2, 0.05, 0.0), (1, 0.0, 2.5)])
 def test_intervals_cover_the_truth_and_null_worlds_are_rejected_at_the_stated_rate(seeds, seed_sd, level):
     worlds, rng = 200, np.random.default_rng(17)

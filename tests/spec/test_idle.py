@@ -24,7 +24,7 @@ READ = {
     "network": "backbone weights attention aggregator gem_p",
     "train": "steps margin arms precision",
     "evaluate": "subtask gallery queries database image_size whitening dimensions storage predict",
-    "run": "workers keep_mb tensorboard",
+    "run": "workers keep_mb store_gb tensorboard",
 }
 """Keys that every trial reads; `evaluate.dimensions` without whitening and `data.demo` without the demo are refused."""
 LOCAL = ClusterProfile(kind="local")
@@ -93,6 +93,13 @@ CASES: list[tuple[str, Any, dict[str, Any], dict[str, Any]]] = [
     ("run.log_steps", 7, STILL, {}),
     ("run.evaluate_steps", 7, STILL, {}),
 ]  # fmt: skip
+
+
+def test_an_override_below_an_axis_of_whole_mappings_is_refused_and_no_wrong_axis_is_proposed(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("search:\n  grid:\n    train.loss: [{name: gcl, margin: 0.4}, {name: gcl, margin: 0.5}]\n")
+    with pytest.raises(SweepFileError, match=r"search\.grid\.train\.loss says what each trial has\. Delete the"):
+        read_sweep(file, ["trial.train.loss.margin=0.3"])
 
 
 def test_every_rule_has_a_case():

@@ -74,7 +74,7 @@ def _sheet(args: argparse.Namespace, console: Console) -> int:
 
 
 def _info(args: argparse.Namespace, console: Console) -> int:
-    """The exit code is 2 where a sweep would refuse a city."""
+    """The exit code is 2 where a sweep would refuse pictures that are there."""
     from vprdist.data.layouts import open_layout
 
     headings = ("city", "split", "queries", "with\npositives", "database", "panoramas", "sequences", "labels", "digest")
@@ -106,7 +106,7 @@ def _info(args: argparse.Namespace, console: Console) -> int:
             "A sweep refuses such pictures. Unpack their cities again, or leave them out: "
             "trial.data.leave_out: [city/key], or trial.data.broken: leave_out."
         )
-    elif not args.decode:
+    elif done and not args.decode:
         console.print("Both ends of each picture were looked at; --decode decodes each whole.", style="dim")
     console.print(
         "A digest is of tables, names and sizes. What pictures hold is noted by a run folder that first uses them.",

@@ -178,7 +178,7 @@ def _of_trial(args: argparse.Namespace, console: Console) -> Source:
         from vprdist.training.trained import trained_network
 
         check_computation(trial)
-        notes[:] = check_unchanged(trial.data, [task.city.name for task in tasks], folder.path.parents[1])
+        notes.extend(check_unchanged(trial.data, [task.city.name for task in tasks], folder.path.parents[1]))
         with join(World(), folder.rendezvous_file) as ranks, bar(console, "descriptors") as advance:
             network = trained_network(folder.trial(), folder.path).to(ranks.device)
             training = whitening_cities(trial)

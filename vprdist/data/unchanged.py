@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vprdist.data.layouts import city_digest_cached, layout_of, read_city_cached
+from vprdist.data.layouts import Layout, city_digest_cached, layout_of, read_city_cached
 from vprdist.data.pictures import picture_sizes, picture_stamps
 from vprdist.data.places import City
 from vprdist.errors import DataError
-from vprdist.files import content_number
+from vprdist.files import content_number, digest_json
 from vprdist.spec.data import DataSpec
-from vprdist.store.seen import SeenPictures, read_pictures, write_pictures
+from vprdist.store.seen import SeenPictures, noted_pictures, read_pictures, write_pictures
 
 SAMPLE_BYTES = 2**28
 """So much of a city is read, at most, when it is first used: some seconds on shared storage."""
@@ -43,7 +43,7 @@ def note_pictures(data: DataSpec, cities: Sequence[str], runs: Path, advance: Ad
     """
     layout, noted, known, total = layout_of(data), False, 0, 0
     for done, name in enumerate(cities, 1):
-        digest, city = city_digest_cached(layout, name), read_city_cached(layout, name)
+        digest, city = _noted_under(layout, name), read_city_cached(layout, name)
         seen = read_pictures(runs, digest)
         if seen is None or len(seen.stamps) != len(_paths(city)):
             seen, noted = _look(city), True
@@ -69,10 +69,15 @@ def check_unchanged(data: DataSpec, cities: Sequence[str], runs: Path) -> tuple[
     """
     layout, notes = layout_of(data), []
     for name in cities:
-        digest = city_digest_cached(layout, name)
+        digest = _noted_under(layout, name)
         if (seen := read_pictures(runs, digest)) is not None:
             notes.append(_compare(read_city_cached(layout, name), digest, seen, runs))
     return tuple(note for note in notes if note is not None)
+
+
+def _noted_under(layout: Layout, name: str) -> str:
+    """A user's own layout may give all cities one digest."""
+    return digest_json([name, city_digest_cached(layout, name)])
 
 
 def _compare(city: City, digest: str, seen: SeenPictures, runs: Path) -> str | None:
@@ -82,7 +87,9 @@ def _compare(city: City, digest: str, seen: SeenPictures, runs: Path) -> str | N
         return None
     written, known = stamps != seen.stamps, seen.contents != 0
     others = np.flatnonzero(known & ~written)
-    rows = np.concatenate([np.flatnonzero(known & written), others[_spread(len(others), NUM_LOOKED)]])
+    turn = np.random.default_rng().integers(max(1, len(others)))  # others at each start
+    looked = np.roll(others, turn)[_spread(len(others), NUM_LOOKED)]
+    rows = np.concatenate([np.flatnonzero(known & written), looked])
     found = np.array([_content(paths[row]) for row in rows.tolist()], np.uint64)
     if len(bad := rows[found != seen.contents[rows]]):
         more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
@@ -95,8 +102,9 @@ def _compare(city: City, digest: str, seen: SeenPictures, runs: Path) -> str | N
     if not len(unknown):
         return None
     return (
-        f"{len(unknown)} of {len(paths)} pictures of {city.name} were written since {runs} first used them, and nobody "
-        f"knows whether they hold the same (the first: {paths[int(unknown[0])].name})"
+        f"{len(unknown)} of {len(paths)} pictures of {city.name} were written, moved or given other rights since "
+        f"{runs} used them first, and nobody knows whether they hold the same (first: {paths[int(unknown[0])].name}). "
+        f"Whoever knows that they do deletes {noted_pictures(runs, digest)}"
     )
 
 

@@ -66,7 +66,11 @@ class PictureStore:
         self.refresh()
 
     def __contains__(self, path: Path) -> bool:
-        return str(path) in self._places
+        found = self._places.get(str(path))
+        try:
+            return found is not None and found[0].exists() and _state(path) == (found[2].bytes, found[2].changed_ns)
+        except OSError:
+            return False
 
     def refresh(self) -> None:
         """Read the lists that are new."""
@@ -76,7 +80,8 @@ class PictureStore:
             with contextlib.suppress(OSError, ValidationError):  # spoilt: its pictures are decoded
                 pictures = _List.model_validate_json(file.read_bytes()).pictures
                 for index, picture in enumerate(pictures):
-                    self._places.setdefault(picture.path, (pixels, index, picture))
+                    if Path(picture.path) not in self:
+                        self._places[picture.path] = (pixels, index, picture)
 
     def load(self, path: Path) -> Tensor | None:
         """(H, W, 3) uint8; None where it is not kept, has changed since, or cannot be read."""
@@ -103,13 +108,14 @@ class PictureStore:
         Args:
             pixels_of: (H, W, 3) uint8 of each of the paths.
         """
-        self.refresh()
         new = [i for i, path in enumerate(paths) if path not in self and self._is_wanted(path)]
         if not new:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with locked(self.root / "lock"):
+                self.refresh()  # others may have kept the same ones meanwhile
+                new = [i for i in new if paths[i] not in self]
                 held = sum(file.stat().st_size for file in self.root.glob(f"*/*{PIXELS}"))
                 room = max(0, (self.limit_bytes - held) // self.picture_bytes)
                 self._write([(paths[i], pixels_of(i)) for i in new[:room]])

@@ -14,7 +14,7 @@ from vprdist.console import Bar, late
 from vprdist.data.apart import check_apart
 from vprdist.data.kinds import POSITIVE, check_kinds, city_kinds
 from vprdist.data.labels import is_official, without_angles
-from vprdist.data.layouts import city_digest_cached, layout_of, read_city_cached
+from vprdist.data.layouts import layout_of, read_city_cached
 from vprdist.data.layouts.less import left_out_words
 from vprdist.data.pictures import turned_pictures
 from vprdist.data.tasks import build_tasks, unasked
@@ -23,6 +23,7 @@ from vprdist.errors import DataError, LaunchError, SweepFileError, leading_there
 from vprdist.files import write_text
 from vprdist.launch.params import submission_parameters
 from vprdist.prepare.folders import checked_folder
+from vprdist.prepare.left_out import whole_mark
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.own_code import own_file
 from vprdist.spec.profile import ClusterProfile
@@ -207,7 +208,7 @@ def check_pictures(trial: TrialSpec, runs: Path, bar: Bar) -> tuple[str, ...]:
 def _check_whole(trial: TrialSpec, checked: Path, bar: Bar) -> tuple[str, ...]:
     """What `turned_pictures` says of the cities that were opened now."""
     layout = layout_of(trial.data)
-    marks = {name: checked / city_digest_cached(layout, name) for name in trial.cities}
+    marks = {name: whole_mark(checked, layout, name) for name in trial.cities}
     todo = [name for name in trial.cities if not marks[name].exists()]
     if not todo:
         return ()

@@ -9,7 +9,7 @@ from pathlib import Path
 from vprdist.console import Bar
 from vprdist.data.layouts import Layout, city_digest_cached, layout_of, open_layout, read_city_cached
 from vprdist.data.layouts.less import name_of, names_in, read_names
-from vprdist.data.pictures import absent, faults
+from vprdist.data.pictures import absent, faults, turned_pictures
 from vprdist.errors import DataError, nearest
 from vprdist.files import read_json, write_json, write_text
 from vprdist.spec.data import DataSpec
@@ -65,20 +65,34 @@ def without_left_out(trial: TrialSpec, checked: Path) -> TrialSpec:
     for name in trial.cities:
         city = read_city_cached(whole, name)
         found |= set(names_in(city, frozenset(names)))
-        _check_names(names, name, {str(key) for side in city.sides for key in side.keys}, data)
+        known = {form for side in city.sides for key in side.keys.tolist() for form in (key, f"{side.side}/{key}")}
+        _check_names(names, name, known, data)
         if data.broken == "leave_out":
             found |= set(_broken(whole, name, checked))
     return trial.model_copy(update={"data": data.model_copy(update={"leave_out": tuple(sorted(found))})})
 
 
-def mark_whole(trial: TrialSpec, checked: Path) -> None:
-    """What is left of cities whose broken pictures were found is whole, and need not be opened again."""
-    if trial.data.broken == "leave_out":
-        layout = layout_of(trial.data)
-        for name in trial.cities:
-            mark = checked / city_digest_cached(layout, name)
-            if not mark.exists():
-                write_text(mark, f"{layout.root} {name}: every picture is whole\n")
+def mark_whole(trial: TrialSpec, checked: Path) -> tuple[str, ...]:
+    """What is left of cities whose broken pictures were found is whole, and need not be opened for that again.
+
+    Returns:
+        What `turned_pictures` says of cities that had no mark.
+    """
+    if trial.data.broken == "refuse":
+        return ()
+    layout, facts = layout_of(trial.data), list[str]()
+    for name in trial.cities:
+        mark = whole_mark(checked, layout, name)
+        if not mark.exists():
+            facts += turned_pictures(read_city_cached(layout, name))
+            write_text(mark, f"{layout.root} {name}: every picture is whole\n")
+    return tuple(facts)
+
+
+def whole_mark(checked: Path, layout: Layout, name: str) -> Path:
+    """The file that says that the pictures of a city were looked at. Of computation 1 it has no ending: that look was
+    at less."""
+    return checked / f"{city_digest_cached(layout, name)}.whole"
 
 
 def was_opened(trial: TrialSpec, checked: Path) -> bool:
@@ -105,9 +119,9 @@ def _broken(whole: Layout, name: str, checked: Path) -> list[str]:
 
 
 def _check_names(names: Iterable[str], city: str, keys: set[str], data: DataSpec) -> None:
-    """A name that names its city is of a picture of it: a misspelt key would leave nothing out."""
+    """A name that names its city is of a picture of it: a misspelt key or side would leave nothing out."""
     for name in names:
         first, _, rest = name.partition("/")
-        if first == city and rest and rest.rpartition("/")[2] not in keys:
+        if first == city and rest and rest not in keys:
             where = data.leave_out if isinstance(data.leave_out, str) else "trial.data.leave_out"
             raise DataError(where, f"{city} has no such picture", name, nearest(rest, sorted(keys)[:20]))

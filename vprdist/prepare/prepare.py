@@ -160,8 +160,7 @@ def _look_at_data(
         asked.append(count)
         facts += found
         if making is not None:
-            mark_whole(trial, checked_folder(runs))
-            for note in check_pictures(trial, runs, making.bar):
+            for note in (*mark_whole(trial, checked_folder(runs)), *check_pictures(trial, runs, making.bar)):
                 making.tell(note)
         elif was_opened(trial, checked_folder(runs)):
             notes.append(f"the pictures of {trial.data.root} are there; the sweep opens each of them once")

@@ -27,6 +27,7 @@ from vprdist.status.find import find_sweep
 from vprdist.status.status import look
 from vprdist.store.attribution_file import attribution_path, read_attribution
 from vprdist.store.manifest import is_started, read_manifest, sweep_file, sweep_names
+from vprdist.store.proposals import is_searched
 from vprdist.store.queries import Queries, queries_path, read_answers, read_queries
 from vprdist.store.trial_folder import TrialFolder
 
@@ -156,7 +157,8 @@ def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOT
 
 def _next(board: Board, wanted: Wanted) -> str:
     """The one thing that helps most now."""
-    if all(len(standing.row.seeds) == 1 for block in board.blocks for standing in block.standings):
+    one_seed = all(len(standing.row.seeds) == 1 for block in board.blocks for standing in block.standings)
+    if one_seed and not is_searched(board.folder):  # most searchers take one seed a point
         return "'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck"
     command = f"vprdist leaderboard {shlex.quote(board.folder.name)}"
     if not wanted.parts:

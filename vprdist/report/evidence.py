@@ -19,8 +19,8 @@ from vprdist.spec.vocabulary import METRICS
 from vprdist.store.queries import Queries
 
 BEST_BASELINE = (
-    "The baseline is the best row, chosen by the same queries, which makes differences large: their intervals are as "
-    "wide as all pairs of rows need."
+    "The baseline is the best row compared, chosen by the same queries, which makes differences large: intervals are "
+    "as wide as all pairs of rows need."
 )
 Interval = tuple[float, float]
 QueriesOf = Callable[[str], Queries | None]

@@ -126,21 +126,21 @@ def latex(
     for block in blocks:
         label = slug if len(blocks) == 1 else f"{slug}-{block.protocol.fingerprint}"
         words = [name for name in columns or usual_columns(block) if block.knows_seeds or name not in NEED_SEEDS]
-        lines = _table(block, [COLUMNS[word] for word in words], caption or _caption(block), label)
-        tables.append(
-            "\n".join([f"% {visible(' '.join(title.split()))}", *lines, *_notes(block, code), r"\end{table}", ""])
-        )
+        lines = _table(block, [COLUMNS[word] for word in words], caption or _caption(block, words), label)
+        notes = _notes(block, words, [word for word in columns if word not in words], code)
+        tables.append("\n".join([f"% {visible(' '.join(title.split()))}", *lines, *notes, r"\end{table}", ""]))
     return "\n".join(tables)
 
 
-def _caption(block: Block) -> str:
+def _caption(block: Block, words: Sequence[str]) -> str:
     protocol, named = block.protocol, block.baselines
     text = (
         f"{short(block.objective)} on {' and '.join(protocol.cities)} ({protocol.num_queries:,} queries), best first."
     )
-    if not named:
+    if not named or "difference" not in words:
         return text
-    against = named[0] if len(named) == 1 else "the row that is named beside it"
+    beside = "the row that is named beside it" if "baseline" in words else "the row's own baseline"
+    against = named[0] if len(named) == 1 else beside
     networks = "" if block.knows_seeds else ", these networks"
     return f"{text} Δ is the difference to {against}, on the same queries{networks}."
 
@@ -165,10 +165,18 @@ def _table(block: Block, columns: Sequence[_Column], caption: str, label: str) -
     ]
 
 
-def _notes(block: Block, code: Sequence[str]) -> list[str]:
-    """How the numbers are to be read: below the table, so that a caption stays one."""
+def _notes(block: Block, words: Sequence[str], missing: Sequence[str], code: Sequence[str]) -> list[str]:
+    """How the numbers of the columns that are there are to be read: below the table, so that a caption stays one.
+
+    Args:
+        missing: columns that were asked for, and that one seed a row leaves out.
+    """
     layers = layers_text([standing.row for standing in block.standings])
-    texts = (*warnings(block), *reading(block), layers, f"{block.heading}.", *code)
+    about = {"group:": ("group",), "to baseline:": ("difference", "p"), "[95 %]:": ("interval", "difference_interval")}
+    absent = tuple(head for head, columns in about.items() if not set(columns) & set(words))
+    read = [text.replace("to baseline:", "Δ:", 1) for text in reading(block) if not text.startswith(absent)]
+    out = [f"Left out, since no row has two seeds: {', '.join(missing)}."] if missing else []
+    texts = (*out, *warnings(block), *read, layers, f"{block.heading}.", *code)
     return [
         r"\par\smallskip",
         r"\begin{minipage}{\linewidth}\footnotesize",

@@ -36,7 +36,7 @@ def _one_seed(block: Block) -> list[str]:
         return []
     lines = [
         "One seed a row: intervals and differences are of these very networks, on other queries; another seed may turn "
-        "the order. So no p and no groups are told, which would speak of settings: train seeds: [0, 1, 2]."
+        "the order. So no p and no groups are told, which would speak of settings: train several seeds a row."
     ]
     if block.elsewhere is not None:
         found, bound = block.elsewhere

@@ -47,6 +47,7 @@ def spread_elsewhere(runs: Path, protocol: Protocol, objective: str) -> SeedSpre
 def _seeds_of_rows(runs: Path, protocol: Protocol) -> Iterator[tuple[str, list[ResultRow]]]:
     """A sweep's name and the results of one row's seeds, each row once; what cannot be read is left out."""
     known: set[str] = set()
+    num_found = 0
     for sweep in sweep_names(runs):
         try:
             entries = read_manifest(sweep_folder(runs, sweep))["trials"]
@@ -57,11 +58,12 @@ def _seeds_of_rows(runs: Path, protocol: Protocol) -> Iterator[tuple[str, list[R
             rows.setdefault(entry["name"], []).append(entry["trial"])
         for trials in rows.values():
             wanted = [trial for trial in trials if trial not in known]
-            if len(wanted) < 2 or len(known) >= MOST_RESULTS:
+            if len(wanted) < 2 or num_found >= MOST_RESULTS:
                 continue
             known.update(wanted)
             found = [result for trial in wanted if (result := _result(runs, trial, protocol)) is not None]
             if len({result.trial.model_copy(update={"seed": 0}).trial_id for result in found}) == 1 < len(found):
+                num_found += len(found)
                 yield sweep, found
 
 

@@ -143,9 +143,10 @@ class Chance:
         """
         values = self.panel.values[row]
         share = float(values.mean())
-        variance, freedom = self._variance(self.moves_CR[:, row], (row,))
-        if variance < SAME or share * (1 - share) < 1e-12:
+        moves_C = self.moves_CR[:, row]
+        if _still(moves_C) or share * (1 - share) < 1e-12:
             return clopper_pearson(share, self.panel.num_clusters)
+        variance, freedom = self._variance(moves_C, (row,))
         count = share * (1 - share) / variance
         if np.isin(values, (0.0, 1.0)).all():
             count = min(count, self.panel.num_queries)
@@ -164,9 +165,10 @@ class Chance:
         if panel.num_clusters < 2:
             return None
         value = float(panel.values[row].mean() - panel.values[baseline].mean())
-        variance, freedom = self._variance(self.moves_CR[:, row] - self.moves_CR[:, baseline], (row, baseline))
-        half = 3 / panel.num_clusters if variance < SAME else _student(freedom) * math.sqrt(variance)
-        half = max(half, at_least)
+        moves_C = self.moves_CR[:, row] - self.moves_CR[:, baseline]
+        variance, freedom = self._variance(moves_C, (row, baseline))
+        half = _student(freedom) * math.sqrt(variance)
+        half = max(half, at_least, 3 / panel.num_clusters if _still(moves_C) else 0.0)
         return max(-1.0, value - half), min(1.0, value + half)
 
     def luck_bound(self, pairs: Sequence[tuple[int, int]], sd: float, freedom: int, num_pairs: int) -> float:
@@ -194,6 +196,11 @@ class Chance:
         if total < SAME or self.luck is None:
             return total, self.freedom
         return total, total**2 / (of_queries**2 / self.freedom + of_seeds**2 / self.luck.freedom)
+
+
+def _still(moves_C: Floats) -> bool:
+    """Whether no cluster moves a score: what seeds add says nothing of queries that nobody asked."""
+    return float((moves_C**2).sum()) < SAME
 
 
 def chance(panel: Panel) -> Chance:

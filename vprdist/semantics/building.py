@@ -118,13 +118,19 @@ def build_part(
     return open_cache(out) if is_whole else None
 
 
-def cities_to_plan(out: Path, data: Layout, cities: Sequence[str], segmenter: str) -> list[str]:
+def cities_to_plan(
+    out: Path, data: Layout, cities: Sequence[str], segmenter: str, source: Source | None = None
+) -> tuple[list[str], bool]:
     """The cities without those of which the cache already holds these pictures and more: it keeps them as they are.
 
-    Where that would leave none, all of them: the cache is then found to be complete.
+    Args:
+        source: of an import, which may be another than the cache was made of. A segmenter is known by its words.
+
+    Returns:
+        The cities; all of them where none would be left. And whether that is so: the cache is complete then.
     """
     if not isinstance(data, LessLayout) or (old := _old_manifest(out)) is None or old.segmenter != segmenter:
-        return list(cities)
+        return list(cities), False
     left = []
     for name in cities:
         city = data.read(name)
@@ -132,8 +138,15 @@ def cities_to_plan(out: Path, data: Layout, cities: Sequence[str], segmenter: st
             "query": city.query.keys.tolist(),
             "database": city.database.keys.tolist(),
         }
-        left += [] if _holds_more(out, old, name, data.whole_digest(name), keys) else [name]
-    return left or list(cities)
+        held = _holds_more(out, old, name, data.whole_digest(name), keys)
+        left += [] if held and (source is None or _is_made_of(out, old, name, source)) else [name]
+    return left or list(cities), not left
+
+
+def _is_made_of(out: Path, old: Manifest, city: str, source: Source) -> bool:
+    cache = Cache(out, old)
+    sides = [side for side in old.sides if side.city == city]
+    return all(source.fingerprint(city, side.side, cache.keys(city, side.side)) == side.source for side in sides)
 
 
 def progress_of(plan: Plan, out: Path) -> int:
@@ -200,7 +213,8 @@ def _is_complete(out: Path, old: Manifest, plan: Plan, segmenter: str) -> bool:
     for side in plan.sides:
         found = sources.get((side.city, side.side))
         same = found == (side.city_digest, side.source)
-        if not same and not _holds_more(out, old, side.city, side.city_digest, {side.side: side.keys}):
+        fits = plan.may_hold_more and _holds_more(out, old, side.city, side.city_digest, {side.side: side.keys})
+        if not same and not fits:
             return False
     return all((out / e.file).is_file() and (out / e.file).stat().st_size == e.bytes for e in old.shards)
 

@@ -46,12 +46,17 @@ class PlannedSide:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that a build will write; made without writing anything."""
+    """All that a build will write; made without writing anything.
+
+    Attributes:
+        may_hold_more: a cache that has these pictures and others of the same source is as good.
+    """
 
     size: tuple[int, int]
     grid: Grid
     compression: Compression
     sides: tuple[PlannedSide, ...]
+    may_hold_more: bool = False
 
     @property
     def cities(self) -> dict[str, str]:
@@ -75,6 +80,7 @@ def make_plan(
     size: tuple[int, int] | None,
     shard_images: int,
     compression: Compression = "none",
+    may_hold_more: bool = False,
 ) -> Plan:
     """The shards of these cities, before anything is written.
 
@@ -82,6 +88,7 @@ def make_plan(
         size: stored (height, width), as cells; None: the source's choice, which must then be one for all sides, as its
             grid must.
         shard_images: images a shard, at most.
+        may_hold_more: see `Plan`.
 
     Raises:
         CacheError: the source lacks a side or is broken, or its sizes differ.
@@ -121,7 +128,9 @@ def make_plan(
             )
             sides.append(planned)
     assert plan_size is not None, "at least one city is planned"
-    return Plan(size=plan_size, grid=plan_grid, compression=compression, sides=tuple(sides))
+    return Plan(
+        size=plan_size, grid=plan_grid, compression=compression, sides=tuple(sides), may_hold_more=may_hold_more
+    )
 
 
 def chosen_cities(reader: Source, data: Layout, cities: Sequence[str] | None) -> list[str]:

@@ -19,6 +19,7 @@ from vprdist.machine import usable_cores, usable_memory_gb, visible_gpus
 from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.order import SAME_KIND, CacheOrder
 from vprdist.semantics.segmenters.weights import weights_digest
+from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.doors import MSLS
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.segmenter import SegmenterSpec
@@ -65,6 +66,7 @@ def with_cache(trial: TrialSpec, runs: Path, profile: ClusterProfile) -> TrialSp
         return trial
     data, device = trial.data, device_of(profile, spec)
     what: list[Any] = [spec.identity(weights_digest(spec), device), trial.input.compression, data.root]
+    what += [COMPUTATION]  # of other pixels there are other activations
     what += [] if data.layout == MSLS else [data.layout.hashed(), data.layout.digest]
     cache = str(runs / "data" / f"cache-{digest_json(what, 8)}")
     return trial.model_copy(update={"input": trial.input.model_copy(update={"cache": cache})})

@@ -95,7 +95,8 @@ def refuse_idle_overrides(sweep: SweepSpec, origin: Origin) -> None:
         by = None if dotted is None else _varied(sweep, dotted, word.partition("=")[2])
         if by is not None:
             fault = f"this does nothing: {by} says what each trial has"
-            remedy = f"Write {by}=[{word.partition('=')[2]}]." if by != "search.subsets" else "Delete the override."
+            is_axis = by in (f"search.grid.{dotted}", f"search.space.{dotted}")
+            remedy = f"Write {by}=[{word.partition('=')[2]}]." if is_axis else "Delete the override."
             raise SweepFileError(origin.where(key), fault, None, remedy)
 
 
@@ -107,11 +108,12 @@ def _below_trial(key: Key, scale: str) -> str | None:
 
 def _varied(sweep: SweepSpec, dotted: str, value: Any) -> str | None:
     """What gives each trial its own value of a key, so that no other is read; None: nothing does."""
-    for section, axes in (("grid", sweep.grid), ("space", sweep.search.space)):
-        for axis in axes:
-            is_choice = tuple(axis.split(".")) in CHOICES
+    drawn = {axis: getattr(domain, "values", ()) for axis, domain in sweep.search.space.items()}
+    for section, axes in (("grid", sweep.grid), ("space", drawn)):
+        for axis, values in axes.items():
             # A word of the axis keeps the parameters that stand in the file (`spec.trial_values.put_value`).
-            keeps = is_choice and (dotted != axis or isinstance(value, dict) or str(value).lstrip().startswith("{"))
+            is_word = tuple(axis.split(".")) in CHOICES and any(isinstance(each, str) for each in values)
+            keeps = is_word and (dotted != axis or isinstance(value, dict) or str(value).lstrip().startswith("{"))
             if f"{dotted}.".startswith(f"{axis}.") and not keeps:
                 return f"search.{section}.{axis}"
     if sweep.search.subsets is not None and dotted == "input.classes":

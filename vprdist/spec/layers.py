@@ -200,5 +200,6 @@ def _check_other_scale(name: str, raw: dict[str, Any], origin: Origin) -> None:
         errors = [error]
     for each in errors:
         is_elsewhere = each.fault in ("no such file", "no such module")  # a cluster's own
-        if not is_elsewhere and any(each.where.startswith(where) for where in own):
+        is_unset = isinstance(each.value, str) and "${" in each.value
+        if not is_elsewhere and not is_unset and any(each.where.startswith(where) for where in own):
             raise each

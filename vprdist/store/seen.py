@@ -35,7 +35,7 @@ class SeenPictures:
 def read_pictures(runs: Path, city_digest: str) -> SeenPictures | None:
     """What was noted of the pictures of a city; None where nothing was, or nothing that can be read."""
     try:
-        with np.load(_pictures(runs, city_digest)) as file:  # the archive checks every array's CRC
+        with np.load(noted_pictures(runs, city_digest)) as file:  # the archive checks every array's CRC
             return SeenPictures(file["stamps"], file["contents"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
@@ -43,7 +43,7 @@ def read_pictures(runs: Path, city_digest: str) -> SeenPictures | None:
 
 def write_pictures(runs: Path, city_digest: str, seen: SeenPictures) -> None:
     """Note it, for jobs to come; a disk that does not take it costs them a look."""
-    with contextlib.suppress(OSError), publish(_pictures(runs, city_digest)) as stream:
+    with contextlib.suppress(OSError), publish(noted_pictures(runs, city_digest)) as stream:
         np.savez(stream, stamps=seen.stamps, contents=seen.contents)
 
 
@@ -62,7 +62,8 @@ def write_shards(runs: Path, cache: Path, stamps: Mapping[str, int]) -> None:
         write_json(_shards(runs, cache), dict(stamps))
 
 
-def _pictures(runs: Path, city_digest: str) -> Path:
+def noted_pictures(runs: Path, city_digest: str) -> Path:
+    """The file that notes the pictures of a city."""
     return runs / "data" / "pictures" / f"{city_digest}.npz"
 
 

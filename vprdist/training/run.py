@@ -17,7 +17,6 @@ import torch
 
 from vprdist import __version__
 from vprdist.data.graph import training_graphs
-from vprdist.data.labels import labels_digest
 from vprdist.data.layouts import dataset_digest, layout_of
 from vprdist.data.layouts.less import left_out_words
 from vprdist.data.places import City
@@ -83,7 +82,6 @@ class _Run:
         unknown: tuple[str, ...] = ()
         if self.ranks.is_first:
             check_inputs(self.trial)
-            check_labels(self.trial)
             unknown = check_unchanged(self.trial.data, self.trial.cities, self.folder.parents[1])
         fallbacks = unknown + self._other_code()
         self._show_stage("reading cities", 0, 1)
@@ -292,21 +290,6 @@ def check_inputs(trial: TrialSpec) -> None:
         fault = f"the cities {', '.join(cities)} must have the digest of the submission, {trial.digests.dataset}"
         raise DataError(trial.data.root, fault, found, CHANGED)
     check_cache(trial)
-
-
-def check_labels(trial: TrialSpec) -> None:
-    """The official labels are still those that the trial was hashed with.
-
-    Raises:
-        DataError: they are not; or a label file was taken away.
-    """
-    assert trial.digests is not None
-    if not trial.train.steps:
-        return
-    found = labels_digest(trial.data)
-    if found != trial.digests.labels:
-        fault = f"the label files of {', '.join(trial.data.train)} must have the digest of the submission, "
-        raise DataError(trial.data.root, fault + (trial.digests.labels or "none"), found or "none", CHANGED)
 
 
 def check_computation(trial: TrialSpec) -> None:
