@@ -90,8 +90,8 @@ def mark_whole(trial: TrialSpec, checked: Path) -> tuple[str, ...]:
 
 
 def whole_mark(checked: Path, layout: Layout, name: str) -> Path:
-    """The file that says that the pictures of a city were looked at. Of computation 1 it has no ending: that look was
-    at less."""
+    """The file that says that the pictures of a city were looked at. Marks without the ending are of computation 1, and
+    say less."""
     return checked / f"{city_digest_cached(layout, name)}.whole"
 
 

@@ -54,8 +54,8 @@ def import_cache(
     """
     reader = open_source(Path(source))
     data = open_layout(Path(root), layout, leave_out)
-    chosen, held = cities_to_plan(Path(out), data, chosen_cities(reader, data, cities), segmenter, reader)
-    plan = make_plan(reader, data, chosen, size, shard_images, compression, may_hold_more=held)
+    chosen, is_held = cities_to_plan(Path(out), data, chosen_cities(reader, data, cities), segmenter, reader)
+    plan = make_plan(reader, data, chosen, size, shard_images, compression, may_hold_more=is_held)
     if not replace and not is_built(plan, Path(out), segmenter):
         held = would_replace(plan, Path(out), segmenter)
         if held is not None:

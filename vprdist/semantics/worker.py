@@ -33,8 +33,8 @@ def open_order(order: CacheOrder) -> tuple[SegmentedSource, Plan]:
     """
     data = open_layout(Path(order.root), order.layout, order.leave_out)
     source = SegmentedSource(data, order.segmenter, order.device)
-    cities, held = cities_to_plan(Path(order.out), data, order.cities, source.description)
-    plan = make_plan(source, data, cities, None, order.shard_images, order.compression, may_hold_more=held)
+    cities, is_held = cities_to_plan(Path(order.out), data, order.cities, source.description)
+    plan = make_plan(source, data, cities, None, order.shard_images, order.compression, may_hold_more=is_held)
     return source, plan
 
 
