@@ -145,7 +145,8 @@ def test_a_checkpoint_that_does_not_fit_stops_before_anything_is_made(
         torch.save(to_release(build_network(FRESH, None).state_dict(), 1), path)
     assert main([command, "sweeps/table1.yaml", "--runs", str(runs), f"trial.network.weights={path}"]) == 2
     told = capsys.readouterr().err
-    assert told.startswith(f"error: {path}: ") and words in told and told.count("\n") == 1
+    assert told.startswith(f"error: override 'trial.network.weights={path}': ") and f"{path}: " in told
+    assert words in told and told.count("\n") == 1
     assert not list(runs.glob("*")), "not even the demo city"
 
 
