@@ -25,7 +25,8 @@ from vprdist.spec.train import TrainSpec
 from vprdist.spec.trial import Digests, TrialSpec
 from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.checkpoint import load_checkpoint
-from vprdist.training.run import initial_weights, run_trial
+from vprdist.training.checks import initial_weights
+from vprdist.training.run import run_trial
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 64, 96), np.uint8))
 

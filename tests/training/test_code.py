@@ -93,7 +93,7 @@ def test_probes_of_another_computation_are_refused_too(
     folder = TrialFolder(tmp_path / "trials" / trial.trial_id)
     folder.write_trial(trial)
     order = ProbeOrder.model_construct(trial=str(folder.path), threads=None)
-    monkeypatch.setattr("vprdist.training.run.COMPUTATION", 3)
+    monkeypatch.setattr("vprdist.training.checks.COMPUTATION", 3)
     with pytest.raises(LaunchError, match="cannot be computed by this code"):
         work(order, 0, 1, lambda made: None)
 

@@ -174,7 +174,8 @@ def _of_trial(args: argparse.Namespace, console: Console) -> Source:
         from vprdist.distributed.ranks import join
         from vprdist.distributed.world import World
         from vprdist.evaluation.evaluate import evaluate
-        from vprdist.training.run import check_computation, whitening_cities
+        from vprdist.training.checks import check_computation
+        from vprdist.training.run import whitening_cities
         from vprdist.training.trained import trained_network
 
         check_computation(trial)

@@ -28,7 +28,8 @@ from vprdist.network.picture_store import store_of
 from vprdist.probes.evaluate import make_parts
 from vprdist.probes.order import ProbeOrder
 from vprdist.store.trial_folder import TrialFolder
-from vprdist.training.run import check_cache, check_inputs, check_shards_of, device_name, whitening_cities
+from vprdist.training.checks import check_cache, check_inputs, check_shards_of
+from vprdist.training.run import device_name, whitening_cities
 from vprdist.training.trained import trained_network
 
 

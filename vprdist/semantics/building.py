@@ -6,35 +6,31 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from vprdist.data.layouts import Layout
-from vprdist.data.layouts.less import LessLayout
 from vprdist.errors import CacheError
-from vprdist.files import digest_file, read_json, write_json, write_text
+from vprdist.files import digest_file, write_json, write_text
 from vprdist.semantics.build_locks import Builders
 from vprdist.semantics.cache.format import (
     MANIFEST,
     SHARDS,
-    VERSION,
     Manifest,
     ShardEntry,
     SideEntry,
-    SideName,
     batch_images_of,
-    read_manifest,
     version_of,
 )
 from vprdist.semantics.cache.reader import Cache, open_cache
 from vprdist.semantics.cache.shard import MappedShard
 from vprdist.semantics.cache.writer import write_shard
 from vprdist.semantics.planning import Plan, PlannedShard, PlannedSide
+from vprdist.semantics.present import check_fits, is_complete, old_manifest
 from vprdist.semantics.resize import resize_area
 from vprdist.semantics.sources import Source
-from vprdist.spec.vocabulary import CLASSES, Compression, Grid
+from vprdist.spec.vocabulary import CLASSES
 
 OURS = re.compile(r"\.?(.+)_(query|database)_\d{6,}-[0-9a-f]{16}\.(arrow|json)(\.[0-9a-f]{8}\.tmp)?")
 LOOK_S = 0.5
@@ -59,10 +55,10 @@ def build(source: Source, plan: Plan, out: Path, segmenter: str, progress: Progr
         CacheError: a source that lacks something or is broken, a cache of another size or segmenter, a full disk.
     """
     with _disk(out):
-        old = _old_manifest(out)
-        if old is not None and _is_complete(out, old, plan, segmenter):
+        old = old_manifest(out)
+        if old is not None and is_complete(out, old, plan, segmenter):
             return open_cache(out)
-        _check_fits(out, old, plan, segmenter)
+        check_fits(out, old, plan, segmenter)
         with Builders(out) as builders:
             trusted = _trusted(out, plan, old)
             shards = [shard for shard in plan.shards if shard.id not in trusted]
@@ -94,11 +90,11 @@ def build_part(
         The cache, when these were the last shards; None while others are still being made.
     """
     with _disk(out), Builders(out) as builders:
-        old = _old_manifest(out)
-        if old is not None and _is_complete(out, old, plan, segmenter):
+        old = old_manifest(out)
+        if old is not None and is_complete(out, old, plan, segmenter):
             _leave(out, plan, segmenter, builders)
             return open_cache(out)
-        _check_fits(out, old, plan, segmenter)
+        check_fits(out, old, plan, segmenter)
         shards = list(plan.shards)
         first, following = (i * len(shards) // count for i in (index, index + 1))
         # What is there already is read by the one part whose share it is: a disk may have changed it.
@@ -118,62 +114,11 @@ def build_part(
     return open_cache(out) if is_whole else None
 
 
-def cities_to_plan(
-    out: Path, data: Layout, cities: Sequence[str], segmenter: str, source: Source | None = None
-) -> tuple[list[str], bool]:
-    """The cities without those of which the cache already holds these pictures and more: it keeps them as they are.
-
-    Args:
-        source: of an import, which may be another than the cache was made of. A segmenter is known by its words.
-
-    Returns:
-        The cities; all of them where none would be left. And whether that is so: the cache is complete then.
-    """
-    if not isinstance(data, LessLayout) or (old := _old_manifest(out)) is None or old.segmenter != segmenter:
-        return list(cities), False
-    left = []
-    for name in cities:
-        city = data.read(name)
-        keys: dict[SideName, Sequence[str]] = {
-            "query": city.query.keys.tolist(),
-            "database": city.database.keys.tolist(),
-        }
-        held = _holds_more(out, old, name, data.whole_digest(name), keys)
-        left += [] if held and (source is None or _is_made_of(out, old, name, source)) else [name]
-    return left or list(cities), not left
-
-
-def _is_made_of(out: Path, old: Manifest, city: str, source: Source) -> bool:
-    cache = Cache(out, old)
-    sides = [side for side in old.sides if side.city == city]
-    return all(source.fingerprint(city, side.side, cache.keys(city, side.side)) == side.source for side in sides)
-
-
 def progress_of(plan: Plan, out: Path) -> int:
     """How many of the planned images are in finished shards."""
-    old = _old_manifest(out)
+    old = old_manifest(out)
     noted = {entry.id: entry for entry in old.shards} if old else {}
     return sum(len(shard.keys) for shard in plan.shards if _finished(out, shard, noted.get(shard.id)))
-
-
-def is_built(plan: Plan, out: Path, segmenter: str) -> bool:
-    """Whether the cache holds what is planned, in shards of whatever length, and none was lost or cut.
-
-    Raises:
-        CacheError: it holds other cities of another size or segmenter, or is of a newer version.
-    """
-    old = _old_manifest(out)
-    if old is not None and _is_complete(out, old, plan, segmenter):
-        return True
-    _check_fits(out, old, plan, segmenter)
-    return False
-
-
-def would_replace(plan: Plan, out: Path, segmenter: str) -> str | None:
-    """The size, segmenter and compression of the cache that is there, where the planned one differs in them."""
-    old = _old_manifest(out)
-    held = None if old is None else _kind((old.height, old.width), old.grid, old.segmenter, old.compression)
-    return held if held != _kind(plan.size, plan.grid, segmenter, plan.compression) else None
 
 
 @contextlib.contextmanager
@@ -185,66 +130,6 @@ def _disk(out: Path) -> Iterator[None]:
     except OSError as error:
         remedy = "Make room, or see to the permissions, and start again: finished shards are kept."
         raise CacheError(out, "the disk cannot take the cache", error.strerror or str(error), remedy) from error
-
-
-def _old_manifest(out: Path) -> Manifest | None:
-    """What is there already. A manifest that cannot be read is made anew, but not one of a newer version."""
-    if not (out / MANIFEST).exists():
-        return None
-    try:
-        return read_manifest(out)
-    except CacheError:
-        try:
-            version = read_json(out / MANIFEST)["version"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        if isinstance(version, int) and version > VERSION:
-            raise
-        return None
-
-
-def _is_complete(out: Path, old: Manifest, plan: Plan, segmenter: str) -> bool:
-    """The old cache holds what is planned, in shards of whatever length, and none was lost or cut."""
-    if _kind((old.height, old.width), old.grid, old.segmenter, old.compression) != _kind(
-        plan.size, plan.grid, segmenter, plan.compression
-    ):
-        return False
-    sources = {(side.city, side.side): (old.cities[side.city], side.source) for side in old.sides}
-    for side in plan.sides:
-        found = sources.get((side.city, side.side))
-        same = found == (side.city_digest, side.source)
-        fits = plan.may_hold_more and _holds_more(out, old, side.city, side.city_digest, {side.side: side.keys})
-        if not same and not fits:
-            return False
-    return all((out / e.file).is_file() and (out / e.file).stat().st_size == e.bytes for e in old.shards)
-
-
-def _holds_more(out: Path, old: Manifest, city: str, digest: str, keys: Mapping[SideName, Sequence[str]]) -> bool:
-    """The old cache is of this very city, and has these pictures of these sides, and others that are left out now."""
-    counts = {side: sum(each.count for each in old.sides if (each.city, each.side) == (city, side)) for side in keys}
-    if (
-        old.cities.get(city) != digest
-        or sum(counts.values()) <= sum(map(len, keys.values()))
-        or not all(counts.values())
-    ):
-        return False
-    cache = Cache(out, old)
-    return all(set(some) <= set(cache.keys(city, side)) for side, some in keys.items())
-
-
-def _check_fits(out: Path, old: Manifest | None, plan: Plan, segmenter: str) -> None:
-    """A cache has one size, segmenter and compression; what is replaced whole may change them."""
-    kept = [city for city in old.cities if city not in plan.cities] if old else []
-    made = old and _kind((old.height, old.width), old.grid, old.segmenter, old.compression)
-    wanted = _kind(plan.size, plan.grid, segmenter, plan.compression)
-    if kept and made != wanted:
-        fault = f"a cache must have one size, grid and segmenter, and one compression; {', '.join(kept)} here: {made}"
-        raise CacheError(out, fault, wanted, "Choose another folder, or that size, segmenter and compression.")
-
-
-def _kind(size: tuple[int, int], grid: Grid, segmenter: str, compression: Compression) -> str:
-    lies = "" if grid == "cells" else f" {grid}"
-    return f"{size[0]} x {size[1]}{lies}, {segmenter!r}, {compression}"
 
 
 def _trusted(out: Path, plan: Plan, old: Manifest | None) -> dict[str, ShardEntry]:
@@ -305,7 +190,7 @@ def _make(
         wait: for those that others are making.
         doubted: ids of shards that are compared with their digest before they are taken for finished.
     """
-    old = _old_manifest(out)
+    old = old_manifest(out)
     listed = {entry.id: entry for entry in old.shards} if old else {}
     left = list(shards)
     while left:
@@ -342,8 +227,8 @@ def _write(source: Source, plan: Plan, out: Path, shard: PlannedShard, made: Mad
 def _publish(out: Path, plan: Plan, segmenter: str, builders: Builders) -> None:
     """The manifest, once every planned shard is there."""
     with builders.publishing():
-        old = _old_manifest(out)
-        _check_fits(out, old, plan, segmenter)
+        old = old_manifest(out)
+        check_fits(out, old, plan, segmenter)
         noted = {entry.id: entry for entry in old.shards} if old else {}
         entries = []
         for shard in plan.shards:
@@ -357,7 +242,7 @@ def _publish(out: Path, plan: Plan, segmenter: str, builders: Builders) -> None:
 
 def _leave(out: Path, plan: Plan, segmenter: str, builders: Builders) -> None:
     """The last builder of a folder cleans up behind all, also where another one published."""
-    if builders.is_last() and (made := _old_manifest(out)) and _is_complete(out, made, plan, segmenter):
+    if builders.is_last() and (made := old_manifest(out)) and is_complete(out, made, plan, segmenter):
         _clean(out, made, plan)
 
 

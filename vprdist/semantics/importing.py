@@ -7,10 +7,11 @@ from pathlib import Path
 
 from vprdist.data.layouts import open_layout
 from vprdist.errors import CacheError
-from vprdist.semantics.building import Progress, build, cities_to_plan, is_built, would_replace
+from vprdist.semantics.building import Progress, build
 from vprdist.semantics.cache.reader import Cache
 from vprdist.semantics.order import SAME_KIND
 from vprdist.semantics.planning import chosen_cities, make_plan
+from vprdist.semantics.present import cities_to_plan, is_built, would_replace
 from vprdist.semantics.sources import open_source
 from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.vocabulary import Compression

@@ -18,9 +18,10 @@ from vprdist.data.layouts import open_layout
 from vprdist.errors import UserError
 from vprdist.files import read_json
 from vprdist.machine import answers, keep_stdout_for_answers
-from vprdist.semantics.building import build_part, cities_to_plan, is_built, progress_of, would_replace
+from vprdist.semantics.building import build_part, progress_of
 from vprdist.semantics.order import CacheOrder
 from vprdist.semantics.planning import Plan, make_plan
+from vprdist.semantics.present import cities_to_plan, is_built, would_replace
 from vprdist.semantics.segmenters import open_segmenter
 from vprdist.semantics.sources.segmented import SegmentedSource
 

@@ -24,29 +24,24 @@ from vprdist.data.tasks import breakdown_tasks, build_tasks, prediction_task, un
 from vprdist.data.unchanged import check_unchanged
 from vprdist.distributed.ranks import Ranks, join
 from vprdist.distributed.world import World
-from vprdist.errors import CacheError, DataError, LaunchError, Stopped, UserError
+from vprdist.errors import Stopped
 from vprdist.evaluation.evaluate import NOTHING, Evaluation, Extra, check_whitening, describe_protocol, evaluate
 from vprdist.evaluation.sheet import write_sheet
-from vprdist.files import digest_file
 from vprdist.machine import cpu_has_bf16
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import build_network
 from vprdist.network.picture_store import store_of
-from vprdist.network.weights import weights_file
-from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.cache.staging import staged
-from vprdist.semantics.cache.unchanged import check_shards
 from vprdist.source import running_source
-from vprdist.spec.computation import COMPUTATION, EARLIER
 from vprdist.spec.own_load import blamed
 from vprdist.spec.result import NO_GPU, ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.trial_folder import TrialFolder
+from vprdist.training.checks import check_cache, check_inputs, check_shards_of, initial_weights
 from vprdist.training.loop import Trainer
 from vprdist.training.metrics_log import Watch
 
 ALONE = World()
-CHANGED = "Run the sweep again: what changed makes other trials."
 
 
 def run_trial(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
@@ -273,84 +268,6 @@ def saved_by(rows: Iterable[Mapping[str, Any]]) -> list[str | None]:
         elif row.get("kind") == "checkpoint":
             found.append(code)
     return found
-
-
-def check_inputs(trial: TrialSpec) -> None:
-    """This code gives the numbers of the trial's computation, and data and cache are what it was hashed with.
-
-    Raises:
-        LaunchError: it does not.
-        DataError, CacheError: they have changed since it was submitted.
-    """
-    check_computation(trial)
-    assert trial.digests is not None
-    cities = (*trial.data.train, *trial.data.validate_cities)
-    found = dataset_digest(trial.data, cities)
-    if found != trial.digests.dataset:
-        fault = f"the cities {', '.join(cities)} must have the digest of the submission, {trial.digests.dataset}"
-        raise DataError(trial.data.root, fault, found, CHANGED)
-    check_cache(trial)
-
-
-def check_computation(trial: TrialSpec) -> None:
-    """This code gives the numbers of the trial's computation.
-
-    Raises:
-        LaunchError: it does not.
-    """
-    if (wanted := trial.computation) not in (*EARLIER, COMPUTATION):
-        raise LaunchError(
-            f"trial {trial.trial_id}",
-            f"a trial of computation {wanted} cannot be computed by this code, which is of computation {COMPUTATION}",
-            None,
-            "Run the sweep again: it makes trials of this code's computation. Or run the code that made the trial.",
-        )
-
-
-def check_cache(trial: TrialSpec) -> None:
-    """The cache still holds the activations that the trial was hashed with. Asked whenever it is about to be opened:
-    somebody may fill its folder anew while the trial runs.
-
-    Raises:
-        CacheError: it does not.
-    """
-    assert trial.digests is not None
-    if trial.input.cache is None:
-        return
-    held = read_manifest(Path(trial.input.cache)).digest_of((*trial.data.train, *trial.data.validate_cities))
-    if held != trial.digests.cache:
-        fault = f"the cache must have the digest of the submission, {trial.digests.cache}"
-        raise CacheError(trial.input.cache, fault, held, CHANGED)
-
-
-def check_shards_of(trial: TrialSpec, runs: Path, progress: Callable[[int, int], None]) -> None:
-    """The bytes of the cache's shards are those that the run folder's trials read; see `cache.unchanged`.
-
-    Raises:
-        CacheError: they are not.
-    """
-    if trial.input.needs_cache and trial.input.cache is not None:
-        check_shards(Path(trial.input.cache), trial.cities, runs, progress)
-
-
-def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
-    """The file of the initial weights, checked against the trial's digest, and what was fallen back to.
-
-    Raises:
-        UserError: the file is not the one that the trial was hashed with.
-    """
-    assert trial.digests is not None
-    wanted = trial.digests.weights
-    if wanted == "none":
-        fell = trial.network.weights != "none"
-        note = f"no pretrained weights for {trial.network.backbone.title}: started from random ones"
-        return None, (note,) if fell else ()
-    path = weights_file(trial.network)
-    if (found := digest_file(path, 16)) != wanted:
-        raise UserError(
-            path, f"the initial weights must have the digest {wanted}", found, "Install the same weights again."
-        )
-    return path, ()
 
 
 def whitening_cities(trial: TrialSpec) -> list[City]:

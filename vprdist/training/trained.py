@@ -8,7 +8,7 @@ from vprdist.errors import WeightsError
 from vprdist.network.model import PlaceNetwork, build_network
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.checkpoint import FILE, load_checkpoint
-from vprdist.training.run import initial_weights
+from vprdist.training.checks import initial_weights
 
 
 def trained_network(trial: TrialSpec, folder: Path) -> PlaceNetwork:
