@@ -118,6 +118,7 @@ def test_work_tells_its_pace_and_the_time_left() -> None:
     assert pace_of(3, 90.0, 6) == "2/min, about 3 min 00 s left"
     assert pace_of(3, 3 * 3600.0, 6, " trials") == "1 trials/h, about 6 h 00 min left"
     assert pace_of(3, 90.0, 0) == "2/min", "it is done"
+    assert pace_of(4_710, 1.0, 0) == "4,710/s"
     assert pace_of(0, 90.0, 6) == pace_of(3, 0.0, 6) == "", "nothing is known yet"
 
 

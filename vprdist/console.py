@@ -137,7 +137,9 @@ def pace_of(made: float, elapsed_s: float, left: float, things: str = "") -> str
 def pace_words(per_s: float, left_s: float | None, things: str = "") -> str:
     """12.3/s, about 2 min 10 s left; slow work by the minute or the hour."""
     unit, factor = next(((u, f) for u, f in (("s", 1), ("min", 60)) if per_s * f >= 1), ("h", 3600))
-    return f"{per_s * factor:.3g}{things}/{unit}" + ("" if left_s is None else f", about {duration(left_s)} left")
+    rate = per_s * factor
+    shown = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+    return f"{shown}{things}/{unit}" + ("" if left_s is None else f", about {duration(left_s)} left")
 
 
 class _PaceColumn(ProgressColumn):
