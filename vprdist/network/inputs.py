@@ -71,7 +71,9 @@ class KeptPictures:
         for side in sides:
             places = self._places[side.city, side.side] = np.full(len(side), -1)
             for row, path in enumerate(side.paths):
-                if len(self._paths) < capacity and (store is None or path not in store):
+                if len(self._paths) == capacity:
+                    break  # a side may have a million more
+                if store is None or path not in store:
                     places[row] = len(self._paths)
                     self._paths.append(path)
         self._stored = np.zeros(capacity, np.uint8)

@@ -68,7 +68,7 @@ class PictureStore:
     def __contains__(self, path: Path) -> bool:
         found = self._places.get(str(path))
         try:
-            return found is not None and found[0].exists() and _state(path) == (found[2].bytes, found[2].changed_ns)
+            return found is not None and _state(path) == (found[2].bytes, found[2].changed_ns)
         except OSError:
             return False
 
@@ -77,6 +77,8 @@ class PictureStore:
         for file in sorted(set(self.folder.glob(f"*{LIST}")) - self._read):
             self._read.add(file)
             pixels = file.with_suffix(PIXELS)
+            if not pixels.exists():
+                continue
             with contextlib.suppress(OSError, ValidationError):  # spoilt: its pictures are decoded
                 pictures = _List.model_validate_json(file.read_bytes()).pictures
                 for index, picture in enumerate(pictures):
