@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from pathlib import Path
 
 import pytest
 
-from vprdist.files import append_json_line, read_json_lines
+from vprdist.files import NotAFile, append_json_line, open_file, read_json_lines
 
 
 @pytest.mark.parametrize("torn", [b'{"kind": "tr', b"\0" * 40, b"17"], ids=["half", "zeros", "number"])
@@ -38,3 +39,17 @@ def test_a_line_of_which_only_a_part_fits_is_an_error(tmp_path: Path) -> None:
     assert path.stat().st_size == 20
     append_json_line(path, {"step": 3})
     assert read_json_lines(path)[0] == [{"step": 1}, {"step": 3}]
+
+
+def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    """A named pipe without a writer would be waited for until the job's time is up."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"abc")
+    (tmp_path / "link").symlink_to("file")
+    for name, what in (("pipe", "a named pipe"), (".", "a folder"), ("/dev/null", "a device")):
+        with pytest.raises(NotAFile, match=f"{what} lies where a file should"):
+            open_file(tmp_path / name)
+    with open_file(tmp_path / "link") as stream:
+        assert stream.read() == b"abc"
+    with pytest.raises(FileNotFoundError):
+        open_file(tmp_path / "nothing")

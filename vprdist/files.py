@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import stat
 import struct
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 MASK = 2**64 - 1
+NO_FILES = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}  # fmt: skip
+
+
+class NotAFile(OSError):
+    """Something else lies where a file should: a folder, a named pipe, a device, a socket."""
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A file, opened for reading its bytes. Nothing is waited for: a named pipe would wait for a writer for ever.
+
+    Raises:
+        NotAFile: something else lies there.
+        OSError: it is missing, or cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # links are followed
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind == stat.S_IFREG:
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise NotAFile(errno.EINVAL, f"{NO_FILES.get(kind, 'something else')} lies where a file should", str(path))
 
 
 @contextlib.contextmanager
