@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +38,27 @@ def test_up_is_idempotent_and_starts_what_died(slurm_cluster: DevCluster) -> Non
     after = pids(slurm_cluster)
     assert [line for line in after if line in before] == [line for line in before if "gpu02" not in line]
     assert "idle gpu[01-03]" in slurm_cluster.run("sinfo")
+
+
+def test_up_starts_a_dead_controller_where_it_was_and_leaves_the_rest_alone(
+    slurm_cluster: DevCluster, tmp_path: Path
+) -> None:
+    out, conf = tmp_path / "out", slurm_cluster.folder / "etc" / "slurm.conf"
+    job = submit(slurm_cluster, f"touch {out}; while [ -e {out} ]; do sleep 0.1; done", "--job-name=remembered")
+    saved = slurm_cluster.folder / "state" / "job_state"  # written some seconds later; a job not in it is forgotten
+    until(lambda: out.exists() and saved.exists() and b"remembered" in saved.read_bytes())
+    before, settings = pids(slurm_cluster), conf.read_text()
+    (controller,) = (int(line.split()[-1]) for line in before if line.startswith("slurmctld"))
+    os.kill(controller, signal.SIGKILL)
+    until(lambda: len(pids(slurm_cluster)) == 4)
+    slurm_cluster.control("up", "--nodes=7")  # what it was made with holds while something of it runs
+    assert conf.read_text() == settings
+    assert [line for line in pids(slurm_cluster) if "slurmctld" not in line] == [
+        line for line in before if "slurmctld" not in line
+    ]
+    assert slurm_cluster.run("squeue", "--noheader", f"--jobs={job}", "--format=%T").strip() == "RUNNING"
+    out.unlink()
+    until(lambda: "COMPLETED" in slurm_cluster.run("scontrol", "show", "job", job), 60)
 
 
 @pytest.mark.parametrize("setting", ["SlurmctldPort", "Port"])
