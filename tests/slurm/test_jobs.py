@@ -59,6 +59,16 @@ def steps(folder: TrialFolder) -> list[int]:
     return [row["step"] for row in folder.rows()[0] if row["kind"] == "train"]
 
 
+def test_a_run_folder_of_any_name_has_its_own_logs(slurm_cluster: DevCluster, tmp_path: Path) -> None:
+    runs = tmp_path / 'it\'s "a" $HOME; `run` #1 *'
+    behave(runs, steps=1, dt=0.0)
+    drive(runs, 1, slurm_cluster.profile())
+    (folder,) = folders(runs, 1)
+    record = folder.job()
+    assert folder.has_result and record is not None
+    assert (folder.attempt_log(record) / f"{record.job_id}_0_log.out").exists()
+
+
 def test_killed_drivers_lose_nothing_and_submit_nothing_twice(slurm_cluster: DevCluster, tmp_path: Path) -> None:
     behave(tmp_path, steps=12, dt=0.5)
     rng, kills = random.Random(1), 0

@@ -13,6 +13,7 @@ from vprdist.driver.drive import drive
 from vprdist.launch.capacity import capacity
 from vprdist.launch.check import check_cluster
 from vprdist.launch.driver_job import asked_at, check_detachable, in_driver_job, requeue_self, submit_driver
+from vprdist.launch.paths import check_folder
 from vprdist.plan.budget import check_budget
 from vprdist.plan.driver_cost import driver_job_gb
 from vprdist.plan.estimate import read_results
@@ -85,6 +86,8 @@ def _run(
     check_profile(profile, sweep.trials)
     if only is None:  # known trials need nobody who proposes
         check_proposer(sweep.search)
+    for place in (runs, Path.cwd()) if detach else (runs,):
+        check_folder(place, profile.kind)
     check_runs_folder(runs)
     folder = sweep_folder(runs, sweep.name)
     want_again(folder, asked_at(folder))

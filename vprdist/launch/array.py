@@ -23,6 +23,7 @@ from vprdist.errors import LaunchError, UserError
 from vprdist.files import locked, read_json, write_json
 from vprdist.launch.node import find_function, give_gpus, node_name
 from vprdist.launch.params import THREAD_VARIABLES, job_environment, submission_parameters
+from vprdist.launch.paths import check_folder
 from vprdist.launch.refusals import is_busy, is_impossible, is_limit
 from vprdist.launch.slurm import ask, cancel_jobs, parse_squeue, squeue_command
 from vprdist.machine import current_user
@@ -259,11 +260,12 @@ def main() -> int:
     import submitit
 
     order = json.load(sys.stdin)
-    executor = submitit.SlurmExecutor(order["logs"], max_num_timeout=100)
-    executor.update_parameters(**order["parameters"])
     count = int(order["count"])
     task, words = ArrayTask(order["function"], order["logs"]), tuple(order["words"])
     try:
+        check_folder(Path(order["logs"]), "slurm")
+        executor = submitit.SlurmExecutor(order["logs"], max_num_timeout=100)
+        executor.update_parameters(**order["parameters"])
         jobs = executor.map_array(task, [words] * count, range(count), [count] * count)
     except Exception as error:  # whatever sbatch or submitit says goes to the person in one line
         print(" ".join(f"{type(error).__name__}: {error}".split()), file=sys.stderr)

@@ -18,6 +18,7 @@ from pathlib import Path
 from vprdist.errors import LaunchError
 from vprdist.files import digest_json, locked, write_text
 from vprdist.launch.params import job_environment
+from vprdist.launch.paths import check_folder
 from vprdist.launch.slurm import ALIVE_STATES, QueueRow, ask, parse_squeue, squeue_command
 from vprdist.machine import current_user
 from vprdist.spec.profile import ClusterProfile
@@ -45,9 +46,14 @@ def driver_script(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: f
 
     `exec` makes Python the job's own process, which is the one that `--signal=B:` reaches; there is no srun, since a
     job started through srun cannot submit jobs.
+
+    Raises:
+        LaunchError: the sweep's folder, or the working folder, cannot stand in it.
     """
     from submitit.slurm.slurm import _make_sbatch_string
 
+    for folder in (driver_folder(sweep), Path.cwd()):
+        check_folder(folder, "slurm")
     driver = profile.driver
     text: str = _make_sbatch_string(
         command="exec " + shlex.join(driver_command(sweep, runs)),

@@ -14,6 +14,7 @@ from typing import Any
 
 from vprdist.launch.cluster import UNKNOWN, Sight
 from vprdist.launch.params import job_environment
+from vprdist.launch.paths import check_folder
 from vprdist.machine import current_user
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.journal import NAME_PREFIX, JobRecord
@@ -223,20 +224,30 @@ def ask(command: list[str]) -> str | None:
 
 
 def job_script(parameters: dict[str, Any], logs: Path) -> str:
-    """The sbatch script of one job, word for word as `submit_to_slurm` submits it; nothing is written or asked."""
+    """The sbatch script of one job, word for word as `submit_to_slurm` submits it; nothing is written or asked.
+
+    Raises:
+        LaunchError: the folder cannot stand in it.
+    """
     from submitit.slurm.slurm import _make_sbatch_string
 
+    check_folder(logs, "slurm")
     command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(logs))}"
     text: str = _make_sbatch_string(command=command, folder=logs, **parameters)
     return text
 
 
 def submit_to_slurm(folder: TrialFolder, record: JobRecord, logs: Path) -> JobRecord:
-    """sbatch by submitit; called in the helper."""
+    """sbatch by submitit; called in the helper.
+
+    Raises:
+        LaunchError: the folder cannot stand in a job's script.
+    """
     import submitit
 
     from vprdist.launch.node import NodeJob
 
+    check_folder(logs, "slurm")
     executor = submitit.SlurmExecutor(logs, max_num_timeout=record.max_requeues)
     executor.update_parameters(**record.parameters)
     job = executor.submit(NodeJob(record.job), str(folder.path), record.token)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from vprdist.errors import UserError
 from vprdist.launch.capacity import Capacity, capacity
+from vprdist.launch.paths import check_folder
 from vprdist.plan.budget import check_budget
 from vprdist.plan.estimate import Estimate, estimate, read_results
 from vprdist.plan.power import Power, power_of
@@ -82,6 +83,7 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
         UserError: the sweep cannot run as it is.
     """
     check_profile(profile, sweep.trials)
+    check_folder(runs, profile.kind)
     check_proposer(sweep.search)
     looked = look(sweep, profile, runs)
     results = read_results(runs)

@@ -14,6 +14,7 @@ from vprdist.errors import CacheError
 from vprdist.files import digest_json, write_text
 from vprdist.launch.array import Array, one_task, run_array
 from vprdist.launch.check import check_cluster
+from vprdist.launch.paths import check_folder
 from vprdist.launch.workers import Worker, work_together
 from vprdist.machine import usable_cores, usable_memory_gb, visible_gpus
 from vprdist.semantics.cache.format import read_manifest
@@ -150,6 +151,8 @@ def check(order: CacheOrder, profile: ClusterProfile) -> list[str]:
     Raises:
         LaunchError: it cannot run such an array.
     """
+    if profile.kind == "slurm":
+        check_folder(Path(order.out), profile.kind)
     paths = [path for path in map(Path, (order.root, order.out, order.segmenter.source)) if path.is_absolute()]
     notes = check_cluster(one_task(profile), paths)
     return [note for note in notes if not note.startswith("sbatch")]
