@@ -64,15 +64,13 @@ def test_no_script_is_made_of_such_a_path(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_no_array_is_submitted_from_such_a_path(tmp_path: Path) -> None:
-    order = {"logs": str(Array("a", tmp_path / "of-%x").logs), "parameters": {}, "count": 1}
-    done = subprocess.run(
-        [sys.executable, "-m", "vprdist.launch.array"],
-        input=json.dumps(order),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1 and "no pattern that SLURM fills in" in done.stderr, done.stderr
+    logs = str(Array("a", tmp_path / "of-%x").logs)
+    order = {"function": "a:b", "words": [], "logs": logs, "parameters": {}, "count": 1}
+    command = [sys.executable, "-m", "vprdist.launch.array"]
+    done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "no pattern that SLURM fills in" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("words", [("cluster=example-gpu", "--runs", INJECTS), ("--runs", "job-%j")])
