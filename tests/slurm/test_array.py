@@ -16,7 +16,7 @@ from tests.slurm.conftest import DevCluster
 from tests.waiting import until
 from vprdist.errors import LaunchError
 from vprdist.files import read_json_lines, write_json
-from vprdist.launch.array import run_array
+from vprdist.launch.array import Array, run_array
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.driving import Check, wanted_by_all
 
@@ -24,10 +24,10 @@ DRIVER = """
 import sys
 from pathlib import Path
 from toy_array import FUNCTION, pieces
-from vprdist.launch.array import run_array
+from vprdist.launch.array import Array, run_array
 from vprdist.spec.profile import ClusterProfile
 folder = Path(sys.argv[2])
-run_array(ClusterProfile.model_validate_json(sys.argv[1]), "toy-array", folder / "logs", FUNCTION, (str(folder),), 3,
+run_array(ClusterProfile.model_validate_json(sys.argv[1]), Array("toy-array", folder), FUNCTION, (str(folder),), 3,
           is_done=lambda: pieces(folder) == 9, tick=lambda: pieces(folder), tell=print)
 """
 
@@ -45,7 +45,7 @@ def run(
         return pieces(folder)
 
     run_array(
-        profile, "toy-array", folder / "logs", FUNCTION, (str(folder),), count,
+        profile, Array("toy-array", folder), FUNCTION, (str(folder),), count,
         is_done=lambda: pieces(folder) == wanted, tick=watch, tell=told.append, check=check,
     )  # fmt: skip
     return told

@@ -84,6 +84,37 @@ def test_a_silent_slurm_shows_what_is_known_and_ends_nothing_until_asked_again(
     driver.communicate(timeout=60)
 
 
+def test_cancel_reaches_into_no_other_run_folder_and_scancel_is_a_persons_word(
+    slurm_cluster: DevCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same trials run in two folders, so that all of their jobs have the same names."""
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    drivers = []
+    for runs in (mine, theirs):
+        list_sweep(runs, "s", range(2))
+        behave(runs, steps=1, hold=True)
+        drivers.append(start("dispatch", runs, 2, slurm_cluster.profile(max_concurrent=2, max_attempts=1)))
+    until(lambda: all(folder.is_running for runs in (mine, theirs) for folder in toy_folders(runs, 2)))
+    assert main(["cancel", "s", "--yes", "--runs", str(mine)]) == 0
+    assert capsys.readouterr().out.count(": cancelled") == 2
+    assert not any(folder.is_running for folder in toy_folders(mine, 2))
+    first, second = toy_folders(theirs, 2)
+    assert first.is_running and second.is_running
+    record = first.job()
+    assert record is not None and record.job_id is not None
+    slurm_cluster.run("scancel", record.job_id)
+    until(lambda: first.failure() is not None)
+    failure = first.failure()
+    assert failure is not None and failure.kind == "cancelled"
+    assert "SLURM says CANCELLED by " in failure.reason
+    assert len(list(first.log.glob("attempt-*"))) == 1, "nothing is submitted against a person's will"
+    (theirs / "go").touch()
+    for driver in drivers:
+        driver.communicate(timeout=120)
+    assert second.result().starts == 1
+    assert not (theirs / "nodes.jsonl").exists()
+
+
 def test_logs_are_followed_across_a_requeue(slurm_cluster: DevCluster, tmp_path: Path) -> None:
     list_sweep(tmp_path, "s", range(1))
     behave(tmp_path, steps=30, dt=0.3)

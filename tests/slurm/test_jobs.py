@@ -247,28 +247,25 @@ def test_a_full_quota_of_jobs_is_waited_for(slurm_accounting: DevCluster, tmp_pa
     assert [folder.result().starts for folder in folders(tmp_path, 4)] == [1, 1, 1, 1]
 
 
-def test_with_accounting_a_cancelled_job_that_squeue_forgot_is_tried_again(
+def test_with_accounting_a_dead_job_that_squeue_forgot_is_tried_again_and_a_cancelled_one_is_not(
     slurm_accounting: DevCluster, tmp_path: Path
 ) -> None:
-    behave(tmp_path, steps=40, dt=0.2)
+    behave(tmp_path, steps=4, dt=0.1, hold=True, die={"0": 1})
     (folder,) = folders(tmp_path, 1)
     done: list[str] = []
 
     def cancel() -> None:
-        if not done and len(steps(folder)) > 3:
-            record = folder.job()
-            assert record is not None
-            assert record.job_id is not None
+        record = folder.job()
+        if not done and len(folder.starts()) == 2 and record is not None and record.job_id is not None:
             done.append(record.job_id)
-            slurm_accounting.run("scancel", "--signal=KILL", "--full", record.job_id)
-            behave(tmp_path, steps=6, dt=0.1)
+            slurm_accounting.run("scancel", record.job_id)
 
     told = drive(tmp_path, 1, slurm_accounting.profile(account="vpr", poll_s=4.0), cancel)
-    assert folder.result().starts == 2
-    assert any("SLURM says" in line for line in told), told
-    record = folder.job()
-    assert record is not None
-    assert record.attempt == 2
+    record, failure = folder.job(), folder.failure()
+    assert any("SLURM says FAILED" in line for line in told), told
+    assert record is not None and record.attempt == 2
+    assert failure is not None and failure.kind == "cancelled"
+    assert "SLURM says CANCELLED by root" in failure.reason, "accounting knows who"
 
 
 def test_jobs_that_share_a_node_see_different_gpus(slurm_cluster: DevCluster, tmp_path: Path) -> None:

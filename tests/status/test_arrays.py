@@ -147,7 +147,7 @@ def test_cancelling_tells_a_driver_that_probes_on_this_machine(tmp_path, capsys)
 )
 def test_an_array_is_one_thing_in_the_queue_though_its_tasks_are_rows(tmp_path, rows, said):
     array = array_of(probed_sweep(tmp_path)[1][0])
-    queue = Queue({array.job: [QueueRow(job, array.job, state, why, "", "t") for job, state, why in rows]})
+    queue = Queue({array.job: [QueueRow(job, array.job, state, why, "", array.token) for job, state, why in rows]})
     found = read_array(array, queue)
     assert str(found).startswith(f"array {array.job}: {said}")
     assert found.job_id == (None if "not in" in said else "7")

@@ -13,23 +13,23 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vprdist.errors import LaunchError, UserError
-from vprdist.files import locked, read_json, write_json
+from vprdist.files import digest_json, locked, read_json, write_json
 from vprdist.launch.node import find_function, give_gpus, node_name
 from vprdist.launch.params import THREAD_VARIABLES, job_environment, submission_parameters
 from vprdist.launch.paths import check_folder
 from vprdist.launch.refusals import is_busy, is_impossible, is_limit
-from vprdist.launch.slurm import ask, cancel_jobs, parse_squeue, squeue_command
+from vprdist.launch.slurm import QueueRow, ask, cancel_jobs, parse_squeue, squeue_command
 from vprdist.machine import current_user
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.driving import Check, wanted_by_all
-from vprdist.store.journal import job_name, new_token
+from vprdist.store.journal import job_name
 from vprdist.store.trial_folder import tail
 
 SBATCH_S = 120.0
@@ -42,7 +42,11 @@ LOCK = "lock"
 
 @dataclass(frozen=True)
 class Array:
-    """The job array of an order, by which everybody finds it: its name, and a folder of its own on shared storage."""
+    """The job array of an order, by which everybody finds it: its name, and a folder of its own on shared storage.
+
+    The same order for another folder has an array of the same name: `token`, its comment on the cluster, tells them
+    apart.
+    """
 
     name: str
     folder: Path
@@ -51,6 +55,23 @@ class Array:
     def job(self) -> str:
         """Its name on the cluster."""
         return job_name(self.name)
+
+    @property
+    def token(self) -> str:
+        """Names the folder."""
+        return digest_json(str(self.folder.resolve()), 16)
+
+    def owns(self, row: QueueRow) -> bool:
+        """Whether a row of the queue is of this array."""
+        return row.name == self.job and (row.token == self.token or self._has_script_of(row))
+
+    def _has_script_of(self, row: QueueRow) -> bool:
+        """Versions before had a token for each submission; submitit keeps the script of each beside its logs."""
+        script = self.logs / f"{array_id(row)}_submission.sh"
+        try:
+            return f"#SBATCH --comment={row.token}" in script.read_text(errors="replace").splitlines()
+        except OSError:
+            return False
 
     @property
     def order(self) -> Path:
@@ -65,6 +86,11 @@ class Array:
     def locked(self) -> AbstractContextManager[bool]:
         """Nobody submits it while the block runs."""
         return locked(self.logs / LOCK)
+
+
+def array_id(row: QueueRow) -> str:
+    """The job id that all tasks of an array share."""
+    return row.job_id.split("_")[0]
 
 
 class ArrayTask:
@@ -99,14 +125,13 @@ def one_task(profile: ClusterProfile) -> ClusterProfile:
 
 
 def run_array(
-    profile: ClusterProfile, name: str, logs: Path, function: str, words: tuple[str, ...], count: int, *,
+    profile: ClusterProfile, array: Array, function: str, words: tuple[str, ...], count: int, *,
     is_done: Callable[[], bool], tick: Callable[[], int], tell: Callable[[str], None], check: Check = wanted_by_all,
 ) -> None:  # fmt: skip
-    """Have `count` tasks work until `is_done`. Tasks of an earlier call are found by name and waited for.
+    """Have `count` tasks work until `is_done`. Tasks of an earlier call are found by name and token, and waited for.
 
     Args:
-        name: the array's, the same for the same work.
-        logs: a folder of this work alone, on shared storage.
+        array: its name is the same for the same work; its folder, on shared storage, is of this work alone.
         function: `module:function` for each task; called with `words`, its index and `count`.
         tick: called about once a second; how much is made.
         tell: what a person should know.
@@ -116,21 +141,22 @@ def run_array(
         LaunchError: the cluster refuses the array, all tasks of `max_attempts` arrays ended too early, tasks on two
             nodes, or of two arrays, found a mistake of the user's, or the work was cancelled.
     """
-    watch = _Watch(profile, name, logs, tell)
-    order = {"function": function, "words": list(words), "count": count, "logs": str(logs)}
+    watch = _Watch(profile, array, tell)
+    order = {"function": function, "words": list(words), "count": count, "logs": str(array.logs)}
     try:
-        _follow(watch, order, logs, is_done, tick, check)
+        _follow(watch, order, array, is_done, tick, check)
     except KeyboardInterrupt:
-        tell(f"array {watch.name} goes on; the same command comes back to it, scancel --name={watch.name} ends it")
+        end_it = f", scancel {' '.join(sorted(watch.jobs))} ends it" if watch.jobs else ""
+        tell(f"array {watch.name} goes on; the same command comes back to it{end_it}")
         raise
 
 
 def _follow(
-    watch: _Watch, order: Mapping[str, Any], logs: Path, is_done: Callable[[], bool], tick: Callable[[], int],
+    watch: _Watch, order: Mapping[str, Any], array: Array, is_done: Callable[[], bool], tick: Callable[[], int],
     check: Check,
 ) -> None:  # fmt: skip
     while not is_done():
-        with locked(logs / LOCK, blocking=False) as mine:
+        with locked(array.logs / LOCK, blocking=False) as mine:
             check()  # under the lock: who cancels says so first and then waits for it, so nothing is submitted later
             if mine:  # another driver watches and submits; this one waits with it
                 watch.look(order, is_done)
@@ -141,8 +167,11 @@ def _follow(
 class _Watch:
     """The array as the queue shows it; unknown is not dead, and dead is looked at twice."""
 
-    def __init__(self, profile: ClusterProfile, name: str, logs: Path, tell: Callable[[str], None]) -> None:
-        self.profile, self.array, self.name, self.logs, self.tell = profile, name, job_name(name), logs, tell
+    def __init__(self, profile: ClusterProfile, array: Array, tell: Callable[[str], None]) -> None:
+        self.profile, self.array, self.tell = profile, array, tell
+        self.name, self.logs = array.job, array.logs
+        self.jobs: set[str] = set()  # ids of arrays that were submitted, or seen alive
+        self._ended: set[str] = set()  # those of them that are ended here
         self.confirm_s = max(profile.poll_s, 5.0)
         self.submissions = 0
         self._begun = self._waiting = self._found_before = False
@@ -157,9 +186,10 @@ class _Watch:
             self.submissions = 1
         self._made = made
 
-    def _end(self, job_ids: list[str]) -> None:
+    def _end(self, rows: Sequence[QueueRow]) -> None:
+        self._ended |= (job_ids := {array_id(row) for row in rows})
         if not cancel_jobs(job_ids):
-            self.tell(f"scancel was not answered; end them by hand: scancel {' '.join(job_ids)}")
+            self.tell(f"scancel was not answered; end them by hand: scancel {' '.join(sorted(job_ids))}")
 
     def look(self, order: Mapping[str, Any], is_done: Callable[[], bool]) -> None:
         """At most every `poll_s` one squeue, and what follows from it."""
@@ -175,21 +205,22 @@ class _Watch:
             self._silent(now)
             return
         self._silent_since = 0.0
-        rows = [(row, row.sight) for row in parse_squeue(answer)]
-        for row, sight in rows:
-            if sight.held:
-                self._end([row.job_id])
+        rows = [(row, row.sight) for row in parse_squeue(answer) if self.array.owns(row)]
+        if held := [row for row, sight in rows if sight.held]:
+            self._end(held)
         alive = [row for row, sight in rows if sight.state != "gone"]
+        self.jobs |= {array_id(row) for row in alive}
         mistakes = self._mistakes()
         if mistakes and (len(mistakes) > 1 or self._found_before):
             if alive:
-                self._end([row.job_id for row in alive])
+                self._end(alive)
             raise next(iter(mistakes.values()))
         if alive:
             if not self.submissions:
                 self.tell(f"array {self.name} is in the queue already")
             self.submissions, self._gone_since = max(1, self.submissions), None
         elif (self.submissions == 0 or self._is_gone(now)) and not is_done():
+            self._check_not_cancelled([row for row, sight in rows if sight.cause == "person"])
             for node, mistake in mistakes.items():  # what was right here may be wrong on one node
                 if self.submissions >= self.profile.max_attempts:
                     raise mistake
@@ -197,6 +228,14 @@ class _Watch:
                 self._found_before, self._avoided = True, (node,)
                 self._forget_mistakes()
             self._submit(order)
+
+    def _check_not_cancelled(self, rows: Sequence[QueueRow]) -> None:
+        """A person ended the array without telling us: submitting another would be against their will."""
+        ended = [row for row in rows if array_id(row) in self.jobs - self._ended]
+        if ended:
+            remedy = "The same command again makes what is missing."
+            fault = "its tasks were cancelled, but not by vprdist"
+            raise LaunchError(f"job array {self.name}", fault, ended[-1].sight.reason, remedy)
 
     def _is_gone(self, now: float) -> bool:
         if self._gone_since is None:
@@ -225,7 +264,7 @@ class _Watch:
         if self.submissions and not self._avoided:
             self.tell(f"tasks of array {self.name} ended too early; submitted again for what is missing")
         profile = self.profile.model_copy(update={"exclude": (*self.profile.exclude, *self._avoided)})
-        parameters = submission_parameters(one_task(profile), self.array, new_token())
+        parameters = submission_parameters(one_task(profile), self.array.name, self.array.token)
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "vprdist.launch.array"],
@@ -247,6 +286,7 @@ class _Watch:
             return
         if done.returncode:
             raise LaunchError(f"job array {self.name}", "the cluster refuses it", None, done.stderr.strip()[-400:])
+        self.jobs.add(done.stdout.strip())
         self.tell(f"array {self.name}: job {done.stdout.strip()}, {order['count']} task(s); logs in {self.logs}")
         self.submissions, self._gone_since = self.submissions + 1, None
 
@@ -257,14 +297,14 @@ class _Watch:
 
 def main() -> int:
     """Submit the array whose order comes as JSON on standard input; prints its job id."""
-    import submitit
+    from vprdist.launch.executor import SlurmExecutor
 
     order = json.load(sys.stdin)
     count = int(order["count"])
     task, words = ArrayTask(order["function"], order["logs"]), tuple(order["words"])
     try:
         check_folder(Path(order["logs"]), "slurm")
-        executor = submitit.SlurmExecutor(order["logs"], max_num_timeout=100)
+        executor = SlurmExecutor(order["logs"], max_num_timeout=100)
         executor.update_parameters(**order["parameters"])
         jobs = executor.map_array(task, [words] * count, range(count), [count] * count)
     except Exception as error:  # whatever sbatch or submitit says goes to the person in one line

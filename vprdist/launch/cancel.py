@@ -9,7 +9,7 @@ from typing import Literal
 from vprdist.files import locked
 from vprdist.launch.array import Array
 from vprdist.launch.local import LocalCluster
-from vprdist.launch.slurm import ALIVE_STATES, ask, cancel_jobs, parse_squeue, squeue_command
+from vprdist.launch.slurm import ALIVE_STATES, QueueRow, ask, cancel_jobs, parse_squeue, squeue_command
 from vprdist.machine import current_user
 from vprdist.store.journal import Failure, JobRecord
 from vprdist.store.trial_folder import TrialFolder
@@ -76,8 +76,8 @@ def end_jobs(
 ) -> list[str]:
     """End the jobs of cancelled trials, and cancelled arrays; wait until they are gone.
 
-    On SLURM they are looked for by name, so that an orphan whose id nobody knows is found too: every job of a
-    cancelled trial goes.
+    On SLURM they are looked for by name and told apart by token, so that an orphan whose id nobody knows is found
+    too, and the same trial's job of another run folder is left alone.
 
     Returns:
         The names of jobs that are still there.
@@ -90,7 +90,15 @@ def end_jobs(
         with array.locked():
             pass  # a submission that had begun is through: from here on the queue shows it
     left = [record.name for folder, record in jobs if record.cluster == "local" and folder.is_running]
-    names = sorted([record.name for _, record in jobs if record.cluster == "slurm"] + [each.job for each in arrays])
+    on_slurm = {record.name: folder for folder, record in jobs if record.cluster == "slurm"}
+    by_job = {array.job: array for array in arrays}
+
+    def is_ours(row: QueueRow) -> bool:
+        if (array := by_job.get(row.name)) is not None:
+            return array.owns(row)
+        return row.name in on_slurm and on_slurm[row.name].has_submitted(row.token)
+
+    names = sorted([*on_slurm, *by_job])
     if not names:
         return left
     deadline, told = time.monotonic() + PATIENCE_S, ""
@@ -98,7 +106,7 @@ def end_jobs(
     while time.monotonic() < deadline:
         answer = ask(squeue_command(current_user(), names))
         if answer is not None:
-            rows = [row for row in parse_squeue(answer) if row.state in ALIVE_STATES]
+            rows = [row for row in parse_squeue(answer) if row.state in ALIVE_STATES and is_ours(row)]
             if not rows:
                 return left
             alive = {row.name for row in rows}

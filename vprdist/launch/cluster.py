@@ -19,7 +19,9 @@ from vprdist.store.journal import JobRecord
 from vprdist.store.trial_folder import TrialFolder
 
 SUBMIT_TIMEOUT_S = 300.0
-Cause = Literal["job", "cluster", "time"]
+Cause = Literal["job", "cluster", "time", "preempted", "person"]
+BLAMED = ("job", "cluster")
+"""Causes that speak against the node."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Sight:
         state: `alive` (queued or running), `gone`, or `unknown`.
         job_id: its id where the cluster found one; a job is adopted by it.
         reason: the cluster's word for how it ended, or why it waits.
-        cause: of an end: the `job` itself, the `cluster` (preempted, a failed node), or its `time` limit.
+        cause: of an end: the `job` itself, the `cluster` (a failed node), its `time` limit, the cluster's other users
+            (`preempted`), or a `person` who cancelled it.
         node: where it ran, when that was one node.
         held: still in the queue, where it will never start: it is cancelled before another is submitted.
         waits: the cluster's word for why it has not started yet; empty where it runs.

@@ -15,7 +15,7 @@ from typing import Self
 
 from vprdist.errors import LaunchError
 from vprdist.launch.capacity import capacity
-from vprdist.launch.cluster import Cluster, Submission, submit
+from vprdist.launch.cluster import BLAMED, Cluster, Sight, Submission, submit
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.node import DEFAULT_JOB
 from vprdist.launch.nodes import NodeHealth
@@ -179,8 +179,8 @@ class Dispatcher:
         death, watch.death = watch.death, None
         node = (death.node if death else "") or watch.folder.last_node(watch.record)
         if death is not None:
-            self.tell(f"{watch.record.name} ended without a result: {death.reason}")
-            if death.cause != "time":
+            self.tell(_said_of(watch.record, death))
+            if death.cause in BLAMED:
                 self.nodes.died(node, watch.folder.trial_id, death.reason, now)
         elif watch.phase == "done" and watch.folder.has_result:
             self.nodes.finished(node, watch.folder.trial_id, now)
@@ -293,3 +293,12 @@ class Dispatcher:
                 self._told.add((folder.trial_id, record.token))
                 self.tell(f"{record.name}: its job {record.job_id} could not be ended yet; trying again")
         self._ending, self._end_again_at = left, now + END_AGAIN_S
+
+
+def _said_of(record: JobRecord, death: Sight) -> str:
+    if death.cause != "person":
+        return f"{record.name} ended without a result: {death.reason}"
+    return (
+        f"{record.name}: its job {record.job_id} was cancelled, but not by vprdist ({death.reason}). That is no failed "
+        "attempt; the trial counts as cancelled. vprdist cancel SWEEP ends trials, vprdist retry SWEEP runs them again"
+    )

@@ -19,6 +19,7 @@ from vprdist.errors import LaunchError
 from vprdist.files import digest_json, locked, write_text
 from vprdist.launch.params import job_environment
 from vprdist.launch.paths import check_folder
+from vprdist.launch.sbatch import PARSABLE, job_id_in
 from vprdist.launch.slurm import ALIVE_STATES, QueueRow, ask, parse_squeue, squeue_command
 from vprdist.machine import current_user
 from vprdist.spec.profile import ClusterProfile
@@ -201,4 +202,7 @@ def _sbatch(script: Path, command: Sequence[str] = ("sbatch", "--parsable")) -> 
         raise LaunchError("sbatch", "no answer whether it took the driver's job", None, remedy) from None
     if done.returncode != 0:
         raise LaunchError("sbatch", "it refuses the driver's job", None, " | ".join(done.stderr.split("\n")[:3]))
-    return done.stdout.strip().split(";")[0]
+    if (job_id := job_id_in(done.stdout, PARSABLE)) is None:
+        remedy = "The same command again finds the job, should it have been made."
+        raise LaunchError("sbatch", "it does not say which job it took", done.stdout.strip()[-200:], remedy)
+    return job_id

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vprdist.launch.cluster import UNKNOWN, Sight
+from vprdist.launch.cluster import UNKNOWN, Cause, Sight
+from vprdist.launch.endings import contradicts, last_word, who
 from vprdist.launch.params import job_environment
 from vprdist.launch.paths import check_folder
 from vprdist.machine import current_user
@@ -35,11 +36,17 @@ IDLE_STATES = frozenset(
     ("SUSPENDED", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "STOPPED", "RESV_DEL_HOLD")
 )
 """Alive, and nothing of it runs."""
-LOST_STATES = frozenset(("BOOT_FAIL", "NODE_FAIL", "PREEMPTED", "REVOKED"))
-"""The cluster's doing."""
-TIME_STATES = frozenset(("DEADLINE", "TIMEOUT"))
+CAUSES: dict[str, Cause] = {
+    **dict.fromkeys(("BOOT_FAIL", "NODE_FAIL"), "cluster"),
+    **dict.fromkeys(("PREEMPTED", "REVOKED"), "preempted"),
+    **dict.fromkeys(("DEADLINE", "TIMEOUT"), "time"),
+    "CANCELLED": "person",
+}
+"""To whom an end is due; all others are the job's own."""
 HELD_FOR_EVER = "launch failed requeued held"
 """A job that could not be started on its node: SLURM keeps it, and never tries again by itself."""
+UNTOLD = (None, "CANCELLED")
+"""What squeue says of jobs that accounting knows more of."""
 SACCT_AGAIN_S = 600.0
 SCANCEL_BATCH = 200
 SQUEUE_FORMAT = "%i|%j|%T|%r|%N|%k"
@@ -47,7 +54,8 @@ SQUEUE_FORMAT = "%i|%j|%T|%r|%N|%k"
 
 @dataclass(frozen=True)
 class QueueRow:
-    """One job as SLURM lists it. `token` is the job's comment: which submission of the trial it is."""
+    """One job as SLURM lists it. `token` is the job's comment: which submission of the trial it is. `by`: the user who
+    cancelled it, where SLURM says."""
 
     job_id: str
     name: str
@@ -55,6 +63,11 @@ class QueueRow:
     reason: str
     nodes: str
     token: str
+    by: str = ""
+
+    def is_of(self, record: JobRecord) -> bool:
+        """Whether it is that submission; the same trial of another run folder has jobs of the same name."""
+        return (self.name, self.token) == (record.name, record.token)
 
     @property
     def sight(self) -> Sight:
@@ -65,9 +78,9 @@ class QueueRow:
         if self.state in ALIVE_STATES:
             return Sight("alive", self.job_id, self.reason, waits=self.waits)
         if self.state in GONE_STATES:
-            reason = f"SLURM says {self.state}" + (f" on {self.nodes}" if self.nodes else "")
-            lost, late = self.state in LOST_STATES, self.state in TIME_STATES
-            return Sight("gone", self.job_id, reason, "cluster" if lost else "time" if late else "job", node)
+            by = f" by {who(self.by)}" if self.state == "CANCELLED" else ""
+            reason = f"SLURM says {self.state}{by}" + (f" on {self.nodes}" if self.nodes else "")
+            return Sight("gone", self.job_id, reason, CAUSES.get(self.state, "job"), node)
         return Sight("unknown", self.job_id, self.state)
 
     @property
@@ -90,13 +103,23 @@ def parse_squeue(text: str) -> list[QueueRow]:
 
 
 def parse_sacct(text: str) -> list[QueueRow]:
-    """The rows of our jobs in sacct's answer (`JobID|JobName|State|NodeList`), without steps; `CANCELLED by 0` too."""
-    rows = []
+    """Our jobs in sacct's answer (`JobID|JobName|State|NodeList|ExitCode|Comment`), `CANCELLED by 0` too.
+
+    A job that was requeued has a row for each of its runs where sites say so: the last is how it stands. One that was
+    preempted, requeued and run to its end may be called PREEMPTED for ever: its batch step knows better.
+    """
+    rows: dict[str, QueueRow] = {}
     for line in text.splitlines():
-        fields = [field.strip() for field in line.split("|")]
-        if len(fields) >= 4 and fields[1].startswith(NAME_PREFIX) and "." not in fields[0] and fields[2]:
-            rows.append(QueueRow(fields[0], fields[1], fields[2].split()[0].rstrip("+"), "", fields[3], ""))
-    return rows
+        fields = [field.strip() for field in line.split("|", 5)]
+        if len(fields) < 4 or not fields[2]:
+            continue
+        (job_id, _, step), (state, *more) = fields[0].partition("."), fields[2].split()
+        state, code, token = state.rstrip("+"), *(*fields[4:], "", "")[:2]
+        if not step and fields[1].startswith(NAME_PREFIX):
+            rows[job_id] = QueueRow(job_id, fields[1], state, "", fields[3], token, "".join(more[1:2]))
+        elif step == "batch" and job_id in rows and rows[job_id].state == "PREEMPTED" and contradicts(state, code):
+            rows[job_id] = replace(rows[job_id], state=state)
+    return list(rows.values())
 
 
 def squeue_command(user: str, names: Iterable[str]) -> list[str]:
@@ -108,8 +131,8 @@ def squeue_command(user: str, names: Iterable[str]) -> list[str]:
 def sacct_command(job_ids: Iterable[str]) -> list[str]:
     """What became of jobs that squeue has forgotten; bounded to a week, so that accounting is not searched whole."""
     ids = ",".join(sorted(job_ids))
-    fields = "--format=JobID,JobName%80,State%24,NodeList%80"
-    return ["sacct", "--noheader", "--allocations", "--parsable2", f"--jobs={ids}", fields, "--starttime=now-7days"]
+    fields = "--format=JobID,JobName%80,State%24,NodeList%80,ExitCode,Comment%80"
+    return ["sacct", "--noheader", "--parsable2", f"--jobs={ids}", fields, "--starttime=now-7days"]
 
 
 class SlurmCluster:
@@ -146,30 +169,37 @@ class SlurmCluster:
         return now - self._silent_since if self._silent_since else 0.0
 
     def _ask_accounting(self, known: Sequence[JobRecord], now: float) -> None:
-        found = {row.name for row in self._rows}
-        lost = {record.job_id: record for record in known if record.job_id and record.name not in found}
-        if not lost or now < self._no_sacct_until:
+        """What became of jobs that squeue has forgotten, and who cancelled those that it calls cancelled."""
+        states = {(row.name, row.token): row.state for row in self._rows}
+        shown = {record.token: states.get((record.name, record.token)) for record in known}
+        asked = {record.job_id: record for record in known if record.job_id and shown[record.token] in UNTOLD}
+        if not asked or now < self._no_sacct_until:
             return
-        answer = ask(sacct_command(job_id for job_id in lost if job_id))
+        answer = ask(sacct_command(job_id for job_id in asked if job_id))
         if answer is None:  # there is none here, or it is down: squeue alone must do for a while
             self._no_sacct_until = now + SACCT_AGAIN_S
             return
         for row in parse_sacct(answer):
-            record = lost.get(row.job_id)
-            if record is not None and record.name == row.name:  # job ids are used again
-                self._rows.append(QueueRow(row.job_id, row.name, row.state, "", row.nodes, record.token))
+            record = asked.get(row.job_id)
+            # Job ids are used again; not every site keeps comments, and what squeue shows is newer.
+            if record is None or record.name != row.name or row.token not in ("", record.token):
+                continue
+            if shown[record.token] in (None, row.state):
+                self._rows.insert(0, replace(row, token=record.token))
 
     def look(self, folder: TrialFolder, record: JobRecord, now: float) -> Sight:
         """This submission's row; a submission younger than the last look is unknown."""
         stale = record.name not in self._asked or self._looked_at <= (record.submitted_at or record.intended_at)
         if folder.is_submitting or not self._looked_at or stale:
             return UNKNOWN
-        rows = [row for row in self._rows if row.name == record.name and row.token == record.token]
-        sights = [row.sight for row in rows if record.job_id in (None, row.job_id)]
+        rows = [row for row in self._rows if row.is_of(record) and record.job_id in (None, row.job_id)]
+        sights = [(row.sight, row) for row in rows]
         for state in ("alive", "unknown", "gone"):
-            for sight in sights:
+            for sight, row in sights:
                 if sight.state == state and not (state == "alive" and self._doomed(folder, record, sight)):
-                    return sight
+                    # One without a node waited when it was cancelled: what its log holds is of an earlier run.
+                    asks_log = sight.cause == "person" and row.nodes
+                    return last_word(sight, folder.last_lines(record)) if asks_log else sight
         # A queue that forgot a job whose rank 0 still holds the lock is wrong.
         return Sight("alive", record.job_id) if folder.is_running else Sight("gone", reason="SLURM knows no such job")
 
@@ -183,8 +213,17 @@ class SlurmCluster:
         return True
 
     def cancel(self, folder: TrialFolder, record: JobRecord) -> bool:
-        """scancel by id and name together: ids start again on a fresh cluster."""
-        return record.job_id is None or scancel([f"--name={record.name}", record.job_id])
+        """End the jobs of this submission, and of no other: its token finds them, also one whose id nobody knows.
+
+        scancel by id and name together: ids start again on a fresh cluster.
+        """
+        rows = [row for row in self._rows if row.is_of(record)]
+        if not rows:
+            if (answer := ask(squeue_command(current_user(), [record.name]))) is None:
+                return False
+            rows = [row for row in parse_squeue(answer) if row.is_of(record)]
+        orders = [[f"--name={row.name}", row.job_id] for row in rows if row.state not in GONE_STATES]
+        return all(list(map(scancel, orders)))  # a list: every one is asked for
 
 
 def cancel_jobs(job_ids: Iterable[str]) -> bool:
@@ -243,12 +282,11 @@ def submit_to_slurm(folder: TrialFolder, record: JobRecord, logs: Path) -> JobRe
     Raises:
         LaunchError: the folder cannot stand in a job's script.
     """
-    import submitit
-
+    from vprdist.launch.executor import SlurmExecutor
     from vprdist.launch.node import NodeJob
 
     check_folder(logs, "slurm")
-    executor = submitit.SlurmExecutor(logs, max_num_timeout=record.max_requeues)
+    executor = SlurmExecutor(logs, max_num_timeout=record.max_requeues)
     executor.update_parameters(**record.parameters)
     job = executor.submit(NodeJob(record.job), str(folder.path), record.token)
     return record.updated(state="submitted", job_id=job.job_id, submitted_at=time.time())

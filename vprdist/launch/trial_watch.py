@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from vprdist.errors import LaunchError
@@ -100,13 +102,18 @@ class Watch:
         if now < self._not_before:
             return "nothing"
         if sight.held:
+            _mark_ended(self.folder, record).touch()  # first: that it is called cancelled then is no person's doing
             cluster.cancel(self.folder, record)
         started = any(row.get("token") == record.token for row in self.folder.starts())
         if record.state == "intent" and not started:
             return "submit"  # it never was a job
+        sight = self._with_own_knowledge(record, sight)
         if self._mourned != record.token:  # while there is no room for another attempt, this is said again and again
             self._mourned, self.death = record.token, sight
-        if self._is_loss(record, sight):
+        if sight.cause == "person":
+            self.give_up(f"cancelled, but not by vprdist ({sight.reason})", record, "cancelled")
+            return "nothing"
+        if sight.cause in ("cluster", "preempted") or (sight.cause == "time" and self.folder.progressed(record)):
             if record.lost < self.max_losses:
                 return "submit after loss"
         elif record.attempt < self.max_attempts:
@@ -114,11 +121,13 @@ class Watch:
         self.give_up(f"The job ended without a result ({sight.reason or 'its process ended'})", record)
         return "nothing"
 
-    def _is_loss(self, record: JobRecord, sight: Sight) -> bool:
-        """The cluster's doing, not the job's: a time limit only where the job came further before it."""
-        if (self.folder.attempt_log(record) / "left").exists() or self._left_while_starting(record):
-            return True
-        return sight.cause == "cluster" or (sight.cause == "time" and self.folder.progressed(record))
+    def _with_own_knowledge(self, record: JobRecord, sight: Sight) -> Sight:
+        """What the trial's folder knows of the end, and no cluster does: the job left when it was asked to, or the
+        driver ended it itself."""
+        left = (self.folder.attempt_log(record) / "left").exists() or _mark_ended(self.folder, record).exists()
+        if not left and (sight.cause == "person" or not self._left_while_starting(record)):
+            return sight
+        return sight if sight.cause == "cluster" else replace(sight, cause="preempted")
 
     def _left_while_starting(self, record: JobRecord) -> bool:
         """USR2 met a Python that had no handler for it yet, and ended it: srun says so in the log."""
@@ -144,4 +153,11 @@ class Watch:
         """Record why, with the last log lines; the sweep goes on."""
         lines = self.folder.last_lines(record)
         self.folder.write_failure(Failure(reason=reason, attempts=record.attempt, log_lines=lines, kind=kind))
+        if kind == "cancelled":
+            self.folder.write_job(record.updated(state="cancelled"))
         self.finish()
+
+
+def _mark_ended(folder: TrialFolder, record: JobRecord) -> Path:
+    """There once the driver has ended a job of its own accord."""
+    return folder.attempt_log(record) / "ended"

@@ -96,7 +96,7 @@ def _on_cluster(
 
     if order.missing:
         run_array(
-            profile, array.name, array.logs, TASK, (str(array.order),),
+            profile, array, TASK, (str(array.order),),
             min(profile.array_limit, len(order.missing)),
             is_done=lambda: not order.missing, tick=tick, tell=tell, check=check,
         )  # fmt: skip

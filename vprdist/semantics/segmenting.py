@@ -243,7 +243,7 @@ def _on_cluster(
         return made
 
     run_array(
-        profile, array.name, array.logs, TASK, (str(array.order),), count,
+        profile, array, TASK, (str(array.order),), count,
         is_done=lambda: _lists(out, outlook), tick=tick, tell=tell, check=check,
     )  # fmt: skip
     tick()

@@ -129,7 +129,7 @@ def read_array(array: Array, queue: Queue) -> ArrayFacts:
     """What the queue says of an array. Its waiting tasks are one row, each that runs is another."""
     if queue.rows is None:
         return ArrayFacts(array.job, "unknown" if queue.silent else "")
-    rows = [row for row in queue.rows.get(array.job, ()) if row.state in ALIVE_STATES]
+    rows = [row for row in queue.rows.get(array.job, ()) if row.state in ALIVE_STATES and array.owns(row)]
     if not rows:
         return ArrayFacts(array.job)
     job_id, running = rows[0].job_id.split("_")[0], sum(row.state == "RUNNING" for row in rows)

@@ -155,7 +155,7 @@ def _state_on_slurm(facts: Facts, folder: TrialFolder, record: JobRecord, queue:
     if queue.rows is None:
         facts.state, facts.why = ("running", "") if folder.is_running else ("unknown", "SLURM does not answer")
         return
-    rows = [row for row in queue.rows.get(record.name, []) if row.token == record.token]
+    rows = [row for row in queue.rows.get(record.name, []) if row.is_of(record)]
     live = [row for row in rows if row.state not in GONE_STATES]
     if not live:
         facts.state = "running" if folder.is_running else "ended"
@@ -180,7 +180,8 @@ def may_live(folder: TrialFolder, record: JobRecord, queue: Queue) -> bool:
         return True
     if record.cluster == "local":
         return LocalCluster().look(folder, record, time.time()) == ALIVE
-    return queue.rows is None or any(row.state not in GONE_STATES for row in queue.rows.get(record.name, []))
+    rows = [row for row in (queue.rows or {}).get(record.name, []) if folder.has_submitted(row.token)]
+    return queue.rows is None or any(row.state not in GONE_STATES for row in rows)
 
 
 def explain(reason: str) -> str:

@@ -210,6 +210,12 @@ class TrialFolder:
         """The log folder of one submission: never shared, since job ids start again and a stale pickle would run."""
         return self.log / f"attempt-{record.attempt}-{record.token[:8]}"
 
+    def has_submitted(self, token: str) -> bool:
+        """Whether a submission of that name was made from here: other run folders may have the same trial."""
+        record = self.job()
+        tokens = {path.name.rpartition("-")[2] for path in self.log.glob("attempt-*")}
+        return bool(token) and (token[:8] in tokens or (record is not None and token == record.token))
+
     def last_lines(self, record: JobRecord, count: int = 20) -> tuple[str, ...]:
         """The last log lines of one submission: its ranks', or where they have none, the submission's own."""
         folder = self.attempt_log(record)

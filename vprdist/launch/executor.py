@@ -1,0 +1,42 @@
+"""submitit's executor for SLURM, with a job id that is one."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import submitit
+from submitit.core.utils import DelayedSubmission, FailedSubmissionError, JobPaths
+
+from vprdist.launch.sbatch import job_id_in
+
+
+class SlurmExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
+    """submitit takes the first `job NUMBER` that it finds for the id."""
+
+    @staticmethod
+    def _get_job_id_from_submission_command(string: bytes | str) -> str:
+        said = string if isinstance(string, str) else string.decode(errors="replace")
+        if (job_id := job_id_in(said)) is None:
+            raise FailedSubmissionError(f"sbatch does not say which job it took: {said.strip()[-200:]!r}")
+        return job_id
+
+    def _internal_process_submissions(self, delayed_submissions: list[DelayedSubmission]) -> list[submitit.Job[Any]]:
+        """As submitit does it, but an array's executor is of this class too."""
+        count = len(delayed_submissions)
+        if count == 1:
+            return list(super()._internal_process_submissions(delayed_submissions))
+        place, pickles = JobPaths.get_first_id_independent_folder(self.folder), []
+        place.mkdir(parents=True, exist_ok=True)
+        for call in delayed_submissions:
+            call.set_timeout(self.parameters.get("time", 5), self.max_num_timeout)
+            pickles.append(place / f"{uuid.uuid4().hex}.pkl")
+            call.dump(pickles[-1])
+        executor = type(self)(self.folder, self.max_num_timeout, python=self.python)
+        executor.parameters = {**self.parameters, "map_count": count}
+        array = executor._submit_command(self._submitit_command_str)
+        tasks = list(range(array.num_tasks))
+        jobs = [submitit.SlurmJob(self.folder, f"{array.job_id}_{index}", tasks) for index in range(count)]
+        for job, pickle in zip(jobs, pickles, strict=True):
+            job.paths.move_temporary_file(pickle, "submitted_pickle")
+        return jobs
