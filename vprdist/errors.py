@@ -18,6 +18,9 @@ from typing import Any, Self
 _REQUIRES = re.compile(r"\b(?:must|needs?|should)\b")
 """A fault with one of these words says what was wanted, so that the value after it is what was found instead."""
 
+LONGEST = 500
+"""Characters of a value that a message shows: a file of a million of them would be printed whole."""
+
 
 class UserError(Exception):
     """Something outside the program is wrong, and a person can mend it.
@@ -35,7 +38,7 @@ class UserError(Exception):
     def __init__(self, where: str | Path, fault: str, value: object = None, remedy: str = "") -> None:
         self.where, self.fault, self.value, self.remedy = str(where), fault, value, remedy
         before = "; found " if _REQUIRES.search(fault) else ": "
-        found = "" if value is None else f"{before}{value!r}"
+        found = "" if value is None else f"{before}{shown(value)}"
         super().__init__(f"{where}: {fault}{found}." + (remedy if remedy[:1] in ("", "\n") else f" {remedy}"))
 
     def to_json(self) -> dict[str, object]:
@@ -102,6 +105,12 @@ class RuleError(ValueError):
     def __init__(self, field: str, fault: str, value: object = None, remedy: str = "") -> None:
         super().__init__(fault)
         self.field, self.fault, self.value, self.remedy = field, fault, value, remedy
+
+
+def shown(value: object) -> str:
+    """A value for one line of a message: the beginning of one that is long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def first_line(error: BaseException) -> str:

@@ -41,6 +41,16 @@ def open_file(path: Path) -> BinaryIO:
     raise NotAFile(errno.EINVAL, f"{NO_FILES.get(kind, 'something else')} lies where a file should", str(path))
 
 
+def mistaken(head: bytes) -> tuple[str, str] | None:
+    """What often lies in the place of a file that was fetched, by its first bytes, and the remedy; None: neither."""
+    if head.startswith(b"version https://git-lfs.github.com/"):
+        return "a Git LFS pointer", "Fetch what it points to: `git lfs pull` in its repository."
+    text = head.lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "a web page", "Fetch the file itself, not the page about it: a browser shows what was saved."
+    return None
+
+
 @contextlib.contextmanager
 def publish(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Write a file so that readers see the old one or the whole new one, even after a power cut.

@@ -365,3 +365,32 @@ def test_several_findings_are_shown_each_with_its_line(tmp_path):
 
 def test_an_empty_section_asks_for_nothing(tmp_path):
     assert sweep(tmp_path, "trial: {train: {}}\n").trial == sweep(tmp_path, "name: mine\n").trial
+
+
+AXES = f"name: a\nsearch:\n  grid:\n    train.lr: &hundred {[i + 0.5 for i in range(100)]}\n"
+"""The first of several axes of a hundred values."""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (AXES + "    train.weight_decay: *hundred\n    train.momentum: *hundred\n", "unknown key"),
+        (AXES + "    train.weight_decay: *hundred\n    data.fov_radius_m: *hundred\n    train.loss.margin: *hundred\n"
+         "seeds: [0, 1]\n", "mine.yaml:3: search.grid: a sweep may not have more than 20000 trials: '200000000: 100 "),
+        (f"name: a\nseeds: {[*range(20001)]}\n", "mine.yaml:2: seeds: a sweep may not have more"),
+        ("name: a\nsearch: {space: {train.lr: {uniform: [0.1, 1]}}, searcher: random, num_trials: 1000000000000}\n",
+         "mine.yaml:2: search.num_trials: a sweep may not have more than 20000 trials: 1000000000000. Lower it."),
+        ("name: a\nsearch: {space: {train.steps: {randint: [0, 1e30]}}, searcher: random, num_trials: 3}\n",
+         "whole bounds must lie within 63 bits"),
+        ("name: a\ntrial: {" + ".".join("a" * 40) + ": 1}\n", "no key has so many dots: 39"),
+        (f"name: a\ntrial: {{data: {{root: {['word'] * 2000}}}}}\n", "this must be text; found ['word'"),
+    ],
+)  # fmt: skip
+def test_what_would_fill_the_memory_is_counted_and_refused(tmp_path, text, words):
+    message = refusal(tmp_path, text)
+    assert words in message and len(message) < 1200
+
+
+def test_an_override_of_many_dots_is_refused(tmp_path):
+    for section in ("budget", "trial.train", "scales.paper", "search.grid"):
+        assert "no key has so many dots" in refusal(tmp_path, "name: a\n", f"{section}.{'.'.join('a' * 5000)}=1")

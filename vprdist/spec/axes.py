@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -68,9 +68,25 @@ def read_grid(raw: dict[str, Any], origin: Origin) -> dict[str, list[Any]]:
         if now in grid:
             raise SweepFileError(origin.where(where), "an axis is written twice, in two spellings", now, "Delete one.")
         grid[now] = origin.tried[("search", "grid", now)] = found
-        if twice := [value for at, value in enumerate(found) if value in found[:at]]:
+        if (twice := _twice(found)) is not None:
             raise SweepFileError(origin.where(where), "a grid axis has a value twice", twice[0], "Delete one of them.")
     return grid
+
+
+def _twice(values: Sequence[Any]) -> tuple[Any] | None:
+    """The first value that was there before."""
+    seen = set()
+    for value in values:
+        if (same := _hashable(value)) in seen:
+            return (value,)
+        seen.add(same)
+    return None
+
+
+def _hashable(value: Any) -> Hashable:
+    if isinstance(value, dict):
+        return frozenset((key, _hashable(each)) for key, each in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def read_search(raw: dict[str, Any], origin: Origin) -> SearchSpec:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from vprdist.errors import SweepFileError, nearest
+from vprdist.errors import SweepFileError, nearest, shown
 from vprdist.spec.axes import mapping
 from vprdist.spec.old_spellings import present_key
 from vprdist.spec.read import Key, Origin, expand_environment, faults, parse_value
@@ -16,6 +16,7 @@ from vprdist.spec.scales import SCALES
 from vprdist.spec.settle import SEGMENTER, settle
 from vprdist.spec.trial import CHOICES, TrialSpec
 from vprdist.spec.trial_values import put_value, recipe_values, with_own_segmenter
+from vprdist.spec.yaml_loader import DEEPEST
 
 TOP_KEYS = ("name", "scale", "scales", "trial", "search", "seeds", "objective", "baseline", "cluster", "budget")
 Leaf = tuple[Key, Key, Any]
@@ -49,13 +50,15 @@ def override(raw: dict[str, Any], last_words: dict[str, Any], word: str, origin:
     """
     dotted, equals, text = word.partition("=")
     if not equals or not dotted:
-        raise SweepFileError(f"override {word!r}", "an override must be dotted.key=value", None, "See --help.")
+        raise SweepFileError(f"override {shown(word)}", "an override must be dotted.key=value", None, "See --help.")
     key: Key = tuple(dotted.split("."))
+    if len(key) > DEEPEST:
+        raise SweepFileError(f"override {shown(word)}", "no key has so many dots", len(key) - 1, "See `vprdist keys`.")
     if key[0] == "search" and key[1:2] in (("grid",), ("space",)) and len(key) > 2:
         key = (*key[:2], ".".join(key[2:]))  # the keys of a grid or space are dotted themselves
     if key[0] not in TOP_KEYS:
-        raise SweepFileError(f"override {word!r}", "unknown key", None, nearest(key[0], TOP_KEYS))
-    value = parse_value(text, f"override {word!r}")
+        raise SweepFileError(f"override {shown(word)}", "unknown key", None, nearest(key[0], TOP_KEYS))
+    value = parse_value(text, f"override {shown(word)}")
     if key[0] == "trial" and len(key) > 1:
         # An override is the last word: it is kept apart, and laid over the scale.
         last_words.pop(".".join(key[1:]), None)
@@ -106,7 +109,8 @@ def _layers(raw: dict[str, Any], scale: str, origin: Origin) -> list[Leaf]:
     for section, values in layers:
         own = _leaves(values, section)
         keys = [key for _, key, _ in own]
-        if twice := next((key for at, key in enumerate(keys) if key in keys[:at]), None):
+        if len(set(keys)) < len(keys):
+            twice = next(key for at, key in enumerate(keys) if key in keys[:at])
             where = origin.where(_written(section, twice, origin))
             raise SweepFileError(where, "a key is written twice, dotted and not", None, "Delete one of them.")
         found += own

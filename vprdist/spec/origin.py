@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vprdist.errors import shown
+
 Key = tuple[str, ...]
 
 
@@ -36,12 +38,12 @@ class Origin:
         if key and not self.knows(key):
             # A section that keys below it made: `trial.netwrok.unfreeze=all` makes `netwrok`.
             if word := next((each for other, each in self.overrides.items() if other[: len(key)] == key), None):
-                return f"override {word!r}: {dotted}"
+                return f"override {shown(word)}: {dotted}"
             if written := next((each for other, each in self.moved.items() if other[: len(key)] == key), None):
                 return self.where(written)
         for depth in range(len(key), 0, -1):
             if word := self.overrides.get(key[:depth]):
-                return f"override {word!r}: {dotted}"
+                return f"override {shown(word)}: {dotted}"
             if key[:depth] in self.moved:
                 return self.where(self.moved[key[:depth]] + key[depth:])
         for depth in range(len(key), 0, -1):
@@ -56,7 +58,7 @@ class Origin:
     def override(self, key: Key, word: str) -> None:
         """A word of the command line gives a key; what the file says there is gone."""
         if key in self.overrides:
-            self.notes.append(f"override {self.overrides[key]!r} does nothing: {word!r} comes after it")
+            self.notes.append(f"override {shown(self.overrides[key])} does nothing: {shown(word)} comes after it")
         self.lines = {other: line for other, line in self.lines.items() if other[: len(key)] != key}
         self.overrides = {other: each for other, each in self.overrides.items() if other[: len(key)] != key}
         self.overrides[key] = word

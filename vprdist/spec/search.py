@@ -53,6 +53,8 @@ class Range(Spec):
             raise RuleError(self.kind, "bounds on a logarithmic scale must be above zero", [self.low, self.high])
         if self.kind == "randint" and (self.low % 1 or self.high % 1):
             raise RuleError(self.kind, "whole numbers need whole bounds", [self.low, self.high])
+        if self.kind == "randint" and max(abs(self.low), abs(self.high)) >= 2**63:
+            raise RuleError(self.kind, "whole bounds must lie within 63 bits", [self.low, self.high], "Lower them.")
         return self
 
     @property

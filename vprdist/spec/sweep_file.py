@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from vprdist.spec.subset_sweeps import check_subsets, subset_points
 from vprdist.spec.sweep import SweepSpec, grid_points
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.trial_values import resolve_trial
+
+MOST_TRIALS = 20_000
+"""More is no sweep: each trial is a folder, a job and a row."""
 
 
 def read_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
@@ -56,6 +60,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     baseline = checked_baseline(sweep.baseline, grid, origin)
     frozen_grid = {key: tuple(values) for key, values in grid.items()}
     sweep = sweep.model_copy(update={"grid": frozen_grid, "search": search, "baseline": baseline})
+    _check_number(sweep, origin)
     points = each_alone(search) if search.space else grid_points(grid)
     if search.subsets is not None:
         points = subset_points(sweep, points, origin)
@@ -66,6 +71,28 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     if search.subsets is not None:
         return check_subsets(sweep, origin)
     return _scheduled(sweep, origin) if search.scheduler else sweep
+
+
+def _check_number(sweep: SweepSpec, origin: Origin) -> None:
+    """Refuse more trials than a run folder can hold. They are counted before one of them is made: six axes of a
+    hundred values are 10^12.
+
+    Raises:
+        SweepFileError: there are too many.
+    """
+    search, fault = sweep.search, f"a sweep may not have more than {MOST_TRIALS} trials"
+    if (search.num_trials or 0) > MOST_TRIALS:
+        raise SweepFileError(origin.where(("search", "num_trials")), fault, search.num_trials, "Lower it.")
+    counts = {f"search.grid.{axis}": len(values) for axis, values in sweep.grid.items()} | {"seeds": len(sweep.seeds)}
+    if search.space:
+        counts["values of search.space"] = sum(len(domain.samples) for domain in search.space.values())
+    if search.subsets is not None and search.subsets.take is not None:
+        counts["search.subsets"] = len(search.subsets.taken()) * (1 + len(search.subsets.placebos))
+    if (number := math.prod(counts.values())) > MOST_TRIALS:
+        longest = max(counts, key=lambda name: counts[name])
+        found = f"{number}: " + " × ".join(f"{count} ({name})" for name, count in counts.items())
+        where = origin.where(("search", "grid") if longest.startswith("search.grid.") else tuple(longest.split(".")))
+        raise SweepFileError(where, fault, found, "Shorten the lists, or search a space: it draws `num_trials` points.")
 
 
 def _head(raw: dict[str, Any], base: TrialSpec, given: TrialValues, origin: Origin) -> SweepSpec:

@@ -14,6 +14,7 @@ from vprdist.spec.recipes import RECIPES
 from vprdist.spec.segmenter import written_segmenter
 from vprdist.spec.subsets import Point
 from vprdist.spec.trial import CHOICES, TrialSpec
+from vprdist.spec.yaml_loader import DEEPEST
 
 
 def resolve_trial(
@@ -69,6 +70,9 @@ def put_value(values: dict[str, Any], key: Key, value: Any, origin: Origin) -> N
     Raises:
         SweepFileError: something above it is a value, not a section.
     """
+    if len(key) > DEEPEST:
+        where = origin.where(("trial", *key[:DEEPEST]))
+        raise SweepFileError(where, "no key has so many dots", len(key) - 1, "See `vprdist keys`.")
     for depth, part in enumerate(key[:-1], 1):
         below = values.setdefault(part, {})
         if not isinstance(below, dict):
