@@ -3,7 +3,8 @@
     pip install -e '.[bench]' && python tests/benchmarks/mask_reading.py --data ../shared/data
 
 (a) the paper's layout, one grey PNG a class; (b) Hugging Face datasets, four layouts; (c) WebDataset tar, two layouts;
-(d) our shards, through `Cache.mask`; (e) the fastest sum, by numpy or torch, over the same arrays already in memory.
+(d) our shards, through `Cache.mask`, uncompressed also as a process that reads them first; (e) the fastest sum, by
+numpy or torch, over the same arrays already in memory.
 All on one pinned core with pools of one thread, warm page cache, images in random order (WebDataset in its own shuffled
 order: a tar is read through). Every side makes the same float32 mask, which is compared bit for bit before it is timed.
 The sides take turns; the median round of each counts, or the best one with --best (on a machine that others use). Time
@@ -21,6 +22,7 @@ import argparse
 import io
 import os
 import random
+import shutil
 import statistics
 import sys
 import tarfile
@@ -40,6 +42,10 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from vprdist.data.layouts.msls import read_city  # noqa: E402
+from vprdist.semantics.cache import open_cache  # noqa: E402
+from vprdist.semantics.cache.blocks import find_blocks  # noqa: E402
+from vprdist.semantics.cache.format import MANIFEST, read_manifest  # noqa: E402
+from vprdist.semantics.cache.shard import frame_digest, map_file  # noqa: E402
 from vprdist.semantics.cache.writer import write_shard  # noqa: E402
 from vprdist.semantics.importing import import_cache  # noqa: E402
 from vprdist.semantics.masks import reduce_mask  # noqa: E402
@@ -271,7 +277,39 @@ def ours(world: World) -> list[Side]:
 
         return Side("d", f"vprdist, {compression}", masks, size_of(out))
 
-    return [masks_of(compression) for compression in ("none", "lz4", "zstd")]
+    sides = [masks_of(compression) for compression in ("none", "lz4", "zstd")]
+    sums, digests = world.folder / "none", world.folder / "digests"
+    shutil.copytree(sums, digests)
+    without_sums(digests)
+    firsts = [("first reading", sums), ("first reading, no sums", digests)]
+    return sides + [Side("d", f"vprdist, {name}", first_masks(world, out), size_of(out)) for name, out in firsts]
+
+
+def first_masks(world: World, out: Path) -> Callable[[Sequence[int]], Masks]:
+    """As a process that just started: what was written is compared with its check sums."""
+
+    def masks(order: Sequence[int]) -> Masks:
+        cache = open_cache(out)
+        for index in order:
+            side, key = world.rows[index]
+            yield index, cache.mask(world.city, side, key, STATIC_CLASSES, "mean")
+
+    return masks
+
+
+def without_sums(out: Path) -> None:
+    """Make an uncompressed cache one of before there were check sums: digests of whole images alone."""
+    manifest, entries = read_manifest(out), []
+    for entry in manifest.shards:
+        table = pa.ipc.open_file((out / entry.file).read_bytes()).read_all()
+        metadata = {name: value for name, value in table.schema.metadata.items() if name != b"vprdist.crc32"}
+        with pa.ipc.new_file(str(out / entry.file), table.schema.with_metadata(metadata)) as writer:
+            writer.write_table(table)
+        pages = map_file(out / entry.file)
+        spans = tuple(block.pixels for block in find_blocks(pages))
+        facts = {"bytes": pages.size, "pixels": spans, "frame": frame_digest(pages, spans)}
+        entries.append(entry.model_copy(update=facts))
+    (out / MANIFEST).write_text(manifest.model_copy(update={"shards": tuple(entries)}).to_text())
 
 
 def in_memory(world: World) -> list[Side]:

@@ -23,7 +23,7 @@ from vprdist.semantics import masks
 from vprdist.semantics.cache import Cache, open_cache, verify
 from vprdist.semantics.cache.blocks import buffer_at, find_blocks
 from vprdist.semantics.cache.format import Compression
-from vprdist.semantics.cache.shard import frame_digest, map_file, pixel_spans
+from vprdist.semantics.cache.shard import frame_digest, map_file
 from vprdist.semantics.cache.writer import write_shard
 from vprdist.semantics.importing import import_cache
 from vprdist.semantics.masks import full_level
@@ -156,6 +156,10 @@ def test_unknown_names_are_refused(cache: Cache) -> None:
         cache.mask("amman", "query", cache.keys("amman", "query")[0], ["raod"], "sum")
 
 
+def pixels_of(pages: pa.Buffer) -> tuple[tuple[int, int], ...]:
+    return tuple(block.pixels for block in find_blocks(pages))
+
+
 def test_uncompressed_shards_of_several_batches_are_read(world: World, plain: Cache) -> None:
     """The format allows them; the reader must know them."""
     cache = plain
@@ -167,7 +171,7 @@ def test_uncompressed_shards_of_several_batches_are_read(world: World, plain: Ca
     shards = []
     for entry in cache.manifest.shards:
         pages = map_file(cache.path / entry.file)
-        spans = pixel_spans(pages)
+        spans = pixels_of(pages)
         measured = {"bytes": pages.size, "pixels": spans, "frame": frame_digest(pages, spans)}
         shards.append(entry.model_copy(update=measured))
     again = Cache(cache.path, cache.manifest.model_copy(update={"shards": tuple(shards), "batch_images": 3}))
@@ -294,7 +298,7 @@ def test_shards_without_a_peak_are_read(world: World, plain: Cache) -> None:
         with pa.ipc.new_file(str(path), table.schema.with_metadata(metadata)) as writer:
             writer.write_table(table)
         pages = map_file(path)
-        measured = {"bytes": pages.size, "pixels": pixel_spans(pages), "frame": frame_digest(pages, pixel_spans(pages))}
+        measured = {"bytes": pages.size, "pixels": pixels_of(pages), "frame": frame_digest(pages, pixels_of(pages))}
         entries.append(entry.model_copy(update=measured))
     old = Cache(plain.path, plain.manifest.model_copy(update={"shards": tuple(entries)}))
     for key, activations in world.truth["amman", "database"].items():

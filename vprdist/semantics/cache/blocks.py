@@ -1,9 +1,9 @@
-"""Where the buffers of a compressed shard lie, read from the Arrow file's own structure.
+"""Where the buffers of a shard lie, read from the Arrow file's own structure.
 
-pyarrow decompresses whole record batches and tells no addresses; a mask wants some buffers of one batch. The few
-tables of Arrow's flatbuffers that say where they are (Footer, Block, Message, RecordBatch, BodyCompression) are
-read here by hand, before any digest was compared: whatever the bytes are, the outcome is addresses within the file or
-`ValueError`.
+pyarrow decompresses whole record batches, as large as they say they are, and tells no addresses; a mask wants some
+buffers of one batch. The few tables of Arrow's flatbuffers that say where they are (Footer, Block, Message,
+RecordBatch, BodyCompression) are read here by hand, before any digest was compared: whatever the bytes are, the outcome
+is addresses within the file or `ValueError`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ FIRST_BUFFER: Final = 11
 """Buffers before the classes': three each of key, city and side, two of sha256."""
 NUM_BUFFERS: Final = FIRST_BUFFER + 2 * len(CLASSES)
 """Each class has two: validity, which is empty, and data."""
+LEADING_BYTES: Final = 2**20
+"""So many bytes may a row have in a buffer before the classes': a key, a name or a digest."""
 
 
 class Block(NamedTuple):
@@ -89,16 +91,35 @@ def _block(data: memoryview, offset: int, body: int, end: int) -> Block:
     buffers = _follow(data, _field(data, batch, 2))
     if struct.unpack_from("<I", data, buffers)[0] != NUM_BUFFERS:
         raise ValueError("a batch has other columns")
-    codec = _field(data, _follow(data, _field(data, batch, 3)), 0, absent=-1)
-    code = data[codec] if codec >= 0 else 0  # flatbuffers leave out a field at its default, LZ4
-    if code not in CODECS:
-        raise ValueError(f"codec {code} is neither lz4 nor zstd")
+    compression = _compression(data, batch)
+    if compression != "none":
+        _check_leading(data, buffers + 4, body, count)
     table = buffers + 4 + 16 * (FIRST_BUFFER + 1)
     first, last = (struct.unpack_from("<qq", data, table + 32 * channel) for channel in (0, len(CLASSES) - 1))
     pixels = body + first[0], body + last[0] + last[1]
     if not (offset < buffers and buffers + 4 + 16 * NUM_BUFFERS <= body <= pixels[0] <= pixels[1] <= end):
         raise ValueError("class columns lie outside their batch")
-    return Block(table, body, pixels, count, CODECS[code])
+    return Block(table, body, pixels, count, compression)
+
+
+def _compression(data: memoryview, batch: int) -> Compression:
+    at = _field(data, batch, 3, absent=-1)
+    if at < 0:
+        return "none"
+    codec = _field(data, _follow(data, at), 0, absent=-1)
+    code = data[codec] if codec >= 0 else 0  # flatbuffers leave out a field at its default, LZ4
+    if code not in CODECS:
+        raise ValueError(f"codec {code} is neither lz4 nor zstd")
+    return CODECS[code]
+
+
+def _check_leading(data: memoryview, table: int, body: int, num_rows: int) -> None:
+    """pyarrow allocates what a compressed buffer says it will be: a few bytes may say any number."""
+    for index in range(FIRST_BUFFER):
+        offset, length = struct.unpack_from("<qq", data, table + 16 * index)
+        said = struct.unpack_from("<q", data, body + offset)[0] if length else 0
+        if not -1 <= said <= LEADING_BYTES * (max(num_rows, 0) + 1):
+            raise ValueError(f"buffer {index} of a batch of {num_rows} rows says that it has {said} bytes")
 
 
 def _follow(data: memoryview, position: int) -> int:

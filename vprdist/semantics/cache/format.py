@@ -37,7 +37,9 @@ No column has nulls. The schema's metadata holds `vprdist.version`, `vprdist.hei
 `vprdist.shard`, the shard id: a digest of what the shard was to hold (format, city and its digest, keys, size,
 source, compression), equal to `id` in the manifest, so that a shard of another data set is recognised without
 reading any pixel. `vprdist.peak`, which older shards lack, is the largest sum of the 19 activations of any pixel of
-the shard (about 258): a reader may add in bytes where it knows that little is lost.
+the shard (about 258): a reader may add in bytes where it knows that little is lost. `vprdist.crc32` is the base64 of
+uint32 little-endian numbers, 19 an image in the order of rows: the CRC-32 of each class's bytes. Uncompressed shards of
+before lack it, and have `sha256` alone.
 
 **Compression "none".** A shard is one batch, so that the bytes of one class of one image lie together and those of
 one class of all images follow each other, class columns at equal distances: a memory map reads the classes it wants
@@ -46,11 +48,10 @@ and touches no page of the others, and several classes of an image are one strid
 **Compression "lz4" or "zstd"** is Arrow's own (BodyCompression: LZ4 frames or zstd frames), so any Arrow reader gives
 the same table. Arrow compresses each buffer of a batch for itself (int64 little-endian: the uncompressed length, or -1
 where the rest is as it was; then one frame), and batches are small: a mask decompresses its own classes of
-`batch_images` images. The schema's metadata holds two things more. `vprdist.keys` is the key column once more, as a
-JSON list: a reader finds an image without decompressing anything. `vprdist.crc32` is the base64 of uint32
-little-endian numbers, 19 a batch: the CRC-32 of each class's buffer as it is stored, length included, so that a
-flipped byte is found before it is decompressed. Compressed bytes are those of one version of the compressor: another
-may write other bytes of the same content.
+`batch_images` images. The schema's metadata holds one thing more. `vprdist.keys` is the key column once more, as a JSON
+list: a reader finds an image without decompressing anything. `vprdist.crc32` has 19 numbers a batch: of each class's
+buffer as it is stored, length included, so that a flipped byte is found before it is decompressed. Compressed bytes are
+those of one version of the compressor: another may write other bytes of the same content.
 
 **Digests.** `sha256` of a shard is that of its whole file. The `pixels` of a batch are the byte range [start, end) in
 the file from its first class column's buffer to the end of its last one's. The manifest lists them where
@@ -73,7 +74,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from vprdist.errors import CacheError
-from vprdist.files import digest_json
+from vprdist.files import digest_json, open_file
 from vprdist.spec.base import Spec
 from vprdist.spec.names import is_name
 from vprdist.spec.vocabulary import CLASSES, Compression, Grid
@@ -82,6 +83,10 @@ FORMAT = "vprdist-cache"
 VERSION = 3
 MANIFEST = "manifest.json"
 SHARDS = "shards"
+MANIFEST_BYTES = 2**26
+"""A manifest of 6,300 shards, all of MSLS, has 3 MB."""
+MAX_POINTS, MAX_BATCH_BYTES = 2**25, 2**24
+"""A reader allocates what is said here: a class of one image, and one of a compressed batch of several."""
 LEADING = ("key", "city", "side", "sha256")
 REMEDY = "Run `vprdist cache import` (or `build`) again."
 
@@ -171,13 +176,16 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        text = path.read_text(encoding="utf-8")
+        with open_file(path) as stream:
+            text = stream.read(MANIFEST_BYTES + 1)
+        if len(text) > MANIFEST_BYTES:
+            raise ValueError(f"it has more than {MANIFEST_BYTES} bytes")
         value = json.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         fault = f"a cache must be a folder with a {MANIFEST} (it is written last: the import may have been cut)"
         raise CacheError(folder, fault, None, REMEDY) from None
-    except (OSError, ValueError) as error:
-        raise CacheError(path, "the manifest must be readable JSON", str(error), REMEDY) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CacheError(path, "the manifest must be readable JSON", str(error)[:200], REMEDY) from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise CacheError(path, f"the manifest's format must be {FORMAT!r}", None, "Point at another folder.")
     version = value.get("version")
@@ -188,8 +196,9 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CacheError(f"{path}: {where}", first["msg"], first.get("input"), REMEDY) from None
+        where, found = ".".join(str(part) for part in first["loc"]), first.get("input")
+        found = found if isinstance(found, int | float | None) else str(found)[:80]
+        raise CacheError(f"{path}: {where}", first["msg"], found, REMEDY) from None
     _check(path, manifest)
     return manifest
 
@@ -198,6 +207,12 @@ def _check(path: Path, manifest: Manifest) -> None:
     """The manifest agrees with itself: shards tile their sides, and the digest is that of the sides."""
     if manifest.classes != CLASSES:
         raise CacheError(path, "the classes must be the 19 of Cityscapes in trainId order", manifest.classes, REMEDY)
+    points = manifest.height * manifest.width
+    if points > MAX_POINTS:
+        raise CacheError(path, f"activations must have {MAX_POINTS} points a class at most", points, REMEDY)
+    if manifest.compression != "none" and manifest.batch_images * points > max(points, MAX_BATCH_BYTES):
+        fault = f"a batch of a compressed shard must have {MAX_BATCH_BYTES} bytes a class at most"
+        raise CacheError(path, fault, manifest.batch_images * points, REMEDY)
     if manifest.version != (wanted := version_of(manifest.compression, manifest.grid)):
         fault = f"compression {manifest.compression} and a grid of {manifest.grid} need version {wanted}"
         raise CacheError(path, fault, manifest.version, REMEDY)

@@ -1,13 +1,17 @@
 """The activations of one shard whose frame was checked: mapped, or decompressed class by class.
 
-Both raise ValueError that says what is wrong with the bytes; the shard names itself and the remedy.
+Either way bytes are compared with what was noted when they were written before anybody sees them. Both raise ValueError
+that says what is wrong with the bytes; the shard names itself and the remedy.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import struct
 import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,21 +23,56 @@ from vprdist.semantics.masks import Activations
 from vprdist.spec.vocabulary import CLASSES
 
 
-class MappedPixels:
-    """Uncompressed: one strided array a batch, over the file's own pages."""
+def image_digest(activations_CHW: Activations) -> bytes:
+    """The 32 bytes of an image's `sha256` column."""
+    return hashlib.sha256(activations_CHW.tobytes()).digest()
 
-    def __init__(self, pages: pa.Buffer, size: tuple[int, int], batch_images: int) -> None:
-        reader = pa.ipc.open_file(pages)
-        batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
-        self._batches = [_strided(pages, batch, size) for batch in batches]
-        self._batch_images = batch_images
-        self.num_rows = _num_rows([len(batch) for batch in batches], batch_images)
+
+class MappedPixels:
+    """Uncompressed: one strided array a batch, over the file's own pages.
+
+    A class of an image is compared with its check sum when this process reads it first: at every read that would take
+    as long as the mask. Shards from before there were sums have digests of whole images: one is compared when any
+    class of it is read first.
+    """
+
+    def __init__(
+        self,
+        pages: pa.Buffer,
+        blocks: Sequence[Block],
+        crc32: bytes | None,
+        digests: Callable[[], Sequence[bytes]],
+        size: tuple[int, int],
+        batch_images: int,
+    ) -> None:
+        self.num_rows = _num_rows([block.num_rows for block in blocks], batch_images)
+        self._batches = [_strided(pages, block, size) for block in blocks]
+        self._batch_images, self._digests = batch_images, functools.cache(digests)
+        self._crc32 = None if crc32 is None else np.frombuffer(crc32, "<u4").reshape(-1, len(CLASSES))
+        if self._crc32 is not None and len(self._crc32) != self.num_rows:
+            raise ValueError("the shard must have a check sum for every class of every image")
+        self._seen = np.zeros((self.num_rows, len(CLASSES)), bool)
 
     def planes(self, row: int, channels: slice | Sequence[int]) -> Activations:
         """(C, h, w) uint8; with a slice a read-only view."""
-        batch, row = divmod(row, self._batch_images)
-        planes: Activations = self._batches[batch][channels, row]
+        batch, place = divmod(row, self._batch_images)
+        image: Activations = self._batches[batch][:, place]
+        if not self._seen[row][channels].all():
+            self._check(row, image, channels)
+        planes: Activations = image[channels]
         return planes
+
+    def _check(self, row: int, image: Activations, channels: slice | Sequence[int]) -> None:
+        if self._crc32 is None:
+            if image_digest(image) != self._digests()[row]:
+                raise ValueError(f"image {row} is not stored as it was written; its digest differs")
+            self._seen[row] = True
+            return
+        for channel in range(len(CLASSES))[channels] if isinstance(channels, slice) else channels:
+            if zlib.crc32(image[channel]) != self._crc32[row, channel]:
+                fault = "is not stored as it was written; its check sum differs"
+                raise ValueError(f"class {CLASSES[channel]!r} of image {row} {fault}")
+            self._seen[row, channel] = True
 
 
 class CompressedPixels:
@@ -89,18 +128,17 @@ def _num_rows(rows: Sequence[int], batch_images: int) -> int:
     return sum(rows)
 
 
-def _strided(pages: pa.Buffer, batch: pa.RecordBatch, size: tuple[int, int]) -> Activations:
+def _strided(pages: pa.Buffer, block: Block, size: tuple[int, int]) -> Activations:
     """(19, rows, h, w) over the pages of one uncompressed batch."""
     height, width = size
-    num_bytes = len(batch) * height * width
-    columns = [batch.column(name) for name in CLASSES]
-    data = [column.buffers()[1] for column in columns]
-    if any(c.null_count or c.offset or d is None or d.size < num_bytes for c, d in zip(columns, data, strict=True)):
+    num_bytes = block.num_rows * height * width
+    found = [struct.unpack_from("<qq", pages, block.table + 32 * channel) for channel in range(len(CLASSES))]
+    first = found[0][0]
+    step = found[1][0] - first
+    if any(length < num_bytes for _, length in found):
         raise ValueError(f"a class column must have {height} x {width} bytes a row and no nulls")
-    first = data[0].address
-    step = data[1].address - first
-    if step < num_bytes or any(d.address != first + step * index for index, d in enumerate(data)):
+    if step < num_bytes or any(offset != first + step * index for index, (offset, _) in enumerate(found)):
         raise ValueError("the class columns of a batch must lie at equal distances")
-    pixels = np.frombuffer(pages, np.uint8, step * (len(CLASSES) - 1) + num_bytes, first - pages.address)
-    shape, strides = (len(CLASSES), len(batch), height, width), (step, height * width, width, 1)
+    pixels = np.frombuffer(pages, np.uint8, step * (len(CLASSES) - 1) + num_bytes, block.body + first)
+    shape, strides = (len(CLASSES), block.num_rows, height, width), (step, height * width, width, 1)
     return np.lib.stride_tricks.as_strided(pixels, shape, strides, writeable=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from vprdist.semantics.cache.format import LEADING, ShardEntry, version_of
 from vprdist.semantics.cache.pixels import CompressedPixels, MappedPixels
 from vprdist.semantics.masks import Activations
 from vprdist.spec.vocabulary import CLASSES, Compression
+
+LEADING_KINDS = [pa.utf8(), pa.utf8(), pa.utf8(), pa.binary(32)]
 
 
 class MappedShard:
@@ -43,11 +46,12 @@ class MappedShard:
             # Removed since: a new manifest was published meanwhile, and this cache is the old one.
             raise _missing(self.path) from None
         blocks = self._checked_blocks()
+        packed = compression != "none"
         try:
             metadata = self._checked_metadata(pa.ipc.open_file(self._pages).schema)
             # The frame's digest vouches for all rows; to decompress every batch's keys would take longer than masks.
-            leading = self._leading(("key", "city", "side"), 1 if blocks else None)
-        except (pa.ArrowException, OSError, KeyError) as error:
+            leading = self._leading(("key", "city", "side"), 1 if packed else None)
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise self._error("a shard must be an Arrow IPC file", first_line(error)) from None
         for name, value in (("city", entry.city), ("side", entry.side)):
             found = set(leading.column(name).unique().to_pylist())
@@ -56,16 +60,17 @@ class MappedShard:
         try:
             # None: made by a vprdist that did not note it.
             self.peak = int(metadata["vprdist.peak"]) if "vprdist.peak" in metadata else None
+            # None: made by a vprdist that noted the sums of compressed classes alone.
+            sums = base64.b64decode(metadata["vprdist.crc32"]) if packed or "vprdist.crc32" in metadata else None
             self._pixels: MappedPixels | CompressedPixels
-            if blocks:
-                self.keys: tuple[str, ...] = tuple(json.loads(metadata["vprdist.keys"]))
-                sums = base64.b64decode(metadata["vprdist.crc32"])
+            if sums is not None and packed:
+                self.keys: tuple[str, ...] = _keys(metadata["vprdist.keys"])
                 self._pixels = CompressedPixels(self._pages, blocks, sums, size, batch_images)
             else:
                 self.keys = tuple(leading.column("key").to_pylist())
-                self._pixels = MappedPixels(self._pages, size, batch_images)
-        except (ValueError, KeyError) as error:
-            raise self._error(str(error)) from None
+                self._pixels = MappedPixels(self._pages, blocks, sums, self.read_digests, size, batch_images)
+        except (ValueError, KeyError, RecursionError, struct.error) as error:
+            raise self._error(first_line(error)) from None
         if not len(self.keys) == self._pixels.num_rows == entry.count:
             fault = f"the shard must hold {entry.count} images"
             raise self._error(fault, f"{len(self.keys)} keys, {self._pixels.num_rows} images")
@@ -97,20 +102,22 @@ class MappedShard:
         return table
 
     def _checked_blocks(self) -> list[Block]:
-        """Where the batches of a compressed shard lie, after its frame was found to be as written."""
+        """Where the batches of the shard lie, after its frame was found to be as written."""
         fault = "structure and keys must be as written; the shard was changed, or is of another cache"
         try:
-            blocks = find_blocks(self._pages) if self._compression != "none" else []
+            blocks = find_blocks(self._pages)
         except ValueError as error:
             raise self._error(fault, str(error)) from None
-        spans = self._entry.pixels or [block.pixels for block in blocks]
-        if frame_digest(self._pages, spans) != self._entry.frame:
+        spans = tuple(block.pixels for block in blocks)
+        if self._entry.pixels not in ((), spans) or frame_digest(self._pages, spans) != self._entry.frame:
             raise self._error(fault)
         for block in blocks:
             if block.compression != self._compression:
                 raise self._error(
                     f"the shard's compression must be the manifest's, {self._compression}", block.compression
                 )
+        if (found := sum(block.num_rows for block in blocks)) != self._entry.count:
+            raise self._error(f"the shard must hold {self._entry.count} images", found)
         return blocks
 
     def _checked_metadata(self, schema: pa.Schema) -> dict[str, str]:
@@ -129,7 +136,10 @@ class MappedShard:
             if metadata.get(key) != value:
                 raise self._error(f"the shard's {key} must be {value}; it belongs to another cache", metadata.get(key))
         if tuple(schema.names) != LEADING + CLASSES:
-            raise self._error("the columns must be those of the format", schema.names)
+            raise self._error("the columns must be those of the format", schema.names[:30])
+        kinds = [schema.field(name).type for name in LEADING]
+        if kinds != LEADING_KINDS:
+            raise self._error("the columns before the classes must be those of the format", [str(t) for t in kinds])
         if any(schema.field(name).type != pa.binary(height * width) for name in CLASSES):
             raise self._error(f"a class column must hold {height * width} bytes a row")
         return metadata
@@ -168,6 +178,14 @@ def check_digest(folder: Path, entry: ShardEntry, where: Path | None = None) -> 
         raise CacheError(path, f"the shard's SHA-256 must be {entry.sha256[:16]}…", f"{found[:16]}…", remedy(path))
 
 
+def _keys(text: str) -> tuple[str, ...]:
+    """The key column, as it stands once more in a compressed shard's metadata."""
+    keys = json.loads(text)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ValueError("vprdist.keys must be a list of keys")
+    return tuple(keys)
+
+
 def _missing(path: Path) -> CacheError:
     return CacheError(path, "a shard of the manifest is missing", None, remedy(path))
 
@@ -175,17 +193,6 @@ def _missing(path: Path) -> CacheError:
 def remedy(path: Path) -> str:
     """What to do about one bad shard."""
     return f"Delete {path.name} and run `vprdist cache import` (or `build`) again: only this shard is made anew."
-
-
-def pixel_spans(pages: pa.Buffer) -> tuple[tuple[int, int], ...]:
-    """Where the class columns of each record batch lie in an uncompressed shard: byte ranges [start, end)."""
-    reader = pa.ipc.open_file(pages)
-    spans = []
-    for index in range(reader.num_record_batches):
-        batch = reader.get_batch(index)
-        first, last = (batch.column(name).buffers()[1] for name in (CLASSES[0], CLASSES[-1]))
-        spans.append((first.address - pages.address, last.address + last.size - pages.address))
-    return tuple(spans)
 
 
 def frame_digest(pages: pa.Buffer, spans: Sequence[tuple[int, int]]) -> str:

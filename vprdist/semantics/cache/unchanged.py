@@ -1,6 +1,7 @@
 """Whether the shards of a cache are what its manifest says: looked at once a run folder, and again when written to.
 
-An uncompressed shard is read through a memory map, a few pages at a time: nobody would notice zeros in the others.
+A shard is read through a memory map, a few pages at a time: nobody would notice zeros in the others until they are
+read, hours after the start.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import numpy as np
 from vprdist.errors import CacheError
 from vprdist.files import file_stamp
 from vprdist.semantics.cache.format import ShardEntry
+from vprdist.semantics.cache.pixels import image_digest
 from vprdist.semantics.cache.reader import Cache, Progress, open_cache
 from vprdist.semantics.cache.shard import MappedShard, check_digest, remedy
-from vprdist.semantics.cache.writer import image_digest
 from vprdist.spec.vocabulary import CLASSES
 from vprdist.store.seen import read_shards, write_shards
 
