@@ -53,7 +53,12 @@ class Stage:
     driver: subprocess.Popen[str] | None = None
 
     def __post_init__(self) -> None:
-        write_json(self.runs / "chain.json", {"steps": self.steps, "dt": self.dt})
+        self.behave(self.steps, self.dt)
+
+    def behave(self, steps: int, dt: float) -> None:
+        """What trials that start from now on do."""
+        self.steps, self.dt = steps, dt
+        write_json(self.runs / "chain.json", {"steps": steps, "dt": dt})
 
     @property
     def profile(self) -> ClusterProfile:
