@@ -228,12 +228,12 @@ def duration(seconds: float) -> str:
 
 
 def guarded(work: Callable[[Console], int]) -> int:
-    """Run a command; what a user can mend becomes one message and exit code 2."""
+    """Run a command; what a user can mend becomes one message, and exit code 2 or the error's own."""
     console = Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 200)
     try:
         return work(console)
     except UserError as error:
-        return refuse(str(error))
+        return refuse(str(error), error.exit_code)
     except OSError as error:
         # A full disk, a folder in the way: the system's words name the path.
         return refuse(f"{error.filename or 'system'}: {error.strerror or error}.")
@@ -242,7 +242,7 @@ def guarded(work: Callable[[Console], int]) -> int:
         return 130
 
 
-def refuse(why: str) -> int:
-    """Say what a person can mend; the exit code of bad input."""
+def refuse(why: str, exit_code: int = 2) -> int:
+    """Say what a person can mend; returns the exit code, by default that of bad input."""
     print(f"error: {visible(why)}", file=sys.stderr)
-    return 2
+    return exit_code

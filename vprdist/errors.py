@@ -9,6 +9,7 @@ message without a traceback and leaves with exit code 2.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ class UserError(Exception):
         value: what was found (omitted from the message when None).
         remedy: what to do, in sentences.
     """
+
+    exit_code = 2
 
     def __init__(self, where: str | Path, fault: str, value: object = None, remedy: str = "") -> None:
         self.where, self.fault, self.value, self.remedy = str(where), fault, value, remedy
@@ -93,6 +96,12 @@ class OwnCodeError(TrainingError):
 
 class LaunchError(UserError):
     """A profile, a run folder, or the cluster's commands."""
+
+
+class RayUnavailable(UserError):
+    """Ray does not start on this machine at this time; nothing is wrong with the sweep."""
+
+    exit_code = os.EX_TEMPFAIL
 
 
 class Stopped(Exception):

@@ -86,8 +86,10 @@ def processes(pid: int) -> list[psutil.Process]:
     """The driver, its children, and the processes of its Ray, which have parents of their own."""
     driver = psutil.Process(pid)
     family = {driver, *driver.children(recursive=True)}
-    for process in psutil.process_iter(["cmdline"]):
-        if any(f"vprdist-ray-{pid}-" in word for word in process.info["cmdline"] or []):
+    every = [(process, process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    watched = {words[3] for _, words in every if len(words) > 4 and words[4] == str(pid) and "reaper.py" in words[2]}
+    for process, words in every:
+        if any(folder in word for folder in watched for word in words):
             family |= {process, *process.children(recursive=True)}
     return [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 

@@ -16,7 +16,7 @@ from vprdist.errors import LaunchError, UserError
 from vprdist.files import read_json, write_json, write_text
 from vprdist.prepare.prepare import Prepared
 from vprdist.report.board import leaderboard
-from vprdist.search.driver import _Book
+from vprdist.search.book import Book
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.search import SearchSpec
 from vprdist.spec.sweep_file import read_sweep
@@ -199,7 +199,7 @@ def test_a_result_that_comes_while_its_trial_is_looked_at_is_no_failure(
     )
     memory = Proposals(tmp_path / "proposals.jsonl", lambda point: trial, "recall@1")
     memory.propose({"seed": 0})
-    book = _Book(tmp_path, (), search, Proposals(memory.path, memory.resolve, "recall@1"))
+    book = Book(tmp_path, (), search, Proposals(memory.path, memory.resolve, "recall@1"))
     folder = book.folders[trial.trial_id]
     write_json(folder.result_file, toy_result(trial).model_dump(mode="json", by_alias=True))
 
@@ -210,7 +210,7 @@ def test_a_result_that_comes_while_its_trial_is_looked_at_is_no_failure(
     comes_after_the_first_look()
     assert book.value_of({"seed": 0}) == 0.0
     memory.stop(trial.trial_id, 1, 0.1)
-    again = _Book(tmp_path, (), search, Proposals(memory.path, memory.resolve, "recall@1"))
+    again = Book(tmp_path, (), search, Proposals(memory.path, memory.resolve, "recall@1"))
     comes_after_the_first_look()
     assert not again.outcome().failures
 
@@ -225,9 +225,9 @@ def test_retry_of_a_search_runs_what_failed_and_proposes_nothing(tmp_path: Path)
     )
     first = Proposals(tmp_path / "proposals.jsonl", resolve, "recall@1")
     ids = [first.propose({"train.lr": rate}).trial_id for rate in (0.2, 0.3, 0.4)]
-    everything = _Book(tmp_path, (), search, Proposals(first.path, resolve, "recall@1"))
+    everything = Book(tmp_path, (), search, Proposals(first.path, resolve, "recall@1"))
     assert everything.pending() == ids and everything.wants_more and everything.size == 9
-    some = _Book(tmp_path, (), search, Proposals(first.path, resolve, "recall@1"), frozenset([str(ids[1])]))
+    some = Book(tmp_path, (), search, Proposals(first.path, resolve, "recall@1"), frozenset([str(ids[1])]))
     assert some.pending() == [ids[1]]
     assert not some.wants_more
     assert some.proposals is not None

@@ -67,7 +67,8 @@ def wait_until_done(dispatcher: Dispatcher, runs: Path, count: int, timeout_s: f
 
 def search(runs: Path, count: int, scheduler: Literal["median"] | None = None) -> None:
     """With Ray."""
-    from vprdist.search.driver import SearchInterrupted, run_search
+    from vprdist.search.driver import run_search
+    from vprdist.search.leaving import SearchInterrupted
     from vprdist.search.progress import SweepProgress
     from vprdist.spec.search import SearchSpec
     from vprdist.store.proposals import Proposals

@@ -18,7 +18,8 @@ from toy import PROFILE, toy_result
 from vprdist.distributed.world import World
 from vprdist.errors import SweepFileError
 from vprdist.files import append_json_line, read_json_lines, write_json
-from vprdist.search.driver import Outcome, run_search
+from vprdist.search.book import Outcome
+from vprdist.search.driver import run_search
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.search import Point, SearchSpec
 from vprdist.spec.train import TrainSpec

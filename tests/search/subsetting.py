@@ -10,7 +10,8 @@ from pathlib import Path
 
 from toy import PROFILE
 
-from vprdist.search.driver import Outcome, run_search
+from vprdist.search.book import Outcome
+from vprdist.search.driver import run_search
 from vprdist.search.subset_rule import SubsetRule
 from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.sweep_file import read_sweep

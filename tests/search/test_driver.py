@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from tests.waiting import until
 from vprdist.files import append_json_line
 from vprdist.machine import process_alive
 from vprdist.search.driver import run_search
+from vprdist.search.reaper import users_of
 from vprdist.store.journal import JobRecord
 from vprdist.store.trial_folder import TrialFolder
 
@@ -25,46 +27,44 @@ def folders(runs: Path, count: int) -> list[TrialFolder]:
     return [TrialFolder.of(runs, trial.trial_id) for trial in toy_trials(count)]
 
 
-def processes_of_ray(driver_pid: int) -> dict[int, str]:
-    """Command lines of processes that have a file of the driver's private folder open, whoever their parent is."""
-    found = {}
+def ray_folders(driver_pid: int) -> list[str]:
+    """The driver's private folder, as the process that watches over it names it."""
+    found = []
     for path in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            files = list(map(target, (path / "fd").iterdir()))
-        except OSError:
-            continue
-        if path.name != str(driver_pid) and any(f"/tmp/vprdist-ray-{driver_pid}-" in file for file in files):
-            found[int(path.name)] = command
+        with contextlib.suppress(OSError):
+            words = (path / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if len(words) > 4 and words[2].endswith("reaper.py") and words[4] == str(driver_pid):
+                found.append(words[3])
     return found
 
 
-def target(file: Path) -> str:
-    """Where an open file lies; nowhere when it was closed while we looked."""
-    try:
-        return os.readlink(file)  # noqa: PTH115
-    except FileNotFoundError:
-        return ""
-
-
-def ray_folders(driver_pid: int) -> list[Path]:
-    return list(Path("/tmp").glob(f"vprdist-ray-{driver_pid}-*"))
+def processes_of_ray(driver_pid: int) -> dict[int, str]:
+    """Command lines of processes that use the driver's private folder, whoever their parent is."""
+    found = {}
+    for folder in ray_folders(driver_pid):
+        for pid in users_of(folder, driver_pid):
+            with contextlib.suppress(OSError):
+                found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return found
 
 
 def alive(record: JobRecord | None) -> bool:
     return record is not None and process_alive(record.pid, record.pid_start)
 
 
-def test_failures_are_reported_while_the_others_finish_and_ray_is_gone_in_the_end(tmp_path: Path) -> None:
+def test_failures_are_reported_while_the_others_finish_and_ray_is_gone_in_the_end(
+    tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     behave(tmp_path, steps=3, dt=0.01, die={"1": 99}, user_error=[2])
+    monkeypatch.setenv("TMPDIR", str(short_folder))
     driver = start("search", tmp_path, 4)
     output = driver.communicate(timeout=300)[0]
     assert "results 2 failures 2 ray True" in output
     assert "toy 0: done, recall@1 0.000" in output
     assert "toy 2: failed, toy.csv: a place has no position" in output
     assert [len(folder.starts()) for folder in folders(tmp_path, 4)] == [1, 2, 1, 1]
-    assert processes_of_ray(driver.pid) == {}
     assert ray_folders(driver.pid) == []
+    assert list(short_folder.iterdir()) == []
 
 
 def test_kill_9_and_the_same_command_again_and_once_more_without_ray(tmp_path: Path) -> None:
@@ -73,10 +73,11 @@ def test_kill_9_and_the_same_command_again_and_once_more_without_ray(tmp_path: P
     running = folders(tmp_path, 3)[:2]
     until(lambda: all(map(has_begun, running)))
     until(lambda: len(processes_of_ray(driver.pid)) >= 6)
+    (left,) = ray_folders(driver.pid)
     driver.kill()
     driver.wait()
     records = [folder.job() for folder in running]
-    until(lambda: not processes_of_ray(driver.pid) and not ray_folders(driver.pid), timeout_s=40)
+    until(lambda: not users_of(left, driver.pid) and not Path(left).exists(), timeout_s=40)
     assert all(map(alive, records))
 
     (tmp_path / "go").touch()

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from vprdist.attribution.attribute import attribute
 from vprdist.console import Console, bar
+from vprdist.errors import RayUnavailable
 from vprdist.files import canonical_json
-from vprdist.launch.driver_job import asked_at, in_driver_job, requeue_self
+from vprdist.launch.driver_job import asked_at, in_driver_job, requeue_self, requeue_without_ray
 from vprdist.prepare.prepare import Prepared
 from vprdist.probes.make import make_probes, orders_of
 from vprdist.report.attribution import replace_attribution
@@ -26,7 +27,7 @@ from vprdist.store.trial_folder import TrialFolder
 
 if TYPE_CHECKING:
     from vprdist.probes.order import ProbeOrder
-    from vprdist.search.driver import Outcome
+    from vprdist.search.book import Outcome
     from vprdist.search.subset_rule import SubsetRule
     from vprdist.store.journal import Failure
     from vprdist.store.proposals import Proposal, Proposals
@@ -43,13 +44,16 @@ def drive(
 
     Returns:
         The exit code: 0 all trials have a result, 1 some failed, 130 interrupted.
+
+    Raises:
+        RayUnavailable: what there is is on the leaderboard; a detached driver is in the queue again.
     """
     with driving(book.folder):
         return _drive(_Driver(sweep, profile, prepared, book, runs, console, only))
 
 
 def _drive(driver: _Driver) -> int:
-    from vprdist.search.driver import SearchInterrupted
+    from vprdist.search.leaving import SearchInterrupted
 
     sweep, book, runs, console = driver.sweep, driver.book, driver.runs, driver.console
     try:
@@ -60,6 +64,11 @@ def _drive(driver: _Driver) -> int:
             console.print("The driver goes back into the queue.")
             requeue_self()
         return 130
+    except RayUnavailable:
+        leaderboard(book.folder, runs, console)  # of what there is
+        if in_driver_job() and requeue_without_ray(book.folder):
+            console.print("The driver goes back into the queue.")
+        raise
     ids = {} if proposals is None else proposals.ids
     replace_attribution(book.folder, attribute(sweep, driver.prepared.trials, ids, outcome.results, runs))
     code = leaderboard(book.folder, runs, console)

@@ -56,5 +56,7 @@ def reap(folder: str, driver: int) -> None:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # SLURM sends them to every process of a job that it ends
     sys.stdin.buffer.read()  # returns when the driver has gone
     reap(sys.argv[1], driver=int(sys.argv[2]))

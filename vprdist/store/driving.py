@@ -30,12 +30,16 @@ def wanted_by_all() -> None:
 
 
 class DriverRecord(Spec):
-    """`job.json` in the driver's folder: the job that drives the sweep."""
+    """`job.json` in the driver's folder: the job that drives the sweep.
+
+    `without_ray`: how often it went back into the queue because Ray did not start.
+    """
 
     job_id: str
     name: str
     log: str
     submitted_at: float
+    without_ray: int = 0
 
 
 class Preparing(Spec):
