@@ -170,4 +170,4 @@ def test_in_semantics_only_the_segmenters_know_torch() -> None:
 def test_every_folder_of_tests_mirrors_a_room() -> None:
     here = Path(__file__).parent
     rooms = {path.name for path in here.iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
-    assert rooms - set(ROOMS) <= {"end_to_end", "slurm", "gpu", "fuzz"}
+    assert rooms - set(ROOMS) <= {"end_to_end", "slurm", "gpu", "fuzz", "drills"}
