@@ -245,10 +245,10 @@ def test_a_duplicate_job_leaves_at_once(tmp_path: Path) -> None:
     folder.write_job(record.updated(token="another", state="intent"))
     import submitit
 
-    from vprdist.launch.node import NodeJob
+    from vprdist.launch.node import DEFAULT_JOB, NodeJob
 
     executor = submitit.LocalExecutor(tmp_path / "orphan")
-    job = executor.submit(NodeJob(JOB), str(folder.path), record.token)
+    job = executor.submit(NodeJob(DEFAULT_JOB), str(folder.path), record.token)
     job.result()
     assert "not wanted any more" in job.stdout()
     assert len(folder.starts()) == 1

@@ -15,6 +15,7 @@ from vprdist.errors import LaunchError
 from vprdist.launch import check
 from vprdist.launch.check import check_cluster
 from vprdist.launch.dispatcher import Dispatcher
+from vprdist.launch.permit import Permit
 from vprdist.launch.slurm import job_script
 from vprdist.store.trial_folder import TrialFolder
 
@@ -93,5 +94,6 @@ def test_the_planned_script_is_the_submitted_one(slurm_cluster: DevCluster, tmp_
     assert record is not None
     script = tmp_path / "script"
     slurm_cluster.run("scontrol", "write", "batch_script", str(record.job_id), str(script))
-    assert script.read_text() == job_script(record.parameters, folder.attempt_log(record))
+    permit = Permit.calling(JOB, profile.trust)
+    assert script.read_text() == job_script(record.parameters, folder.attempt_log(record), permit)
     assert "--mail-user=me@here.org" in script.read_text()

@@ -18,7 +18,9 @@ from tests.slurm.conftest import DevCluster
 from tests.waiting import until
 from vprdist.files import read_json_lines
 from vprdist.launch.dispatcher import Dispatcher
+from vprdist.launch.permit import Permit
 from vprdist.launch.slurm import submit_to_slurm
+from vprdist.private import OURSELVES
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.trial_folder import TrialFolder
 
@@ -124,7 +126,7 @@ def test_a_doomed_orphan_is_cancelled_and_submitted_anew(slurm_cluster: DevClust
     folder.write_job(lost)
     slurm_cluster.run("scontrol", "update", "partitionname=low", "state=down")
     try:
-        sent = submit_to_slurm(folder, lost, folder.attempt_log(lost))
+        sent = submit_to_slurm(folder, lost, folder.attempt_log(lost), Permit.calling(JOB, OURSELVES))
         (folder.attempt_log(lost) / f"{sent.job_id}_submitted.pkl").unlink()
     finally:
         slurm_cluster.run("scontrol", "update", "partitionname=low", "state=up")

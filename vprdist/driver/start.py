@@ -24,14 +24,17 @@ from vprdist.plan.reuse import results_left_behind, reuse_of_other_code
 from vprdist.plan.survey import OVER, planned_trials
 from vprdist.prepare.checks import check_profile, check_runs_folder, paths_of
 from vprdist.prepare.prepare import Prepared, prepare, unready
+from vprdist.private import Guard, narrow_umask
 from vprdist.search.proposing import check_proposer
 from vprdist.spec.idle import idle_settings
+from vprdist.spec.own_code import own_files
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.sweep import SweepSpec, with_lines
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.driving import check_wanted, preparing, want_again
 from vprdist.store.manifest import Manifest, sweep_file, sweep_folder
+from vprdist.store.trial_folder import TrialFolder
 
 
 def resume(name: str, runs: Path, console: Console, only: frozenset[str]) -> int:
@@ -53,6 +56,7 @@ def run(
         check_detachable(profile)
     for note in () if only is not None or in_driver_job() else idle_settings(sweep, profile):
         console.print(note, style="yellow")
+    narrow_umask(profile.trust)
     with with_lines(sweep), _requeued_at_usr2(console):
         return _run(sweep, profile, runs, console, only, detach)
 
@@ -84,12 +88,13 @@ def _run(
     sweep: SweepSpec, profile: ClusterProfile, runs: Path, console: Console, only: frozenset[str] | None, detach: bool
 ) -> int:
     check_profile(profile, sweep.trials)
+    check_runs_folder(runs, profile.trust)
+    folder, guard = sweep_folder(runs, sweep.name), Guard(profile.trust)
+    guard.check(sweep_file(folder), *own_files(_own_classes(sweep)))
     if only is None:  # known trials need nobody who proposes
         check_proposer(sweep.search)
     for place in (runs, Path.cwd()) if detach else (runs,):
         check_folder(place, profile.kind)
-    check_runs_folder(runs)
-    folder = sweep_folder(runs, sweep.name)
     want_again(folder, asked_at(folder))
     check_budget(sweep, profile, sweep.num_trials, ())  # the budget of trials; that of GPU-hours needs their ids
     # The cluster was asked when a person submitted a driver's job; after an outage nobody would start it once more.
@@ -104,9 +109,21 @@ def _run(
         return _detach(sweep, profile, folder, runs, console, sweep.trials[0])
     with preparing(folder, sweep.objective) as seen:
         prepared, book = _prepared(sweep, profile, runs, console, only, detach, seen)
+    for trial in prepared.trials:
+        if trial.trial_id:
+            guard.check(*TrialFolder.of(runs, trial.trial_id).loaded)
     if detach:
         return _detach(sweep, profile, book.folder, runs, console, prepared.trials[0])
     return drive(sweep, profile, prepared, book, runs, console, only)
+
+
+def _own_classes(sweep: SweepSpec) -> set[str]:
+    """The names of all classes of a user's own that the driver or a job loads."""
+    names = {each.name for trial in sweep.trials for each in trial.own_code.values()}
+    segmenters = [trial.input.segmenter for trial in sweep.trials]
+    names |= {each.name for each in segmenters if each is not None and each.is_own}
+    searcher = sweep.search.searcher
+    return names | ({searcher.name} if searcher is not None and searcher.is_own else set())
 
 
 def _prepared(

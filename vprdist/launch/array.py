@@ -21,12 +21,15 @@ from typing import Any
 
 from vprdist.errors import LaunchError, UserError
 from vprdist.files import digest_json, locked, read_json, write_json
+from vprdist.launch.enter import MISTAKES, entry
 from vprdist.launch.node import find_function, give_gpus, node_name
 from vprdist.launch.params import THREAD_VARIABLES, job_environment, submission_parameters
 from vprdist.launch.paths import check_folder
+from vprdist.launch.permit import Permit, permit_here
 from vprdist.launch.refusals import is_busy, is_impossible, is_limit
 from vprdist.launch.slurm import QueueRow, ask, cancel_jobs, parse_squeue, squeue_command
 from vprdist.machine import current_user
+from vprdist.private import Guard, narrow_umask
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.driving import Check, wanted_by_all
 from vprdist.store.journal import job_name
@@ -35,8 +38,6 @@ from vprdist.store.trial_folder import tail
 SBATCH_S = 120.0
 LOOK_S = 1.0
 SILENCE_S = 60.0
-MISTAKES = "mistake-"
-"""How files begin that tell of a mistake of the user's; one for each node that found one."""
 LOCK = "lock"
 
 
@@ -105,6 +106,7 @@ class ArrayTask:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, threads))  # before numpy or torch are loaded
         give_gpus()
         try:
+            permit_here().check_call(self.function)
             find_function(self.function)(*words, index, count)
         except UserError as error:
             write_json(Path(self.logs) / f"{MISTAKES}{node_name()}.json", error.to_json())
@@ -265,10 +267,13 @@ class _Watch:
             self.tell(f"tasks of array {self.name} ended too early; submitted again for what is missing")
         profile = self.profile.model_copy(update={"exclude": (*self.profile.exclude, *self._avoided)})
         parameters = submission_parameters(one_task(profile), self.array.name, self.array.token)
+        permit = Permit.calling(str(order["function"]), profile.trust)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        Guard(profile.trust).check(self.logs)
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "vprdist.launch.array"],
-                input=json.dumps({**order, "parameters": parameters}), capture_output=True,
+                [sys.executable, "-P", "-m", "vprdist.launch.array"],
+                input=json.dumps({**order, "parameters": parameters, "permit": permit.to_json()}), capture_output=True,
                 text=True, timeout=SBATCH_S, check=False, start_new_session=True,
                 env=job_environment(os.environ, None),
             )  # fmt: skip
@@ -300,11 +305,13 @@ def main() -> int:
     from vprdist.launch.executor import SlurmExecutor
 
     order = json.load(sys.stdin)
+    logs, permit = Path(order["logs"]), Permit.from_json(order["permit"])
+    narrow_umask(permit.trust)
     count = int(order["count"])
     task, words = ArrayTask(order["function"], order["logs"]), tuple(order["words"])
     try:
-        check_folder(Path(order["logs"]), "slurm")
-        executor = SlurmExecutor(order["logs"], max_num_timeout=100)
+        check_folder(logs, "slurm")
+        executor = SlurmExecutor(logs, command=entry("array", logs, permit), max_num_timeout=100)
         executor.update_parameters(**order["parameters"])
         jobs = executor.map_array(task, [words] * count, range(count), [count] * count)
     except Exception as error:  # whatever sbatch or submitit says goes to the person in one line

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vprdist.errors import LaunchError, nearest
 from vprdist.launch.params import submission_parameters
+from vprdist.launch.permit import Permit
 from vprdist.launch.refusals import is_impossible, is_wrong
 from vprdist.launch.slurm import commands_environment, job_script
 from vprdist.machine import current_user
@@ -183,7 +184,7 @@ def ask_only(profile: ClusterProfile) -> str:
     parameters = submission_parameters(profile, "test-only", "test-only")
     with tempfile.TemporaryDirectory(prefix="vprdist-check-") as folder:
         script = Path(folder) / "job.sbatch"
-        script.write_text(job_script(parameters, Path(folder)))
+        script.write_text(job_script(parameters, Path(folder), Permit(profile.trust)))
         try:
             # As a job is submitted: SBATCH_ variables win over the script, and jobs are not told of them.
             done = subprocess.run(

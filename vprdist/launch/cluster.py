@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from vprdist.errors import LaunchError
+from vprdist.launch.permit import Permit
 from vprdist.machine import machine_name
+from vprdist.private import OURSELVES, Trust
 from vprdist.store.journal import JobRecord
 from vprdist.store.trial_folder import TrialFolder
 
@@ -73,10 +75,11 @@ class Cluster(Protocol):
 
 
 class Submission(NamedTuple):
-    """One job to submit, and its trial's folder."""
+    """One job to submit, its trial's folder, and whom the profile trusts with that."""
 
     folder: TrialFolder
     record: JobRecord
+    trust: Trust = OURSELVES
 
 
 def submit(wanted: Sequence[Submission], environment: Mapping[str, str]) -> dict[str, LaunchError]:
@@ -105,11 +108,11 @@ def submit(wanted: Sequence[Submission], environment: Mapping[str, str]) -> dict
 
 
 def _journal(submission: Submission) -> Submission:
-    folder, record = submission
+    folder, record, trust = submission
     folder.attempt_log(record).mkdir(parents=True, exist_ok=True)
     record = record.updated(state="intent", machine=machine_name(), job_id=None, submitted_at=None)
     folder.write_job(record)
-    return Submission(folder, record)
+    return Submission(folder, record, trust)
 
 
 def _run_helper(
@@ -122,10 +125,16 @@ def _run_helper(
             who cancels the first of a batch does not wait for the last.
     """
     first = taken[0][0]
-    orders = [{"folder": str(s.folder.path), "token": s.record.token, "lock": lock} for s, lock in taken]
+    orders = [
+        {
+            "folder": str(s.folder.path), "token": s.record.token, "lock": lock,
+            "permit": Permit.calling(s.record.job, s.trust).to_json(),  # the driver's own word, not the journal's
+        }
+        for s, lock in taken
+    ]  # fmt: skip
     with submission_log(first.folder, first.record).open("ab") as output:
         helper = subprocess.Popen(
-            [sys.executable, "-m", "vprdist.launch.submit"],
+            [sys.executable, "-P", "-m", "vprdist.launch.submit"],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -148,7 +157,7 @@ def submission_log(folder: TrialFolder, record: JobRecord) -> Path:
 
 def _refusal(entry: Submission) -> LaunchError | None:
     """Why the helper has ended and the journal still says intent; None when all is well or still under way."""
-    folder, record = entry
+    folder, record, _ = entry
     now = folder.job()
     if now is None or now.token != record.token or now.state != "intent" or folder.is_submitting:
         return None

@@ -24,6 +24,7 @@ from vprdist.launch.refusals import is_busy, is_impossible, is_limit, is_wrong
 from vprdist.launch.slurm import SlurmCluster
 from vprdist.launch.trial_watch import Next, Phase, Watch
 from vprdist.machine import machine_name
+from vprdist.private import Guard
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.journal import JobRecord, job_name, new_token
@@ -196,9 +197,10 @@ class Dispatcher:
     def _submit(self, due: Sequence[tuple[Watch, Next]], now: float) -> None:
         avoided = self._avoided_nodes(now)
         records = {watch.folder.trial_id: self._next_record(watch, step, avoided, now) for watch, step in due}
+        due = [(watch, step) for watch, step in due if self._is_private(watch, records[watch.folder.trial_id], now)]
         for watch, _ in due:
             watch.folder.write_trial(watch.trial)
-        orders = [Submission(watch.folder, records[watch.folder.trial_id]) for watch, _ in due]
+        orders = [Submission(watch.folder, records[watch.folder.trial_id], self.profile.trust) for watch, _ in due]
         refusals = submit(orders, job_environment(os.environ, self.capacity.threads))
         for watch, _ in due:
             error, record = refusals.get(watch.folder.trial_id), records[watch.folder.trial_id]
@@ -207,6 +209,15 @@ class Dispatcher:
                 watch.submitted()
             else:
                 self._refused(watch, record, error, now)
+
+    def _is_private(self, watch: Watch, record: JobRecord, now: float) -> bool:
+        """What a job would load is nobody else's to write; else the trial is given up, for the job would refuse it."""
+        try:
+            Guard(self.profile.trust).check(*watch.folder.loaded)
+        except LaunchError as error:
+            watch.refused(error, record, now, wait_s=0.0, final=True)
+            return False
+        return True
 
     def _refused(self, watch: Watch, record: JobRecord, error: LaunchError, now: float) -> None:
         limit = is_limit(str(error))

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from vprdist.errors import LaunchError
 from vprdist.files import digest_json, locked, write_text
+from vprdist.launch.enter import entry
 from vprdist.launch.params import job_environment
 from vprdist.launch.paths import check_folder
+from vprdist.launch.permit import Permit
 from vprdist.launch.sbatch import PARSABLE, job_id_in
 from vprdist.launch.slurm import ALIVE_STATES, QueueRow, ask, parse_squeue, squeue_command
 from vprdist.machine import current_user
@@ -39,9 +39,9 @@ def driver_name(sweep: Path) -> str:
     return f"{NAME_PREFIX}driver-{sweep.name}"
 
 
-def driver_command(sweep: Path, runs: Path) -> list[str]:
-    """What the job runs: the resolved sweep file, so that an edit of the original changes nothing."""
-    return [sys.executable, "-m", "vprdist.sweep", str(sweep_file(sweep)), "--runs", str(runs)]
+def driver_words(sweep: Path, runs: Path) -> list[str]:
+    """What the job gives `vprdist.sweep`: the resolved sweep file, so that an edit of the original changes nothing."""
+    return [str(sweep_file(sweep)), "--runs", str(runs)]
 
 
 def driver_script(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: float) -> str:
@@ -59,7 +59,7 @@ def driver_script(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: f
         check_folder(folder, "slurm")
     driver = profile.driver
     text: str = _make_sbatch_string(
-        command="exec " + shlex.join(driver_command(sweep, runs)),
+        command="exec " + entry("driver", sweep, Permit(profile.trust), words=driver_words(sweep, runs)),
         folder=driver_folder(sweep),
         job_name=driver_name(sweep),
         partition=driver.partition or profile.partition,

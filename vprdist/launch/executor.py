@@ -1,8 +1,9 @@
-"""submitit's executor for SLURM, with a job id that is one."""
+"""submitit's executors: their jobs start through our own door (`enter`), and a job id is one."""
 
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import submitit
@@ -12,7 +13,19 @@ from vprdist.launch.sbatch import job_id_in
 
 
 class SlurmExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
-    """submitit takes the first `job NUMBER` that it finds for the id."""
+    """submitit takes the first `job NUMBER` that it finds for the id.
+
+    Args:
+        command: what a job runs, a shell's.
+    """
+
+    def __init__(self, folder: Path, *numbers: Any, command: str, **options: Any) -> None:
+        super().__init__(folder, *numbers, **options)
+        self.command = command
+
+    @property
+    def _submitit_command_str(self) -> str:
+        return self.command
 
     @staticmethod
     def _get_job_id_from_submission_command(string: bytes | str) -> str:
@@ -32,7 +45,7 @@ class SlurmExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
             call.set_timeout(self.parameters.get("time", 5), self.max_num_timeout)
             pickles.append(place / f"{uuid.uuid4().hex}.pkl")
             call.dump(pickles[-1])
-        executor = type(self)(self.folder, self.max_num_timeout, python=self.python)
+        executor = type(self)(self.folder, self.max_num_timeout, command=self.command)
         executor.parameters = {**self.parameters, "map_count": count}
         array = executor._submit_command(self._submitit_command_str)
         tasks = list(range(array.num_tasks))
@@ -40,3 +53,15 @@ class SlurmExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
         for job, pickle in zip(jobs, pickles, strict=True):
             job.paths.move_temporary_file(pickle, "submitted_pickle")
         return jobs
+
+
+class LocalExecutor(submitit.LocalExecutor):  # type: ignore[misc]
+    """Jobs on this machine that start with a command of ours."""
+
+    def __init__(self, folder: Path, *, command: str) -> None:
+        super().__init__(folder)
+        self.command = command
+
+    @property
+    def _submitit_command_str(self) -> str:
+        return self.command

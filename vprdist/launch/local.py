@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vprdist.launch.cluster import ALIVE, GONE, UNKNOWN, Sight
+from vprdist.launch.enter import entry
+from vprdist.launch.permit import Permit
 from vprdist.machine import machine_name, pid_start, process_alive
 from vprdist.store.journal import JobRecord
 from vprdist.store.trial_folder import TrialFolder
@@ -70,13 +72,12 @@ def _group_of_rank(folder: TrialFolder, record: JobRecord) -> int | None:
         return None
 
 
-def submit_here(folder: TrialFolder, record: JobRecord, logs: Path) -> JobRecord:
+def submit_here(folder: TrialFolder, record: JobRecord, logs: Path, permit: Permit) -> JobRecord:
     """Start submitit's controller; called in the helper, whose session the job keeps."""
-    import submitit
-
+    from vprdist.launch.executor import LocalExecutor
     from vprdist.launch.node import NodeJob
 
-    executor = submitit.LocalExecutor(logs)
+    executor = LocalExecutor(logs, command=entry("trial", logs, permit))
     executor.update_parameters(**record.parameters)
     job = executor.submit(NodeJob(record.job), str(folder.path), record.token)
     pid = int(job.job_id)

@@ -16,7 +16,10 @@ from vprdist.errors import LaunchError, Stopped, TrainingError, UserError
 from vprdist.files import locked
 from vprdist.launch.leave import Leave
 from vprdist.launch.params import THREAD_VARIABLES
+from vprdist.launch.permit import permit_here
 from vprdist.machine import pid_start
+from vprdist.private import Guard
+from vprdist.spec.own_code import own_files
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.journal import Failure, JobRecord
 from vprdist.store.trial_folder import TrialFolder
@@ -44,6 +47,11 @@ class NodeJob:
         self.job = job
 
     def __call__(self, folder: str, token: str, requeues: int = 0) -> None:
+        try:
+            permit_here().check_call(self.job)
+        except LaunchError as error:
+            refuse(TrialFolder(Path(folder)), error)
+            raise
         run_job(folder, token, self.job, requeues)
 
     def checkpoint(self, folder: str, token: str, requeues: int = 0) -> Any:
@@ -84,6 +92,11 @@ def run_job(folder: str, token: str, job: str = DEFAULT_JOB, requeues: int = 0) 
             _call(place, record, job, start, world)
             if not place.has_result:
                 raise RuntimeError(f"{job} returned without writing {place.result_file}")
+
+
+def refuse(place: TrialFolder, error: UserError, attempts: int = 1) -> None:
+    """The job does not start, and no further attempt mends that: the driver is told."""
+    place.write_failure(Failure(reason=str(error), attempts=attempts, kind="mistake"))
 
 
 @contextmanager
@@ -131,6 +144,7 @@ def _call(place: TrialFolder, record: JobRecord, job: str, start: str, world: An
         os.environ[name] = str(num_threads)
     give_gpus()
     trial = place.trial()
+    Guard(permit_here().trust).check(*own_files(each.name for each in trial.own_code.values()))
     if trial.trial_id != place.trial_id:
         fault = f"the folder must be that of trial {trial.trial_id}"
         raise LaunchError(place.trial_file, fault, place.trial_id, "Run driver and jobs with one version of vprdist.")

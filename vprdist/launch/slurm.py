@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +12,10 @@ from typing import Any
 
 from vprdist.launch.cluster import UNKNOWN, Cause, Sight
 from vprdist.launch.endings import contradicts, last_word, who
+from vprdist.launch.enter import entry
 from vprdist.launch.params import job_environment
 from vprdist.launch.paths import check_folder
+from vprdist.launch.permit import PACKAGE_ALONE, Permit
 from vprdist.machine import current_user
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.journal import NAME_PREFIX, JobRecord
@@ -262,7 +262,7 @@ def ask(command: list[str]) -> str | None:
     return answer.stdout
 
 
-def job_script(parameters: dict[str, Any], logs: Path) -> str:
+def job_script(parameters: dict[str, Any], logs: Path, permit: Permit = PACKAGE_ALONE) -> str:
     """The sbatch script of one job, word for word as `submit_to_slurm` submits it; nothing is written or asked.
 
     Raises:
@@ -271,12 +271,11 @@ def job_script(parameters: dict[str, Any], logs: Path) -> str:
     from submitit.slurm.slurm import _make_sbatch_string
 
     check_folder(logs, "slurm")
-    command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(logs))}"
-    text: str = _make_sbatch_string(command=command, folder=logs, **parameters)
+    text: str = _make_sbatch_string(command=entry("trial", logs, permit), folder=logs, **parameters)
     return text
 
 
-def submit_to_slurm(folder: TrialFolder, record: JobRecord, logs: Path) -> JobRecord:
+def submit_to_slurm(folder: TrialFolder, record: JobRecord, logs: Path, permit: Permit = PACKAGE_ALONE) -> JobRecord:
     """sbatch by submitit; called in the helper.
 
     Raises:
@@ -286,7 +285,7 @@ def submit_to_slurm(folder: TrialFolder, record: JobRecord, logs: Path) -> JobRe
     from vprdist.launch.node import NodeJob
 
     check_folder(logs, "slurm")
-    executor = SlurmExecutor(logs, max_num_timeout=record.max_requeues)
+    executor = SlurmExecutor(logs, command=entry("trial", logs, permit), max_num_timeout=record.max_requeues)
     executor.update_parameters(**record.parameters)
     job = executor.submit(NodeJob(record.job), str(folder.path), record.token)
     return record.updated(state="submitted", job_id=job.job_id, submitted_at=time.time())

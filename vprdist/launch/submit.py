@@ -17,7 +17,9 @@ from pathlib import Path
 from types import FrameType
 
 from vprdist.launch.cluster import submission_log
+from vprdist.launch.permit import Permit
 from vprdist.launch.refusals import LATE
+from vprdist.private import narrow_umask
 from vprdist.store.trial_folder import TrialFolder
 
 ANSWER_S = 120
@@ -28,12 +30,14 @@ def main() -> int:
     """Submit and journal; 0 when every order was carried out."""
     refused = 0
     for order in json.load(sys.stdin):
-        refused += not _carry_out(TrialFolder(Path(order["folder"])), str(order["token"]))
+        permit = Permit.from_json(order["permit"])
+        narrow_umask(permit.trust)
+        refused += not _carry_out(TrialFolder(Path(order["folder"])), str(order["token"]), permit)
         os.close(int(order["lock"]))  # from here on the trial may be cancelled, or submitted again
     return int(refused > 0)
 
 
-def _carry_out(folder: TrialFolder, token: str) -> bool:
+def _carry_out(folder: TrialFolder, token: str, permit: Permit) -> bool:
     record = folder.job()
     if record is None or record.token != token or record.state != "intent":
         print(f"The journal of {folder.trial_id} no longer asks for submission {token}; nothing was submitted.")
@@ -44,7 +48,9 @@ def _carry_out(folder: TrialFolder, token: str) -> bool:
         from vprdist.launch.slurm import submit_to_slurm as submit
     try:
         with _deadline(ANSWER_S):
-            folder.write_job(submit(folder, record, folder.attempt_log(record)))
+            permit.check_call(record.job)
+            logs = folder.attempt_log(record)
+            folder.write_job(submit(folder, record, logs, permit))
     except Exception as error:  # whatever sbatch or submitit says goes to the person in one line
         words = " ".join(f"{type(error).__name__}: {error}".split())
         with submission_log(folder, record).open("a") as log:

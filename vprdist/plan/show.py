@@ -42,6 +42,7 @@ def show_plan(plan: Plan, names: Sequence[str], console: Console, full: bool) ->
 
 def script_of(plan: Plan) -> str | None:
     """The sbatch script of the first trial that would run; None on this machine."""
+    from vprdist.launch.permit import Permit
     from vprdist.launch.slurm import job_script
 
     first = next(iter(plan.to_run), None)
@@ -49,7 +50,8 @@ def script_of(plan: Plan) -> str | None:
         return None
     trial_id = first.trial_id or "0" * 16
     logs = plan.runs / "trials" / trial_id / "log" / "attempt-1-TOKEN"
-    return job_script(submission_parameters(plan.profile, trial_id, "TOKEN"), logs)
+    permit = Permit(plan.profile.trust)
+    return job_script(submission_parameters(plan.profile, trial_id, "TOKEN"), logs, permit)
 
 
 def _trials(plan: Plan, names: Sequence[str], console: Console, full: bool) -> None:

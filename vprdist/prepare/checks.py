@@ -6,7 +6,7 @@ What a file's values say by themselves, `spec` has refused already.
 from __future__ import annotations
 
 import importlib.util
-import os
+import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from vprdist.files import write_text
 from vprdist.launch.params import submission_parameters
 from vprdist.prepare.folders import checked_folder
 from vprdist.prepare.left_out import whole_mark
+from vprdist.private import Guard, Trust
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.own_code import own_file
 from vprdist.spec.profile import ClusterProfile
@@ -32,19 +33,18 @@ from vprdist.spec.trial import TrialSpec
 PROBE_BYTES = 2**20
 
 
-def check_runs_folder(runs: Path) -> None:
-    """The run folder can be written to.
+def check_runs_folder(runs: Path, trust: Trust) -> None:
+    """The run folder can be written to, by nobody whom we do not trust.
 
     Raises:
-        LaunchError: it cannot.
+        LaunchError: it cannot, or others can.
     """
-    probe = runs / f".writable-{os.getpid()}"
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        try:
-            probe.write_bytes(bytes(PROBE_BYTES))  # a full disk lets files be made, but not be written
-        finally:
-            probe.unlink(missing_ok=True)
+        Guard(trust).check(runs)
+        # A new file, whatever others put there; a full disk lets files be made, but not be written.
+        with tempfile.TemporaryFile(prefix=".writable-", dir=runs) as probe:
+            probe.write(bytes(PROBE_BYTES))
     except OSError as error:
         remedy = "Make room there, or choose another: --runs FOLDER."
         raise LaunchError(runs, "the run folder cannot be written", error.strerror, remedy) from None

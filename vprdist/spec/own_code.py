@@ -17,7 +17,8 @@ import importlib.machinery
 import json
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -141,6 +142,24 @@ def read_own(name: str) -> OwnClass:
     for text in sorted(more):
         digest.update(hashlib.sha256(text).digest())
     return _read(name.rpartition(":")[2], path, data, digest.hexdigest()[:16])
+
+
+def own_files(names: Iterable[str]) -> list[Path]:
+    """What Python may load for these classes: their files, those beside them, and their compiled forms.
+
+    Those that are not there are left out, and what is installed with Python itself.
+    """
+    found: list[Path] = []
+    for name in names:
+        try:
+            path = own_file(name)
+        except RuleError:
+            continue
+        if path.is_relative_to(sys.prefix):
+            continue
+        compiled = path.parent / "__pycache__"
+        found += [path, *sorted(path.parent.glob("*.py")), compiled, *sorted(compiled.glob("*.pyc"))]
+    return found
 
 
 def _beside(path: Path, known: Mapping[Path, bytes]) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from vprdist.errors import LaunchError, RuleError, nearest
+from vprdist.private import Trust
 from vprdist.spec.base import Spec
 from vprdist.spec.names import is_name, name_remedy
 from vprdist.spec.read import Origin, read_yaml, validate
@@ -16,7 +17,10 @@ from vprdist.spec.read import Origin, read_yaml, validate
 PLAIN = re.compile(r"[A-Za-z0-9_.,:@%+=/-]*")
 LISTS = re.compile(r"[A-Za-z0-9_.,&|()*\[\]-]*")
 """SLURM's own grammar of constraints and node lists; quoted like every value before it meets a shell."""
-PLAIN_FIELDS = ("partition", "account", "qos", "shared", "srun_args", "mail_user", "reservation")
+PLAIN_FIELDS = (
+    *("partition", "account", "qos", "shared", "srun_args", "mail_user", "reservation"),
+    *("trusted_group", "trusted_users"),
+)
 MailType = Literal["BEGIN", "END", "FAIL", "REQUEUE", "TIME_LIMIT", "TIME_LIMIT_90", "ALL"]
 Port = Annotated[int, Field(ge=1024, le=65535)]
 
@@ -76,6 +80,12 @@ class ClusterProfile(Spec):
     shared: tuple[str, ...] = Field(
         default=(), description="folders that compute nodes see; runs, data and cache must lie in one. Empty: unchecked"
     )
+    trusted_group: str | None = Field(
+        default=None, description="group whose members may write to run folders, and so run code as you; null: nobody"
+    )
+    trusted_users: tuple[str, ...] = Field(
+        default=(), description="users beside you and root who may own folders that run folders lie in"
+    )
     scratch: str | None = Field(
         default=None, description="node-local folder for copies of cache shards; $VARIABLES are the node's"
     )
@@ -118,6 +128,11 @@ class ClusterProfile(Spec):
             fault = f"the warning must come after the start: less than the time limit, {60 * self.time_limit_min} s"
             raise RuleError("signal_lead_s", fault, self.signal_lead_s)
         return self
+
+    @property
+    def trust(self) -> Trust:
+        """The users whom run folders are shared with."""
+        return Trust(self.trusted_users, self.trusted_group)
 
     @property
     def num_ranks(self) -> int:

@@ -67,6 +67,13 @@ class TrialFolder:
         return cls(trials_folder(runs) / trial_id)
 
     @property
+    def loaded(self) -> tuple[Path, ...]:
+        """What its job loads, or goes by: the trial, its journal and starts, and the checkpoint it goes on from."""
+        checkpoint = self.path / "checkpoint"
+        saved = sorted(checkpoint.iterdir()) if checkpoint.is_dir() else []
+        return (self.trial_file, self.job_file, self.starts_file, checkpoint, *saved)
+
+    @property
     def has_result(self) -> bool:
         """Whether the trial is done."""
         return self.result_file.exists()
@@ -226,6 +233,11 @@ class TrialFolder:
             if lines:
                 return tuple(lines)
         return ()
+
+
+def trial_of_log(folder: Path) -> TrialFolder:
+    """The trial of an `attempt_log`."""
+    return TrialFolder(folder.parents[1])
 
 
 def held(path: Path) -> bool:

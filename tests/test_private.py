@@ -1,0 +1,151 @@
+"""Others who may write to a path are found on every part of it: owners, rights, groups, links, ACLs."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import struct
+from pathlib import Path
+
+import pytest
+
+from vprdist.errors import LaunchError
+from vprdist.private import ACL, Guard, Trust, narrow_umask
+
+STRANGER = 54321
+"""A user that this machine does not know."""
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users, which root alone can")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """runs/trial/job.json, private whatever the umask is."""
+    trial = tmp_path / "runs" / "trial"
+    trial.mkdir(parents=True)
+    (trial / "job.json").write_text("{}")
+    for path in (trial.parent, trial):
+        path.chmod(0o755)
+    (trial / "job.json").chmod(0o644)
+    return trial
+
+
+def refused(path: Path, trust: Trust | None = None) -> str:
+    """What is said; empty where nothing is wrong."""
+    try:
+        Guard(trust or Trust()).check(path)
+    except LaunchError as error:
+        return str(error)
+    return ""
+
+
+def a_group(other_than: int = 0) -> grp.struct_group:
+    """A group of this machine that is not the user's own."""
+    return next(group for group in grp.getgrall() if group.gr_gid not in (0, other_than, os.getegid()))
+
+
+def test_what_is_ours_alone_is_private(folder):
+    assert refused(folder / "job.json") == ""
+    assert refused(folder / "not" / "there") == ""
+
+
+@pytest.mark.parametrize("part", ["runs", "runs/trial", "runs/trial/job.json"])
+def test_a_part_that_all_may_write_to_is_named_with_its_rights_and_the_remedy(folder, part):
+    place = folder.parents[1] / part
+    place.chmod(place.stat().st_mode | 0o002)
+    said = refused(folder / "job.json")
+    assert said.startswith(f"{place}: somebody else may write to it")
+    assert "rw" in said
+    assert f"chmod g-w,o-w {place}" in said
+
+
+def test_tmp_is_a_parent_of_private_folders_and_no_place_itself(folder):
+    folder.parent.chmod(0o1777)
+    assert refused(folder / "job.json") == ""
+    assert "may write to it" in refused(folder.parent)
+    assert "may write to it" in refused(folder.parent / "not there yet")
+
+
+@as_root
+@pytest.mark.parametrize("part", ["runs", "runs/trial", "runs/trial/job.json"])
+def test_a_part_that_another_owns_is_refused_in_a_sticky_folder_too(folder, part):
+    folder.parent.chmod(0o1777)
+    place = folder.parents[1] / part
+    os.chown(place, STRANGER, -1)
+    said = refused(folder / "job.json")
+    assert f"{place}: " in said
+    assert f" {STRANGER}:" in said
+    assert "chown" in said
+    assert refused(folder / "job.json", Trust(users=(str(STRANGER),))) == ""
+
+
+@as_root
+def test_a_group_may_write_where_the_profile_says_so_and_its_members_may_own(folder):
+    group = a_group()
+    os.chown(folder, -1, group.gr_gid)
+    folder.chmod(0o775)
+    assert f"name {group.gr_name} in the profile's `trusted_group`" in refused(folder)
+    assert refused(folder, Trust(group=group.gr_name)) == ""
+    assert refused(folder, Trust(group=str(group.gr_gid))) == ""
+    assert refused(folder, Trust(group=a_group(group.gr_gid).gr_name)) != ""
+    member = next(user for user in pwd.getpwall() if user.pw_uid and user.pw_gid)
+    os.chown(folder, member.pw_uid, a_group(member.pw_gid).gr_gid)
+    assert refused(folder, Trust(group=str(member.pw_gid))) != "", "its group is another"
+    os.chown(folder, member.pw_uid, member.pw_gid)
+    assert refused(folder, Trust(group=str(member.pw_gid))) == ""
+    folder.chmod(0o777)
+    assert refused(folder, Trust(group=str(member.pw_gid))) != "", "all is more than the group"
+
+
+def test_a_group_of_the_users_own_is_the_user(folder):
+    user = pwd.getpwuid(os.geteuid())
+    if grp.getgrgid(user.pw_gid).gr_name != user.pw_name:
+        pytest.skip("this user has no group of their own")
+    os.chown(folder, -1, user.pw_gid)
+    folder.chmod(0o775)
+    assert refused(folder) == ""
+
+
+@as_root
+def test_links_are_followed_and_are_somebodys_themselves(folder):
+    link = folder.parents[1] / "link"
+    link.symlink_to("runs/../runs/trial")
+    assert refused(link / "job.json") == ""
+    folder.chmod(0o777)
+    assert f"{folder}: " in refused(link / "job.json")
+    folder.chmod(0o755)
+    os.lchown(link, STRANGER, -1)
+    assert f"{link}: " in refused(link / "job.json")
+    (folder / "round").symlink_to("round")
+    assert "its links cannot be followed" in refused(folder / "round" / "x")
+
+
+@as_root
+def test_an_acl_that_lets_a_stranger_write_is_seen(folder):
+    def acl(uid: int, mask: int) -> bytes:
+        entries = [(1, 7, -1), (2, 7, uid), (4, 5, -1), (0x10, mask, -1), (0x20, 5, -1)]
+        return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+
+    try:
+        os.setxattr(folder, ACL, acl(STRANGER, 7))
+    except OSError:
+        pytest.skip("this file system has no ACLs")
+    assert "with an ACL" in refused(folder)
+    os.setxattr(folder, ACL, acl(STRANGER, 5))
+    assert refused(folder) == "", "its mask takes the right away"
+    os.setxattr(folder, ACL, acl(0, 7))
+    assert refused(folder) == ""
+
+
+def test_what_is_made_is_written_by_nobody_else(tmp_path):
+    before = os.umask(0)
+    try:
+        narrow_umask(Trust())
+        (tmp_path / "alone").mkdir()
+        os.umask(0)
+        narrow_umask(Trust(group="lab"))
+        (tmp_path / "group").mkdir()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "alone").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "group").stat().st_mode & 0o777 == 0o775
