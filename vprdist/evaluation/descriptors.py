@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader
+from torch.utils.data import ConcatDataset
 
 from vprdist.data.places import Side
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import TrainingError, UserError
 from vprdist.network.folded import folded
-from vprdist.network.inputs import PlaceReader, Reading, SideImages, stack_or_error
+from vprdist.network.inputs import Batch, PlaceReader, Reading, SideImages, stack_or_error
+from vprdist.network.loading import loaded
 from vprdist.network.model import PlaceNetwork
 from vprdist.spec.arms import Arm
 from vprdist.spec.vocabulary import Storage
@@ -91,25 +92,20 @@ def describe_arms(
     total, turn = len(images), BATCH_IMAGES * ranks.world_size
     starts = range(ranks.rank * BATCH_IMAGES, total, turn)
     batches = [list(range(begin, min(begin + BATCH_IMAGES, total))) for begin in starts]
-    loader: DataLoader[Any] = DataLoader(
-        images, batch_sampler=batches, collate_fn=stack_or_error, num_workers=workers,
-        multiprocessing_context="fork" if workers else None,  # kept pictures are shared that way
-    )  # fmt: skip
     views = range(1 if arms is None else len(arms))
     # A GPU waits for pictures, not for BatchNorm: no gain was measured there.
     described_by = folded(network) if ranks.device.type == "cpu" else network
     values = [allocate(total, network.dimensions, storage) for _ in views] if ranks.is_first else None
-    described, finite = iter(loader), True
+    described: Iterator[Batch] = loaded(images, workers, collate=stack_or_error, batch_sampler=batches)
+    finite = True
     for begin in range(0, total, turn):
         batch = next(described, None)
-        if isinstance(batch, UserError):
-            raise batch
         batch = None if batch is None else batch.to(ranks.device)
         for view in views:
             # A rank whose turn is past the end sends an empty batch.
             mine = torch.zeros(BATCH_IMAGES, network.dimensions, device=ranks.device)
             if batch is not None:
-                extra = batch.extra if arms is None else batch.extra[:, view : view + 1]
+                extra = batch.extra if arms is None or batch.extra is None else batch.extra[:, view : view + 1]
                 mine[: len(batch.image)] = described_by(batch.image, extra)
             parts = ranks.gather_first(mine)
             advanced(0 if batch is None else len(batch.image))

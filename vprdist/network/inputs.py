@@ -37,6 +37,10 @@ class Batch:
     image: Tensor
     extra: Tensor | None
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self.image] if self.extra is None else [self.image, self.extra]
+
     def to(self, device: torch.device) -> Batch:
         extra = None if self.extra is None else self.extra.to(device, non_blocking=True)
         return Batch(self.image.to(device, non_blocking=True), extra)

@@ -24,6 +24,10 @@ class PairBatch:
     similarity: Tensor
     part: RankPart
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [*self.query.tensors, *self.partner.tensors, self.similarity]
+
     def to(self, device: torch.device) -> PairBatch:
         similarity = self.similarity.to(device, non_blocking=True)
         return replace(self, query=self.query.to(device), partner=self.partner.to(device), similarity=similarity)

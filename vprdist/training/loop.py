@@ -15,7 +15,7 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from vprdist.data.graph import CityGraph
 from vprdist.data.pairs import PairSampler
 from vprdist.data.places import City
 from vprdist.distributed.ranks import Ranks
-from vprdist.errors import Stopped, TrainingError, UserError
+from vprdist.errors import Stopped, TrainingError
 from vprdist.network.batch_norm import synchronise
 from vprdist.network.inputs import Batch, PlaceReader
+from vprdist.network.loading import loaded
 from vprdist.network.model import PlaceNetwork, set_mode
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.batches import PairBatch, PairImages
@@ -142,9 +142,7 @@ class Trainer:
             raise Stopped
         set_mode(self.network, self.spec.batch_norm, training=True)
         saved, clock = time.monotonic(), time.perf_counter()
-        for batch in self._loader():
-            if isinstance(batch, UserError):
-                raise batch
+        for batch in self._batches():
             self._step(batch.to(self.ranks.device))
             self.progress.step += 1
             clock = self._account(clock)
@@ -172,14 +170,11 @@ class Trainer:
         set_mode(self.network, self.spec.batch_norm, training=True)
         return False
 
-    def _loader(self) -> DataLoader[PairBatch | UserError]:
+    def _batches(self) -> Iterator[PairBatch]:
         """The steps to come."""
         parts = RankParts(self.trial, self.steps, self.progress.step, self.ranks, self.graphs)
-        workers, on_gpu = self.trial.run.workers, self.ranks.device.type == "cuda"
-        return DataLoader(
-            self.pictures, batch_size=None, sampler=parts, num_workers=workers, pin_memory=on_gpu,
-            multiprocessing_context="fork" if workers else None,  # kept pictures are shared that way
-        )  # fmt: skip
+        on_gpu = self.ranks.device.type == "cuda"
+        return loaded(self.pictures, self.trial.run.workers, batch_size=None, sampler=parts, pin_memory=on_gpu)
 
     def _evaluates_now(self) -> bool:
         """Schedulers need to know how a trial does before it ends."""

@@ -1,0 +1,109 @@
+"""Pictures read by worker processes. They hand them over in shared memory, which containers have little of."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from vprdist.errors import LaunchError, UserError, first_line
+
+WAIT_S = 1800.0
+"""How long a batch may take: reading one takes seconds, a file server that is started again takes minutes."""
+SHARED = "/dev/shm"
+
+
+class Shareable(Protocol):
+    """A batch that can be handed from one process to another."""
+
+    @property
+    def tensors(self) -> Sequence[Tensor]:
+        """All of its tensors."""
+
+
+B = TypeVar("B", bound=Shareable)
+
+
+def loaded(
+    dataset: Dataset[Any], workers: int, *, collate: Callable[[Any], B | UserError] | None = None, **options: Any
+) -> Iterator[B]:
+    """What `workers` processes read, or this one where there are none, in order.
+
+    Args:
+        collate: makes a batch of what the data set has; None: it has batches.
+        options: of torch's data loader.
+
+    Raises:
+        UserError: the data set or `collate` handed one over; the workers have too little shared memory, or hang.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        dataset, collate_fn=_Sharing(collate), num_workers=workers, timeout=WAIT_S if workers else 0,
+        multiprocessing_context="fork" if workers else None,  # kept pictures are shared that way
+        **options,
+    )  # fmt: skip
+    batches = iter(loader)
+    try:
+        while (batch := _next(batches, workers)) is not None:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+    finally:
+        del batches  # the workers end at once, though the error that is raised keeps this frame
+
+
+def _next(batches: Iterator[Any], workers: int) -> Any:
+    """None after the last."""
+    try:
+        return next(batches, None)
+    except RuntimeError as error:
+        if (ours := _in_our_words(first_line(error), workers)) is None:
+            raise
+    raise ours
+
+
+class _Sharing:
+    """Puts a batch into shared memory in the worker's own time.
+
+    torch does so in a thread of the worker, which prints what goes wrong and drops the batch: everybody waits for it.
+    """
+
+    def __init__(self, collate: Callable[[Any], Any] | None) -> None:
+        self.collate = collate
+
+    def __call__(self, items: Any) -> Any:
+        batch = items if self.collate is None else self.collate(items)
+        if get_worker_info() is None or isinstance(batch, UserError):
+            return batch
+        try:
+            for tensor in batch.tensors:
+                tensor.share_memory_()
+        except RuntimeError as error:
+            return _too_little(first_line(error))
+        return batch
+
+
+def _in_our_words(said: str, workers: int) -> LaunchError | None:
+    """None where torch says something else of a worker."""
+    if "Bus error" in said:
+        return _too_little(said)
+    if "DataLoader timed out" not in said:
+        return None
+    fault = f"{workers} worker process(es) gave no picture within {WAIT_S:g} s"
+    return LaunchError("data loader", fault, None, f"Their disk hangs, or {_remedy()}")
+
+
+def _too_little(said: str) -> LaunchError:
+    remedy = _remedy()
+    return LaunchError(SHARED, "too little shared memory for pictures", said, remedy[0].upper() + remedy[1:])
+
+
+def _remedy() -> str:
+    try:
+        found = shutil.disk_usage(SHARED)
+        room = f"{found.free / 1e6:.0f} of {found.total / 1e6:.0f} MB are free"
+    except OSError:
+        room = "it is not there"
+    return f"{SHARED} is too small ({room}): give the container more (--shm-size=2g), or set `run.workers: 0`."
