@@ -22,6 +22,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from vprdist.errors import UserError
+from vprdist.machine import settle_home
 
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but tab and line feed, what turns the direction of reading, and bytes that are no letters."""
@@ -230,6 +231,7 @@ def duration(seconds: float) -> str:
 def guarded(work: Callable[[Console], int]) -> int:
     """Run a command; what a user can mend becomes one message, and exit code 2 or the error's own."""
     console = Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 200)
+    settle_home()
     try:
         return work(console)
     except UserError as error:

@@ -82,6 +82,11 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def at_home(path: str | Path) -> Path:
+    """With `~` filled in; that of nobody here stays as it is, and is then no folder that anybody finds."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (expanduser raises there)
+
+
 def write_text(path: Path, text: str) -> None:
     """Publish a text file."""
     with publish(path, "w") as stream:

@@ -94,6 +94,24 @@ def process_alive(pid: int | None, start: int | None) -> bool:
 
 def current_user() -> str:
     """The user whose jobs are ours, as SLURM names it."""
+    return user_name(os.getuid())
+
+
+def user_name(uid: int) -> str:
+    """The user's name; in containers there is often none, and the number does as well for SLURM and for people."""
     import pwd
 
-    return pwd.getpwuid(os.getuid()).pw_name
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return str(uid)
+
+
+def settle_home() -> None:
+    """Where a container's user has no home, name one that is not there, for this process and those that it starts.
+
+    Libraries look for one when they are imported, Ray's among them, and raise. A folder that others may write to would
+    be worse: Python loads code from a home.
+    """
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 (expanduser raises there)
+        os.environ["HOME"] = "/nonexistent"

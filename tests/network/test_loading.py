@@ -71,7 +71,7 @@ def test_a_mistake_that_a_worker_found_is_raised() -> None:
 
 def test_too_little_shared_memory_is_said_in_the_workers_own_words() -> None:
     said = refusal(loaded(NoRoom(), 2, batch_size=None))
-    assert said.startswith("/dev/shm: too little shared memory for pictures: 'unable to "), said
+    assert said.startswith("/dev/shm: a worker's pictures do not fit into shared memory: 'unable to "), said
     assert "File too large" in said and "run.workers: 0" in said
 
 

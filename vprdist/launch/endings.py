@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pwd
 import re
 from collections.abc import Iterable
 from dataclasses import replace
 
 from vprdist.launch.cluster import Cause, Sight
+from vprdist.machine import user_name
 
 CANCELLED_DUE_TO: dict[str, Cause] = {"PREEMPTION": "preempted", "NODE FAILURE": "cluster", "TIME LIMIT": "time"}
 """slurmd's words in a job's log. `DUE TO JOB REQUEUE` is no end, and without a reason anybody may have cancelled it."""
@@ -17,13 +17,8 @@ KILLED = 128
 
 
 def who(user: str) -> str:
-    """The name of a user whom SLURM calls by number; "somebody" where it does not say, the number without a name."""
-    if not user.isdecimal():
-        return user or "somebody"
-    try:
-        return pwd.getpwuid(int(user)).pw_name
-    except (KeyError, OverflowError):
-        return f"user {user}"
+    """The name of a user whom SLURM calls by number; "somebody" where it does not say."""
+    return user_name(int(user)) if user.isdecimal() else user or "somebody"
 
 
 def due_to(lines: Iterable[str]) -> str:

@@ -97,7 +97,7 @@ def _in_our_words(said: str, workers: int) -> LaunchError | None:
 
 def _too_little(said: str) -> LaunchError:
     remedy = _remedy()
-    return LaunchError(SHARED, "too little shared memory for pictures", said, remedy[0].upper() + remedy[1:])
+    return LaunchError(SHARED, "a worker's pictures do not fit into shared memory", said, remedy[0].upper() + remedy[1:])
 
 
 def _remedy() -> str:

@@ -20,7 +20,7 @@ from vprdist.data.pictures import turned_pictures
 from vprdist.data.tasks import build_tasks, unasked
 from vprdist.data.unchanged import check_unchanged, note_pictures
 from vprdist.errors import DataError, LaunchError, SweepFileError, leading_there, nearest
-from vprdist.files import write_text
+from vprdist.files import at_home, write_text
 from vprdist.launch.params import submission_parameters
 from vprdist.prepare.folders import checked_folder
 from vprdist.prepare.left_out import whole_mark
@@ -230,5 +230,5 @@ def paths_of(trials: Sequence[TrialSpec], runs: Path) -> list[Path]:
     weights = {path for path in (Path(spec.source) for spec in segmenters) if path.exists()}
     named = {each.name for trial in trials for each in trial.own_code.values()}
     own = {own_file(name) for name in named | {spec.name for spec in segmenters if spec.is_own}}
-    checkpoints = {Path(path).expanduser() for trial in trials if (path := trial.network.checkpoint) is not None}
+    checkpoints = {at_home(path) for trial in trials if (path := trial.network.checkpoint) is not None}
     return sorted({runs} | roots | caches | weights | checkpoints | own)

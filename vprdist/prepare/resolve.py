@@ -10,6 +10,7 @@ from pathlib import Path
 from vprdist.data.labels import labels_digest
 from vprdist.data.layouts import dataset_digest, layout_of, read_city_cached, whole_digest_cached
 from vprdist.errors import CacheError, LaunchError, WeightsError, leading_there
+from vprdist.files import at_home
 from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.network import NetworkSpec
 from vprdist.spec.trial import Digests, TrialSpec
@@ -67,13 +68,13 @@ class Resolver:
 
 def absolute(trial: TrialSpec) -> TrialSpec:
     """Paths as a job on another machine, with another working folder, must see them."""
-    data = trial.data.model_copy(update={"root": str(Path(trial.data.root).expanduser().resolve())})
-    cache = trial.input.cache and str(Path(trial.input.cache).expanduser().resolve())
+    data = trial.data.model_copy(update={"root": str(at_home(trial.data.root).resolve())})
+    cache = trial.input.cache and str(at_home(trial.input.cache).resolve())
     segmenter = trial.input.segmenter and trial.input.segmenter.absolute()
     where = trial.input.model_copy(update={"cache": cache, "segmenter": segmenter})
     network = trial.network
     if network.checkpoint is not None:
-        network = network.model_copy(update={"weights": str(Path(network.checkpoint).expanduser().resolve())})
+        network = network.model_copy(update={"weights": str(at_home(network.checkpoint).resolve())})
     return trial.model_copy(update={"data": data, "input": where, "network": network})
 
 

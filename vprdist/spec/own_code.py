@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from vprdist.errors import RuleError, first_line, nearest
+from vprdist.files import at_home
 
 FILE_NAME = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 MODULE_NAME = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
@@ -75,12 +76,7 @@ def settled(name: str, folder: Path) -> str:
     match = FILE_NAME.fullmatch(name)
     if match is None:
         return name
-    return f"{(folder / _at_home(match['file'])).resolve()}:{match['name']}"
-
-
-def _at_home(path: str) -> Path:
-    """With `~` filled in; that of nobody here stays as it is."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 (expanduser raises there)
+    return f"{(folder / at_home(match['file'])).resolve()}:{match['name']}"
 
 
 def class_name(name: str) -> str:
@@ -96,7 +92,7 @@ def own_file(name: str) -> Path:
         RuleError: there is none.
     """
     if match := FILE_NAME.fullmatch(name):
-        path = _at_home(match["file"]).absolute()
+        path = at_home(match["file"]).absolute()
         if not os.path.isfile(path):  # noqa: PTH113 (is_file raises where a name is too long)
             raise RuleError("name", "no such file", str(path), "A path counts from the folder of the sweep file.")
         return path

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
+from vprdist.files import at_home
 from vprdist.spec.base import Spec, marked, not_hashed
 from vprdist.spec.own_code import FORMS, checked_parameters, class_name, is_own, read_own, settled
 from vprdist.spec.vocabulary import Grid
@@ -225,9 +226,9 @@ class SegmenterSpec(Spec):
     def absolute(self) -> SegmenterSpec:
         """The same with absolute paths, as a job in another working folder must see them. Names of models stay."""
         if self.weights is not None or self.is_own:
-            weights = self.weights and str(Path(self.weights).expanduser().resolve())
+            weights = self.weights and str(at_home(self.weights).resolve())
             return self.model_copy(update={"weights": weights, "name": settled(self.name, Path.cwd())})
-        path = Path(self.source).expanduser()
+        path = at_home(self.source)
         return self.model_copy(update={"name": f"{self.family}:{path.resolve()}"}) if path.exists() else self
 
     def effective_precision(self, device: str) -> Precision:

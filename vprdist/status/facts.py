@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import time
@@ -13,7 +12,7 @@ from typing import Any
 from vprdist.launch.cluster import ALIVE
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.slurm import GONE_STATES, QueueRow, ask, parse_squeue, squeue_command
-from vprdist.machine import current_user
+from vprdist.machine import current_user, user_name
 from vprdist.store.driving import Preparing
 from vprdist.store.journal import JobRecord
 from vprdist.store.trial_folder import TrialFolder, held
@@ -88,8 +87,7 @@ def look_at_queue(folders: Iterable[TrialFolder], others: Iterable[str] = ()) ->
         record = None if folder.is_over else folder.job()
         if record is not None and record.cluster == "slurm":
             names.add(record.name)
-            with contextlib.suppress(KeyError):  # a uid without a name
-                users.add(folder.job_file.owner())  # somebody else's sweep may be looked at
+            users.add(user_name(folder.job_file.stat().st_uid))  # somebody else's sweep may be looked at
     if not names:
         return Queue(None)
     answer = ask(squeue_command(",".join(sorted(users)), names))

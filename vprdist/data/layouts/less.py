@@ -11,7 +11,7 @@ import numpy as np
 from vprdist.data.layouts.base import Layout
 from vprdist.data.places import City, Side
 from vprdist.errors import DataError
-from vprdist.files import digest_json
+from vprdist.files import at_home, digest_json
 
 
 class LessLayout(Layout):
@@ -88,7 +88,7 @@ def read_names(given: str | Collection[str]) -> tuple[str, ...]:
     if not isinstance(given, str):
         return tuple(given)
     try:
-        lines = Path(given).expanduser().read_text(encoding="utf-8-sig").splitlines()
+        lines = at_home(given).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         fault = "the list of pictures to leave out cannot be read"
         reason = error.strerror if isinstance(error, OSError) else str(error)

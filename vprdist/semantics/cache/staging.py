@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import getpass
 import os
 import random
 import shutil
@@ -16,6 +15,7 @@ from typing import IO, NamedTuple
 
 from vprdist.errors import CacheError
 from vprdist.files import file_stamp, read_json, write_json, write_text
+from vprdist.machine import current_user
 from vprdist.semantics.cache.format import MANIFEST, Manifest, read_manifest
 from vprdist.semantics.cache.reader import open_cache
 from vprdist.semantics.cache.shard import check_digest
@@ -60,7 +60,7 @@ def staged(
         try:
             if not scratch.is_absolute() or "$" in str(scratch):
                 raise OSError(f"{scratch} is no folder of this node: a variable of it is not set here")
-            home = scratch / f"vprdist-{getpass.getuser()}"
+            home = scratch / f"vprdist-{current_user()}"
             home.mkdir(parents=True, exist_ok=True)
             lock = stack.enter_context((home / f"{part.digest}.lock").open("a"))
             copy = home / part.digest

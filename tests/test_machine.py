@@ -1,0 +1,53 @@
+"""A container's user has often neither a name nor a home; nothing of that is a KeyError."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from pathlib import Path
+
+import pytest
+
+from vprdist import machine
+from vprdist.console import guarded
+from vprdist.files import at_home
+from vprdist.launch.endings import who
+from vprdist.launch.slurm import squeue_command
+
+PACKAGE = Path(machine.__file__).parent
+
+
+@pytest.fixture
+def nameless(monkeypatch: pytest.MonkeyPatch) -> str:
+    """This process's user loses name and home; its number."""
+
+    def unknown(uid: int) -> pwd.struct_passwd:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    return str(os.getuid())
+
+
+def test_a_user_without_a_name_is_a_number(nameless: str) -> None:
+    assert machine.current_user() == nameless
+    assert f"--user={nameless}" in squeue_command(machine.current_user(), ["a"])
+    assert who("54321") == "54321"
+
+
+def test_a_user_without_a_home_has_one_that_is_not_there(nameless: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's import raises where there is none."""
+    assert at_home("~/data") == Path("~/data"), "as it is: then it is said that there is no such folder"
+    monkeypatch.setenv("HOME", "restored after the test")
+    monkeypatch.delenv("HOME")
+    seen: list[Path] = []
+    assert guarded(lambda console: seen.append(Path("~/ray_results").expanduser()) or 0) == 0
+    assert seen == [Path("/nonexistent/ray_results")]
+
+
+def test_nobody_asks_for_a_name_or_a_home_in_another_way() -> None:
+    asks = re.compile(r"getpwuid|getpass|getlogin|expanduser\(|Path\.home|\.owner\(")
+    found = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if asks.search(path.read_text())}
+    assert found == {"machine.py", "files.py"}
