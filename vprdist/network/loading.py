@@ -96,8 +96,8 @@ def _in_our_words(said: str, workers: int) -> LaunchError | None:
 
 
 def _too_little(said: str) -> LaunchError:
-    remedy = _remedy()
-    return LaunchError(SHARED, "a worker's pictures do not fit into shared memory", said, remedy[0].upper() + remedy[1:])
+    fault = "a worker's pictures do not fit into shared memory"
+    return LaunchError(SHARED, fault, said, _remedy())
 
 
 def _remedy() -> str:
