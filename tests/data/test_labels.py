@@ -417,3 +417,54 @@ def test_official_and_computed_labels_side_by_side_are_recorded(small_tree, tmp_
     assert [graph.name for graph in graphs] == ["eve", "ada"]
     assert notices == ("no official labels of eve: computed, beside official ones of other cities",)
     assert not np.array_equal(graphs[0].similarity.toarray(), graphs[1].similarity.toarray())
+
+
+@pytest.fixture
+def fake_h5py(tmp_path, monkeypatch):
+    """A stand-in for libhdf5 over files that end it or keep it: no such file is known that does so in every version."""
+
+    def put(text: str) -> None:
+        (tmp_path / "fake").mkdir()
+        (tmp_path / "fake" / "h5py.py").write_text(text)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
+
+    return put
+
+
+def test_a_label_file_that_ends_the_library_costs_a_process_and_is_refused_by_name(small_tree, fake_h5py):
+    write_official(small_tree)
+    fake_h5py("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)")
+    words = "ada_gt.h5: the process that reads the label file died with signal SIGSEGV.*Fetch the file again"
+    with pytest.raises(DataError, match=words):
+        check_data(TrialSpec(data=spec_of(small_tree)))
+
+
+def test_what_the_process_said_last_is_passed_on_where_it_died(small_tree, fake_h5py):
+    write_official(small_tree)
+    fake_h5py("raise SystemError('no such library')")
+    with pytest.raises(DataError, match=r"ada_gt.h5: a label file must be .*no such library|died.*no such library"):
+        list(official_blocks(read_city(small_tree, "ada")))
+
+
+def test_a_label_file_that_keeps_the_library_is_not_waited_for_without_end(small_tree, fake_h5py, monkeypatch):
+    write_official(small_tree)
+    fake_h5py("import time\ntime.sleep(1000)")
+    monkeypatch.setattr(official, "PATIENCE_S", 1)
+    with pytest.raises(DataError, match="ada_gt.h5: no row of the label file was read for 1 s"):
+        list(official_blocks(read_city(small_tree, "ada")))
+
+
+def test_a_chunk_that_would_fill_the_memory_is_refused(small_tree):
+    city = read_city(small_tree, "ada")
+    shape = (len(city.query), len(city.database))
+    with h5py.File(city.label_file, "w") as file:
+        file.create_dataset("fov", shape, "f4", maxshape=(None, None), chunks=(2**14, 2**14 + 1), compression="gzip")
+    with pytest.raises(DataError, match=r"ada_gt.h5: a chunk of 'fov' must have 1073741824 bytes at most"):
+        list(official_blocks(city))
+
+
+def test_a_label_file_that_is_no_file_is_refused(small_tree):
+    path = read_city(small_tree, "ada").label_file
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=r"ada_gt.h5: the label file cannot be read: 'a named pipe lies where a file"):
+        check_data(TrialSpec(data=spec_of(small_tree)))

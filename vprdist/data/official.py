@@ -8,28 +8,34 @@ A file is a dense matrix, gigabytes for a large city: it is read some rows at a 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
+from vprdist.data.hdf5 import REMEDY, Order
 from vprdist.data.places import City
-from vprdist.errors import DataError, first_line
-
-if TYPE_CHECKING:
-    import h5py
+from vprdist.errors import DataError
+from vprdist.files import open_file
 
 FOV, SIM = DATASETS = ("fov", "sim")
 """The graded similarity, and the binary labels of the contrastive loss, as in the reference."""
 BLOCK_BYTES = 2**27
 NUM_SAMPLES, SAMPLE_BYTES = 256, 2**16
-REMEDY = "Fetch the file again, or set trial.data.labels: computed."
+PATIENCE_S = 600
+"""So long may a block take: 128 MiB of a slow disk."""
 
 
 @lru_cache(maxsize=256)
@@ -43,7 +49,7 @@ def official_digest(path: Path) -> str:
         DataError: the file cannot be read.
     """
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             size = os.fstat(stream.fileno()).st_size
             digest = hashlib.sha256(f"{size}\0".encode())
             if size <= NUM_SAMPLES * SAMPLE_BYTES:
@@ -60,85 +66,106 @@ def official_digest(path: Path) -> str:
 def official_blocks(city: City, name: str = FOV) -> Iterator[csr_matrix]:
     """The labels of a city, from its label file: float32 rows in order, some queries at a time, maybe none of them.
 
+    The file is read by a process of its own (`hdf5`), which it cannot take along when it ends libhdf5.
+
     Args:
         name: the file's dataset.
 
     Raises:
         DataError: the file is unreadable, lacks the dataset or has its values elsewhere, does not fit the city's CSVs,
-            or holds a value outside [0, 1].
+            or holds a value outside [0, 1]; it ends the process that reads it, or keeps it from answering.
     """
-    import h5py
-
-    path = city.label_file
+    path, width = city.label_file, city.database.num_whole
     assert path is not None, "its labels are official"
     try:
-        with h5py.File(path, "r") as file:
-            labels = _dataset(file, path, name, (city.query.num_whole, city.database.num_whole))
-            count = _block_rows(labels)
-            for begin in range(0, city.query.num_whole, count):
-                block = labels[begin : begin + count].astype(np.float32)
-                _check_values(block, f"{path}: {name}", begin)
-                yield csr_matrix(_kept(block, begin, city))
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # h5py has many words for a broken file
-        reason = first_line(error)
-        raise DataError(path, "a label file must be an HDF5 file that can be read", reason, REMEDY) from None
+        open_file(path).close()
+    except OSError as error:
+        raise DataError(path, "the label file cannot be read", error.strerror, REMEDY) from None
+    begin = 0
+    with _Reader(path, Order(str(path), name, (city.query.num_whole, width), BLOCK_BYTES)) as reader:
+        while (said := reader.line()) != {"end": True}:
+            if "error" in said:
+                raise DataError.from_json(said["error"])
+            rows, nnz = int(said["rows"]), int(said["nnz"])
+            ends = np.cumsum(np.frombuffer(reader.read(8 * rows), np.int64))
+            columns = np.frombuffer(reader.read(4 * nnz), np.int32)
+            values = np.frombuffer(reader.read(4 * nnz), np.float32)
+            starts = np.concatenate([[0], ends]).astype(np.int32)
+            block = csr_matrix((values, columns, starts), shape=(rows, width))
+            yield _kept(block, begin, city)
+            begin += rows
 
 
-def _kept(block: npt.NDArray[np.float32], begin: int, city: City) -> npt.NDArray[np.float32]:
+class _Reader:
+    """The process that reads a label file, and what it says; it ends with the block.
+
+    Raises:
+        DataError: the process died, or says nothing for too long.
+    """
+
+    def __init__(self, path: Path, order: Order) -> None:
+        self._path = path
+        package = str(Path(__file__).parents[2])
+        more = {"PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "vprdist.data.hdf5"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            env=os.environ | more | {"OPENBLAS_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
+            stdin.write(json.dumps(order).encode())
+        self._answers, self._held = self._process.stdout, bytearray()
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._answers.close()
+        self._errors.close()
+
+    def line(self) -> dict[str, Any]:
+        """The next of its lines."""
+        while (end := self._held.find(b"\n")) < 0:
+            self._more()
+        found: dict[str, Any] = json.loads(self._take(end + 1))
+        return found
+
+    def read(self, count: int) -> bytes:
+        """The next bytes."""
+        while len(self._held) < count:
+            self._more()
+        return self._take(count)
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._held[:count])
+        del self._held[:count]
+        return taken
+
+    def _more(self) -> None:
+        ready, _, _ = select.select([self._answers], [], [], PATIENCE_S)
+        if not ready:
+            fault = f"no row of the label file was read for {PATIENCE_S} s"
+            raise DataError(self._path, fault, None, "Does its disk answer? If it does: " + REMEDY)
+        if not (found := os.read(self._answers.fileno(), 2**20)):
+            raise self._died()
+        self._held += found
+
+    def _died(self) -> DataError:
+        code = self._process.wait()
+        self._errors.seek(0)
+        last = self._errors.read()[-2000:].decode(errors="replace").strip().splitlines()[-1:]
+        ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        fault = f"the process that reads the label file died with {ended}"
+        return DataError(self._path, fault, last[0][:200] if last else None, REMEDY)
+
+
+def _kept(block: csr_matrix, begin: int, city: City) -> csr_matrix:
     """Those of the file's rows from `begin` on that take part, and of its columns: the file knows all pictures."""
     queries, images = city.query.rows, city.database.rows
     if queries is not None:
-        block = block[queries[(queries >= begin) & (queries < begin + len(block))] - begin]
+        block = block[queries[(queries >= begin) & (queries < begin + block.shape[0])] - begin]
     return block if images is None else block[:, images]
-
-
-def _dataset(file: h5py.File, path: Path, name: str, shape: tuple[int, int]) -> h5py.Dataset:
-    import h5py
-
-    found = file.get(name)
-    if found is None and isinstance(file.get(name, getlink=True), h5py.ExternalLink | h5py.SoftLink):
-        raise _elsewhere(path, name, "a link that leads nowhere")
-    if not isinstance(found, h5py.Dataset):
-        raise DataError(path, f"a label file must have the dataset {name!r}", ", ".join(file) or "nothing", REMEDY)
-    if found.shape != shape:
-        fault = (
-            f"{name!r} must have one row a query and one column a database image of the CSVs, {shape[0]} x {shape[1]}"
-        )
-        raise DataError(path, fault, " x ".join(map(str, found.shape)), REMEDY)
-    if (place := _place_elsewhere(found, file)) is not None:
-        raise _elsewhere(path, name, place)
-    if found.dtype.kind not in "fiub":
-        raise DataError(path, f"{name!r} must hold numbers", str(found.dtype), REMEDY)
-    return found
-
-
-def _place_elsewhere(labels: h5py.Dataset, file: h5py.File) -> str | None:
-    """Where the values lie, if that is not in the file itself; None where they do."""
-    if labels.file.filename != file.filename:  # whatever the way: links of links, or of a group above
-        return f"an external link to {labels.file.filename}"
-    if labels.is_virtual:
-        sources = sorted({source.file_name for source in labels.virtual_sources()})
-        return f"a virtual data set of {', '.join(sources)}"
-    return f"external storage in {labels.external[0][0]}" if labels.external else None
-
-
-def _elsewhere(path: Path, name: str, place: str) -> DataError:
-    """The trial's digest is that of this file: what lies in others could change without anybody's knowing."""
-    remedy = f"Copy the values into one file, in h5py: new[{name!r}] = old[{name!r}][()]; or use `labels: computed`."
-    return DataError(path, f"a label file must hold {name!r} itself", place, remedy)
-
-
-def _block_rows(labels: h5py.Dataset) -> int:
-    """Rows at once: within the budget, and whole chunks of the file where they fit, so that each is unpacked once."""
-    rows = max(1, BLOCK_BYTES // (int(labels.shape[1]) * int(labels.dtype.itemsize)))
-    chunk = int(labels.chunks[0]) if labels.chunks else 1
-    return rows - rows % chunk if rows > chunk else rows
-
-
-def _check_values(block: npt.NDArray[np.float32], where: str, begin: int) -> None:
-    if block.min() >= 0 and block.max() <= 1:  # NaN fails both
-        return
-    row, column = (int(i[0]) for i in np.nonzero(~((block >= 0) & (block <= 1))))
-    raise DataError(
-        f"{where}[{begin + row}, {column}]", "a similarity must lie in [0, 1]", float(block[row, column]), REMEDY
-    )
