@@ -27,7 +27,7 @@ OWNERS = {
     "submitit": ("launch/",),
     "pyarrow": ("semantics/cache/", "store/", "files.py"),
     "faiss": ("evaluation/retrieve.py",),
-    "h5py": ("data/official.py",),
+    "h5py": ("data/hdf5.py",),
     "transformers": ("semantics/segmenters/huggingface.py",),
     "huggingface_hub": ("semantics/segmenters/weights.py",),
     "jinja2": ("report/page/",),

@@ -450,7 +450,7 @@ def test_a_label_file_that_keeps_the_library_is_not_waited_for_without_end(small
     write_official(small_tree)
     fake_h5py("import time\ntime.sleep(1000)")
     monkeypatch.setattr(official, "PATIENCE_S", 1)
-    with pytest.raises(DataError, match="ada_gt.h5: no row of the label file was read for 1 s"):
+    with pytest.raises(DataError, match=r"ada_gt.h5: no row of the label file was read for 1 s"):
         list(official_blocks(read_city(small_tree, "ada")))
 
 
