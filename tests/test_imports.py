@@ -17,7 +17,7 @@ ROOMS = (
     *("distributed", "game", "data", "store", "spec", "ground"),
 )
 """In the order of the way: a room imports those after it, never one before it, inside functions neither."""
-GROUND = ("__init__", "console", "errors", "files", "machine", "private", "source", "tensors")
+GROUND = ("__init__", "console", "disk", "errors", "files", "machine", "private", "source", "tensors")
 """Single files that every room may use; among themselves they make no loop."""
 KEPT_NAMES = {"training/probe_worker.py": "probes"}
 """Modules that are there for job arrays of an earlier version, which may wait in a queue, and what they stand for."""

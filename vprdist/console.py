@@ -21,6 +21,7 @@ from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
+from vprdist.disk import full_disk
 from vprdist.errors import UserError
 from vprdist.machine import settle_home
 
@@ -237,8 +238,9 @@ def guarded(work: Callable[[Console], int]) -> int:
     except UserError as error:
         return refuse(str(error), error.exit_code)
     except OSError as error:
-        # A full disk, a folder in the way: the system's words name the path.
-        return refuse(f"{error.filename or 'system'}: {error.strerror or error}.")
+        # A folder in the way, or another of a disk's faults: the system's words name the path.
+        full = full_disk(error, "What was made is kept, and jobs go on; then start the same command again.")
+        return refuse(str(full or f"{error.filename or 'system'}: {error.strerror or error}."))
     except KeyboardInterrupt:
         print("Interrupted. What was made is kept; the same command again continues.", file=sys.stderr)
         return 130

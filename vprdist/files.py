@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from vprdist.disk import lock, written
+
 MASK = 2**64 - 1
 NO_FILES = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
@@ -63,7 +65,7 @@ def publish(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     try:
         # Text is written as it is: UTF-8, newlines untouched.
         text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-        with temporary.open(mode, **text) as stream:
+        with written(path), temporary.open(mode, **text) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -114,7 +116,7 @@ def append_json_line(path: Path, row: Mapping[str, object], durable: bool = Fals
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = (json.dumps(row) + "\n").encode()
-    with path.open("a+b", buffering=0) as stream:
+    with written(path), path.open("a+b", buffering=0) as stream:
         if stream.seek(0, os.SEEK_END):
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":  # a line was cut, by a full disk or a node's death: this is not its end
@@ -194,7 +196,7 @@ def locked(path: Path, blocking: bool = True, shared: bool = False) -> Iterator[
     try:
         try:
             kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-            fcntl.flock(descriptor, kind | (0 if blocking else fcntl.LOCK_NB))
+            lock(descriptor, kind | (0 if blocking else fcntl.LOCK_NB), path)
         except BlockingIOError:
             yield False
             return

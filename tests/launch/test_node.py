@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import os
 import signal
 import socket
 from contextlib import ExitStack
@@ -14,6 +16,7 @@ import submitit
 import torch
 from toy import JOB, behave, toy_trials
 
+from vprdist.disk import DiskError
 from vprdist.distributed.ranks import join, pick_device
 from vprdist.distributed.world import World
 from vprdist.errors import DataError, LaunchError
@@ -70,6 +73,34 @@ def test_what_is_wrong_on_one_node_alone_is_tried_on_another(tmp_path, monkeypat
         signal.signal(signal.SIGUSR2, before)
     failure = folder.failure()
     assert (failure is not None and failure.kind == "mistake") == final
+
+
+def test_a_full_disk_is_no_mistake_of_the_trials(tmp_path, monkeypatch):
+    """The job dies of it with the path in its last words; its other attempts are made."""
+    (trial,) = toy_trials(1)
+    folder = TrialFolder.of(tmp_path, trial.trial_id)
+    folder.write_trial(trial)
+    record = JobRecord(
+        state="submitted", cluster="local", name="vprdist-x", token="token", attempt=1, job=JOB, parameters={},
+        machine="m", num_threads=1,
+    )  # fmt: skip
+    folder.write_job(record)
+    world = SimpleNamespace(global_rank=0, local_rank=0, num_tasks=1, num_nodes=1, job_id="7")
+    monkeypatch.setattr(submitit, "JobEnvironment", lambda: world)
+
+    def fill(*words: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.path / "checkpoint"))
+
+    monkeypatch.setattr("toy.run_toy", fill)
+    for name in THREAD_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    before = signal.getsignal(signal.SIGUSR2)
+    try:
+        with pytest.raises(DiskError, match=r"checkpoint: the disk is full\. Make room .* The job is tried again"):
+            run_job(str(folder.path), "token", JOB)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert folder.failure() is None
 
 
 def taken(stack: ExitStack, count: int) -> list[int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from vprdist.data.places import Side
+from vprdist.disk import written
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import TrainingError, UserError
 from vprdist.network.folded import folded
@@ -54,7 +57,10 @@ def allocate(count: int, dimensions: int, storage: Storage) -> Values:
     dtype = np.dtype(storage)
     if count * dimensions * dtype.itemsize <= MAPPED_BYTES:
         return np.empty((count, dimensions), dtype)
-    with tempfile.TemporaryFile() as stream:  # the mapping outlives it
+    folder = Path(tempfile.gettempdir())
+    with written(folder), tempfile.TemporaryFile(dir=folder) as stream:  # the mapping outlives it
+        # Where a disk is full by the time that a mapping is written to, the process is killed without a word.
+        os.posix_fallocate(stream.fileno(), 0, count * dimensions * dtype.itemsize)
         return np.memmap(stream, dtype, "w+", shape=(count, dimensions))
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vprdist.disk import full_disk
 from vprdist.errors import LaunchError, UserError
 from vprdist.files import digest_json, locked, read_json, write_json
 from vprdist.launch.enter import MISTAKES, entry
@@ -111,6 +112,10 @@ class ArrayTask:
         except UserError as error:
             write_json(Path(self.logs) / f"{MISTAKES}{node_name()}.json", error.to_json())
             raise
+        except OSError as error:
+            if (full := full_disk(error, "The task is tried again, some times; what it made is kept.")) is None:
+                raise
+            raise full from None
 
     def checkpoint(self, words: tuple[str, ...], index: int, count: int) -> Any:
         """At preemption or the time limit: the same call once more; what it has made is not made again."""

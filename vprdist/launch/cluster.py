@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from vprdist.disk import lock
 from vprdist.errors import LaunchError
 from vprdist.launch.permit import Permit
 from vprdist.machine import machine_name
@@ -172,7 +173,7 @@ def _take(path: Path) -> int | None:
     """A locked descriptor that a child may inherit (the lock is the description's, not the process's)."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, path)
     except BlockingIOError:
         os.close(descriptor)
         return None

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from vprdist.disk import full_disk
 from vprdist.distributed.world import World
 from vprdist.errors import LaunchError, Stopped, TrainingError, UserError
 from vprdist.files import locked
@@ -169,6 +170,10 @@ def _call(place: TrialFolder, record: JobRecord, job: str, start: str, world: An
         if _is_final(error, record):
             place.write_failure(Failure(reason=str(error), attempts=record.attempt, kind="mistake"))
         raise
+    except OSError as error:
+        if (full := full_disk(error, "The job is tried again, some times, from its last checkpoint.")) is None:
+            raise
+        raise full from None  # of no trial's making: it is no final mistake
     finally:
         leave.close()
 

@@ -17,6 +17,7 @@ import torch
 from vprdist.data.layouts import layout_of
 from vprdist.data.tasks import breakdown_tasks, build_tasks
 from vprdist.data.unchanged import check_unchanged
+from vprdist.disk import full_disk
 from vprdist.distributed.ranks import join
 from vprdist.distributed.world import World
 from vprdist.errors import UserError
@@ -81,8 +82,11 @@ def main(words: list[str]) -> int:
 
     try:
         work(ProbeOrder.model_validate_json(sys.stdin.read()), int(words[0]), int(words[1]), advanced)
-    except UserError as error:
-        print(json.dumps({"error": error.to_json()}), file=answers(), flush=True)
+    except (UserError, OSError) as error:
+        ours = error if isinstance(error, UserError) else full_disk(error, "Probes that are made are kept.")
+        if ours is None:
+            raise
+        print(json.dumps({"error": ours.to_json()}), file=answers(), flush=True)
         return 2
     except KeyboardInterrupt:  # Ctrl-C reaches the whole process group; the driver tells the person
         return 130

@@ -8,7 +8,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from vprdist.disk import lock_range
 from vprdist.semantics.planning import PlannedShard
+
+HELD = (BlockingIOError, PermissionError)
+"""What the system says of a lock that somebody else has."""
 
 
 class Builders:
@@ -22,10 +26,11 @@ class Builders:
 
     def __init__(self, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(out / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._path = out / ".lock"
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
     def __enter__(self) -> Builders:
-        fcntl.lockf(self._file, fcntl.LOCK_SH, 1, 0)
+        lock_range(self._file, fcntl.LOCK_SH, 0, self._path)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -34,32 +39,32 @@ class Builders:
     def is_last(self) -> bool:
         """Whether no other builder is left, asked when this one's work is done; none can come before it is gone."""
         # Each lets go before it asks: several that ask at once are not in each other's way.
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
+        lock_range(self._file, fcntl.LOCK_UN, 0, self._path)
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
-        except OSError:
+            lock_range(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 0, self._path)
+        except HELD:
             return False
         return True
 
     @contextlib.contextmanager
     def publishing(self) -> Iterator[None]:
         """One publishes at a time."""
-        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, 1)
+        lock_range(self._file, fcntl.LOCK_EX, 1, self._path)
         try:
             yield
         finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 1)
+            lock_range(self._file, fcntl.LOCK_UN, 1, self._path)
 
     @contextlib.contextmanager
     def making(self, shard: PlannedShard) -> Iterator[bool]:
         """Yields False when somebody else makes this shard."""
         at = self.SHARDS + int(shard.id[:12], 16)
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, at)
-        except OSError:
+            lock_range(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, at, self._path)
+        except HELD:
             yield False
             return
         try:
             yield True
         finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, at)
+            lock_range(self._file, fcntl.LOCK_UN, at, self._path)
