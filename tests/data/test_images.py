@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +146,64 @@ def test_what_cannot_be_read_is_said_and_a_storage_that_fails_is_no_picture(tmp_
         with pytest.raises(DataError, match="the picture cannot be read"):
             read(cut, *WANTED)
         with monkeypatch.context() as patched:
-            patched.setattr(Image, "open", lambda path: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+            patched.setattr(Image, "open", lambda path, **how: (_ for _ in ()).throw(OSError(5, "Input/output error")))
             with pytest.raises(OSError, match="Input/output error"):
                 read(cut, *WANTED)
+
+
+def png(width: int, height: int, more: bytes = b"", data: bytes = b"") -> bytes:
+    """A grey PNG that says that it has this size, whatever data it has."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + more + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def text_bomb() -> bytes:
+    body = b"note\0\0" + zlib.compress(bytes(10**8))
+    return struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
+
+
+TIFF = b"".join((
+    struct.pack("<2sHIH", b"II", 42, 8, 2), struct.pack("<HHII", 256, 4, 1, 60000),
+    struct.pack("<HHII", 257, 4, 1, 60000), bytes(4),
+))  # fmt: skip
+HOSTILE = {
+    "a PNG that says it has 10^9 pixels": (png(2**16, 2**15), "2147483648 pixels"),
+    "one of 144 million": (png(12_000, 12_000), "12000 x 12000 pixels, more than 134217728"),
+    "one that says so of 100 million, and has none": (png(10**4, 10**4), "."),
+    "a PNG whose remark becomes 100 MB": (png(64, 48, text_bomb(), zlib.compress(bytes(65 * 48))), "."),
+    "a GIF of a huge screen": (b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b"\x2c" + bytes(9), "."),
+    "a TIFF that says so": (TIFF, "."),
+    "a BMP that says so": (b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 10**5, 10**5, 1, 24, *[0] * 6), "."),
+    "a program for another program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "identify"),
+    "no pixel": (png(0, 5), "."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_pictures_that_would_fill_the_memory_or_call_another_program_are_refused(tmp_path: Path, name: str) -> None:
+    """Nothing is allocated for what 74 bytes say of themselves."""
+    data, words = HOSTILE[name]
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(data)
+    for read in (load_image, load_image_at_a_scale):
+        with pytest.raises(DataError, match=f"picture.jpg: the picture cannot be read.*{words}"):
+            read(path, *WANTED)
+
+
+def test_a_large_picture_is_read_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """A panorama of 100 million pixels: Pillow's own bound is for pictures of the web."""
+    Image.new("L", (14_000, 7_000)).save(tmp_path / "panorama.png", compress_level=1)
+    assert load_image(tmp_path / "panorama.png", *WANTED).shape == (*WANTED, 3)
+    assert not recwarn.list
+
+
+def test_a_picture_that_is_no_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    for name, what in (("pipe.jpg", "a named pipe"), ("folder.jpg", "a folder")):
+        with pytest.raises(DataError, match=f"the picture cannot be read: '{what} lies where a file should'"):
+            load_image(tmp_path / name, *WANTED)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import struct
+import functools
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,21 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vprdist.errors import DataError
+from vprdist.errors import DataError, UserError, first_line
+from vprdist.files import NotAFile, open_file
 from vprdist.spec.computation import FIRST
 
 Pixels = npt.NDArray[np.uint8]
 Loader = Callable[[Path, int, int], Pixels]
 """From a file to a picture of some height and width; see `load_image`."""
+
+MAX_PIXELS = 2**27
+"""A picture may say that it has so many, 16,384 x 8,192: its pixels are allocated before any of them is seen."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
+"""Those that Pillow reads by itself: for a file that begins as EPS does it would call Ghostscript."""
+# Pillow warns from half of its own bound on, for which it prints two lines of its source.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 """Pillow's modes of grey pictures of 16 bits; some of its versions read them into 32."""
@@ -39,7 +49,7 @@ def load_image(path: Path, height: int, width: int) -> Pixels:
     Raises:
         DataError: missing or cut picture; one whose colours are not known: transparent in places, or of floats.
     """
-    with _blamed(path), Image.open(path) as image:
+    with _opened(path) as image:
         image.load()
         turn = TURNS.get(_orientation(image))
         rgb = _rgb(path, image)
@@ -55,7 +65,7 @@ def load_image_at_a_scale(path: Path, height: int, width: int) -> Pixels:
     Raises:
         DataError: missing or cut picture.
     """
-    with _blamed(path), Image.open(path) as image:
+    with _opened(path) as image:
         image.draft("RGB", (width, height))
         rgb = image.convert("RGB")
     return _resized(rgb, height, width)
@@ -72,7 +82,7 @@ def upright_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: missing picture, or none.
     """
-    with _blamed(path), Image.open(path) as image:
+    with _opened(path) as image:
         width, height = image.size
         return (width, height) if _orientation(image) in SIDEWAYS else (height, width)
 
@@ -83,28 +93,56 @@ def is_turned(path: Path) -> bool:
     Raises:
         DataError: missing picture, or none.
     """
-    with _blamed(path), Image.open(path) as image:
+    with _opened(path) as image:
         return _orientation(image) in TURNS
 
 
 @contextmanager
-def _blamed(path: Path) -> Iterator[None]:
-    """Pillow's errors, as those of the picture; an error of the storage stays: another attempt may work."""
+def open_picture(path: Path) -> Iterator[Image.Image]:
+    """A picture of a size that can be decoded, whoever made it; nothing of it is decoded yet.
+
+    Raises:
+        NotAFile: something else lies there.
+        OSError, ValueError, SyntaxError: as Pillow, and where it says that it is too large.
+    """
+    with open_file(path) as stream, Image.open(stream, formats=_formats()) as image:
+        if (pixels := image.width * image.height) > MAX_PIXELS:
+            raise ValueError(f"it says that it has {image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+        if not pixels:
+            raise ValueError("it says that it has no pixel")
+        yield image
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow was built with; once a process, in 0.1 s."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture whose faults, also while it is decoded in the block, are those of the picture. An error of the storage
+    stays: another attempt may work."""
     try:
-        yield
+        with open_picture(path) as image:
+            yield image
+    except UserError:
+        raise
     except FileNotFoundError:
         raise DataError(path, "the picture is missing", None, "Unpack the city again.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if getattr(error, "errno", None) is not None:
+    except Exception as error:  # Pillow has many words for a broken picture, and each of its formats has more
+        if getattr(error, "errno", None) is not None and not isinstance(error, NotAFile):
             raise
-        raise DataError(path, "the picture cannot be read", str(error), "Unpack the city again.") from None
+        reason = error.strerror if isinstance(error, NotAFile) else first_line(error)
+        raise DataError(path, "the picture cannot be read", reason, "Unpack the city again.") from None
 
 
 def _orientation(image: Image.Image) -> int:
     """1, upright, where nothing else is said."""
     try:
         found = image.getexif().get(ORIENTATION)
-    except (SyntaxError, ValueError, struct.error):  # spoilt EXIF: viewers show such a picture as it lies
+    except Exception:  # spoilt EXIF, in many ways: viewers show such a picture as it lies
         return 1
     return found if isinstance(found, int) else 1
 

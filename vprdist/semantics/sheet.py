@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from vprdist.data.images import load_image
+from vprdist.data.images import load_image, upright_size
 from vprdist.data.layouts import open_layout
 from vprdist.data.palette import PALETTE
 from vprdist.data.places import Side
@@ -115,8 +115,8 @@ def write_sheet(
     held = set(cache.keys(name, "query"))
     there = [row for row, key in enumerate(side.keys.tolist()) if key in held]  # it may have been made without some
     rows = np.array(there)[np.unique(np.linspace(0, len(there) - 1, images).astype(int))]
-    with Image.open(side.image_path(int(rows[0]))) as first:
-        size = (round(CELL_WIDTH * first.height / first.width), CELL_WIDTH)
+    height, width = upright_size(side.image_path(int(rows[0])))
+    size = (max(1, round(CELL_WIDTH * height / width)), CELL_WIDTH)
     shots = [Shot(side, row, load_image(side.image_path(row), *size)) for row in map(int, rows)]
     lines = [Line("picture", ("as the data set", "has it"), [shot.pixels for shot in shots])]
     lines.append(Line("classes", ("the likeliest of", "the 19"), [_classes(cache, name, shot) for shot in shots]))

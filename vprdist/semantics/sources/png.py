@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from vprdist.data.images import open_picture
 from vprdist.errors import CacheError, first_line
 from vprdist.files import digest_json
 from vprdist.semantics.masks import Activations
@@ -75,7 +75,7 @@ class PngSource:
 
     def _plane(self, path: Path) -> Activations:
         try:
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 if image.mode != "L":
                     raise CacheError(path, "the PNG must be 8-bit grey (mode L)", f"mode {image.mode}", AGAIN)
                 return np.asarray(image)
@@ -83,5 +83,7 @@ class PngSource:
             raise CacheError(
                 path, "no such file; an image needs a PNG for each of the 19 classes", None, AGAIN
             ) from None
-        except (OSError, SyntaxError, ValueError) as error:
+        except CacheError:
+            raise
+        except Exception as error:  # Pillow has many words for a broken picture
             raise CacheError(path, "the PNG cannot be read whole", first_line(error), AGAIN) from None
