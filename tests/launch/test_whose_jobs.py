@@ -36,8 +36,7 @@ class PlayedSlurm:
         self.sacct: str | None = None
         self.ended: list[str] = []
         self.asked: list[str] = []
-        for module in (slurm, cancel, arrays):
-            monkeypatch.setattr(module, "ask", self.ask)
+        monkeypatch.setattr(slurm, "ask", self.ask)
         monkeypatch.setattr(slurm, "scancel", self.scancel)
         monkeypatch.setattr(cancel, "LOOK_S", 0.0)
 

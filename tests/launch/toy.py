@@ -37,7 +37,9 @@ def behave(runs: Path, **behaviour: Any) -> None:
 def run_toy(trial: TrialSpec, folder: Path, world: World) -> None:
     """Counts to `steps`, resuming from its checkpoint."""
     behaviour = json.loads((folder.parents[1] / "toy.json").read_text())
-    seen = {"rank": world.rank, "local": world.local_rank, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}
+    told = {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "cpus": os.environ.get("SLURM_CPUS_PER_TASK")}
+    told |= {"started_by": os.environ.get("STARTED_BY")}
+    seen = {"rank": world.rank, "local": world.local_rank, **told}
     append_json_line(folder / "ranks.jsonl", seen)
     if world.rank:
         return

@@ -241,10 +241,17 @@ def test_a_profile_of_this_machine_says_which_keys_are_slurms(tmp_path):
     values = {
         "requeue": False, "array_limit": 3, "exclude_after": 3, "partition": "gpu", "account": "a", "qos": "q",
         "constraint": "c", "reservation": "r", "exclude": ["n"], "mail_user": "me", "mail_types": ["END"],
-        "shared": ["/home"], "srun_args": ["-v"], "driver": {"cpus": 3},
+        "shared": ["/home"], "srun_args": ["-v"], "driver": {"cpus": 3}, "gres": "gpu:2", "cpus_per_gpu": 2,
+        "mem_per_gpu": "4G", "nodelist": ["n"], "exclusive": True, "licenses": "l", "nice": 1, "hint": "multithread",
+        "dependency": "singleton", "wckey": "w", "clusters": "c", "comment_prefix": "c", "job_name_prefix": "j",
+        "sbatch_args": ["--switches=1"], "python": "/opt/python", "teardown": ["date"], "cluster_name": "c",
     }  # fmt: skip
-    assert values.keys() == set(LOCAL_IDLE)
+    others = {"gpus_per_task": 1, "gpu_type": "a100", "mem_per_cpu": "4G", "use_srun": False}
+    assert {*values, *others} == set(LOCAL_IDLE)
     file = tmp_path / "site.yaml"
+    file.write_text(yaml.safe_dump({"kind": "local", **others}))
+    (found,) = notes(tmp_path, "name: a\n", profile=read_profile(str(file)))
+    assert all(name in found for name in others)
     for kind in ("local", "slurm"):
         file.write_text(yaml.safe_dump({"kind": kind, **values}, sort_keys=False))
         found = notes(tmp_path, "name: a\n", profile=read_profile(str(file)))

@@ -143,7 +143,7 @@ def test_somebody_elses_sweep_may_be_looked_at(tmp_path, capsys, monkeypatch):
     with locked(running.driver_lock), locked(running.running_lock):
         monkeypatch.setattr(os, "open", read_only)
         monkeypatch.setattr(Path, "owner", lambda path: "colleague")
-        monkeypatch.setattr("vprdist.status.facts.ask", squeue)
+        monkeypatch.setattr("vprdist.launch.slurm.ask", squeue)
         assert main(["status", "s", "--json", "--runs", str(tmp_path)]) == 0
     found = json.loads(capsys.readouterr().out)["trials"]
     assert [(each["state"], each["watched"]) for each in found] == [("running", True), ("queued", False)]

@@ -16,7 +16,7 @@ from vprdist.errors import LaunchError, UserError
 from vprdist.launch.array import Array
 from vprdist.launch.cancel import cancelled_job, end_jobs, mark_cancelled
 from vprdist.launch.driver_job import find_driver
-from vprdist.launch.slurm import cancel_jobs
+from vprdist.launch.slurm import cancel_jobs, queue_name
 from vprdist.machine import current_user
 from vprdist.spec.computation import COMPUTATION, FIRST
 from vprdist.status.arrays import cache_arrays, probe_arrays, read_array
@@ -108,8 +108,8 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
     cancelled = {i: record for i in picked if (record := cancelled_job(sweep.trials[i])) is not None}
     driver = None if args.trial else find_driver(sweep.folder)
     arrays = [] if args.trial else _arrays(sweep, console)
-    jobs_of_cancelled = [record.name for record in cancelled.values() if record.cluster == "slurm"]
-    queue = look_at_queue((), [*(array.job for array in arrays), *jobs_of_cancelled])
+    jobs_of_cancelled = [queue_name(record) for record in cancelled.values() if record.cluster == "slurm"]
+    queue = look_at_queue((), [*(array.queue_name for array in arrays), *jobs_of_cancelled])
     outlived = {i for i, record in cancelled.items() if may_live(sweep.trials[i], record, queue)}
     chosen = [i for i in picked if i in outlived or not sweep.trials[i].is_over]
     alive = [facts for facts in (read_array(array, queue) for array in arrays) if facts.state]
@@ -124,13 +124,14 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
     for facts in alive:
         lines.append(("-", facts.name, facts.state if facts.job_id is None else f"{facts.job_id} ({facts.state})"))
     console.print(fitted_table(console, ("trial", "name", "job"), lines, words=(1,)))
-    also = [] if driver is None else [f"the driver's job {driver}"]
+    also = [] if driver is None else [f"the driver's job {driver.job_id}"]
     also += [f"{len(alive)} job array(s)"] if alive else ["what its driver makes beside trials"] if rest else []
     if not _agreed(args, console, f"Cancel {' and '.join([f'{len(chosen)} trial(s)', *also])}?"):
         return 1
     if driver is not None:  # first: it would submit others, or go on with the sweep's cache
-        ended = cancel_jobs([driver])
-        console.print(f"driver: job {driver} {'cancelled' if ended else 'could not be ended: SLURM does not answer'}")
+        ended = cancel_jobs([driver.job_id], driver.clusters)
+        how = "cancelled" if ended else "could not be ended: SLURM does not answer"
+        console.print(f"driver: job {driver.job_id} {how}")
     if not args.trial:
         cancel_rest(sweep.folder, current_user())
         arrays = _arrays(sweep, console)  # once more: its driver may have begun another one before it heard of this

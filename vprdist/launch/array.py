@@ -22,15 +22,16 @@ from typing import Any
 from vprdist.disk import full_disk
 from vprdist.errors import LaunchError, UserError
 from vprdist.files import digest_json, locked, read_json, write_json
-from vprdist.launch.enter import MISTAKES, entry
+from vprdist.launch.enter import MISTAKES
 from vprdist.launch.node import find_function, give_gpus, node_name
 from vprdist.launch.params import THREAD_VARIABLES, job_environment, submission_parameters
 from vprdist.launch.paths import check_folder
 from vprdist.launch.permit import Permit, permit_here
 from vprdist.launch.refusals import is_busy, is_impossible, is_limit
-from vprdist.launch.slurm import QueueRow, ask, cancel_jobs, parse_squeue, squeue_command
+from vprdist.launch.slurm import QueueName, QueueRow, ask_queue, at, cancel_jobs, slurm_executor
 from vprdist.machine import current_user
 from vprdist.private import Guard, narrow_umask
+from vprdist.spec.gres import with_gpus
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.driving import Check, wanted_by_all
 from vprdist.store.journal import job_name
@@ -56,7 +57,25 @@ class Array:
     @property
     def job(self) -> str:
         """Its name on the cluster."""
-        return job_name(self.name)
+        return self.queue_name.name
+
+    @property
+    def queue_name(self) -> QueueName:
+        """What the queue is asked: as it was last submitted, which the profile may say otherwise by now."""
+        try:
+            noted = read_json(self._note)
+            return QueueName(str(noted["name"]), noted["clusters"] and str(noted["clusters"]))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):  # there is none, or none that can be read
+            return QueueName(job_name(self.name))
+
+    def note(self, profile: ClusterProfile) -> None:
+        """Before it is submitted: everybody finds it by this."""
+        name = job_name(self.name, profile.job_name_prefix)
+        write_json(self._note, {"name": name, "clusters": profile.clusters})
+
+    @property
+    def _note(self) -> Path:
+        return self.folder / "queue.json"
 
     @property
     def token(self) -> str:
@@ -127,8 +146,12 @@ class ArrayTask:
 def one_task(profile: ClusterProfile) -> ClusterProfile:
     """What one task of an array asks for: one process, one GPU where the profile has some, its share of the memory."""
     memory = profile.memory_gb and profile.memory_gb / profile.ranks
-    gpus = min(1, profile.gpus_per_node)
-    return profile.model_copy(update={"nodes": 1, "ranks": 1, "gpus_per_node": gpus, "memory_gb": memory})
+    changes = {
+        "nodes": 1, "ranks": 1, "gpus_per_node": min(1, profile.gpus_per_node), "memory_gb": memory,
+        "gpus_per_task": 1 if profile.gpus_per_task else None, "gres": with_gpus(profile.gres or "", 1) or None,
+        "nodelist": profile.nodelist if profile.nodes == 1 else (),
+    }  # fmt: skip
+    return profile.model_copy(update=changes)
 
 
 def run_array(
@@ -195,8 +218,10 @@ class _Watch:
 
     def _end(self, rows: Sequence[QueueRow]) -> None:
         self._ended |= (job_ids := {array_id(row) for row in rows})
-        if not cancel_jobs(job_ids):
-            self.tell(f"scancel was not answered; end them by hand: scancel {' '.join(sorted(job_ids))}")
+        clusters = rows[0].clusters
+        if not cancel_jobs(job_ids, clusters):
+            words = " ".join(["scancel", *at(clusters), *sorted(job_ids)])
+            self.tell(f"scancel was not answered; end them by hand: {words}")
 
     def look(self, order: Mapping[str, Any], is_done: Callable[[], bool]) -> None:
         """At most every `poll_s` one squeue, and what follows from it."""
@@ -207,12 +232,12 @@ class _Watch:
         if not self._begun:  # what an earlier driver was told of may be mended by now
             self._begun = True
             self._forget_mistakes()
-        answer = ask(squeue_command(current_user(), [self.name]))
+        answer = ask_queue(current_user(), [self.array.queue_name])
         if answer is None:
             self._silent(now)
             return
         self._silent_since = 0.0
-        rows = [(row, row.sight) for row in parse_squeue(answer) if self.array.owns(row)]
+        rows = [(row, row.sight) for row in answer if self.array.owns(row)]
         if held := [row for row, sight in rows if sight.held]:
             self._end(held)
         alive = [row for row, sight in rows if sight.state != "gone"]
@@ -271,6 +296,8 @@ class _Watch:
         if self.submissions and not self._avoided:
             self.tell(f"tasks of array {self.name} ended too early; submitted again for what is missing")
         profile = self.profile.model_copy(update={"exclude": (*self.profile.exclude, *self._avoided)})
+        self.array.note(profile)
+        self.name = self.array.job
         parameters = submission_parameters(one_task(profile), self.array.name, self.array.token)
         permit = Permit.calling(str(order["function"]), profile.trust)
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -307,8 +334,6 @@ class _Watch:
 
 def main() -> int:
     """Submit the array whose order comes as JSON on standard input; prints its job id."""
-    from vprdist.launch.executor import SlurmExecutor
-
     order = json.load(sys.stdin)
     logs, permit = Path(order["logs"]), Permit.from_json(order["permit"])
     narrow_umask(permit.trust)
@@ -316,8 +341,7 @@ def main() -> int:
     task, words = ArrayTask(order["function"], order["logs"]), tuple(order["words"])
     try:
         check_folder(logs, "slurm")
-        executor = SlurmExecutor(logs, command=entry("array", logs, permit), max_num_timeout=100)
-        executor.update_parameters(**order["parameters"])
+        executor = slurm_executor("array", logs, order["parameters"], permit, 100)
         jobs = executor.map_array(task, [words] * count, range(count), [count] * count)
     except Exception as error:  # whatever sbatch or submitit says goes to the person in one line
         print(" ".join(f"{type(error).__name__}: {error}".split()), file=sys.stderr)

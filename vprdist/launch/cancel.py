@@ -9,7 +9,7 @@ from typing import Literal
 from vprdist.files import locked
 from vprdist.launch.array import Array
 from vprdist.launch.local import LocalCluster
-from vprdist.launch.slurm import ALIVE_STATES, QueueRow, ask, cancel_jobs, parse_squeue, squeue_command
+from vprdist.launch.slurm import ALIVE_STATES, QueueRow, ask_queue, cancel_jobs, queue_name
 from vprdist.machine import current_user
 from vprdist.store.journal import Failure, JobRecord
 from vprdist.store.trial_folder import TrialFolder
@@ -98,19 +98,21 @@ def end_jobs(
             return array.owns(row)
         return row.name in on_slurm and on_slurm[row.name].has_submitted(row.token)
 
-    names = sorted([*on_slurm, *by_job])
+    names = [queue_name(record) for _, record in jobs if record.cluster == "slurm"]
+    names += [array.queue_name for array in arrays]
     if not names:
         return left
     deadline, told = time.monotonic() + PATIENCE_S, ""
-    alive = set(names)
+    alive = {each.name for each in names}
     while time.monotonic() < deadline:
-        answer = ask(squeue_command(current_user(), names))
+        answer = ask_queue(current_user(), names)
         if answer is not None:
-            rows = [row for row in parse_squeue(answer) if row.state in ALIVE_STATES and is_ours(row)]
+            rows = [row for row in answer if row.state in ALIVE_STATES and is_ours(row)]
             if not rows:
                 return left
             alive = {row.name for row in rows}
-            cancel_jobs(row.job_id for row in rows)
+            for clusters in {row.clusters for row in rows}:
+                cancel_jobs([row.job_id for row in rows if row.clusters == clusters], clusters)
         text = "waiting for SLURM to answer" if answer is None else f"jobs of {len(alive)} name(s) are still ending"
         if text != told:
             tell(told := text)

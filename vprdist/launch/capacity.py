@@ -26,7 +26,7 @@ def capacity(profile: ClusterProfile) -> Capacity:
     """What the profile's cluster bears; on SLURM the queue decides, and only the driver's own weight is limited."""
     if profile.kind == "local":
         return local_capacity(profile)
-    return Capacity(profile.max_concurrent or SLURM_CONCURRENT, profile.cpus_per_task, profile.gpus_per_node)
+    return Capacity(profile.max_concurrent or SLURM_CONCURRENT, profile.rank_cpus, profile.num_node_gpus)
 
 
 def local_capacity(

@@ -14,8 +14,9 @@ from vprdist.errors import LaunchError, nearest
 from vprdist.launch.params import submission_parameters
 from vprdist.launch.permit import Permit
 from vprdist.launch.refusals import is_impossible, is_wrong
-from vprdist.launch.slurm import commands_environment, job_script
+from vprdist.launch.slurm import at, commands_environment, job_script
 from vprdist.machine import current_user
+from vprdist.spec.gres import num_gpus
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.journal import job_name
 
@@ -57,12 +58,19 @@ def check_cluster(profile: ClusterProfile, paths: Sequence[Path]) -> tuple[str, 
     if missing:
         remedy = "Start this on a login node of the cluster, or choose `cluster: local`."
         raise LaunchError("PATH", f"SLURM's commands are missing: {', '.join(missing)}", None, remedy)
-    notes = list(check_shared(profile, (*paths, Path(sys.prefix))))
-    kinds = parse_sinfo(_answer(["sinfo", "--noheader", "--exact", f"--format={SINFO_FORMAT}"]))
+    notes = list(check_shared(profile, (*paths, *_python_folder(profile))))
+    kinds = parse_sinfo(_answer(["sinfo", *at(profile.clusters), "--noheader", "--exact", f"--format={SINFO_FORMAT}"]))
     check_partition(profile, kinds)
     notes += _check_account(profile)
     notes.append(ask_only(profile))
     return tuple(notes)
+
+
+def _python_folder(profile: ClusterProfile) -> tuple[Path, ...]:
+    """Where the jobs' Python is installed; nothing where a command starts it: it may be inside an image."""
+    if profile.python is None:
+        return (Path(sys.prefix),)
+    return (Path(profile.python).parent.parent,) if isinstance(profile.python, str) else ()
 
 
 def check_shared(profile: ClusterProfile, paths: Sequence[Path]) -> tuple[str, ...]:
@@ -93,20 +101,10 @@ def parse_sinfo(text: str) -> list[NodeKind]:
             kinds.append(
                 NodeKind(
                     name.rstrip("*"), name.endswith("*"), int(count), int(cpus.rstrip("+")), int(memory.rstrip("+")),
-                    parse_gpus(gres), parse_limit(limit), frozenset(features.split(",")) - {"(null)"},
+                    num_gpus(gres), parse_limit(limit), frozenset(features.split(",")) - {"(null)"},
                 )
             )  # fmt: skip
     return kinds
-
-
-def parse_gpus(gres: str) -> int:
-    """GPUs in a gres list: `gpu:a100:4(S:0-1),nvme:1` has 4."""
-    total = 0
-    for entry in gres.split(","):
-        words = entry.split("(")[0].split(":")
-        if words[0] == "gpu" and words[-1].isdecimal():
-            total += int(words[-1])
-    return total
 
 
 def parse_limit(text: str) -> int:
@@ -143,9 +141,11 @@ def check_partition(profile: ClusterProfile, kinds: Sequence[NodeKind]) -> None:
             fault = f"no node of {where} has this feature"
             raise LaunchError(profile.where("constraint"), fault, profile.constraint, remedy)
         here = [kind for kind in here if profile.constraint in kind.features]
+    gpus = "gres" if num_gpus(profile.gres or "") else "gpus_per_task" if profile.gpus_per_task else "gpus_per_node"
+    cpus = "cpus_per_gpu" if profile.cpus_per_gpu else "cpus_per_task"
     asked = {
-        "gpus_per_node": (profile.gpus_per_node, max((k.gpus for k in here), default=0), "GPUs"),
-        "cpus_per_task": (profile.ranks * (profile.cpus_per_task or 1), max((k.cpus for k in here), default=0), "CPUs"),
+        gpus: (profile.num_node_gpus, max((k.gpus for k in here), default=0), "GPUs"),
+        cpus: (profile.ranks * (profile.rank_cpus or 1), max((k.cpus for k in here), default=0), "CPUs"),
         "memory_gb": (round((profile.memory_gb or 0) * 1024), max((k.memory_mb for k in here), default=0), "MB"),
         "nodes": (profile.nodes, sum(k.count for k in here), "nodes"),
         "time_limit_min": (profile.time_limit_min, max((k.limit_min for k in here), default=0), "minutes"),

@@ -256,7 +256,7 @@ class Dispatcher:
         return JobRecord(
             state="intent",
             cluster=profile.kind,
-            name=job_name(watch.folder.trial_id),
+            name=job_name(watch.folder.trial_id, self.profile.job_name_prefix),
             token=token,
             attempt=1 if fresh or last is None else last.attempt + (step == "submit again"),
             lost=0 if fresh or last is None else last.lost + (step == "submit after loss"),

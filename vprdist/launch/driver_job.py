@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Sequence
@@ -16,15 +17,16 @@ from pathlib import Path
 from vprdist.errors import LaunchError
 from vprdist.files import digest_json, locked, write_text
 from vprdist.launch.enter import entry
-from vprdist.launch.params import job_environment
+from vprdist.launch.params import job_environment, python_words, site_options
 from vprdist.launch.paths import check_folder
 from vprdist.launch.permit import Permit
 from vprdist.launch.sbatch import PARSABLE, job_id_in
-from vprdist.launch.slurm import ALIVE_STATES, QueueRow, ask, parse_squeue, squeue_command
+from vprdist.launch.slurm import ALIVE_STATES, QueueName, QueueRow, ask, ask_queue
 from vprdist.machine import current_user
 from vprdist.spec.profile import ClusterProfile
+from vprdist.spec.sbatch_options import options_of
 from vprdist.store.driving import DriverRecord, driver_folder, read_driver, write_driver
-from vprdist.store.journal import NAME_PREFIX
+from vprdist.store.journal import NAME_PREFIX, job_name
 from vprdist.store.manifest import sweep_file
 
 SIGNAL_LEAD_S = 120
@@ -34,9 +36,9 @@ RAY_REQUEUES = 10
 """How often a driver's job in which Ray does not start goes back into the queue, in all."""
 
 
-def driver_name(sweep: Path) -> str:
-    """The name of the driver's job on the cluster."""
-    return f"{NAME_PREFIX}driver-{sweep.name}"
+def driver_name(sweep: Path, prefix: str | None = None) -> str:
+    """The name of the driver's job on the cluster; `prefix` is what the site wants before it."""
+    return job_name(f"driver-{sweep.name}", prefix)
 
 
 def driver_words(sweep: Path, runs: Path) -> list[str]:
@@ -58,10 +60,14 @@ def driver_script(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: f
     for folder in (driver_folder(sweep), Path.cwd()):
         check_folder(folder, "slurm")
     driver = profile.driver
+    args = profile.sbatch_args if driver.sbatch_args is None else driver.sbatch_args
+    further = {**site_options(profile), **options_of(args)}
+    python = shlex.join(python_words(profile))
     text: str = _make_sbatch_string(
-        command="exec " + entry("driver", sweep, Permit(profile.trust), words=driver_words(sweep, runs)),
+        command="exec " + entry("driver", sweep, Permit(profile.trust), python, driver_words(sweep, runs)),
         folder=driver_folder(sweep),
-        job_name=driver_name(sweep),
+        job_name=driver_name(sweep, profile.job_name_prefix),
+        wckey=profile.wckey,
         partition=driver.partition or profile.partition,
         account=profile.account,
         qos=profile.qos,
@@ -70,7 +76,7 @@ def driver_script(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: f
         ntasks_per_node=1,
         cpus_per_task=driver.cpus,
         mem=f"{round(memory_gb * 1024)}MB",
-        comment=_mark(sweep),
+        comment=(profile.comment_prefix or "") + _mark(sweep),
         exclude=",".join(profile.exclude) or None,
         setup=list(profile.setup) or None,
         mail_user=profile.mail_user,
@@ -82,6 +88,7 @@ def driver_script(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: f
             "signal": f"B:USR2@{min(SIGNAL_LEAD_S, 30 * driver.time_limit_min)}",
             "output": str(driver_folder(sweep) / "driver.log"),
             "chdir": str(Path.cwd()),
+            **{key: value for key, value in further.items() if value is not None},
         },
     )
     return text
@@ -113,33 +120,36 @@ def submit_driver(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: f
     check_detachable(profile)
     folder = driver_folder(sweep)
     with locked(folder / "lock"):
-        if (row := _in_queue(sweep)) is not None:
-            record = _record(sweep, row.job_id)
+        name = QueueName(driver_name(sweep, profile.job_name_prefix), profile.clusters)
+        if (row := _in_queue(sweep, name)) is not None:
+            record = _record(sweep, row.job_id, QueueName(row.name, row.clusters))
             if read_driver(sweep) != record:
                 write_driver(sweep, record)
             return record, False
         script = folder / "driver.sbatch"
         write_text(script, driver_script(sweep, runs, profile, memory_gb))
-        record = _record(sweep, _sbatch(script))
+        record = _record(sweep, _sbatch(script), name)
         write_driver(sweep, record)
         return record, True
 
 
-def find_driver(sweep: Path) -> str | None:
-    """The job id of the sweep's detached driver, if it is queued or runs; SLURM is asked only where there was one.
+def find_driver(sweep: Path) -> QueueRow | None:
+    """The sweep's detached driver, if it is queued or runs; SLURM is asked only where there was one.
 
     Raises:
         LaunchError: SLURM does not answer.
     """
-    if read_driver(sweep) is None:
-        return None
-    row = _in_queue(sweep)
-    return None if row is None else row.job_id
+    return None if read_driver(sweep) is None else _in_queue(sweep)
+
+
+def driver_queue_name(record: DriverRecord) -> QueueName:
+    """What the queue is asked about a driver's job."""
+    return QueueName(record.name, record.clusters)
 
 
 def is_driver(sweep: Path, row: QueueRow) -> bool:
     """Whether a row of the queue is the sweep's detached driver, waiting or running."""
-    return row.name == driver_name(sweep) and row.token == _mark(sweep) and row.state in ALIVE_STATES
+    return row.name.endswith(driver_name(sweep)) and row.token == _mark(sweep) and row.state in ALIVE_STATES
 
 
 def requeue_self() -> None:
@@ -174,7 +184,7 @@ def requeue_without_ray(sweep: Path) -> bool:
 
 def in_driver_job() -> bool:
     """Whether this process is the main process of a detached driver's job."""
-    return os.environ.get("SLURM_JOB_NAME", "").startswith(f"{NAME_PREFIX}driver-") and "SLURM_JOB_ID" in os.environ
+    return f"{NAME_PREFIX}driver-" in os.environ.get("SLURM_JOB_NAME", "") and "SLURM_JOB_ID" in os.environ
 
 
 def asked_at(sweep: Path) -> float:
@@ -192,22 +202,23 @@ def _mark(sweep: Path) -> str:
     return digest_json(str(sweep), 16)
 
 
-def _in_queue(sweep: Path) -> QueueRow | None:
-    """The driver's job, if it is queued or runs."""
-    answer = ask(squeue_command(current_user(), [driver_name(sweep)]))
+def _in_queue(sweep: Path, *names: QueueName) -> QueueRow | None:
+    """The driver's job, if it is queued or runs, by its journal and by further names."""
+    known = read_driver(sweep)
+    answer = ask_queue(current_user(), {*names, *([driver_queue_name(known)] if known else [])})
     if answer is None:
         fault = "no answer whether the driver is there already"
         raise LaunchError("squeue", fault, None, "Nothing was changed. Try again in a while.")
-    rows = [row for row in parse_squeue(answer) if is_driver(sweep, row)]
+    rows = [row for row in answer if is_driver(sweep, row)]
     return rows[0] if rows else None
 
 
-def _record(sweep: Path, job_id: str) -> DriverRecord:
+def _record(sweep: Path, job_id: str, name: QueueName) -> DriverRecord:
     known = read_driver(sweep)
     if known is not None and known.job_id == job_id:
         return known
     log = str(driver_folder(sweep) / "driver.log")
-    return DriverRecord(job_id=job_id, name=driver_name(sweep), log=log, submitted_at=time.time())
+    return DriverRecord(job_id=job_id, name=name.name, log=log, submitted_at=time.time(), clusters=name.clusters)
 
 
 def _sbatch(script: Path, command: Sequence[str] = ("sbatch", "--parsable")) -> str:

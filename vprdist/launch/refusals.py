@@ -29,6 +29,14 @@ WRONG = (
     "unrecognized option",
     "requested reservation is invalid",
     "Requested time limit is invalid",
+    "Invalid license",
+    "Invalid wckey",
+    "Invalid --",  # of an option's value: sbatch says it itself
+    "unrecognized --",
+    "is mutually exclusive with",
+    "are mutually exclusive",
+    "invalid entry for --cluster",
+    "Job dependency problem",
 )
 IMPOSSIBLE = (
     "Requested node configuration is not available",

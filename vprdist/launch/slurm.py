@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vprdist.launch.cluster import UNKNOWN, Cause, Sight
 from vprdist.launch.endings import contradicts, last_word, who
-from vprdist.launch.enter import entry
+from vprdist.launch.enter import Kind, entry
 from vprdist.launch.params import job_environment
 from vprdist.launch.paths import check_folder
 from vprdist.launch.permit import PACKAGE_ALONE, Permit
 from vprdist.machine import current_user
 from vprdist.spec.profile import ClusterProfile
-from vprdist.store.journal import NAME_PREFIX, JobRecord
+from vprdist.store.journal import JobRecord, is_job_name, token_of
 from vprdist.store.trial_folder import TrialFolder
 
 COMMAND_TIMEOUT_S = 30.0
@@ -52,6 +54,18 @@ SCANCEL_BATCH = 200
 SQUEUE_FORMAT = "%i|%j|%T|%r|%N|%k"
 
 
+class QueueName(NamedTuple):
+    """A job's name, and the cluster that it is on where that is not the one at hand."""
+
+    name: str
+    clusters: str | None = None
+
+
+def queue_name(record: JobRecord) -> QueueName:
+    """What the queue is asked about a submission."""
+    return QueueName(record.name, record.clusters)
+
+
 @dataclass(frozen=True)
 class QueueRow:
     """One job as SLURM lists it. `token` is the job's comment: which submission of the trial it is. `by`: the user who
@@ -64,6 +78,7 @@ class QueueRow:
     nodes: str
     token: str
     by: str = ""
+    clusters: str | None = None
 
     def is_of(self, record: JobRecord) -> bool:
         """Whether it is that submission; the same trial of another run folder has jobs of the same name."""
@@ -92,13 +107,14 @@ class QueueRow:
         return self.state.lower() if self.state in IDLE_STATES else ""
 
 
-def parse_squeue(text: str) -> list[QueueRow]:
+def parse_squeue(text: str, clusters: str | None = None) -> list[QueueRow]:
     """The rows of our jobs in squeue's answer; other people's job names and comments may hold anything."""
     rows = []
     for line in text.splitlines():
-        fields = line.strip().split("|", 5)
-        if len(fields) == 6 and fields[1].startswith(NAME_PREFIX):
-            rows.append(QueueRow(*(field.strip() for field in fields)))
+        fields = [field.strip() for field in line.strip().split("|", 5)]
+        if len(fields) == 6 and is_job_name(fields[1]):
+            job_id, name, state, reason, nodes, comment = fields
+            rows.append(QueueRow(job_id, name, state, reason, nodes, token_of(comment), clusters=clusters))
     return rows
 
 
@@ -115,24 +131,42 @@ def parse_sacct(text: str) -> list[QueueRow]:
             continue
         (job_id, _, step), (state, *more) = fields[0].partition("."), fields[2].split()
         state, code, token = state.rstrip("+"), *(*fields[4:], "", "")[:2]
-        if not step and fields[1].startswith(NAME_PREFIX):
-            rows[job_id] = QueueRow(job_id, fields[1], state, "", fields[3], token, "".join(more[1:2]))
+        if not step and is_job_name(fields[1]):
+            rows[job_id] = QueueRow(job_id, fields[1], state, "", fields[3], token_of(token), "".join(more[1:2]))
         elif step == "batch" and job_id in rows and rows[job_id].state == "PREEMPTED" and contradicts(state, code):
             rows[job_id] = replace(rows[job_id], state=state)
     return list(rows.values())
 
 
-def squeue_command(user: str, names: Iterable[str]) -> list[str]:
+def squeue_command(user: str, names: Iterable[str], clusters: str | None = None) -> list[str]:
     """The one question of an interval: all of the sweep's jobs, the ones that ended a moment ago too."""
-    jobs = ",".join(sorted(names))
-    return ["squeue", "--noheader", "--states=all", f"--user={user}", f"--name={jobs}", f"--format={SQUEUE_FORMAT}"]
+    what = [f"--user={user}", f"--name={','.join(sorted(names))}", f"--format={SQUEUE_FORMAT}"]
+    return ["squeue", *at(clusters), "--noheader", "--states=all", *what]
 
 
-def sacct_command(job_ids: Iterable[str]) -> list[str]:
+def ask_queue(users: str, jobs: Iterable[QueueName]) -> list[QueueRow] | None:
+    """The rows of jobs by name, with one question for each cluster; None where one of them is not answered."""
+    names: dict[str | None, set[str]] = {}
+    for job in jobs:
+        names.setdefault(job.clusters, set()).add(job.name)
+    rows: list[QueueRow] = []
+    for clusters, mine in names.items():
+        if (answer := ask(squeue_command(users, mine, clusters))) is None:
+            return None
+        rows += parse_squeue(answer, clusters)
+    return rows
+
+
+def sacct_command(job_ids: Iterable[str], clusters: str | None = None) -> list[str]:
     """What became of jobs that squeue has forgotten; bounded to a week, so that accounting is not searched whole."""
     ids = ",".join(sorted(job_ids))
     fields = "--format=JobID,JobName%80,State%24,NodeList%80,ExitCode,Comment%80"
-    return ["sacct", "--noheader", "--parsable2", f"--jobs={ids}", fields, "--starttime=now-7days"]
+    return ["sacct", *at(clusters), "--noheader", "--parsable2", f"--jobs={ids}", fields, "--starttime=now-7days"]
+
+
+def at(clusters: str | None) -> list[str]:
+    """What one of SLURM's commands is told to ask another cluster than the one at hand."""
+    return [f"--clusters={clusters}"] if clusters else []
 
 
 class SlurmCluster:
@@ -155,12 +189,12 @@ class SlurmCluster:
         if not known or now - self._tried_at < self.poll_s:
             return
         self._tried_at = now
-        answer = ask(squeue_command(current_user(), [record.name for record in known]))
-        if answer is None:
+        rows = ask_queue(current_user(), map(queue_name, known))
+        if rows is None:
             self._looked_at, self._silent_since = 0.0, self._silent_since or now
             return
         self._silent_since = 0.0
-        self._rows = parse_squeue(answer)
+        self._rows = rows
         self._ask_accounting(known, now)
         self._asked, self._looked_at = frozenset(record.name for record in known), now
 
@@ -172,13 +206,18 @@ class SlurmCluster:
         """What became of jobs that squeue has forgotten, and who cancelled those that it calls cancelled."""
         states = {(row.name, row.token): row.state for row in self._rows}
         shown = {record.token: states.get((record.name, record.token)) for record in known}
-        asked = {record.job_id: record for record in known if record.job_id and shown[record.token] in UNTOLD}
-        if not asked or now < self._no_sacct_until:
-            return
-        answer = ask(sacct_command(job_id for job_id in asked if job_id))
-        if answer is None:  # there is none here, or it is down: squeue alone must do for a while
-            self._no_sacct_until = now + SACCT_AGAIN_S
-            return
+        untold = [record for record in known if record.job_id and shown[record.token] in UNTOLD]
+        for clusters in {record.clusters for record in untold} if now >= self._no_sacct_until else ():
+            asked = {record.job_id: record for record in untold if record.clusters == clusters}
+            answer = ask(sacct_command([job_id for job_id in asked if job_id], clusters))
+            if answer is None:  # there is none here, or it is down: squeue alone must do for a while
+                self._no_sacct_until = now + SACCT_AGAIN_S
+                return
+            self._take_accounting(answer, asked, shown)
+
+    def _take_accounting(
+        self, answer: str, asked: Mapping[str | None, JobRecord], shown: Mapping[str, str | None]
+    ) -> None:
         for row in parse_sacct(answer):
             record = asked.get(row.job_id)
             # Job ids are used again; not every site keeps comments, and what squeue shows is newer.
@@ -209,7 +248,7 @@ class SlurmCluster:
             return False
         if (folder.attempt_log(record) / f"{sight.job_id}_submitted.pkl").exists():
             return False
-        scancel([f"--name={record.name}", str(sight.job_id)])
+        scancel([*at(record.clusters), f"--name={record.name}", str(sight.job_id)])
         return True
 
     def cancel(self, folder: TrialFolder, record: JobRecord) -> bool:
@@ -219,17 +258,18 @@ class SlurmCluster:
         """
         rows = [row for row in self._rows if row.is_of(record)]
         if not rows:
-            if (answer := ask(squeue_command(current_user(), [record.name]))) is None:
+            if (answer := ask_queue(current_user(), [queue_name(record)])) is None:
                 return False
-            rows = [row for row in parse_squeue(answer) if row.is_of(record)]
-        orders = [[f"--name={row.name}", row.job_id] for row in rows if row.state not in GONE_STATES]
+            rows = [row for row in answer if row.is_of(record)]
+        orders = [[*at(row.clusters), f"--name={row.name}", row.job_id] for row in rows if row.state not in GONE_STATES]
         return all(list(map(scancel, orders)))  # a list: every one is asked for
 
 
-def cancel_jobs(job_ids: Iterable[str]) -> bool:
+def cancel_jobs(job_ids: Iterable[str], clusters: str | None = None) -> bool:
     """scancel; whether it went through. Arrays are cancelled whole: squeue's `12_[0-3%4]` is no word for scancel."""
     wanted = sorted({job_id.split("_")[0] for job_id in job_ids})
-    batches = [wanted[begin : begin + SCANCEL_BATCH] for begin in range(0, len(wanted), SCANCEL_BATCH)]
+    starts = range(0, len(wanted), SCANCEL_BATCH)
+    batches = [[*at(clusters), *wanted[begin : begin + SCANCEL_BATCH]] for begin in starts]
     return all(list(map(scancel, batches)))  # a list: every batch is asked for, whatever became of those before
 
 
@@ -271,8 +311,30 @@ def job_script(parameters: dict[str, Any], logs: Path, permit: Permit = PACKAGE_
     from submitit.slurm.slurm import _make_sbatch_string
 
     check_folder(logs, "slurm")
-    text: str = _make_sbatch_string(command=entry("trial", logs, permit), folder=logs, **parameters)
+    python, told = python_and_rest(parameters)
+    text: str = _make_sbatch_string(command=entry("trial", logs, permit, python), folder=logs, **told)
     return text
+
+
+def python_and_rest(parameters: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The shell's words that start Python, and what submitit is told.
+
+    Without srun they begin with `exec`: Python becomes the job's own process, which is the one that `--signal=B:`
+    reaches.
+    """
+    told = {key: value for key, value in parameters.items() if key != "python"}
+    python = shlex.join(parameters.get("python", [sys.executable]))
+    return python if told.get("use_srun", True) else f"exec {python}", told
+
+
+def slurm_executor(kind: Kind, logs: Path, parameters: dict[str, Any], permit: Permit, max_requeues: int) -> Any:
+    """submitit's executor of a job or an array."""
+    from vprdist.launch.executor import SlurmExecutor
+
+    python, told = python_and_rest(parameters)
+    executor = SlurmExecutor(logs, command=entry(kind, logs, permit, python), max_num_timeout=max_requeues)
+    executor.update_parameters(**told)
+    return executor
 
 
 def submit_to_slurm(folder: TrialFolder, record: JobRecord, logs: Path, permit: Permit = PACKAGE_ALONE) -> JobRecord:
@@ -281,11 +343,9 @@ def submit_to_slurm(folder: TrialFolder, record: JobRecord, logs: Path, permit: 
     Raises:
         LaunchError: the folder cannot stand in a job's script.
     """
-    from vprdist.launch.executor import SlurmExecutor
     from vprdist.launch.node import NodeJob
 
     check_folder(logs, "slurm")
-    executor = SlurmExecutor(logs, command=entry("trial", logs, permit), max_num_timeout=record.max_requeues)
-    executor.update_parameters(**record.parameters)
+    executor = slurm_executor("trial", logs, record.parameters, permit, record.max_requeues)
     job = executor.submit(NodeJob(record.job), str(folder.path), record.token)
     return record.updated(state="submitted", job_id=job.job_id, submitted_at=time.time())

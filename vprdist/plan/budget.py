@@ -26,7 +26,7 @@ class GpuHours:
 
 def gpu_hours(profile: ClusterProfile, estimates: Sequence[Estimate]) -> GpuHours:
     """Wall time times GPUs, summed; a trial of unknown length counts with its whole time limit."""
-    gpus = profile.nodes * profile.gpus_per_node
+    gpus = profile.nodes * profile.num_node_gpus
     limit = profile.time_limit_min / 60
     hours = sum(gpus * (limit if each.hours is None else each.hours) for each in estimates)
     return GpuHours(hours, any(each.hours is None for each in estimates))

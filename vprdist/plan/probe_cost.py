@@ -52,7 +52,7 @@ class ProbeCost:
 
         Where nothing tells it, each job may take its whole time limit.
         """
-        gpus = max(1, profile.nodes * profile.gpus_per_node)
+        gpus = max(1, profile.nodes * profile.num_node_gpus)
         if self.device_s is None:
             jobs = self.num_networks * min(profile.array_limit, -(-self.num_probes // PART_ARMS))
             return [Estimate(None, "nothing")] * -(-jobs // gpus)
@@ -74,7 +74,7 @@ def probe_cost(
     if trial.data.root == "demo":
         return ProbeCost(num_networks, num_probes, None, None, "the demo city is not made yet")
     pictures = sum(len(rows) for task in tasks_of(trial) for _, rows in task.sides)
-    each, basis = _seconds_a_picture(trial, bool(profile.gpus_per_node), results, runs)
+    each, basis = _seconds_a_picture(trial, bool(profile.num_node_gpus), results, runs)
     total = None if each is None else each * pictures * num_probes * num_networks
     return ProbeCost(num_networks, num_probes, pictures, total, basis)
 

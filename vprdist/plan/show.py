@@ -12,6 +12,7 @@ from vprdist.plan.driver_cost import driver_cost, driver_job_gb
 from vprdist.plan.estimate import Estimate, total_hours
 from vprdist.plan.probe_memory import driver_probe_gb
 from vprdist.plan.survey import Plan
+from vprdist.spec.profile import ClusterProfile
 from vprdist.store.journal import job_name
 
 SHOWN = 16
@@ -98,12 +99,19 @@ def _job(plan: Plan) -> Iterator[str]:
         gpus = f"{room.gpus_per_trial} GPU(s)" if room.gpus_per_trial else "no GPU"
         yield f"{ranks} on this machine, {room.threads} thread(s) a rank, {gpus}"
     else:
-        cpus = f"{profile.cpus_per_task or 'the default'} CPU(s) a rank"
-        memory = "default memory" if profile.memory_gb is None else f"{profile.memory_gb:g} GB a node"
+        cpus = f"{profile.rank_cpus or 'the default'} CPU(s) a rank"
         requeue = "requeued when preempted or out of time" if profile.requeue else "not requeued"
-        yield f"{ranks}, {profile.gpus_per_node} GPU(s) a node, {cpus}, {memory}"
+        yield f"{ranks}, {profile.num_node_gpus} GPU(s) a node, {cpus}, {_memory(profile)}"
         yield f"time limit {profile.time_limit_min} min, USR2 {profile.signal_lead_s} s before it; {requeue}"
     yield f"at most {room.concurrent} trials at once, {profile.max_attempts} attempts each"
+
+
+def _memory(profile: ClusterProfile) -> str:
+    if profile.memory_gb is not None:
+        return f"{profile.memory_gb:g} GB a node" if profile.memory_gb else "all memory of a node"
+    if profile.mem_per_cpu:
+        return f"{profile.mem_per_cpu} a CPU"
+    return f"{profile.mem_per_gpu} a GPU" if profile.mem_per_gpu else "default memory"
 
 
 def _time(plan: Plan) -> Iterator[str]:
@@ -120,7 +128,7 @@ def _time(plan: Plan) -> Iterator[str]:
         basis = "the same recipe" if all(e.basis == "the same recipe" for e in estimates) else "similar trials, scaled"
         wall = hours / min(plan.capacity.concurrent, len(todo))
         yield f"about {hours:.3g} h of trials, {wall:.3g} h at full concurrency, from {basis}"
-    if plan.profile.gpus_per_node:
+    if plan.profile.num_node_gpus:
         yield _gpu_hours(plan, estimates)
     limit = plan.profile.time_limit_min / 60
     late = [planned for planned in todo if (planned.estimate.hours or 0) > limit]

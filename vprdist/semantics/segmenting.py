@@ -50,7 +50,7 @@ class Outlook:
 
 def device_of(profile: ClusterProfile, spec: SegmenterSpec) -> Literal["cpu", "cuda"]:
     """Where a network runs under this profile; an exported one has no use for a GPU."""
-    has_gpu = profile.gpus_per_node if profile.kind == "slurm" else visible_gpus()
+    has_gpu = profile.num_node_gpus if profile.kind == "slurm" else visible_gpus()
     return "cuda" if has_gpu and not spec.facts.exported else "cpu"
 
 

@@ -79,7 +79,9 @@ IDLE: Mapping[str, Unread] = {
 """By dotted key below `trial`, when it is not read; every other key always is."""
 LOCAL_IDLE = (
     "requeue", "array_limit", "exclude_after", "partition", "account", "qos", "constraint", "reservation", "exclude",
-    "mail_user", "mail_types", "shared", "srun_args", "driver",
+    "mail_user", "mail_types", "shared", "srun_args", "driver", "gpus_per_task", "gpu_type", "gres", "cpus_per_gpu",
+    "mem_per_cpu", "mem_per_gpu", "nodelist", "exclusive", "licenses", "nice", "hint", "dependency", "wckey",
+    "clusters", "comment_prefix", "job_name_prefix", "sbatch_args", "use_srun", "python", "teardown", "cluster_name",
 )  # fmt: skip
 """Keys of a profile that are SLURM's alone."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from vprdist.launch.cluster import ALIVE
 from vprdist.launch.local import LocalCluster
-from vprdist.launch.slurm import GONE_STATES, QueueRow, ask, parse_squeue, squeue_command
+from vprdist.launch.slurm import GONE_STATES, QueueName, QueueRow, ask_queue, queue_name
 from vprdist.machine import current_user, user_name
 from vprdist.store.driving import Preparing
 from vprdist.store.journal import JobRecord
@@ -76,25 +76,25 @@ class Queue:
     silent: bool = False
 
 
-def look_at_queue(folders: Iterable[TrialFolder], others: Iterable[str] = ()) -> Queue:
+def look_at_queue(folders: Iterable[TrialFolder], others: Iterable[QueueName] = ()) -> Queue:
     """One squeue for every unfinished trial whose job is on SLURM; none where there is no such trial.
 
     Args:
-        others: names of further jobs that the same question is about.
+        others: further jobs that the same question is about.
     """
     names, users = set(others), {current_user()}
     for folder in folders:
         record = None if folder.is_over else folder.job()
         if record is not None and record.cluster == "slurm":
-            names.add(record.name)
+            names.add(queue_name(record))
             users.add(user_name(folder.job_file.stat().st_uid))  # somebody else's sweep may be looked at
     if not names:
         return Queue(None)
-    answer = ask(squeue_command(",".join(sorted(users)), names))
+    answer = ask_queue(",".join(sorted(users)), names)
     if answer is None:
         return Queue(None, silent=True)
     rows: dict[str, list[QueueRow]] = {}
-    for row in parse_squeue(answer):
+    for row in answer:
         rows.setdefault(row.name, []).append(row)
     return Queue(rows)
 

@@ -95,7 +95,7 @@ def find_trial(runs: Path, word: str) -> TrialFolder:
         sweep = find_sweep(runs, name)
         return sweep.trials[_pick(sweep, rest)]
     folder = trials_folder(runs)
-    begins = word.removeprefix(NAME_PREFIX)  # a job's name has the id behind it
+    begins = word.rpartition(NAME_PREFIX)[2]  # a job's name has the id behind it
     found = sorted(entry.name for entry in folder.glob("*") if _begins(entry.name, begins))
     if len(found) == 1:
         return TrialFolder.of(runs, found[0])

@@ -13,7 +13,7 @@ from rich.live import Live
 
 from vprdist.console import Console, duration, fitted_table, pace_of, styled
 from vprdist.errors import UserError
-from vprdist.launch.driver_job import driver_name, is_driver
+from vprdist.launch.driver_job import driver_queue_name, is_driver
 from vprdist.status.arrays import ArrayFacts, Probing, read_array, read_probing, to_json, words
 from vprdist.status.facts import Facts, Queue, dump, look_at_queue, read_facts
 from vprdist.status.find import Sweep, find_sweep, sweeps_in_preparation
@@ -63,10 +63,11 @@ def look(sweep: Sweep) -> Seen:
         probing = read_probing(sweep)
     except UserError as error:  # a file of another version costs the probes, not the trials
         problem = str(error)
-    others = [] if probing is None else [array.job for array in probing.arrays]
-    may_wait = not driven and probing is not None and not probing.is_over and read_driver(sweep.folder) is not None
-    if may_wait:  # a driver that has put itself back into the queue
-        others.append(driver_name(sweep.folder))
+    others = [] if probing is None else [array.queue_name for array in probing.arrays]
+    driver = read_driver(sweep.folder)
+    may_wait = not driven and probing is not None and not probing.is_over and driver is not None
+    if may_wait and driver is not None:  # a driver that has put itself back into the queue
+        others.append(driver_queue_name(driver))
     queue, now = look_at_queue(sweep.trials.values(), others), time.time()
     if may_wait:  # unknown is not dead
         rows = [row for some in (queue.rows or {}).values() for row in some]

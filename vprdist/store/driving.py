@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from pydantic import Field
+
 from vprdist.errors import LaunchError
 from vprdist.files import locked, write_text
 from vprdist.spec.base import Spec
@@ -40,6 +42,7 @@ class DriverRecord(Spec):
     log: str
     submitted_at: float
     without_ray: int = 0
+    clusters: str | None = Field(default=None, description="the cluster that it is on, where not the one at hand")
 
 
 class Preparing(Spec):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from typing import Any, Literal
@@ -38,6 +39,12 @@ class JobRecord(Spec):
     intended_at: float = Field(default_factory=time.time)
     submitted_at: float | None = None
 
+    @property
+    def clusters(self) -> str | None:
+        """The cluster that it was submitted to, where that is not the one at hand."""
+        found: str | None = self.parameters.get("additional_parameters", {}).get("clusters")
+        return found
+
     def updated(self, **changes: Any) -> JobRecord:
         """The same record with other values."""
         return self.model_copy(update=changes)
@@ -60,9 +67,20 @@ class Failure(Spec):
     at: float = Field(default_factory=time.time)
 
 
-def job_name(trial_id: str) -> str:
-    """The name of a trial's job on the cluster."""
-    return NAME_PREFIX + trial_id
+def job_name(trial_id: str, prefix: str | None = None) -> str:
+    """The name of a trial's job on the cluster; `prefix` is what the site wants before it."""
+    return (prefix or "") + NAME_PREFIX + trial_id
+
+
+def is_job_name(name: str) -> bool:
+    """Whether it may be the name of one of our jobs, with a site's prefix or without."""
+    return NAME_PREFIX in name
+
+
+def token_of(comment: str) -> str:
+    """The token in a job's comment, which ends with it."""
+    found = re.search(r"[0-9a-f]{16}$", comment)
+    return found[0] if found else comment
 
 
 def new_token() -> str:
