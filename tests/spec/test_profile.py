@@ -67,7 +67,7 @@ def test_every_value_of_a_full_profile_reaches_the_script_as_one_word() -> None:
     assert not any("=None" in line for line in options)
     assert "module load cuda; echo $HOME" in lines
     (command,) = (line for line in lines if line.startswith("srun "))
-    assert "--container-image=nvcr.io/x:24.1 /opt/py/bin/python -u -m " in command
+    assert "--container-image=nvcr.io/x:24.1 /opt/py/bin/python -u -P -m " in command
     assert "--kill-on-bad-exit=1 --cpus-per-task=8 " in command, "srun does not inherit the CPUs of a rank everywhere"
     assert lines[-3:] == ["vprdist_ended=$?", "rm -rf /local/$SLURM_JOB_ID", "exit $vprdist_ended"]
 
@@ -121,7 +121,7 @@ def test_without_srun_the_rank_takes_the_shells_place_and_hears_the_warning() ->
     )
     script = job_script(submission_parameters(profile, "abc", "tok"), Path("/runs/log")).splitlines()
     assert "#SBATCH --signal=B:USR2@90" in script
-    assert script[-1].startswith("exec apptainer exec /i.sif py -u -m ")
+    assert script[-1].startswith("exec apptainer exec /i.sif py -u -P -m ")
     assert not any("srun " in line for line in script)
 
 
@@ -140,7 +140,7 @@ def test_a_detached_driver_hears_what_the_site_wants_of_every_job(tmp_path: Path
         assert f"#SBATCH --{line}" in lines
     assert "#SBATCH --job-name=lab-vprdist-driver-s" in lines and "module load x" in lines
     assert any(line.startswith("#SBATCH --comment='p=1 ") for line in lines)
-    assert any(line.startswith("exec /opt/py -m vprdist.sweep ") for line in lines)
+    assert any(line.startswith("exec /opt/py -u -P -m vprdist.launch.enter ") for line in lines)
     text = "\n".join(lines)
     assert not any(word in text for word in ("gpu", "licenses", "exclusive", "nodelist", "hint", "depend"))
     own = ClusterProfile(kind="slurm", sbatch_args=("--switches=1",), driver=DriverJob(sbatch_args=("--hold",)))
