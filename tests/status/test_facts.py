@@ -142,7 +142,7 @@ def test_somebody_elses_sweep_may_be_looked_at(tmp_path, capsys, monkeypatch):
 
     with locked(running.driver_lock), locked(running.running_lock):
         monkeypatch.setattr(os, "open", read_only)
-        monkeypatch.setattr(Path, "owner", lambda path: "colleague")
+        monkeypatch.setattr("vprdist.status.facts.user_name", lambda uid: "colleague")
         monkeypatch.setattr("vprdist.launch.slurm.ask", squeue)
         assert main(["status", "s", "--json", "--runs", str(tmp_path)]) == 0
     found = json.loads(capsys.readouterr().out)["trials"]
