@@ -58,7 +58,7 @@ def _free(path: str) -> str:
     except OSError:
         return ""
     files = f" and {found.f_favail:,} files" if found.f_files else ""  # some file systems do not count them
-    return f" ({found.f_bavail * found.f_frsize / 1e6:,.1f} MB{files} are free)"
+    return f" ({found.f_bavail * found.f_frsize / 1e6:,.1f} MB{files} are free now)"
 
 
 def lock(descriptor: int, kind: int, path: Path) -> None:

@@ -175,6 +175,20 @@ def test_what_the_cluster_takes_back_costs_no_attempt_and_is_submitted_again(
     watch.finish()
 
 
+def test_a_job_that_knows_why_it_died_is_heard(tmp_path: Path, played: PlayedSlurm) -> None:
+    folder, record = submitted(tmp_path, "1" * 16, "7")
+    words = f"{folder.path}: the disk is full. Make room."
+    write_text(
+        folder.attempt_log(record) / "7_0_log.out", f"  raise full\nvprdist.disk.DiskError: {words}\nsrun: error\n"
+    )
+    played.queue = [row("7", record.token, "FAILED")]
+    watch, _, queue = watched(tmp_path)
+    watch.tick(queue, 100.0)
+    failure = folder.failure()
+    assert failure is not None
+    assert failure.reason == f"{words} The job ended without a result (SLURM says FAILED on gpu01)"
+
+
 def test_a_held_job_that_the_driver_ends_is_not_a_persons_doing(tmp_path: Path, played: PlayedSlurm) -> None:
     _, record = submitted(tmp_path, "1" * 16, "7")
     played.queue = [f"7|{NAME}|PENDING|launch failed requeued held||{record.token}"]

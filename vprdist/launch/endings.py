@@ -12,6 +12,7 @@ from vprdist.machine import user_name
 CANCELLED_DUE_TO: dict[str, Cause] = {"PREEMPTION": "preempted", "NODE FAILURE": "cluster", "TIME LIMIT": "time"}
 """slurmd's words in a job's log. `DUE TO JOB REQUEUE` is no end, and without a reason anybody may have cancelled it."""
 DUE_TO = re.compile(r"\bAT \d{4}-\d\d-\d\dT[\d:]+ DUE TO ([A-Z ]*[A-Z])")
+OWN = re.compile(r"^vprdist\.[\w.]*Error: (.+)")
 KILLED = 128
 """Shells add the signal's number to this."""
 
@@ -24,6 +25,12 @@ def who(user: str) -> str:
 def due_to(lines: Iterable[str]) -> str:
     """Why SLURM cancelled the job, in its last words in the log; they may stand within a line of the job's own."""
     found = [words for line in lines for words in DUE_TO.findall(line)]
+    return found[-1] if found else ""
+
+
+def own_words(lines: Iterable[str]) -> str:
+    """What a job says of its end where it knows: a full disk, say; empty where it says nothing."""
+    found = [match[1] for line in lines if (match := OWN.match(line))]
     return found[-1] if found else ""
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from vprdist.errors import LaunchError
 from vprdist.launch.cluster import Cluster, Sight
+from vprdist.launch.endings import own_words
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.journal import Ending, Failure, JobRecord
@@ -118,7 +119,8 @@ class Watch:
                 return "submit after loss"
         elif record.attempt < self.max_attempts:
             return "submit again"
-        self.give_up(f"The job ended without a result ({sight.reason or 'its process ended'})", record)
+        why = f"The job ended without a result ({sight.reason or 'its process ended'})"
+        self.give_up(" ".join(filter(None, (own_words(self.folder.last_lines(record)), why))), record)
         return "nothing"
 
     def _with_own_knowledge(self, record: JobRecord, sight: Sight) -> Sight:
