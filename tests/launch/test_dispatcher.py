@@ -221,7 +221,7 @@ def test_a_trial_of_a_batch_is_let_go_as_soon_as_it_is_submitted(
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     first, second = folders(tmp_path, 2)
-    dispatcher = Dispatcher(ClusterProfile(kind="slurm", poll_s=0.1), tmp_path, JOB)
+    dispatcher = Dispatcher(ClusterProfile(kind="slurm", poll_s=0.1, check=False), tmp_path, JOB)
     for trial in toy_trials(2):
         dispatcher.want(trial)
     with dispatcher:

@@ -240,5 +240,5 @@ def test_an_array_that_a_person_cancelled_is_not_submitted_again(
 
     told: list[str] = []
     with pytest.raises(LaunchError, match="its tasks were cancelled, but not by vprdist: 'SLURM says CANCELLED by"):
-        run_array(PROFILE, array, "m:f", (), 2, is_done=lambda: False, tick=tick, tell=told.append)
+        run_array(PROFILE, array, "m:f", (), 2, root=tmp_path, is_done=lambda: False, tick=tick, tell=told.append)
     assert told == [f"array {array.job} is in the queue already"]

@@ -66,7 +66,7 @@ class DevCluster:
         """A profile for toy jobs."""
         values: dict[str, Any] = {
             "kind": "slurm", "partition": "low", "cpus_per_task": 1, "memory_gb": 0.5, "time_limit_min": 60,
-            "signal_lead_s": 20, "poll_s": 1.0, "max_concurrent": 8,
+            "signal_lead_s": 20, "poll_s": 1.0, "max_concurrent": 8, "check": False,
         }  # fmt: skip
         return ClusterProfile(**{**values, **changes})
 

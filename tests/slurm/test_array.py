@@ -28,7 +28,7 @@ from vprdist.launch.array import Array, run_array
 from vprdist.spec.profile import ClusterProfile
 folder = Path(sys.argv[2])
 run_array(ClusterProfile.model_validate_json(sys.argv[1]), Array("toy-array", folder), FUNCTION, (str(folder),), 3,
-          is_done=lambda: pieces(folder) == 9, tick=lambda: pieces(folder), tell=print)
+          root=folder, is_done=lambda: pieces(folder) == 9, tick=lambda: pieces(folder), tell=print)
 """
 
 
@@ -46,7 +46,7 @@ def run(
 
     run_array(
         profile, Array("toy-array", folder), FUNCTION, (str(folder),), count,
-        is_done=lambda: pieces(folder) == wanted, tick=watch, tell=told.append, check=check,
+        root=folder, is_done=lambda: pieces(folder) == wanted, tick=watch, tell=told.append, check=check,
     )  # fmt: skip
     return told
 

@@ -18,6 +18,7 @@ from tests.slurm.conftest import DevCluster
 from tests.waiting import until
 from vprdist.files import read_json_lines
 from vprdist.launch.dispatcher import Dispatcher
+from vprdist.launch.first_job import FirstJob
 from vprdist.launch.permit import Permit
 from vprdist.launch.slurm import submit_to_slurm
 from vprdist.private import OURSELVES
@@ -242,6 +243,7 @@ def test_a_full_quota_of_jobs_is_waited_for(slurm_accounting: DevCluster, tmp_pa
     slurm_accounting.run(*limit, "MaxSubmitJobs=2")
     try:
         profile = slurm_accounting.profile(account="vpr", max_concurrent=4)
+        FirstJob(profile, tmp_path, print).place.write_passed([])  # all four are submitted at once
         told = drive(tmp_path, 4, profile, let_go)
     finally:
         slurm_accounting.run(*limit, "MaxSubmitJobs=-1")

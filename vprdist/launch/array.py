@@ -23,12 +23,14 @@ from vprdist.disk import full_disk
 from vprdist.errors import LaunchError, UserError
 from vprdist.files import digest_json, locked, read_json, write_json
 from vprdist.launch.enter import MISTAKES
+from vprdist.launch.first_job import FirstJob
 from vprdist.launch.node import find_function, give_gpus, node_name
 from vprdist.launch.params import THREAD_VARIABLES, job_environment, submission_parameters
 from vprdist.launch.paths import check_folder
 from vprdist.launch.permit import Permit, permit_here
 from vprdist.launch.refusals import is_busy, is_impossible, is_limit
 from vprdist.launch.slurm import QueueName, QueueRow, ask_queue, at, cancel_jobs, slurm_executor
+from vprdist.launch.why_dead import explained
 from vprdist.machine import current_user
 from vprdist.private import Guard, narrow_umask
 from vprdist.spec.gres import with_gpus
@@ -40,6 +42,8 @@ from vprdist.store.trial_folder import tail
 SBATCH_S = 120.0
 LOOK_S = 1.0
 SILENCE_S = 60.0
+BEGUN = "begun"
+"""A file that says that a task of the array has come to its start."""
 LOCK = "lock"
 
 
@@ -125,6 +129,7 @@ class ArrayTask:
         threads = os.environ.get("SLURM_CPUS_PER_TASK") or str(len(os.sched_getaffinity(0)))
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, threads))  # before numpy or torch are loaded
         give_gpus()
+        (Path(self.logs) / BEGUN).touch()
         try:
             permit_here().check_call(self.function)
             find_function(self.function)(*words, index, count)
@@ -155,30 +160,35 @@ def one_task(profile: ClusterProfile) -> ClusterProfile:
 
 
 def run_array(
-    profile: ClusterProfile, array: Array, function: str, words: tuple[str, ...], count: int, *,
+    profile: ClusterProfile, array: Array, function: str, words: tuple[str, ...], count: int, *, root: Path,
     is_done: Callable[[], bool], tick: Callable[[], int], tell: Callable[[str], None], check: Check = wanted_by_all,
 ) -> None:  # fmt: skip
     """Have `count` tasks work until `is_done`. Tasks of an earlier call are found by name and token, and waited for.
 
     Args:
         array: its name is the same for the same work; its folder, on shared storage, is of this work alone.
+        root: the folder on shared storage whose first job tries the profile (`first_job`).
         function: `module:function` for each task; called with `words`, its index and `count`.
         tick: called about once a second; how much is made.
         tell: what a person should know.
         check: called about once a second, and before each submission; the array is then left to whoever cancelled it.
 
     Raises:
-        LaunchError: the cluster refuses the array, all tasks of `max_attempts` arrays ended too early, tasks on two
-            nodes, or of two arrays, found a mistake of the user's, or the work was cancelled.
+        LaunchError: the cluster refuses the array, its first job died, no task has come to its start, all tasks of
+            `max_attempts` arrays ended too early, tasks on two nodes, or of two arrays, found a mistake of the user's,
+            or the work was cancelled.
     """
-    watch = _Watch(profile, array, tell)
+    watch = _Watch(profile, array, tell, root)
     order = {"function": function, "words": list(words), "count": count, "logs": str(array.logs)}
     try:
         _follow(watch, order, array, is_done, tick, check)
     except KeyboardInterrupt:
-        end_it = f", scancel {' '.join(sorted(watch.jobs))} ends it" if watch.jobs else ""
-        tell(f"array {watch.name} goes on; the same command comes back to it{end_it}")
+        if watch.submissions:
+            end_it = f", scancel {' '.join(sorted(watch.jobs))} ends it" if watch.jobs else ""
+            tell(f"array {watch.name} goes on; the same command comes back to it{end_it}")
         raise
+    finally:
+        watch.first.close()
 
 
 def _follow(
@@ -197,7 +207,9 @@ def _follow(
 class _Watch:
     """The array as the queue shows it; unknown is not dead, and dead is looked at twice."""
 
-    def __init__(self, profile: ClusterProfile, array: Array, tell: Callable[[str], None]) -> None:
+    def __init__(self, profile: ClusterProfile, array: Array, tell: Callable[[str], None], root: Path) -> None:
+        self.first = FirstJob(one_task(profile), root, tell)
+        self._waits_for_first = self._sent = False
         self.profile, self.array, self.tell = profile, array, tell
         self.name, self.logs = array.job, array.logs
         self.jobs: set[str] = set()  # ids of arrays that were submitted, or seen alive
@@ -226,6 +238,10 @@ class _Watch:
     def look(self, order: Mapping[str, Any], is_done: Callable[[], bool]) -> None:
         """At most every `poll_s` one squeue, and what follows from it."""
         now = time.monotonic()
+        if self._waits_for_first:  # nothing is in the queue, and nothing is submitted before it has passed
+            if not self.first.passed(time.time()):
+                return
+            self._waits_for_first, self._looked_at = False, 0.0
         if self._looked_at and now - self._looked_at < self.profile.poll_s:
             return
         self._looked_at = now
@@ -290,6 +306,11 @@ class _Watch:
             path.unlink(missing_ok=True)
 
     def _submit(self, order: Mapping[str, Any]) -> None:
+        if not self.first.passed(time.time()):
+            self._waits_for_first = True
+            return
+        if self._sent:
+            self._check_begun()
         if self.submissions >= self.profile.max_attempts:
             fault = f"none of {self.submissions} arrays made everything; their tasks ended too early"
             raise LaunchError(self.logs, fault, " | ".join(self._last_lines()) or "no output")
@@ -323,13 +344,28 @@ class _Watch:
             return
         if done.returncode:
             raise LaunchError(f"job array {self.name}", "the cluster refuses it", None, done.stderr.strip()[-400:])
+        self._sent = True
         self.jobs.add(done.stdout.strip())
         self.tell(f"array {self.name}: job {done.stdout.strip()}, {order['count']} task(s); logs in {self.logs}")
         self.submissions, self._gone_since = self.submissions + 1, None
 
+    def _check_begun(self) -> None:
+        """Where nobody knows that such jobs start, one array shows it: the next would die as this one did."""
+        if (self.logs / BEGUN).exists():
+            self.first.place.write_passed([])
+        elif not self.first.place.passed:
+            remedy = "Mend it, and start the same command again."
+            explanation = explained(self.profile, self._log_lines(), self.logs, remedy)
+            fault = "no task of the array has come to its start"
+            raise LaunchError(f"job array {self.name}", fault, None, explanation)
+
     def _last_lines(self) -> list[str]:
+        return self._log_lines() or []
+
+    def _log_lines(self) -> list[str] | None:
+        """The last lines of the task that spoke last; None where none has a log."""
         logs = sorted(self.logs.glob("*_log.out"), key=lambda path: path.stat().st_mtime)
-        return [line for path in logs[-1:] for line in tail(path, 5)]
+        return [line for path in logs[-1:] for line in tail(path, 5)] if logs else None
 
 
 def main() -> int:

@@ -14,8 +14,10 @@ from types import TracebackType
 from typing import Self
 
 from vprdist.errors import LaunchError
+from vprdist.launch.brake import Brake
 from vprdist.launch.capacity import capacity
 from vprdist.launch.cluster import BLAMED, Cluster, Sight, Submission, submit
+from vprdist.launch.first_job import FirstJob
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.node import DEFAULT_JOB
 from vprdist.launch.nodes import NodeHealth
@@ -54,6 +56,8 @@ class Dispatcher:
         self.capacity = capacity(profile)
         self.cluster: Cluster = LocalCluster() if profile.kind == "local" else SlurmCluster(profile)
         self.nodes = NodeHealth(self.runs, profile.exclude_after)
+        self.first = FirstJob(profile, self.runs, self.tell)
+        self.brake = Brake(profile, self.first.place)
         self._avoided: set[str] = set()
         self._use_all_nodes = self._silent = self._is_full = False
         self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -133,6 +137,7 @@ class Dispatcher:
                     self._cancel(wanted)
         for watch in self._watches.values():
             watch.finish()
+        self.first.close()
 
     def _run(self) -> None:
         try:
@@ -168,7 +173,9 @@ class Dispatcher:
         self._tell_of_silence(now)
         running = sum(watch.phase == "running" for watch in active)
         room = max(0, self.capacity.concurrent - running)
-        due = [(watch, step) for watch, step in following if step != "nothing"][:room]
+        due = [(watch, step) for watch, step in following if step != "nothing"][: self._braked(room, active)]
+        if due and not self.first.passed(now):
+            due = []
         while due and not self._stop.is_set():
             self._submit(due[: self.cluster.batch], now)
             due = due[self.cluster.batch :]
@@ -178,13 +185,38 @@ class Dispatcher:
         if self.profile.kind == "local" or watch.record is None:
             return
         death, watch.death = watch.death, None
-        node = (death.node if death else "") or watch.folder.last_node(watch.record)
+        host = watch.folder.last_node(watch.record)
+        node = (death.node if death else "") or host
+        if host and self.brake.started(watch.record):
+            self._released(host, now)
         if death is not None:
             self.tell(_said_of(watch.record, death))
-            if death.cause in BLAMED:
+            if (host or not self.brake.takes(watch.folder, watch.record, death)) and death.cause in BLAMED:
                 self.nodes.died(node, watch.folder.trial_id, death.reason, now)
         elif watch.phase == "done" and watch.folder.has_result:
             self.nodes.finished(node, watch.folder.trial_id, now)
+
+    def _released(self, host: str, now: float) -> None:
+        """The first job of this driver has started: those that died before it did so of their nodes."""
+        self.first.place.write_passed([host])
+        for death in self.brake.deaths:
+            self.nodes.died(death.sight.node, death.folder.trial_id, death.sight.reason, now)
+
+    def _braked(self, room: int, active: Sequence[Watch]) -> int:
+        """Room while no job has started; where the first ones died of one cause, the sweep ends here.
+
+        Raises:
+            LaunchError: their last words.
+        """
+        ours = [watch for watch in active if watch.phase == "running" and self.brake.is_mine(watch.record)]
+        if self.brake.is_on and all(watch.waits for watch in ours):
+            for watch in ours:
+                self._unwant(watch.folder)
+            for death in self.brake.deaths:
+                self._watches[death.folder.trial_id].forget()
+            raise self.brake.error()
+        left = self.brake.room(len(ours))
+        return room if left is None else min(room, left)
 
     def _tell_of_silence(self, now: float) -> None:
         silent = self.cluster.silent_s(now)
@@ -206,6 +238,7 @@ class Dispatcher:
             error, record = refusals.get(watch.folder.trial_id), records[watch.folder.trial_id]
             if error is None:
                 self._is_full = False
+                self.brake.submitted(record)
                 watch.submitted()
             else:
                 self._refused(watch, record, error, now)
@@ -231,7 +264,7 @@ class Dispatcher:
             watch.postponed(record, now, max(10.0, self.profile.poll_s))
         elif record.avoided and is_impossible(str(error)):
             self.tell("without the avoided nodes too few are left: they are used again")
-            self._use_all_nodes = True
+            self._use_all_nodes, self.brake.can_avoid = True, False
             watch.postponed(record, now, 0.0)
         else:
             watch.refused(error, record, now, wait_s=self.cluster.confirm_s, final=is_wrong(str(error)))
@@ -249,7 +282,7 @@ class Dispatcher:
     def _next_record(self, watch: Watch, step: Next, avoided: set[str], now: float) -> JobRecord:
         last, token, profile = watch.record, new_token(), self.profile
         if profile.kind == "slurm" and not self._use_all_nodes:
-            avoided = avoided | self.nodes.deathbeds(watch.folder.trial_id, now)
+            avoided = avoided | self.nodes.deathbeds(watch.folder.trial_id, now) | self.brake.nodes
         profile = profile.model_copy(update={"exclude": (*profile.exclude, *sorted(avoided))})
         fresh = last is None or last.state == "cancelled"
         gpus = self._free_gpus(watch)

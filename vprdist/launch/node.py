@@ -15,6 +15,7 @@ from vprdist.disk import full_disk
 from vprdist.distributed.world import World
 from vprdist.errors import LaunchError, Stopped, TrainingError, UserError
 from vprdist.files import locked
+from vprdist.launch.first_words import FIRST_JOB, say_what_is_here
 from vprdist.launch.leave import Leave
 from vprdist.launch.params import THREAD_VARIABLES
 from vprdist.launch.permit import permit_here
@@ -76,6 +77,10 @@ def run_job(folder: str, token: str, job: str = DEFAULT_JOB, requeues: int = 0) 
     record = place.job()
     if record is None or record.token != token or record.state == "cancelled":
         print(f"Submission {token} of {place.trial_id} is not wanted any more (the journal has another); leaving.")
+        return
+    if job == FIRST_JOB:
+        give_gpus()
+        say_what_is_here(place, record, world.global_rank, node_name())
         return
     # One name for one start, that all ranks know without talking: a rendezvous file must never be met again.
     start = f"{token[:8]}-{requeues}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"

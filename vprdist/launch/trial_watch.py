@@ -151,6 +151,15 @@ class Watch:
         """The cluster takes no more jobs of this user for the moment, or does not answer: no fault of anybody's."""
         self.record, self._not_before = record.updated(state="intent"), now + wait_s
 
+    def forget(self) -> None:
+        """The last job says nothing of the trial: the next driver begins with its first attempt."""
+        with self.folder.locked_by_driver() if self.phase == "done" else contextlib.nullcontext(True) as mine:
+            record = self.folder.job()
+            if mine and record is not None:
+                self.folder.write_job(record.updated(state="cancelled"))
+                self.folder.retire_failure()
+        self.finish()
+
     def give_up(self, reason: str, record: JobRecord, kind: Ending = "died") -> None:
         """Record why, with the last log lines; the sweep goes on."""
         lines = self.folder.last_lines(record)

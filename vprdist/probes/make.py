@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from vprdist.console import Bar, Tell
 from vprdist.files import write_text
@@ -98,7 +99,7 @@ def _on_cluster(
         run_array(
             profile, array, TASK, (str(array.order),),
             min(profile.array_limit, len(order.missing)),
-            is_done=lambda: not order.missing, tick=tick, tell=tell, check=check,
+            root=Path(order.trial).parents[1], is_done=lambda: not order.missing, tick=tick, tell=tell, check=check,
         )  # fmt: skip
     tick()
 

@@ -244,7 +244,7 @@ def _on_cluster(
 
     run_array(
         profile, array, TASK, (str(array.order),), count,
-        is_done=lambda: _lists(out, outlook), tick=tick, tell=tell, check=check,
+        root=order.folder.parent, is_done=lambda: _lists(out, outlook), tick=tick, tell=tell, check=check,
     )  # fmt: skip
     tick()
 

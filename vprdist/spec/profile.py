@@ -95,6 +95,9 @@ class ClusterProfile(Spec):
         gt=0,
         description="seconds between two looks at the queue; by default 30 on SLURM",
     )
+    check: bool = Field(
+        default=True, description="on SLURM, a job of seconds first where the profile, Python or run folder is new"
+    )
     exclude_after: int = Field(default=2, ge=0, description="deaths on a node in a row before it is avoided; 0 never")
     partition: str | None = Field(default=None, description="as sbatch takes it; sinfo -s lists them")
     account: str | None = Field(default=None, description="as sbatch takes it, where there is accounting")

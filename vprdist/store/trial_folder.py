@@ -234,6 +234,11 @@ class TrialFolder:
                 return tuple(lines)
         return ()
 
+    def job_lines(self, record: JobRecord, count: int) -> tuple[str, ...] | None:
+        """The last lines that the job of one submission printed; None where it has no log."""
+        logs = sorted(self.attempt_log(record).glob("*_log.*"))
+        return tuple(line for path in logs for line in tail(path, count))[-count:] if logs else None
+
 
 def trial_of_log(folder: Path) -> TrialFolder:
     """The trial of an `attempt_log`."""

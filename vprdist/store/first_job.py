@@ -1,0 +1,66 @@
+"""`runs/clusters/<digest>`: the first job of a profile in a run folder: its journal, its ranks' words, and the pass.
+
+The digest names what matters to a job: profile, Python and version. What passed once is not asked again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from vprdist.files import write_text
+from vprdist.spec.base import Spec
+from vprdist.store.journal import JobRecord
+from vprdist.store.trial_folder import TrialFolder
+
+
+class Words(Spec):
+    """What one rank of a first job found on its node."""
+
+    rank: int
+    host: str
+    python: str = Field(description="its version")
+    version: str = Field(description="of vprdist")
+    source: str | None = Field(description="digest of vprdist's files")
+    gpus: tuple[str, ...] = Field(default=(), description="what CUDA_VISIBLE_DEVICES shows")
+    scratch_gb: float | None = Field(default=None, description="free space of the profile's `scratch`")
+
+
+class FirstJobFolder:
+    """Where a first job's journal, logs and outcome lie; the journal is that of a trial's folder."""
+
+    def __init__(self, root: Path, digest: str) -> None:
+        self.folder = TrialFolder(root / "clusters" / digest)
+        self._passed_file = self.folder.path / "passed.json"
+
+    @property
+    def passed(self) -> bool:
+        """Whether a job of this profile has come to its start from here."""
+        return self._passed_file.exists()
+
+    def write_passed(self, hosts: Sequence[str]) -> None:
+        """Remember that nodes run such jobs."""
+        write_text(self._passed_file, json.dumps({"at": time.time(), "hosts": sorted(set(hosts))}) + "\n")
+
+    def say(self, record: JobRecord, words: Words) -> None:
+        """Called by each rank: this node sees the folder, and can write to it."""
+        write_text(_words_file(self.folder, record, words.rank), words.model_dump_json() + "\n")
+
+    def said(self, record: JobRecord, num_ranks: int) -> list[Words]:
+        """The words of those ranks that have come so far, in their order."""
+        return [words for rank in range(num_ranks) if (words := _read(_words_file(self.folder, record, rank)))]
+
+
+def _words_file(folder: TrialFolder, record: JobRecord, rank: int) -> Path:
+    return folder.attempt_log(record) / f"rank-{rank}.json"
+
+
+def _read(path: Path) -> Words | None:
+    try:
+        return Words.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):  # not there yet, or of another version: no word
+        return None
