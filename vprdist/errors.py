@@ -23,6 +23,11 @@ LONGEST = 500
 """Characters of a value that a message shows: a file of a million of them would be printed whole."""
 
 
+_RUNS_CODE = re.compile(
+    r"weights_only|trust_remote_code|allow_pickle|safe_globals|unsafe_load|custom code", re.IGNORECASE
+)
+
+
 class UserError(Exception):
     """Something outside the program is wrong, and a person can mend it.
 
@@ -86,6 +91,10 @@ class WeightsError(UserError):
     """Initial weights or a checkpoint."""
 
 
+class CheckpointError(WeightsError):
+    """A checkpoint of the trial's own that is damaged: training starts anew."""
+
+
 class TrainingError(UserError):
     """Training cannot go on: a loss that is not finite, pairs that cannot be drawn."""
 
@@ -123,8 +132,12 @@ def shown(value: object) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, as one line for a message of ours; its kind where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What a library's error says, as one line for a message of ours; its kind where it says nothing.
+
+    Some advise to load a file by running what is in it. That is not passed on.
+    """
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return "objects that only code of the file's own could make" if _RUNS_CODE.search(line) else line
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

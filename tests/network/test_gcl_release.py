@@ -161,7 +161,11 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Tensor], Path], object], str]] = {
     "missing": (lambda state, path: None, "no such file. Check the path"),
     "empty": (lambda state, path: path.write_bytes(b""), "initial weights must be a checkpoint of the GCL release"),
     "cut": (lambda state, path: path.write_bytes(save(path, state).read_bytes()[:5000]), "GCL release.*; found"),
-    "code": (lambda state, path: torch.save({"model_state_dict": nn.ReLU()}, path), "ReLU beside tensors"),
+    "code": (lambda state, path: torch.save({"model_state_dict": nn.ReLU()}, path), "found 'a whole ReLU, which is a"),
+    "nan": (
+        lambda state, path: save(path, {**state, "backbone.4.0.conv1.weight": torch.full((64, 64, 3, 3), torch.nan)}),
+        "weights must be finite; found '36864 of the 36864 values of units.layer1.0.conv1.weight'. Its training diverg",
+    ),
     "a tensor": (lambda state, path: torch.save(torch.ones(1), path), "found 'Tensor'. Name such a file"),
     "imagenet": (
         lambda state, path: torch.save(torchvision.models.resnet18().state_dict(), path),
@@ -179,7 +183,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Tensor], Path], object], str]] = {
         lambda state, path: save(path, {k: v.half() if v.is_floating_point() else v for k, v in state.items()}),
         "units.conv1.weight is torch.float16",
     ),
-    "p": (lambda state, path: save(path, {**state, "pool.p": torch.tensor([float("nan")])}), "above zero and finite"),
+    "p": (lambda state, path: save(path, {**state, "pool.p": torch.tensor([0.0])}), "above zero"),
     "VGG": (lambda state, path: save(path, features("vgg16")), r"ResNets \(resnet18, .*found 'VGG16'"),
     "DenseNet": (lambda state, path: save(path, features("densenet161")), "found 'DenseNet'"),
     "ResNeXt": (lambda state, path: save(path, features("resnext101_32x8d")), "found 'ResNeXt101 32x8d'"),

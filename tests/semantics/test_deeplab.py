@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -128,8 +131,29 @@ def test_the_names_are_those_of_the_public_checkpoints(checkpoint: Path) -> None
     assert not any(key.startswith("backbone.fc") or key == "classifier.classifier.0.bias" for key in keys)
 
 
+@pytest.mark.parametrize(("name", "prefix"), [("", ""), ("state_dict", "module."), ("model", "")])
+def test_a_checkpoint_is_read_wherever_public_code_keeps_the_state(
+    checkpoint: Path, tmp_path: Path, name: str, prefix: str
+) -> None:
+    state = {prefix + key: value for key, value in read_checkpoint(checkpoint).items()}
+    path = tmp_path / "other.pth"
+    torch.save({name: state, "args": argparse.Namespace(lr=0.1)} if name else state, path)
+    found, wanted = read_checkpoint(path), read_checkpoint(checkpoint)
+    assert found.keys() == wanted.keys() and torch.equal(
+        found["backbone.conv1.weight"], wanted["backbone.conv1.weight"]
+    )
+
+
 def cut(state: dict[str, Any], path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def mobilenet_state() -> dict[str, Tensor]:
+    """As the public implementation names its MobileNetV2: the first four blocks, the others, the same head."""
+    features = torchvision.models.mobilenet_v2(weights=None).features[:-1].state_dict()
+    named = {f"backbone.{'low' if int(key.split('.')[0]) < 4 else 'high'}_level_features.{key}": value
+             for key, value in features.items()}  # fmt: skip
+    return {**named, "classifier.project.0.weight": torch.zeros(48, 24, 1, 1)}
 
 
 def change(work: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any], Path], None]:
@@ -144,9 +168,29 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any], Path], object], str]] = {
     "missing file": (lambda state, path: path.unlink(), "no such file; the weights of deeplabv3plus must be one"),
     "cut": (cut, "whole checkpoint"),
     "empty": (lambda state, path: path.write_bytes(b""), "whole checkpoint"),
-    "no checkpoint": (lambda state, path: torch.save(state, path), "must stand under model_state"),
-    "a tensor": (lambda state, path: torch.save(torch.ones(2), path), "must stand under model_state"),
-    "code": (lambda state, path: torch.save({"model_state": nn.ReLU()}, path), "whole checkpoint"),
+    "another place": (
+        lambda state, path: torch.save({"ema": state}, path),
+        r"must stand alone, or under one of model_state, .*; found \['ema'\]",
+    ),
+    "a tensor": (lambda state, path: torch.save(torch.ones(2), path), "must stand alone, or under one of model_state"),
+    "code": (lambda state, path: torch.save({"model_state": nn.ReLU()}, path), "a whole ReLU, which is a program"),
+    "not finite": (change(lambda s: s["backbone.bn1.weight"].fill_(torch.inf)), "64 of the 64 values of backbone.bn1."),
+    "sparse": (
+        change(lambda s: s.update({"backbone.bn1.weight": torch.zeros(64).to_sparse()})),
+        "backbone.bn1.weight is nested, sparse or quantised",
+    ),
+    "MobileNet": (
+        lambda state, path: torch.save({"model_state": mobilenet_state()}, path),
+        "found 'DeepLabV3. with MobileNetV2'",
+    ),
+    "ResNet50": (
+        change(lambda s: [s.pop(key) for key in [*s] if re.match(r"backbone.layer3.([6-9]|\d\d)", key)]),
+        "found 'DeepLab with ResNet50'",
+    ),
+    "without the plus": (
+        change(lambda s: [s.pop(key) for key in [*s] if key.startswith("classifier.project")]),
+        "found 'DeepLabV3, without the .'",
+    ),
     "missing key": (change(lambda s: s.pop("classifier.aspp.convs.2.0.weight")), "no classifier.aspp.convs.2.0.weight"),
     "another network": (change(lambda s: s.pop("backbone.layer3.22.bn1.bias")), "no backbone.layer3.22.bn1.bias"),
     "more": (change(lambda s: s.update(head=torch.ones(1))), "an unknown head"),

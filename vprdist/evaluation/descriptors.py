@@ -64,6 +64,12 @@ def allocate(count: int, dimensions: int, storage: Storage) -> Values:
         return np.memmap(stream, dtype, "w+", shape=(count, dimensions))
 
 
+NOT_FINITE = (
+    "A network that was trained diverged: lower trial.train.lr. One that was not has such initial weights: name others "
+    "(trial.network.weights)."
+)
+
+
 def describe(
     network: PlaceNetwork, reader: PlaceReader, wanted: Wanted, ranks: Ranks, workers: int = 0,
     storage: Storage = "float32", advanced: Callable[[int], None] = lambda count: None,
@@ -121,8 +127,7 @@ def describe_arms(
     if spoilt:
         bad = [_not_finite(each, wanted) for each in values or ()]
         raise TrainingError(
-            next(filter(None, bad), "evaluation"), "descriptors must be finite", None,
-            "Training diverged: lower the rate.",
+            next(filter(None, bad), "evaluation"), "descriptors must be finite", None, NOT_FINITE,
         )  # fmt: skip
     return None if values is None else [Descriptors(each, places_of(wanted)) for each in values]
 

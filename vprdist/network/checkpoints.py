@@ -14,7 +14,7 @@ from vprdist.network.gcl_release import from_release, is_release
 from vprdist.network.parts import build_parts
 from vprdist.spec.doors import BackboneName
 from vprdist.spec.network import NetworkSpec
-from vprdist.tensors import first_difference, is_state, load_tensors
+from vprdist.tensors import difference, find_state, load_tensors, no_state, not_finite
 
 SIZE = (64, 64)
 """A picture by which the channels behind a unit are found; the state does not depend on it."""
@@ -29,7 +29,7 @@ def read_checkpoint(path: Path, network: NetworkSpec) -> dict[str, Tensor]:
         WeightsError: unreadable, no checkpoint, or another network's than this one with RGB input.
     """
     state = _read(path)
-    if (found := first_difference(state, _network_state(network))) is not None:
+    if (found := difference(state, _network_state(network))) is not None:
         pooled = "GeM" if network.aggregator.name == "gem" else network.aggregator.title
         fault = f"the checkpoint must be that of {network.backbone.title} with three input channels and {pooled}"
         if (other := _backbone_of(state)) not in (None, network.backbone.name):
@@ -37,24 +37,26 @@ def read_checkpoint(path: Path, network: NetworkSpec) -> dict[str, Tensor]:
         if found == "no pool.p":
             found = "no pool.p: the average or the maximum is pooled"
         raise WeightsError(path, fault, found, "Name another checkpoint.")
+    if (found := not_finite(state)) is not None:
+        remedy = "Its training diverged: name another checkpoint, or start from `network.weights: imagenet`."
+        raise WeightsError(path, "weights must be finite", found, remedy)
     if network.aggregator.name != "gem":
         return state
     p = float(state["pool.p"])
-    if not 0 < p < float("inf"):
-        raise WeightsError(path, "the p of GeM must be above zero and finite", p, "Name another checkpoint.")
+    if p <= 0:
+        raise WeightsError(path, "the p of GeM must be above zero", p, "Name another checkpoint.")
     return state
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The state of the network in a file of either form."""
     loaded = load_tensors(path, FORMS, REMEDY)
-    if isinstance(loaded, Mapping):
-        if is_release(loaded):
-            return from_release(loaded, path)
-        if "trial_id" in loaded and is_state(loaded.get("network")):
-            return dict(loaded["network"])
-    found = sorted(map(str, loaded))[:5] if isinstance(loaded, Mapping) else type(loaded).__name__
-    raise WeightsError(path, FORMS, found, REMEDY)
+    state = find_state(loaded)
+    if state is not None and is_release(state):
+        return from_release(state, path)
+    if state is not None and any(key.startswith("units.") for key in state):
+        return state
+    raise no_state(path, FORMS, loaded, REMEDY)
 
 
 def _network_state(network: NetworkSpec) -> dict[str, Tensor]:
@@ -72,6 +74,6 @@ def _backbone_of(state: Mapping[str, Tensor]) -> str | None:
     for name in BackboneName.door.built_in:
         with contextlib.suppress(WeightsError):  # a backbone whose package is not installed
             wanted = _network_state(NetworkSpec(backbone=BackboneName.of(name), unfreeze="all"))
-            if first_difference(units, {key: wanted[key] for key in wanted if key.startswith("units.")}) is None:
+            if difference(units, {key: wanted[key] for key in wanted if key.startswith("units.")}) is None:
                 return name
     return None

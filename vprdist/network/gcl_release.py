@@ -15,29 +15,24 @@ from torch import Tensor
 
 from vprdist.errors import WeightsError
 from vprdist.spec.doors import RESNET_UNITS, BackboneName
-from vprdist.tensors import is_state
 
-STATES = ("model_state_dict", "state_dict")
 UNITS = RESNET_UNITS
 """What N counts: the units of every ResNet."""
 PUBLIC_BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet152")
 """The backbones of ours that the public code builds."""
 
 
-def is_release(loaded: Mapping[str, Any]) -> bool:
-    """Whether a file's content has the release's form."""
-    return any(is_state(loaded.get(name)) for name in STATES)
+def is_release(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict has the release's form."""
+    return any(key.startswith("backbone.") for key in state)
 
 
-def from_release(loaded: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """The network in such a file, named as in `PlaceNetwork`; keys that ours has not are left as they are.
+def from_release(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The network of such a state, named as in `PlaceNetwork`; keys that ours has not are left as they are.
 
     Raises:
         WeightsError: one of the release's networks that vprdist does not have.
     """
-    state: Mapping[str, Tensor] = next(loaded[name] for name in STATES if is_state(loaded.get(name)))
-    if all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
     if (other := _other_network(state)) is not None:
         built_in = BackboneName.door.built_in
         known = ", ".join(name for name, each in built_in.items() if each.facts["units"] == UNITS)
@@ -71,4 +66,4 @@ def _other_network(state: Mapping[str, Tensor]) -> str | None:
     if "backbone.conv0.weight" in state:
         return "DenseNet"
     first = state.get("backbone.4.0.conv1.weight")
-    return "ResNeXt101 32x8d" if first is not None and first.shape[0] == 256 else None
+    return "ResNeXt101 32x8d" if first is not None and first.shape[:1] == (256,) else None

@@ -16,7 +16,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,32 +27,26 @@ from vprdist.data.graph import CityGraph
 from vprdist.data.pairs import PairSampler
 from vprdist.data.places import City
 from vprdist.distributed.ranks import Ranks
-from vprdist.errors import Stopped, TrainingError
+from vprdist.errors import CheckpointError, Stopped, TrainingError, shown
 from vprdist.network.batch_norm import synchronise
 from vprdist.network.inputs import Batch, PlaceReader
 from vprdist.network.loading import loaded
 from vprdist.network.model import PlaceNetwork, set_mode
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.batches import PairBatch, PairImages
-from vprdist.training.checkpoint import load_checkpoint, save_checkpoint
+from vprdist.training.checkpoint import BROKEN, FILE, Progress, fill, load_checkpoint, read_progress, save_checkpoint
 from vprdist.training.losses import build_loss
 from vprdist.training.objective import drawn_pairs, every_pair, whole_batch
 from vprdist.training.optimizer import build_optimizer
 from vprdist.training.schedule import learning_rate
 from vprdist.training.steps import RankParts, Steps
 
+NOT_LEARNT = (
+    "Nothing was learnt yet, so that no other rate helps: see to the initial weights (trial.network.weights), the "
+    "masks, and classes of your own; bf16 reaches less far than float32 (trial.train.precision)."
+)
+"""The remedy for a loss of the first step."""
 Report = Callable[[dict[str, Any]], None]
-
-
-@dataclass
-class Progress:
-    """Where training stands; saved with every checkpoint."""
-
-    step: int = 0
-    train_s: float = 0.0
-    last_loss: float | None = None
-    evaluated: int = 0
-    """The last step that was evaluated on the way: a stop may come before the evaluation of its step, or during it."""
 
 
 class _PairForward(nn.Module):
@@ -268,7 +261,7 @@ class Trainer:
         self._pending.clear()
         for step, (loss, *_) in enumerate(values, self.progress.step - len(values) + 1):
             if not math.isfinite(loss):
-                remedy = "Lower trial.train.lr; the last good checkpoint is kept."
+                remedy = "Lower trial.train.lr; the last good checkpoint is kept." if step > 1 else NOT_LEARNT
                 raise TrainingError(f"step {step}", "the loss must be finite", loss, remedy)
         self.progress.last_loss = values[-1][0]
         return {name: math.fsum(row[at] for row in values) / len(values) for at, name in enumerate(names, 1)}
@@ -295,11 +288,22 @@ class Trainer:
             self.report({"kind": "checkpoint", "step": self.progress.step})
         self.ranks.barrier()
 
+    def _start_anew(self, error: CheckpointError) -> None:
+        """Nothing can be gone on from: a damaged checkpoint is put aside and said."""
+        notice = f"trained anew from the start: the checkpoint was damaged ({error.fault}; found {shown(error.value)})"
+        print(f"fell back: {notice}", flush=True)
+        self.notices = (*self.notices, notice)
+        if self.ranks.is_first:
+            (self.folder / FILE).replace(self.folder / BROKEN)
+
     def _resume(self) -> None:
-        if (state := load_checkpoint(self.folder, self.trial.trial_id)) is not None:
-            self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.progress = Progress(**state["progress"])
+        try:
+            if (state := load_checkpoint(self.folder, self.trial.trial_id)) is not None:
+                progress = read_progress(state, self.folder)
+                fill(self.network, self.optimizer, state, self.folder)
+                self.progress = progress
+        except CheckpointError as error:
+            self._start_anew(error)
         first = torch.tensor(self.progress.step)
         self.ranks.share_first([first])
         (apart,) = self.ranks.any(int(first) != self.progress.step)

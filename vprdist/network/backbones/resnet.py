@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import torchvision
 
-from vprdist.errors import WeightsError
+from vprdist.errors import WeightsError, first_line
 from vprdist.network.backbones.base import Backbone
 from vprdist.network.backbones.state import fill_units, read_state
 from vprdist.spec.doors import RESNET_UNITS
@@ -39,9 +39,11 @@ class ResNet(Backbone):
                 torch.hub.download_url_to_file(weights.url, str(path), hash_prefix=path.stem.split("-")[-1])
             except Exception as error:  # no network, a full disk, a wrong hash: all mean that there are none
                 remedy = f"Put {path.name} there by hand, or set trial.network.weights=none."
-                raise WeightsError(path, "pretrained weights could not be fetched", str(error), remedy) from None
+                found = first_line(error)
+                raise WeightsError(path, "pretrained weights could not be fetched", found, remedy) from None
         return path
 
     def load_weights(self, path: Path) -> None:
-        state = {key: value for key, value in read_state(path).items() if not key.startswith("fc.")}
-        fill_units(self.modules_by_unit(), state, path)
+        remedy = f"Delete {path}: it is fetched again."
+        state = {key: value for key, value in read_state(path, remedy).items() if not key.startswith("fc.")}
+        fill_units(self.modules_by_unit(), state, path, remedy)

@@ -8,31 +8,36 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from vprdist.errors import WeightsError, first_line
-from vprdist.tensors import is_state, load_tensors
+from vprdist.errors import WeightsError
+from vprdist.tensors import difference, find_state, load_tensors, no_state, not_finite
 
 RULE = "the file must hold a state dict"
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """A state dict of tensors and nothing else, on the CPU.
+def read_state(path: Path, remedy: str) -> dict[str, Tensor]:
+    """The state dict of a file, on the CPU; objects beside it are left out.
+
+    Args:
+        remedy: how a broken file is replaced.
 
     Raises:
-        WeightsError: unreadable, or not a plain state dict.
+        WeightsError: unreadable, or no state dict in it.
     """
-    state = load_tensors(path, RULE, "Fetch it again.")
-    if not is_state(state):
-        raise WeightsError(path, RULE, type(state).__name__, "Fetch it again.")
-    return dict(state)
+    loaded = load_tensors(path, RULE, remedy)
+    if (state := find_state(loaded)) is None:
+        raise no_state(path, RULE, loaded, remedy)
+    return state
 
 
-def fill_units(units: OrderedDict[str, nn.Module], state: Mapping[str, Tensor], path: Path) -> None:
-    """Load a state whose keys begin with the units' names; nothing may be missing or left over.
+def fill_units(units: OrderedDict[str, nn.Module], state: Mapping[str, Tensor], path: Path, remedy: str) -> None:
+    """Load a state whose keys begin with the units' names; nothing may be missing, left over, or not finite.
 
     Raises:
         WeightsError: the weights of another network.
     """
-    try:
-        nn.ModuleDict(units).load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(path, "the weights must be this backbone's", first_line(error), "Check the file.") from None
+    place = nn.ModuleDict(units)
+    if (found := difference(state, place.state_dict())) is not None:
+        raise WeightsError(path, "the weights must be this backbone's", found, remedy)
+    if (found := not_finite(state)) is not None:
+        raise WeightsError(path, "weights must be finite", found, remedy)
+    place.load_state_dict(state)

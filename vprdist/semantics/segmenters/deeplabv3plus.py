@@ -18,11 +18,12 @@ from vprdist.errors import WeightsError
 from vprdist.semantics.segmenters.base import IMAGENET_MEAN, IMAGENET_STD
 from vprdist.spec.segmenter import CELL, MSLS_SIZE, SegmenterSpec
 from vprdist.spec.vocabulary import CLASSES, Grid
-from vprdist.tensors import first_difference, is_state, load_tensors
+from vprdist.tensors import WRAPPERS, difference, find_state, load_tensors, no_state, not_finite
 
 HIGH_CHANNELS, LOW_CHANNELS = 2048, 256  # those of a ResNet101's layer4 and layer1
 ASPP_CHANNELS, PROJECTED_CHANNELS = 256, 48
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
+REMEDY = "Use a Cityscapes checkpoint of DeepLabV3+ with ResNet101, fetched anew if this is one."
 DILATED = {16: (False, False, True), 8: (False, True, True)}
 
 
@@ -126,18 +127,30 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: unreadable, or no such checkpoint.
     """
-    loaded = load_tensors(path, "the file must be a whole checkpoint of tensors", "Fetch it again.")
-    state = loaded.get("model_state") if isinstance(loaded, Mapping) else None
-    if not is_state(state):
-        keys = sorted(map(str, loaded))[:5] if isinstance(loaded, Mapping) else type(loaded).__name__
-        remedy = "Use a checkpoint of DeepLabV3+ with ResNet101 for Cityscapes."
-        raise WeightsError(path, "the network's state must stand under model_state", keys, remedy)
-    return dict(state)
+    loaded = load_tensors(path, "the file must be a whole checkpoint of tensors", REMEDY)
+    if (state := find_state(loaded)) is None:
+        fault = f"the network's state must stand alone, or under one of {', '.join(WRAPPERS)}"
+        raise no_state(path, fault, loaded, REMEDY)
+    return state
 
 
 def _check_state(path: Path, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """The state has the network's keys and shapes, so that a message can name the first that differs."""
+    """The state has the network's keys and shapes, and finite values."""
     fault = f"the weights must be those of DeepLabV3+ with ResNet101 and {len(CLASSES)} classes"
-    remedy = "Use a Cityscapes checkpoint of this network; it may be cut, or of another backbone or data set."
-    if (found := first_difference(state, wanted)) is not None:
-        raise WeightsError(path, fault, found, remedy)
+    if (found := difference(state, wanted)) is not None:
+        raise WeightsError(path, fault, _other_network(state) or found, REMEDY)
+    if (found := not_finite(state)) is not None:
+        raise WeightsError(path, "weights must be finite", found, REMEDY)
+
+
+def _other_network(state: Mapping[str, Tensor]) -> str | None:
+    """Networks whose checkpoints lie beside those of this one, by what it has not."""
+    if any(key.startswith(("backbone.low_level_features.", "backbone.high_level_features.")) for key in state):
+        return "DeepLabV3+ with MobileNetV2"
+    if "classifier.0.convs.0.0.weight" in state:
+        return "DeepLabV3 of torchvision"
+    if "backbone.layer4.0.conv1.weight" not in state:
+        return None
+    if "backbone.layer3.22.conv1.weight" not in state:
+        return "DeepLab with ResNet50"
+    return None if "classifier.project.0.weight" in state else "DeepLabV3, without the +"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,17 @@ import torch
 from torch import Tensor
 
 from vprdist.errors import WeightsError, first_line
+from vprdist.files import read_json
 from vprdist.semantics.segmenters.base import IMAGENET_MEAN, IMAGENET_STD
 from vprdist.semantics.segmenters.weights import model_folder
 from vprdist.spec.segmenter import MSLS_SIZE, SegmenterSpec
 from vprdist.spec.vocabulary import CLASSES, Grid
+from vprdist.tensors import not_finite
 
-AGAIN = "Fetch it again, or write it again with save_pretrained."
+AGAIN = "Fetch it again, or name another: a Cityscapes model of transformers' own, as save_pretrained writes it."
+
+
+MEAN_AND_STD = ("image_mean", "image_std")
 
 
 class TransformersSegmenter:
@@ -60,7 +65,7 @@ def open_network(spec: SegmenterSpec, device: str) -> TransformersSegmenter:
         raise WeightsError(spec.name, "this segmenter needs the package transformers", None, remedy) from None
     try:
         model, report = AutoModelForSemanticSegmentation.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True
+            folder, local_files_only=True, output_loading_info=True, trust_remote_code=False
         )
     except Exception as error:  # the library raises many kinds here, and every one means the same
         fault = "the folder must hold a model for semantic segmentation"
@@ -69,6 +74,8 @@ def open_network(spec: SegmenterSpec, device: str) -> TransformersSegmenter:
     if absent := sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"])):
         # The library would fill these with random numbers and only say so.
         raise WeightsError(folder, f"the model's weights are incomplete: no {absent[0]}", None, AGAIN)
+    if broken := not_finite(model.state_dict()):
+        raise WeightsError(folder, "weights must be finite", broken, AGAIN)
     check_classes(folder, model.config.id2label)
     return TransformersSegmenter(model, read_pixels(folder), spec.picture_size or MSLS_SIZE, device)
 
@@ -101,12 +108,26 @@ def read_pixels(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return pixels
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_json(path)
         pixels.update({name: told[name] for name in pixels if name in told})
         if not told.get("do_rescale", True):
             pixels["rescale_factor"] = 1.0
         if not told.get("do_normalize", True):
             pixels.update(image_mean=(0.0, 0.0, 0.0), image_std=(1.0, 1.0, 1.0))
-    except (ValueError, AttributeError) as error:
-        raise WeightsError(path, "the file must be JSON with the pixels' mean and std", str(error), AGAIN) from None
+        pixels = {"rescale_factor": float(pixels["rescale_factor"]), **{n: _three(pixels[n]) for n in MEAN_AND_STD}}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        fault = "the file must be JSON with the pixels' mean and std"
+        raise WeightsError(path, fault, first_line(error), AGAIN) from None
     return pixels
+
+
+def _three(values: Any) -> tuple[float, ...]:
+    """One finite number a channel.
+
+    Raises:
+        ValueError, TypeError: they are not.
+    """
+    found = tuple(map(float, values))
+    if len(found) != 3 or not all(map(math.isfinite, found)):
+        raise ValueError(f"{list(values)[:5]} are not three finite numbers")
+    return found
