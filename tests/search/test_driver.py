@@ -112,15 +112,20 @@ def test_a_killed_tune_actor_costs_no_job(tmp_path: Path) -> None:
     assert [folder.job() for folder in both] == records
 
 
-@pytest.mark.parametrize("when", ["starting", "fitting"])
-def test_ctrl_c_leaves_jobs_running_and_says_how_to_come_back(tmp_path: Path, when: str) -> None:
+@pytest.mark.parametrize(
+    ("when", "number"), [("starting", signal.SIGINT), ("fitting", signal.SIGINT), ("ending", signal.SIGTERM)]
+)
+def test_ctrl_c_leaves_jobs_running_and_says_how_to_come_back(
+    tmp_path: Path, when: str, number: signal.Signals
+) -> None:
+    """A terminal sends Ctrl-C to everybody in the group, and SLURM SIGTERM to every process of a job: to Ray too."""
     behave(tmp_path, steps=3, dt=0.01, hold=True)
     driver = start("search", tmp_path, 2)
     both = folders(tmp_path, 2)
     until(lambda: all(map(has_begun, both)))
-    if when == "fitting":
+    if when != "starting":
         until(lambda: trainables(driver.pid))
-    os.killpg(driver.pid, signal.SIGINT)  # what a terminal does: everybody in the group gets it
+    os.killpg(driver.pid, number)
     output = driver.communicate(timeout=180)[0]  # Ray is left as soon as it has started
     assert driver.returncode == 130, output
     assert "2 job(s) go on by themselves; start the same command again" in output

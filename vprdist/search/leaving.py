@@ -32,6 +32,13 @@ class Interrupted:
 
     number: signal.Signals | None = None
 
+    @staticmethod
+    def listen_again() -> None:
+        """Take SIGTERM back from Ray, which has put a handler of its own below Python's: that one ends the driver."""
+        if threading.current_thread() is threading.main_thread():
+            for number in LEAVING:
+                signal.signal(number, signal.getsignal(number))
+
 
 @contextlib.contextmanager
 def interruptible(sweep_name: str, dispatcher: Dispatcher) -> Iterator[Interrupted]:

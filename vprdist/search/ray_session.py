@@ -114,6 +114,7 @@ class PrivateRay:
         import ray
 
         logging.getLogger("ray").setLevel(logging.ERROR)
+        logging.getLogger("ray.tune.tune").addFilter(_says_more_than_no_snapshot)
         # It prints the last twenty lines of a server's log when that dies; what matters is told in one.
         ray._private.worker.print_to_stdstream = lambda *data, **how: None
         why = ""
@@ -172,6 +173,11 @@ def _program(pid: int) -> str:
         return Path(os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0])).name
     except OSError:
         return ""
+
+
+def _says_more_than_no_snapshot(record: logging.LogRecord) -> bool:
+    """Where its folder is full Tune shows a whole traceback for a snapshot that nobody would read."""
+    return "snapshotting failed" not in record.getMessage()
 
 
 def _first_sentence(error: BaseException) -> str:

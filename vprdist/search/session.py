@@ -43,6 +43,8 @@ class Session:
         self.ahead.extend(self.book.pending())
         needed, readers = self.book.search.follows, self.book.search.readers(min(self.concurrent, self.book.size))
         for _ in range(RAY_STARTS):
+            self.ray = None
+            self.tick()
             with PrivateRay(readers, self.dispatcher.tell, needed) as self.ray, contextlib.suppress(_RayDied):
                 if not self._until_up() or self._fit(readers, objective):
                     break
@@ -59,6 +61,7 @@ class Session:
         while not self._nothing_left():
             self.tick()
             if self.ray.wait(LOOK_S):
+                self.interrupted.listen_again()
                 return True
         return False
 
@@ -132,10 +135,10 @@ class Session:
     def tick(self) -> None:
         """Called many times a second in the main thread; what it raises ends the search."""
         self.dispatcher.check()
-        if self.ray is not None and not self.ray.is_alive:
-            raise _RayDied
         if self.interrupted.number is not None:
             raise Stopped
+        if self.ray is not None and not self.ray.is_alive:
+            raise _RayDied
         for text in self.dispatcher.news():
             self.view.say(text)
         self._feed()
