@@ -155,3 +155,26 @@ def test_what_float16_cannot_hold_is_refused(tmp_path):
     with pytest.raises(DataError, match="descriptors must be finite numbers of float16"):
         read_descriptors([tmp_path / "q.npz"], sides, "float16")
     read_descriptors([tmp_path / "q.npz"], sides)
+
+
+def test_norms_that_overflow_are_refused(tmp_path):
+    """Every number is finite, and no distance is: FAISS would answer in any order."""
+    keys, values = shuffled("database")
+    values = np.nan_to_num(values)
+    values[3] = 1e25
+    paths = [tmp_path / "q.npz", tmp_path / "db.npz"]
+    np.savez(paths[0], keys=shuffled("query")[0], descriptors=shuffled("query")[1])
+    np.savez(paths[1], keys=keys, descriptors=values)
+    words = rf"db.npz: row 3 \({keys[3]}\): descriptors must be finite numbers of float32, and their squares add up to"
+    with pytest.raises(DataError, match=words):
+        read_descriptors(paths, WANTED)
+
+
+@pytest.mark.parametrize(("keys", "message"), [
+    (np.array([1j, 2j]), "`keys` must be texts; they are complex128"), (np.array([b"\xff", b"a"]), "utf-8"),
+    (np.frombuffer(b"\xff\xff\xff\x7f" * 2, "<U1"), "no characters"),
+])  # fmt: skip
+def test_keys_that_are_no_texts_are_refused(tmp_path, keys, message):
+    np.savez(tmp_path / "d.npz", keys=keys, descriptors=np.ones((2, 4), np.float32))
+    with pytest.raises(DataError, match=f"d.npz: numpy cannot read the file: .*{message}"):
+        read_descriptors([tmp_path / "d.npz"], WANTED)

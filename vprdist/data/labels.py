@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
+from vprdist.data.arrays import read_npz
 from vprdist.data.layouts import layout_of
 from vprdist.data.official import FOV, official_blocks, official_digest
 from vprdist.data.places import Bools, City
@@ -163,12 +163,14 @@ def _lock(stack: contextlib.ExitStack, place: Path) -> bool:
 def _read(place: Path, shape: tuple[int, int], say: Say) -> csr_matrix | None:
     """What is kept there; None where nothing is, or nothing that can be used, which is said."""
     try:
-        with np.load(place) as file:  # the archive checks every array's CRC
-            kept = csr_matrix((file["data"], file["indices"], file["indptr"]), shape=shape)
+        data, indices, indptr = (read_npz(place, name) for name in ("data", "indices", "indptr"))
+        kept = csr_matrix((data, indices, indptr), shape=shape)
         kept.check_format(full_check=True)
+        if kept.dtype != np.float32:
+            raise ValueError(f"its values are {kept.dtype}")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # what scipy has to say of its parts, too
         say(f"{place}: kept labels cannot be used and are made again ({first_line(error)})")
         return None
     return kept

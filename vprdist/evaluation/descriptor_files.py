@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from vprdist.errors import DataError
+from vprdist.data.arrays import kind_of, map_npy, read_npz
+from vprdist.data.places import Bools
+from vprdist.errors import DataError, first_line
 from vprdist.evaluation.descriptors import Descriptors, Rows, Values, Wanted, allocate, places_of
+from vprdist.files import open_file
 from vprdist.spec.vocabulary import Storage
 
 BLOCK = 8192
 """Rows that are read at once."""
+KEYS_BYTES = 2**28
+"""Ten million keys."""
+MOST_SQUARE = 2.0**120
+"""Distances are measured in float32, whose largest number is 2^128."""
 Keys = npt.NDArray[np.str_]
 
 
@@ -52,25 +57,28 @@ def read_descriptors(paths: Sequence[Path], wanted: Wanted, storage: Storage = "
 
 def _open(path: Path) -> tuple[Keys, Values]:
     try:
-        found = np.load(path, mmap_mode="r")
-        kind = ".npz" if isinstance(found, np.lib.npyio.NpzFile) else ".npy"
-        if path.suffix != kind:
+        kind = kind_of(path)
+        if kind and path.suffix != kind:
             raise DataError(
                 path, "the file must be what its name says", kind, f"Name it {path.with_suffix(kind).name}."
             )
         if kind == ".npz":
-            with found:
-                keys, values = found["keys"], found["descriptors"]
+            keys, values = read_npz(path, "keys"), read_npz(path, "descriptors")
         else:
-            keys, values = _read_keys(path.with_suffix(".txt")), found
-        if keys.dtype.kind == "S":
-            keys = np.char.decode(keys, "utf-8")
+            values = map_npy(path)
+            keys = _read_keys(path.with_suffix(".txt"))
+        if keys.dtype.kind not in "USiu":
+            raise ValueError(f"`keys` must be texts; they are {keys.dtype}")
+        keys = np.char.decode(keys, "utf-8") if keys.dtype.kind == "S" else keys.astype(str)
     except KeyError as error:
         fault = "a .npz of descriptors must hold `keys` and `descriptors`"
         raise DataError(path, fault, str(error.args[0]), "Save both: np.savez(file, keys=…, descriptors=…).") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        remedy = "Save it with numpy, without pickled objects."
-        raise DataError(path, "numpy cannot read the file", str(error).splitlines()[0], remedy) from None
+    except FileNotFoundError:
+        raise DataError(path, "no such file", None, "Check the path.") from None
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
+        remedy = "Save it with numpy, without pickled objects; what is larger than the memory as .npy."
+        raise DataError(path, "numpy cannot read the file", reason, remedy) from None
     if values.ndim != 2 or values.dtype not in (np.float16, np.float32, np.float64) or values.shape[1] == 0:
         found = f"{values.dtype} {values.shape}"
         raise DataError(path, "descriptors must be an array (N, D) of floats", found, "Save float32 or float16.")
@@ -78,7 +86,7 @@ def _open(path: Path) -> tuple[Keys, Values]:
         raise DataError(
             path, f"there must be a key for each of the {len(values)} descriptors", keys.shape, "Save both anew."
         )
-    return keys.astype(str), values
+    return keys, values
 
 
 def _read_keys(path: Path) -> Keys:
@@ -87,7 +95,13 @@ def _read_keys(path: Path) -> Keys:
             path, "a .npy must have its keys beside it, one a line", None, "Write them in the order of the rows."
         )
     try:
-        return np.array(path.read_text(encoding="utf-8-sig").split())
+        with open_file(path) as stream:
+            text = stream.read(KEYS_BYTES + 1)
+        if len(text) > KEYS_BYTES:
+            raise DataError(path, f"a list of keys must have {KEYS_BYTES} bytes at most", None, "Is it the right file?")
+        return np.array(text.decode("utf-8-sig").split())
+    except OSError as error:
+        raise DataError(path, "the list of keys cannot be read", error.strerror, "See to it.") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         fault, found = "a list of keys must be UTF-8 text", error.object[error.start : error.start + 1]
@@ -120,8 +134,15 @@ def _blocks(places: Rows) -> Iterator[Rows]:
 
 
 def _check_finite(path: Path, keys: Keys, values: Values, rows: Rows) -> None:
-    good = np.isfinite(values).all(axis=1)
+    numbers: Bools = np.asarray(np.isfinite(values).all(axis=1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("nd,nd->n", values, values, dtype=np.float32, casting="same_kind")
+    good = numbers & (squares < MOST_SQUARE)
     if not good.all():
-        row = int(rows[np.argmin(good)])
-        where, fault = f"{path}: row {row} ({keys[row]})", f"descriptors must be finite numbers of {values.dtype}"
-        raise DataError(where, fault, None, "Compute it again.")
+        place = int(np.argmin(good))
+        row = int(rows[place])
+        fault = f"descriptors must be finite numbers of {values.dtype}" + (
+            f", and their squares add up to less than {MOST_SQUARE:g}" if numbers[place] else ""
+        )
+        found = "too long" if numbers[place] else None
+        raise DataError(f"{path}: row {row} ({keys[row]})", fault, found, "Compute it again.")

@@ -6,22 +6,22 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
 
-from vprdist.errors import CacheError
-from vprdist.files import digest_json
+from vprdist.data.arrays import npz_header, npz_names, read_npz
+from vprdist.errors import CacheError, first_line
+from vprdist.files import digest_json, open_file
 from vprdist.semantics.masks import Activations
 from vprdist.spec.vocabulary import CLASSES, SIDES, Grid
 
 MEMBERS = ("keys", "activations")
 GRIDS: tuple[str, ...] = get_args(Grid)
-BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError)
-"""What numpy and zipfile raise over cut or changed files."""
+BROKEN = (OSError, ValueError, KeyError)
+"""What `data.arrays` raises over cut or changed files."""
 
 
 class NpzSource:
@@ -38,20 +38,16 @@ class NpzSource:
         """The size in the file, from its header alone."""
         path = self._file(city, side)
         try:
-            with zipfile.ZipFile(path) as archive, archive.open("activations.npy") as stream:
-                version = np.lib.format.read_magic(stream)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(stream)
+            header = npz_header(path, "activations")
         except BROKEN as error:
             raise _broken(path, error) from None
-        _check_activations(path, shape, dtype)
-        return shape[2], shape[3]
+        _check_activations(path, header.shape, header.dtype)
+        return header.shape[2], header.shape[3]
 
     def grid(self, city: str, side: str) -> Grid:
         path = self._file(city, side)
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                found = str(archive["grid"]) if "grid" in archive else "cells"
+            found = str(read_npz(path, "grid"))[:60] if "grid" in npz_names(path) else "cells"
         except BROKEN as error:
             raise _broken(path, error) from None
         if found not in GRIDS:
@@ -62,9 +58,9 @@ class NpzSource:
         """From the sizes and CRC-32 of the members, which stand in the archive's directory."""
         path = self._file(city, side)
         try:
-            with zipfile.ZipFile(path) as archive:
+            with open_file(path) as file, zipfile.ZipFile(file) as archive:
                 members = [[i.filename, i.file_size, i.CRC] for i in archive.infolist()]
-        except BROKEN as error:
+        except Exception as error:  # zipfile has many words for a broken archive
             raise _broken(path, error) from None
         return digest_json(["npz", sorted(members)])
 
@@ -73,12 +69,11 @@ class NpzSource:
         rows = self._rows(path, keys)
         if self._held is None or self._held[0] != path:
             self._held = None  # two sides never lie in memory
-            found = _load(path, "activations")
-            _check_activations(path, found.shape, found.dtype)
-            self._held = path, found
+            self.size(city, side, keys)
+            if (shape := npz_header(path, "activations").shape)[0] != rows[""]:
+                raise CacheError(path, "`activations` must have one entry a key", shape, "Make the file again.")
+            self._held = path, _load(path, "activations")
         activations = self._held[1]
-        if len(activations) != rows.pop(""):
-            raise CacheError(path, "`activations` must have one entry a key", activations.shape, "Make the file again.")
         for key in keys:
             yield key, activations[rows[key]]
 
@@ -104,8 +99,7 @@ class NpzSource:
 
 def _load(path: Path, member: str) -> Any:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return archive[member]
+        return read_npz(path, member)
     except BROKEN as error:
         raise _broken(path, error) from None
 
@@ -122,4 +116,4 @@ def _broken(path: Path, error: Exception) -> CacheError:
             path, "no such file; the source must have one for each side of the city", None, "Add the file."
         )
     fault = f"the file must be a whole .npz with {' and '.join(MEMBERS)}"
-    return CacheError(path, fault, str(error) or type(error).__name__, "Copy or make it again; it may be cut.")
+    return CacheError(path, fault, first_line(error), "Copy or make it again; it may be cut.")
