@@ -114,10 +114,31 @@ def test_another_folders_job_of_that_name_does_not_stand_for_one_that_squeue_for
 def watched(runs: Path, now: float = 100.0) -> tuple[Watch, Dispatcher, SlurmCluster]:
     dispatcher, queue = Dispatcher(PROFILE, runs, JOB), SlurmCluster(PROFILE)
     queue.confirm_s = 0.0
-    watch = Watch(TRIAL, TrialFolder.of(runs, TRIAL.trial_id), PROFILE)
+    # A detached driver that SLURM started again: it has heard of every cancel.
+    watch = Watch(TRIAL, TrialFolder.of(runs, TRIAL.trial_id), PROFILE, asked_now=False)
     assert watch.take() and watch.record
     queue.refresh([watch.record], now)
     return watch, dispatcher, queue
+
+
+def test_what_a_person_cancelled_and_then_asked_for_again_is_submitted(tmp_path: Path, played: PlayedSlurm) -> None:
+    folder, record = submitted(tmp_path, "1" * 16, "7")
+    queue = SlurmCluster(PROFILE)
+    queue.confirm_s = 0.0
+    watch = Watch(TRIAL, folder, PROFILE)
+    played.queue = [row("7", record.token, "CANCELLED")]
+    queue.refresh([record], 100.0)
+    assert watch.tick(queue, 100.0) == "submit after loss", "it was cancelled before the same command was given again"
+    watch.finish()
+    watch = Watch(TRIAL, folder, PROFILE)
+    played.queue = [row("7", record.token)]
+    queue.refresh([record], 200.0)
+    assert watch.tick(queue, 200.0) == "nothing"
+    played.queue = [row("7", record.token, "CANCELLED")]
+    queue.refresh([record], 300.0)
+    assert watch.tick(queue, 300.0) == "nothing"
+    failure = folder.failure()
+    assert failure is not None and failure.kind == "cancelled", "this driver saw it run: that is news"
 
 
 def test_a_job_that_a_person_cancelled_is_neither_an_attempt_nor_the_nodes_fault(

@@ -59,6 +59,7 @@ class Dispatcher:
         self.first = FirstJob(profile, self.runs, self.tell)
         self.brake = Brake(profile, self.first.place)
         self._avoided: set[str] = set()
+        self._asked_now = True
         self._use_all_nodes = self._silent = self._is_full = False
         self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._watches: dict[str, Watch] = {}
@@ -83,8 +84,10 @@ class Dispatcher:
         """Forget the failures of earlier runs, unless another driver has the trial now: its failure is news.
 
         Args:
-            before: Unix time; failures of that moment or later stay.
+            before: Unix time; failures of that moment or later stay. Infinite: a person asks now, and what they
+                cancelled until now is wanted again.
         """
+        self._asked_now = before == math.inf
         for trial_id in trial_ids:
             folder = TrialFolder.of(self.runs, trial_id)
             failure = folder.failure()
@@ -158,7 +161,8 @@ class Dispatcher:
                 folder = TrialFolder.of(self.runs, wanted.trial_id)
                 known = self._watches.get(folder.trial_id)
                 if known is None or known.phase == "done":
-                    self._watches[folder.trial_id] = Watch(wanted, folder, self.profile)
+                    watch = Watch(wanted, folder, self.profile, asked_now=self._asked_now)
+                    self._watches[folder.trial_id] = watch
 
     def _tick(self, now: float) -> None:
         if self._ending and now >= self._end_again_at:

@@ -29,11 +29,16 @@ class Watch:
     `phase` is `locked` while another driver has the trial, `waiting` before a job is submitted, `running` while a
     job is queued or runs, `done` when there is a result or a failure. `waits` is why a job is queued, in the cluster's
     word. `death` is how the last job ended, once, until the dispatcher has taken note of it.
+
+    Args:
+        asked_now: a person has just asked for the trial; not so where SLURM starts a detached driver again.
     """
 
-    def __init__(self, trial: TrialSpec, folder: TrialFolder, profile: ClusterProfile) -> None:
+    def __init__(
+        self, trial: TrialSpec, folder: TrialFolder, profile: ClusterProfile, *, asked_now: bool = True
+    ) -> None:
         self.trial = trial
-        self.folder = folder
+        self.folder, self.asked_now = folder, asked_now
         self.max_attempts, self.max_losses = profile.max_attempts, profile.max_requeues
         self.phase: Phase = "locked"
         self.record: JobRecord | None = None
@@ -42,6 +47,9 @@ class Watch:
         self.refusals = 0
         self._gone_since: float | None = None
         self._mourned = ""
+        self._earlier = (
+            ""  # the token of a job that was there when a person asked for the trial, and not seen alive since
+        )
         self._not_before = 0.0
         self._lock = contextlib.ExitStack()
 
@@ -58,6 +66,8 @@ class Watch:
                 return False
             self._lock = attempt.pop_all()
         self.phase, self.record = "waiting", self.folder.job()
+        if self.asked_now and self.record is not None:
+            self._earlier = self.record.token
         return True
 
     def finish(self) -> None:
@@ -84,7 +94,7 @@ class Watch:
             return self._gone(record, sight, cluster, now)
         self._gone_since, self.phase = None, "running"
         if sight.state == "alive":
-            self.waits = sight.waits
+            self.waits, self._earlier = sight.waits, ""
         if record.state == "intent" and sight.job_id is not None:
             self.record = record.updated(state="submitted", job_id=sight.job_id, submitted_at=now)
             self.folder.write_job(self.record)
@@ -124,8 +134,10 @@ class Watch:
         return "nothing"
 
     def _with_own_knowledge(self, record: JobRecord, sight: Sight) -> Sight:
-        """What the trial's folder knows of the end, and no cluster does: the job left when it was asked to, or the
-        driver ended it itself."""
+        """What no cluster knows of the end: the job left when it was asked to, the driver ended it itself, or a person
+        cancelled it and has asked for the trial again since."""
+        if sight.cause == "person" and self._earlier == record.token:
+            return replace(sight, cause="preempted")
         left = (self.folder.attempt_log(record) / "left").exists() or _mark_ended(self.folder, record).exists()
         if not left and (sight.cause == "person" or not self._left_while_starting(record)):
             return sight
