@@ -268,3 +268,23 @@ def test_a_ray_that_dies_is_started_again_and_listens_to_this_machine_alone(tmp_
     assert output.count("Ray died; jobs go on, it is started again") == 1
     assert "Traceback" not in output
     assert [len(folder.starts()) for folder in both] == [1, 1]
+
+
+@pytest.mark.drill
+def test_a_ray_too_slow_for_its_own_patience_is_started_again_and_leaves_nothing(
+    tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(short_folder))
+    behave(tmp_path, steps=3, dt=0.01, hold=True)
+    driver = start("follow", tmp_path, 2)
+    (raylet,) = until(lambda: servers(driver.pid, "raylet"))
+    os.kill(raylet, signal.SIGSTOP)
+    until(lambda: trainables(driver.pid))
+    (tmp_path / "go").touch()
+    output = " ".join(driver.communicate(timeout=300)[0].split())
+    words = "Ray did not start: The current node timed out during startup. Jobs go on; trying again in 5 s"
+    assert output.count(words) == 1
+    assert output.index("toy 0: started") < output.index(words), "the news is not held back"
+    assert "results 2 failures 0" in output
+    assert "Traceback" not in output
+    assert list(short_folder.iterdir()) == []
