@@ -62,7 +62,8 @@ def run_chain(trial: TrialSpec, folder: Path, world: World) -> None:
 def main() -> int:
     """Drive so many trials, as `python -m vprdist.sweep` drives those of a sweep."""
     from vprdist.errors import UserError
-    from vprdist.search.driver import SearchInterrupted, run_search
+    from vprdist.search.driver import run_search
+    from vprdist.search.leaving import SearchInterrupted
     from vprdist.search.progress import SweepProgress
 
     runs, count, profile = Path(sys.argv[1]), int(sys.argv[2]), ClusterProfile.model_validate_json(sys.argv[3])
