@@ -78,6 +78,25 @@ def machine_name() -> str:
     return f"{socket.gethostname()}:{boot}"
 
 
+def host_names() -> tuple[str, ...]:
+    """This host's own name, and its name with the domain where that is another."""
+    return tuple(dict.fromkeys((socket.gethostname(), socket.getfqdn())))
+
+
+def slurm_cluster_name() -> str | None:
+    """What SLURM's own configuration calls the cluster at hand; None where there is none, or no answer."""
+    if (name := os.environ.get("SLURM_CLUSTER_NAME")) is not None:  # in a job
+        return name
+    environment = {key: value for key, value in os.environ.items() if key != "SLURM_CLUSTERS"}
+    command = ["scontrol", "show", "config"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=environment)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    rows = (line.partition("=") for line in done.stdout.splitlines())
+    return next((value.strip() for key, _, value in rows if key.strip() == "ClusterName"), None)
+
+
 def pid_start(pid: int) -> int | None:
     """The kernel's start time of a live process in clock ticks; None when there is none, or only its zombie."""
     try:

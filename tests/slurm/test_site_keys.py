@@ -13,6 +13,7 @@ from toy import JOB, behave, toy_trials
 
 from tests.slurm.conftest import DevCluster
 from tests.waiting import until
+from vprdist.cli import main
 from vprdist.errors import LaunchError
 from vprdist.files import read_json_lines
 from vprdist.launch.check import ask_only, check_cluster
@@ -78,6 +79,17 @@ def test_gpus_in_gres_and_cpus_a_gpu_are_counted_like_the_others(slurm_cluster: 
         with pytest.raises(LaunchError) as caught:
             check_cluster(slurm_cluster.profile(**changes), [tmp_path])
         assert words in str(caught.value)
+
+
+def test_the_profile_is_chosen_and_checked_by_itself(
+    slurm_cluster: DevCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--check", "cluster=auto", "--runs", str(tmp_path)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "cluster: auto is devcluster here (host " in said and ", cluster devcluster)" in said
+    assert "partition low: 3 node(s) of 16 CPUs, 31.2 GB, 4 GPU(s); no time limit" in said
+    assert said.count(" to start at ") == 2, "a job, and the driver's"
+    assert not list(tmp_path.iterdir()) and not slurm_cluster.run("squeue", "--noheader")
 
 
 def run_held(cluster: DevCluster, runs: Path, profile: ClusterProfile, look: Any) -> TrialFolder:
@@ -148,8 +160,8 @@ def test_a_job_has_what_the_profile_asked_for_and_is_known_again(slurm_cluster: 
     assert until(lambda: (tmp_path / "after").exists() and (tmp_path / "after").read_text()) == "0\n"
 
 
-def test_without_srun_a_job_hears_the_warning_and_goes_on(slurm_cluster: DevCluster, tmp_path: Path) -> None:
-    behave(tmp_path, steps=8, dt=0.25)
+def test_without_srun_a_job_hears_the_warning_and_goes_back(slurm_cluster: DevCluster, tmp_path: Path) -> None:
+    behave(tmp_path, steps=1000, dt=0.2)
     (trial,) = toy_trials(1)
     folder = TrialFolder.of(tmp_path, trial.trial_id)
     with Dispatcher(slurm_cluster.profile(use_srun=False), tmp_path, JOB) as dispatcher:
@@ -159,5 +171,5 @@ def test_without_srun_a_job_hears_the_warning_and_goes_on(slurm_cluster: DevClus
         assert record is not None
         # What SLURM does before the time limit: the batch shell alone is asked.
         slurm_cluster.run("scancel", "--batch", "--signal=USR2", str(record.job_id))
-        until(lambda: dispatcher.check() is None and folder.is_over)
-    assert folder.result().starts == 2 and folder.result().trial_id == trial.trial_id
+        until(lambda: shown(slurm_cluster, "job", str(record.job_id))["Restarts"] == "1")
+    assert folder.rows()[0][-1]["kind"] == "checkpoint"

@@ -94,7 +94,9 @@ def _add_build(group: Commands) -> None:
     make.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="stored size (default: the network's own)")
     make.add_argument("--compression", choices=get_args(Compression), default="none", help="(default: %(default)s)")
     make.add_argument("--shard-images", type=int, default=256, metavar="N", help="images a shard (default: 256)")
-    make.add_argument("--cluster", default="local", metavar="PROFILE", help="a file of slurm/profiles (default: local)")
+    make.add_argument(
+        "--cluster", default="local", metavar="PROFILE", help="a file of slurm/profiles, or auto (default: local)"
+    )
     make.add_argument("--tasks", type=int, metavar="N", help="of the job array, at most (default: its limit)")
     make.add_argument("--replace", action="store_true", help=REPLACE)
 
@@ -114,6 +116,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
     from vprdist.semantics import segmenting
     from vprdist.semantics.order import CacheOrder
     from vprdist.spec.profile import read_profile
+    from vprdist.spec.profile_choice import AUTO, choose_profile
     from vprdist.spec.read import Origin, validate
     from vprdist.spec.segmenter import SegmenterSpec
 
@@ -124,7 +127,10 @@ def _build(args: argparse.Namespace, console: Console) -> int:
         "inference": "sliding" if args.window else "resized", "flip": args.flip, "precision": args.precision,
     }  # fmt: skip
     segmenter = validate(SegmenterSpec, given, origin, ("segmenter",)).absolute()
-    profile, root, out = read_profile(args.cluster), args.data.resolve(), args.out.resolve()
+    cluster, chosen = choose_profile("--cluster") if args.cluster == AUTO else (args.cluster, "")
+    if chosen:
+        console.print(chosen)
+    profile, root, out = read_profile(cluster), args.data.resolve(), args.out.resolve()
     layout = layout_given(args.layout)
     cities = args.cities or open_layout(root, layout).names()
     values = {

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vprdist.cli.options import add_runs
 from vprdist.console import Console
+from vprdist.errors import LaunchError
 
 if TYPE_CHECKING:
     from vprdist.console import Commands
 
 EXAMPLE = """example: vprdist plan sweeps/table1.yaml scale=paper cluster=example-gpu
 
-Nothing is written and nothing is submitted. Exit code 2: the sweep would be refused.
+         vprdist plan --check cluster=example-gpu
+
+Nothing is written and nothing is submitted. Exit code 2: the sweep, or the profile, would be refused.
 """
 
 
@@ -25,25 +29,67 @@ def add_commands(commands: Commands) -> None:
         "plan", help=text, description=text[0].upper() + text[1:] + ".", epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    plan.add_argument("file", type=Path, help="a sweep file")
+    plan.add_argument("file", type=Path, nargs="?", help="a sweep file; --check may do without")
     plan.add_argument("overrides", nargs="*", metavar="key=value", help="dotted keys of the sweep file")
     add_runs(plan)
     plan.add_argument("--full", action="store_true", help="show every trial")
+    plan.add_argument("--check", action="store_true", help="check the profile alone against the cluster at hand")
     plan.set_defaults(work=_plan)
 
 
 def _plan(args: argparse.Namespace, console: Console) -> int:
+    return _check(args, console) if args.check else _show(args, console)
+
+
+def _check(args: argparse.Namespace, console: Console) -> int:
+    from vprdist.plan.profile import check_profile
+    from vprdist.prepare.checks import paths_of
+    from vprdist.spec.profile import read_profile
+    from vprdist.spec.profile_choice import AUTO, choose_profile
+    from vprdist.spec.sweep_file import read_sweep
+
+    runs, words = args.runs.resolve(), [str(args.file), *args.overrides] if args.file else []
+    if words and "=" not in words[0]:
+        sweep = read_sweep(args.file, args.overrides)
+        name, where, paths = sweep.cluster, sweep.where("cluster"), paths_of(sweep.trials, runs)
+    else:
+        name, where, paths = _profile_named(words), "cluster", [runs]
+    why = ""
+    if name == AUTO:
+        name, why = choose_profile(where)
+    if why:
+        console.print(why)
+    for line in check_profile(name, read_profile(name, where), paths, runs):
+        console.print(line, soft_wrap=True)
+    console.print("Nothing was written or submitted.")
+    return 0
+
+
+def _profile_named(words: Sequence[str]) -> str:
+    """The profile of `cluster=NAME`."""
+    others = [word for word in words if not word.startswith("cluster=")]
+    if others:
+        raise LaunchError("plan --check", "this must be cluster=NAME", others[0], "Other keys need a sweep file.")
+    return words[-1].partition("=")[2] if words else "local"
+
+
+def _show(args: argparse.Namespace, console: Console) -> int:
     from vprdist.launch.check import COMMANDS, check_cluster
     from vprdist.plan.show import example_name, script_of, show_plan
     from vprdist.plan.survey import survey
     from vprdist.prepare.checks import paths_of
     from vprdist.spec.idle import idle_settings
     from vprdist.spec.profile import read_profile
+    from vprdist.spec.profile_choice import settle_cluster
     from vprdist.spec.row_name import row_name
     from vprdist.spec.sweep import with_lines
     from vprdist.spec.sweep_file import read_sweep
 
-    sweep = read_sweep(args.file, args.overrides)
+    if args.file is None:
+        raise LaunchError("plan", "a sweep file must be named", None, "Without one: vprdist plan --check cluster=NAME.")
+    sweep, chosen = settle_cluster(read_sweep(args.file, args.overrides))
+    if chosen:
+        console.print(chosen)
     profile = read_profile(sweep.cluster, sweep.where("cluster"))
     for note in idle_settings(sweep, profile):
         console.print(note, style="yellow")

@@ -29,6 +29,7 @@ from vprdist.search.proposing import check_proposer
 from vprdist.spec.idle import idle_settings
 from vprdist.spec.own_code import own_files
 from vprdist.spec.profile import ClusterProfile, read_profile
+from vprdist.spec.profile_choice import settle_cluster
 from vprdist.spec.sweep import SweepSpec, with_lines
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
@@ -51,6 +52,9 @@ def run(
         only: ids of the trials to run; the others stay as they are.
         detach: submit the driver as a job, and return.
     """
+    sweep, chosen = settle_cluster(sweep)
+    if chosen:
+        console.print(chosen)
     profile = read_profile(sweep.cluster, sweep.where("cluster"))
     if detach:
         check_detachable(profile)

@@ -54,16 +54,26 @@ def check_cluster(profile: ClusterProfile, paths: Sequence[Path]) -> tuple[str, 
     """
     if profile.kind == "local":
         return ()
+    _, notes = check_site(profile, paths)
+    return (*notes, ask_only(profile))
+
+
+def check_site(profile: ClusterProfile, paths: Sequence[Path]) -> tuple[list[NodeKind], list[str]]:
+    """As `check_cluster`, but sbatch is not asked.
+
+    Returns:
+        The nodes that a job may get, and what could not be checked.
+
+    Raises:
+        LaunchError: something is missing or impossible.
+    """
     missing = [name for name in COMMANDS if shutil.which(name) is None]
     if missing:
         remedy = "Start this on a login node of the cluster, or choose `cluster: local`."
         raise LaunchError("PATH", f"SLURM's commands are missing: {', '.join(missing)}", None, remedy)
-    notes = list(check_shared(profile, (*paths, *_python_folder(profile))))
+    notes = check_shared(profile, (*paths, *_python_folder(profile)))
     kinds = parse_sinfo(_answer(["sinfo", *at(profile.clusters), "--noheader", "--exact", f"--format={SINFO_FORMAT}"]))
-    check_partition(profile, kinds)
-    notes += _check_account(profile)
-    notes.append(ask_only(profile))
-    return tuple(notes)
+    return check_partition(profile, kinds), [*notes, *_check_account(profile)]
 
 
 def _python_folder(profile: ClusterProfile) -> tuple[Path, ...]:
@@ -117,8 +127,11 @@ def parse_limit(text: str) -> int:
     return int(days or 0) * 1440 + hours * 60 + minutes
 
 
-def check_partition(profile: ClusterProfile, kinds: Sequence[NodeKind]) -> None:
+def check_partition(profile: ClusterProfile, kinds: Sequence[NodeKind]) -> list[NodeKind]:
     """Some node of the partition has what a job asks of each of its nodes.
+
+    Returns:
+        The partition's nodes with the features that are asked for.
 
     Raises:
         LaunchError: which rule no node meets, and the largest value there is.
@@ -155,6 +168,7 @@ def check_partition(profile: ClusterProfile, kinds: Sequence[NodeKind]) -> None:
             each = "a job" if field in ("nodes", "time_limit_min") else "a node"
             fault = f"must be at most {most} {unit} {each} in {where}"
             raise LaunchError(profile.where(field), fault, value, "Ask for less, or choose another partition.")
+    return here
 
 
 def _check_account(profile: ClusterProfile) -> list[str]:
@@ -175,8 +189,11 @@ def _check_account(profile: ClusterProfile) -> list[str]:
     return [] if rows else [f"account and qos: accounting knows nothing of user {current_user()}"]
 
 
-def ask_only(profile: ClusterProfile) -> str:
+def ask_only(profile: ClusterProfile, text: str | None = None) -> str:
     """What sbatch says of one job of this profile without submitting it.
+
+    Args:
+        text: the job's script; None: that of a trial.
 
     Raises:
         LaunchError: it would be refused.
@@ -184,7 +201,7 @@ def ask_only(profile: ClusterProfile) -> str:
     parameters = submission_parameters(profile, "test-only", "test-only")
     with tempfile.TemporaryDirectory(prefix="vprdist-check-") as folder:
         script = Path(folder) / "job.sbatch"
-        script.write_text(job_script(parameters, Path(folder), Permit(profile.trust)))
+        script.write_text(text or job_script(parameters, Path(folder), Permit(profile.trust)))
         try:
             # As a job is submitted: SBATCH_ variables win over the script, and jobs are not told of them.
             done = subprocess.run(

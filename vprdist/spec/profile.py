@@ -157,6 +157,11 @@ class ClusterProfile(Spec):
 
     _origin: Origin | None = PrivateAttr(default=None)
 
+    @property
+    def file(self) -> Path | None:
+        """Where it was read."""
+        return None if self._origin is None else self._origin.path
+
     def where(self, name: str) -> str:
         """The line of its file that a key stands in, for messages."""
         return f"profile: {name}" if self._origin is None else self._origin.where((name,))
@@ -259,6 +264,11 @@ def profile_folders() -> tuple[Path, ...]:
     return (Path("slurm/profiles"), checkout)
 
 
+def profile_names() -> list[str]:
+    """Every profile that can be called by its name."""
+    return sorted({path.stem for folder in profile_folders() for path in folder.glob("*.yaml")})
+
+
 def read_profile(name: str, where: str = "cluster") -> ClusterProfile:
     """The profile of that name, or at that path.
 
@@ -279,5 +289,4 @@ def read_profile(name: str, where: str = "cluster") -> ClusterProfile:
             profile = validate(ClusterProfile, values, origin)
             profile._origin = origin
             return profile
-    known = sorted({p.stem for folder in profile_folders() for p in folder.glob("*.yaml")})
-    raise LaunchError(where, "no such file of slurm/profiles", name, nearest(name, known))
+    raise LaunchError(where, "no such file of slurm/profiles", name, nearest(name, profile_names()))

@@ -61,7 +61,7 @@ class SweepSpec(Spec):
     )
     cluster: str = Field(
         default="local", description="the profile that says where jobs run",
-        json_schema_extra=marked(words=("local",), other="a file of slurm/profiles, or its path"),
+        json_schema_extra=marked(words=("local", "auto"), other="a file of slurm/profiles, or its path"),
     )  # fmt: skip
     budget: Budget = Field(default=Budget(), description="what the sweep may cost; more is refused")
     own_train: tuple[str, ...] = Field(
