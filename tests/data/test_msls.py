@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import zlib
 
@@ -49,6 +50,15 @@ def test_a_test_city_needs_no_ground_truth(small_tree):
         _ = city.query.positions
 
 
+def swap(path, old, new):
+    path.write_text(path.read_text().replace(old, new))
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 def breakages():
     def drop(name):
         return lambda side: (side / name).unlink()
@@ -78,7 +88,21 @@ def breakages():
         ("another key", edit("raw.csv", "ada_q001", "zzz"), "raw.csv:3: rows must stand in the order of seq_info.csv"),
         ("a missing column", edit("raw.csv", "ca,", "angle,"), "raw.csv:1: the header must have the column 'ca'"),
         ("an empty file", lambda side: (side / "raw.csv").write_text(""), "raw.csv:1: the header"),
-        ("no UTF-8", lambda side: (side / "raw.csv").write_bytes(b"\xff\xfe"), "raw.csv: a CSV must be UTF-8 text"),
+        ("no UTF-8", lambda side: (side / "raw.csv").write_bytes(b"\xff\xfe"), "raw.csv:1: a CSV must be UTF-8 text"),
+        ("beyond 63 bits", edit("seq_info.csv", ",0\n", f",{2**63}\n"), "seq_info.csv:2: column 'frame_number' must"),
+        ("digits by the thousand", edit("seq_info.csv", ",0\n", f",{'9' * 5000}\n"), "a whole number of 64 bits"),
+        (
+            "an easting that overflows",
+            edit("postprocessed.csv", "5000001.0", "1e300"),
+            "numbers below 1e.09; found '1e",
+        ),
+        ("zeros", edit("raw.csv", "ada_q001", "ada\0q001"), "raw.csv:3: a row holds zeros"),
+        ("a key over two lines", edit("seq_info.csv", "ada_q001", '"ada\nq001"'), "seq_info.csv:3: the row is no CSV"),
+        ("a quote without end", edit("raw.csv", "ada_q001", '"ada_q001'), "raw.csv:3: the row is no CSV"),
+        ("an endless row", edit("raw.csv", "ada_q001", "," * 20_000_000), "raw.csv:3: a row must have 65536 bytes at"),
+        ("a column twice", edit("raw.csv", "lon,", "ca,"), "raw.csv:1: a column stands twice in the header: 'ca'"),
+        ("semicolons", lambda side: swap(side / "raw.csv", ",", ";"), "Columns are set apart by commas"),
+        ("a named pipe", lambda side: pipe(side / "raw.csv"), "raw.csv: the CSV cannot be read: 'a named pipe lies"),
     ]
 
 
@@ -87,6 +111,21 @@ def test_a_broken_csv_is_named_with_its_row(small_tree, what, breakage, message)
     breakage(small_tree / "train_val" / "ada" / "query")
     with pytest.raises(DataError, match=message):
         read_city(small_tree, "ada")
+
+
+def test_csvs_that_a_program_for_tables_saved_are_read(small_tree):
+    """Excel puts a byte order mark first, writes TRUE, ends lines with CRLF, and leaves lines of commas behind."""
+    wanted = read_city(small_tree, "ada")
+    for path in small_tree.glob("train_val/ada/*/*.csv"):
+        text = path.read_text().replace("True", "TRUE").replace("False", "FALSE")
+        text += "," * (text.index("\n") and text.splitlines()[0].count(",")) + "\n"
+        path.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    found = read_city(small_tree, "ada")
+    for side, other in zip(found.sides, wanted.sides, strict=True):
+        assert side.keys.tolist() == other.keys.tolist()
+        for name in ("pano", "night", "ca", "easting", "northing", "frame_number"):
+            assert np.array_equal(getattr(side, name), getattr(other, name)), name
+        assert all(np.array_equal(side.subtasks[name], other.subtasks[name]) for name in other.subtasks)
 
 
 def test_a_doubled_key_is_found(small_tree):

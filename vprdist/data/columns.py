@@ -11,6 +11,8 @@ import numpy.typing as npt
 from vprdist.errors import RuleError, nearest
 from vprdist.spec.vocabulary import SUBTASKS
 
+FAR = 1e9
+"""Metres and degrees that nothing on the Earth is away; their squares fit a float64 by far."""
 KINDS = {"numbers": "fiu", "whole numbers": "iu", "booleans": "b", "words": "U"}
 """The kinds of numpy's dtypes that a column of each may come with."""
 
@@ -28,6 +30,10 @@ def numbers(name: str, values: npt.ArrayLike, count: int, may_lack: bool = False
     if len(bad := np.flatnonzero(np.isinf(found) if may_lack else ~np.isfinite(found))):
         row = int(bad[0])
         raise RuleError(name, f"{name} must be finite; row {row} is not", float(found[row]), "Leave the picture out.")
+    if len(far := np.flatnonzero(np.abs(found) >= FAR)):
+        row = int(far[0])
+        fault = f"{name} must be below {FAR:g}; row {row} is not"
+        raise RuleError(name, fault, float(found[row]), "Leave the picture out.")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import numpy as np
 from vprdist.data.tasks import Task
 from vprdist.errors import DataError
 from vprdist.evaluation.ranking import DEPTH, Ranking, gallery_starts
-from vprdist.files import write_text
+from vprdist.files import open_file, write_text
 
+LINE_BYTES = 2**22
+"""A query and 170,000 keys of MSLS."""
 Line = tuple[int, list[str]]
 
 
@@ -54,7 +57,7 @@ def read_predictions(path: Path, tasks: Sequence[Task], gallery: str) -> tuple[R
 
 def _lines(path: Path) -> Iterator[Line]:
     """The words of each line that says something, and its number. A byte order mark and CRLF mean nothing."""
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+    for number, line in enumerate(_raw_lines(path), 1):
         try:
             words = line.decode("utf-8").partition("#")[0].split()
         except UnicodeDecodeError as error:
@@ -64,6 +67,23 @@ def _lines(path: Path) -> Iterator[Line]:
             raise _of_sequences(f"{path}:{number}", words)
         if words:
             yield number, words
+
+
+def _raw_lines(path: Path) -> Iterator[bytes]:
+    try:
+        with open_file(path) as stream:
+            mark, number = b"\xef\xbb\xbf", 0
+            while line := stream.readline(LINE_BYTES + 1):
+                if len(line) > LINE_BYTES:
+                    fault = f"a line must have {LINE_BYTES} bytes at most"
+                    raise DataError(f"{path}:{number + 1}", fault, None, "Is it a predictions file?")
+                for part in line.removeprefix(mark).splitlines():
+                    number += 1
+                    yield part
+                mark = b""
+    except OSError as error:
+        fault, remedy = "the predictions file cannot be read", "Check the path."
+        raise DataError(path, fault, error.strerror, remedy) from None
 
 
 def _of_sequences(where: str, words: Sequence[str]) -> DataError:
@@ -135,7 +155,7 @@ class _Book:
                 fault = "with one gallery a city, predictions must be of the query's own city"
                 raise DataError(where, fault, key, "Was one gallery searched? Then say --gallery merged.")
         if len(set(keys)) < len(keys):
-            doubled = next(key for key in keys if keys.count(key) > 1)
+            doubled = next(key for key, count in Counter(keys).items() if count > 1)
             raise DataError(where, "an image is predicted twice in a line", doubled, "Delete one.")
 
     def _image(self, key: str) -> int:

@@ -13,6 +13,8 @@ from vprdist.data.places import City, Side
 from vprdist.errors import DataError
 from vprdist.files import at_home, digest_json
 
+LIST_BYTES = 2**28
+
 
 class LessLayout(Layout):
     """Another layout without some pictures: whoever reads it sees a data set that never had them.

@@ -7,19 +7,18 @@ ground truth is public since April 2026, and they are read as any other city whe
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vprdist.data.layouts.base import Layout
+from vprdist.data.layouts.csv_table import Table
 from vprdist.data.pictures import folder_sizes
 from vprdist.data.places import City, KeyPaths, Side, Words
 from vprdist.errors import DataError, nearest
+from vprdist.files import open_file
 from vprdist.spec.names import first_no_name, is_name, name_remedy
 from vprdist.spec.vocabulary import SIDES, SUBTASKS
 
@@ -83,10 +82,20 @@ def city_digest(root: Path, city: str) -> str:
     digest = hashlib.sha256()
     for side in SIDES:
         for path in sorted((folder / side).glob("*.csv")):
-            digest.update(f"{side}/{path.name}\0".encode() + path.read_bytes())
+            digest.update(f"{side}/{path.name}\0".encode())
+            _digest_file(digest, path)
         for name, size in sorted(folder_sizes(folder / side / "images", ".jpg").items()):
             digest.update(f"{side}/{name}\0{size}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _digest_file(digest: hashlib._Hash, path: Path) -> None:
+    try:
+        with open_file(path) as stream:
+            while block := stream.read(2**20):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(path, "the CSV cannot be read", error.strerror, "Unpack the city again.") from None
 
 
 def _no_tree(root: Path) -> DataError:
@@ -99,15 +108,15 @@ def _label_file(folder: Path) -> Path:
 
 
 def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
-    subtask = _read_csv(folder / "subtask_index.csv", SUBTASKS)
-    sequence = _read_csv(folder / "seq_info.csv", ("key", "sequence_key", "frame_number"))
-    raw = _read_csv(folder / "raw.csv", ("key", "ca", "pano"), optional=not needs_truth)
+    subtask = Table(folder / "subtask_index.csv", SUBTASKS)
+    sequence = Table(folder / "seq_info.csv", ("key", "sequence_key", "frame_number"))
+    raw = _table(folder / "raw.csv", ("key", "ca", "pano"), needs_truth)
     truth_columns = ("key", "easting", "northing", "night", "view_direction")
-    truth = _read_csv(folder / "postprocessed.csv", truth_columns, optional=not needs_truth)
+    truth = _table(folder / "postprocessed.csv", truth_columns, needs_truth)
+    _check_names(sequence)
     keys = np.array(sequence.texts("key"))
     for table in (subtask, raw, truth):
         _same_rows(sequence, table, keys)
-    _check_names(sequence)
     seen: dict[str, int] = {}
     for row, key in enumerate(keys.tolist()):
         if key in seen:
@@ -122,95 +131,25 @@ def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
         folder=folder,
         keys=keys,
         paths=KeyPaths(folder / "images", keys),
-        pano=raw.column("pano", _bool) if raw else np.zeros(count, bool),
-        ca=raw.column("ca", _angle) if raw else None,
-        easting=truth.column("easting", float) if truth else None,
-        northing=truth.column("northing", float) if truth else None,
-        night=truth.column("night", _bool) if truth else np.zeros(count, bool),
+        pano=raw.flags("pano") if raw else np.zeros(count, bool),
+        ca=raw.numbers("ca", may_lack=True) if raw else None,
+        easting=truth.numbers("easting") if truth else None,
+        northing=truth.numbers("northing") if truth else None,
+        night=truth.flags("night") if truth else np.zeros(count, bool),
         view_direction=np.array(truth.texts("view_direction") if truth else [""] * count),
-        subtasks={name: subtask.column(name, _bool) for name in SUBTASKS},
+        subtasks={name: subtask.flags(name) for name in SUBTASKS},
         sequence_key=np.array(sequence.texts("sequence_key")),
-        frame_number=sequence.column("frame_number", int),
+        frame_number=sequence.whole_numbers("frame_number"),
         files={"ca": folder / "raw.csv", "easting": folder / "postprocessed.csv"},
     )
 
 
-@dataclass(frozen=True)
-class _Table:
-    path: Path
-    rows: list[dict[str, str]]
-
-    def __bool__(self) -> bool:
-        return self.path.name != ""
-
-    def where(self, row: int) -> str:
-        return f"{self.path}:{row + 2}"  # line 1 is the header
-
-    def texts(self, name: str) -> list[str]:
-        return [row[name] for row in self.rows]
-
-    def column(self, name: str, convert: Callable[[str], Any]) -> Any:
-        values = []
-        for index, row in enumerate(self.rows):
-            try:
-                value = convert(row[name])
-                if isinstance(value, float) and not (np.isfinite(value) or (convert is _angle and np.isnan(value))):
-                    raise ValueError
-            except ValueError:
-                kind = {_bool: "True or False", int: "a whole number"}.get(convert, "a finite number")
-                kind += ", or nothing" if convert is _angle else ""
-                raise DataError(
-                    self.where(index), f"column {name!r} must hold {kind}", row[name], "Mend the row."
-                ) from None
-            values.append(value)
-        return np.array(values, dtype={_bool: bool, int: np.int64}.get(convert, np.float64))
+def _table(path: Path, columns: Sequence[str], needed: bool) -> Table | None:
+    """None where it is not there, and need not be."""
+    return Table(path, columns) if needed or path.exists() else None
 
 
-def _bool(text: str) -> bool:
-    if text not in ("True", "False"):
-        raise ValueError(text)
-    return text == "True"
-
-
-def _angle(text: str) -> float:
-    """NaN where the field is empty."""
-    return float(text or "nan")
-
-
-def _read_csv(path: Path, columns: Sequence[str], optional: bool = False) -> _Table:
-    if optional and not path.exists():
-        return _Table(Path(), [])
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
-            names = reader.fieldnames or []
-            missing = [name for name in columns if name not in names]
-            if missing:
-                raise DataError(
-                    f"{path}:1",
-                    f"the header must have the column {missing[0]!r}",
-                    ",".join(names),
-                    "Unpack it again.",
-                )
-            rows = []
-            for index, row in enumerate(reader):
-                if None in row or None in row.values():
-                    found = ",".join(str(v) for v in row.values() if v is not None)
-                    fault = f"a row must have {len(names)} fields; the file may be cut"
-                    raise DataError(f"{path}:{index + 2}", fault, found[:120], "Unpack the city again.")
-                rows.append(row)
-    except FileNotFoundError:
-        raise DataError(path, "this file of an MSLS side is missing", None, "Unpack the city again.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, "a CSV must be UTF-8 text", str(error), "Unpack the city again.") from None
-    except OSError as error:
-        raise DataError(path, "the CSV cannot be read", error.strerror, "Unpack the city again.") from None
-    if not rows:
-        raise DataError(path, "a side must have at least one image", None, "Unpack the city again.")
-    return _Table(path, rows)
-
-
-def _check_names(table: _Table) -> None:
+def _check_names(table: Table) -> None:
     """Keys are names of files: none leads to another folder."""
     keys = table.texts("key")
     if (row := first_no_name(keys)) is not None:
@@ -218,13 +157,13 @@ def _check_names(table: _Table) -> None:
         raise DataError(table.where(row), fault, keys[row], "Mend the row in each CSV of the side.")
 
 
-def _same_rows(reference: _Table, table: _Table, keys: Words) -> None:
-    if not table:
+def _same_rows(reference: Table, table: Table | None, keys: Words) -> None:
+    if table is None:
         return
-    if len(table.rows) != len(keys):
+    if len(table) != len(keys):
         fault = f"the CSVs of a side must have one row an image; {reference.path.name} has {len(keys)}"
-        raise DataError(table.path, fault, len(table.rows), "The file may be cut: unpack the city again.")
-    if "key" in table.rows[0]:
+        raise DataError(table.path, fault, len(table), "The file may be cut: unpack the city again.")
+    if "key" in table:
         for row, (here, there) in enumerate(zip(table.texts("key"), keys.tolist(), strict=True)):
             if here != there:
                 fault = f"rows must stand in the order of {reference.path.name}, which has {there!r} here"

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vprdist.data.columns import KINDS
+from vprdist.data.columns import FAR, KINDS
 from vprdist.data.layouts.base import Layout
 from vprdist.data.places import City, Side
 from vprdist.errors import DataError, RuleError, UserError, first_line, nearest
@@ -162,9 +162,10 @@ def _check_column(what: str, name: str, values: Any, count: int) -> None:
         found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
         raise RuleError(name, f"{name} of {what} must be an array of {count} {kind}", found, "Use Side.of.")
     known = ~np.isnan(values) if name == "ca" else True
-    if values.dtype.kind == "f" and not (fine := np.isfinite(values) | ~known).all():
+    if values.dtype.kind == "f" and not (fine := (np.abs(values) < FAR) | ~known).all():
         row = int(np.flatnonzero(~fine)[0])
-        raise RuleError(name, f"{name} of {what} must be finite; row {row} is not", float(values[row]), REMEDY)
+        fault = f"{name} of {what} must be finite, and below {FAR:g}; row {row} is not"
+        raise RuleError(name, fault, float(values[row]), REMEDY)
 
 
 def _is_word(text: str) -> bool:

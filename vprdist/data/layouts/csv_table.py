@@ -1,0 +1,164 @@
+"""One CSV of an MSLS side, as its columns. A damaged, hostile or endless file is one message with its line."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from vprdist.data.columns import FAR
+from vprdist.errors import DataError
+from vprdist.files import open_file
+
+LINE_BYTES = 2**16
+AGAIN = "Unpack the city again."
+
+
+class Table:
+    """The columns of a CSV that somebody asks for, by name; a row is where `where` says.
+
+    Raises:
+        DataError: a missing, cut or contradictory CSV; with file, line and remedy.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path = path
+        self._lines: list[int] = []
+        try:
+            with open_file(path) as stream:
+                self._columns = self._read(_Lines(path, stream), columns)
+        except FileNotFoundError:
+            raise DataError(path, "this file of an MSLS side is missing", None, AGAIN) from None
+        except OSError as error:
+            raise DataError(path, "the CSV cannot be read", error.strerror, AGAIN) from None
+        if not self._lines:
+            raise DataError(path, "a side must have at least one image", None, AGAIN)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
+
+    def where(self, row: int) -> str:
+        """File and line of a row."""
+        return f"{self.path}:{self._lines[row]}"
+
+    def texts(self, name: str) -> list[str]:
+        """A column as it stands there."""
+        return self._columns[name]
+
+    def numbers(self, name: str, may_lack: bool = False) -> Any:
+        """(N,) finite float64; with `may_lack` NaN where nothing stands, or nan."""
+
+        def number(text: str) -> float:
+            value = float(text or "nan") if may_lack else float(text)
+            if not (math.isfinite(value) or (may_lack and math.isnan(value))):
+                raise ValueError(text)
+            return value
+
+        kind = "a finite number" + (", or nothing" if may_lack else "")
+        found = self._converted(name, number, kind, np.float64)
+        if len(far := np.flatnonzero(np.abs(found) >= FAR)):
+            row = int(far[0])
+            fault, value = f"column {name!r} must hold numbers below {FAR:g}", self._columns[name][row][:60]
+            raise DataError(self.where(row), fault, value, "Mend the row.")
+        return found
+
+    def whole_numbers(self, name: str) -> Any:
+        """(N,) int64."""
+
+        def whole(text: str) -> int:
+            if len(text) > 20 or not -(2**63) <= (value := int(text)) < 2**63:
+                raise ValueError(text)
+            return value
+
+        return self._converted(name, whole, "a whole number of 64 bits", np.int64)
+
+    def flags(self, name: str) -> Any:
+        """(N,) booleans."""
+        return self._converted(name, FLAGS.__getitem__, "True or False", np.bool_)
+
+    def _converted(self, name: str, convert: Callable[[str], Any], kind: str, dtype: type[np.generic]) -> Any:
+        values = []
+        for row, text in enumerate(self._columns[name]):
+            try:
+                values.append(convert(text))
+            except (ValueError, KeyError):
+                fault = f"column {name!r} must hold {kind}"
+                raise DataError(self.where(row), fault, text[:60], "Mend the row.") from None
+        return np.array(values, dtype)
+
+    def _read(self, lines: _Lines, columns: Sequence[str]) -> dict[str, list[str]]:
+        reader = csv.reader(lines, strict=True)
+        found: list[list[str]] = []
+        places: list[int] = []
+        names: list[str] = []
+        try:
+            for fields in reader:
+                lines.rows += 1
+                if not names:
+                    names, places = fields, self._places(fields, columns)
+                    found = [[] for _ in columns]
+                elif any(fields):  # programs for tables leave lines of commas behind
+                    if len(fields) != len(names):
+                        fault = f"a row must have {len(names)} fields; the file may be cut"
+                        raise DataError(f"{self.path}:{lines.rows}", fault, ",".join(fields)[:120], AGAIN)
+                    self._lines.append(lines.rows)
+                    for column, place in zip(found, places, strict=True):
+                        column.append(fields[place])
+        except csv.Error as error:
+            raise DataError(f"{self.path}:{lines.read}", "the row is no CSV", str(error), AGAIN) from None
+        if not names:
+            self._places([], columns)
+        return dict(zip(columns, found, strict=True))
+
+    def _places(self, names: list[str], columns: Sequence[str]) -> list[int]:
+        where = f"{self.path}:1"
+        for name in columns:
+            if name not in names:
+                fault, found = f"the header must have the column {name!r}", ",".join(names)[:200]
+                apart = any(mark in found for mark in ";\t") and "," not in found
+                do = "Columns are set apart by commas: save it as CSV with commas." if apart else "Unpack it again."
+                raise DataError(where, fault, found, do)
+            if names.count(name) > 1:
+                raise DataError(where, "a column stands twice in the header", name, "Delete one.")
+        return [names.index(name) for name in columns]
+
+
+FLAGS = {"True": True, "False": False, "TRUE": True, "FALSE": False}
+"""As Python writes them, and as programs for tables do that opened and saved the file."""
+
+
+class _Lines(Iterator[str]):
+    """The lines of a CSV, for its reader: none is endless, holds what is no text, or goes on after its end.
+
+    Attributes:
+        read: how many were read.
+        rows: how many rows the reader has made of them; it reads on within a field that has no end.
+    """
+
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        self.path, self.stream = path, stream
+        self.read = self.rows = 0
+
+    def __next__(self) -> str:
+        if self.rows < self.read:
+            raise csv.Error("a quoted field goes on behind the end of the line")
+        line = self.stream.readline(LINE_BYTES + 1)
+        self.read += 1
+        if not line:
+            raise StopIteration
+        where = f"{self.path}:{self.read}"
+        if len(line) > LINE_BYTES:
+            raise DataError(where, f"a row must have {LINE_BYTES} bytes at most", None, AGAIN)
+        if b"\0" in line:
+            raise DataError(where, "a row holds zeros, and is no text", None, f"The disk lost it. {AGAIN}")
+        try:
+            return line.decode("utf-8-sig" if self.read == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(where, "a CSV must be UTF-8 text", str(error)[:100], "Save it as UTF-8.") from None
