@@ -13,7 +13,7 @@ from vprdist import machine
 from vprdist.console import guarded
 from vprdist.files import at_home
 from vprdist.launch.endings import who
-from vprdist.launch.slurm import squeue_command
+from vprdist.launch.queue_rows import squeue_command
 
 PACKAGE = Path(machine.__file__).parent
 

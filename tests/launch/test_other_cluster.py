@@ -9,10 +9,11 @@ import pytest
 from toy import JOB, toy_trials
 
 from vprdist.launch import cancel, driver_job, slurm
-from vprdist.launch.array import Array
+from vprdist.launch.array_folder import Array
 from vprdist.launch.driver_job import driver_name, driver_queue_name, find_driver, submit_driver
 from vprdist.launch.params import submission_parameters
-from vprdist.launch.slurm import QueueName, SlurmCluster, queue_name
+from vprdist.launch.queue_rows import QueueName, parse_squeue, queue_name
+from vprdist.launch.slurm import SlurmCluster
 from vprdist.spec.profile import ClusterProfile
 from vprdist.status.facts import look_at_queue, read_facts
 from vprdist.store.driving import read_driver
@@ -144,6 +145,6 @@ def test_a_detached_driver_is_found_there(
 def test_a_token_is_what_a_comment_ends_with(prefix: str) -> None:
     token = new_token()
     assert token_of(prefix + token) == token
-    (only,) = slurm.parse_squeue(f"7|lab-vprdist-x|RUNNING|None|n1|{prefix}{token}\n")
+    (only,) = parse_squeue(f"7|lab-vprdist-x|RUNNING|None|n1|{prefix}{token}\n")
     assert only.token == token
     assert token_of("somebody's own words") == "somebody's own words"

@@ -12,7 +12,7 @@ import pytest
 
 from vprdist.cli.commands import run_command as main
 from vprdist.errors import LaunchError
-from vprdist.launch.array import Array
+from vprdist.launch.array_folder import Array
 from vprdist.launch.driver_job import driver_script
 from vprdist.launch.params import submission_parameters
 from vprdist.launch.paths import check_folder

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from vprdist.launch.endings import due_to
+from vprdist.launch.queue_rows import QueueRow, parse_sacct, parse_squeue
 from vprdist.launch.sbatch import PARSABLE, job_id_in
-from vprdist.launch.slurm import QueueRow, parse_sacct, parse_squeue
 
 FOLDER = "slurm_23.11"
 ENDS = {

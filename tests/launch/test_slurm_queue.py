@@ -8,6 +8,7 @@ import pytest
 
 from vprdist.launch import slurm
 from vprdist.launch.check import ask_only
+from vprdist.launch.queue_rows import parse_sacct, parse_squeue
 from vprdist.launch.refusals import is_limit, is_wrong
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.journal import JobRecord
@@ -37,7 +38,7 @@ def record(name: str, token: str, job_id: str | None = "1", **more: object) -> J
 
 
 def test_squeue_rows_are_ours_alone() -> None:
-    rows = slurm.parse_squeue(SQUEUE)
+    rows = parse_squeue(SQUEUE)
     assert [(row.job_id, row.sight.state) for row in rows] == [
         ("17", "alive"), ("18", "alive"), ("19", "gone"), ("20", "unknown"),
     ]  # fmt: skip
@@ -55,12 +56,12 @@ def test_squeue_rows_are_ours_alone() -> None:
     ],
 )  # fmt: skip
 def test_a_job_that_waits_says_why(state: str, reason: str, waits: str) -> None:
-    (row,) = slurm.parse_squeue(f"17|vprdist-aaaa|{state}|{reason}||token\n")
+    (row,) = parse_squeue(f"17|vprdist-aaaa|{state}|{reason}||token\n")
     assert (row.sight.state, row.sight.waits) == ("alive", waits)
 
 
 def test_sacct_rows_without_steps_and_with_long_words() -> None:
-    rows = [(row.job_id, row.state) for row in slurm.parse_sacct(SACCT)]
+    rows = [(row.job_id, row.state) for row in parse_sacct(SACCT)]
     assert rows == [("5", "CANCELLED"), ("6", "OUT_OF_MEMORY")]
 
 

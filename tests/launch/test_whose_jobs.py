@@ -12,9 +12,11 @@ from vprdist.errors import LaunchError
 from vprdist.files import write_text
 from vprdist.launch import array as arrays
 from vprdist.launch import cancel, slurm
-from vprdist.launch.array import Array, run_array
+from vprdist.launch.array import run_array
+from vprdist.launch.array_folder import Array
 from vprdist.launch.cancel import end_jobs, mark_cancelled
 from vprdist.launch.dispatcher import Dispatcher
+from vprdist.launch.queue_rows import parse_squeue
 from vprdist.launch.slurm import SlurmCluster
 from vprdist.launch.trial_watch import Watch
 from vprdist.spec.profile import ClusterProfile
@@ -81,7 +83,7 @@ def test_cancel_leaves_the_same_trials_jobs_of_another_run_folder_alone(tmp_path
     assert end_jobs([(folder, record) for _, record in marked if record], print) == []
     assert sorted(played.ended) == ["3", "4"]
     assert [line.split("|")[0] for line in played.queue] == ["5", "6"]
-    queue = Queue({NAME: slurm.parse_squeue("\n".join(played.queue))})
+    queue = Queue({NAME: parse_squeue("\n".join(played.queue))})
     record = folder.job()
     assert record is not None and record.state == "cancelled"
     assert not may_live(folder, record, queue)
@@ -227,10 +229,10 @@ def test_arrays_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> N
     mine, theirs = Array("probe-a", tmp_path / "mine"), Array("probe-a", tmp_path / "theirs")
     (link := tmp_path / "link").symlink_to(tmp_path / "mine")
     assert Array("probe-a", link).token == mine.token != theirs.token
-    (parsed,) = slurm.parse_squeue(row("9_[0-3]", mine.token, "PENDING", "", mine.job))
+    (parsed,) = parse_squeue(row("9_[0-3]", mine.token, "PENDING", "", mine.job))
     assert (mine.owns(parsed), theirs.owns(parsed)) == (True, False)
     # A version before made a token for each submission.
-    (parsed,) = slurm.parse_squeue(row("9_2", "abcdef", "RUNNING", "gpu01", mine.job))
+    (parsed,) = parse_squeue(row("9_2", "abcdef", "RUNNING", "gpu01", mine.job))
     assert (mine.owns(parsed), theirs.owns(parsed)) == (False, False)
     write_text(mine.logs / "9_submission.sh", "#!/bin/bash\n#SBATCH --array=0-3\n#SBATCH --comment=abcdef\n")
     assert (mine.owns(parsed), theirs.owns(parsed)) == (True, False)

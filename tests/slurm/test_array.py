@@ -16,7 +16,8 @@ from tests.slurm.conftest import DevCluster
 from tests.waiting import until
 from vprdist.errors import LaunchError
 from vprdist.files import read_json_lines, write_json
-from vprdist.launch.array import Array, run_array
+from vprdist.launch.array import run_array
+from vprdist.launch.array_folder import Array
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.driving import Check, wanted_by_all
 
@@ -24,7 +25,8 @@ DRIVER = """
 import sys
 from pathlib import Path
 from toy_array import FUNCTION, pieces
-from vprdist.launch.array import Array, run_array
+from vprdist.launch.array import run_array
+from vprdist.launch.array_folder import Array
 from vprdist.spec.profile import ClusterProfile
 folder = Path(sys.argv[2])
 run_array(ClusterProfile.model_validate_json(sys.argv[1]), Array("toy-array", folder), FUNCTION, (str(folder),), 3,

@@ -12,7 +12,7 @@ from tests.probing import SWEEP
 from vprdist.cli import main
 from vprdist.console import Console
 from vprdist.files import append_json_line, write_json, write_text
-from vprdist.launch.slurm import QueueRow
+from vprdist.launch.queue_rows import QueueRow
 from vprdist.probes.make import array_of, order_of
 from vprdist.probes.order import ProbeOrder
 from vprdist.report.board import page_path, watch

@@ -13,10 +13,11 @@ from rich.table import Table
 from vprdist.cli.options import add_every, add_runs
 from vprdist.console import Console, add_command, fitted_table, without_colours
 from vprdist.errors import LaunchError, UserError
-from vprdist.launch.array import Array
+from vprdist.launch.array_folder import Array
 from vprdist.launch.cancel import cancelled_job, end_jobs, mark_cancelled
 from vprdist.launch.driver_job import find_driver
-from vprdist.launch.slurm import cancel_jobs, queue_name
+from vprdist.launch.queue_rows import queue_name
+from vprdist.launch.slurm import cancel_jobs
 from vprdist.machine import current_user
 from vprdist.spec.computation import COMPUTATION, FIRST
 from vprdist.status.arrays import cache_arrays, probe_arrays, read_array

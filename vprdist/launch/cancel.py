@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from vprdist.files import locked
-from vprdist.launch.array import Array
+from vprdist.launch.array_folder import Array
 from vprdist.launch.local import LocalCluster
-from vprdist.launch.slurm import ALIVE_STATES, QueueRow, ask_queue, cancel_jobs, queue_name
+from vprdist.launch.queue_rows import ALIVE_STATES, QueueRow, queue_name
+from vprdist.launch.slurm import ask_queue, cancel_jobs
 from vprdist.machine import current_user
 from vprdist.store.journal import Failure, JobRecord
 from vprdist.store.trial_folder import TrialFolder

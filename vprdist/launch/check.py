@@ -13,8 +13,9 @@ from pathlib import Path
 from vprdist.errors import LaunchError, nearest
 from vprdist.launch.params import submission_parameters
 from vprdist.launch.permit import Permit
+from vprdist.launch.queue_rows import at
 from vprdist.launch.refusals import is_impossible, is_wrong
-from vprdist.launch.slurm import at, commands_environment, job_script
+from vprdist.launch.slurm import commands_environment, job_script
 from vprdist.machine import current_user
 from vprdist.spec.gres import num_gpus
 from vprdist.spec.profile import ClusterProfile

@@ -20,8 +20,9 @@ from vprdist.launch.enter import entry
 from vprdist.launch.params import job_environment, python_words, site_options
 from vprdist.launch.paths import check_folder
 from vprdist.launch.permit import Permit
+from vprdist.launch.queue_rows import ALIVE_STATES, QueueName, QueueRow
 from vprdist.launch.sbatch import PARSABLE, job_id_in
-from vprdist.launch.slurm import ALIVE_STATES, QueueName, QueueRow, ask, ask_queue
+from vprdist.launch.slurm import ask, ask_queue
 from vprdist.machine import current_user
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.sbatch_options import options_of

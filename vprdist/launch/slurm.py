@@ -8,140 +8,37 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from vprdist.launch.cluster import UNKNOWN, Cause, Sight
-from vprdist.launch.endings import contradicts, last_word, who
+from vprdist.launch.cluster import UNKNOWN, Sight
+from vprdist.launch.endings import last_word
 from vprdist.launch.enter import Kind, entry
 from vprdist.launch.params import job_environment
 from vprdist.launch.paths import check_folder
 from vprdist.launch.permit import PACKAGE_ALONE, Permit
+from vprdist.launch.queue_rows import (
+    GONE_STATES,
+    QueueName,
+    QueueRow,
+    at,
+    parse_sacct,
+    parse_squeue,
+    queue_name,
+    sacct_command,
+    squeue_command,
+)  # fmt: skip
 from vprdist.machine import current_user
 from vprdist.spec.profile import ClusterProfile
-from vprdist.store.journal import JobRecord, is_job_name, token_of
+from vprdist.store.journal import JobRecord
 from vprdist.store.trial_folder import TrialFolder
 
 COMMAND_TIMEOUT_S = 30.0
-# fmt: off
-ALIVE_STATES = frozenset((
-    "PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD",
-    "REQUEUE_FED", "RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED", "RESV_DEL_HOLD",
-))
-GONE_STATES = frozenset((
-    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
-    "PREEMPTED", "TIMEOUT", "REVOKED",
-))
-# fmt: on
-IDLE_STATES = frozenset(
-    ("SUSPENDED", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "STOPPED", "RESV_DEL_HOLD")
-)
-"""Alive, and nothing of it runs."""
-CAUSES: dict[str, Cause] = {
-    **dict.fromkeys(("BOOT_FAIL", "NODE_FAIL"), "cluster"),
-    **dict.fromkeys(("PREEMPTED", "REVOKED"), "preempted"),
-    **dict.fromkeys(("DEADLINE", "TIMEOUT"), "time"),
-    "CANCELLED": "person",
-}
-"""To whom an end is due; all others are the job's own."""
-HELD_FOR_EVER = "launch failed requeued held"
-"""A job that could not be started on its node: SLURM keeps it, and never tries again by itself."""
 UNTOLD = (None, "CANCELLED")
 """What squeue says of jobs that accounting knows more of."""
 SACCT_AGAIN_S = 600.0
 SCANCEL_BATCH = 200
-SQUEUE_FORMAT = "%i|%j|%T|%r|%N|%k"
-
-
-class QueueName(NamedTuple):
-    """A job's name, and the cluster that it is on where that is not the one at hand."""
-
-    name: str
-    clusters: str | None = None
-
-
-def queue_name(record: JobRecord) -> QueueName:
-    """What the queue is asked about a submission."""
-    return QueueName(record.name, record.clusters)
-
-
-@dataclass(frozen=True)
-class QueueRow:
-    """One job as SLURM lists it. `token` is the job's comment: which submission of the trial it is. `by`: the user who
-    cancelled it, where SLURM says."""
-
-    job_id: str
-    name: str
-    state: str
-    reason: str
-    nodes: str
-    token: str
-    by: str = ""
-    clusters: str | None = None
-
-    def is_of(self, record: JobRecord) -> bool:
-        """Whether it is that submission; the same trial of another run folder has jobs of the same name."""
-        return (self.name, self.token) == (record.name, record.token)
-
-    @property
-    def sight(self) -> Sight:
-        """The row as the dispatcher understands it; a word that we do not know is unknown, not dead."""
-        node = self.nodes if self.nodes and not set(self.nodes) & set("[,(") else ""
-        if self.state in ALIVE_STATES and self.reason.strip("()").replace("_", " ") == HELD_FOR_EVER:
-            return Sight("gone", self.job_id, f"SLURM says {HELD_FOR_EVER}", "cluster", node, held=True)
-        if self.state in ALIVE_STATES:
-            return Sight("alive", self.job_id, self.reason, waits=self.waits)
-        if self.state in GONE_STATES:
-            by = f" by {who(self.by)}" if self.state == "CANCELLED" else ""
-            reason = f"SLURM says {self.state}{by}" + (f" on {self.nodes}" if self.nodes else "")
-            return Sight("gone", self.job_id, reason, CAUSES.get(self.state, "job"), node)
-        return Sight("unknown", self.job_id, self.state)
-
-    @property
-    def waits(self) -> str:
-        """SLURM's word for why a job has not started, or does not go on; empty where it does."""
-        if self.state == "PENDING":
-            reason = self.reason.strip("()")
-            return "no reason yet" if reason in ("", "None") else reason
-        return self.state.lower() if self.state in IDLE_STATES else ""
-
-
-def parse_squeue(text: str, clusters: str | None = None) -> list[QueueRow]:
-    """The rows of our jobs in squeue's answer; other people's job names and comments may hold anything."""
-    rows = []
-    for line in text.splitlines():
-        fields = [field.strip() for field in line.strip().split("|", 5)]
-        if len(fields) == 6 and is_job_name(fields[1]):
-            job_id, name, state, reason, nodes, comment = fields
-            rows.append(QueueRow(job_id, name, state, reason, nodes, token_of(comment), clusters=clusters))
-    return rows
-
-
-def parse_sacct(text: str) -> list[QueueRow]:
-    """Our jobs in sacct's answer (`JobID|JobName|State|NodeList|ExitCode|Comment`), `CANCELLED by 0` too.
-
-    A job that was requeued has a row for each of its runs where sites say so: the last is how it stands. One that was
-    preempted, requeued and run to its end may be called PREEMPTED for ever: its batch step knows better.
-    """
-    rows: dict[str, QueueRow] = {}
-    for line in text.splitlines():
-        fields = [field.strip() for field in line.split("|", 5)]
-        if len(fields) < 4 or not fields[2]:
-            continue
-        (job_id, _, step), (state, *more) = fields[0].partition("."), fields[2].split()
-        state, code, token = state.rstrip("+"), *(*fields[4:], "", "")[:2]
-        if not step and is_job_name(fields[1]):
-            rows[job_id] = QueueRow(job_id, fields[1], state, "", fields[3], token_of(token), "".join(more[1:2]))
-        elif step == "batch" and job_id in rows and rows[job_id].state == "PREEMPTED" and contradicts(state, code):
-            rows[job_id] = replace(rows[job_id], state=state)
-    return list(rows.values())
-
-
-def squeue_command(user: str, names: Iterable[str], clusters: str | None = None) -> list[str]:
-    """The one question of an interval: all of the sweep's jobs, the ones that ended a moment ago too."""
-    what = [f"--user={user}", f"--name={','.join(sorted(names))}", f"--format={SQUEUE_FORMAT}"]
-    return ["squeue", *at(clusters), "--noheader", "--states=all", *what]
 
 
 def ask_queue(users: str, jobs: Iterable[QueueName]) -> list[QueueRow] | None:
@@ -155,18 +52,6 @@ def ask_queue(users: str, jobs: Iterable[QueueName]) -> list[QueueRow] | None:
             return None
         rows += parse_squeue(answer, clusters)
     return rows
-
-
-def sacct_command(job_ids: Iterable[str], clusters: str | None = None) -> list[str]:
-    """What became of jobs that squeue has forgotten; bounded to a week, so that accounting is not searched whole."""
-    ids = ",".join(sorted(job_ids))
-    fields = "--format=JobID,JobName%80,State%24,NodeList%80,ExitCode,Comment%80"
-    return ["sacct", *at(clusters), "--noheader", "--parsable2", f"--jobs={ids}", fields, "--starttime=now-7days"]
-
-
-def at(clusters: str | None) -> list[str]:
-    """What one of SLURM's commands is told to ask another cluster than the one at hand."""
-    return [f"--clusters={clusters}"] if clusters else []
 
 
 class SlurmCluster:

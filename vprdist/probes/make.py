@@ -9,7 +9,8 @@ from pathlib import Path
 from vprdist.console import Bar, Tell
 from vprdist.files import write_text
 from vprdist.game.probing import subsets_to_probe
-from vprdist.launch.array import Array, run_array
+from vprdist.launch.array import run_array
+from vprdist.launch.array_folder import Array
 from vprdist.launch.capacity import TRIAL_GB
 from vprdist.launch.workers import work_together
 from vprdist.machine import usable_cores, usable_memory_gb, visible_gpus

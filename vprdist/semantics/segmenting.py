@@ -12,7 +12,8 @@ from vprdist.console import Bar, Tell
 from vprdist.data.layouts.less import read_names
 from vprdist.errors import CacheError
 from vprdist.files import digest_json, write_text
-from vprdist.launch.array import Array, one_task, run_array
+from vprdist.launch.array import one_task, run_array
+from vprdist.launch.array_folder import Array
 from vprdist.launch.check import check_cluster
 from vprdist.launch.paths import check_folder
 from vprdist.launch.workers import Worker, work_together

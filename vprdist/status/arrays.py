@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vprdist.files import canonical_json
-from vprdist.launch.array import Array
-from vprdist.launch.slurm import ALIVE_STATES
+from vprdist.launch.array_folder import Array
+from vprdist.launch.queue_rows import ALIVE_STATES
 from vprdist.probes.order import ProbeOrder
 from vprdist.spec.subsets import Point
 from vprdist.status.facts import Queue, explain

@@ -11,7 +11,8 @@ from typing import Any
 
 from vprdist.launch.cluster import ALIVE
 from vprdist.launch.local import LocalCluster
-from vprdist.launch.slurm import GONE_STATES, QueueName, QueueRow, ask_queue, queue_name
+from vprdist.launch.queue_rows import GONE_STATES, QueueName, QueueRow, queue_name
+from vprdist.launch.slurm import ask_queue
 from vprdist.machine import current_user, user_name
 from vprdist.store.driving import Preparing
 from vprdist.store.journal import JobRecord
