@@ -16,6 +16,7 @@ from vprdist.launch.array_folder import Array
 from vprdist.launch.driver_job import driver_script
 from vprdist.launch.params import submission_parameters
 from vprdist.launch.paths import check_folder
+from vprdist.launch.permit import PACKAGE_ALONE
 from vprdist.launch.slurm import job_script
 from vprdist.spec.profile import ClusterProfile
 
@@ -65,7 +66,14 @@ def test_no_script_is_made_of_such_a_path(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_no_array_is_submitted_from_such_a_path(tmp_path: Path) -> None:
     logs = str(Array("a", tmp_path / "of-%x").logs)
-    order = {"function": "a:b", "words": [], "logs": logs, "parameters": {}, "count": 1}
+    order = {
+        "function": "a:b",
+        "words": [],
+        "logs": logs,
+        "parameters": {},
+        "count": 1,
+        "permit": PACKAGE_ALONE.to_json(),
+    }
     command = [sys.executable, "-m", "vprdist.launch.array"]
     done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False)
     assert done.returncode == 1

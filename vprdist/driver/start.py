@@ -92,13 +92,13 @@ def _run(
     sweep: SweepSpec, profile: ClusterProfile, runs: Path, console: Console, only: frozenset[str] | None, detach: bool
 ) -> int:
     check_profile(profile, sweep.trials)
+    for place in (runs, Path.cwd()) if detach else (runs,):
+        check_folder(place, profile.kind)
     check_runs_folder(runs, profile.trust)
     folder, guard = sweep_folder(runs, sweep.name), Guard(profile.trust)
     guard.check(sweep_file(folder), *own_files(_own_classes(sweep)))
     if only is None:  # known trials need nobody who proposes
         check_proposer(sweep.search)
-    for place in (runs, Path.cwd()) if detach else (runs,):
-        check_folder(place, profile.kind)
     want_again(folder, asked_at(folder))
     check_budget(sweep, profile, sweep.num_trials, ())  # the budget of trials; that of GPU-hours needs their ids
     # The cluster was asked when a person submitted a driver's job; after an outage nobody would start it once more.
