@@ -10,8 +10,13 @@ from typing import Any
 import pytest
 
 from vprdist.launch.endings import due_to
+from vprdist.launch.node import NodeJob
+from vprdist.launch.params import submission_parameters
+from vprdist.launch.permit import PACKAGE_ALONE
 from vprdist.launch.queue_rows import QueueRow, parse_sacct, parse_squeue
 from vprdist.launch.sbatch import PARSABLE, job_id_in
+from vprdist.launch.slurm import slurm_executor
+from vprdist.spec.profile import ClusterProfile
 
 FOLDER = "slurm_23.11"
 ENDS = {
@@ -158,3 +163,19 @@ def test_a_banner_is_no_job_id(said: str, job: str | None) -> None:
 )
 def test_neither_is_it_one_of_a_drivers_job(said: str, job: str | None) -> None:
     assert job_id_in(said, PARSABLE) == job
+
+
+def test_neither_jobs_nor_arrays_take_a_banners_number_for_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command, words in (("sbatch", "echo your job 12 ended; echo Submitted batch job 700"), ("srun", "exit 1")):
+        fake = tmp_path / "FakeSlurm" / command
+        fake.parent.mkdir(exist_ok=True)
+        fake.write_text(f"#!/bin/sh\n{words}\n")
+        fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+    parameters = submission_parameters(ClusterProfile(kind="slurm"), "a", "token")
+    single, array = (slurm_executor(kind, tmp_path / kind, parameters, PACKAGE_ALONE, 1) for kind in ("trial", "array"))
+    one, many = single.submit(NodeJob("m:f"), "folder", "token"), array.map_array(NodeJob("m:f"), "ab", "cd")
+    assert [one.job_id, *(job.job_id for job in many)] == ["700", "700_0", "700_1"]
+    assert (tmp_path / "trial" / "700_submitted.pkl").exists() and (tmp_path / "array" / "700_1_submitted.pkl").exists()
