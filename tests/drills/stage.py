@@ -24,6 +24,8 @@ from chain import whole_chain  # noqa: E402  (found by path, here and on the nod
 from toy import toy_trials  # noqa: E402
 
 PATIENCE_S = 300.0
+MOST_DRIVERS = 12
+"""No fault takes as many: a driver that ends again and again is itself at fault."""
 
 
 class Stuck(AssertionError):
@@ -118,6 +120,8 @@ class Stage:
     def revived(self) -> bool:
         """Start a driver where there is none; whether it was so."""
         if ended := self.ended():
+            if len(self.exits) > MOST_DRIVERS:
+                raise Stuck(f"{self.runs}: {len(self.exits)} drivers ended: {self.exits}")
             self.start()
         return ended
 

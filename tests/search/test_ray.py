@@ -20,7 +20,7 @@ from toy_driver import has_begun, start
 
 from tests.waiting import until
 from vprdist.errors import RayUnavailable
-from vprdist.search import ray_folder, ray_session
+from vprdist.search import ray_folder, ray_session, reaper
 from vprdist.search.book import Outcome
 from vprdist.search.driver import run_search
 from vprdist.search.ray_session import PrivateRay
@@ -160,6 +160,37 @@ def test_what_a_killed_job_left_is_cleared_and_what_a_live_driver_has_is_not(
         assert mine.exists()
         assert not left.exists()
         assert elsewhere.exists(), "its lock says nothing on this machine"
+
+
+def test_the_next_driver_waits_for_the_watcher_of_the_last_and_is_not_ended_by_it(
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that is killed and started again at once looks into a folder whose watcher is still at work."""
+    monkeypatch.setenv("TMPDIR", str(short_folder))
+    code = (
+        "import sys, time, vprdist.search.ray_folder as it\n"
+        "with it.ray_folder(print, 0) as folder:\n    print(folder, flush=True)\n    time.sleep(600)\n"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    left = Path(driver.stdout.readline().strip())
+    (watcher,) = until(lambda: watchers(driver.pid))
+    os.kill(watcher, signal.SIGSTOP)  # it comes late
+    driver.kill()
+    driver.wait()
+    ray_folder._clear(short_folder)
+    assert left.exists(), "its watcher will see to it"
+    look = f"from vprdist.search.reaper import users_of; print(*users_of({str(left)!r}, {driver.pid}))"
+
+    def to_be_ended() -> list[str]:
+        return subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split()
+
+    with (left / reaper.LOCK).open():
+        assert str(os.getpid()) not in to_be_ended()
+    with (left / "socket").open("w"):
+        assert str(os.getpid()) in to_be_ended()
+    os.kill(watcher, signal.SIGCONT)
+    until(lambda: not left.exists())
 
 
 def test_the_watcher_outlives_what_slurm_sends_to_all(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -43,7 +44,9 @@ def ray_folder(tell: Callable[[str], None], object_bytes: int) -> Iterator[Path]
     folder = _make(tell, object_bytes)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        stack.enter_context(locked(folder / "lock"))
+        lock = os.open(folder / reaper.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        stack.callback(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         (folder / "machine").write_text(machine_name())
         watcher = subprocess.Popen(
             [sys.executable, "-I", reaper.__file__, str(folder), str(os.getpid())],
@@ -51,6 +54,7 @@ def ray_folder(tell: Callable[[str], None], object_bytes: int) -> Iterator[Path]
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C at a terminal is not for it
+            pass_fds=[lock],  # the lock is free when both are gone
         )
         assert watcher.stdin is not None
         stack.callback(watcher.wait)
@@ -102,12 +106,14 @@ def _fits_shared_memory(object_bytes: int) -> bool:
 def _clear(base: Path) -> None:
     """Remove what drivers left there that were killed together with their watcher, as SLURM kills a whole job.
 
-    The lock says that the driver is dead; it can be believed only where the same kernel has seen the lock.
+    The lock says that both are dead; it can be believed only where the same kernel has seen the lock. A live watcher
+    would end whoever has anything but the lock open.
     """
     for folder in base.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             ours = folder.stat(follow_symlinks=False).st_uid == os.getuid()
-            if ours and (folder / "machine").read_text() == machine_name():
-                with locked(folder / "lock", blocking=False) as dead:
-                    if dead:
-                        shutil.rmtree(folder, ignore_errors=True)
+            if not ours:
+                continue
+            with locked(folder / reaper.LOCK, blocking=False) as dead:
+                if dead and (folder / "machine").read_text() == machine_name():
+                    shutil.rmtree(folder, ignore_errors=True)

@@ -3,7 +3,8 @@
 The kernel ends Ray's servers with the driver, but not the agents that its raylet has started a moment before: they
 were measured to live on for a minute and more. This process waits for the end of its standard input, which only
 the driver holds open, then kills every process of this user that has a file of Ray's folder open or names it in
-its command line, and removes the folder.
+its command line, and removes the folder. Whoever has no more than the folder's lock open is the next driver, which
+looks whether the last one is dead.
 """
 
 import contextlib
@@ -16,6 +17,8 @@ from pathlib import Path
 
 QUIET_S = 0.5
 PATIENCE_S = 10.0
+LOCK = "lock"
+"""The driver's own file in the folder: another driver that looks whether it is held is none of Ray's processes."""
 
 
 def users_of(folder: str, driver: int) -> list[int]:
@@ -38,7 +41,8 @@ def _uses(entry: Path, folder: str) -> bool:
         return True
     for file in (entry / "fd").iterdir():
         with contextlib.suppress(OSError):
-            if str(file.readlink()).startswith(folder + "/"):
+            place = str(file.readlink())
+            if place.startswith(folder + "/") and place != f"{folder}/{LOCK}":
                 return True
     return False
 
