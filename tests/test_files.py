@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from vprdist.files import NotAFile, append_json_line, open_file, read_json_lines
+from vprdist.errors import UserError
+from vprdist.files import (
+    NotAFile,
+    append_json_line,
+    locked,
+    open_file,
+    read_json,
+    read_json_lines,
+    write_private_json,
+    write_text,
+)
 
 
 @pytest.mark.parametrize("torn", [b'{"kind": "tr', b"\0" * 40, b"17"], ids=["half", "zeros", "number"])
@@ -53,3 +63,22 @@ def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path: Path) -> None
         assert stream.read() == b"abc"
     with pytest.raises(FileNotFoundError):
         open_file(tmp_path / "nothing")
+
+
+def test_what_is_written_goes_through_no_link(tmp_path: Path) -> None:
+    """A link that somebody planted under a name that is known would make us write to what it leads to."""
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("precious")
+    link.symlink_to(target)
+    for write in (lambda: append_json_line(link, {"a": 1}), lambda: locked(link).__enter__()):
+        with pytest.raises(UserError, match="a link may not lie where a file is written"):
+            write()
+    write_text(link, "new")
+    assert target.read_text() == "precious"
+    assert not link.is_symlink(), "the name is ours now"
+
+
+def test_a_private_file_is_its_users_alone(tmp_path: Path) -> None:
+    write_private_json(tmp_path / "secret", {"word": "x"})
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+    assert read_json(tmp_path / "secret") == {"word": "x"}

@@ -11,11 +11,12 @@ import os
 import stat
 import struct
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from vprdist.disk import lock, written
+from vprdist.errors import UserError
 
 MASK = 2**64 - 1
 NO_FILES = {
@@ -54,18 +55,21 @@ def mistaken(head: bytes) -> tuple[str, str] | None:
 
 
 @contextlib.contextmanager
-def publish(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+def publish(path: Path, mode: str = "wb", rights: int = 0o664) -> Iterator[IO[Any]]:
     """Write a file so that readers see the old one or the whole new one, even after a power cut.
 
     A temporary file beside `path` is renamed over it after fsync; on an exception it is removed and `path` is
     untouched. The parent folder is made when missing.
+
+    Args:
+        rights: of the file, less what the umask takes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         # Text is written as it is: UTF-8, newlines untouched.
         text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-        with written(path), temporary.open(mode, **text) as stream:
+        with written(path), open(temporary, mode, opener=_new(rights), **text) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -73,6 +77,27 @@ def publish(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _new(rights: int) -> Callable[[str, int], int]:
+    """Opens a file that is not there yet: neither one that others put there, nor what their link leads to."""
+    return lambda path, flags: os.open(path, flags | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, rights)
+
+
+def open_no_link(path: Path, flags: int) -> int:
+    """A descriptor of a file that we write to or lock, made where it is missing; a link in its place is not followed.
+
+    Raises:
+        UserError: there is a link.
+        OSError: it cannot be opened.
+    """
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o664)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        remedy = "Look who made it, and delete it."
+        raise UserError(path, "a link may not lie where a file is written", str(path.readlink()), remedy) from None
 
 
 def _sync_folder(folder: Path) -> None:
@@ -93,6 +118,12 @@ def write_text(path: Path, text: str) -> None:
     """Publish a text file."""
     with publish(path, "w") as stream:
         stream.write(text)
+
+
+def write_private_json(path: Path, value: object) -> None:
+    """Publish a value as readable JSON that its user alone can read."""
+    with publish(path, "w", rights=0o600) as stream:
+        json.dump(value, stream, indent=1, allow_nan=False)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -116,7 +147,7 @@ def append_json_line(path: Path, row: Mapping[str, object], durable: bool = Fals
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = (json.dumps(row) + "\n").encode()
-    with written(path), path.open("a+b", buffering=0) as stream:
+    with written(path), os.fdopen(open_no_link(path, os.O_RDWR | os.O_APPEND), "a+b", buffering=0) as stream:
         if stream.seek(0, os.SEEK_END):
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":  # a line was cut, by a full disk or a node's death: this is not its end
@@ -192,7 +223,7 @@ def locked(path: Path, blocking: bool = True, shared: bool = False) -> Iterator[
         shared: others may hold it too, as long as they share it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = open_no_link(path, os.O_RDWR)
     try:
         try:
             kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX

@@ -22,6 +22,7 @@ from vprdist.launch.driver_job import driver_script
 from vprdist.launch.enter import entry
 from vprdist.launch.node import DEFAULT_JOB, NodeJob
 from vprdist.launch.permit import PACKAGE_ALONE, Permit
+from vprdist.prepare.checks import check_runs_folder
 from vprdist.private import Trust
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.trial_folder import TrialFolder
@@ -156,3 +157,15 @@ def test_a_person_hears_of_it_before_anything_is_started(tmp_path, capsys):
         os.umask(umask)
     assert f"{runs}: somebody else may write to it" in " ".join(capsys.readouterr().err.split())
     assert not list(runs.iterdir())
+
+
+def test_whether_a_folder_can_be_written_is_asked_through_no_name_that_others_know(tmp_path):
+    """The check wrote to `.writable-PID`, and so to whatever a link of that name led to."""
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    runs = tmp_path / "runs"
+    runs.mkdir(mode=0o755)
+    (runs / f".writable-{os.getpid()}").symlink_to(precious)
+    check_runs_folder(runs, Trust())
+    assert precious.read_text() == "mine"
+    assert len(list(runs.iterdir())) == 1, "the link alone"

@@ -184,6 +184,27 @@ def part_bytes(cache: Cache, city: str) -> int:
     return sum(shard.bytes for shard in cache.manifest.shards if shard.city == city)
 
 
+@pytest.mark.parametrize("how", ["all may write to it", "another made it", "a link"])
+def test_a_copy_that_another_user_may_have_planted_is_not_read(cache: Cache, tmp_path: Path, how: str) -> None:
+    """The folder's name is known to everybody on the node: without asking who made it, its shards were ours."""
+    scratch = tmp_path / "scratch"
+    with staged(cache.path, ["cph"], scratch) as found:
+        home = found.path.parent
+    if how == "a link":
+        home.rename(tmp_path / "away")
+        home.symlink_to(tmp_path / "away")
+        home = tmp_path / "away"
+    home.chmod(0o777 if how != "another made it" else 0o755)
+    if how == "another made it":
+        if os.geteuid() != 0:
+            pytest.skip("gives a folder to another user, which root alone can")
+        os.chown(home, 54321, -1)
+    with staged(cache.path, ["cph"], scratch) as found:
+        assert found.path == cache.path
+        assert found.fallback is not None
+        assert "somebody else may write to it" in found.fallback
+
+
 def test_a_small_disk_is_fallen_back_from_and_shared_by_eviction(
     cache: Cache, tmp_path: Path, small_disk: Callable[[int], Path]
 ) -> None:

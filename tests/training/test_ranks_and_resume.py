@@ -219,7 +219,7 @@ def test_ranks_leave_together_when_one_is_asked_during_an_evaluation(small_tree,
 
 
 def test_a_rank_that_never_comes_is_not_waited_for_as_in_a_collective(tmp_path, monkeypatch):
-    monkeypatch.setattr("vprdist.distributed.ranks.MEETING_S", 1)
+    monkeypatch.setattr("vprdist.distributed.meeting.MEETING_S", 1)
     begin = time.monotonic()
     said = "1 of 3 ranks came within 1 s, without rank 1, 2"
     with pytest.raises(TimeoutError, match=said), join(World(rank=0, world_size=3), tmp_path / "rendezvous"):

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import random
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,14 +12,12 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import TCPStore
 
+from vprdist.distributed.meeting import LostRankError as LostRankError
+from vprdist.distributed.meeting import meet
 from vprdist.distributed.world import World
-from vprdist.errors import LaunchError, Stopped
-from vprdist.files import write_json
+from vprdist.errors import Stopped
 
-MEETING_S = 300
-"""How long ranks wait for each other before the job is given up."""
 COLLECTIVE_S = 3600
 """How long a rank waits inside a collective: rank 0 may search a large gallery while the others wait. A rank that dies
 is noticed at once all the same, since its connections close."""
@@ -32,16 +26,6 @@ is noticed at once all the same, since its connections close."""
 SIGNAL_S = 3.0
 CONNECTION_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection refused")
 """What gloo says when the other end of one of its connections is gone."""
-
-
-class LostRankError(RuntimeError):
-    """Another rank of the job is gone; what it said is in its own log. Another attempt resumes from the checkpoint."""
-
-    def __init__(self, rank: int) -> None:
-        super().__init__(
-            f"rank {rank}: another rank of this job died or left with an error of its own; its log says why. "
-            "This rank leaves; the last checkpoint is kept."
-        )
 
 
 @dataclass(frozen=True)
@@ -135,15 +119,12 @@ def _make_exact(device: torch.device) -> None:
 def join(world: World, rendezvous: Path) -> Iterator[Ranks]:
     """Meet the other ranks; NCCL on GPUs, gloo on the CPU.
 
-    Rank 0 chooses a free port, any or one that `world` has, and publishes it in a file on shared storage, so that
-    jobs that share a node never clash. The file must be of this start of the job alone.
-
     Args:
-        rendezvous: the file, where `world` does not name one.
+        rendezvous: the file through which they meet, where `world` does not name one (`meeting`).
 
     Raises:
         TimeoutError: rank 0 or another did not appear in time.
-        LaunchError: every one of the profile's ports is taken.
+        LaunchError: every one of the profile's ports is taken, or others had a hand in the meeting.
         LostRankError: another rank died, or left with an error of its own.
         Stopped: another rank left since the job was asked to.
     """
@@ -153,9 +134,7 @@ def join(world: World, rendezvous: Path) -> Iterator[Ranks]:
     if world.world_size == 1:
         yield Ranks(0, 1, device)
         return
-    timeout = timedelta(seconds=MEETING_S)
-    store = _meet(world, world.rendezvous or rendezvous, timeout)
-    _await_all(store, world, timeout)
+    store = meet(world, world.rendezvous or rendezvous)
     # What lies on the CPU goes through gloo on GPU jobs too: flags that stop a run must not wait for a GPU.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(
@@ -181,71 +160,3 @@ def _asked_to_leave(world: World) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def _meet(world: World, rendezvous: Path, timeout: timedelta) -> TCPStore:
-    if world.rank != 0:
-        host, port = _await_address(rendezvous)
-        return TCPStore(host, port, world.world_size, is_master=False, timeout=timeout)
-    host = _own_address() if os.environ.get("SLURM_JOB_NUM_NODES", "1") != "1" else "127.0.0.1"
-    for port in _candidates(world.ports):
-        try:
-            store = TCPStore(host, port, world.world_size, is_master=True, timeout=timeout, wait_for_workers=False)
-        except (dist.DistNetworkError, RuntimeError):
-            if port == 0:
-                raise
-            continue  # somebody else has it
-        write_json(rendezvous, {"host": host, "port": store.port})
-        return store
-    assert world.ports is not None
-    remedy = "Widen `ports` in the profile, or leave it out: then any free port will do."
-    raise LaunchError(f"ports of {socket.gethostname()}", "none of the profile's is free", list(world.ports), remedy)
-
-
-def _await_all(store: TCPStore, world: World, timeout: timedelta) -> None:
-    """Every rank is there. A process group waits for absent ones as long as for slow ones in a collective."""
-    names = [f"here/{rank}" for rank in range(world.world_size)]
-    try:
-        store.set(names[world.rank], "")
-        store.wait(names, timeout)
-    except RuntimeError:
-        try:
-            absent = [str(rank) for rank, name in enumerate(names) if not store.check([name])]
-        except RuntimeError:  # rank 0, which keeps the store, is gone
-            raise LostRankError(world.rank) from None
-        here, late = world.world_size - len(absent), f"within {MEETING_S} s, without rank {', '.join(absent)}"
-        raise TimeoutError(f"{here} of {world.world_size} ranks came {late}; see its log") from None
-
-
-def _candidates(ports: tuple[int, int] | None) -> list[int]:
-    """Ports to try, in random order so that jobs that start together seldom meet; 0 lets the system choose."""
-    if ports is None:
-        return [0]
-    return random.Random(os.urandom(8)).sample(range(ports[0], ports[1] + 1), ports[1] - ports[0] + 1)
-
-
-def _own_address() -> str:
-    """A name of this node that others resolve; where its own name does not even resolve here, an address."""
-    name = socket.gethostname()
-    try:
-        if not socket.gethostbyname(name).startswith("127.0.0."):
-            return name
-    except OSError:
-        pass
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: asks which interface leads outside
-            return str(probe.getsockname()[0])
-        except OSError:
-            return name
-
-
-def _await_address(rendezvous: Path) -> tuple[str, int]:
-    end = time.monotonic() + MEETING_S
-    while time.monotonic() < end:
-        if rendezvous.exists():
-            address = json.loads(rendezvous.read_text())
-            return str(address["host"]), int(address["port"])
-        time.sleep(0.05)
-    # No mistake of the user's: another attempt may find a healthier node.
-    raise TimeoutError(f"rank 0 did not publish its address in {rendezvous} within {MEETING_S} s; see its log")

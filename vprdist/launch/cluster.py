@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from vprdist.disk import lock
 from vprdist.errors import LaunchError
+from vprdist.files import open_no_link
 from vprdist.launch.permit import Permit
 from vprdist.machine import machine_name
 from vprdist.private import OURSELVES, Trust
@@ -133,7 +134,8 @@ def _run_helper(
         }
         for s, lock in taken
     ]  # fmt: skip
-    with submission_log(first.folder, first.record).open("ab") as output:
+    log = submission_log(first.folder, first.record)
+    with os.fdopen(open_no_link(log, os.O_WRONLY | os.O_APPEND), "ab") as output:
         helper = subprocess.Popen(
             [sys.executable, "-P", "-m", "vprdist.launch.submit"],
             stdin=subprocess.PIPE,
@@ -171,7 +173,7 @@ def _refusal(entry: Submission) -> LaunchError | None:
 
 def _take(path: Path) -> int | None:
     """A locked descriptor that a child may inherit (the lock is the description's, not the process's)."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = open_no_link(path, os.O_RDWR)
     try:
         lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, path)
     except BlockingIOError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from vprdist.files import open_no_link
 from vprdist.store.journal import JobRecord
 
 BE_KILLED_S = 60.0
@@ -64,7 +65,7 @@ class Leave:
         if not self._once.acquire(blocking=False):
             return
         if not self.requeue:
-            self.mark.touch()  # the driver submits again, and counts no attempt
+            os.close(open_no_link(self.mark, os.O_WRONLY))  # the driver submits again, and counts no attempt
             raise SystemExit(f"left after USR2; the profile says `requeue: false` ({self.mark})")
         if callable(self._submitit):
             self._submitit(signal.SIGUSR2, None)

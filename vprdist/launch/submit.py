@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from vprdist.files import open_no_link
 from vprdist.launch.cluster import submission_log
 from vprdist.launch.permit import Permit
 from vprdist.launch.refusals import LATE
@@ -53,7 +54,7 @@ def _carry_out(folder: TrialFolder, token: str, permit: Permit) -> bool:
             folder.write_job(submit(folder, record, logs, permit))
     except Exception as error:  # whatever sbatch or submitit says goes to the person in one line
         words = " ".join(f"{type(error).__name__}: {error}".split())
-        with submission_log(folder, record).open("a") as log:
+        with os.fdopen(open_no_link(submission_log(folder, record), os.O_WRONLY | os.O_APPEND), "a") as log:
             log.write(words + "\n")
         return False
     return True

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vprdist.disk import lock_range
+from vprdist.files import open_no_link
 from vprdist.semantics.planning import PlannedShard
 
 HELD = (BlockingIOError, PermissionError)
@@ -27,7 +28,7 @@ class Builders:
     def __init__(self, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self._path = out / ".lock"
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._file = open_no_link(self._path, os.O_RDWR)
 
     def __enter__(self) -> Builders:
         lock_range(self._file, fcntl.LOCK_SH, 0, self._path)

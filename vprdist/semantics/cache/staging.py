@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from vprdist.errors import CacheError
+from vprdist.errors import CacheError, LaunchError
 from vprdist.files import file_stamp, read_json, write_json, write_text
 from vprdist.machine import current_user
+from vprdist.private import Guard
 from vprdist.semantics.cache.format import MANIFEST, Manifest, read_manifest
 from vprdist.semantics.cache.reader import open_cache
 from vprdist.semantics.cache.shard import check_digest
@@ -61,7 +62,7 @@ def staged(
             if not scratch.is_absolute() or "$" in str(scratch):
                 raise OSError(f"{scratch} is no folder of this node: a variable of it is not set here")
             home = scratch / f"vprdist-{current_user()}"
-            home.mkdir(parents=True, exist_ok=True)
+            _make_private(home)
             lock = stack.enter_context((home / f"{part.digest}.lock").open("a"))
             copy = home / part.digest
             _make(cache, part, copy, lock, progress)
@@ -71,6 +72,19 @@ def staged(
             yield Staged(cache, reason)
             return
         yield Staged(copy, None)
+
+
+def _make_private(home: Path) -> None:
+    """The name of the folder is known to everybody on the node: another user may have made it before, full of shards.
+
+    Raises:
+        OSError: others may write to it.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        Guard().check(home)
+    except LaunchError as error:
+        raise OSError(str(error).rstrip(".")) from None
 
 
 def part_of(manifest: Manifest, cities: Iterable[str]) -> Manifest:
