@@ -6,12 +6,13 @@ import grp
 import os
 import pwd
 import struct
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from vprdist.errors import LaunchError
-from vprdist.private import ACL, Guard, Trust, narrow_umask
+from vprdist.private import ACL, INDUCTOR, Guard, Trust, narrow_umask, use_private_compiler_cache
 
 STRANGER = 54321
 """A user that this machine does not know."""
@@ -149,3 +150,20 @@ def test_what_is_made_is_written_by_nobody_else(tmp_path):
         os.umask(before)
     assert (tmp_path / "alone").stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "group").stat().st_mode & 0o777 == 0o775
+
+
+def test_what_torch_compiled_is_taken_from_a_folder_of_ours_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv(INDUCTOR, "chosen")
+    assert use_private_compiler_cache() is None
+    assert os.environ[INDUCTOR] == "chosen"
+    monkeypatch.delenv(INDUCTOR)
+    assert use_private_compiler_cache() is None
+    usual = Path(os.environ[INDUCTOR])
+    assert usual == tmp_path / f"torchinductor_{pwd.getpwuid(os.geteuid()).pw_name}", "as torch names it"
+    monkeypatch.delenv(INDUCTOR)
+    usual.chmod(0o777)
+    said = use_private_compiler_cache()
+    assert said is not None
+    assert "somebody else may write to it" in said
+    assert Path(os.environ[INDUCTOR]).stat().st_mode & 0o777 == 0o700

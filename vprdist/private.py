@@ -13,6 +13,7 @@ import pwd
 import shlex
 import stat
 import struct
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,6 +23,7 @@ from typing import Any, Self
 from vprdist.errors import LaunchError
 
 ACL = "system.posix_acl_access"
+INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
 ACL_OWNER_GROUP, ACL_USER, ACL_GROUP, ACL_MASK, ACL_WRITE = 0x04, 0x02, 0x08, 0x10, 0x02
 MOST_LINKS = 40
 """As many links as the kernel follows."""
@@ -137,6 +139,28 @@ class Guard:
         remedy += f"; or name {names[key]} in the profile's `{key}`." if key else "."
         fault = "somebody else may write to it, and what jobs load must be yours alone"
         return LaunchError(place, fault, rights, remedy)
+
+
+def use_private_compiler_cache() -> str | None:
+    """torch.compile loads code from a folder of /tmp with a name that everybody knows: it must be ours, or another.
+
+    To be called before anything is compiled, where nobody has set another folder. The folder may be made by another
+    user at any time before ours.
+
+    Returns:
+        Why the usual folder is not used, in words; None where it is.
+    """
+    if INDUCTOR in os.environ:
+        return None
+    usual = Path(tempfile.gettempdir()) / f"torchinductor_{_user(os.geteuid())}"
+    try:
+        usual.mkdir(mode=0o700, exist_ok=True)
+        Guard().check(usual)
+        os.environ[INDUCTOR] = str(usual)
+        return None
+    except (LaunchError, OSError) as error:
+        os.environ[INDUCTOR] = tempfile.mkdtemp(prefix="vprdist-compiled-")
+        return f"torch.compile keeps what it compiles in {os.environ[INDUCTOR]}: {error}"
 
 
 def _is_sticky(found: os.stat_result) -> bool:

@@ -20,7 +20,7 @@ from vprdist.launch.leave import Leave
 from vprdist.launch.params import THREAD_VARIABLES
 from vprdist.launch.permit import permit_here
 from vprdist.machine import pid_start
-from vprdist.private import Guard
+from vprdist.private import Guard, use_private_compiler_cache
 from vprdist.spec.own_code import own_files
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.journal import Failure, JobRecord
@@ -154,6 +154,8 @@ def _call(place: TrialFolder, record: JobRecord, job: str, start: str, world: An
     if trial.trial_id != place.trial_id:
         fault = f"the folder must be that of trial {trial.trial_id}"
         raise LaunchError(place.trial_file, fault, place.trial_id, "Run driver and jobs with one version of vprdist.")
+    if trial.run.compile and (why := use_private_compiler_cache()) is not None:
+        print(why, flush=True)
     leave = Leave(record, place.attempt_log(record))
     leave.listen()
     mine = World(
