@@ -27,6 +27,16 @@ def submit(cluster: DevCluster, script: str, *options: str) -> str:
     return cluster.run("sbatch", "--parsable", "--mem=100", "--output=/dev/null", *options, f"--wrap={script}").strip()
 
 
+def test_root_writes_nothing_into_a_folder_of_others(tmp_path: Path) -> None:
+    """Links under names that everybody knows would lead it to any file of the machine."""
+    (tmp_path / "lock").symlink_to(tmp_path / "precious")
+    tmp_path.chmod(0o777)
+    done = subprocess.run([DEVCLUSTER, "up", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"others may write to {tmp_path}" in done.stderr
+    assert not (tmp_path / "precious").exists()
+
+
 def test_up_is_idempotent_and_starts_what_died(slurm_cluster: DevCluster) -> None:
     before = pids(slurm_cluster)
     assert len(before) == 5  # munged, slurmctld, three nodes
