@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy import JOB, toy_trials
@@ -120,6 +121,25 @@ def test_an_array_of_a_version_before_is_found_by_its_own_name(tmp_path: Path) -
     assert array.queue_name == QueueName("vprdist-cache-x", None)
     (tmp_path / "queue.json").write_text("[" * 5000)
     assert array.queue_name == QueueName("vprdist-cache-x", None)
+
+
+@pytest.mark.parametrize(
+    ("values", "gpus"),
+    [
+        ({"gpus_per_node": 4}, 4),
+        ({"gpus_per_node": 4, "gpu_type": "a100"}, 4),
+        ({"gpus_per_task": 2, "gpu_type": "a100", "ranks": 3}, 6),
+        ({"gres": "nvme:1,gpu:a100:2", "ranks": 2}, 2),
+        ({}, 0),
+    ],
+)
+def test_the_journal_counts_gpus_as_the_profile_does(values: dict[str, Any], gpus: int) -> None:
+    profile = ClusterProfile(kind="slurm", **values)
+    record = JobRecord(
+        state="intent", cluster="slurm", name="n", token="t", attempt=1, job=JOB, machine="m",
+        parameters=submission_parameters(profile, TRIAL.trial_id, "t"),
+    )  # fmt: skip
+    assert record.num_node_gpus == profile.num_node_gpus == gpus and record.num_node_ranks == profile.ranks
 
 
 def test_a_detached_driver_is_found_there(

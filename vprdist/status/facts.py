@@ -112,7 +112,7 @@ def read_facts(
     facts = Facts(trial=folder.trial_id, name=name, state="waiting")
     if record is not None:
         facts.attempt, facts.job_id = record.attempt, record.job_id
-        facts.gpus = bool(record.parameters.get("gpus_per_node"))
+        facts.gpus = bool(record.num_node_gpus)
     facts.watched = folder.path.exists() and not folder.has_result and held(folder.driver_lock)
     _state(facts, folder, record, queue, stopped.get(folder.trial_id), now)
     _progress(facts, folder, record, objective, now)
@@ -247,10 +247,7 @@ def hours(
 def _devices(record: JobRecord | None) -> int:
     if record is None:
         return 1
-    parameters = record.parameters
-    nodes = int(parameters.get("nodes", 1))
-    ranks = int(parameters.get("ntasks_per_node", parameters.get("tasks_per_node", 1)))
-    return nodes * int(parameters.get("gpus_per_node") or ranks)
+    return int(record.parameters.get("nodes", 1)) * (record.num_node_gpus or record.num_node_ranks)
 
 
 def _time_left(train: Sequence[Mapping[str, Any]]) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from vprdist.spec.base import Spec
+from vprdist.spec.gres import num_gpus
 
 NAME_PREFIX = "vprdist-"
 
@@ -38,6 +39,21 @@ class JobRecord(Spec):
     process_group: int | None = None
     intended_at: float = Field(default_factory=time.time)
     submitted_at: float | None = None
+
+    @property
+    def num_node_ranks(self) -> int:
+        """Ranks on each node."""
+        return int(self.parameters.get("ntasks_per_node", self.parameters.get("tasks_per_node", 1)))
+
+    @property
+    def num_node_gpus(self) -> int:
+        """GPUs that it asked for on each node, in whichever words of sbatch: `4` and `a100:4` are counts."""
+        told = self.parameters
+        if told.get("gpus_per_node"):
+            return num_gpus(f"gpu:{told['gpus_per_node']}")
+        if told.get("gpus_per_task"):
+            return self.num_node_ranks * num_gpus(f"gpu:{told['gpus_per_task']}")
+        return num_gpus(str(told.get("gres", "")))
 
     @property
     def clusters(self) -> str | None:

@@ -86,7 +86,7 @@ class _Run:
 
     def _asked_for_gpus(self) -> bool:
         record = TrialFolder(self.folder).job()
-        return record is not None and bool(record.parameters.get("gpus_per_node"))
+        return record is not None and bool(record.num_node_gpus)
 
     def _other_code(self) -> tuple[str, ...]:
         """What to record where this start goes on from a checkpoint of other code; a row says which code this is."""
