@@ -153,7 +153,7 @@ class FirstJob:
         parameters = submission_parameters(self.profile.model_copy(update=changes), name, token)
         return JobRecord(
             state="intent", cluster="slurm", name=parameters["job_name"], token=token, attempt=attempt, job=FIRST_JOB,
-            parameters=parameters, num_threads=self.profile.cpus_per_task, scratch=self.profile.scratch,
+            parameters=parameters, num_threads=self.profile.rank_cpus, scratch=self.profile.scratch,
             avoided=self._avoided, machine=machine_name(),
         )  # fmt: skip
 
@@ -203,7 +203,7 @@ class FirstJob:
             if words.version != __version__:
                 fault = f"node {words.host} has another version of vprdist, {words.version}, not {__version__}"
                 raise self._wrong(record, fault)
-            if (self.profile.gpus_per_node or self.profile.gpus_per_task) and not words.gpus:
+            if self.profile.num_node_gpus and not words.gpus:
                 raise self._wrong(record, f"node {words.host} shows no GPU to rank {words.rank}")
             if source and words.source and words.source != source.digest:
                 self.tell(f"node {words.host} runs other code of vprdist than this driver: {words.source}")
