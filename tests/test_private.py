@@ -63,7 +63,7 @@ def test_a_part_that_all_may_write_to_is_named_with_its_rights_and_the_remedy(fo
 def test_tmp_is_a_parent_of_private_folders_and_no_place_itself(folder):
     folder.parent.chmod(0o1777)
     assert refused(folder / "job.json") == ""
-    assert "may write to it" in refused(folder.parent)
+    assert "Make a folder of your own in it" in refused(folder.parent)
     assert "may write to it" in refused(folder.parent / "not there yet")
 
 

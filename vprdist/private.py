@@ -88,7 +88,7 @@ class Guard:
                     self._check_part(place, found)
                     self._seen.add(place)
                 last = place, found
-            if last is not None and _is_sticky(last[1]):
+            if last is not None and _is_sticky(last[1]) and last[1].st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 self._check_writers(*last)  # /tmp is no place for what a job loads, though what we own in it is
 
     def _check_part(self, place: Path, found: os.stat_result) -> None:
@@ -100,10 +100,13 @@ class Guard:
         self._check_writers(place, found)
 
     def _check_writers(self, place: Path, found: os.stat_result) -> None:
+        forbid = "Forbid it:" if os.geteuid() in (0, found.st_uid) else f"Ask {_user(found.st_uid)} to forbid it:"
+        if _is_sticky(found):
+            raise self._refusal(place, found, "Make a folder of your own in it, and choose that", None)
         if found.st_mode & stat.S_IWOTH:
-            raise self._refusal(place, found, f"Forbid it: chmod g-w,o-w {_quoted(place)}", None)
+            raise self._refusal(place, found, f"{forbid} chmod g-w,o-w {_quoted(place)}", None)
         if found.st_mode & stat.S_IWGRP and not self._group_is_trusted(place, found):
-            raise self._refusal(place, found, f"Forbid it: chmod g-w {_quoted(place)}", "trusted_group")
+            raise self._refusal(place, found, f"{forbid} chmod g-w {_quoted(place)}", "trusted_group")
 
     def _group_is_trusted(self, place: Path, found: os.stat_result) -> bool:
         """Whoever may write as the file's group, or by an ACL, whose mask stands where the group's rights do."""
