@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.worlds import write_city
+from vprdist.data.images import load_image
 from vprdist.data.layouts import dataset_digest
 from vprdist.data.layouts.msls import city_digest, city_names, read_city
 from vprdist.data.pictures import check_images, check_whole
@@ -170,6 +171,16 @@ def test_missing_and_empty_pictures_are_counted(small_tree):
     (images / "ada_q006.jpg").symlink_to(images / "moved" / "ada_q006.jpg")  # leads nowhere
     with pytest.raises(DataError, match=r"ada_q003.jpg: .* is missing \(2 more like it\)"):
         check_images(read_city(small_tree, "ada").query)
+
+
+def test_a_picture_with_another_ending_is_called_by_its_name(small_tree):
+    """To unpack the city again would bring the same name."""
+    side = read_city(small_tree, "ada").query
+    path = side.image_path(0)
+    path.rename(path.with_suffix(".JPG"))
+    for look in (lambda: check_images(side), lambda: load_image(path, 32, 32)):
+        with pytest.raises(DataError, match=rf"Rename {path.stem}\.JPG, which lies there, to {path.name}\. Or leave"):
+            look()
 
 
 def test_a_cut_picture_is_found_by_its_end(small_tree):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,32 @@ def test_a_broken_folder_is_one_clear_error(tmp_path: Path, fault: str) -> None:
     assert str(folder) in str(caught.value) and caught.value.remedy
     if fault == "missing tensor":
         assert "decode_head.classifier.weight" in str(caught.value)
+
+
+class Unsafe:
+    """Its pickle calls a function when it is loaded."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return print, ("run",)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "code", "page", "not finite"])
+def test_no_message_advises_to_run_what_lies_in_a_folder(tmp_path: Path, kind: str) -> None:
+    folder = save_model(tmp_path / "model", list(CLASSES))
+    state = transformers.SegformerForSemanticSegmentation.from_pretrained(folder).state_dict()
+    if kind == "code":
+        config = json.loads((folder / "config.json").read_text())
+        config["auto_map"] = {"AutoConfig": "mine.Config", "AutoModelForSemanticSegmentation": "mine.Model"}
+        (folder / "config.json").write_text(json.dumps({**config, "model_type": "mine"}))
+    else:
+        (folder / "model.safetensors").unlink()
+        state["decode_head.classifier.bias"].fill_(torch.nan)
+        torch.save(state if kind == "not finite" else {"a": Unsafe()}, folder / "pytorch_model.bin")
+    if kind == "page":
+        (folder / "pytorch_model.bin").write_text("<!DOCTYPE html><html></html>")
+    with pytest.raises(WeightsError) as caught:
+        open_segmenter(spec_of(folder))
+    said = str(caught.value)
+    assert not re.search("weights_only|trust_remote_code|safe_globals", said) and "\n" not in said
+    assert kind != "not finite" or "weights must be finite; found '19 of the 19 values of decode_head" in said
+    assert kind != "page" or "a web page" in said

@@ -39,6 +39,10 @@ TURNS = {
 """By EXIF's orientation, what puts a picture upright (EXIF 2.3, 4.6.4 A)."""
 SIDEWAYS = (5, 6, 7, 8)
 
+LEAVE_OUT = "Or leave such pictures out: trial.data.leave_out, or trial.data.broken: leave_out."
+BROKEN_REMEDY = f"Fetch or unpack it again. {LEAVE_OUT}"
+"""Helps whatever is wrong with a picture, and whoever made the data set."""
+
 
 def load_image(path: Path, height: int, width: int) -> Pixels:
     """(height, width, 3) uint8 RGB, equal to torchvision's `Resize` of the picture as Pillow opens it.
@@ -87,6 +91,15 @@ def upright_size(path: Path) -> tuple[int, int]:
         return (width, height) if _orientation(image) in SIDEWAYS else (height, width)
 
 
+def missing_remedy(path: Path) -> str:
+    """What helps where no picture lies: it may lie there with another ending."""
+    try:
+        others = sorted(each.name for each in path.parent.iterdir() if each.stem == path.stem)
+    except OSError:
+        others = []
+    return f"Rename {others[0]}, which lies there, to {path.name}. {LEAVE_OUT}" if others else BROKEN_REMEDY
+
+
 def is_turned(path: Path) -> bool:
     """Whether EXIF's orientation asks for a picture to be turned.
 
@@ -130,12 +143,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except UserError:
         raise
     except FileNotFoundError:
-        raise DataError(path, "the picture is missing", None, "Unpack the city again.") from None
+        raise DataError(path, "the picture is missing", None, missing_remedy(path)) from None
     except Exception as error:  # Pillow has many words for a broken picture, and each of its formats has more
         if getattr(error, "errno", None) is not None and not isinstance(error, NotAFile):
             raise
         reason = error.strerror if isinstance(error, NotAFile) else first_line(error)
-        raise DataError(path, "the picture cannot be read", reason, "Unpack the city again.") from None
+        raise DataError(path, "the picture cannot be read", reason, BROKEN_REMEDY) from None
 
 
 def _orientation(image: Image.Image) -> int:

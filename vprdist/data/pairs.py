@@ -115,9 +115,8 @@ class ChunkRow:
             size = self._size_of(self.chunk(len(self._begins) - 1))
             empty = empty + 1 if size == 0 else 0
             if empty == 10:
-                raise TrainingError(
-                    "trial.data.train", "queries find no partners in ten chunks", None, "Check the data."
-                )
+                remedy = "Train on more or larger cities, or on ones whose positions and compass angles overlap."
+                raise TrainingError("trial.data.train", "queries find no partners in ten chunks", None, remedy)
             self._begins.append(self._begins[-1] + size)
         index = int(np.searchsorted(self._begins, position, side="right")) - 1
         return index, position - self._begins[index]

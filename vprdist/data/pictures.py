@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vprdist.data.images import is_turned, load_image
+from vprdist.data.images import BROKEN_REMEDY, is_turned, load_image, missing_remedy
 from vprdist.data.places import City, Side
 from vprdist.errors import DataError
 from vprdist.files import file_stamp
 
-REMEDY = "Unpack the city again, or leave such pictures out: trial.data.leave_out, or trial.data.broken: leave_out."
 JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 HEAD_BYTES = 1024
 
@@ -38,7 +37,8 @@ def check_images(side: Side) -> None:
     if bad := absent(side):
         more = f" ({len(bad) - 1} more like it)" if len(bad) > 1 else ""
         fault = f"a key of {side.city}/{side.side} has no picture: this one {bad[0].what}{more}"
-        raise DataError(side.image_path(bad[0].row), fault, None, REMEDY)
+        path = side.image_path(bad[0].row)
+        raise DataError(path, fault, None, BROKEN_REMEDY if path.exists() else missing_remedy(path))
 
 
 def check_whole(side: Side) -> None:
@@ -49,7 +49,7 @@ def check_whole(side: Side) -> None:
     """
     for path in side.paths:
         if (what := picture_fault(path)) is not None:
-            raise DataError(path, "the picture cannot be read", f"it {what}", REMEDY)
+            raise DataError(path, "the picture cannot be read", f"it {what}", BROKEN_REMEDY)
 
 
 def faults(side: Side, advance: Callable[[], object] = lambda: None, *, decode: bool = False) -> list[Fault]:
@@ -220,5 +220,8 @@ def _of_files(folder: Path, what: Callable[[os.stat_result], int], ending: str =
             return {entry.name: what(entry.stat()) for entry in found}
     except OSError as error:
         raise DataError(
-            folder, "the folder of pictures cannot be listed", error.strerror, "Unpack the city again."
+            folder,
+            "the folder of pictures cannot be listed",
+            error.strerror,
+            "Unpack it again, or see to its permissions.",
         ) from None

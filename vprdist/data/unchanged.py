@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vprdist.data.images import BROKEN_REMEDY
 from vprdist.data.layouts import Layout, city_digest_cached, layout_of, read_city_cached
 from vprdist.data.pictures import picture_sizes, picture_stamps
 from vprdist.data.places import City
@@ -123,7 +124,7 @@ def _content(path: Path) -> int:
     try:
         return content_number(path)
     except OSError as error:
-        raise DataError(path, "the picture cannot be read", error.strerror, "See to it, and start again.") from None
+        raise DataError(path, "the picture cannot be read", error.strerror, BROKEN_REMEDY) from None
 
 
 def _paths(city: City) -> list[Path]:

@@ -149,7 +149,9 @@ class _Book:
 
     def _check_keys(self, where: str, number: int, keys: list[str]) -> None:
         if not keys:
-            raise DataError(where, "a query needs at least one prediction", "none", "The file may be cut.")
+            raise DataError(
+                where, "a query needs at least one prediction", "none", "Predict for it; the file may be cut."
+            )
         for key in keys:
             if self.gallery == "city" and self.owner.get(key, number) != number:
                 fault = "with one gallery a city, predictions must be of the query's own city"

@@ -238,7 +238,8 @@ def _remedy(kind: str, value: Any) -> str:
     if kind in ("int_type", "float_type") and isinstance(value, str):
         return _number_remedy(value)
     if kind in ("tuple_type", "list_type") and isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        return f"Write [{value}]."
+        lines = str(value).splitlines()
+        return f"Write [{value}]." if len(lines) == 1 else "Write a list: each line after a `- ` of its own."
     return ""
 
 

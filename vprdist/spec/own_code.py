@@ -94,7 +94,8 @@ def own_file(name: str) -> Path:
     if match := FILE_NAME.fullmatch(name):
         path = at_home(match["file"]).absolute()
         if not os.path.isfile(path):  # noqa: PTH113 (is_file raises where a name is too long)
-            raise RuleError("name", "no such file", str(path), "A path counts from the folder of the sweep file.")
+            remedy = "A path counts from the folder of the sweep file, on the command line from the working folder."
+            raise RuleError("name", "no such file", str(path), remedy)
         return path
     match = MODULE_NAME.fullmatch(name)
     assert match is not None, name

@@ -89,7 +89,6 @@ def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
         return None, (note,) if fell else ()
     path = weights_file(trial.network)
     if (found := digest_file(path, 16)) != wanted:
-        raise UserError(
-            path, f"the initial weights must have the digest {wanted}", found, "Install the same weights again."
-        )
+        remedy = f"Put the same file there again. Or keep this one: {CHANGED[0].lower()}{CHANGED[1:]}"
+        raise UserError(path, f"the initial weights must have the digest {wanted}", found, remedy)
     return path, ()

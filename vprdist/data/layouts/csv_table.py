@@ -15,7 +15,8 @@ from vprdist.errors import DataError
 from vprdist.files import open_file
 
 LINE_BYTES = 2**16
-AGAIN = "Unpack the city again."
+AGAIN = "Mend the file, or unpack the city again."
+MISSING = "Write it, or unpack the city again; data that lie otherwise need a layout of yours (trial.data.layout)."
 
 
 class Table:
@@ -32,7 +33,7 @@ class Table:
             with open_file(path) as stream:
                 self._columns = self._read(_Lines(path, stream), columns)
         except FileNotFoundError:
-            raise DataError(path, "this file of an MSLS side is missing", None, AGAIN) from None
+            raise DataError(path, "this file of an MSLS side is missing", None, MISSING) from None
         except OSError as error:
             raise DataError(path, "the CSV cannot be read", error.strerror, AGAIN) from None
         if not self._lines:
@@ -123,7 +124,11 @@ class Table:
             if name not in names:
                 fault, found = f"the header must have the column {name!r}", ",".join(names)[:200]
                 apart = any(mark in found for mark in ";\t") and "," not in found
-                do = "Columns are set apart by commas: save it as CSV with commas." if apart else "Unpack it again."
+                do = (
+                    "Columns are set apart by commas: save it as CSV with commas."
+                    if apart
+                    else f"Write the column. {AGAIN}"
+                )
                 raise DataError(where, fault, found, do)
             if names.count(name) > 1:
                 raise DataError(where, "a column stands twice in the header", name, "Delete one.")

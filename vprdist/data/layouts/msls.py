@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vprdist.data.layouts.base import Layout
-from vprdist.data.layouts.csv_table import Table
+from vprdist.data.layouts.csv_table import AGAIN, Table
 from vprdist.data.pictures import folder_sizes
 from vprdist.data.places import City, KeyPaths, Side, Words
 from vprdist.errors import DataError, nearest
@@ -95,7 +95,7 @@ def _digest_file(digest: hashlib._Hash, path: Path) -> None:
             while block := stream.read(2**20):
                 digest.update(block)
     except OSError as error:
-        raise DataError(path, "the CSV cannot be read", error.strerror, "Unpack the city again.") from None
+        raise DataError(path, "the CSV cannot be read", error.strerror, AGAIN) from None
 
 
 def _no_tree(root: Path) -> DataError:
@@ -162,9 +162,9 @@ def _same_rows(reference: Table, table: Table | None, keys: Words) -> None:
         return
     if len(table) != len(keys):
         fault = f"the CSVs of a side must have one row an image; {reference.path.name} has {len(keys)}"
-        raise DataError(table.path, fault, len(table), "The file may be cut: unpack the city again.")
+        raise DataError(table.path, fault, len(table), AGAIN)
     if "key" in table:
         for row, (here, there) in enumerate(zip(table.texts("key"), keys.tolist(), strict=True)):
             if here != there:
                 fault = f"rows must stand in the order of {reference.path.name}, which has {there!r} here"
-                raise DataError(table.where(row), fault, here, "Unpack the city again.")
+                raise DataError(table.where(row), fault, here, f"Sort its rows so. {AGAIN}")

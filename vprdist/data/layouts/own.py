@@ -54,7 +54,8 @@ class OwnLayout(Layout):
             if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
                 raise RuleError("names", "names() must answer a list of words", str(found)[:60], REMEDY)
             if not found:
-                raise DataError(self.root, f"{self._file.name} finds no city there", None, "Check trial.data.root.")
+                remedy = f"Check trial.data.root, and what {self._file.name} looks for."
+                raise DataError(self.root, f"{self._file.name} finds no city there", None, remedy)
             if bad := next((name for name in found if not _is_word(name)), None):
                 raise RuleError("names", "a city's name must be without spaces, commas, `#` and `/`", bad, REMEDY)
             if len(set(found)) < len(found):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from vprdist.errors import WeightsError, first_line
-from vprdist.files import read_json
+from vprdist.files import mistaken, read_json
 from vprdist.semantics.segmenters.base import IMAGENET_MEAN, IMAGENET_STD
-from vprdist.semantics.segmenters.weights import model_folder
+from vprdist.semantics.segmenters.weights import TENSORS, model_folder
 from vprdist.spec.segmenter import MSLS_SIZE, SegmenterSpec
 from vprdist.spec.vocabulary import CLASSES, Grid
 from vprdist.tensors import not_finite
@@ -69,8 +69,8 @@ def open_network(spec: SegmenterSpec, device: str) -> TransformersSegmenter:
         )
     except Exception as error:  # the library raises many kinds here, and every one means the same
         fault = "the folder must hold a model for semantic segmentation"
-        found = first_line(error)
-        raise WeightsError(folder, fault, found, AGAIN) from None
+        found, remedy = _mistaken(folder) or (first_line(error), AGAIN)
+        raise WeightsError(folder, fault, found, remedy) from None
     if absent := sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"])):
         # The library would fill these with random numbers and only say so.
         raise WeightsError(folder, f"the model's weights are incomplete: no {absent[0]}", None, AGAIN)
@@ -78,6 +78,15 @@ def open_network(spec: SegmenterSpec, device: str) -> TransformersSegmenter:
         raise WeightsError(folder, "weights must be finite", broken, AGAIN)
     check_classes(folder, model.config.id2label)
     return TransformersSegmenter(model, read_pixels(folder), spec.picture_size or MSLS_SIZE, device)
+
+
+def _mistaken(folder: Path) -> tuple[str, str] | None:
+    """What lies in the place of one of the model's files, and the remedy; None: nothing that shows."""
+    for path in [folder / "config.json", *(path for pattern in TENSORS for path in sorted(folder.glob(pattern)))]:
+        with path.open("rb") as stream:
+            if found := mistaken(stream.read(1024)):
+                return f"{path.name} is {found[0]}", found[1]
+    return None
 
 
 def check_classes(folder: Path, labels: dict[int, str]) -> None:

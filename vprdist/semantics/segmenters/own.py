@@ -7,7 +7,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from vprdist.errors import OwnCodeError, WeightsError
+from vprdist.errors import OwnCodeError, WeightsError, first_line
 from vprdist.spec.own_load import blamed, load_own
 from vprdist.spec.segmenter import MSLS_SIZE, SegmenterSpec
 from vprdist.spec.vocabulary import CLASSES, Grid
@@ -57,7 +57,10 @@ class OwnSegmenter:
         if not ((sums - 1).abs() < NEAR).all() or found.min() < 0:
             fault = "the probabilities of a place must be none below 0, and sum to 1"
             raise OwnCodeError(
-                self.name, fault, round(float(sums.flatten()[0]), 4), "Take the softmax over the classes."
+                self.name,
+                fault,
+                round(float(sums.flatten()[0]), 4),
+                "Take the softmax over the classes, of finite logits.",
             )
         return found
 
@@ -75,7 +78,8 @@ def open_network(spec: SegmenterSpec, device: str) -> OwnSegmenter:
         with blamed(spec.name, otherwise=spec.name):
             made = own(**spec.parameters, **more)
     except OSError as error:
-        raise WeightsError(spec.source or spec.name, "the segmenter's files cannot be read", str(error)) from None
+        where, remedy = spec.source or spec.name, "Check the paths that its class opens, and their permissions."
+        raise WeightsError(where, "the segmenter's files cannot be read", first_line(error), remedy) from None
     if isinstance(made, nn.Module):
         made = made.to(device).eval()
     return OwnSegmenter(spec, made, device)

@@ -12,6 +12,7 @@ from vprdist.spec.segmenter import SegmenterSpec
 
 SETTINGS = ("config.json", "preprocessor_config.json")
 TENSORS = ("*.safetensors", "*.bin")
+NO_TENSORS = "Fetch it whole, or name a model that has them: save_pretrained writes model.safetensors."
 
 
 def weights_digest(spec: SegmenterSpec) -> str:
@@ -100,4 +101,4 @@ def _model_files(folder: Path) -> list[Path]:
         if tensors := sorted(folder.glob(pattern)):
             settings = [folder / name for name in SETTINGS if (folder / name).is_file()]
             return sorted([*settings, *tensors])
-    raise WeightsError(folder, f"a transformers model must have {' or '.join(TENSORS)}", None, "Fetch it again.")
+    raise WeightsError(folder, f"a transformers model must have {' or '.join(TENSORS)}", None, NO_TENSORS)

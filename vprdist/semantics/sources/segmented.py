@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vprdist.data.images import load_image
+from vprdist.data.images import BROKEN_REMEDY, load_image, missing_remedy
 from vprdist.data.layouts import Layout, read_city_cached
 from vprdist.data.pictures import picture_sizes
 from vprdist.errors import CacheError, DataError
@@ -80,7 +80,8 @@ class SegmentedSource:
         for key, size in zip(keys, sizes, strict=True):
             if not size:
                 state = "empty" if paths[key].exists() else "missing"
-                raise DataError(paths[key], f"a key has no picture: it is {state}", None, "Unpack the city again.")
+                remedy = BROKEN_REMEDY if state == "empty" else missing_remedy(paths[key])
+                raise DataError(paths[key], f"a key has no picture: it is {state}", None, remedy)
         what = [self.spec.identity(self.weights, self.device), self.batch_images]
         return digest_json(["segmented", what, [[key, size] for key, size in zip(keys, sizes, strict=True)]])
 
