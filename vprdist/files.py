@@ -24,6 +24,9 @@ NO_FILES = {
     stat.S_IFSOCK: "a socket",
 }  # fmt: skip
 
+NEVER_FILES = (errno.ENXIO, errno.ELOOP, errno.ENAMETOOLONG)
+"""What the system says of sockets, of links that lead round in a circle, and of names that no file can have."""
+
 
 class NotAFile(OSError):
     """Something else lies where a file should: a folder, a named pipe, a device, a socket."""
@@ -36,7 +39,12 @@ def open_file(path: Path) -> BinaryIO:
         NotAFile: something else lies there.
         OSError: it is missing, or cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # links are followed
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # links are followed
+    except OSError as error:
+        if error.errno not in NEVER_FILES:
+            raise
+        raise NotAFile(error.errno, f"no file lies there ({error.strerror})", str(path)) from None
     kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
     if kind == stat.S_IFREG:
         return os.fdopen(descriptor, "rb")

@@ -145,9 +145,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise DataError(path, "the picture is missing", None, missing_remedy(path)) from None
     except Exception as error:  # Pillow has many words for a broken picture, and each of its formats has more
-        if getattr(error, "errno", None) is not None and not isinstance(error, NotAFile):
+        told = error.strerror if isinstance(error, OSError) and error.errno is not None else None
+        if told is not None and not isinstance(error, NotAFile | PermissionError):
             raise
-        reason = error.strerror if isinstance(error, NotAFile) else first_line(error)
+        reason = first_line(error) if told is None else told
         raise DataError(path, "the picture cannot be read", reason, BROKEN_REMEDY) from None
 
 

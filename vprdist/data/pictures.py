@@ -14,7 +14,7 @@ import numpy.typing as npt
 from vprdist.data.images import BROKEN_REMEDY, is_turned, load_image, missing_remedy
 from vprdist.data.places import City, Side
 from vprdist.errors import DataError
-from vprdist.files import file_stamp
+from vprdist.files import NotAFile, file_stamp, open_file
 
 JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 HEAD_BYTES = 1024
@@ -86,11 +86,14 @@ def picture_fault(path: Path, *, decode: bool = False) -> str | None:
 
     A JPEG that has both its marks is not decoded, unless all are to be: what was damaged between them is not seen.
     """
-    with path.open("rb") as stream:
-        head = stream.read(HEAD_BYTES)
-        stream.seek(max(0, path.stat().st_size - len(JPEG_END)))
-        if not decode and head.startswith(JPEG_BEGIN) and stream.read() == JPEG_END:
-            return None
+    try:
+        with open_file(path) as stream:
+            head = stream.read(HEAD_BYTES)
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - len(JPEG_END)))
+            if not decode and head.startswith(JPEG_BEGIN) and stream.read() == JPEG_END:
+                return None
+    except (NotAFile, FileNotFoundError) as error:
+        return f"is no file ({error.strerror})"
     try:
         # Some cameras write more after the mark, and a PNG has none: the decoder has the last word.
         load_image(path, 32, 32)
@@ -121,7 +124,7 @@ def turned_pictures(city: City) -> tuple[str, ...]:
 
 def _may_be_turned(path: Path) -> bool:
     """False where a look at a JPEG's first segments, which hold EXIF, is enough."""
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         head = stream.read(4096)
     return not head.startswith(b"\xff\xd8") or b"Exif\0" in head or b"http://ns.adobe.com/xap" in head
 
