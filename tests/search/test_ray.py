@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import toy_driver
-from test_driver import alive, folders, processes_of_ray, trainables
+from test_driver import alive, folders, processes_of_ray, ray_folders, trainables
 from toy import JOB, PROFILE, behave, toy_trials
 from toy_driver import has_begun, start
 
@@ -120,7 +120,7 @@ def test_a_tmpdir_that_is_not_fit_is_said(
 def test_the_longest_path_that_is_taken_holds_rays_sockets() -> None:
     base = "/" + "x" * (ray_folder.LONGEST - 1)
     session = "session_2026-11-29_03-16-08_123456_4194304"  # the largest pid that Linux has
-    assert len(f"{base}/{ray_folder.PREFIX}abcdefgh/{session}/sockets/plasma_store") == 107
+    assert len(f"{base}/{ray_folder.PREFIX}abcdefgh/{ray_folder.OPEN}/{session}/sockets/plasma_store") == 107
 
 
 @pytest.mark.parametrize("small", ["disk", "shared memory"])
@@ -287,6 +287,8 @@ def test_a_ray_that_dies_is_started_again_and_listens_to_this_machine_alone(tmp_
     both = folders(tmp_path, 2)
     until(lambda: all(map(has_begun, both)))
     until(lambda: trainables(driver.pid))
+    (folder,) = ray_folders(driver.pid)
+    assert Path(folder).stat().st_mode & 0o077 == 0, "Ray opens its own folder to everybody: nobody comes so far"
     heard = {address for pid in (driver.pid, *processes_of_ray(driver.pid)) for address in listening(pid)}
     assert heard <= {"127.0.0.1", "::ffff:127.0.0.1"}
     assert heard

@@ -19,7 +19,9 @@ from vprdist.search import reaper
 PREFIX = "vpr-ray-"
 OTHERS = ("/tmp", "/var/tmp")
 """Where Ray's files go if TMPDIR is not set, or not fit."""
-LONGEST = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store") - len(f"/{PREFIX}12345678")
+OPEN = "r"
+"""Ray's own folder in ours: Ray lets everybody write there, and ours lets nobody else in."""
+LONGEST = 107 - len(f"/{PREFIX}12345678/{OPEN}/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 """Bytes of a path below which Ray's sockets fit: the kernel takes 107 bytes for the name of one."""
 ROOM_BYTES = 16_000_000
 """Ray's logs and Tune's notes take a hundredth of it in a sweep of hundreds of trials."""

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from vprdist.errors import RayUnavailable, first_line
 from vprdist.machine import pid_start, process_alive
-from vprdist.search.ray_folder import NoRoom, ray_folder
+from vprdist.search.ray_folder import OPEN, NoRoom, ray_folder
 from vprdist.search.reaper import users_of
 
 OBJECT_STORE_BYTES = 80_000_000
@@ -149,7 +149,7 @@ class PrivateRay:
             log_to_driver=False,
             logging_level="error",
             configure_logging=False,
-            _temp_dir=str(folder),
+            _temp_dir=str(folder / OPEN),
             _node_ip_address="127.0.0.1",
         )
         pids = [pid for pid in users_of(str(folder), os.getpid()) if _program(pid) in SERVERS]
