@@ -57,7 +57,8 @@ def hidden(cluster: DevCluster, path: Path) -> Iterator[None]:
 def jobs(cluster: DevCluster, since: int) -> list[tuple[int, str]]:
     """Ids and names of jobs of vprdist that were submitted after that one."""
     rows = [line.split() for line in cluster.run("squeue", "--noheader", "--states=all", "--format=%i %j").splitlines()]
-    return [(int(job), name) for job, name in rows if name.startswith(NAME_PREFIX) and int(job) > since]
+    found = [(int(job.split("_")[0]), name) for job, name in rows]  # `12_3` is a task of array 12
+    return [(job, name) for job, name in found if name.startswith(NAME_PREFIX) and job > since]
 
 
 def last_job(cluster: DevCluster) -> int:
