@@ -87,7 +87,7 @@ def test_an_array_that_makes_a_sweeps_cache_is_cancelled_with_the_sweep(
     (order,) = cache_orders(sweep, read_profile(sweep.cluster), runs)
     array = array_of(order)
     write_text(array.order, order.model_dump_json())
-    hold(slurm_cluster, f"--job-name={array.job}", "--array=0-3")
+    hold(slurm_cluster, f"--job-name={array.job}", f"--comment={array.token}", "--array=0-3")
     assert main(["cancel", "masks", "--yes", "--runs", str(runs)]) == 0
     assert f"array {array.job}: cancelled" in capsys.readouterr().out
     assert not slurm_cluster.run("squeue", "--noheader", "--states=PD,R").strip()
