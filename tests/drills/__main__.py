@@ -55,12 +55,12 @@ def play(fault: Fault, cluster: DevCluster, base: Path, trials: int) -> tuple[Co
 
 def table(rows: Sequence[tuple[Fault, Count, Stage]]) -> Table:
     """A line a fault."""
-    columns = ("what", "fault", "trials", "results", "lost", "doubled", "changed", "given up", "jobs", "starts",
-               "attempts", "drivers ended with", "s")  # fmt: skip
+    columns = ("what", "fault", "trials", "results", "lost", "doubled", "changed", "given up", "jobs", "left at once",
+               "starts", "attempts", "drivers ended with", "s")  # fmt: skip
     shown = Table(*columns, title="One row a fault: what it cost")
     for fault, found, stage in rows:
         numbers = (found.trials, found.results, found.lost, found.doubled, found.changed, found.failed, found.jobs,
-                   found.starts, found.attempts)  # fmt: skip
+                   found.unwanted, found.starts, found.attempts)  # fmt: skip
         exits = " ".join(map(str, stage.exits))
         shown.add_row(fault.part, fault.text, *map(str, numbers), exits, f"{found.seconds:.0f}",
                       style=None if found.good else "red")  # fmt: skip

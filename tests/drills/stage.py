@@ -168,6 +168,7 @@ class Count:
     changed: int = 0
     failed: int = 0
     jobs: int = 0
+    unwanted: int = 0
     starts: int = 0
     attempts: int = 0
     seconds: float = 0.0
@@ -198,9 +199,12 @@ def count(stage: Stage) -> Count:
         if folder.result().environment["chain"] != whole_chain(trial.seed, stage.steps):
             found.changed += 1
             found.wrong.append(f"{folder.trial_id}: its result is not that of an undisturbed run")
+        # A job whose sbatch was not answered may be there all the same; it finds another in the journal, and leaves.
+        logs = "".join(path.read_text(errors="replace") for path in folder.log.glob("attempt-*/*_log.out"))
+        unwanted = logs.count("is not wanted any more")
         jobs, allowed = stage.num_jobs(folder), 0 if record is None else record.attempt + record.lost
-        found.jobs += jobs
-        if jobs > allowed:
+        found.jobs, found.unwanted = found.jobs + jobs, found.unwanted + unwanted
+        if jobs - unwanted > allowed:
             found.doubled += 1
             found.wrong.append(f"{folder.trial_id}: {jobs} jobs were submitted, {allowed} are accounted for")
         starts = [int(str(row["start"])) for row in rows]
