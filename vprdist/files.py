@@ -7,7 +7,9 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
+import re
 import stat
 import struct
 import uuid
@@ -19,6 +21,13 @@ from vprdist.disk import lock, written
 from vprdist.errors import UserError
 
 MASK = 2**64 - 1
+MOST_DIGITS = 20
+MOST_JSON, MOST_LINES = 64 * 2**20, 512 * 2**20
+"""Bytes of a JSON file, and of the new JSON lines of a file: many times what the largest sweeps write."""
+MOST_PARQUET, PARQUET_GROWS = 64 * 2**20, 200
+"""Bytes that a small table may become, and how many times its own bytes a large one may."""
+MOST_VALUES, VALUES_A_BYTE = 4_000_000, 64
+HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 NO_FILES = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
@@ -139,9 +148,74 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def read_bytes(path: Path, most: int) -> bytes:
+    """What a file holds.
+
+    Raises:
+        NotAFile: something else lies there.
+        OSError: it is missing, cannot be opened, or holds more than `most` bytes.
+    """
+    with open_file(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        data = stream.read(most + 1) if size <= most else b""  # one more: somebody may be writing
+    if max(size, len(data)) > most:
+        raise OSError(errno.EFBIG, f"the file holds {size:,} bytes, more than any of its kind", str(path))
+    return data
+
+
 def read_json(path: Path) -> Any:
-    """The value of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The value of a JSON file.
+
+    Raises:
+        ValueError: it is no JSON, or says what `write_json` never does (`parse_json`).
+        OSError: see `read_bytes`.
+    """
+    return parse_json(read_bytes(path, MOST_JSON))
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON text in UTF-8.
+
+    Raises:
+        ValueError: it is no JSON, or holds what can be no one's: NaN, a number beyond 64 bits, half a character, a key
+            twice in one object, a hundred thousand brackets.
+    """
+    return _parse_json(data, {"parse_constant": _no_number, "object_pairs_hook": _each_once})
+
+
+def _parse_json(data: bytes, strictness: Mapping[str, Any]) -> Any:
+    text = data.decode("utf-8")
+    try:
+        value = json.loads(text, parse_float=_finite, parse_int=_whole, **strictness)
+    except RecursionError:
+        raise ValueError("brackets are nested too deeply") from None
+    if HALF_CHARACTER.search(text):  # two halves beside each other are one character
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return value
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
+
+def _finite(text: str) -> float:
+    if math.isinf(value := float(text)):
+        raise ValueError(f"{text[:40]} is too large for a number")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > MOST_DIGITS or abs(value := int(text)) > MASK:
+        raise ValueError(f"{text[:40]} is beyond 64 bits")
+    return value
+
+
+def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+    return value
 
 
 def append_json_line(path: Path, row: Mapping[str, object], durable: bool = False) -> None:
@@ -169,12 +243,17 @@ def append_json_line(path: Path, row: Mapping[str, object], durable: bool = Fals
 def read_json_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
     """The whole rows from byte `offset` on, and the offset after them.
 
-    A half-written last line waits; one that was cut for good (`append_json_line`) is left out.
+    A half-written last line waits; one that was cut for good (`append_json_line`) or damaged is left out.
+
+    Raises:
+        OSError: no file lies there, or one that is longer than any.
     """
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
+            if os.fstat(stream.fileno()).st_size - offset > MOST_LINES:
+                raise OSError(errno.EFBIG, "the file is longer than any of its kind", str(path))
             stream.seek(offset)
-            data = stream.read()
+            data = stream.read(MOST_LINES)
     except FileNotFoundError:
         return [], offset
     data = data[: data.rfind(b"\n") + 1]
@@ -183,8 +262,8 @@ def read_json_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], 
 
 def _row(line: bytes) -> dict[str, Any] | None:
     try:
-        row = json.loads(line) if line.strip() else None
-    except (ValueError, RecursionError):
+        row = _parse_json(line, {}) if line.strip() else None  # a measure that went wrong is NaN there
+    except ValueError:
         return None
     return row if isinstance(row, dict) else None
 
@@ -264,14 +343,74 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> dict[str, 
     Raises:
         KeyError: a column that is not there.
         OSError: no such file.
-        ValueError: no Parquet table.
+        ValueError: no Parquet table, or a small file that would fill the memory.
     """
     import pyarrow.parquet as parquet
 
-    with parquet.ParquetFile(path) as file:  # the footer alone says which columns there are
-        known = file.schema_arrow.names
-        for name in columns or ():
-            if name not in known:
-                raise KeyError(name)
-        table = file.read(columns=list(columns) if columns is not None else None)
+    with open_file(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        with parquet.ParquetFile(stream) as file:  # the footer alone says which columns there are
+            known = file.schema_arrow.names
+            for name in columns or ():
+                if name not in known:
+                    raise KeyError(name)
+            _check_counts(file, columns, size)
+            leaves = _texts_of(file.metadata)
+        # Texts stay numbers of a dictionary until it is known how long they are, each time that they stand there.
+        with parquet.ParquetFile(stream, read_dictionary=leaves) as file:
+            table = file.read(columns=list(columns) if columns is not None else None)
+        bytes_of = {name: _bytes_of(table.column(name)) for name in columns or known}
+        if sum(bytes_of.values()) > MOST_PARQUET + PARQUET_GROWS * size:
+            raise ValueError(f"{size:,} bytes that would become {sum(bytes_of.values()):,}")
     return {name: table.column(name).to_pylist() for name in columns or known}
+
+
+def _texts_of(metadata: Any) -> list[str]:
+    """The paths of columns of texts and bytes, those in lists too."""
+    schema = [metadata.schema.column(index) for index in range(metadata.num_columns)]
+    return [column.path for column in schema if column.physical_type == "BYTE_ARRAY"]
+
+
+def _check_counts(file: Any, columns: Sequence[str] | None, size: int) -> None:
+    """A table repeats itself, but each row is of another thing: its bytes bound how many values it has."""
+    metadata = file.metadata
+    most_values, most_bytes = MOST_VALUES + VALUES_A_BYTE * size, MOST_PARQUET + PARQUET_GROWS * size
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    if metadata.num_rows > most_values or sum(group.total_byte_size for group in groups) > most_bytes:
+        raise ValueError(f"{size:,} bytes that would become {metadata.num_rows:,} rows")
+    wanted = None if columns is None else list(columns)
+    for place, group in enumerate(groups):
+        # Arrow ends the process where it is asked about a damaged column; where it is to read one, it says so.
+        next(file.iter_batches(batch_size=1, row_groups=[place], columns=wanted), None)
+        known = (group.column(index) for index in _leaves_of(metadata, wanted))
+        if max((column.num_values for column in known), default=0) > most_values:
+            raise ValueError(f"{size:,} bytes that would become too many values")
+
+
+def _leaves_of(metadata: Any, columns: Sequence[str] | None) -> list[int]:
+    """The places of what a file stores for some columns; a list stores its elements."""
+    paths = [metadata.schema.column(index).path.split(".")[0] for index in range(metadata.num_columns)]
+    return [index for index, path in enumerate(paths) if columns is None or path in columns]
+
+
+def _bytes_of(column: Any) -> int:
+    """What the plain values of a column take, about."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    total = 0
+    for chunk in column.chunks:
+        while pa.types.is_list(chunk.type) or pa.types.is_large_list(chunk.type):
+            total += 8 * len(chunk)
+            chunk = chunk.flatten()
+        if not pa.types.is_dictionary(chunk.type):
+            total += int(chunk.nbytes)
+            continue
+        longest = compute.max(compute.binary_length(chunk.dictionary)).as_py() or 0
+        total += 8 * len(chunk)
+        if longest * len(chunk) > MOST_PARQUET:  # only then each is counted
+            lengths = compute.binary_length(chunk.dictionary).cast(pa.int64())
+            total += compute.sum(lengths.take(chunk.indices)).as_py() or 0
+        else:
+            total += longest * len(chunk)
+    return total

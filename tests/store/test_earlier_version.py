@@ -203,7 +203,7 @@ def test_status_says_what_became_of_each_trial(runs: Path, name: str, states: di
     seen = look(find_sweep(runs, name))
     found = [each.state for each in seen.facts]
     assert {state: found.count(state) for state in found} == states
-    assert seen.problem == "" and not seen.driven
+    assert seen.problems == () and not seen.driven
 
 
 def test_what_was_said_of_classes_is_read_and_would_be_said_again(runs: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ a trial's folder."""
 LINES = {"files.py", "launch/nodes.py", "store/proposals.py", "store/trial_folder.py"}
 """These modules read JSON lines."""
 RECORDS = {
-    "Failure": {"store/driving.py", "store/trial_folder.py"},  # of what a driver makes beside trials, and of a trial
+    "Failure": {"store/trial_folder.py"},
     "JobRecord": {"store/trial_folder.py"},
     "DriverRecord": {"store/driving.py"},
     "ResultRow": {"store/result_file.py"},
@@ -87,10 +87,11 @@ def test_a_record_is_made_of_a_files_text_in_one_place(trees: dict[str, ast.Modu
         module
         for module, tree in trees.items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == f"{record}.model_validate_json"
-        if re.search(
-            r"\.read_(bytes|text)\(", ast.unparse(node)
-        )  # what a process is told on its standard input is no file
+        if isinstance(node, ast.Call)
+        # What a process is told on its standard input is no file.
+        if re.match(
+            rf"(read_spec|read_checked)\(.*, {record}, |{record}\.model_validate_json\(.*read", ast.unparse(node)
+        )
     }
     assert users == RECORDS[record]
 

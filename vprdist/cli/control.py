@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -98,14 +99,18 @@ def _logs(args: argparse.Namespace, console: Console) -> int:
         except KeyboardInterrupt:
             return 130
         return 0
-    text = reader.new()
-    write(text or f"Nothing was printed yet; {folder.log} holds what there is.\n")
+    printed = False
+    for text in reader.rest():
+        write(text)
+        printed = True
+    if not printed:
+        write(f"Nothing was printed yet; {folder.log} holds what there is.\n")
     return 0
 
 
 def _cancel(args: argparse.Namespace, console: Console) -> int:
     sweep = find_sweep(args.runs.resolve(), args.sweep)
-    picked = pick(sweep, args.trial)
+    picked, unreadable = _journalled(sweep, pick(sweep, args.trial), console)
     cancelled = {i: record for i in picked if (record := cancelled_job(sweep.trials[i])) is not None}
     driver = None if args.trial else find_driver(sweep.folder)
     arrays = [] if args.trial else _arrays(sweep, console)
@@ -116,8 +121,8 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
     alive = [facts for facts in (read_array(array, queue) for array in arrays) if facts.state]
     rest = not args.trial and is_driven(sweep.folder)
     if not (chosen or driver or alive or rest):
-        console.print("Nothing to cancel: every one of these trials is over.")
-        return 0
+        console.print(f"Nothing to cancel: every one of these trials is over{' or unreadable' * unreadable}.")
+        return int(unreadable)
     lines = []
     for trial in chosen:
         record = sweep.trials[trial].job() if sweep.trials[trial].path.exists() else None
@@ -148,11 +153,25 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
             console.print(f"array {facts.name}: cancelled")
     for name in left:
         console.print(f"job {name} is still there; the same command again ends it", style="yellow")
-    if not args.trial and is_searched(sweep.folder):
-        console.print("A driver of this search that runs elsewhere proposes others: stop it (Ctrl-C) before.")
+    with contextlib.suppress(UserError):  # proposals that cannot be read; what was asked for is done
+        if not args.trial and is_searched(sweep.folder):
+            console.print("A driver of this search that runs elsewhere proposes others: stop it (Ctrl-C) before.")
     again = "The same command again, or vprdist retry, does." if chosen else "The same command again does."
     console.print(f"A driver of {sweep.name} submits none of them. {again}")
-    return 1 if left else 0
+    return 1 if left or unreadable else 0
+
+
+def _journalled(sweep: Sweep, trials: Sequence[str], console: Console) -> tuple[list[str], bool]:
+    """The trials whose journal can be read, or that have none; whether there are others. These are named."""
+    found = []
+    for trial in trials:
+        try:
+            sweep.trials[trial].job()
+        except UserError as error:  # everything else can be cancelled all the same
+            console.print(f"{trial} is left as it is: {error}", style="yellow")
+        else:
+            found.append(trial)
+    return found, len(found) < len(trials)
 
 
 def _arrays(sweep: Sweep, console: Console) -> list[Array]:

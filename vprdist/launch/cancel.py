@@ -16,6 +16,8 @@ from vprdist.store.journal import Failure, JobRecord
 from vprdist.store.trial_folder import TrialFolder
 
 Cancelled = Literal["cancelled", "was cancelled before", "had no job", "done meanwhile", "had failed"]
+MAY_LIVE = ("cancelled", "unreadable")
+"""Kinds of failures whose job may live: the cancel was cut, or nobody can tell how the trial ended."""
 PATIENCE_S = 60.0
 LOOK_S = 2.0
 
@@ -47,7 +49,7 @@ def _write_cancellation(folder: TrialFolder, by: str) -> Cancelled | None:
         return "done meanwhile"
     failure = folder.failure()
     if failure is not None:
-        return None if failure.kind == "cancelled" else "had failed"
+        return None if failure.kind in MAY_LIVE else "had failed"
     folder.path.mkdir(parents=True, exist_ok=True)
     record = folder.job()
     attempts = 0 if record is None else record.attempt
@@ -69,7 +71,7 @@ def _cancel_job(folder: TrialFolder) -> tuple[Cancelled, JobRecord | None]:
 def cancelled_job(folder: TrialFolder) -> JobRecord | None:
     """The journal of a trial that was cancelled before; its job may live: the cancel was cut, or SLURM was silent."""
     failure = None if folder.has_result else folder.failure()
-    return folder.job() if failure is not None and failure.kind == "cancelled" else None
+    return folder.job() if failure is not None and failure.kind in MAY_LIVE else None
 
 
 def end_jobs(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import queue
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vprdist.errors import LaunchError
+from vprdist.errors import LaunchError, UserError
 from vprdist.launch.brake import Brake
 from vprdist.launch.capacity import capacity
 from vprdist.launch.cluster import BLAMED, Cluster, Sight, Submission, submit
@@ -29,7 +30,7 @@ from vprdist.machine import machine_name
 from vprdist.private import Guard
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
-from vprdist.store.journal import JobRecord, job_name, new_token
+from vprdist.store.journal import Failure, JobRecord, job_name, new_token
 from vprdist.store.trial_folder import TrialFolder
 
 LOOK_S = 1.0
@@ -80,18 +81,21 @@ class Dispatcher:
     ) -> None:
         self.close()
 
-    def retire_failures(self, trial_ids: Iterable[str], before: float = math.inf) -> None:
+    def retire_failures(self, trial_ids: Iterable[str], before: float = math.inf, unreadable: bool = False) -> None:
         """Forget the failures of earlier runs, unless another driver has the trial now: its failure is news.
 
         Args:
             before: Unix time; failures of that moment or later stay. Infinite: a person asks now, and what they
                 cancelled until now is wanted again.
+            unreadable: also those whose file says nothing: a person asked for these trials by name.
         """
         self._asked_now = before == math.inf
         for trial_id in trial_ids:
             folder = TrialFolder.of(self.runs, trial_id)
             failure = folder.failure()
-            if failure is not None and failure.at < before:
+            if failure is None or (failure.kind == "unreadable" and not unreadable):
+                continue
+            if failure.at < before:
                 with folder.locked_by_driver() as mine:
                     if mine:
                         folder.retire_failure()
@@ -169,11 +173,13 @@ class Dispatcher:
             self._end_cancelled(now)
         active = [watch for watch in self._watches.values() if watch.phase != "done"]
         for watch in active:
-            watch.take()
+            with self._leaving(watch):
+                watch.take()
         self.cluster.refresh([watch.record for watch in active if watch.record is not None], now)
-        following = [(watch, watch.tick(self.cluster, now)) for watch in active]  # adopted jobs count below
+        following = [(watch, self._following(watch, now)) for watch in active]  # adopted jobs count below
         for watch in active:
-            self._remember(watch, now)
+            with self._leaving(watch):
+                self._remember(watch, now)
         self._tell_of_silence(now)
         running = sum(watch.phase == "running" for watch in active)
         room = max(0, self.capacity.concurrent - running)
@@ -183,6 +189,22 @@ class Dispatcher:
         while due and not self._stop.is_set():
             self._submit(due[: self.cluster.batch], now)
             due = due[self.cluster.batch :]
+
+    def _following(self, watch: Watch, now: float) -> Next:
+        with self._leaving(watch):
+            return watch.tick(self.cluster, now)
+        return "nothing"
+
+    @contextlib.contextmanager
+    def _leaving(self, watch: Watch) -> Iterator[None]:
+        """A trial whose files cannot be read is given up, its job left as it is; the sweep goes on."""
+        try:
+            yield
+        except UserError as error:
+            self.tell(f"{watch.folder.trial_id} is left as it is: {error}")
+            reason = f"{error} After that vprdist retry runs it again."
+            watch.folder.write_failure(Failure(reason=reason, attempts=0, kind="unreadable"))
+            watch.finish()
 
     def _remember(self, watch: Watch, now: float) -> None:
         """Deaths of jobs, by node; a result clears its node's name."""

@@ -26,7 +26,7 @@ from vprdist.launch.slurm import ask, ask_queue
 from vprdist.machine import current_user
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.sbatch_options import options_of
-from vprdist.store.driving import DriverRecord, driver_folder, read_driver, write_driver
+from vprdist.store.driving import DriverRecord, driver_folder, had_driver, read_driver, write_driver
 from vprdist.store.journal import NAME_PREFIX, job_name
 from vprdist.store.manifest import sweep_file
 
@@ -124,7 +124,7 @@ def submit_driver(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: f
         name = QueueName(driver_name(sweep, profile.job_name_prefix), profile.clusters)
         if (row := _in_queue(sweep, name)) is not None:
             record = _record(sweep, row.job_id, QueueName(row.name, row.clusters))
-            if read_driver(sweep) != record:
+            if _known(sweep) != record:
                 write_driver(sweep, record)
             return record, False
         script = folder / "driver.sbatch"
@@ -140,12 +140,13 @@ def find_driver(sweep: Path) -> QueueRow | None:
     Raises:
         LaunchError: SLURM does not answer.
     """
-    return None if read_driver(sweep) is None else _in_queue(sweep)
+    return _in_queue(sweep) if had_driver(sweep) else None
 
 
-def driver_queue_name(record: DriverRecord) -> QueueName:
-    """What the queue is asked about a driver's job."""
-    return QueueName(record.name, record.clusters)
+def driver_queue_name(sweep: Path) -> QueueName:
+    """What the queue is asked about a driver's job: what its record says, or what it is called everywhere."""
+    record = _known(sweep)
+    return QueueName(driver_name(sweep)) if record is None else QueueName(record.name, record.clusters)
 
 
 def is_driver(sweep: Path, row: QueueRow) -> bool:
@@ -175,7 +176,7 @@ def requeue_without_ray(sweep: Path) -> bool:
     Raises:
         LaunchError: SLURM refused.
     """
-    record = read_driver(sweep)
+    record = _known(sweep)
     if record is None or record.without_ray >= RAY_REQUEUES:
         return False
     write_driver(sweep, record.model_copy(update={"without_ray": record.without_ray + 1}))
@@ -194,7 +195,10 @@ def asked_at(sweep: Path) -> float:
     Infinite where a person asks now. Nobody asks for a driver's job that SLURM starts again: for it that is when the
     job was submitted.
     """
-    record = read_driver(sweep) if in_driver_job() else None
+    try:
+        record = read_driver(sweep) if in_driver_job() else None
+    except LaunchError:  # nobody knows when it was: what failed or was cancelled stays so
+        return 0.0
     return record.submitted_at if record and record.job_id == os.environ["SLURM_JOB_ID"] else math.inf
 
 
@@ -205,8 +209,7 @@ def _mark(sweep: Path) -> str:
 
 def _in_queue(sweep: Path, *names: QueueName) -> QueueRow | None:
     """The driver's job, if it is queued or runs, by its journal and by further names."""
-    known = read_driver(sweep)
-    answer = ask_queue(current_user(), {*names, *([driver_queue_name(known)] if known else [])})
+    answer = ask_queue(current_user(), {*names, driver_queue_name(sweep)})
     if answer is None:
         fault = "no answer whether the driver is there already"
         raise LaunchError("squeue", fault, None, "Nothing was changed. Try again in a while.")
@@ -215,11 +218,19 @@ def _in_queue(sweep: Path, *names: QueueName) -> QueueRow | None:
 
 
 def _record(sweep: Path, job_id: str, name: QueueName) -> DriverRecord:
-    known = read_driver(sweep)
+    known = _known(sweep)
     if known is not None and known.job_id == job_id:
         return known
     log = str(driver_folder(sweep) / "driver.log")
     return DriverRecord(job_id=job_id, name=name.name, log=log, submitted_at=time.time(), clusters=name.clusters)
+
+
+def _known(sweep: Path) -> DriverRecord | None:
+    """The record, None where there is none that can be read: the queue says which job it is."""
+    try:
+        return read_driver(sweep)
+    except LaunchError:
+        return None
 
 
 def _sbatch(script: Path, command: Sequence[str] = ("sbatch", "--parsable")) -> str:

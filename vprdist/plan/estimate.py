@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,13 +33,11 @@ class Estimate:
 
 def read_results(runs: Path) -> list[ResultRow]:
     """The newest results of a run folder; what cannot be read is left out."""
-    paths = sorted(results_in(runs), key=lambda path: path.stat().st_mtime, reverse=True)
+    paths = sorted(results_in(runs), key=lambda path: path.lstat().st_mtime, reverse=True)
     rows = []
     for path in paths[:NEWEST]:
-        try:
+        with contextlib.suppress(UserError, FileNotFoundError):
             rows.append(read_result(path))
-        except UserError:
-            continue
     return rows
 
 

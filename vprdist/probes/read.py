@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
-from vprdist.errors import UserError, first_line
+from vprdist.errors import UserError
 from vprdist.files import read_parquet
 from vprdist.game.probing import best_subsets
 from vprdist.probes.order import PART_ARMS, PROBE_COLUMNS, PROBES, PartReport, Probe, ProbeOrder
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.queries import Queries, queries_path, read_queries
+from vprdist.store.reading import found_in, read_spec
 from vprdist.store.result_file import RUN_AGAIN
 from vprdist.store.trial_folder import TrialFolder, trials_folder
 
@@ -79,8 +79,8 @@ def _parts(
     for path, probes in order.parts.items():
         try:
             columns = read_parquet(path, (*PROBE_COLUMNS[:3], column))
-        except (KeyError, OSError, ValueError) as error:
-            raise UserError(path, "a part of probes must be readable", first_line(error), _again(path)) from None
+        except (KeyError, OSError, ValueError, TypeError, NotImplementedError) as error:
+            raise UserError(path, "a part of probes must be readable", found_in(error), _again(path)) from None
         at = {
             (city, query): row
             for row, (of, city, query) in enumerate(zip(*(columns[n] for n in PROBE_COLUMNS[:3]), strict=True))
@@ -152,7 +152,7 @@ def newest_reports(runs: Path, most: int) -> Iterator[tuple[TrialSpec, PartRepor
         most: parts that are looked at; what cannot be read is left out.
     """
     paths = trials_folder(runs).glob(f"*/{PROBES}/*/*.json")
-    newest = sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
+    newest = sorted(paths, key=lambda path: path.lstat().st_mtime, reverse=True)
     for path in [path for path in newest if path.with_suffix(".parquet").exists()][:most]:
         try:
             found = TrialFolder(path.parents[2]).trial(), _read_report(path)
@@ -163,10 +163,10 @@ def newest_reports(runs: Path, most: int) -> Iterator[tuple[TrialSpec, PartRepor
 
 def _read_report(path: Path) -> PartReport:
     try:
-        return PartReport.model_validate_json(path.read_bytes())
-    except (OSError, ValueError, ValidationError) as error:
-        fault = "the report of a part of probes must be readable"
-        raise UserError(path, fault, first_line(error), _again(path.with_suffix(".parquet"))) from None
+        return read_spec(path, PartReport, "the report of a part of probes", _again(path.with_suffix(".parquet")))
+    except FileNotFoundError:
+        fault = "the report of a part of probes is missing"
+        raise UserError(path, fault, None, _again(path.with_suffix(".parquet"))) from None
 
 
 def _again(path: Path) -> str:

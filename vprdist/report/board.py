@@ -11,7 +11,7 @@ from typing import Any
 
 from vprdist.console import Console
 from vprdist.errors import UserError
-from vprdist.files import write_text
+from vprdist.files import MOST_JSON, read_bytes, write_text
 from vprdist.report.attribution import show_attribution
 from vprdist.report.evidence import Block, weigh
 from vprdist.report.latex import check_columns, latex
@@ -29,6 +29,7 @@ from vprdist.store.attribution_file import attribution_path, read_attribution
 from vprdist.store.manifest import is_started, read_manifest, sweep_file, sweep_names
 from vprdist.store.proposals import is_searched
 from vprdist.store.queries import Queries, queries_path, read_answers, read_queries
+from vprdist.store.reading import found_in
 from vprdist.store.trial_folder import TrialFolder
 
 LEFT_OUT = 3
@@ -158,12 +159,19 @@ def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOT
 def _next(board: Board, wanted: Wanted) -> str:
     """The one thing that helps most now."""
     one_seed = all(len(standing.row.seeds) == 1 for block in board.blocks for standing in block.standings)
-    if one_seed and not is_searched(board.folder):  # most searchers take one seed a point
+    if one_seed and not _is_searched(board):  # most searchers take one seed a point
         return "'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck"
     command = f"vprdist leaderboard {shlex.quote(board.folder.name)}"
     if not wanted.parts:
         return f"{command} --parts shows cities, subtasks and view directions"
     return f"{command} --plots draws figures for papers"
+
+
+def _is_searched(board: Board) -> bool:
+    try:
+        return is_searched(board.folder)
+    except UserError:
+        return False
 
 
 def watch(
@@ -213,6 +221,14 @@ def write_page(
         facts = look(sweep).facts if facts is None else facts
     except UserError as error:  # a journal that cannot be read costs the page its jobs, not the leaderboard
         facts, left_out = [], [*left_out, f"Jobs are not shown: {error}"]
+    curves, broken = _curves(board)
+    broken += [each.why for each in facts if each.why and each.state in ("done", "unreadable")]
+    left_out = list(dict.fromkeys([*left_out, *(why for why in broken if not _is_told(why, left_out))]))
+    written = ""
+    try:
+        written = read_bytes(sweep_file(board.folder), MOST_JSON).decode("utf-8")
+    except (OSError, ValueError) as error:
+        left_out = [*left_out, f"{sweep_file(board.folder)} is not shown: {found_in(error)}"]
     subtasks = {result.trial_id: result.protocol.subtask for result in board.results}
     contents = Contents(
         title=board.title,
@@ -220,13 +236,13 @@ def write_page(
         written=time.strftime("%Y-%m-%d %H:%M"),
         blocks=board.blocks,
         progress=[_progress(each, sweep.trials[each.trial]) for each in facts],
-        curves=_curves(board),
+        curves=curves,
         queries=board.queries,
         answers=lambda trial, wanted: read_answers(
             queries_path(TrialFolder.of(board.runs, trial).path), wanted, subtasks[trial]
         ),
         pictures=_pictures(board.results),
-        sweep_file=sweep_file(board.folder).read_text(encoding="utf-8"),
+        sweep_file=written,
         manifest=_to_repeat(board),
         left_out=left_out,
         refresh_s=refresh_s,
@@ -237,6 +253,11 @@ def write_page(
     write_text(page_path(board.folder), page(contents))
 
 
+def _is_told(problem: str, lines: Sequence[str]) -> bool:
+    """A file is named once: by the table where it costs a row, else by what else it costs."""
+    return any(problem.split(": ")[0] in line for line in lines)
+
+
 def _pictures(results: Sequence[ResultRow]) -> Pictures:
     from vprdist.report.pictures import pictures_of
 
@@ -244,34 +265,37 @@ def _pictures(results: Sequence[ResultRow]) -> Pictures:
 
 
 def _progress(facts: Facts, folder: TrialFolder) -> Progress:
-    failure = folder.failure() if facts.state in ("failed", "cancelled") else None
+    failure = folder.failure() if facts.state in ("failed", "cancelled", "unreadable") else None
     return Progress(
         trial=facts.trial, name=facts.name, state=facts.state, spent_h=facts.spent_h, wasted_h=facts.wasted_h,
         why=facts.why, log_lines=failure.log_lines if failure is not None else (),
     )  # fmt: skip
 
 
-def _curves(board: Board) -> list[Curve]:
-    """The curves of the first rows; while none has a result, those of the first trials."""
+def _curves(board: Board) -> tuple[list[Curve], list[str]]:
+    """The curves of the first rows, and why others are not there; while no row has a result, of the first trials."""
     objective, names = board.manifest["objective"], board.manifest["names"]
     rows = [s.row for block in board.blocks for s in block.standings if not s.row.is_variant][:MOST_LINES]
     shown = [(row.name, result.trial.seed, result.trial_id) for row in rows for result in row.results]
     if not shown:
         shown = [(names[entry["trial"]], entry["seed"], entry["trial"]) for entry in board.manifest["trials"]]
-    return [
-        _curve(name, seed, TrialFolder.of(board.runs, trial), objective)
-        for name, seed, trial in shown[: 5 * MOST_LINES]
-    ]
+    curves, broken = list[Curve](), list[str]()
+    for name, seed, trial in shown[: 5 * MOST_LINES]:
+        try:
+            curves.append(_curve(name, seed, TrialFolder.of(board.runs, trial), objective))
+        except UserError as error:  # the curve is lost, the result is not
+            broken.append(str(error))
+    return curves, broken
 
 
 def _curve(name: str, seed: int, folder: TrialFolder, objective: str) -> Curve:
     rows = folder.rows()[0]
     # What a killed job made after its last checkpoint was made again, and has two rows.
-    loss = {int(row["step"]): float(row["loss"]) for row in rows if row.get("kind") == "train"}
+    loss = {row["step"]: float(row["loss"]) for row in rows if row["kind"] == "train" and "loss" in row}
     scores = {
-        int(row["step"]): float(row[objective])
+        row["step"]: float(row[objective])
         for row in rows
-        if row.get("kind") in ("untrained", "evaluate") and row.get(objective) is not None
+        if row["kind"] in ("untrained", "evaluate") and objective in row
     }
     return Curve(row=name, seed=seed, loss=_thinned(sorted(loss.items())), objective=sorted(scores.items()))
 

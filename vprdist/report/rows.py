@@ -69,7 +69,7 @@ def readable_results(paths: Iterable[Path]) -> tuple[list[ResultRow], list[str]]
         if path.exists():
             try:
                 result = read_result(path)
-                _check(path, result)
+                check_result(path, result)
             except UserError as error:
                 refused.append(str(error))
             else:
@@ -77,7 +77,7 @@ def readable_results(paths: Iterable[Path]) -> tuple[list[ResultRow], list[str]]
     return results, refused
 
 
-def _check(path: Path, result: ResultRow) -> None:
+def check_result(path: Path, result: ResultRow) -> None:
     """A copy of another trial's result would count twice; a missing score or a percentage would end the leaderboard.
 
     Raises:

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import variance
 
 from vprdist.errors import UserError
+from vprdist.report.rows import check_result
 from vprdist.spec.result import Protocol, ResultRow
 from vprdist.store.manifest import read_manifest, sweep_folder, sweep_names
 from vprdist.store.result_file import read_result
@@ -71,6 +72,8 @@ def _result(runs: Path, trial: str, protocol: Protocol) -> ResultRow | None:
     path = TrialFolder.of(runs, trial).result_file
     try:
         result = read_result(path) if path.exists() else None
+        if result is not None:
+            check_result(path, result)
     except UserError:
         return None
     return result if result is not None and result.protocol.fingerprint == protocol.fingerprint else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vprdist.errors import UserError
 from vprdist.files import canonical_json
 from vprdist.search.proposing import Told
 from vprdist.spec.result import ResultRow
@@ -79,8 +80,7 @@ class Book:
     @property
     def unended(self) -> list[str]:
         """Stopped trials whose job may live: the driver that stopped them was killed before it had ended it."""
-        jobs = {i: folder.job() for i in self.stopped if not (folder := self.folders[i]).is_over}
-        return [i for i, job in jobs.items() if job and (job.state != "cancelled" or self.folders[i].is_running)]
+        return [i for i in self.stopped if not self.folders[i].is_over and _may_live(self.folders[i])]
 
     @property
     def wants_more(self) -> bool:
@@ -139,11 +139,25 @@ class Book:
 
     def outcome(self) -> Outcome:
         stopped = self.stopped  # looked at once, and first: a stopped trial's job may still come to its result
-        results = {i: folder.result() for i, folder in self.folders.items() if i not in stopped and folder.has_result}
-        unknown = Failure(reason="The driver ended before this trial did", attempts=0)
-        failures = {
-            i: folder.failure() or unknown
-            for i, folder in self.folders.items()
-            if i not in results and i not in stopped
-        }
+        results: dict[str, ResultRow] = {}
+        failures: dict[str, Failure] = {}
+        unended = Failure(reason="The driver ended before this trial did", attempts=0)
+        for i, folder in self.folders.items():
+            if i in stopped:
+                continue
+            try:
+                if folder.has_result:
+                    results[i] = folder.result()
+                else:
+                    failures[i] = folder.failure() or unended
+            except UserError as error:  # it costs its row
+                failures[i] = Failure(reason=str(error), attempts=0, kind="unreadable")
         return Outcome(results, failures, stopped)
+
+
+def _may_live(folder: TrialFolder) -> bool:
+    try:
+        job = folder.job()
+        return job is not None and (job.state != "cancelled" or folder.is_running)
+    except UserError:  # the dispatcher could not end what it cannot name
+        return False

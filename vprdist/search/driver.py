@@ -70,7 +70,8 @@ def run_search(
                 dispatcher.cancel(trial_id)
             if not more:
                 return book.outcome()
-            dispatcher.retire_failures((i for i in pending if i not in given_up), before=asked_at)
+            retired = (i for i in pending if i not in given_up)
+            dispatcher.retire_failures(retired, before=asked_at, unreadable=only is not None)
             with interruptible(sweep_name, dispatcher) as interrupted:
                 Session(dispatcher, book, shown, interrupted).run(objective)
     return book.outcome()

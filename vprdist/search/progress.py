@@ -34,7 +34,7 @@ class TrialReading:
 
     def read(self) -> None:
         """Take in the rows that came since the last time."""
-        rows, self.offset = self.folder.rows(self.offset)
+        rows, self.offset = self.folder.new_rows(self.offset)
         for row in rows:
             self._take(row)
 
@@ -74,7 +74,8 @@ class TrialReading:
         failure = self.folder.failure()
         if failure is None:
             return f"{self.name}: stopped early"
-        return f"{self.name}: {'cancelled' if failure.kind == 'cancelled' else 'failed'}, {failure.reason}"
+        ended = failure.kind if failure.kind in ("cancelled", "unreadable") else "failed"
+        return f"{self.name}: {ended}, {failure.reason}"
 
 
 class SweepProgress:

@@ -171,7 +171,7 @@ class Session:
         if folder.is_over or trial_id in self.book.stopped:
             return
         if proposals is not None:
-            rows = [row for row in folder.rows()[0] if row.get("kind") == "evaluate"]
+            rows = [row for row in folder.new_rows(0)[0] if row.get("kind") == "evaluate"]
             value = rows[-1].get(proposals.objective) if rows else None
             proposals.stop(trial_id, int(rows[-1]["step"]) if rows else 0, float("nan") if value is None else value)
         self.dispatcher.cancel(trial_id)

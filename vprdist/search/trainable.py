@@ -62,7 +62,7 @@ class FolderTrainable(tune.Trainable):  # type: ignore[misc]  # Ray's classes ar
 
     def _read_rows(self) -> None:
         """Keep evaluations, and of the training rows between two of them the last: a replay must not take long."""
-        rows, self.offset = self.folder.rows(self.offset)
+        rows, self.offset = self.folder.new_rows(self.offset)
         for row in rows:
             if row.get("kind") == "train" and self.pending and self.pending[-1].get("kind") == "train":
                 self.pending[-1] = row

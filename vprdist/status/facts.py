@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vprdist.errors import UserError
 from vprdist.launch.cluster import ALIVE
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.queue_rows import GONE_STATES, QueueName, QueueRow, queue_name
@@ -16,6 +18,7 @@ from vprdist.launch.slurm import ask_queue
 from vprdist.machine import current_user, user_name
 from vprdist.store.driving import Preparing
 from vprdist.store.journal import JobRecord
+from vprdist.store.result_file import RUN_AGAIN, glance_at_result
 from vprdist.store.trial_folder import TrialFolder, held
 
 REASONS = {
@@ -85,7 +88,9 @@ def look_at_queue(folders: Iterable[TrialFolder], others: Iterable[QueueName] = 
     """
     names, users = set(others), {current_user()}
     for folder in folders:
-        record = None if folder.is_over else folder.job()
+        record = None
+        with contextlib.suppress(UserError):  # `read_facts` says so
+            record = None if folder.is_over else folder.job()
         if record is not None and record.cluster == "slurm":
             names.add(queue_name(record))
             users.add(user_name(folder.job_file.stat().st_uid))  # somebody else's sweep may be looked at
@@ -103,19 +108,29 @@ def look_at_queue(folders: Iterable[TrialFolder], others: Iterable[QueueName] = 
 def read_facts(
     folder: TrialFolder, name: str, objective: str, queue: Queue, stopped: Mapping[str, Mapping[str, Any]], now: float
 ) -> Facts:
-    """Everything about one trial.
+    """Everything about one trial. A file of it that cannot be read costs it what the file tells: `why` names the file,
+    and a trial of which nobody can say how far it is is `unreadable`.
 
     Args:
         stopped: what a scheduler stopped early, by trial id.
     """
-    record = folder.job() if folder.path.exists() else None
+    record: JobRecord | None = None
     facts = Facts(trial=folder.trial_id, name=name, state="waiting")
-    if record is not None:
-        facts.attempt, facts.job_id = record.attempt, record.job_id
-        facts.gpus = bool(record.num_node_gpus)
-    facts.watched = folder.path.exists() and not folder.has_result and held(folder.driver_lock)
-    _state(facts, folder, record, queue, stopped.get(folder.trial_id), now)
-    _progress(facts, folder, record, objective, now)
+    try:
+        record = folder.job() if folder.path.exists() else None
+        if record is not None:
+            facts.attempt, facts.job_id = record.attempt, record.job_id
+            facts.gpus = bool(record.num_node_gpus)
+        facts.watched = folder.path.exists() and not folder.has_result and held(folder.driver_lock)
+        _state(facts, folder, record, queue, stopped.get(folder.trial_id), now)
+    except UserError as error:
+        facts.state, facts.why = "done" if folder.has_result else "unreadable", str(error)
+    if folder.has_result and not glance_at_result(folder.result_file):
+        facts.state, facts.why = "unreadable", f"{folder.result_file}: a result must be readable. {RUN_AGAIN}"
+    try:
+        _progress(facts, folder, record, objective, now)
+    except UserError as error:
+        facts.why = facts.why or str(error)
     return facts
 
 
@@ -131,7 +146,7 @@ def _state(
     if folder.has_result:
         facts.state = "done"
     elif failure is not None:
-        facts.state = "cancelled" if failure.kind == "cancelled" else "failed"
+        facts.state = failure.kind if failure.kind in ("cancelled", "unreadable") else "failed"
         facts.why = failure.reason
     elif stop is not None:
         facts.state, facts.why = "stopped", f"stopped early by the scheduler at step {stop.get('step')}"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
+import os
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from vprdist.files import open_file
 from vprdist.store.trial_folder import TrialFolder
 
 LOOK_S = 0.5
+PIECE, MOST = 2**20, 64 * 2**20
+"""Bytes of a log that are shown at a time, and in all: of a longer one the end."""
+HOLE = re.compile(rb"\0{64,}")
 
 
 class LogReader:
@@ -32,20 +37,34 @@ class LogReader:
         return ours or [path for path in [attempt / "submission.log"] if _age_and_size(path)[1]]
 
     def new(self) -> str:
-        """What came since the last time."""
+        """What came since the last time, or the next piece of it; empty: nothing came."""
         out = []
         for path in self.files():
             data = b""
-            with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
-                stream.seek(self._read.get(path, 0))
-                data = stream.read()
+            try:
+                with open_file(path) as stream:
+                    stream.seek(self._read.get(path) or max(0, os.fstat(stream.fileno()).st_size - MOST))
+                    begin, data = stream.tell(), stream.read(PIECE)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if path not in self._read:
+                    self._read[path] = 0
+                    out.append(f"==> {path}\n{error.strerror}\n")
+                continue
             if data:
                 if path not in self._read:
-                    out.append(f"==> {path}\n")
+                    out.append(f"==> {path}\n" + (f"… {begin:,} bytes before this are left out\n" if begin else ""))
                     self._decoders[path] = codecs.getincrementaldecoder("utf-8")("replace")
-                self._read[path] = self._read.get(path, 0) + len(data)
-                out.append(self._decoders[path].decode(data))
+                self._read[path] = begin + len(data)
+                # Where a node died, or a disk was full, there is nothing, by the page.
+                out.append(self._decoders[path].decode(HOLE.sub(b"\0", data)))
         return "".join(out)
+
+    def rest(self) -> Iterator[str]:
+        """All that came, piece by piece."""
+        while text := self.new():
+            yield text
 
 
 def follow(reader: LogReader, write: Callable[[str], None]) -> None:
@@ -53,9 +72,11 @@ def follow(reader: LogReader, write: Callable[[str], None]) -> None:
     over = False
     while not over:
         over = _is_over(reader.folder)
-        write(reader.new())
+        for text in reader.rest():
+            write(text)
         time.sleep(LOOK_S)
-    write(reader.new())  # submitit says how the job ended a moment after the trial itself is over
+    for text in reader.rest():
+        write(text)  # submitit says how the job ended a moment after the trial itself is over
 
 
 def _age_and_size(path: Path) -> tuple[float, int]:

@@ -47,7 +47,7 @@ def find_waste(runs: Path, trials: Iterable[str] | None, orphans: bool) -> list[
         elif folder.has_result:
             if (checkpoint := folder.path / "checkpoint").exists() and trial not in unprobed:
                 found.append(_waste(folder, checkpoint, "checkpoint"))
-            attempts = sorted(folder.log.glob("attempt-*"), key=lambda path: path.stat().st_mtime)
+            attempts = sorted(folder.log.glob("attempt-*"), key=lambda path: path.lstat().st_mtime)
             found += [_waste(folder, path, "earlier log") for path in attempts[:-1]]
             found += [_waste(folder, path, "rendezvous") for path in folder.log.glob("rendezvous-*")]
     return found

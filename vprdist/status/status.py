@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -18,11 +19,21 @@ from vprdist.status.arrays import ArrayFacts, Probing, read_array, read_probing,
 from vprdist.status.facts import Facts, Queue, dump, look_at_queue, read_facts
 from vprdist.status.find import Sweep, find_sweep, sweeps_in_preparation
 from vprdist.store import proposals
-from vprdist.store.driving import is_driven, read_driver, read_preparing
+from vprdist.store.driving import had_driver, is_driven, read_driver, read_preparing
 from vprdist.store.manifest import sweep_names
 
-STYLES = {"done": "green", "running": "cyan", "failed": "red", "cancelled": "yellow", "stopped": "dim", "ended": "red"}
-OVER = ("done", "failed", "cancelled", "stopped")
+STYLES = {
+    "done": "green",
+    "running": "cyan",
+    "failed": "red",
+    "cancelled": "yellow",
+    "stopped": "dim",
+    "ended": "red",
+    "unreadable": "red",
+}
+MOST_NAMED = 5
+"""Files that cannot be read, as the lines below the table name them."""
+OVER = ("done", "failed", "cancelled", "stopped", "unreadable")
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class Seen:
     Attributes:
         probing: how far the probes of its networks are; None where there are none to be made yet, or ever.
         driven: a driver lives, here or as a job.
-        problem: why nothing is known of probes.
+        problems: files that cannot be read, and what is not known for it.
     """
 
     sweep: Sweep
@@ -40,7 +51,7 @@ class Seen:
     queue: Queue
     probing: Probing | None
     driven: bool
-    problem: str = ""
+    problems: tuple[str, ...] = ()
 
     @property
     def arrays(self) -> list[ArrayFacts]:
@@ -51,32 +62,34 @@ class Seen:
     def is_over(self) -> bool:
         """Nothing runs, waits or will come. A detached driver that still makes the sweep's cache has no trials yet;
         one that lives when all trials are over makes probes, or proposes others."""
-        over = all(each.state in OVER for each in self.facts) if self.facts else read_driver(self.sweep.folder) is None
+        over = all(each.state in OVER for each in self.facts) if self.facts else not had_driver(self.sweep.folder)
         return over and not self.driven
 
 
 def look(sweep: Sweep) -> Seen:
     """Everything about a sweep, with at most one squeue."""
-    probing, problem = None, ""
+    probing, problems, stopped = None, list[str](), dict[str, Mapping[str, Any]]()
     driven = is_driven(sweep.folder)  # before its work is looked at: what it ends with is then seen
     try:
         probing = read_probing(sweep)
     except UserError as error:  # a file of another version costs the probes, not the trials
-        problem = str(error)
+        problems.append(f"Probes are not shown: {error}")
+    try:
+        stopped = proposals.stopped(sweep.folder)
+    except UserError as error:  # what was stopped early is shown as unfinished
+        problems.append(str(error))
     others = [] if probing is None else [array.queue_name for array in probing.arrays]
-    driver = read_driver(sweep.folder)
-    may_wait = not driven and probing is not None and not probing.is_over and driver is not None
-    if may_wait and driver is not None:  # a driver that has put itself back into the queue
-        others.append(driver_queue_name(driver))
+    may_wait = not driven and probing is not None and not probing.is_over and had_driver(sweep.folder)
+    if may_wait:  # a driver that has put itself back into the queue
+        others.append(driver_queue_name(sweep.folder))
     queue, now = look_at_queue(sweep.trials.values(), others), time.time()
     if may_wait:  # unknown is not dead
         rows = [row for some in (queue.rows or {}).values() for row in some]
         driven = queue.silent or any(is_driver(sweep.folder, row) for row in rows)
-    stopped = proposals.stopped(sweep.folder)
     facts = [
         read_facts(folder, sweep.names[i], sweep.objective, queue, stopped, now) for i, folder in sweep.trials.items()
     ]
-    return Seen(sweep, facts, queue, probing, driven, problem)
+    return Seen(sweep, facts, queue, probing, driven, tuple(problems))
 
 
 def show_sweeps(runs: Path, console: Console) -> int:
@@ -85,28 +98,38 @@ def show_sweeps(runs: Path, console: Console) -> int:
     if not names:
         console.print(f"No sweep was started in {runs}. Start one: vprdist sweep sweeps/table1.yaml")
         return 0
-    lines = []
+    lines, problems = [], list[str]()
     for name in names:
-        sweep = find_sweep(runs, name)
-        stopped, now = proposals.stopped(sweep.folder), time.time()
-        facts = [
-            read_facts(folder, sweep.names[i], sweep.objective, Queue(None), stopped, now)
-            for i, folder in sweep.trials.items()
-        ]
-        states = Counter(each.state for each in facts)
-        best = max((each.objective for each in facts if each.objective is not None), default=None)
-        begun = len(facts) - sum(states[state] for state in (*OVER, "waiting"))
-        watched = "watches" if is_driven(sweep.folder) or any(each.watched for each in facts) else "-"
-        value = "-" if best is None else f"{sweep.objective} {best:.3f}"
-        failed = states["failed"] + states["cancelled"]
-        preparing = read_preparing(sweep.folder)
-        if preparing is not None:
-            watched = f"makes: {preparing.what}" if is_driven(sweep.folder) else "-"
-        lines.append((name, str(len(facts)), str(states["done"]), str(failed), str(begun), value, watched))
+        try:
+            lines.append(_line(runs, name))
+        except UserError as error:  # it costs its line
+            problems.append(str(error))
+            lines.append((name, "?", "-", "-", "-", "-", "-"))
     heads = ("sweep", "trials", "done", "failed", "begun", "best", "driver")
     console.print(fitted_table(console, heads, lines, words=(0, 6), spare=(4,)))
+    for problem in problems:
+        console.print(problem, style="yellow")
     console.print(f"One of them: vprdist status {names[-1]}")
     return 0
+
+
+def _line(runs: Path, name: str) -> tuple[str, ...]:
+    sweep = find_sweep(runs, name)
+    stopped, now = proposals.stopped(sweep.folder), time.time()
+    facts = [
+        read_facts(folder, sweep.names[i], sweep.objective, Queue(None), stopped, now)
+        for i, folder in sweep.trials.items()
+    ]
+    states = Counter(each.state for each in facts)
+    best = max((each.objective for each in facts if each.objective is not None), default=None)
+    begun = len(facts) - sum(states[state] for state in (*OVER, "waiting"))
+    watched = "watches" if is_driven(sweep.folder) or any(each.watched for each in facts) else "-"
+    value = "-" if best is None else f"{sweep.objective} {best:.3f}"
+    failed = states["failed"] + states["cancelled"] + states["unreadable"]
+    preparing = read_preparing(sweep.folder)
+    if preparing is not None:
+        watched = f"makes: {preparing.what}" if is_driven(sweep.folder) else "-"
+    return name, str(len(facts)), str(states["done"]), str(failed), str(begun), value, watched
 
 
 def show_sweep(runs: Path, name: str, console: Console, watch: bool, every_s: float, as_json: bool) -> int:
@@ -166,16 +189,21 @@ def footer(seen: Seen, unit: str) -> list[str]:
     spent, wasted = sum(each.spent_h for each in facts), sum(each.wasted_h for each in facts)
     counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
     lines = [f"{len(facts)} trials: {counts}; {spent:.2f} {unit} spent, {wasted:.2f} of them wasted"] if facts else []
+    broken = [each.why for each in facts if each.why and each.state in ("done", "unreadable")]
+    lines += broken[:MOST_NAMED] + [f"{len(broken) - MOST_NAMED} more trials like these"] * (len(broken) > MOST_NAMED)
     lines += preparing_words(sweep, seen.driven)
     if seen.probing:
         lines.append(words(seen.probing, seen.arrays))
-    if seen.problem:
-        lines.append(f"Probes are not shown: {seen.problem}")
+    lines += seen.problems
     if seen.queue.silent:
         lines.append("SLURM does not answer: jobs are shown as they were last known, none is taken for dead.")
-    driver, over = read_driver(sweep.folder), seen.is_over
-    if driver is not None and not over:
-        lines.append(f"driver: job {driver.job_id}, log {driver.log}")
+    over = seen.is_over
+    try:
+        driver = None if over else read_driver(sweep.folder)
+        if driver is not None:
+            lines.append(f"driver: job {driver.job_id}, log {driver.log}")
+    except UserError as error:  # it costs its line
+        lines.append(f"driver: {error}")
     if over:
         lines.append(f"Leaderboard: vprdist leaderboard {sweep.name}")
         if seen.probing and not seen.probing.is_over:
@@ -184,6 +212,6 @@ def footer(seen: Seen, unit: str) -> list[str]:
         lines.append(
             "No driver watches this sweep: the same command again comes back to it (jobs go on by themselves)."
         )
-    if states["failed"]:
+    if states["failed"] or states["unreadable"]:
         lines.append(f"Failed trials: vprdist logs TRIAL shows why, vprdist retry {sweep.name} tries them again.")
     return lines

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from vprdist.errors import UserError, first_line
+from vprdist.errors import UserError
 from vprdist.files import read_json
 from vprdist.spec.attribution import ATTRIBUTION_VERSION, AttributionReport
+from vprdist.store.reading import found_in, read_spec
 
 REMEDY = "Run the sweep again: what has a result is not run twice, and the attribution is written anew."
 ENDS = ("json", "parquet", "md", "tex")
@@ -38,17 +37,13 @@ def read_attribution(path: Path) -> AttributionReport | None:
     Raises:
         UserError: unreadable, or of another version.
     """
+    if not path.exists():
+        return None
     try:
         value = read_json(path)
-        version = value.get("version") if isinstance(value, dict) else None
-        if version != ATTRIBUTION_VERSION:
-            raise UserError(path, f"an attribution must have version {ATTRIBUTION_VERSION}", version, REMEDY)
-        return AttributionReport.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UserError(path, "an attribution must be readable", f"{place}: {first['msg']}", REMEDY) from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise UserError(path, "an attribution must be readable", first_line(error), REMEDY) from None
+    except (OSError, ValueError) as error:
+        raise UserError(path, "an attribution must be readable", found_in(error), REMEDY) from None
+    version = value.get("version") if isinstance(value, dict) else None
+    if version != ATTRIBUTION_VERSION:
+        raise UserError(path, f"an attribution must have version {ATTRIBUTION_VERSION}", version, REMEDY)
+    return read_spec(path, AttributionReport, "an attribution", REMEDY)

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from vprdist.errors import LaunchError
+from vprdist.errors import LaunchError, UserError
 from vprdist.files import locked, write_text
 from vprdist.spec.base import Spec
-from vprdist.store.journal import Failure
-from vprdist.store.trial_folder import held
+from vprdist.store.journal import Failure, UnixTime
+from vprdist.store.reading import read_spec
+from vprdist.store.trial_folder import held, read_failure
 
 NOTE_S = 1.0
 """Seconds between two notes of what is made."""
@@ -40,7 +41,7 @@ class DriverRecord(Spec):
     job_id: str
     name: str
     log: str
-    submitted_at: float
+    submitted_at: UnixTime
     without_ray: int = 0
     clusters: str | None = Field(default=None, description="the cluster that it is on, where not the one at hand")
 
@@ -55,7 +56,7 @@ class Preparing(Spec):
     done: int
     total: int
     first: int
-    began: float
+    began: UnixTime
     objective: str
 
 
@@ -91,8 +92,8 @@ def preparing(sweep: Path, objective: str) -> Iterator[Callable[[str, int, int],
 def read_preparing(sweep: Path) -> Preparing | None:
     """What a driver makes there, or made when it was killed; None: nothing, or nothing that can be read."""
     try:
-        return Preparing.model_validate_json(_preparing_file(sweep).read_bytes())
-    except (OSError, ValueError):
+        return read_spec(_preparing_file(sweep), Preparing, "what is prepared", "")
+    except (OSError, UserError):
         return None
 
 
@@ -114,11 +115,23 @@ def driver_folder(sweep: Path) -> Path:
 
 
 def read_driver(sweep: Path) -> DriverRecord | None:
-    """The sweep's detached driver, alive or not; None when there never was one."""
+    """The sweep's detached driver, alive or not; None when there never was one.
+
+    Raises:
+        LaunchError: the file cannot be read: nobody knows which job it was.
+    """
     try:
-        return DriverRecord.model_validate_json(_driver_file(sweep).read_bytes())
+        return read_spec(_driver_file(sweep), DriverRecord, "the record of a driver", "")
     except FileNotFoundError:
         return None
+    except UserError as error:
+        remedy = "The same command with --detach finds a driver that is there, and writes the file anew."
+        raise LaunchError(error.where, error.fault, error.value, remedy) from None
+
+
+def had_driver(sweep: Path) -> bool:
+    """Whether there ever was a detached driver, whatever its record says."""
+    return _driver_file(sweep).exists()
 
 
 def write_driver(sweep: Path, record: DriverRecord) -> None:
@@ -136,6 +149,8 @@ def is_driven(sweep: Path) -> bool:
     try:
         return held(_lock(sweep))
     except PermissionError:  # somebody else's sweep may be looked at all the same
+        return False
+    except LaunchError:  # no driver could lock what is no file
         return False
 
 
@@ -174,10 +189,7 @@ def _lock(sweep: Path) -> Path:
 
 
 def _cancellation(sweep: Path) -> Failure | None:
-    try:
-        return Failure.model_validate_json(_cancelled(sweep).read_bytes())
-    except FileNotFoundError:
-        return None
+    return read_failure(_cancelled(sweep), "Delete it.")
 
 
 def _cancelled(sweep: Path) -> Path:

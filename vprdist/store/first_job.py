@@ -10,11 +10,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from vprdist.errors import UserError
 from vprdist.files import write_text
 from vprdist.spec.base import Spec
 from vprdist.store.journal import JobRecord
+from vprdist.store.reading import read_spec
 from vprdist.store.trial_folder import TrialFolder
 
 
@@ -61,6 +63,6 @@ def _words_file(folder: TrialFolder, record: JobRecord, rank: int) -> Path:
 
 def _read(path: Path) -> Words | None:
     try:
-        return Words.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError):  # not there yet, or of another version: no word
+        return read_spec(path, Words, "the words of a rank", "")
+    except (FileNotFoundError, UserError):  # not there yet, or of another version: no word
         return None

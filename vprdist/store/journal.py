@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vprdist.spec.base import Spec
 from vprdist.spec.gres import num_gpus
 
 NAME_PREFIX = "vprdist-"
+UnixTime = Annotated[float, Field(ge=0, lt=2.5e11)]
+"""Seconds since 1970, before the year 9892: clocks and calendars end there."""
 
 
 class JobRecord(Spec):
@@ -21,7 +23,10 @@ class JobRecord(Spec):
     state: Literal["intent", "submitted", "cancelled"]
     cluster: Literal["local", "slurm"]
     name: str = Field(description="the job's name on the cluster; adoption goes by it and by the token")
-    token: str = Field(description="names this one submission; a job whose token is not the journal's leaves at once")
+    token: str = Field(
+        pattern=r"^[^/\x00]{1,100}$",
+        description="names this one submission; a job whose token is not the journal's leaves at once",
+    )
     attempt: int = Field(ge=1)
     lost: int = Field(default=0, ge=0, description="submissions before this one that the cluster took away")
     max_requeues: int = Field(default=100, ge=0, description="times that it may run into its time limit and go on")
@@ -34,11 +39,23 @@ class JobRecord(Spec):
     scratch: str | None = Field(default=None, description="node-local folder; its $VARIABLES are the node's")
     machine: str = Field(description="where a local job's pid means something")
     job_id: str | None = None
-    pid: int | None = None
+    pid: int | None = Field(default=None, gt=1, lt=2**31)
     pid_start: int | None = Field(default=None, description="kernel start time of the pid: pids are used again")
-    process_group: int | None = None
-    intended_at: float = Field(default_factory=time.time)
-    submitted_at: float | None = None
+    process_group: int | None = Field(default=None, gt=1, lt=2**31)
+    intended_at: UnixTime = Field(default_factory=time.time)
+    submitted_at: UnixTime | None = None
+
+    @field_validator("parameters")
+    @classmethod
+    def _counted(cls, told: dict[str, Any]) -> dict[str, Any]:
+        """What others reckon with is a number; the rest is submitit's."""
+        for name in ("nodes", "ntasks_per_node", "tasks_per_node"):
+            if not isinstance(told.get(name, 1), int):
+                raise ValueError(f"{name} must be a whole number")
+        more = told.get("additional_parameters", {})
+        if not isinstance(more, dict) or not isinstance(more.get("clusters"), (str, type(None))):
+            raise ValueError("additional_parameters must be options of sbatch")
+        return told
 
     @property
     def num_node_ranks(self) -> int:
@@ -66,21 +83,21 @@ class JobRecord(Spec):
         return self.model_copy(update=changes)
 
 
-Ending = Literal["died", "refused", "mistake", "cancelled"]
+Ending = Literal["died", "refused", "mistake", "cancelled", "unreadable"]
 
 
 class Failure(Spec):
     """`failure.json`: the trial was given up; the same command started again tries anew.
 
     `kind`: its jobs `died` too often, the cluster `refused` them, the job found a `mistake` that no second attempt
-    mends, or a person `cancelled` it.
+    mends, or a person `cancelled` it. `unreadable` is in no file: a file lies there, and nobody can tell which it was.
     """
 
     reason: str
     attempts: int
     log_lines: tuple[str, ...] = ()
     kind: Ending = "died"
-    at: float = Field(default_factory=time.time)
+    at: UnixTime = Field(default_factory=time.time)
 
 
 def job_name(trial_id: str, prefix: str | None = None) -> str:

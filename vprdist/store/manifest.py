@@ -13,7 +13,7 @@ from vprdist import __version__
 from vprdist.errors import LaunchError, UserError
 from vprdist.files import canonical_json, read_json, write_json, write_text
 from vprdist.source import running_source
-from vprdist.spec.computation import COMPUTATION
+from vprdist.spec.computation import COMPUTATION, FIRST
 from vprdist.spec.names import is_name, name_remedy
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.row_name import row_name
@@ -22,7 +22,10 @@ from vprdist.spec.search import Choice, Range
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import METRICS
+from vprdist.store.reading import found_in
 
+LONGEST_ID = 200
+"""Characters: a trial's id is the name of its folder."""
 SWEEPS, MANIFEST = "sweeps", "manifest.json"
 
 
@@ -199,16 +202,32 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = manifest_path(folder)
     try:
-        manifest: dict[str, Any] = read_json(path)
-        names = {entry["trial"]: entry["name"] for entry in manifest["trials"]}
-        baselines = {entry["trial"]: entry["baseline"] for entry in manifest["trials"] if "baseline" in entry}
-        if bad := [trial for trial in names if not is_name(trial)]:
-            raise ValueError(f"{bad[0]!r} is no trial's id")
-        if not all(isinstance(entry["seed"], int) for entry in manifest["trials"]):
-            raise ValueError("a seed must be a whole number")
-        if manifest["objective"] not in METRICS:
-            raise ValueError(f"{manifest['objective']} is no metric")
-        return manifest | {"names": names, "baselines": baselines or None}
-    except (ValueError, KeyError, TypeError) as error:
+        manifest = read_json(path)
+        _check_manifest(manifest)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         remedy = f"Delete it and run the sweep again: {path}."
-        raise UserError(path, "a manifest must be readable", str(error), remedy) from None
+        found = f"no {error}" if isinstance(error, KeyError) else found_in(error)
+        raise UserError(path, "a manifest must be readable", found, remedy) from None
+    names = {entry["trial"]: entry["name"] for entry in manifest["trials"]}
+    baselines = {entry["trial"]: entry["baseline"] for entry in manifest["trials"] if "baseline" in entry}
+    return {"name": folder.name, **manifest, "names": names, "baselines": baselines or None}
+
+
+def _check_manifest(manifest: Any) -> None:
+    """Raises:
+    KeyError, TypeError, ValueError: it lacks something, or says something else in its place.
+    """
+    for entry in manifest["trials"]:
+        for key in ("trial", *(("baseline",) if "baseline" in entry else ())):
+            if not isinstance(entry[key], str) or not is_name(entry[key]) or len(entry[key]) > LONGEST_ID:
+                raise ValueError(f"{entry[key]!r} is no trial's id")
+        if not isinstance(entry["name"], str):
+            raise ValueError(f"{entry['name']!r} is no row's name")
+        if not isinstance(entry["seed"], int) or isinstance(entry["seed"], bool):
+            raise ValueError("a seed must be a whole number")
+    if not isinstance(manifest.get("name", ""), str):
+        raise ValueError("a sweep's name must be a text")
+    if manifest["objective"] not in METRICS:
+        raise ValueError(f"{manifest['objective']!r} is no metric")
+    if not isinstance(manifest.get("computation", FIRST), int):
+        raise ValueError("a computation must be a whole number")

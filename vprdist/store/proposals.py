@@ -9,12 +9,15 @@ from typing import Any
 
 from vprdist.errors import SweepFileError, UserError
 from vprdist.files import append_json_line, canonical_json, read_json_lines
+from vprdist.spec.names import is_name
 from vprdist.spec.old_spellings import present_keys
 from vprdist.spec.search import Point
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.reading import found_in
 
 Resolve = Callable[[Point], TrialSpec]
-FIELDS = {"proposed": ("trial", "point"), "refused": ("point", "why"), "stopped": ("trial",)}
+TRIAL, POINT, WHY = ("trial", str), ("point", dict), ("why", str)
+FIELDS = {"proposed": (TRIAL, POINT), "refused": (POINT, WHY), "stopped": (TRIAL,)}
 """What a row of each kind says at least; any other row counts for nothing."""
 
 
@@ -40,11 +43,27 @@ def networks(sweep: Path) -> dict[str, str]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for row in read_json_lines(path)[0]:
+    try:
+        rows = read_json_lines(path)[0]
+    except OSError as error:  # without it trials would be proposed, and run, that nobody wants any more
+        remedy = "Move it away, and the search begins anew: trials that have a result keep it."
+        raise UserError(path, "proposals must be readable", found_in(error), remedy) from None
+    for row in rows:
         needed = FIELDS.get(str(row.get("kind")))
-        if needed is not None and all(name in row for name in needed):
+        if needed is not None and all(isinstance(row.get(name), kind) for name, kind in needed) and _is_sound(row):
             # An earlier version's spelling of an axis is the same point.
             yield row | {"point": present_keys(row["point"])} if isinstance(row.get("point"), dict) else row
+
+
+def _is_sound(row: Mapping[str, Any]) -> bool:
+    """The trial has an id, the point one text (no NaN), and what is told of a stop is a number."""
+    try:
+        canonical_json(row.get("point"))
+        float(row.get("value") or 0.0)
+        int(row.get("step") or 0)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return "trial" not in row or is_name(str(row["trial"]))
 
 
 def _stopped(path: Path) -> dict[str, Mapping[str, Any]]:

@@ -14,11 +14,14 @@ from vprdist.errors import UserError
 from vprdist.files import read_parquet
 from vprdist.spec.vocabulary import METRICS
 from vprdist.store.clusters import clusters
+from vprdist.store.reading import found_in
 from vprdist.store.result_file import RUN_AGAIN
 from vprdist.store.trial_folder import TrialFolder
 
 PLACES = ("subtask", "city", "query", "sequence_key", "frame_number", "view_direction")
 GROUNDS = ("easting", "northing")
+LONGEST_NAME = 500
+"""Characters; numpy gives every name as many bytes as the longest one has."""
 Words = npt.NDArray[Any]
 
 
@@ -79,6 +82,12 @@ def read_queries(path: Path) -> Queries | None:
     columns = _columns(path, (*PLACES, *GROUNDS, *METRICS))
     if gap := next((name for name in PLACES if None in columns[name]), None):
         raise UserError(path, f"a query has no {gap}", None, RUN_AGAIN)
+    if bad := next((name for name in (*GROUNDS, *METRICS) if not _are_numbers(columns[name])), None):
+        raise UserError(path, f"the {bad} of a query must be a number", None, RUN_AGAIN)
+    if not all(type(frame) is int and abs(frame) < 2**63 for frame in columns["frame_number"]):
+        raise UserError(path, "a frame's number must be a whole number below 2**63", None, RUN_AGAIN)
+    if bad := next((name for name in PLACES if name != "frame_number" and not _are_names(columns[name])), None):
+        raise UserError(path, f"the {bad} of a query must be a name", None, RUN_AGAIN)
     keys = np.array(["\0".join(parts) for parts in zip(*(columns[c] for c in PLACES[:3]), strict=True)])
     order = np.argsort(keys, kind="stable")
     if (doubled := keys[order][1:] == keys[order][:-1]).any():
@@ -104,6 +113,11 @@ def read_answers(path: Path, wanted: Sequence[tuple[str, str]], subtask: str) ->
     names = ("subtask", "city", "query", "retrieved", "hits", "positives")
     columns = _columns(path, names)
     asked = set(wanted)
+    if not (_are_names(columns["city"]) and _are_names(columns["query"])):
+        raise UserError(path, "the city and the key of a query must be names", None, RUN_AGAIN)
+    for name, kind in zip(names[3:], (str, bool, str), strict=True):
+        if not all(isinstance(each, list) and all(isinstance(one, kind) for one in each) for each in columns[name]):
+            raise UserError(path, f"the {name} of a query must be a list of its kind", None, RUN_AGAIN)
     return {
         (city, query): dict(zip(names[3:], answer, strict=True))
         for task, city, query, *answer in zip(*(columns[name] for name in names), strict=True)
@@ -111,10 +125,19 @@ def read_answers(path: Path, wanted: Sequence[tuple[str, str]], subtask: str) ->
     }
 
 
+def _are_numbers(values: Sequence[Any]) -> bool:
+    """Numbers, or nothing: where a city has no places on a map."""
+    return all(value is None or type(value) in (float, int) for value in values)
+
+
+def _are_names(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, str) and len(value) <= LONGEST_NAME for value in set(values))
+
+
 def _columns(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:
     try:
         return read_parquet(path, names)
     except KeyError as error:
         raise UserError(path, "per-query results have no such column", error.args[0], RUN_AGAIN) from None
-    except (OSError, ValueError) as error:
-        raise UserError(path, "per-query results must be readable", str(error).splitlines()[0], RUN_AGAIN) from None
+    except (OSError, ValueError, NotImplementedError, TypeError, MemoryError) as error:
+        raise UserError(path, "per-query results must be readable", found_in(error), RUN_AGAIN) from None

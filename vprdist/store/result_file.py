@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from vprdist.errors import UserError, first_line
+from vprdist.errors import UserError
 from vprdist.files import read_json
 from vprdist.spec.result import RESULT_VERSION, ResultRow
+from vprdist.store.reading import read_checked
 
 RUN_AGAIN = "Move the trial's folder away and run the sweep again."
 """What mends a file of a finished trial that cannot be read."""
@@ -23,16 +22,15 @@ def read_result(path: Path) -> ResultRow:
         UserError: unreadable, or of another version.
     """
     try:
-        value = read_json(path)
-        if value.get("version") != RESULT_VERSION:
-            raise UserError(path, f"a result must have version {RESULT_VERSION}", value.get("version"), RUN_AGAIN)
-        return ResultRow.model_validate_json(path.read_bytes())
-    except (ValueError, AttributeError) as error:
-        found = first_line(error)
-        if isinstance(error, ValidationError):  # its first line counts the findings, and names none
-            first = error.errors()[0]
-            found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise UserError(path, "a result must be readable", found, RUN_AGAIN) from None
+        value, row = read_checked(path, ResultRow, "a result", RUN_AGAIN)
+    except UserError:
+        version = glance_at_result(path).get("version", RESULT_VERSION)
+        if version != RESULT_VERSION:
+            raise UserError(path, f"a result must have version {RESULT_VERSION}", version, RUN_AGAIN) from None
+        raise
+    if value.get("version") != RESULT_VERSION:
+        raise UserError(path, f"a result must have version {RESULT_VERSION}", value.get("version"), RUN_AGAIN)
+    return row
 
 
 def glance_at_result(path: Path) -> Mapping[str, Any]:
@@ -42,6 +40,6 @@ def glance_at_result(path: Path) -> Mapping[str, Any]:
     """
     try:
         value = read_json(path)
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -10,18 +10,20 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from vprdist.errors import LaunchError
-from vprdist.files import append_json_line, locked, read_json_lines, write_json, write_text
+from vprdist.errors import LaunchError, UserError
+from vprdist.files import append_json_line, locked, open_file, read_json_lines, write_json, write_text
 from vprdist.source import Source
 from vprdist.spec.computation import FIRST
 from vprdist.spec.names import is_name, name_remedy
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.journal import Failure, JobRecord
-from vprdist.store.result_file import glance_at_result, read_result
+from vprdist.store.reading import found_in, read_spec
+from vprdist.store.result_file import RUN_AGAIN, glance_at_result, read_result
+from vprdist.store.rows import sound_rows, sound_starts
 
+NOTHING_SAID = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
+"""What a result raises that lacks a number, or has something else in its place."""
 TAIL_BYTES = 64 * 1024
 RESULT = "result.json"
 
@@ -99,60 +101,70 @@ class TrialFolder:
         """One metric of the result; NaN when the trial has none of that name, or no result that can be read."""
         try:
             return float(glance_at_result(self.result_file)["metrics"][metric])
-        except (ValueError, LookupError, TypeError):  # null is NaN too
+        except NOTHING_SAID:  # null is NaN too
             return float("nan")
 
     def wall_s(self) -> float | None:
         """Seconds from the first start of the last attempt to the result; None where the result does not say."""
         try:
             return float(glance_at_result(self.result_file)["wall_s"])
-        except (ValueError, LookupError, TypeError):
+        except NOTHING_SAID:
             return None
 
     def source(self) -> Source | None:
         """The code that computed the result; None where the result does not say."""
         try:
             return Source.of_json(glance_at_result(self.result_file)["source"])
-        except (ValueError, LookupError, TypeError):
+        except NOTHING_SAID:
             return None
 
     def computation(self) -> int | None:
         """The computation of the result; None where there is none that can be read."""
         try:
             return int(glance_at_result(self.result_file)["protocol"].get("computation", FIRST))
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except NOTHING_SAID:
             return None
 
     def job(self) -> JobRecord | None:
-        """The journal: the trial's last submission, None when there never was one."""
+        """The journal: the trial's last submission, None when there never was one.
+
+        Raises:
+            LaunchError: it cannot be read: nobody knows whether a job of the trial lives.
+        """
         try:
-            return JobRecord.model_validate_json(self.job_file.read_bytes())
+            return read_spec(self.job_file, JobRecord, "the journal of a job", "")
         except FileNotFoundError:
             return None
-        except ValidationError as error:
+        except UserError as error:
             remedy = f"Make sure that no job {self.trial_id} runs, then delete the file."
-            raise LaunchError(
-                self.job_file, "the journal of the job cannot be read", str(error.errors()[0]["loc"]), remedy
-            ) from None
+            raise LaunchError(error.where, error.fault, error.value, remedy) from None
 
     def write_job(self, record: JobRecord) -> None:
         """Publish the journal; it is on the disk when this returns."""
         write_text(self.job_file, record.model_dump_json(indent=1) + "\n")
 
     def trial(self) -> TrialSpec:
-        """The trial as it was submitted."""
-        return TrialSpec.model_validate_json(self.trial_file.read_bytes())
+        """The trial as it was submitted.
+
+        Raises:
+            UserError: it never was, or the file cannot be read.
+        """
+        try:
+            return read_spec(self.trial_file, TrialSpec, "a trial", RUN_AGAIN)
+        except FileNotFoundError:
+            raise UserError(self.trial_file, "no such file", None, "The sweep's next run writes it.") from None
 
     def write_trial(self, trial: TrialSpec) -> None:
         """Publish the resolved trial for its job."""
         write_json(self.trial_file, trial.to_json())
 
     def failure(self) -> Failure | None:
-        """Why the trial was given up, None when it was not."""
-        try:
-            return Failure.model_validate_json(self.failure_file.read_bytes())
-        except FileNotFoundError:
-            return None
+        """Why the trial was given up, None when it was not.
+
+        A file that cannot be read is a failure of the kind `unreadable`: unknown is not dead, so that nothing is
+        submitted beside a job that may live, and views go on.
+        """
+        return read_failure(self.failure_file, "vprdist retry puts the file away, and runs the trial again.")
 
     def write_failure(self, failure: Failure) -> None:
         """Publish why the trial was given up; the first to say so is right."""
@@ -172,16 +184,32 @@ class TrialFolder:
         self.failure_file.rename(self.log / f"failure-{number}.json")
 
     def rows(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-        """The metrics rows from a byte offset on, and the offset after them."""
-        return read_json_lines(self.metrics_file, offset)
+        """The metrics rows from a byte offset on, and the offset after them; damaged lines are left out.
+
+        Raises:
+            UserError: no file lies there.
+        """
+        rows, end = _read_lines(self.metrics_file, offset)
+        return sound_rows(rows), end
+
+    def new_rows(self, offset: int) -> tuple[list[dict[str, Any]], int]:
+        """The same for those who follow a trial: none where no file lies there."""
+        try:
+            return self.rows(offset)
+        except UserError:
+            return [], offset
 
     def starts(self) -> list[dict[str, Any]]:
-        """One row for each time the job's rank 0 started."""
-        return read_json_lines(self.starts_file)[0]
+        """One row for each time the job's rank 0 started.
+
+        Raises:
+            UserError: no file lies there.
+        """
+        return sound_starts(_read_lines(self.starts_file)[0])
 
     def all_starts(self) -> list[dict[str, Any]]:
         """Those of attempts that were given up too, oldest first."""
-        rows = [row for path in self.log.glob("starts-*.jsonl") for row in read_json_lines(path)[0]]
+        rows = [row for path in self.log.glob("starts-*.jsonl") for row in sound_starts(_read_lines(path)[0])]
         return sorted([*rows, *self.starts()], key=lambda row: float(row["time"]))
 
     def add_start(self, row: dict[str, object]) -> None:
@@ -210,7 +238,7 @@ class TrialFolder:
     def progressed(self, record: JobRecord) -> bool:
         """Whether a checkpoint came after this submission's last start."""
         starts = [float(row["time"]) for row in self.starts() if row.get("token") == record.token]
-        saved = [path.stat().st_mtime for path in (self.path / "checkpoint").glob("[!.]*")]  # whole ones
+        saved = [path.lstat().st_mtime for path in (self.path / "checkpoint").glob("[!.]*")]  # whole ones
         return bool(starts and saved) and max(saved) > starts[-1]
 
     def attempt_log(self, record: JobRecord) -> Path:
@@ -229,7 +257,10 @@ class TrialFolder:
         for pattern in ("*_log.out", "*_log.err", "submission.log"):
             files = sorted(folder.glob(pattern))
             share = max(3, count // max(1, len(files)))
-            lines = [line for path in files for line in tail(path, share)]
+            lines = list[str]()
+            for path in files:
+                with contextlib.suppress(OSError):  # of logs only
+                    lines += tail(path, share)
             if lines:
                 return tuple(lines)
         return ()
@@ -245,17 +276,44 @@ def trial_of_log(folder: Path) -> TrialFolder:
     return TrialFolder(folder.parents[1])
 
 
+def read_failure(path: Path, remedy: str) -> Failure | None:
+    """What a failure's file says, None where there is none; of the kind `unreadable` where it says nothing."""
+    try:
+        return read_spec(path, Failure, "a failure", remedy)
+    except FileNotFoundError:
+        return None
+    except UserError as error:
+        with contextlib.suppress(OSError):
+            return Failure(reason=str(error), attempts=0, kind="unreadable", at=max(0.0, path.lstat().st_mtime))
+        return Failure(reason=str(error), attempts=0, kind="unreadable")
+
+
+def _read_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    try:
+        return read_json_lines(path, offset)
+    except OSError as error:
+        remedy = "Move it away: the curve, or the hours that it tells of, are lost; the result is not."
+        raise UserError(path, "rows must be readable", found_in(error), remedy) from None
+
+
 def held(path: Path) -> bool:
-    """Whether somebody holds the lock on that file, which may be somebody else's, to be read alone."""
+    """Whether somebody holds the lock on that file, which may be somebody else's, to be read alone.
+
+    Raises:
+        LaunchError: no file lies there, so that nobody can tell.
+    """
     if not path.exists():
         return False
     try:
         with locked(path, blocking=False) as free:
             return not free
     except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ENXIO, errno.ELOOP):
+            remedy = f"Make sure that nobody works on {path.parent}, then move it away."
+            raise LaunchError(path, "a lock must be a file", found_in(error), remedy) from None
         if error.errno not in (errno.EACCES, errno.EROFS):
             raise
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -267,7 +325,7 @@ def held(path: Path) -> bool:
 
 def tail(path: Path, count: int) -> Iterator[str]:
     """The last lines of a log that may be long, without empty ones."""
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         size = stream.seek(0, 2)
         stream.seek(max(0, size - TAIL_BYTES))
         text = stream.read().decode(errors="replace")

@@ -251,7 +251,9 @@ def _training(contents: Contents) -> list[Markup]:
 
 
 def _progress(contents: Contents) -> dict[str, Any]:
-    bad = [each for each in contents.progress if each.state in ("failed", "cancelled", "ended", "stopped")]
+    bad = [
+        each for each in contents.progress if each.state in ("failed", "cancelled", "ended", "stopped", "unreadable")
+    ]
     return {
         "states": Counter(each.state for each in contents.progress).most_common(),
         "spent_h": sum(each.spent_h for each in contents.progress),
