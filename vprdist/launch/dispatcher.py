@@ -201,6 +201,8 @@ class Dispatcher:
         try:
             yield
         except UserError as error:
+            if not error.where.startswith(str(watch.folder.path)):
+                raise  # it is wrong for every trial
             self.tell(f"{watch.folder.trial_id} is left as it is: {error}")
             reason = f"{error} After that vprdist retry runs it again."
             watch.folder.write_failure(Failure(reason=reason, attempts=0, kind="unreadable"))
