@@ -26,7 +26,7 @@ OWNERS = {
     "cancelled.json": ("store/driving.py",),
     "attribution.": ("store/attribution_file.py",),
     "nodes.jsonl": ("launch/nodes.py",),
-    "order.json": ("launch/array.py",),
+    "order.json": ("launch/array_folder.py",),
     "demo.json": ("demo/write.py",),
 }
 """Where a file's name is spelled, once. Outside of store: what lies beside caches, cities and jobs, not in a sweep's or
