@@ -13,7 +13,7 @@ from vprdist.data.places import City, Side
 from vprdist.errors import DataError
 from vprdist.files import at_home, digest_json
 
-LIST_BYTES = 2**28
+LIST_BYTES = 2**26
 
 
 class LessLayout(Layout):
