@@ -24,6 +24,7 @@ from vprdist.search import ray_folder, ray_session, reaper
 from vprdist.search.book import Outcome
 from vprdist.search.driver import run_search
 from vprdist.search.ray_session import PrivateRay
+from vprdist.search.session import Session
 
 
 class Told(list[str]):
@@ -241,6 +242,20 @@ def test_a_grid_comes_to_its_results_while_ray_is_still_starting(
     outcome = search(tmp_path, 3)
     assert begun == [1]
     assert (len(outcome.results), len(outcome.failures)) == (2, 1)
+
+
+def test_a_grid_whose_last_result_comes_as_ray_is_up_has_nothing_left_for_tune(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behave(tmp_path, steps=1, dt=0.01)
+    tries(monkeypatch, fail=0)
+
+    def until_up(self: Session) -> bool:
+        until(lambda: self.tick() or not self.book.pending())
+        return until(lambda: self.ray is not None and self.ray.wait(0.1))
+
+    monkeypatch.setattr(Session, "_until_up", until_up)
+    assert len(search(tmp_path, 2).results) == 2
 
 
 def test_a_grid_goes_on_without_a_ray_that_never_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

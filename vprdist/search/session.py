@@ -87,7 +87,9 @@ class Session:
         space: dict[str, Any] = {}
         more: dict[str, Any] = {}
         if self.book.proposals is None:
-            space = {**config, "trial_id": tune.grid_search(self.book.pending())}
+            if not (pending := self.book.pending()):
+                return True  # the last results came with Ray's last word that it is up
+            space = {**config, "trial_id": tune.grid_search(pending)}
         else:
             more = self._search(objective, config)
         tuner = tune.Tuner(
