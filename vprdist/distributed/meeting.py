@@ -51,6 +51,15 @@ class LostRankError(RuntimeError):
         )
 
 
+class StrangerError(RuntimeError):
+    """Somebody who is no rank had a hand in the meeting. Another attempt meets at another port, often elsewhere."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(
+            f"{where}: {what}. This attempt ends. If the next does too, tell the operators of the cluster."
+        )
+
+
 def meet(world: World, rendezvous: Path) -> Store:
     """A store of the ranks alone, once all are there.
 
@@ -59,7 +68,8 @@ def meet(world: World, rendezvous: Path) -> Store:
 
     Raises:
         TimeoutError: rank 0 or another did not appear in time.
-        LaunchError: every one of the profile's ports is taken; the file is somebody else's; or a stranger came.
+        LaunchError: every one of the profile's ports is taken, or the file is somebody else's.
+        StrangerError: somebody else came in.
         LostRankError: another rank died.
     """
     timeout = timedelta(seconds=MEETING_S)
@@ -109,33 +119,29 @@ def _shut(door: socket.socket, store: TCPStore, world: World) -> None:
     Connections that are there already go on: the kernel asks the filter of the listening socket alone.
 
     Raises:
-        LaunchError: there are more.
+        StrangerError: there are more.
     """
     code = ctypes.create_string_buffer(DROP_ALL, len(DROP_ALL))
     program = struct.pack("HL", 1, ctypes.addressof(code))
     door.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
-    end = time.monotonic() + GUEST_S
-    while (inside := connections_at(store.port)) > world.world_size and time.monotonic() < end:
+    end, address = time.monotonic() + GUEST_S, door.getsockname()
+    while (inside := connections_at(address[0], address[1])) > world.world_size and time.monotonic() < end:
         time.sleep(0.1)
     if inside > world.world_size:
         where = f"port {store.port} of {socket.gethostname()}"
-        remedy = "Tell the operators of the cluster: somebody reads along. Start the same command again."
-        raise LaunchError(
-            where, f"a port of {world.world_size} ranks must have no more guests", f"{inside} connections", remedy
-        )
+        raise StrangerError(where, f"{inside} connections, and {world.world_size} ranks")
 
 
-def connections_at(port: int) -> int:
-    """Connections to a port of this machine, as the kernel lists them."""
-    count = 0
-    for name in ("tcp", "tcp6"):
-        try:
-            lines = Path(f"/proc/net/{name}").read_text().splitlines()[1:]
-        except OSError:
-            continue
-        rows = [line.split() for line in lines]
-        count += sum(row[1].endswith(f":{port:04X}") and row[3] == ESTABLISHED for row in rows)
-    return count
+def connections_at(host: str, port: int) -> int:
+    """Connections to a port of one address of this machine, as the kernel lists them.
+
+    Other addresses of the machine have the same port for others: a job on loopback, somebody's way out.
+    """
+    packed = socket.inet_pton(_family(host), host)
+    words = struct.unpack(f"={len(packed) // 4}I", packed)  # as the kernel prints an address
+    local = "".join(f"{word:08X}" for word in words) + f":{port:04X}"
+    lines = Path("/proc/net/tcp6" if ":" in host else "/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(row[1] == local and row[3] == ESTABLISHED for row in map(str.split, lines))
 
 
 def _word(secret: str, text: str) -> str:
@@ -149,9 +155,7 @@ def _compare(store: TCPStore, name: str, secret: str, world: World) -> None:
     except RuntimeError:  # rank 0, which keeps the store, is gone
         raise LostRankError(world.rank) from None
     if not hmac.compare_digest(said.encode(), _word(secret, name).encode()):
-        where = f"rank {world.rank}"
-        remedy = "Tell the operators of the cluster. Start the same command again."
-        raise LaunchError(where, f"not a rank of this job said {name!r}", None, remedy)
+        raise StrangerError(f"rank {world.rank}", f"not a rank of this job said {name!r}")
 
 
 def _await_all(store: TCPStore, world: World, secret: str, timeout: timedelta) -> None:
