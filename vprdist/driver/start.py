@@ -13,6 +13,7 @@ from vprdist.driver.drive import drive
 from vprdist.launch.capacity import capacity
 from vprdist.launch.check import check_cluster
 from vprdist.launch.driver_job import asked_at, check_detachable, in_driver_job, requeue_self, submit_driver
+from vprdist.launch.own_code import unnamed
 from vprdist.launch.paths import check_folder
 from vprdist.plan.budget import check_budget
 from vprdist.plan.driver_cost import driver_job_gb
@@ -95,6 +96,8 @@ def _run(
     for place in (runs, Path.cwd()) if detach else (runs,):
         check_folder(place, profile.kind)
     check_runs_folder(runs, profile.trust)
+    if (reason := unnamed(profile.trust)) is not None:
+        console.print(f"Jobs do not take vprdist from where this driver has it: {reason}", style="yellow")
     folder, guard = sweep_folder(runs, sweep.name), Guard(profile.trust)
     guard.check(sweep_file(folder), *own_files(_own_classes(sweep)))
     if only is None:  # known trials need nobody who proposes

@@ -24,6 +24,7 @@ from vprdist.launch.array_folder import LOCK, Array, array_id
 from vprdist.launch.enter import MISTAKES
 from vprdist.launch.first_job import FirstJob
 from vprdist.launch.node import find_function, give_gpus, node_name
+from vprdist.launch.own_code import with_own_code
 from vprdist.launch.params import THREAD_VARIABLES, job_environment, submission_parameters
 from vprdist.launch.paths import check_folder
 from vprdist.launch.permit import Permit, permit_here
@@ -255,7 +256,7 @@ class _Watch:
                 [sys.executable, "-P", "-m", "vprdist.launch.array"],
                 input=json.dumps({**order, "parameters": parameters, "permit": permit.to_json()}), capture_output=True,
                 text=True, timeout=SBATCH_S, check=False, start_new_session=True,
-                env=job_environment(os.environ, None),
+                env=with_own_code(job_environment(os.environ, None), profile.trust),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             remedy = "The same command again finds the array, should it have been made."

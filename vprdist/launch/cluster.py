@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple, Protocol
 from vprdist.disk import lock
 from vprdist.errors import LaunchError
 from vprdist.files import open_no_link
+from vprdist.launch.own_code import with_own_code
 from vprdist.launch.permit import Permit
 from vprdist.machine import machine_name
 from vprdist.private import OURSELVES, Trust
@@ -143,7 +144,7 @@ def _run_helper(
             stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=[lock for _, lock in taken],
-            env=dict(environment),
+            env=with_own_code(environment, first.trust),
         )
     let_go()
     assert helper.stdin is not None

@@ -17,6 +17,7 @@ from pathlib import Path
 from vprdist.errors import LaunchError
 from vprdist.files import digest_json, locked, write_text
 from vprdist.launch.enter import entry
+from vprdist.launch.own_code import with_own_code
 from vprdist.launch.params import job_environment, python_words, site_options
 from vprdist.launch.paths import check_folder
 from vprdist.launch.permit import Permit
@@ -24,6 +25,7 @@ from vprdist.launch.queue_rows import ALIVE_STATES, QueueName, QueueRow
 from vprdist.launch.sbatch import PARSABLE, job_id_in
 from vprdist.launch.slurm import ask, ask_queue
 from vprdist.machine import current_user
+from vprdist.private import Trust
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.sbatch_options import options_of
 from vprdist.store.driving import DriverRecord, driver_folder, had_driver, read_driver, write_driver
@@ -129,7 +131,7 @@ def submit_driver(sweep: Path, runs: Path, profile: ClusterProfile, memory_gb: f
             return record, False
         script = folder / "driver.sbatch"
         write_text(script, driver_script(sweep, runs, profile, memory_gb))
-        record = _record(sweep, _sbatch(script), name)
+        record = _record(sweep, _sbatch(script, profile.trust), name)
         write_driver(sweep, record)
         return record, True
 
@@ -233,8 +235,8 @@ def _known(sweep: Path) -> DriverRecord | None:
         return None
 
 
-def _sbatch(script: Path, command: Sequence[str] = ("sbatch", "--parsable")) -> str:
-    environment = job_environment(os.environ, None)
+def _sbatch(script: Path, trust: Trust, command: Sequence[str] = ("sbatch", "--parsable")) -> str:
+    environment = with_own_code(job_environment(os.environ, None), trust)
     try:
         done = subprocess.run(
             [*command, str(script)], capture_output=True, text=True, timeout=SBATCH_S, check=False, env=environment
