@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 from toy import JOB, toy_trials
 
+from vprdist.cli import main
 from vprdist.errors import LaunchError
-from vprdist.files import write_text
+from vprdist.files import write_json, write_text
 from vprdist.launch import array as arrays
 from vprdist.launch import cancel, slurm
 from vprdist.launch.array import run_array
@@ -19,8 +20,10 @@ from vprdist.launch.dispatcher import Dispatcher
 from vprdist.launch.queue_rows import parse_squeue
 from vprdist.launch.slurm import SlurmCluster
 from vprdist.launch.trial_watch import Watch
+from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.profile import ClusterProfile
 from vprdist.status.facts import Queue, may_live
+from vprdist.store.first_job import FirstJobFolder
 from vprdist.store.journal import JobRecord, job_name
 from vprdist.store.trial_folder import TrialFolder
 
@@ -265,3 +268,59 @@ def test_an_array_that_a_person_cancelled_is_not_submitted_again(
     with pytest.raises(LaunchError, match="its tasks were cancelled, but not by vprdist: 'SLURM says CANCELLED by"):
         run_array(PROFILE, array, "m:f", (), 2, root=tmp_path, is_done=lambda: False, tick=tick, tell=told.append)
     assert told == [f"array {array.job} is in the queue already"]
+
+
+def first_job(runs: Path, digest: str = "d") -> tuple[TrialFolder, JobRecord]:
+    """One that its driver has left behind."""
+    folder = FirstJobFolder(runs, digest).folder
+    record = JobRecord(
+        state="submitted", cluster="slurm", attempt=1, job=JOB, parameters={}, machine="m", job_id="9",
+        name=job_name(f"check-{digest}"), token="c" * 16, intended_at=1.0, submitted_at=2.0,
+    )  # fmt: skip
+    folder.attempt_log(record).mkdir(parents=True)
+    folder.write_job(record)
+    return folder, record
+
+
+def listed(runs: Path) -> str:
+    """A sweep of the one trial; its name."""
+    rows = [{"trial": TRIAL.trial_id, "name": "toy", "seed": 0}]
+    manifest = {"name": "s", "objective": "recall@1", "cluster": "x", "computation": COMPUTATION, "trials": rows}
+    write_json(runs / "sweeps" / "s" / "manifest.json", manifest)
+    write_text(runs / "sweeps" / "s" / "sweep.yaml", "name: s\n")
+    return "s"
+
+
+def test_cancel_and_status_know_the_first_job_that_a_driver_left_in_the_queue(
+    tmp_path: Path, played: PlayedSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, record = first_job(tmp_path)
+    theirs = row("8", "e" * 16, "PENDING", "", record.name)
+    played.queue = [f"9|{record.name}|PENDING|Priority||{record.token}", theirs]
+    words = [listed(tmp_path), "--runs", str(tmp_path)]
+    assert main(["status", *words]) == 0
+    assert "first job 9 waits (other jobs come first)" in capsys.readouterr().out
+    with folder.locked_by_driver():
+        assert main(["cancel", *words, "--yes"]) == 0
+    assert played.ended == [], "another driver waits for it"
+    assert main(["cancel", *words, "--yes"]) == 0
+    assert "first job 9: cancelled" in capsys.readouterr().out
+    assert (played.ended, played.queue) == (["9"], [theirs])
+    assert (journal := folder.job()) is not None and journal.state == "cancelled", "the next driver submits another"
+    assert main(["cancel", *words, "--yes"]) == 0
+    assert "Nothing to cancel" in capsys.readouterr().out
+
+
+def test_a_first_job_that_could_not_be_ended_is_found_by_the_same_command_again(
+    tmp_path: Path, played: PlayedSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, record = first_job(tmp_path)
+    played.queue = [row("9", record.token, "PENDING", "", record.name)]
+    words = ["cancel", listed(tmp_path), "--yes", "--runs", str(tmp_path)]
+    with monkeypatch.context() as silent:
+        silent.setattr(cancel, "PATIENCE_S", 0.0)
+        assert main(words) == 1
+    assert "is still there; the same command again ends it" in capsys.readouterr().out
+    assert folder.job() == record
+    assert main(words) == 0
+    assert played.ended == ["9"]

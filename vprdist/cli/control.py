@@ -15,8 +15,8 @@ from vprdist.cli.options import add_every, add_runs
 from vprdist.console import Console, add_command, fitted_table, without_colours
 from vprdist.errors import LaunchError, UserError
 from vprdist.launch.array_folder import Array
-from vprdist.launch.cancel import cancelled_job, end_jobs, mark_cancelled
-from vprdist.launch.driver_job import find_driver
+from vprdist.launch.cancel import cancelled_job, end_jobs, first_jobs_taken, mark_cancelled
+from vprdist.launch.driver_job import find_driver, wait_until_gone
 from vprdist.launch.queue_rows import queue_name
 from vprdist.launch.slurm import cancel_jobs
 from vprdist.machine import current_user
@@ -24,14 +24,16 @@ from vprdist.spec.computation import COMPUTATION, FIRST
 from vprdist.status.arrays import cache_arrays, probe_arrays, read_array
 from vprdist.status.facts import look_at_queue, may_live
 from vprdist.status.find import Sweep, find_sweep, find_trial, pick
+from vprdist.status.first_jobs import row_of
 from vprdist.status.logs import LogReader, follow
 from vprdist.status.prune import find_waste, remove
 from vprdist.status.status import show_sweep, show_sweeps
 from vprdist.store.driving import cancel_rest, is_driven
+from vprdist.store.first_job import unfinished_first_jobs
 from vprdist.store.journal import JobRecord
 from vprdist.store.manifest import read_manifest
 from vprdist.store.proposals import is_searched
-from vprdist.store.trial_folder import TrialFolder
+from vprdist.store.trial_folder import TrialFolder, held
 
 if TYPE_CHECKING:
     from vprdist.console import Commands
@@ -114,13 +116,16 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
     cancelled = {i: record for i in picked if (record := cancelled_job(sweep.trials[i])) is not None}
     driver = None if args.trial else find_driver(sweep.folder)
     arrays = [] if args.trial else _arrays(sweep, console)
-    jobs_of_cancelled = [queue_name(record) for record in cancelled.values() if record.cluster == "slurm"]
-    queue = look_at_queue((), [*(array.queue_name for array in arrays), *jobs_of_cancelled])
+    first = [] if args.trial else unfinished_first_jobs(args.runs.resolve())
+    asked = [*(record for record in cancelled.values() if record.cluster == "slurm"), *(record for _, record in first)]
+    queue = look_at_queue((), [*(array.queue_name for array in arrays), *map(queue_name, asked)])
+    first = [(folder, record) for folder, record in first if queue.silent or row_of(record, queue)]
+    first = [(folder, record) for folder, record in first if driver or not held(folder.driver_lock)]
     outlived = {i for i, record in cancelled.items() if may_live(sweep.trials[i], record, queue)}
     chosen = [i for i in picked if i in outlived or not sweep.trials[i].is_over]
     alive = [facts for facts in (read_array(array, queue) for array in arrays) if facts.state]
     rest = not args.trial and is_driven(sweep.folder)
-    if not (chosen or driver or alive or rest):
+    if not (chosen or driver or alive or first or rest):
         console.print(f"Nothing to cancel: every one of these trials is over{' or unreadable' * unreadable}.")
         return int(unreadable)
     lines = []
@@ -129,6 +134,8 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
         lines.append((trial, sweep.names[trial], "none" if record is None else f"{record.job_id} ({record.state})"))
     for facts in alive:
         lines.append(("-", facts.name, facts.state if facts.job_id is None else f"{facts.job_id} ({facts.state})"))
+    for _, record in first:
+        lines.append(("-", "first job", f"{record.job_id} ({record.state})"))
     console.print(fitted_table(console, ("trial", "name", "job"), lines, words=(1,)))
     also = [] if driver is None else [f"the driver's job {driver.job_id}"]
     also += [f"{len(alive)} job array(s)"] if alive else ["what its driver makes beside trials"] if rest else []
@@ -147,7 +154,11 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
         console.print(f"{trial} {sweep.names[trial]}: {outcome}")
         if record is not None:
             jobs.append((sweep.trials[trial], record))
-    left = end_jobs(jobs, lambda text: console.print(text, style="dim"), arrays)
+    if first and driver is not None:
+        wait_until_gone(sweep.folder)  # it watches its first job as long as it lives
+    with first_jobs_taken([folder for folder, _ in first]) as taken:
+        left = end_jobs([*jobs, *taken], lambda text: console.print(text, style="dim"), arrays)
+        _note_first(first, taken, left, console)
     for facts in alive:
         if facts.name not in left:
             console.print(f"array {facts.name}: cancelled")
@@ -159,6 +170,20 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
     again = "The same command again, or vprdist retry, does." if chosen else "The same command again does."
     console.print(f"A driver of {sweep.name} submits none of them. {again}")
     return 1 if left or unreadable else 0
+
+
+def _note_first(
+    first: Sequence[tuple[TrialFolder, JobRecord]], taken: Sequence[tuple[TrialFolder, JobRecord]],
+    left: Sequence[str], console: Console,
+) -> None:  # fmt: skip
+    """Journal and say what became of first jobs; one that is still there is found by the same command again."""
+    for folder, record in taken:
+        if record.name not in left:
+            folder.write_job(record.updated(state="cancelled"))
+            console.print(f"first job {record.job_id}: cancelled")
+    for folder, record in first:
+        if folder.path not in [each.path for each, _ in taken]:
+            console.print(f"first job {record.job_id} is left to a driver that waits for it")
 
 
 def _journalled(sweep: Sweep, trials: Sequence[str], console: Console) -> tuple[list[str], bool]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from vprdist.files import locked
@@ -72,6 +73,27 @@ def cancelled_job(folder: TrialFolder) -> JobRecord | None:
     """The journal of a trial that was cancelled before; its job may live: the cancel was cut, or SLURM was silent."""
     failure = None if folder.has_result else folder.failure()
     return folder.job() if failure is not None and failure.kind in MAY_LIVE else None
+
+
+@contextlib.contextmanager
+def first_jobs_taken(places: Sequence[TrialFolder]) -> Iterator[list[tuple[TrialFolder, JobRecord]]]:
+    """Those first jobs that no driver watches, while the block runs: none adopts or submits one then.
+
+    What is gone afterwards is for the block to journal (`TrialFolder.write_job`): one that stays is found again.
+    """
+    with contextlib.ExitStack() as stack:
+        taken = []
+        for folder in places:
+            try:
+                if not stack.enter_context(folder.locked_by_driver()):
+                    continue  # whoever waits for it ends it
+            except PermissionError:  # somebody else's
+                continue
+            with locked(folder.submit_lock):  # a submission that had begun is through
+                record = folder.job()
+            if record is not None and record.state != "cancelled":
+                taken.append((folder, record))
+        yield taken
 
 
 def end_jobs(

@@ -6,6 +6,7 @@ limit, preemption, a failed node) SLURM puts it back: started again, it finds it
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shlex
@@ -35,6 +36,8 @@ from vprdist.store.manifest import sweep_file
 SIGNAL_LEAD_S = 120
 """Seconds before the time limit: leaving Ray takes some, and so does a full queue of submissions."""
 SBATCH_S = 60.0
+GONE_S = 60.0
+"""Seconds that a driver has to leave in: SLURM kills it half a minute after scancel where it does not."""
 RAY_REQUEUES = 10
 """How often a driver's job in which Ray does not start goes back into the queue, in all."""
 
@@ -143,6 +146,14 @@ def find_driver(sweep: Path) -> QueueRow | None:
         LaunchError: SLURM does not answer.
     """
     return _in_queue(sweep) if had_driver(sweep) else None
+
+
+def wait_until_gone(sweep: Path) -> None:
+    """Until the sweep's detached driver has left the queue, and its locks with it; not for ever."""
+    deadline = time.monotonic() + GONE_S
+    with contextlib.suppress(LaunchError):  # SLURM does not answer: what it holds stays held
+        while find_driver(sweep) is not None and time.monotonic() < deadline:
+            time.sleep(1.0)
 
 
 def driver_queue_name(sweep: Path) -> QueueName:

@@ -15,11 +15,14 @@ from rich.live import Live
 from vprdist.console import Console, duration, fitted_table, pace_of, styled
 from vprdist.errors import UserError
 from vprdist.launch.driver_job import driver_queue_name, is_driver
+from vprdist.launch.queue_rows import QueueRow, queue_name
+from vprdist.status import first_jobs
 from vprdist.status.arrays import ArrayFacts, Probing, read_array, read_probing, to_json, words
 from vprdist.status.facts import Facts, Queue, dump, look_at_queue, read_facts
 from vprdist.status.find import Sweep, find_sweep, sweeps_in_preparation
 from vprdist.store import proposals
 from vprdist.store.driving import had_driver, is_driven, read_driver, read_preparing
+from vprdist.store.first_job import unfinished_first_jobs
 from vprdist.store.manifest import sweep_names
 
 STYLES = {
@@ -44,6 +47,7 @@ class Seen:
         probing: how far the probes of its networks are; None where there are none to be made yet, or ever.
         driven: a driver lives, here or as a job.
         problems: files that cannot be read, and what is not known for it.
+        first_jobs: of the run folder, that are in the queue while trials have no job yet.
     """
 
     sweep: Sweep
@@ -52,6 +56,7 @@ class Seen:
     probing: Probing | None
     driven: bool
     problems: tuple[str, ...] = ()
+    first_jobs: tuple[QueueRow, ...] = ()
 
     @property
     def arrays(self) -> list[ArrayFacts]:
@@ -82,6 +87,9 @@ def look(sweep: Sweep) -> Seen:
     may_wait = not driven and probing is not None and not probing.is_over and had_driver(sweep.folder)
     if may_wait:  # a driver that has put itself back into the queue
         others.append(driver_queue_name(sweep.folder))
+    waits = not sweep.trials or not all(folder.is_over or folder.job_file.exists() for folder in sweep.trials.values())
+    first = unfinished_first_jobs(sweep.folder.parents[1]) if waits else []
+    others += [queue_name(record) for _, record in first]
     queue, now = look_at_queue(sweep.trials.values(), others), time.time()
     if may_wait:  # unknown is not dead
         rows = [row for some in (queue.rows or {}).values() for row in some]
@@ -89,7 +97,8 @@ def look(sweep: Sweep) -> Seen:
     facts = [
         read_facts(folder, sweep.names[i], sweep.objective, queue, stopped, now) for i, folder in sweep.trials.items()
     ]
-    return Seen(sweep, facts, queue, probing, driven, tuple(problems))
+    rows_of_first = tuple(row for _, record in first if (row := first_jobs.row_of(record, queue)))
+    return Seen(sweep, facts, queue, probing, driven, tuple(problems), rows_of_first)
 
 
 def show_sweeps(runs: Path, console: Console) -> int:
@@ -192,6 +201,7 @@ def footer(seen: Seen, unit: str) -> list[str]:
     broken = [each.why for each in facts if each.why and each.state in ("done", "unreadable")]
     lines += broken[:MOST_NAMED] + [f"{len(broken) - MOST_NAMED} more trials like these"] * (len(broken) > MOST_NAMED)
     lines += preparing_words(sweep, seen.driven)
+    lines += [first_jobs.words(row) for row in seen.first_jobs]
     if seen.probing:
         lines.append(words(seen.probing, seen.arrays))
     lines += seen.problems

@@ -5,6 +5,7 @@ The digest names what matters to a job: profile, Python and version. What passed
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -55,6 +56,18 @@ class FirstJobFolder:
     def said(self, record: JobRecord, num_ranks: int) -> list[Words]:
         """The words of those ranks that have come so far, in their order."""
         return [words for rank in range(num_ranks) if (words := _read(_words_file(self.folder, record, rank)))]
+
+
+def unfinished_first_jobs(root: Path) -> list[tuple[TrialFolder, JobRecord]]:
+    """The first jobs of a run folder that are journalled, and of which nobody has said yet what came of them."""
+    found = []
+    for path in sorted((root / "clusters").glob("*")):
+        place = FirstJobFolder(root, path.name)
+        with contextlib.suppress(UserError):  # a journal that cannot be read names no job
+            record = place.folder.job()
+            if record is not None and record.state != "cancelled" and not place.passed:
+                found.append((place.folder, record))
+    return found
 
 
 def _words_file(folder: TrialFolder, record: JobRecord, rank: int) -> Path:
