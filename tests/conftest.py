@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,14 @@ def shared_data() -> Path:
     if not (folder / "lip6").is_dir():
         pytest.skip(f"no real data at {folder}: set VPRDIST_SHARED to the folder that holds data/lip6")
     return folder
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder that every user of the machine can reach, unlike `tmp_path`, which lies in one of ours alone."""
+    with tempfile.TemporaryDirectory(prefix="vprdist-open-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture

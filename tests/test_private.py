@@ -20,6 +20,12 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other use
 
 
 @pytest.fixture
+def tmp_path(open_path: Path) -> Path:
+    """Others' rights count only where others come."""
+    return open_path
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """runs/trial/job.json, private whatever the umask is."""
     trial = tmp_path / "runs" / "trial"
@@ -43,6 +49,12 @@ def refused(path: Path, trust: Trust | None = None) -> str:
 def a_group(other_than: int = 0) -> grp.struct_group:
     """A group of this machine that is not the user's own."""
     return next(group for group in grp.getgrall() if group.gr_gid not in (0, other_than, os.getegid()))
+
+
+def acl(uid: int, mask: int, others: int = 0) -> bytes:
+    """An ACL that names one user."""
+    entries = [(1, 7, -1), (2, 7, uid), (4, 5, -1), (0x10, mask, -1), (0x20, others, -1)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
 
 
 def test_what_is_ours_alone_is_private(folder):
@@ -123,19 +135,58 @@ def test_links_are_followed_and_are_somebodys_themselves(folder):
 
 @as_root
 def test_an_acl_that_lets_a_stranger_write_is_seen(folder):
-    def acl(uid: int, mask: int) -> bytes:
-        entries = [(1, 7, -1), (2, 7, uid), (4, 5, -1), (0x10, mask, -1), (0x20, 5, -1)]
-        return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
-
     try:
-        os.setxattr(folder, ACL, acl(STRANGER, 7))
+        os.setxattr(folder, ACL, acl(STRANGER, 7, 5))
     except OSError:
         pytest.skip("this file system has no ACLs")
     assert "with an ACL" in refused(folder)
-    os.setxattr(folder, ACL, acl(STRANGER, 5))
+    os.setxattr(folder, ACL, acl(STRANGER, 5, 5))
     assert refused(folder) == "", "its mask takes the right away"
-    os.setxattr(folder, ACL, acl(0, 7))
+    os.setxattr(folder, ACL, acl(0, 7, 5))
     assert refused(folder) == ""
+
+
+@as_root
+@pytest.mark.parametrize("home", [0o700, 0o710])
+def test_rights_of_others_mean_nothing_below_a_folder_that_lets_none_of_them_in(folder, home):
+    """A checkout made under umask 0002 in a home of the user's own: its first command was refused."""
+    other = a_group()
+    for place in (folder, folder / "job.json"):
+        os.chown(place, -1, other.gr_gid)
+        place.chmod(0o2777)
+    assert refused(folder / "job.json") != ""
+    folder.parent.chmod(home)
+    assert refused(folder / "job.json") == ""
+    assert refused(folder / "not there yet") == ""
+    if home == 0o710:
+        os.chown(folder.parent, -1, other.gr_gid)
+        assert f"{folder}: " in refused(folder / "job.json"), "its group comes in"
+
+
+def test_what_has_another_name_or_is_reached_by_a_link_is_not_sheltered(folder):
+    home = folder.parents[1] / "home"
+    home.mkdir(mode=0o700)
+    (home / "job.json").touch()
+    (home / "job.json").chmod(0o666)
+    (home / "link").symlink_to(folder)
+    assert refused(home / "job.json") == ""
+    os.link(home / "job.json", folder / "other name")
+    assert refused(home / "job.json") != "", "whoever comes to its other name writes to it"
+    folder.chmod(0o777)
+    assert f"{folder}: " in refused(home / "link" / "job.json")
+
+
+@as_root
+def test_an_acl_that_lets_a_stranger_in_shelters_nothing(folder):
+    (folder / "job.json").chmod(0o666)
+    folder.chmod(0o700)
+    assert refused(folder / "job.json") == ""
+    try:
+        os.setxattr(folder, ACL, acl(STRANGER, 1))
+    except OSError:
+        pytest.skip("this file system has no ACLs")
+    assert folder.stat().st_mode & 0o777 == 0o710
+    assert refused(folder / "job.json") != ""
 
 
 def test_what_is_made_is_written_by_nobody_else(tmp_path):

@@ -1,7 +1,8 @@
 """Paths that others may write to: they can put there what a job of ours then loads.
 
 A path is as private as its weakest part, so each part of it is looked at from the root on, links followed by hand:
-the owner of a folder, and whoever may write to it, can put another thing in the place of what lies in it.
+the owner of a folder, and whoever may write to it, can put another thing in the place of what lies in it. Rights of
+others mean nothing below a folder that lets none of them in.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from vprdist.errors import LaunchError
 
 ACL = "system.posix_acl_access"
 INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
-ACL_OWNER_GROUP, ACL_USER, ACL_GROUP, ACL_MASK, ACL_WRITE = 0x04, 0x02, 0x08, 0x10, 0x02
+ACL_OWNER_GROUP, ACL_USER, ACL_GROUP, ACL_MASK, ACL_WRITE, ACL_ENTER = 0x04, 0x02, 0x08, 0x10, 0x02, 0x01
 MOST_LINKS = 40
 """As many links as the kernel follows."""
 EVERY_UID = 2**32 - 1
@@ -72,6 +73,8 @@ class Guard:
 
     trust: Trust = OURSELVES
     _seen: set[Path] = field(default_factory=set)
+    _sheltered: set[Path] = field(default_factory=set)
+    """Folders that nobody whom we do not trust can enter, and what was seen in them."""
 
     def check(self, *paths: Path) -> None:
         """Only we, root and whom we trust may write to these files and folders, and to every folder above.
@@ -87,6 +90,8 @@ class Guard:
                 if place not in self._seen:
                     self._check_part(place, found)
                     self._seen.add(place)
+                    if place.parent in self._sheltered or self._lets_nobody_in(place, found):
+                        self._sheltered.add(place)
                 last = place, found
             if last is not None and _is_sticky(last[1]) and last[1].st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 self._check_writers(*last)  # /tmp is no place for what a job loads, though what we own in it is
@@ -99,23 +104,32 @@ class Guard:
             return  # a link has no rights of its own; in a sticky folder nobody moves what another owns
         self._check_writers(place, found)
 
+    def _lets_nobody_in(self, place: Path, found: os.stat_result) -> bool:
+        """Without the right to enter a folder nothing below it can be reached, by whatever name."""
+        if not stat.S_ISDIR(found.st_mode) or not self._owns(found.st_uid) or found.st_mode & stat.S_IXOTH:
+            return False
+        return not found.st_mode & stat.S_IXGRP or self._group_is_trusted(place, found, ACL_ENTER)
+
     def _check_writers(self, place: Path, found: os.stat_result) -> None:
+        has_one_name = stat.S_ISDIR(found.st_mode) or found.st_nlink == 1  # another may lie where everybody comes
+        if place.parent in self._sheltered and has_one_name:
+            return
         forbid = "Forbid it:" if os.geteuid() in (0, found.st_uid) else f"Ask {_user(found.st_uid)} to forbid it:"
         if _is_sticky(found):
             raise self._refusal(place, found, "Make a folder of your own in it, and choose that", None)
         if found.st_mode & stat.S_IWOTH:
             raise self._refusal(place, found, f"{forbid} chmod g-w,o-w {_quoted(place)}", None)
-        if found.st_mode & stat.S_IWGRP and not self._group_is_trusted(place, found):
+        if found.st_mode & stat.S_IWGRP and not self._group_is_trusted(place, found, ACL_WRITE):
             raise self._refusal(place, found, f"{forbid} chmod g-w {_quoted(place)}", "trusted_group")
 
-    def _group_is_trusted(self, place: Path, found: os.stat_result) -> bool:
-        """Whoever may write as the file's group, or by an ACL, whose mask stands where the group's rights do."""
+    def _group_is_trusted(self, place: Path, found: os.stat_result, right: int) -> bool:
+        """Whoever has a right as the file's group, or by an ACL, whose mask stands where the group's rights do."""
         entries = _acl(place)
         if not entries:
             return self._trusts_group(found.st_gid)
-        mask = next((rights for tag, rights, _ in entries if tag == ACL_MASK), ACL_WRITE)
+        mask = next((rights for tag, rights, _ in entries if tag == ACL_MASK), right)
         for tag, rights, number in entries:
-            if not rights & mask & ACL_WRITE:
+            if not rights & mask & right:
                 continue
             if tag == ACL_USER and not self._owns(number):
                 return False

@@ -42,6 +42,12 @@ class Planted:
 
 
 @pytest.fixture
+def tmp_path(open_path: Path) -> Path:
+    """Others' rights count only where others come."""
+    return open_path
+
+
+@pytest.fixture
 def logs(tmp_path: Path) -> Path:
     """The log folder of a job that waits; its call is a planted one, which leaves `ran` when it is loaded."""
     (trial,) = toy_trials(1)

@@ -185,15 +185,15 @@ def part_bytes(cache: Cache, city: str) -> int:
 
 
 @pytest.mark.parametrize("how", ["all may write to it", "another made it", "a link"])
-def test_a_copy_that_another_user_may_have_planted_is_not_read(cache: Cache, tmp_path: Path, how: str) -> None:
+def test_a_copy_that_another_user_may_have_planted_is_not_read(cache: Cache, open_path: Path, how: str) -> None:
     """The folder's name is known to everybody on the node: without asking who made it, its shards were ours."""
-    scratch = tmp_path / "scratch"
+    scratch = open_path / "scratch"
     with staged(cache.path, ["cph"], scratch) as found:
         home = found.path.parent
     if how == "a link":
-        home.rename(tmp_path / "away")
-        home.symlink_to(tmp_path / "away")
-        home = tmp_path / "away"
+        home.rename(open_path / "away")
+        home.symlink_to(open_path / "away")
+        home = open_path / "away"
     home.chmod(0o777 if how != "another made it" else 0o755)
     if how == "another made it":
         if os.geteuid() != 0:
