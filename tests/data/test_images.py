@@ -194,6 +194,14 @@ def test_pictures_that_would_fill_the_memory_or_call_another_program_are_refused
             read(path, *WANTED)
 
 
+def test_a_file_that_is_no_picture_for_its_length_alone_is_not_read(tmp_path: Path) -> None:
+    """Pillow reads a WebP whole."""
+    Image.new("RGB", (40, 32)).save(tmp_path / "picture.webp")
+    os.truncate(tmp_path / "picture.webp", 5 * 10**9)  # nothing, that takes no room
+    with pytest.raises(DataError, match="the picture cannot be read: 'it has 5000000000 bytes, more than"):
+        load_image(tmp_path / "picture.webp", *WANTED)
+
+
 def test_a_large_picture_is_read_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     """A panorama of 100 million pixels: Pillow's own bound is for pictures of the web."""
     Image.new("L", (14_000, 7_000)).save(tmp_path / "panorama.png", compress_level=1)

@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -285,7 +286,8 @@ def zip_members(rng: random.Random, data: bytes) -> bytes:
         members[at] = (name, rng.choice((npy_header, npy_header, flip_bits, cut, noise))(rng, held))
     out = io.BytesIO()
     packed = zipfile.ZIP_DEFLATED if how == 3 else rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
-    with zipfile.ZipFile(out, "w", packed, compresslevel=1) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(out, "w", packed, compresslevel=1) as archive:
+        warnings.simplefilter("ignore", UserWarning)  # that a name is there twice is on purpose
         for name, held in members:
             archive.writestr(name or "x", held)
     return out.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ Loader = Callable[[Path, int, int], Pixels]
 
 MAX_PIXELS = 2**27
 """A picture may say that it has so many, 16,384 x 8,192: its pixels are allocated before any of them is seen."""
+MAX_BYTES = 2**30
+"""A file may be so long: Pillow reads those of some formats whole."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 """Those that Pillow reads by itself: for a file that begins as EPS does it would call Ghostscript."""
 # Pillow warns from half of its own bound on, for which it prints two lines of its source.
@@ -118,12 +121,15 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         NotAFile: something else lies there.
         OSError, ValueError, SyntaxError: as Pillow, and where it says that it is too large.
     """
-    with open_file(path) as stream, Image.open(stream, formats=_formats()) as image:
-        if (pixels := image.width * image.height) > MAX_PIXELS:
-            raise ValueError(f"it says that it has {image.width} x {image.height} pixels, more than {MAX_PIXELS}")
-        if not pixels:
-            raise ValueError("it says that it has no pixel")
-        yield image
+    with open_file(path) as stream:
+        if (size := os.fstat(stream.fileno()).st_size) > MAX_BYTES:
+            raise ValueError(f"it has {size} bytes, more than {MAX_BYTES}")
+        with Image.open(stream, formats=_formats()) as image:
+            if (pixels := image.width * image.height) > MAX_PIXELS:
+                raise ValueError(f"it says that it has {image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+            if not pixels:
+                raise ValueError("it says that it has no pixel")
+            yield image
 
 
 @functools.cache
