@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import shutil
@@ -328,6 +330,31 @@ def test_where_nothing_can_be_written_labels_are_made_all_the_same(small_tree, t
     made = read_labels(city, spec, tmp_path / "runs", said.append)
     assert np.array_equal(made.toarray(), city_graph(city, spec).similarity.toarray())
     assert "NOT kept" in said[-1]
+
+
+@pytest.mark.parametrize("fault", ["no locks", "link"])
+def test_a_root_where_nothing_can_be_locked_leaves_the_labels_to_the_run_folder(
+    small_tree, tmp_path, monkeypatch, fault
+):
+    city, spec, said = read_city(small_tree, "ada"), spec_of(small_tree), []
+    read_labels(city, spec, tmp_path / "first", said.append)
+    (kept,) = (small_tree / "vprdist_labels").glob("*.npz")
+    kept.unlink()
+    if fault == "link":
+        kept.with_suffix(".lock").unlink()
+        kept.with_suffix(".lock").symlink_to(tmp_path / "elsewhere")
+    else:
+        lock = fcntl.flock
+
+        def refuse(descriptor, kind):
+            if Path(f"/proc/self/fd/{descriptor}").readlink().is_relative_to(small_tree.resolve()):
+                raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+            lock(descriptor, kind)
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+    read_labels(city, spec, tmp_path / "runs", said.append)
+    (kept,) = (tmp_path / "runs/data/labels").glob("*.npz")
+    assert str(kept) in said[-1]
 
 
 def _ask(root: str, runs: str, out: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -106,6 +108,27 @@ def test_jobs_that_keep_at_once_look_again_when_it_is_their_turn(
     monkeypatch.setattr(picture_store, "locked", after_the_first)
     second.share()
     assert sum(file.stat().st_size for file in (tmp_path / "data" / "resized").rglob("*.pixels")) == 24 * EACH
+
+
+@pytest.mark.parametrize("fault", ["no locks", "link"])
+def test_a_run_folder_where_nothing_can_be_locked_keeps_no_pictures_and_the_job_goes_on(
+    tree: Path, city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    said: list[str] = []
+    kept = job(tree, tmp_path, said)
+    read_all(kept, city)
+    if fault == "link":
+        kept.store.root.mkdir(parents=True)
+        (kept.store.root / "lock").symlink_to(tmp_path / "elsewhere")
+    else:
+
+        def refuse(descriptor: int, kind: int) -> None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+    kept.share()
+    why = {"no locks": "files cannot be locked in this folder", "link": "a link may not lie where a file is written"}
+    assert said == [f"{kept.store.folder}: resized pictures could not be kept for other jobs ({why[fault]})"]
 
 
 def test_pictures_that_were_unpacked_again_are_kept_again(

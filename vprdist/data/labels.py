@@ -20,7 +20,7 @@ from vprdist.data.layouts import layout_of
 from vprdist.data.official import FOV, official_blocks, official_digest
 from vprdist.data.places import Bools, City
 from vprdist.data.similarity import similarity_blocks
-from vprdist.errors import DataError, first_line
+from vprdist.errors import DataError, UserError, first_line
 from vprdist.files import digest_json, locked, publish
 from vprdist.spec.data import DataSpec
 from vprdist.spec.vocabulary import OFFICIAL_VIEW
@@ -152,10 +152,10 @@ def _content_digest(city: City, spec: DataSpec, labels: str) -> str:
 
 
 def _lock(stack: contextlib.ExitStack, place: Path) -> bool:
-    """Hold a place for the one who makes it; False where it cannot be written to."""
+    """Hold a place for the one who makes it; False where it cannot be written to, or its folder has no locks."""
     try:
         stack.enter_context(locked(place.with_suffix(".lock")))
-    except OSError:
+    except (OSError, UserError):
         return False
     return True
 

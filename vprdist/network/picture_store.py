@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from vprdist.data.images import upright_size
-from vprdist.errors import DataError
+from vprdist.errors import DataError, UserError
 from vprdist.files import locked, publish, write_text
 from vprdist.spec.computation import FIRST
 from vprdist.spec.trial import TrialSpec
@@ -121,8 +121,9 @@ class PictureStore:
                 held = sum(file.stat().st_size for file in self.root.glob(f"*/*{PIXELS}"))
                 room = max(0, (self.limit_bytes - held) // self.picture_bytes)
                 self._write([(paths[i], pixels_of(i)) for i in new[:room]])
-        except OSError as error:
-            self.say(f"{self.folder}: resized pictures could not be kept for other jobs ({error.strerror})")
+        except (OSError, UserError) as error:
+            why = error.strerror if isinstance(error, OSError) else error.fault
+            self.say(f"{self.folder}: resized pictures could not be kept for other jobs ({why})")
             return
         full = f"; {len(new) - room} more find no room (run.store_gb)" if room < len(new) else ""
         size = f"{(held + min(room, len(new)) * self.picture_bytes) / 1e9:.2f} GB of at most {self.limit_bytes / 1e9:g}"

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from vprdist.errors import UserError
 from vprdist.files import locked
 from vprdist.machine import machine_name
 from vprdist.search import reaper
@@ -112,7 +113,7 @@ def _clear(base: Path) -> None:
     would end whoever has anything but the lock open.
     """
     for folder in base.glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UserError):  # where there are no locks, nothing is known to be dead
             ours = folder.stat(follow_symlinks=False).st_uid == os.getuid()
             if not ours:
                 continue
