@@ -7,6 +7,7 @@ import os
 import tarfile
 import warnings
 import zipfile
+from collections import defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,26 @@ def test_objects_beside_tensors_are_left_out_and_nothing_of_them_is_run(tmp_path
     assert not RAN
     torch.load(tmp_path / "a.pth", weights_only=False)
     assert RAN == [3], "the file could have run something"
+    RAN.clear()
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        np.arange(3), np.array(["a"]), np.array([{}], object), np.int64(3), np.random.default_rng(1),
+        defaultdict(list, {"a": [1]}), defaultdict(int, a=1), deque([1, 2]), deque([Call(3)], 3),
+    ],
+)  # fmt: skip
+def test_arrays_and_other_kinds_of_dicts_and_lists_do_not_keep_a_state_from_being_read(
+    tmp_path: Path, beside: object
+) -> None:
+    for is_zip in (True, False):
+        saved = {"state_dict": {"w": torch.ones(2)}, "score": np.float64(0.5), "beside": beside}
+        torch.save(saved, tmp_path / "a.pth", _use_new_zipfile_serialization=is_zip)
+        assert torch.equal(read_state(tmp_path / "a.pth", "Again.")["w"], torch.ones(2))
+    torch.save({"state_dict": defaultdict(list, w=torch.ones(2))}, tmp_path / "b.pth")
+    assert torch.equal(read_state(tmp_path / "b.pth", "Again.")["w"], torch.ones(2))
+    assert not RAN
 
 
 def test_a_state_is_found_where_public_code_keeps_it() -> None:
@@ -109,6 +130,7 @@ def test_a_state_is_found_where_public_code_keeps_it() -> None:
     for loaded in (
         plain, {"state_dict": plain}, {"model": plain, "step": 3}, {"model_state": plain}, {"network": plain},
         {"model_state_dict": {"module.w": torch.ones(2)}}, {"state_dict": {"module._orig_mod.w": torch.ones(2)}},
+        {"model": {"_orig_mod.module.w": torch.ones(2)}}, {"model": {"module.module.w": torch.ones(2)}},
     ):  # fmt: skip
         found = find_state(loaded)
         assert found is not None and list(found) == ["w"]

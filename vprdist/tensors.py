@@ -7,6 +7,7 @@ import pickle
 import re
 import tarfile
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,29 @@ class Foreign:
         """Whatever it held is left out."""
 
 
+class _Filled(Foreign):
+    """Stands for a kind of dict: what is put into it is plain, and is read."""
+
+    def __new__(cls, *args: object, **keys: object) -> Any:
+        return OrderedDict()
+
+
+class _Listed(Foreign):
+    """Stands for a kind of list."""
+
+    def __new__(cls, *args: object, **keys: object) -> Any:
+        return []
+
+
+REFUSALS = (
+    (r"GLOBAL (\S+) was not an allowed", Foreign),
+    (r"Can only SETITEMS? for .* but got <class '([^']+)'>", _Filled),
+    (r"Can only append to lists, but got <class '([^']+)'>", _Listed),
+    (r"Can only build .* but got <class '(numpy\.dtype)s\.", Foreign),
+)
+"""How torch refuses a kind of object, and what may stand for it. An array's numbers are of more kinds than scores."""
+
+
 def load_tensors(path: Path, fault: str, remedy: str) -> Any:
     """What torch.save wrote: tensors, plain values and numpy numbers, on the CPU; a `Foreign` in the place of all else.
 
@@ -58,7 +82,7 @@ def load_tensors(path: Path, fault: str, remedy: str) -> Any:
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:  # its words advise to run what is in the file
-        kind = _kind_of(error)
+        kind, _ = _kind_of(error)
         found = f"{kind} beside tensors" if kind else "what torch.save does not write"
         raise WeightsError(path, fault, found, SAVED_ALONE if kind else remedy) from None
     except Exception as error:  # torch raises many kinds here, and every one means the same
@@ -74,17 +98,20 @@ def _loaded(stream: BinaryIO) -> Any:
             with _known(foreign):
                 return torch.load(stream, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            kind = _kind_of(error)
-            if kind is None or kind in foreign or len(foreign) == KINDS:
+            kind, form = _kind_of(error)
+            tried = foreign.get(kind) if kind else None
+            if kind is None or (tried and issubclass(tried, form)) or (tried is None and len(foreign) == KINDS):
                 raise
-            foreign[kind] = type(kind.rpartition(".")[2], (Foreign,), {})
+            module, _, name = kind.rpartition(".")
+            foreign[kind] = type(name, (form,), {"__module__": module})  # torch names the class if it refuses it again
 
 
-def _kind_of(error: pickle.UnpicklingError) -> str | None:
-    """The kind of object that is not read, as its file calls it."""
-    if (found := re.search(r"GLOBAL (\S+) was not an allowed", str(error))) is None:
-        return None
-    return found[1] if "." in found[1] else f"builtins.{found[1]}"
+def _kind_of(error: pickle.UnpicklingError) -> tuple[str | None, type[Foreign]]:
+    """The kind of object that is not read, as its file calls it, and what may stand for it."""
+    for rule, form in REFUSALS:
+        if (found := re.search(rule, str(error))) is not None:
+            return (found[1] if "." in found[1] else f"builtins.{found[1]}"), form
+    return None, Foreign
 
 
 def _other_file(stream: BinaryIO) -> tuple[str, str] | None:
@@ -139,9 +166,8 @@ def find_state(loaded: object) -> dict[str, Tensor] | None:
     """The state dict in what public training code saves: alone or under one of `WRAPPERS`, without `PREFIXES`."""
     inner = [loaded[name] for name in WRAPPERS if name in loaded] if isinstance(loaded, Mapping) else []
     state = next((each for each in (*inner, loaded) if is_state(each) and each), None)
-    for prefix in PREFIXES:
-        if state is not None and all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    while state and (prefix := next((each for each in PREFIXES if all(key.startswith(each) for key in state)), None)):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
     return None if state is None else dict(state)
 
 
@@ -190,8 +216,10 @@ def _known(foreign: Mapping[str, type[Foreign]]) -> Iterator[None]:
     Beside numbers that allows nothing; old numpy wrote another module's name into the file.
     """
     scalar: Any = np.float64(0).__reduce__()[0]
-    allowed: list[Any] = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType, codecs.encode]
-    allowed += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    allowed: list[Any] = [codecs.encode]
+    if "numpy.dtype" not in foreign:
+        allowed += [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
+        allowed += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     allowed += [(each, name) for name, each in foreign.items()]
     with torch.serialization.safe_globals(allowed):
         yield
