@@ -112,6 +112,13 @@ def test_this_machine_has_no_brake(tmp_path: Path) -> None:
         ),
         (("ModuleNotFoundError: No module named 'submitit'",), "nodes do not have this Python"),
         (("Killed",), "a line of `setup` fails"),
+        (("slurm_script: line 19: module: command not found",), "a line of `setup` fails"),
+        (("slurm_script: line 12: /opt/env/activate: No such file or directory",), "a line of `setup` fails"),
+        (
+            (f"slurm_script: line 24: {sys.executable}: No such file or directory",),
+            f"nodes do not have this Python, {sys.executable}",
+        ),
+        ((f"slurm_script: line 12: {sys.executable}-env/activate: not found",), "a line of `setup` fails"),
     ],
 )
 def test_the_likeliest_cause_comes_first(lines: tuple[str, ...] | None, first: str) -> None:
@@ -119,6 +126,21 @@ def test_the_likeliest_cause_comes_first(lines: tuple[str, ...] | None, first: s
     assert text.split("Likely causes:\n  - ")[1].startswith(first)
     assert all(line in text for line in lines or ())
     assert ("no log" in text, "is empty" in text) == (lines is None, lines == ())
+
+
+@pytest.mark.parametrize(
+    ("line", "is_python"),
+    [
+        ("slurm_script: line 20: exec: apptainer: not found", True),
+        ("FATAL: could not open image /images/vpr.sif: no such file or directory", True),
+        ('FATAL: "python3": executable file not found in $PATH', True),
+        ("slurm_script: line 12: /opt/python3/activate: No such file or directory", False),
+    ],
+)
+def test_a_container_that_is_missing_is_not_blamed_on_setup(line: str, is_python: bool) -> None:
+    profile = PROFILE.model_copy(update={"python": ("apptainer", "exec", "/images/vpr.sif", "python3")})
+    first = explained(profile, (line,), Path("/runs/log"), "Mend it.").split("Likely causes:\n  - ")[1]
+    assert first.startswith("nodes do not have this Python, apptainer" if is_python else "a line of `setup` fails")
 
 
 def test_what_does_not_touch_a_jobs_start_makes_no_new_first_job() -> None:

@@ -13,8 +13,10 @@ from vprdist.store.journal import JobRecord
 from vprdist.store.trial_folder import TrialFolder
 
 LINES = 12
-NO_PYTHON = re.compile(r"no such file or directory|command not found|not found|No module named|execve", re.IGNORECASE)
-"""What shells, srun and Python say where a program or a package is missing."""
+MISSING = re.compile(r"no such file or directory|not found", re.IGNORECASE)
+"""What shells and containers say of a file or a program that is not there: Python, or one of `setup`."""
+NO_PYTHON = re.compile(r"No module named|execve", re.IGNORECASE)
+"""What Python says of a package that is missing, and srun of the program that it starts."""
 
 
 def never_started(
@@ -52,6 +54,14 @@ def causes(profile: ClusterProfile, lines: Sequence[str] | None, logs: Path) -> 
     settings += [f"a word of `srun_args` is wrong ({profile.where('srun_args')}): {srun}"] if srun else []
     if lines is None:
         return [unseen, "the node's own prolog fails (scontrol show node)", *settings]
-    if any(NO_PYTHON.search(line) for line in lines):
+    if any(_is_of_python(line, python_words(profile)) for line in lines):
         return [python, *settings]
     return [*settings, python, f"the node lacks memory for Python's start (memory_gb: {profile.memory_gb})"]
+
+
+def _is_of_python(line: str, words: Sequence[str]) -> bool:
+    """Whether a line says that Python, the container around it, or a package is missing."""
+    if NO_PYTHON.search(line):
+        return True
+    names = {words[0], words[-1], *(word for word in words if "/" in word)}
+    return bool(MISSING.search(line)) and any(re.search(rf"(?<![\w/.-]){re.escape(n)}(?![\w/.-])", line) for n in names)
