@@ -68,7 +68,22 @@ def test_without_slurm_it_is_this_machine(place: Path, monkeypatch: pytest.Monke
     assert name == "local" and "there is no SLURM" in why
 
 
-def test_a_broken_profile_is_named(place: Path) -> None:
+def test_a_broken_profile_stops_nobody_who_has_one_that_fits(place: Path) -> None:
+    write(place, broken="partitions: gpu", here="hosts: [login2]")
+    name, why = choose_profile("cluster")
+    taken, passed_over = why.splitlines()
+    assert name == "here" and taken.startswith("cluster: auto is here here")
+    assert passed_over.startswith(f"passed over: {place}/broken.yaml:2: partitions: ")
+
+
+def test_without_slurm_a_broken_profile_is_passed_over_too(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(place, broken="partitions: gpu")
+    monkeypatch.setattr(profile_choice.shutil, "which", lambda command: None)
+    name, why = choose_profile("cluster")
+    assert name == "local" and why.splitlines()[1].startswith(f"passed over: {place}/broken.yaml:2: partitions: ")
+
+
+def test_a_broken_profile_is_named_where_none_fits(place: Path) -> None:
     write(place, broken="partitions: gpu")
     with pytest.raises(SweepFileError, match=r"broken\.yaml:2: partitions"):
         choose_profile("cluster")

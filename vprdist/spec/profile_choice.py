@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from fnmatch import fnmatch
 
-from vprdist.errors import LaunchError
+from vprdist.errors import LaunchError, SweepFileError
 from vprdist.machine import host_names, slurm_cluster_name
 from vprdist.spec.profile import ClusterProfile, profile_names, read_profile
 from vprdist.spec.sweep import SweepSpec
@@ -37,20 +37,23 @@ def choose_profile(where: str) -> tuple[str, str]:
 
     Raises:
         LaunchError: no profile fits, or several.
-        SweepFileError: a profile breaks a rule.
+        SweepFileError: no profile fits, and one breaks a rule.
     """
     if AUTO in profile_names():
         return AUTO, ""
-    profiles = {name: read_profile(name, where) for name in profile_names()}
+    profiles, broken = _readable(where)
     candidates = {name: each for name, each in profiles.items() if each.hosts or each.cluster_name}
     hosts = host_names()
     cluster = slurm_cluster_name() if any(each.cluster_name for each in candidates.values()) else None
     fitting = [name for name, each in candidates.items() if _fits(each, hosts, cluster)]
     here = f"host {hosts[0]}" + (f", cluster {cluster}" if cluster else "")
     if len(fitting) == 1:
-        return fitting[0], f"cluster: auto is {fitting[0]} here ({here})"
+        return fitting[0], _said(f"cluster: auto is {fitting[0]} here ({here})", broken)
     if not fitting and shutil.which("sbatch") is None:
-        return "local", f"cluster: auto is local here: no profile names {here}, and there is no SLURM"
+        why = f"cluster: auto is local here: no profile names {here}, and there is no SLURM"
+        return "local", _said(why, broken)
+    if broken and not fitting:  # it may be the one that is meant
+        raise broken[0]
     known = "; ".join(f"{name} ({_conditions(each)})" for name, each in candidates.items())
     if fitting:
         remedy = f"Name one, as in cluster={fitting[0]}, or let one of them say more. They say: {known}."
@@ -58,6 +61,22 @@ def choose_profile(where: str) -> tuple[str, str]:
     remedy = f"Name one ({', '.join(profiles)}), or give one `hosts` or `cluster_name`."
     remedy += f" These have some: {known}." if known else " None has any so far."
     raise LaunchError(where, f"no profile is meant for {here}", AUTO, remedy)
+
+
+def _readable(where: str) -> tuple[dict[str, ClusterProfile], list[SweepFileError]]:
+    """The profiles by name, and the errors of those that break a rule: somebody's draft stops nobody else's sweep."""
+    profiles, broken = {}, []
+    for name in profile_names():
+        try:
+            profiles[name] = read_profile(name, where)
+        except SweepFileError as error:
+            broken.append(error)
+    return profiles, broken
+
+
+def _said(why: str, broken: list[SweepFileError]) -> str:
+    """Why it is that profile, and a line for each that was passed over."""
+    return "\n".join([why, *(f"passed over: {' '.join(str(error).split())}" for error in broken)])
 
 
 def _fits(profile: ClusterProfile, hosts: tuple[str, ...], cluster: str | None) -> bool:
