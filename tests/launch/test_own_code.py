@@ -89,9 +89,9 @@ def test_what_is_installed_is_not_put_before_pythons_own_modules(monkeypatch: py
 
 
 def test_a_folder_that_others_may_write_to_is_not_named_and_that_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tmp_path.chmod(0o777)
-    at(monkeypatch, tmp_path)
+    open_path.chmod(0o777)
+    at(monkeypatch, open_path)
     assert with_own_code({}, OURSELVES) == {}
     assert "somebody else may write to it" in (unnamed(OURSELVES) or "")
