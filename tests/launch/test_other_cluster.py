@@ -146,10 +146,10 @@ def test_a_detached_driver_is_found_there(
     played: PlayedClusters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = tmp_path / "sweeps" / "s"
-    monkeypatch.setattr(driver_job, "_sbatch", lambda script: "41")
+    monkeypatch.setattr(driver_job, "_sbatch", lambda script, trust: "41")
     record, new = submit_driver(sweep, tmp_path, PROFILE, 1.0)
     assert new and read_driver(sweep) == record
-    assert driver_queue_name(record) == QueueName("lab-vprdist-driver-s", "big")
+    assert driver_queue_name(sweep) == QueueName("lab-vprdist-driver-s", "big")
     mark = driver_job._mark(sweep)
     played.rows = [f"41|{record.name}|RUNNING|None|n1|project=x {mark}"]
     found = find_driver(sweep)

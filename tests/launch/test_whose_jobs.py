@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,9 +18,11 @@ from vprdist.launch.array import run_array
 from vprdist.launch.array_folder import Array
 from vprdist.launch.cancel import end_jobs, mark_cancelled
 from vprdist.launch.dispatcher import Dispatcher
+from vprdist.launch.first_job import FirstJob
 from vprdist.launch.queue_rows import parse_squeue
 from vprdist.launch.slurm import SlurmCluster
 from vprdist.launch.trial_watch import Watch
+from vprdist.search.leaving import SearchInterrupted, Stopped, interruptible
 from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.profile import ClusterProfile
 from vprdist.status.facts import Queue, may_live
@@ -324,3 +327,78 @@ def test_a_first_job_that_could_not_be_ended_is_found_by_the_same_command_again(
     assert folder.job() == record
     assert main(words) == 0
     assert played.ended == ["9"]
+
+
+def test_a_first_job_that_a_person_cancelled_did_not_die(tmp_path: Path, played: PlayedSlurm) -> None:
+    first = FirstJob(PROFILE, tmp_path, print)
+    _, record = first_job(tmp_path, first.folder.trial_id)
+    first.cluster.confirm_s = 0.0
+    first._sent.add(record.token)
+    played.queue = [row("9", record.token, "CANCELLED", "", record.name)]
+    played.sacct = f"9|{record.name}|CANCELLED by 0|None assigned|0:0|\n"
+    with pytest.raises(LaunchError) as caught:
+        first.passed(100.0)
+    said = str(caught.value)
+    assert "the first job was cancelled, but not by vprdist (SLURM says CANCELLED by root" in said
+    assert "The same command submits it again." in said
+    assert "died" not in said and "Likely causes" not in said
+    assert (journal := first.folder.job()) is not None and journal.state == "cancelled"
+    first.close()
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_only_a_driver_that_comes_back_leaves_its_first_job(
+    tmp_path: Path, played: PlayedSlurm, monkeypatch: pytest.MonkeyPatch, comes_back: bool
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_NAME", "vprdist-driver-s")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    number = signal.SIGUSR2 if comes_back else signal.SIGTERM
+    dispatcher = Dispatcher(PROFILE, tmp_path, JOB)
+    _, record = first_job(tmp_path, dispatcher.first.folder.trial_id)
+    played.queue = [row("9", record.token, "PENDING", "", record.name)]
+    assert not dispatcher.first.passed(100.0)
+
+    def leave() -> None:
+        with interruptible("s", dispatcher):
+            signal.raise_signal(number)
+            raise Stopped
+
+    with pytest.raises(SearchInterrupted):
+        leave()
+    dispatcher.close()
+    assert played.ended == ([] if comes_back else ["9"])
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_so_does_one_that_makes_an_array(
+    tmp_path: Path, played: PlayedSlurm, monkeypatch: pytest.MonkeyPatch, comes_back: bool
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_NAME", "vprdist-driver-s")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setattr(arrays, "time", SimpleNamespace(monotonic=lambda: 1.0, time=lambda: 100.0, sleep=print))
+    digest = FirstJob(arrays.one_task(PROFILE), tmp_path, print).folder.trial_id
+    _, record = first_job(tmp_path, digest)
+    played.queue = [row("9", record.token, "PENDING", "", record.name)]
+
+    class Leave(BaseException):
+        """As USR2 raises it."""
+
+    error = Leave() if comes_back else LaunchError("sweep", "it was cancelled", None)
+
+    def tick() -> int:
+        raise error
+
+    with pytest.raises(type(error)):
+        run_array(
+            PROFILE, Array("cache-a", tmp_path / "a"), "m:f", (), 2, root=tmp_path, is_done=lambda: False, tick=tick,
+            tell=print,
+        )  # fmt: skip
+    assert played.ended == ([] if comes_back else ["9"])
+
+
+def test_an_array_needs_no_first_job_where_a_trial_of_its_profile_has_started(tmp_path: Path) -> None:
+    profile = PROFILE.model_copy(update={"ranks": 4, "gpus_per_node": 4})
+    array = Array("cache-a", tmp_path / "a")
+    assert not arrays._Watch(profile, array, print, tmp_path).first.place.passed
+    FirstJob(profile, tmp_path, print).place.write_passed(["gpu01"])
+    assert arrays._Watch(profile, array, print, tmp_path).first.passed(0.0)

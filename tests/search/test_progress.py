@@ -12,8 +12,8 @@ from toy import toy_result, toy_trials
 from vprdist.console import Console
 from vprdist.files import append_json_line, locked, write_json
 from vprdist.launch.trial_watch import Phase
-from vprdist.search.progress import SweepProgress
-from vprdist.store.journal import Failure
+from vprdist.search.progress import SweepProgress, TrialReading
+from vprdist.store.journal import Ending, Failure
 from vprdist.store.trial_folder import TrialFolder
 
 
@@ -48,6 +48,20 @@ def test_a_trial_is_shown_from_its_start_to_its_end(tmp_path: Path, terminal: bo
         assert "toy 0: started" in shown
         assert "[1/3] toy 0: training 5/20, loss 0.2500" in shown
         assert re.search(r"R@1 0.500; \S+ trials/\S+, about .+ left", " ".join(shown.split()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "said"),
+    [
+        ("cancelled", "cancelled by root", "rgb: cancelled by root"),
+        ("cancelled", "cancelled, but not by vprdist (x)", "rgb: cancelled, but not by vprdist (x)"),
+        ("died", "It is broken", "rgb: failed, It is broken"),
+    ],
+)
+def test_an_outcome_is_said_once(tmp_path: Path, kind: Ending, reason: str, said: str) -> None:
+    folder = TrialFolder(tmp_path)
+    folder.write_failure(Failure(reason=reason, attempts=1, kind=kind))
+    assert TrialReading("rgb", folder).ending("recall@1") == said
 
 
 def test_a_job_in_the_queue_waits_and_has_not_started(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_one_bad_node_stops_no_sweep(slurm_cluster: DevCluster, tmp_path: Path, 
 
 
 def test_a_first_job_that_waits_is_said_found_again_and_ended_with_its_driver(
-    slurm_cluster: DevCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slurm_cluster: DevCluster, tmp_path: Path
 ) -> None:
     since, told = last_job(slurm_cluster), list[str]()
     profile = slurm_cluster.profile(check=True, nodes=2, ranks=2, gpus_per_node=2, memory_gb=1)
@@ -148,10 +148,7 @@ def test_a_first_job_that_waits_is_said_found_again_and_ended_with_its_driver(
         detached, other = (FirstJob(profile, tmp_path, told.append) for _ in range(2))
         until(lambda: detached.passed(time.time()) or "waits in the queue (PartitionDown" in "".join(told))
         assert not other.passed(time.time()) and "another driver's first job" in told[-1]
-        with monkeypatch.context() as inside:  # as a driver's job is, when it goes back into the queue
-            inside.setenv("SLURM_JOB_NAME", "vprdist-driver-s")
-            inside.setenv("SLURM_JOB_ID", "1")
-            detached.close()
+        detached.close(comes_back=True)  # as a driver's job does, when it goes back into the queue
         assert not other.passed(time.time())
         assert len(jobs(slurm_cluster, since)) == 1, "the one that waits is found again"
         other.close()

@@ -157,8 +157,17 @@ def test_one_task_of_an_array_asks_for_one_gpu_however_the_profile_counts_them()
     ):
         profile = one_task(ClusterProfile(kind="slurm", memory_gb=0, **values))  # type: ignore[arg-type]
         lines = job_script(submission_parameters(profile, "abc", "tok"), Path("/runs/log")).splitlines()
-        assert f"#SBATCH {line}" in lines and "#SBATCH --nodes=1" in lines and "#SBATCH --mem=0" in lines
-        assert profile.num_node_gpus == 1 and not any("nodelist" in line for line in lines)
+        assert f"#SBATCH {line}" in lines and "#SBATCH --nodes=1" in lines
+        assert profile.num_node_gpus == 1 and not any("nodelist" in line or "--mem=" in line for line in lines)
+
+
+def test_one_task_of_several_on_a_node_takes_no_whole_node() -> None:
+    whole = ClusterProfile(kind="slurm", ranks=4, gpus_per_node=4, memory_gb=0, exclusive=True)
+    task = one_task(whole)
+    assert (task.memory_gb, task.exclusive, task.gpus_per_node) == (None, False, 1)
+    assert one_task(whole.model_copy(update={"exclusive": "user", "memory_gb": 64})).exclusive == "user"
+    assert one_task(whole.model_copy(update={"memory_gb": 64.0})).memory_gb == 16
+    assert one_task(ClusterProfile(kind="slurm", memory_gb=0)).memory_gb == 0, "a trial is one such process too"
 
 
 @pytest.mark.parametrize(

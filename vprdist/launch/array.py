@@ -21,8 +21,9 @@ from vprdist.disk import full_disk
 from vprdist.errors import LaunchError, UserError
 from vprdist.files import locked, read_json, write_json
 from vprdist.launch.array_folder import LOCK, Array, array_id
+from vprdist.launch.driver_job import in_driver_job
 from vprdist.launch.enter import MISTAKES
-from vprdist.launch.first_job import FirstJob
+from vprdist.launch.first_job import FirstJob, profile_digest
 from vprdist.launch.node import find_function, give_gpus, node_name
 from vprdist.launch.own_code import with_own_code
 from vprdist.launch.params import THREAD_VARIABLES, job_environment, submission_parameters
@@ -37,6 +38,7 @@ from vprdist.private import Guard, narrow_umask
 from vprdist.spec.gres import with_gpus
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.driving import Check, wanted_by_all
+from vprdist.store.first_job import FirstJobFolder
 from vprdist.store.trial_folder import tail
 
 SBATCH_S = 120.0
@@ -79,8 +81,11 @@ class ArrayTask:
 def one_task(profile: ClusterProfile) -> ClusterProfile:
     """What one task of an array asks for: one process, one GPU where the profile has some, its share of the memory."""
     memory = profile.memory_gb and profile.memory_gb / profile.ranks
+    if memory == 0 and max(profile.ranks, profile.num_node_gpus) > 1:
+        memory = None  # 0 is all that a node has; what a task's share would be, the site's default says
     changes = {
         "nodes": 1, "ranks": 1, "gpus_per_node": min(1, profile.gpus_per_node), "memory_gb": memory,
+        "exclusive": isinstance(profile.exclusive, str) and profile.exclusive,  # "user": with one's own tasks alone
         "gpus_per_task": 1 if profile.gpus_per_task else None, "gres": with_gpus(profile.gres or "", 1) or None,
         "nodelist": profile.nodelist if profile.nodes == 1 else (),
     }  # fmt: skip
@@ -106,7 +111,7 @@ def run_array(
             `max_attempts` arrays ended too early, tasks on two nodes, or of two arrays, found a mistake of the user's,
             or the work was cancelled.
     """
-    watch = _Watch(profile, array, tell, root)
+    watch, comes_back = _Watch(profile, array, tell, root), False
     order = {"function": function, "words": list(words), "count": count, "logs": str(array.logs)}
     try:
         _follow(watch, order, array, is_done, tick, check)
@@ -115,8 +120,12 @@ def run_array(
             end_it = f", scancel {' '.join(sorted(watch.jobs))} ends it" if watch.jobs else ""
             tell(f"array {watch.name} goes on; the same command comes back to it{end_it}")
         raise
+    except BaseException as leaving:
+        # USR2 met a detached driver, which goes back into the queue; all that is wrong is an Exception.
+        comes_back = in_driver_job() and not isinstance(leaving, Exception)
+        raise
     finally:
-        watch.first.close()
+        watch.first.close(comes_back=comes_back)
 
 
 def _follow(
@@ -137,6 +146,8 @@ class _Watch:
 
     def __init__(self, profile: ClusterProfile, array: Array, tell: Callable[[str], None], root: Path) -> None:
         self.first = FirstJob(one_task(profile), root, tell)
+        if FirstJobFolder(root, profile_digest(profile)).passed:  # where a whole trial has started, one task does
+            self.first.place.write_passed([])
         self._waits_for_first = self._sent = False
         self.profile, self.array, self.tell = profile, array, tell
         self.name, self.logs = array.job, array.logs

@@ -50,6 +50,9 @@ class Dispatcher:
         profile: the cluster.
         runs: the folder that holds `trials/`.
         job: `module:function` that the ranks call (see `node.TrialFunction`).
+
+    Attributes:
+        comes_back: set it where this driver leaves to go back into the queue: its first job waits for it there.
     """
 
     def __init__(self, profile: ClusterProfile, runs: Path, job: str = DEFAULT_JOB) -> None:
@@ -61,6 +64,7 @@ class Dispatcher:
         self.brake = Brake(profile, self.first.place)
         self._avoided: set[str] = set()
         self._asked_now = True
+        self.comes_back = False
         self._use_all_nodes = self._silent = self._is_full = False
         self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._watches: dict[str, Watch] = {}
@@ -144,7 +148,7 @@ class Dispatcher:
                     self._cancel(wanted)
         for watch in self._watches.values():
             watch.finish()
-        self.first.close()
+        self.first.close(comes_back=self.comes_back)
 
     def _run(self) -> None:
         try:

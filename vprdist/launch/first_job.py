@@ -16,7 +16,6 @@ from vprdist.console import Tell
 from vprdist.errors import LaunchError
 from vprdist.files import digest_json
 from vprdist.launch.cluster import Sight, Submission, submit
-from vprdist.launch.driver_job import in_driver_job
 from vprdist.launch.first_words import FIRST_JOB
 from vprdist.launch.params import job_environment, submission_parameters
 from vprdist.launch.refusals import is_busy, is_impossible, is_limit
@@ -95,9 +94,13 @@ class FirstJob:
         self._look(record, now)
         return False
 
-    def close(self) -> None:
-        """Nobody waits any more: end the job that is still there. A driver that is requeued comes back to it."""
-        if self._mine and not self.place.passed and not in_driver_job():
+    def close(self, *, comes_back: bool = False) -> None:
+        """Nobody waits any more: end the job that is still there.
+
+        Args:
+            comes_back: the driver goes back into the queue, and finds it again.
+        """
+        if self._mine and not self.place.passed and not comes_back:
             record = self.folder.job()
             if record is not None and record.state != "cancelled":
                 self._forget(record)
@@ -179,6 +182,11 @@ class FirstJob:
             self.cluster.cancel(self.folder, record)
         if record.token not in self._sent:  # an earlier driver's: what it died of may be mended by now
             return
+        if sight.cause == "person":
+            remedy = "No trial was submitted. The same command submits it again."
+            raise LaunchError(
+                _where(record), f"the first job was cancelled, but not by vprdist ({sight.reason})", None, remedy
+            )
         self._tries += 1
         fault = f"the first job died before vprdist started in it ({sight.reason or 'its process ended'})"
         remedy = "No trial was submitted. Mend it, and start the same command again."

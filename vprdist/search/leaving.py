@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from vprdist.launch.dispatcher import Dispatcher
+from vprdist.launch.driver_job import in_driver_job
 
 LEAVING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
@@ -50,6 +51,7 @@ def interruptible(sweep_name: str, dispatcher: Dispatcher) -> Iterator[Interrupt
         if interrupted.number is not None:
             raise KeyboardInterrupt
         interrupted.number = signal.Signals(number)
+        dispatcher.comes_back = number == signal.SIGUSR2 and in_driver_job()
         os.write(2, b"\nStopping; the jobs go on.\n")  # at once: Ray may still be starting
 
     if threading.current_thread() is threading.main_thread():

@@ -75,6 +75,8 @@ class TrialReading:
         if failure is None:
             return f"{self.name}: stopped early"
         ended = failure.kind if failure.kind in ("cancelled", "unreadable") else "failed"
+        if failure.reason.startswith(ended):  # "cancelled by …" says it already
+            return f"{self.name}: {failure.reason}"
         return f"{self.name}: {ended}, {failure.reason}"
 
 
