@@ -159,9 +159,9 @@ def test_a_manifest_names_the_trial_that_each_is_compared_with(tmp_path: Path, b
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda value: value["trials"][0].pop("seed"), "found \"'seed'\""),
+        (lambda value: value["trials"][0].pop("seed"), "found \"no 'seed'\""),
         (lambda value: value["trials"][0].update(seed="one"), "a seed must be a whole number"),
-        (lambda value: value.update(objective="recall@3"), "recall@3 is no metric"),
+        (lambda value: value.update(objective="recall@3"), "'recall@3' is no metric"),
     ],
 )
 def test_a_manifest_that_lacks_something_is_one_message(tmp_path: Path, change, message) -> None:
