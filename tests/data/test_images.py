@@ -171,8 +171,8 @@ TIFF = b"".join((
     struct.pack("<HHII", 257, 4, 1, 60000), bytes(4),
 ))  # fmt: skip
 HOSTILE = {
-    "a PNG that says it has 10^9 pixels": (png(2**16, 2**15), "2147483648 pixels"),
-    "one of 144 million": (png(12_000, 12_000), "12000 x 12000 pixels, more than 134217728"),
+    "a PNG that says it has 10^9 pixels": (png(2**16, 2**15), "2147483648 pixels.*Scale it down"),
+    "one of 182 million": (png(14_000, 13_000), "14000 x 13000 pixels, more than 178956970.*Scale it down"),
     "one that says so of 100 million, and has none": (png(10**4, 10**4), "."),
     "a PNG whose remark becomes 100 MB": (png(64, 48, text_bomb(), zlib.compress(bytes(65 * 48))), "."),
     "a GIF of a huge screen": (b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b"\x2c" + bytes(9), "."),
@@ -207,6 +207,12 @@ def test_a_large_picture_is_read_without_a_warning(tmp_path: Path, recwarn: pyte
     Image.new("L", (14_000, 7_000)).save(tmp_path / "panorama.png", compress_level=1)
     assert load_image(tmp_path / "panorama.png", *WANTED).shape == (*WANTED, 3)
     assert not recwarn.list
+
+
+def test_a_picture_as_large_as_pillow_takes_is_not_too_large(tmp_path: Path) -> None:
+    """Panoramas of 16,384 x 8,192 and more are made."""
+    (tmp_path / "panorama.png").write_bytes(png(17_000, 10_500))
+    assert upright_size(tmp_path / "panorama.png") == (10_500, 17_000)
 
 
 def test_a_picture_that_is_no_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:

@@ -60,6 +60,10 @@ def pipe(path):
     os.mkfifo(path)
 
 
+def utf_16(path):
+    path.write_bytes(path.read_text().encode("utf-16"))
+
+
 def breakages():
     def drop(name):
         return lambda side: (side / name).unlink()
@@ -69,7 +73,7 @@ def breakages():
             path = side / name
             text = path.read_text()
             assert old in text
-            path.write_text(text.replace(old, new, count))
+            path.write_bytes(text.replace(old, new, count).encode(errors="surrogateescape"))
 
         return change
 
@@ -89,7 +93,8 @@ def breakages():
         ("another key", edit("raw.csv", "ada_q001", "zzz"), "raw.csv:3: rows must stand in the order of seq_info.csv"),
         ("a missing column", edit("raw.csv", "ca,", "angle,"), "raw.csv:1: the header must have the column 'ca'"),
         ("an empty file", lambda side: (side / "raw.csv").write_text(""), "raw.csv:1: the header"),
-        ("no UTF-8", lambda side: (side / "raw.csv").write_bytes(b"\xff\xfe"), "raw.csv:1: a CSV must be UTF-8 text"),
+        ("no UTF-8", edit("raw.csv", "ada_q001", "ada_q\udcfc"), "raw.csv:3: a CSV must be UTF-8 text; .*0xfc"),
+        ("UTF-16", lambda side: utf_16(side / "raw.csv"), "must be UTF-8 text; found 'UTF-16'.*Save it as CSV UTF-8"),
         ("beyond 63 bits", edit("seq_info.csv", ",0\n", f",{2**63}\n"), "seq_info.csv:2: column 'frame_number' must"),
         ("digits by the thousand", edit("seq_info.csv", ",0\n", f",{'9' * 5000}\n"), "a whole number of 64 bits"),
         (
@@ -98,8 +103,17 @@ def breakages():
             "numbers below 1e.09; found '1e",
         ),
         ("zeros", edit("raw.csv", "ada_q001", "ada\0q001"), "raw.csv:3: a row holds zeros"),
-        ("a key over two lines", edit("seq_info.csv", "ada_q001", '"ada\nq001"'), "seq_info.csv:3: the row is no CSV"),
+        (
+            "a key over two lines",
+            edit("seq_info.csv", "ada_q001", '"ada\nq001"'),
+            "seq_info.csv:3: column 'key' must hold one",
+        ),
         ("a quote without end", edit("raw.csv", "ada_q001", '"ada_q001'), "raw.csv:3: the row is no CSV"),
+        (
+            "a quote without end in a long file",
+            edit("raw.csv", "ada_q001", '"ada_q001' + "\nx" * 40_000),
+            "raw.csv:3: a row must have 65536 bytes at most; a quote may be missing",
+        ),
         ("an endless row", edit("raw.csv", "ada_q001", "," * 20_000_000), "raw.csv:3: a row must have 65536 bytes at"),
         ("a column twice", edit("raw.csv", "lon,", "ca,"), "raw.csv:1: a column stands twice in the header: 'ca'"),
         ("semicolons", lambda side: swap(side / "raw.csv", ",", ";"), "Columns are set apart by commas"),
@@ -114,19 +128,33 @@ def test_a_broken_csv_is_named_with_its_row(small_tree, what, breakage, message)
         read_city(small_tree, "ada")
 
 
-def test_csvs_that_a_program_for_tables_saved_are_read(small_tree):
-    """Excel puts a byte order mark first, writes TRUE, ends lines with CRLF, and leaves lines of commas behind."""
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_csvs_that_a_program_for_tables_saved_are_read(small_tree, end):
+    """Excel puts a byte order mark first, writes TRUE, ends lines with CRLF, and leaves lines of commas behind.
+    "CSV (Macintosh)" has lines that end with CR alone."""
     wanted = read_city(small_tree, "ada")
     for path in small_tree.glob("train_val/ada/*/*.csv"):
         text = path.read_text().replace("True", "TRUE").replace("False", "FALSE")
         text += "," * (text.index("\n") and text.splitlines()[0].count(",")) + "\n"
-        path.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+        path.write_bytes(text.replace("\n", end).encode("utf-8-sig"))
     found = read_city(small_tree, "ada")
     for side, other in zip(found.sides, wanted.sides, strict=True):
         assert side.keys.tolist() == other.keys.tolist()
         for name in ("pano", "night", "ca", "easting", "northing", "frame_number"):
             assert np.array_equal(getattr(side, name), getattr(other, name)), name
         assert all(np.array_equal(side.subtasks[name], other.subtasks[name]) for name in other.subtasks)
+
+
+def test_a_note_may_have_several_lines(small_tree):
+    """In a column that nobody reads; rows are still named by the line at which they begin."""
+    wanted = read_city(small_tree, "ada").query.keys.tolist()
+    path = small_tree / "train_val" / "ada" / "query" / "raw.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header},note", *(f'{row},"one, of\ntwo lines"' for row in rows)]))
+    assert read_city(small_tree, "ada").query.keys.tolist() == wanted
+    path.write_text(path.read_text().replace("ada_q001", "zzz"))
+    with pytest.raises(DataError, match=r"raw\.csv:4: rows must stand in the order"):
+        read_city(small_tree, "ada")
 
 
 def test_a_doubled_key_is_found(small_tree):

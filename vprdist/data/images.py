@@ -21,8 +21,8 @@ Pixels = npt.NDArray[np.uint8]
 Loader = Callable[[Path, int, int], Pixels]
 """From a file to a picture of some height and width; see `load_image`."""
 
-MAX_PIXELS = 2**27
-"""A picture may say that it has so many, 16,384 x 8,192: its pixels are allocated before any of them is seen."""
+MAX_PIXELS = 178_956_970
+"""A picture may say that it has so many, as for Pillow: its pixels are allocated before any of them is seen."""
 MAX_BYTES = 2**30
 """A file may be so long: Pillow reads those of some formats whole."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
@@ -45,6 +45,8 @@ SIDEWAYS = (5, 6, 7, 8)
 LEAVE_OUT = "Or leave such pictures out: trial.data.leave_out, or trial.data.broken: leave_out."
 BROKEN_REMEDY = f"Fetch or unpack it again. {LEAVE_OUT}"
 """Helps whatever is wrong with a picture, and whoever made the data set."""
+SMALLER_REMEDY = f"Scale it down; one that is smaller is damaged: fetch it again. {LEAVE_OUT}"
+"""For a picture that says it is too large."""
 
 
 def load_image(path: Path, height: int, width: int) -> Pixels:
@@ -119,14 +121,16 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
 
     Raises:
         NotAFile: something else lies there.
-        OSError, ValueError, SyntaxError: as Pillow, and where it says that it is too large.
+        Image.DecompressionBombError: it is too large, or says so.
+        OSError, ValueError, SyntaxError: as Pillow.
     """
     with open_file(path) as stream:
         if (size := os.fstat(stream.fileno()).st_size) > MAX_BYTES:
-            raise ValueError(f"it has {size} bytes, more than {MAX_BYTES}")
+            raise Image.DecompressionBombError(f"it has {size} bytes, more than {MAX_BYTES}")
         with Image.open(stream, formats=_formats()) as image:
             if (pixels := image.width * image.height) > MAX_PIXELS:
-                raise ValueError(f"it says that it has {image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+                reason = f"it says that it has {image.width} x {image.height} pixels, more than {MAX_PIXELS}"
+                raise Image.DecompressionBombError(reason)
             if not pixels:
                 raise ValueError("it says that it has no pixel")
             yield image
@@ -150,6 +154,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise
     except FileNotFoundError:
         raise DataError(path, "the picture is missing", None, missing_remedy(path)) from None
+    except Image.DecompressionBombError as error:
+        raise DataError(path, "the picture cannot be read", first_line(error), SMALLER_REMEDY) from None
     except Exception as error:  # Pillow has many words for a broken picture, and each of its formats has more
         told = error.strerror if isinstance(error, OSError) and error.errno is not None else None
         if told is not None and not isinstance(error, NotAFile | PermissionError):

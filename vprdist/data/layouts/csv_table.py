@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -95,25 +96,28 @@ class Table:
         return np.array(values, dtype)
 
     def _read(self, lines: _Lines, columns: Sequence[str]) -> dict[str, list[str]]:
-        reader = csv.reader(lines, strict=True)
         found: list[list[str]] = []
         places: list[int] = []
         names: list[str] = []
         try:
-            for fields in reader:
-                lines.rows += 1
+            for fields in csv.reader(lines, strict=True):
+                where = f"{self.path}:{lines.first}"
                 if not names:
                     names, places = fields, self._places(fields, columns)
                     found = [[] for _ in columns]
                 elif any(fields):  # programs for tables leave lines of commas behind
                     if len(fields) != len(names):
                         fault = f"a row must have {len(names)} fields; the file may be cut"
-                        raise DataError(f"{self.path}:{lines.rows}", fault, ",".join(fields)[:120], AGAIN)
-                    self._lines.append(lines.rows)
-                    for column, place in zip(found, places, strict=True):
+                        raise DataError(where, fault, ",".join(fields)[:120], AGAIN)
+                    self._lines.append(lines.first)
+                    for name, column, place in zip(columns, found, places, strict=True):
+                        if lines.read > lines.first and any(end in fields[place] for end in "\r\n"):
+                            fault = f"column {name!r} must hold one line; a quote may be missing"
+                            raise DataError(where, fault, fields[place][:60], AGAIN)
                         column.append(fields[place])
+                lines.begin_row()
         except csv.Error as error:
-            raise DataError(f"{self.path}:{lines.read}", "the row is no CSV", str(error), AGAIN) from None
+            raise DataError(f"{self.path}:{lines.first}", "the row is no CSV", str(error), AGAIN) from None
         if not names:
             self._places([], columns)
         return dict(zip(columns, found, strict=True))
@@ -135,35 +139,51 @@ class Table:
         return [names.index(name) for name in columns]
 
 
+UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
+"""The bytes at its beginning, as Python has them that cannot be decoded."""
 FLAGS = {"True": True, "False": False, "TRUE": True, "FALSE": False}
 """As Python writes them, and as programs for tables do that opened and saved the file."""
 
 
 class _Lines(Iterator[str]):
-    """The lines of a CSV, for its reader: none is endless, holds what is no text, or goes on after its end.
+    """The lines of a CSV with their ends, for its reader: none is endless, or holds what is no text.
+
+    They end as on Unix, Windows or the first Macintosh. A quoted field may go on in the next lines, but no row is
+    longer than `LINE_BYTES`: the reader would read on within a field that has no end.
 
     Attributes:
         read: how many were read.
-        rows: how many rows the reader has made of them; it reads on within a field that has no end.
+        first: the line at which the row begins that is being read.
     """
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
-        self.path, self.stream = path, stream
-        self.read = self.rows = 0
+        self.path = path
+        # What is no UTF-8 is found line by line: the decoder, which reads ahead, does not know where it stands.
+        self._text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
+        self.read = 0
+        self.begin_row()
+
+    def begin_row(self) -> None:
+        """The next line is the first one of a row."""
+        self.first, self._left = self.read + 1, LINE_BYTES
 
     def __next__(self) -> str:
-        if self.rows < self.read:
-            raise csv.Error("a quoted field goes on behind the end of the line")
-        line = self.stream.readline(LINE_BYTES + 1)
-        self.read += 1
+        line = self._text.readline(self._left + 1)
         if not line:
             raise StopIteration
+        self.read += 1
         where = f"{self.path}:{self.read}"
-        if len(line) > LINE_BYTES:
-            raise DataError(where, f"a row must have {LINE_BYTES} bytes at most", None, AGAIN)
-        if b"\0" in line:
+        if self.read == 1 and line.startswith(UTF_16):
+            raise DataError(where, "a CSV must be UTF-8 text", "UTF-16", "Save it as CSV UTF-8, with commas.")
+        raw = line.encode("utf-8", "surrogateescape")
+        self._left -= len(raw)
+        if self._left < 0:
+            fault = f"a row must have {LINE_BYTES} bytes at most; a quote may be missing"
+            raise DataError(f"{self.path}:{self.first}", fault, None, AGAIN)
+        if b"\0" in raw:
             raise DataError(where, "a row holds zeros, and is no text", None, f"The disk lost it. {AGAIN}")
         try:
-            return line.decode("utf-8-sig" if self.read == 1 else "utf-8").rstrip("\r\n")
+            raw.decode()
         except UnicodeDecodeError as error:
             raise DataError(where, "a CSV must be UTF-8 text", str(error)[:100], "Save it as UTF-8.") from None
+        return line
