@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from vprdist.errors import first_line
 from vprdist.semantics.cache.blocks import Block, buffer_at
+from vprdist.semantics.cache.marks import Seen, private_marks
 from vprdist.semantics.masks import Activations
 from vprdist.spec.vocabulary import CLASSES
 
@@ -31,9 +32,9 @@ def image_digest(activations_CHW: Activations) -> bytes:
 class MappedPixels:
     """Uncompressed: one strided array a batch, over the file's own pages.
 
-    A class of an image is compared with its check sum when this process reads it first: at every read that would take
-    as long as the mask. Shards from before there were sums have digests of whole images: one is compared when any
-    class of it is read first.
+    A class of an image is compared with its check sum when it is read first: at every read that would take as long as
+    the mask. Shards from before there were sums have digests of whole images: one is compared when any class of it is
+    read first. `seen` says what was; see `cache.marks`.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class MappedPixels:
         digests: Callable[[], Sequence[bytes]],
         size: tuple[int, int],
         batch_images: int,
+        seen: Seen | None = None,
     ) -> None:
         self.num_rows = _num_rows([block.num_rows for block in blocks], batch_images)
         self._batches = [_strided(pages, block, size) for block in blocks]
@@ -51,7 +53,7 @@ class MappedPixels:
         self._crc32 = None if crc32 is None else np.frombuffer(crc32, "<u4").reshape(-1, len(CLASSES))
         if self._crc32 is not None and len(self._crc32) != self.num_rows:
             raise ValueError("the shard must have a check sum for every class of every image")
-        self._seen = np.zeros((self.num_rows, len(CLASSES)), bool)
+        self._seen = private_marks(self.num_rows) if seen is None else seen
 
     def planes(self, row: int, channels: slice | Sequence[int]) -> Activations:
         """(C, h, w) uint8; with a slice a read-only view."""

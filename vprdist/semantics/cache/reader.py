@@ -12,6 +12,7 @@ import numpy as np
 
 from vprdist.errors import CacheError, nearest
 from vprdist.semantics.cache.format import MANIFEST, REMEDY, Manifest, read_manifest
+from vprdist.semantics.cache.marks import File, Seen, shared_marks
 from vprdist.semantics.cache.shard import MappedShard, check_digest, check_size
 from vprdist.semantics.masks import FULL, Activations, Levels, Mask, reduce_levels, reduce_mask
 from vprdist.semantics.resize import point_shares
@@ -25,11 +26,15 @@ class Cache:
 
     It pickles as its folder and manifest; a data loader's worker, forked or spawned, maps the shards it reads
     itself, and the kernel's page cache shares their bytes between all processes of a machine.
+
+    Args:
+        marks: what of its shards was compared with their check sums; see `cache.marks`.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, marks: Mapping[File, Seen] | None = None) -> None:
         self.path = path
         self.manifest = manifest
+        self._marks = marks
         self._forget()
 
     def _forget(self) -> None:
@@ -39,7 +44,7 @@ class Cache:
         return {"path": self.path, "manifest": self.manifest}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.path, self.manifest = state["path"], state["manifest"]
+        self.path, self.manifest, self._marks = state["path"], state["manifest"], None
         self._forget()
 
     def __repr__(self) -> str:
@@ -155,7 +160,8 @@ class Cache:
                 raise CacheError(self.path, "the cache has no such side", f"{city}/{side}", nearest(city, known))
             made = self.manifest
             shards = [
-                MappedShard(self.path, entry, self.size, made.batch_images, made.compression) for entry in entries
+                MappedShard(self.path, entry, self.size, made.batch_images, made.compression, self._marks)
+                for entry in entries
             ]
             rows = {key: (shard, row) for shard in shards for row, key in enumerate(shard.keys)}
             if len(rows) != sum(entry.count for entry in entries):
@@ -190,9 +196,8 @@ def open_cache(path: Path) -> Cache:
     """
     path = Path(path)
     manifest = read_manifest(path)
-    for entry in manifest.shards:
-        check_size(path, entry)
-    return Cache(path, manifest)
+    files = tuple(((entry.sha256, check_size(path, entry)), entry.count) for entry in manifest.shards)
+    return Cache(path, manifest, shared_marks(files) if manifest.compression == "none" else None)
 
 
 def grid_of(path: Path) -> Grid:

@@ -6,15 +6,16 @@ import base64
 import hashlib
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from vprdist.errors import CacheError, first_line
-from vprdist.files import digest_file
+from vprdist.files import digest_file, file_stamp
 from vprdist.semantics.cache.blocks import Block, find_blocks
 from vprdist.semantics.cache.format import LEADING, ShardEntry, version_of
+from vprdist.semantics.cache.marks import File, Seen
 from vprdist.semantics.cache.pixels import CompressedPixels, MappedPixels
 from vprdist.semantics.masks import Activations
 from vprdist.spec.vocabulary import CLASSES, Compression
@@ -36,10 +37,11 @@ class MappedShard:
         size: tuple[int, int],
         batch_images: int,
         compression: Compression = "none",
+        marks: Mapping[File, Seen] | None = None,
     ) -> None:
         self.path = folder / entry.file
         self._entry, self._size, self._compression = entry, size, compression
-        check_size(folder, entry)
+        seen = (marks or {}).get((entry.sha256, check_size(folder, entry)))
         try:
             self._pages = map_file(self.path)
         except OSError:
@@ -68,7 +70,7 @@ class MappedShard:
                 self._pixels = CompressedPixels(self._pages, blocks, sums, size, batch_images)
             else:
                 self.keys = tuple(leading.column("key").to_pylist())
-                self._pixels = MappedPixels(self._pages, blocks, sums, self.read_digests, size, batch_images)
+                self._pixels = MappedPixels(self._pages, blocks, sums, self.read_digests, size, batch_images, seen)
         except (ValueError, KeyError, RecursionError, struct.error) as error:
             raise self._error(first_line(error)) from None
         if not len(self.keys) == self._pixels.num_rows == entry.count:
@@ -148,20 +150,21 @@ class MappedShard:
         return CacheError(self.path, fault, value, remedy(self.path))
 
 
-def check_size(folder: Path, entry: ShardEntry) -> None:
-    """The file is there and as long as it was written.
+def check_size(folder: Path, entry: ShardEntry) -> int:
+    """The file is there and as long as it was written; its `files.file_stamp`.
 
     Raises:
         CacheError: it is not.
     """
     path = folder / entry.file
     try:
-        found = path.stat().st_size
+        found = path.stat()
     except OSError:
         raise _missing(path) from None
-    if found != entry.bytes:
+    if found.st_size != entry.bytes:
         fault = f"the shard must have {entry.bytes} bytes; it was cut or written over"
-        raise CacheError(path, fault, found, remedy(path))
+        raise CacheError(path, fault, found.st_size, remedy(path))
+    return file_stamp(found)
 
 
 def check_digest(folder: Path, entry: ShardEntry, where: Path | None = None) -> None:
