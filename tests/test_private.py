@@ -6,13 +6,19 @@ import grp
 import os
 import pwd
 import struct
+import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from vprdist import private
+from vprdist.cli import main
 from vprdist.errors import LaunchError
+from vprdist.prepare.checks import check_runs_folder
+from vprdist.prepare.rights import trust_note
 from vprdist.private import ACL, INDUCTOR, Guard, Trust, narrow_umask, use_private_compiler_cache
+from vprdist.spec.profile import ClusterProfile
 
 STRANGER = 54321
 """A user that this machine does not know."""
@@ -88,7 +94,7 @@ def test_a_part_that_another_owns_is_refused_in_a_sticky_folder_too(folder, part
     said = refused(folder / "job.json")
     assert f"{place}: " in said
     assert f" {STRANGER}:" in said
-    assert "chown" in said
+    assert f"Start vprdist as {STRANGER} (in a container: docker run --user {STRANGER}); or name" in said
     assert refused(folder / "job.json", Trust(users=(str(STRANGER),))) == ""
 
 
@@ -218,3 +224,52 @@ def test_what_torch_compiled_is_taken_from_a_folder_of_ours_alone(tmp_path, monk
     assert said is not None
     assert "somebody else may write to it" in said
     assert Path(os.environ[INDUCTOR]).stat().st_mode & 0o777 == 0o700
+
+
+@as_root
+def test_root_of_a_container_trusts_the_owner_of_the_folder_it_was_started_in(tmp_path, monkeypatch):
+    """`docker run -v $PWD:/work`: it was told to take the host user's folder away from them."""
+    os.chown(tmp_path, STRANGER, -1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(private, "CONTAINER_MARKS", (tmp_path / "mark",))
+    assert f"Start vprdist as {STRANGER}" in refused(tmp_path, ClusterProfile(kind="local").trust)
+    (tmp_path / "mark").touch()
+    assert refused(tmp_path / "runs", ClusterProfile(kind="local").trust) == ""
+    assert str(STRANGER) in (trust_note(ClusterProfile(kind="local")) or "")
+    assert refused(tmp_path, ClusterProfile(kind="slurm").trust) != "", "nodes of a cluster are no container"
+    monkeypatch.chdir("/")
+    assert trust_note(ClusterProfile(kind="local")) is None
+    assert "chown" not in refused(tmp_path, ClusterProfile(kind="local").trust)
+
+
+def test_all_that_is_wrong_in_a_run_folder_is_mended_by_one_command(folder):
+    runs = folder.parent
+    for place in (folder, folder / "job.json"):
+        place.chmod(0o777)
+    with pytest.raises(LaunchError) as error:
+        Guard(whole=runs).check(folder / "job.json")
+    assert error.value.remedy.startswith(f"Forbid it: chmod -R g-w,o-w {runs} (so are 2 of its files and folders)")
+    subprocess.run(["chmod", "-R", "g-w,o-w", runs], check=True)
+    Guard(whole=runs).check(folder / "job.json")
+
+
+def test_a_sweep_that_would_be_refused_for_its_rights_is_refused_by_plan_and_leaves_nothing(tmp_path, capsys):
+    """`plan` said how to run it, and the sweep that refused left an empty run folder behind."""
+    (tmp_path / "sweep.yaml").write_text("trial: {data: {root: demo}}\n")
+    tmp_path.chmod(0o777)
+    words = [str(tmp_path / "sweep.yaml"), "--runs", str(tmp_path / "new" / "runs")]
+    for command in (["sweep"], ["plan"], ["plan", "--check"]):
+        umask = os.umask(0o022)
+        try:
+            assert main([*command, *words]) == 2
+        finally:
+            os.umask(umask)
+        assert f"{tmp_path}: somebody else may write to it" in " ".join(capsys.readouterr().err.split())
+        assert not (tmp_path / "new").exists()
+    assert main(["plan", "--check", "cluster=local", *words[1:]]) == 2
+
+
+def test_a_run_folder_is_made_in_a_folder_that_is_open_to_everybody(tmp_path):
+    tmp_path.chmod(0o1777)
+    check_runs_folder(tmp_path / "runs", Trust())
+    assert (tmp_path / "runs").is_dir()

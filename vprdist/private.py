@@ -7,8 +7,10 @@ others mean nothing below a folder that lets none of them in.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
+import itertools
 import os
 import pwd
 import shlex
@@ -28,7 +30,12 @@ INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
 ACL_OWNER_GROUP, ACL_USER, ACL_GROUP, ACL_MASK, ACL_WRITE, ACL_ENTER = 0x04, 0x02, 0x08, 0x10, 0x02, 0x01
 MOST_LINKS = 40
 """As many links as the kernel follows."""
+BOTH = "g-w,o-w"
 EVERY_UID = 2**32 - 1
+CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"), Path("/var/run/secrets/kubernetes.io"))
+"""What Docker, Podman and Kubernetes put into each container."""
+MOST_COUNTED = 1000
+"""Files that are counted for a message: a file system of a cluster takes a minute for a hundred thousand."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,8 @@ class Guard:
     """Looks at paths; what it has found to be private is not looked at again."""
 
     trust: Trust = OURSELVES
+    whole: Path | None = None
+    """A folder of many files, whose rights are mended by one command: the run folder."""
     _seen: set[Path] = field(default_factory=set)
     _sheltered: set[Path] = field(default_factory=set)
     """Folders that nobody whom we do not trust can enter, and what was seen in them."""
@@ -85,20 +94,33 @@ class Guard:
             LaunchError: somebody else may, or the path cannot be followed.
         """
         for path in paths:
-            last: tuple[Path, os.stat_result] | None = None
-            for place, found in _parts(path):
-                if place not in self._seen:
-                    self._check_part(place, found)
-                    self._seen.add(place)
-                    if place.parent in self._sheltered or self._lets_nobody_in(place, found):
-                        self._sheltered.add(place)
-                last = place, found
-            if last is not None and _is_sticky(last[1]) and last[1].st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            last = self.check_way(path)
+            if _is_sticky(last[1]) and last[1].st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 self._check_writers(*last)  # /tmp is no place for what a job loads, though what we own in it is
+
+    def check_way(self, path: Path) -> tuple[Path, os.stat_result]:
+        """What is not there yet, and is made next, would be ours alone.
+
+        Returns:
+            The last part that is there.
+
+        Raises:
+            LaunchError: somebody else may write on the way to it, or the path cannot be followed.
+        """
+        for place, found in _parts(path):
+            if place not in self._seen:
+                self._check_part(place, found)
+                self._seen.add(place)
+                if place.parent in self._sheltered or self._lets_nobody_in(place, found):
+                    self._sheltered.add(place)
+            last = place, found
+        return last  # the root at least
 
     def _check_part(self, place: Path, found: os.stat_result) -> None:
         if not self._owns(found.st_uid) and not _is_unmapped(place, found):
-            remedy = f"Take it over (chown {shlex.quote(_user(os.geteuid()))} {_quoted(place)}, as root)"
+            owner, remedy = _user(found.st_uid), f"Take it over (chown {_user(os.geteuid())} {_quoted(place)}, as root)"
+            if os.geteuid() == 0:  # to take it over would take it away from its owner
+                remedy = f"Start vprdist as {owner} (in a container: docker run --user {found.st_uid})"
             raise self._refusal(place, found, remedy, "trusted_users")
         if stat.S_ISLNK(found.st_mode) or _is_sticky(found):
             return  # a link has no rights of its own; in a sticky folder nobody moves what another owns
@@ -114,13 +136,28 @@ class Guard:
         has_one_name = stat.S_ISDIR(found.st_mode) or found.st_nlink == 1  # another may lie where everybody comes
         if place.parent in self._sheltered and has_one_name:
             return
-        forbid = "Forbid it:" if os.geteuid() in (0, found.st_uid) else f"Ask {_user(found.st_uid)} to forbid it:"
+        ours = os.geteuid() in (0, found.st_uid)
+        forbid = "Forbid it:" if ours else f"Ask {_user(found.st_uid)} to forbid it:"
         if _is_sticky(found):
             raise self._refusal(place, found, "Make a folder of your own in it, and choose that", None)
+        if found.st_mode & stat.S_IWOTH and stat.S_ISDIR(found.st_mode) and not ours:
+            raise self._refusal(place, found, f"{forbid} chmod +t {_quoted(place)}", None)  # /scratch is for everybody
         if found.st_mode & stat.S_IWOTH:
-            raise self._refusal(place, found, f"{forbid} chmod g-w,o-w {_quoted(place)}", None)
+            rights = "o-w" if self.trust.group is not None and self._group_is_trusted(place, found, ACL_WRITE) else BOTH
+            raise self._refusal(place, found, f"{forbid} {self._chmod(rights, place)}", None)
         if found.st_mode & stat.S_IWGRP and not self._group_is_trusted(place, found, ACL_WRITE):
-            raise self._refusal(place, found, f"{forbid} chmod g-w {_quoted(place)}", "trusted_group")
+            raise self._refusal(place, found, f"{forbid} {self._chmod('g-w', place)}", "trusted_group")
+
+    def _chmod(self, rights: str, place: Path) -> str:
+        whole = self.whole.resolve() if self.whole is not None else None
+        if whole is None or not place.is_relative_to(whole):
+            return f"chmod {rights} {_quoted(place)}"
+        wrong = (stat.S_IWGRP if "g-w" in rights else 0) | (stat.S_IWOTH if "o-w" in rights else 0)
+        count = sum(1 for _ in itertools.islice(_writable(whole, wrong), MOST_COUNTED))
+        if count < 2:
+            return f"chmod {rights} {_quoted(place)}"
+        many = f"{count} or more" if count == MOST_COUNTED else str(count)
+        return f"chmod -R {rights} {_quoted(whole)} (so are {many} of its files and folders)"
 
     def _group_is_trusted(self, place: Path, found: os.stat_result, right: int) -> bool:
         """Whoever has a right as the file's group, or by an ACL, whose mask stands where the group's rights do."""
@@ -156,6 +193,20 @@ class Guard:
         remedy += f"; or name {names[key]} in the profile's `{key}`." if key else "."
         fault = "somebody else may write to it, and what jobs load must be yours alone"
         return LaunchError(place, fault, rights, remedy)
+
+
+def owner_of_container() -> str | None:
+    """The user whose folder root of a container was started in.
+
+    It is mounted from outside and is its owner's there, who started the container, or whose job it is.
+
+    Returns:
+        Their number; None outside of a container, as another user than root, and in a folder of root's.
+    """
+    if os.geteuid() != 0 or not any(mark.exists() for mark in CONTAINER_MARKS):
+        return None
+    owner = Path().stat().st_uid
+    return str(owner) if owner else None
 
 
 def use_private_compiler_cache() -> str | None:
@@ -211,6 +262,16 @@ def _parts(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
         if target.is_absolute():
             place = Path("/")
         waiting += reversed([part for part in target.parts if part != "/"])
+
+
+def _writable(folder: Path, rights: int) -> Iterator[Path]:
+    """The folder and what lies in it, as far as its mode has one of these rights."""
+    names = (Path(at) / name for at, folders, files in os.walk(folder) for name in (*folders, *files))
+    for place in itertools.chain([folder], names):
+        with contextlib.suppress(OSError):
+            found = place.lstat()
+            if not stat.S_ISLNK(found.st_mode) and found.st_mode & rights:
+                yield place
 
 
 def _acl(place: Path) -> list[tuple[int, int, int]]:

@@ -19,6 +19,7 @@ import pytest
 
 from tests.waiting import until
 from vprdist.errors import CacheError
+from vprdist.private import Trust
 from vprdist.semantics.cache import Cache, open_cache, verify
 from vprdist.semantics.cache.staging import Staged, staged
 from vprdist.semantics.importing import import_cache
@@ -203,6 +204,16 @@ def test_a_copy_that_another_user_may_have_planted_is_not_read(cache: Cache, ope
         assert found.path == cache.path
         assert found.fallback is not None
         assert "somebody else may write to it" in found.fallback
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user, which root alone can")
+def test_whom_the_profile_trusts_may_own_the_scratch_folder(cache: Cache, open_path: Path) -> None:
+    """The remedy was to name them in the profile, where they were named."""
+    os.chown(open_path, 54321, -1)
+    with staged(cache.path, ["cph"], open_path / "scr") as found:
+        assert "trusted_users" in (found.fallback or "")
+    with staged(cache.path, ["cph"], open_path / "scr", trust=Trust(users=("54321",))) as found:
+        assert found.fallback is None
 
 
 def test_a_small_disk_is_fallen_back_from_and_shared_by_eviction(

@@ -44,6 +44,8 @@ def _plan(args: argparse.Namespace, console: Console) -> int:
 def _check(args: argparse.Namespace, console: Console) -> int:
     from vprdist.plan.profile import check_profile
     from vprdist.prepare.checks import paths_of
+    from vprdist.prepare.rights import check_rights, trust_note
+    from vprdist.private import Guard
     from vprdist.spec.profile import read_profile
     from vprdist.spec.profile_choice import AUTO, choose_profile
     from vprdist.spec.sweep_file import read_sweep
@@ -53,13 +55,20 @@ def _check(args: argparse.Namespace, console: Console) -> int:
         sweep = read_sweep(args.file, args.overrides)
         name, where, paths = sweep.cluster, sweep.where("cluster"), paths_of(sweep.trials, runs)
     else:
-        name, where, paths = _profile_named(words), "cluster", [runs]
+        sweep, name, where, paths = None, _profile_named(words), "cluster", [runs]
     why = ""
     if name == AUTO:
         name, why = choose_profile(where)
     if why:
         console.print(why)
-    for line in check_profile(name, read_profile(name, where), paths, runs):
+    profile = read_profile(name, where)
+    if note := trust_note(profile):
+        console.print(note, style="yellow")
+    if sweep is None:
+        Guard(profile.trust, runs).check_way(runs)
+    else:
+        check_rights(sweep, runs, profile.trust)
+    for line in check_profile(name, profile, paths, runs):
         console.print(line, soft_wrap=True)
     console.print("Nothing was written or submitted.")
     return 0
@@ -78,6 +87,7 @@ def _show(args: argparse.Namespace, console: Console) -> int:
     from vprdist.plan.show import example_name, script_of, show_plan
     from vprdist.plan.survey import survey
     from vprdist.prepare.checks import paths_of
+    from vprdist.prepare.rights import trust_note
     from vprdist.spec.idle import idle_settings
     from vprdist.spec.profile import read_profile
     from vprdist.spec.profile_choice import settle_cluster
@@ -91,7 +101,7 @@ def _show(args: argparse.Namespace, console: Console) -> int:
     if chosen:
         console.print(chosen)
     profile = read_profile(sweep.cluster, sweep.where("cluster"))
-    for note in idle_settings(sweep, profile):
+    for note in filter(None, (*idle_settings(sweep, profile), trust_note(profile))):
         console.print(note, style="yellow")
     with with_lines(sweep):
         plan = survey(sweep, profile, args.runs.resolve())

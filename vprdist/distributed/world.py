@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vprdist.private import OURSELVES, Trust
+
 
 @dataclass(frozen=True, kw_only=True)
 class World:
@@ -17,6 +19,7 @@ class World:
         ports: the first and last port at which rank 0 may be met; None: any free one.
         num_threads: CPU threads for this rank; None leaves the choice to the libraries.
         scratch: a folder on this node's own disk for copies of what is read often; None: read shared storage.
+        trust: who else may write to the scratch folder's own path.
         should_stop: True once the job was asked to leave; asked at step boundaries.
     """
 
@@ -27,4 +30,5 @@ class World:
     ports: tuple[int, int] | None = None
     num_threads: int | None = None
     scratch: Path | None = None
+    trust: Trust = OURSELVES
     should_stop: Callable[[], bool] = lambda: False

@@ -25,10 +25,10 @@ from vprdist.plan.reuse import results_left_behind, reuse_of_other_code
 from vprdist.plan.survey import OVER, planned_trials
 from vprdist.prepare.checks import check_profile, check_runs_folder, paths_of
 from vprdist.prepare.prepare import Prepared, prepare, unready
-from vprdist.private import Guard, narrow_umask
+from vprdist.prepare.rights import check_rights, check_trials, trust_note
+from vprdist.private import narrow_umask
 from vprdist.search.proposing import check_proposer
 from vprdist.spec.idle import idle_settings
-from vprdist.spec.own_code import own_files
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.profile_choice import settle_cluster
 from vprdist.spec.sweep import SweepSpec, with_lines
@@ -36,7 +36,6 @@ from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.driving import check_wanted, preparing, want_again
 from vprdist.store.manifest import Manifest, sweep_file, sweep_folder
-from vprdist.store.trial_folder import TrialFolder
 
 
 def resume(name: str, runs: Path, console: Console, only: frozenset[str]) -> int:
@@ -61,6 +60,8 @@ def run(
         check_detachable(profile)
     for note in () if only is not None or in_driver_job() else idle_settings(sweep, profile):
         console.print(note, style="yellow")
+    if (trusted := trust_note(profile)) is not None:
+        console.print(trusted, style="yellow")
     narrow_umask(profile.trust)
     with with_lines(sweep), _requeued_at_usr2(console):
         return _run(sweep, profile, runs, console, only, detach)
@@ -98,8 +99,7 @@ def _run(
     check_runs_folder(runs, profile.trust)
     if (reason := unnamed(profile.trust)) is not None:
         console.print(f"Jobs do not take vprdist from where this driver has it: {reason}", style="yellow")
-    folder, guard = sweep_folder(runs, sweep.name), Guard(profile.trust)
-    guard.check(sweep_file(folder), *own_files(_own_classes(sweep)))
+    folder, guard = sweep_folder(runs, sweep.name), check_rights(sweep, runs, profile.trust)
     if only is None:  # known trials need nobody who proposes
         check_proposer(sweep.search)
     want_again(folder, asked_at(folder))
@@ -116,21 +116,10 @@ def _run(
         return _detach(sweep, profile, folder, runs, console, sweep.trials[0])
     with preparing(folder, sweep.objective) as seen:
         prepared, book = _prepared(sweep, profile, runs, console, only, detach, seen)
-    for trial in prepared.trials:
-        if trial.trial_id:
-            guard.check(*TrialFolder.of(runs, trial.trial_id).loaded)
+    check_trials(guard, prepared.trials, runs)
     if detach:
         return _detach(sweep, profile, book.folder, runs, console, prepared.trials[0])
     return drive(sweep, profile, prepared, book, runs, console, only)
-
-
-def _own_classes(sweep: SweepSpec) -> set[str]:
-    """The names of all classes of a user's own that the driver or a job loads."""
-    names = {each.name for trial in sweep.trials for each in trial.own_code.values()}
-    segmenters = [trial.input.segmenter for trial in sweep.trials]
-    names |= {each.name for each in segmenters if each is not None and each.is_own}
-    searcher = sweep.search.searcher
-    return names | ({searcher.name} if searcher is not None and searcher.is_own else set())
 
 
 def _prepared(

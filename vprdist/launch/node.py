@@ -166,6 +166,7 @@ def _call(place: TrialFolder, record: JobRecord, job: str, start: str, world: An
         ports=record.ports,
         num_threads=num_threads,
         scratch=Path(os.path.expandvars(record.scratch)) if record.scratch else None,
+        trust=permit_here().trust,
         should_stop=lambda: leave.asked,
     )
     try:

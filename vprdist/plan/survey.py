@@ -19,6 +19,7 @@ from vprdist.plan.reuse import results_left_behind, reuse_of_other_code
 from vprdist.plan.space import Space, space
 from vprdist.prepare.checks import check_profile
 from vprdist.prepare.prepare import Prepared, look
+from vprdist.prepare.rights import check_rights, check_trials
 from vprdist.search.proposing import check_proposer
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
@@ -84,8 +85,10 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
     """
     check_profile(profile, sweep.trials)
     check_folder(runs, profile.kind)
+    guard = check_rights(sweep, runs, profile.trust)
     check_proposer(sweep.search)
     looked = look(sweep, profile, runs)
+    check_trials(guard, looked.trials, runs)
     results = read_results(runs)
     trials = planned_trials(sweep, looked, results)
     remaining = [planned.estimate for planned in trials if planned.state not in OVER]

@@ -37,11 +37,13 @@ def check_runs_folder(runs: Path, trust: Trust) -> None:
     """The run folder can be written to, by nobody whom we do not trust.
 
     Raises:
-        LaunchError: it cannot, or others can.
+        LaunchError: it cannot, or others can; then nothing was made.
     """
+    guard = Guard(trust, runs)
+    guard.check_way(runs)
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        Guard(trust).check(runs)
+        guard.check(runs)
         # A new file, whatever others put there; a full disk lets files be made, but not be written.
         with tempfile.TemporaryFile(prefix=".writable-", dir=runs) as probe:
             probe.write(bytes(PROBE_BYTES))

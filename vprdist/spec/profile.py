@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from vprdist.errors import LaunchError, nearest
-from vprdist.private import Trust
+from vprdist.private import Trust, owner_of_container
 from vprdist.spec.base import Spec
 from vprdist.spec.gres import num_gpus
 from vprdist.spec.names import is_name, name_remedy
@@ -228,7 +228,13 @@ class ClusterProfile(Spec):
     @property
     def trust(self) -> Trust:
         """The users whom run folders are shared with."""
-        return Trust(self.trusted_users, self.trusted_group)
+        host = self.host_user
+        return Trust(self.trusted_users if host is None else (*self.trusted_users, host), self.trusted_group)
+
+    @property
+    def host_user(self) -> str | None:
+        """The number of the user whom root of a container stands for; None elsewhere, and for jobs of a cluster."""
+        return owner_of_container() if self.kind == "local" else None
 
     @property
     def num_ranks(self) -> int:

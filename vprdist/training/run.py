@@ -113,6 +113,7 @@ class _Run:
             trial.cities,
             scratch,
             lambda done, total: self.stage("copying the cache", done, total),
+            self.world.trust,
         )
         path, fallback = stack.enter_context(copying)
         if fallback is not None:

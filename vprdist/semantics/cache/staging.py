@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 from vprdist.errors import CacheError, LaunchError
 from vprdist.files import file_stamp, read_json, write_json, write_text
 from vprdist.machine import current_user
-from vprdist.private import Guard
+from vprdist.private import OURSELVES, Guard, Trust
 from vprdist.semantics.cache.format import MANIFEST, Manifest, read_manifest
 from vprdist.semantics.cache.reader import open_cache
 from vprdist.semantics.cache.shard import check_digest
@@ -37,7 +37,11 @@ class Staged(NamedTuple):
 
 @contextlib.contextmanager
 def staged(
-    cache: Path, cities: Iterable[str], scratch: Path, progress: Progress = lambda done, total: None
+    cache: Path,
+    cities: Iterable[str],
+    scratch: Path,
+    progress: Progress = lambda done, total: None,
+    trust: Trust = OURSELVES,
 ) -> Iterator[Staged]:
     """Read these cities' activations from the node's own disk while the block runs.
 
@@ -48,6 +52,7 @@ def staged(
     Args:
         scratch: a folder of the node; copies lie below `vprdist-<user>` in it.
         progress: called with bytes done and of all while copying.
+        trust: who else may write to the scratch folder.
 
     Yields:
         The copy; or `cache` itself and the reason, where the disk is too small or cannot be written.
@@ -62,7 +67,7 @@ def staged(
             if not scratch.is_absolute() or "$" in str(scratch):
                 raise OSError(f"{scratch} is no folder of this node: a variable of it is not set here")
             home = scratch / f"vprdist-{current_user()}"
-            _make_private(home)
+            _make_private(home, trust)
             lock = stack.enter_context((home / f"{part.digest}.lock").open("a"))
             copy = home / part.digest
             _make(cache, part, copy, lock, progress)
@@ -74,7 +79,7 @@ def staged(
         yield Staged(copy, None)
 
 
-def _make_private(home: Path) -> None:
+def _make_private(home: Path, trust: Trust) -> None:
     """The name of the folder is known to everybody on the node: another user may have made it before, full of shards.
 
     Raises:
@@ -82,7 +87,7 @@ def _make_private(home: Path) -> None:
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        Guard().check(home)
+        Guard(trust).check(home)
     except LaunchError as error:
         raise OSError(str(error).rstrip(".")) from None
 
