@@ -107,6 +107,10 @@ class LaunchError(UserError):
     """A profile, a run folder, or the cluster's commands."""
 
 
+class WorkersHang(LaunchError):
+    """Worker processes give nothing any more: a disk hangs, or a node is overloaded. It is of no trial's making."""
+
+
 class RayUnavailable(UserError):
     """Ray does not start on this machine at this time; nothing is wrong with the sweep."""
 

@@ -19,7 +19,7 @@ from toy import JOB, behave, toy_trials
 from vprdist.disk import DiskError
 from vprdist.distributed.ranks import join, pick_device
 from vprdist.distributed.world import World
-from vprdist.errors import DataError, LaunchError
+from vprdist.errors import DataError, LaunchError, WorkersHang
 from vprdist.files import read_json
 from vprdist.launch.node import run_job, visible_gpus
 from vprdist.launch.params import THREAD_VARIABLES
@@ -75,7 +75,8 @@ def test_what_is_wrong_on_one_node_alone_is_tried_on_another(tmp_path, monkeypat
     assert (failure is not None and failure.kind == "mistake") == final
 
 
-def test_a_full_disk_is_no_mistake_of_the_trials(tmp_path, monkeypatch):
+@pytest.mark.parametrize("fault", ["full disk", "workers hang"])
+def test_what_the_machine_lacks_for_a_while_is_no_mistake_of_the_trials(tmp_path, monkeypatch, fault):
     """The job dies of it with the path in its last words; its other attempts are made."""
     (trial,) = toy_trials(1)
     folder = TrialFolder.of(tmp_path, trial.trial_id)
@@ -88,15 +89,18 @@ def test_a_full_disk_is_no_mistake_of_the_trials(tmp_path, monkeypatch):
     world = SimpleNamespace(global_rank=0, local_rank=0, num_tasks=1, num_nodes=1, job_id="7")
     monkeypatch.setattr(submitit, "JobEnvironment", lambda: world)
 
-    def fill(*words: object) -> None:
+    def fail(*words: object) -> None:
+        if fault == "workers hang":
+            raise WorkersHang("data loader", "1 worker process(es) gave no picture within 1800 s")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.path / "checkpoint"))
 
-    monkeypatch.setattr("toy.run_toy", fill)
+    monkeypatch.setattr("toy.run_toy", fail)
     for name in THREAD_VARIABLES:
         monkeypatch.setenv(name, "1")
     before = signal.getsignal(signal.SIGUSR2)
     try:
-        with pytest.raises(DiskError, match=r"checkpoint: the disk is full\. Make room .* The job is tried again"):
+        said = r"checkpoint: the disk is full\. Make room .* The job is tried again|gave no picture"
+        with pytest.raises((DiskError, WorkersHang), match=said):
             run_job(str(folder.path), "token", JOB)
     finally:
         signal.signal(signal.SIGUSR2, before)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from vprdist.errors import DataError, UserError
 from vprdist.network import loading
@@ -75,10 +79,29 @@ def test_too_little_shared_memory_is_said_in_the_workers_own_words() -> None:
     assert "File too large" in said and "run.workers: 0" in said
 
 
-def test_workers_that_hang_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "WAIT_S", 0.2)
+@pytest.mark.parametrize("free", [0.05, 0.5])
+def test_workers_that_hang_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
+    monkeypatch.setattr(loading, "PART_S", 0.1)
+    monkeypatch.setattr(loading, "PARTS", 2)
+    room = SimpleNamespace(total=10**9, used=int((1 - free) * 10**9), free=int(free * 10**9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: room)
     said = refusal(loaded(Hanging(), 1, batch_size=None))
-    assert said.startswith("data loader: 1 worker process(es) gave no picture within 0.2 s. ") and "/dev/shm" in said
+    assert said.startswith("data loader: 1 worker process(es) gave no picture within 0.2 s. Look whether the disks")
+    assert ("/dev/shm" in said) == (free == 0.05), "it is blamed only where it is nearly full"
+
+
+def test_a_job_that_was_suspended_goes_on_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its clock ran on meanwhile, so that the wait it was suspended in is over at once."""
+    suspensions = [0, 1, 2, 5]
+    get = _MultiProcessingDataLoaderIter._try_get_data
+    waits = iter(range(1000))
+
+    def over_at_once(self: Any, timeout: float) -> Any:
+        return (False, None) if next(waits) in suspensions else get(self, timeout)
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_try_get_data", over_at_once)
+    assert numbers(loaded(Pictures(), 2, batch_size=None)) == [0, 1, 2, 3, 4]
+    assert next(waits) > max(suspensions), "each of them was one"
 
 
 def test_every_data_loader_is_this_one() -> None:

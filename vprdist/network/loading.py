@@ -9,11 +9,16 @@ from typing import Any, Protocol, TypeVar
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from vprdist.errors import LaunchError, UserError, first_line
+from vprdist.errors import LaunchError, UserError, WorkersHang, first_line
 
-WAIT_S = 1800.0
-"""How long a batch may take: reading one takes seconds, a file server that is started again takes minutes."""
-SHARED = "/dev/shm"
+PART_S, PARTS = 30.0, 60
+"""How long a batch may take: reading one takes seconds, a file server that is started again takes minutes.
+
+It is waited for in parts: while a job is suspended its clock runs on, and that ends the part it falls in, no more.
+"""
+TIMED_OUT = "DataLoader timed out"
+SHARED, FULL = "/dev/shm", 0.9
+"""Where shared memory lies, and the share of it in use above which it may be what is missing."""
 
 
 class Shareable(Protocol):
@@ -40,7 +45,7 @@ def loaded(
         UserError: the data set or `collate` handed one over; the workers have too little shared memory, or hang.
     """
     loader: DataLoader[Any] = DataLoader(
-        dataset, collate_fn=_Sharing(collate), num_workers=workers, timeout=WAIT_S if workers else 0,
+        dataset, collate_fn=_Sharing(collate), num_workers=workers, timeout=PART_S if workers else 0,
         multiprocessing_context="fork" if workers else None,  # kept pictures are shared that way
         **options,
     )  # fmt: skip
@@ -56,12 +61,16 @@ def loaded(
 
 def _next(batches: Iterator[Any], workers: int) -> Any:
     """None after the last."""
-    try:
-        return next(batches, None)
-    except RuntimeError as error:
-        if (ours := _in_our_words(first_line(error), workers)) is None:
-            raise
-    raise ours
+    for _ in range(PARTS):
+        try:
+            return next(batches, None)
+        except RuntimeError as error:
+            said = first_line(error)
+            if "Bus error" not in said and TIMED_OUT not in said:
+                raise
+        if TIMED_OUT not in said:
+            raise _too_little(said)
+    raise _hanging(workers)
 
 
 class _Sharing:
@@ -85,14 +94,19 @@ class _Sharing:
         return batch
 
 
-def _in_our_words(said: str, workers: int) -> LaunchError | None:
-    """None where torch says something else of a worker."""
-    if "Bus error" in said:
-        return _too_little(said)
-    if "DataLoader timed out" not in said:
-        return None
-    fault = f"{workers} worker process(es) gave no picture within {WAIT_S:g} s"
-    return LaunchError("data loader", fault, None, f"Their disk hangs, or {_remedy()}")
+def _hanging(workers: int) -> WorkersHang:
+    fault = f"{workers} worker process(es) gave no picture within {PARTS * PART_S:g} s"
+    remedy = "Look whether the disks of pictures and caches answer on this machine; then let the trial go on."
+    return WorkersHang("data loader", fault, None, f"{remedy} Or {_remedy()}" if _is_full() else remedy)
+
+
+def _is_full() -> bool:
+    """Whether shared memory is nearly full, or not there."""
+    try:
+        found = shutil.disk_usage(SHARED)
+    except OSError:
+        return True
+    return found.used >= FULL * found.total
 
 
 def _too_little(said: str) -> LaunchError:
