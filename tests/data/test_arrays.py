@@ -67,7 +67,7 @@ def test_an_archive_larger_than_the_memory_is_refused_before_it_is_unpacked(tmp_
     np.savez_compressed(tmp_path / "some.npz", it=np.zeros(10**6))
     assert read_npz(tmp_path / "some.npz", "it").shape == (10**6,)
     monkeypatch.setattr(arrays, "usable_memory_gb", lambda: 0.01)
-    with pytest.raises(ValueError, match="'it' has 8000000 bytes, more than half of this machine's memory"):
+    with pytest.raises(arrays.TooLarge, match="'it' has 8000000 bytes, more than 50% of this machine's memory"):
         read_npz(tmp_path / "some.npz", "it")
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vprdist.data import arrays
+from vprdist.data.arrays import npz_header
 from vprdist.data.layouts.msls import read_city
 from vprdist.errors import CacheError
 from vprdist.semantics.cache import open_cache
@@ -232,6 +234,16 @@ def test_broken_npz_files_are_named(world: World, fault: str) -> None:
         import_cache(world.source, world.root, world.out)
     assert (path.stem in str(caught.value)) or fault == "size"
     assert not (world.out / "manifest.json").exists()
+
+
+def test_a_side_larger_than_the_memory_is_not_called_cut(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = max(npz_header(path, "activations").num_bytes for path in world.source.glob("*.npz"))
+    monkeypatch.setattr(arrays, "usable_memory_gb", lambda: 0.8e-9 * largest)
+    with pytest.raises(CacheError, match=r"must fit the memory; found .* 90% of .*more memory, or .* PNGs") as caught:
+        import_cache(world.source, world.root, world.out)
+    assert "cut" not in str(caught.value)
+    monkeypatch.setattr(arrays, "usable_memory_gb", lambda: 1.3e-9 * largest)
+    import_cache(world.source, world.root, world.out)  # more than half of the memory, and it fits
 
 
 def test_sources_that_are_none_are_refused(world: World, tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """The ways of numpy; others may ask for gigabytes to unpack a byte."""
 
 
+class TooLarge(ValueError):
+    """An array that does not fit this machine's memory; its file may be whole."""
+
+
 @dataclass(frozen=True)
 class Header:
     """What an array is.
@@ -86,18 +90,22 @@ def npz_names(path: Path) -> frozenset[str]:
         return frozenset(name.removesuffix(".npy") for name in archive.namelist())
 
 
-def read_npz(path: Path, name: str) -> npt.NDArray[Any]:
+def read_npz(path: Path, name: str, share: float = 0.5) -> npt.NDArray[Any]:
     """An array of a `.npz` file, whose check sum is compared.
+
+    Args:
+        share: of this machine's memory that it may take; more than half where one array is held at a time.
 
     Raises:
         KeyError: the file has no array of this name.
         OSError: the file cannot be read.
-        ValueError: it is no archive, or holds no such array; or one that does not fit this machine's memory.
+        TooLarge: it does not fit this machine's memory.
+        ValueError: it is no archive, or holds no such array.
     """
     with _member(path, name) as (stream, size):
         header = _read_header(stream, size)
-        if header.num_bytes > usable_memory_gb() * 0.5e9:
-            raise ValueError(f"{name!r} has {header.num_bytes} bytes, more than half of this machine's memory")
+        if header.num_bytes > usable_memory_gb() * share * 1e9:
+            raise TooLarge(f"{name!r} has {header.num_bytes} bytes, more than {share:.0%} of this machine's memory")
         values = np.empty(header.num_bytes, np.uint8)
         left = values.data
         while left:

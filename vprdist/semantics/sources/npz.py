@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from vprdist.data.arrays import npz_header, npz_names, read_npz
+from vprdist.data.arrays import TooLarge, npz_header, npz_names, read_npz
 from vprdist.errors import CacheError, first_line
 from vprdist.files import digest_json, open_file
 from vprdist.semantics.masks import Activations
@@ -20,6 +20,8 @@ from vprdist.spec.vocabulary import CLASSES, SIDES, Grid
 
 MEMBERS = ("keys", "activations")
 GRIDS: tuple[str, ...] = get_args(Grid)
+SHARE = 0.9
+"""What a side's activations may take of the memory: nothing else of size lies there while they are read."""
 BROKEN = (OSError, ValueError, KeyError)
 """What `data.arrays` raises over cut or changed files."""
 
@@ -99,7 +101,7 @@ class NpzSource:
 
 def _load(path: Path, member: str) -> Any:
     try:
-        return read_npz(path, member)
+        return read_npz(path, member, SHARE)
     except BROKEN as error:
         raise _broken(path, error) from None
 
@@ -115,5 +117,8 @@ def _broken(path: Path, error: Exception) -> CacheError:
         return CacheError(
             path, "no such file; the source must have one for each side of the city", None, "Add the file."
         )
+    if isinstance(error, TooLarge):
+        remedy = "Import it where there is more memory, or write the side as PNGs: <city>/<side>/<key>/<class>.png."
+        return CacheError(path, "a side's array must fit the memory", first_line(error), remedy)
     fault = f"the file must be a whole .npz with {' and '.join(MEMBERS)}"
     return CacheError(path, fault, first_line(error), "Copy or make it again; it may be cut.")
