@@ -75,7 +75,7 @@ def test_a_number_that_readers_of_yaml_take_for_two_is_refused(tmp_path, text):
         ('a: "\\ud800"\n', ":1: a: text cannot have control characters: 'U+D800'"),
         ('a: 1\nb: "\\UFFFFFFFF"\n', ":2: the file must be YAML"),
         ("a: 1\nb: 2\nc: x\x1by\n", ":3: the file must be YAML; found 'the character U+001B'"),
-        ("a: " + "x" * 1_100_000, "may not be larger than 1 MiB"),
+        ("a: " + "x" * 8_400_000, "larger than 8 MiB. Is it the right file? A long list of pictures may"),
         (b"a: 1\nb: \xff\n", ":2: the file must be UTF-8 text; found 'byte 0xff'. Save it as UTF-8."),
         ("a: 1\n".encode("utf-16"), "must be UTF-8 text; found 'UTF-16'. Save it as UTF-8."),
         ("<!DOCTYPE html>\n<html></html>", "must be YAML; found 'a web page'. Fetch the file itself"),
@@ -116,6 +116,15 @@ def test_a_value_of_the_command_line_is_read_within_the_same_bounds(text, words)
     with pytest.raises(SweepFileError, match=f"^override 'k': {re.escape(words)}") as caught:
         parse_value(text, "override 'k'")
     assert len(str(caught.value)) < 400
+
+
+def test_a_list_of_thirty_thousand_pictures_is_read_and_one_of_millions_is_not_made_before_it_is_refused(tmp_path):
+    file, names = tmp_path / "a.yaml", [f"amman/database/{number:022}" for number in range(30_000)]
+    file.write_text("leave_out:\n" + "".join(f"- {name}\n" for name in names))
+    assert file.stat().st_size > 2**20 and read_yaml(file)[0] == {"leave_out": names}
+    file.write_text("leave_out: [" + "[" * 9 + "1," * 4_000_000)  # no end, so that the count is of what was made
+    with pytest.raises(SweepFileError, match=r"more than 100000 values.*`leave_out: FILE`"):
+        read_yaml(file)
 
 
 def test_a_named_pipe_and_a_folder_are_no_files_of_settings(tmp_path):

@@ -70,7 +70,7 @@ def _text(path: Path) -> str:
     except (OSError, ValueError) as error:
         raise SweepFileError(path, "the file cannot be read", first_line(error), "Check the path.") from None
     if len(data) > MOST_BYTES:
-        remedy = "Is it the right file? Long lists have files of their own."
+        remedy = "Is it the right file? A long list of pictures may have a file of its own: `leave_out: FILE`."
         raise SweepFileError(path, f"a file of settings may not be larger than {MOST_BYTES >> 20} MiB", None, remedy)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise SweepFileError(path, "the file must be UTF-8 text", "UTF-16", "Save it as UTF-8.")

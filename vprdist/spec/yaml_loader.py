@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-MOST_BYTES = 2**20
-"""A file may have so many. Those that ship have some thousand."""
+MOST_BYTES = 2**23
+"""A file may have so many; a list of 30,000 pictures is one of them. `MOST_VALUES` bounds the memory."""
 MOST_VALUES = 100_000
 """In a file, each counted as often as aliases repeat it: ten lines of aliases would make 10^9."""
 DEEPEST = 32
@@ -38,6 +38,7 @@ class Loader(yaml.SafeLoader):
         super().__init__(text)
         self._within: list[int] = []
         """The values counted so far in each node around the present one."""
+        self._made = 0
         self._sizes: dict[int, int] = {}
         """By the id of a node, the values in it; a node that is not whole yet stands around the present one."""
 
@@ -48,18 +49,23 @@ class Loader(yaml.SafeLoader):
             node = super().compose_node(parent, index)
             size = self._sizes.get(id(node), 1)
         else:
+            self._bound(self._made, line)
             if len(self._within) > DEEPEST:
                 fault = f"lists and mappings may not lie deeper than {DEEPEST} in one another"
                 raise TooMuch(line, fault, "Close the brackets, or write less deep.")
             self._within.append(1)
+            self._made += 1  # before their list ends, which may be after gigabytes
             node = super().compose_node(parent, index)
             size = self._sizes[id(node)] = self._within.pop()
         if self._within:
             self._within[-1] += size
-        if size > MOST_VALUES:
-            fault = f"there may not be more than {MOST_VALUES} values, with what aliases repeat"
-            raise TooMuch(line, fault, "Write fewer: a range, or fewer aliases.")
+        self._bound(size, line)
         return node
+
+    def _bound(self, values: int, line: int) -> None:
+        if values > MOST_VALUES:
+            fault = f"there may not be more than {MOST_VALUES} values, with what aliases repeat"
+            raise TooMuch(line, fault, "Write fewer: a range, fewer aliases, or `leave_out: FILE` for pictures.")
 
 
 def plain_kind(node: yaml.Node) -> str | None:
