@@ -358,11 +358,36 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> dict[str, 
             leaves = _texts_of(file.metadata)
         # Texts stay numbers of a dictionary until it is known how long they are, each time that they stand there.
         with parquet.ParquetFile(stream, read_dictionary=leaves) as file:
-            table = file.read(columns=list(columns) if columns is not None else None)
+            table = _by_groups(file, list(columns) if columns is not None else None)
         bytes_of = {name: _bytes_of(table.column(name)) for name in columns or known}
         if sum(bytes_of.values()) > MOST_PARQUET + PARQUET_GROWS * size:
             raise ValueError(f"{size:,} bytes that would become {sum(bytes_of.values()):,}")
-    return {name: table.column(name).to_pylist() for name in columns or known}
+    return {name: _plain(table.column(name)).to_pylist() for name in columns or known}
+
+
+def _by_groups(file: Any, columns: Sequence[str] | None) -> Any:
+    """What `file.read` gives: Arrow cannot put lists together whose texts are numbers of several dictionaries."""
+    import pyarrow as pa
+
+    groups = [file.read_row_group(place, columns=columns) for place in range(file.num_row_groups)]
+    return pa.concat_tables(groups) if groups else file.read(columns=columns)
+
+
+def _plain(column: Any) -> Any:
+    """Numbers of a dictionary, in lists too, as what they stand for: Arrow makes Python's values of that faster."""
+    plain = _plain_type(column.type)
+    return column if plain == column.type else column.cast(plain)
+
+
+def _plain_type(kind: Any) -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_list(kind):
+        return pa.list_(_plain_type(kind.value_type))
+    if not pa.types.is_dictionary(kind):
+        return kind
+    large = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}  # where gigabytes fit
+    return large.get(kind.value_type, kind.value_type)
 
 
 def _texts_of(metadata: Any) -> list[str]:
