@@ -20,7 +20,7 @@ from vprdist.store.trial_folder import TrialFolder
 HERE, LAUNCH = Path(__file__).resolve().parent, REPO / "tests" / "launch"
 sys.path[:0] = [str(HERE), str(LAUNCH)]
 
-from chain import whole_chain  # noqa: E402  (found by path, here and on the node)
+from chain import LAST, whole_chain  # noqa: E402  (found by path, here and on the node)
 from toy import toy_trials  # noqa: E402
 
 PATIENCE_S = 300.0
@@ -99,6 +99,7 @@ class Stage:
 
     def finish(self) -> None:
         """Until every trial is over, with a driver started again whenever one ends, as a person would."""
+        (self.runs / "go").touch()
         self.until(lambda: all(folder.is_over for folder in self.folders), "every trial to end", revive=True)
         self.until(self.ended, "the driver to end")
         if self.exits[-1:] != [0]:  # the last one came to an untidy end: a person asks again
@@ -136,7 +137,7 @@ class Stage:
         found: list[TrialFolder] = []
 
         def look() -> bool:
-            found[:] = [f for f in self.folders if f.is_running and 2 <= len(self.steps_of(f)) <= self.steps - 6]
+            found[:] = [f for f in self.folders if f.is_running and 2 <= len(self.steps_of(f)) <= self.steps - LAST]
             return len(found) > others
 
         self.until(look, "a trial in the middle", revive=True)

@@ -18,7 +18,7 @@ SHORT = ("driver-killed-while-it-submits", "job-killed", "node-fails", "controll
 @pytest.fixture
 def stage(cluster: DevCluster, tmp_path: Path) -> Iterator[Stage]:
     """Four chains; no driver outlives the test."""
-    made = Stage(cluster, tmp_path / "runs", count=4, steps=40, dt=0.2, haste=0.2)
+    made = Stage(cluster, tmp_path / "runs", count=4, steps=20, dt=0.2, haste=0.2)
     yield made
     made.signal(signal.SIGKILL)
     made.until(made.ended, "the driver to be dead")
