@@ -17,6 +17,7 @@ from tests.waiting import until
 from vprdist.cli import main
 from vprdist.console import Console
 from vprdist.files import digest_json
+from vprdist.launch.array_folder import Array
 from vprdist.launch.driver_job import driver_name
 from vprdist.probes.make import make_probes
 from vprdist.report.board import watch
@@ -110,7 +111,9 @@ def test_probes_that_wait_are_shown_and_cancelled_with_or_without_a_driver(
     assert f"array {name}: not in the queue" in text and "the same command again makes probes" in text, text
     assert watched() == 0
 
-    hold(slurm_cluster, f"--job-name={name}")  # as if the driver had died beside its array
+    (place,) = runs.rglob(f"array-{name.removeprefix('vprdist-probe-')}")
+    array = Array(name.removeprefix("vprdist-"), place)
+    hold(slurm_cluster, f"--job-name={name}", f"--comment={array.token}")  # as if the driver had died beside its array
     assert watched() == 0, "nobody would make finalists"
     leave_driver(slurm_cluster, folder)
     with pytest.raises(Slept):
