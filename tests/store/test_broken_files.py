@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,7 @@ import pytest
 from tests.fuzz.formats.run_folder import journal, make, rows
 from vprdist.errors import LaunchError, UserError
 from vprdist.files import append_json_line, parse_json, read_json, read_json_lines, read_parquet
+from vprdist.store.driving import want_again
 from vprdist.store.journal import JobRecord
 from vprdist.store.queries import queries_path, read_queries
 from vprdist.store.trial_folder import TrialFolder, held
@@ -99,3 +102,9 @@ def test_per_query_results_with_other_kinds_of_values_are_refused_by_the_column(
         parquet.write_table(changed, path)
         with pytest.raises(UserError, match=name if name != "frame_number" else "frame's number"):
             read_queries(path)
+
+
+def test_a_folder_in_the_place_of_a_cancellation_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "cancelled.json").mkdir()
+    with pytest.raises(LaunchError, match=r"cancelled\.json: it cannot be removed: 'Is a directory'"):
+        want_again(tmp_path, math.inf)

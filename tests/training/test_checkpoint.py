@@ -26,6 +26,10 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a hole": (lambda state: state["network"].pop("bias"), "found 'no bias'"),
     "another network": (lambda state: state["network"].update(more=torch.ones(1)), "found 'an unknown more'"),
     "another shape": (lambda state: state["network"].update(bias=torch.ones(7)), "bias is torch.float32"),
+    "parameters in another order": (
+        lambda state: state["optimizer"]["param_groups"][0]["params"].reverse(),
+        "its parameters are in another order",
+    ),
     "no optimizer": (lambda state: state.pop("optimizer"), "must hold the state of the trial's optimizer"),
     "other groups": (lambda state: state["optimizer"]["param_groups"].clear(), "the state of the trial's optimizer"),
     "other momentum": (
@@ -86,6 +90,17 @@ def test_a_damaged_checkpoint_is_one_clear_error_and_changes_nothing(tmp_path: P
         with pytest.raises(CheckpointError):
             fill(network, optimizer, state, tmp_path)
         assert torch.equal(network.weight, small()[0].weight) and not optimizer.state
+
+
+def test_a_number_that_stands_for_many_is_copied(tmp_path: Path) -> None:
+    """torch refuses to write to such a tensor, in the first step."""
+    state, (network, optimizer) = checkpoint(), small()
+    one = torch.full((1, 1), 0.5).expand(2, 3)
+    state["optimizer"]["state"][0]["momentum_buffer"] = one
+    fill(network, optimizer, state, tmp_path)
+    assert torch.equal(optimizer.state_dict()["state"][0]["momentum_buffer"], one)
+    network(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
 
 
 def test_training_starts_anew_where_the_checkpoint_is_damaged(small_tree, tmp_path, capsys) -> None:

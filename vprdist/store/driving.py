@@ -161,10 +161,17 @@ def cancel_rest(sweep: Path, by: str) -> None:
 
 
 def want_again(sweep: Path, asked_at: float) -> None:
-    """The same command again, or retry: what was cancelled before (`launch.driver_job.asked_at`) is wanted."""
-    failure = _cancellation(sweep)
+    """The same command again, or retry: what was cancelled before (`launch.driver_job.asked_at`) is wanted.
+
+    Raises:
+        LaunchError: what says that it was cancelled cannot be removed.
+    """
+    failure, place = _cancellation(sweep), _cancelled(sweep)
     if failure is not None and failure.at < asked_at:
-        _cancelled(sweep).unlink(missing_ok=True)
+        try:
+            place.unlink(missing_ok=True)
+        except OSError as error:
+            raise LaunchError(place, "it cannot be removed", error.strerror, "Remove it by hand.") from None
 
 
 def check_wanted(sweep: Path) -> None:

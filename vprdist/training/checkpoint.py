@@ -96,8 +96,7 @@ def fill(network: nn.Module, optimizer: Optimizer, state: Mapping[str, Any], fol
     """
     found = _network_of(network, state, folder)
     try:
-        _check_shapes(optimizer, state["optimizer"]["state"])
-        optimizer.load_state_dict(state["optimizer"])
+        optimizer.load_state_dict({**state["optimizer"], "state": _state_of(optimizer, state["optimizer"])})
     except Exception as error:  # a damaged file can hold anything
         fault = "the checkpoint must hold the state of the trial's optimizer"
         raise CheckpointError(folder / FILE, fault, first_line(error), REMEDY) from None
@@ -112,14 +111,22 @@ def _network_of(network: nn.Module, state: Mapping[str, Any], folder: Path) -> M
     return found
 
 
-def _check_shapes(optimizer: Optimizer, saved: Mapping[int, Mapping[str, Any]]) -> None:
-    """torch looks at the number of the parameters alone, and fails in the first step.
+def _state_of(optimizer: Optimizer, saved: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """What is kept of each parameter: torch looks at their number alone, and fails in the first step.
+
+    Tensors are copied, since those of a damaged file may have one number in the place of many.
 
     Raises:
-        ValueError: what is kept of a parameter has another shape.
+        ValueError: what is kept of a parameter has another shape, or parameters are in another order.
     """
+    groups = optimizer.state_dict()["param_groups"]
+    if [group["params"] for group in saved["param_groups"]] != [group["params"] for group in groups]:
+        raise ValueError("its parameters are in another order")
     parameters = [each for group in optimizer.param_groups for each in group["params"]]
-    for index, kept in saved.items():
+    found: dict[int, dict[str, Any]] = {}
+    for index, kept in saved["state"].items():
         for name, value in kept.items():
-            if isinstance(value, Tensor) and value.numel() != 1 and value.shape != parameters[index].shape:
+            if isinstance(value, Tensor) and value.dim() and value.shape != parameters[index].shape:
                 raise ValueError(f"{name} of parameter {index} is {tuple(value.shape)}")
+        found[index] = {name: value.clone() if isinstance(value, Tensor) else value for name, value in kept.items()}
+    return found
