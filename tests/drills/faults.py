@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from tests.drills.stage import Stage
 
 Strike = Callable[[Stage], None]
@@ -227,15 +229,15 @@ def rays_of(stage: Stage, program: str) -> list[int]:
     """Pids of that server of the driver's Ray."""
     if stage.ended() or stage.driver is None:
         return []
-    out = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(stage.driver.pid)], capture_output=True, text=True,
-                         check=False).stdout  # fmt: skip
-    return [int(line.split()[0]) for line in out.splitlines() if program in line]
+    with contextlib.suppress(psutil.Error):  # it has just ended
+        return [each.pid for each in psutil.Process(stage.driver.pid).children() if program in each.name()]
+    return []
 
 
 @fault("ray")
 def ray_raylet_killed(stage: Stage) -> None:
     """kill -9 of Ray's raylet."""
-    strike_ray(stage, "raylet/raylet")
+    strike_ray(stage, "raylet")
 
 
 @fault("ray")
