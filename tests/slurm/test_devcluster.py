@@ -54,9 +54,13 @@ def test_up_starts_a_dead_controller_where_it_was_and_leaves_the_rest_alone(
     slurm_cluster: DevCluster, tmp_path: Path
 ) -> None:
     out, conf = tmp_path / "out", slurm_cluster.folder / "etc" / "slurm.conf"
-    job = submit(slurm_cluster, f"touch {out}; while [ -e {out} ]; do sleep 0.1; done", "--job-name=remembered")
-    saved = slurm_cluster.folder / "state" / "job_state"  # written some seconds later; a job not in it is forgotten
-    until(lambda: out.exists() and saved.exists() and b"remembered" in saved.read_bytes())
+    job = submit(slurm_cluster, f"touch {out}; while [ -e {out} ]; do sleep 0.1; done")
+    until(out.exists)
+    # The controller writes its jobs down some seconds later: one not in it yet is forgotten, and one that is in it from
+    # before its start waits again. A word said of it while it runs tells which writing is meant.
+    slurm_cluster.run("scontrol", "update", f"JobId={job}", "Comment=it runs")
+    saved = slurm_cluster.folder / "state" / "job_state"
+    until(lambda: saved.exists() and b"it runs" in saved.read_bytes())
     before, settings = pids(slurm_cluster), conf.read_text()
     (controller,) = (int(line.split()[-1]) for line in before if line.startswith("slurmctld"))
     os.kill(controller, signal.SIGKILL)
