@@ -19,8 +19,9 @@ import torch
 from vprdist.console import guarded
 from vprdist.disk import DiskError
 from vprdist.evaluation import descriptors
-from vprdist.files import append_json_line, locked, write_columns, write_json, write_text
+from vprdist.files import append_json_line, locked, write_json, write_text
 from vprdist.launch import cluster
+from vprdist.parquet import write_columns
 from vprdist.semantics.build_locks import Builders
 from vprdist.semantics.planning import PlannedShard
 from vprdist.spec.computation import COMPUTATION

@@ -13,7 +13,8 @@ from tests.launch.toy import toy_result
 from vprdist.attribution.chances import chances
 from vprdist.attribution.from_probes import network_setting
 from vprdist.data.tasks import tasks_of
-from vprdist.files import write_columns, write_json, write_parquet
+from vprdist.files import write_json
+from vprdist.parquet import write_columns, write_parquet
 from vprdist.probes.make import order_of
 from vprdist.probes.order import PROBE_COLUMNS, PartReport
 from vprdist.report.wording import reading

@@ -15,7 +15,8 @@ from vprdist.cli import main
 from vprdist.console import Console
 from vprdist.data.layouts.msls import read_city
 from vprdist.distributed.world import World
-from vprdist.files import read_parquet, write_json
+from vprdist.files import write_json
+from vprdist.parquet import read_parquet
 from vprdist.store.result_file import read_result
 from vprdist.training.run import run_trial
 

@@ -11,7 +11,7 @@ from vprdist.data.tasks import breakdown_tasks, city_task
 from vprdist.evaluation.breakdown import query_rows, write_queries
 from vprdist.evaluation.evaluate import Extra, assess
 from vprdist.evaluation.ranking import rank
-from vprdist.files import read_parquet, write_parquet
+from vprdist.parquet import read_parquet, write_parquet
 from vprdist.spec.evaluate import EvaluateSpec
 from vprdist.spec.result import QUERY_COLUMNS
 from vprdist.spec.trial import TrialSpec

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from vprdist.console import Console
-from vprdist.files import append_json_line, write_json, write_parquet, write_text
+from vprdist.files import append_json_line, write_json, write_text
+from vprdist.parquet import write_parquet
 from vprdist.report.board import leaderboard, page_path
 from vprdist.report.evidence import weigh
 from vprdist.report.rows import group_rows

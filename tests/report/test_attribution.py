@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tests.report.reports import HOSTILE, effect, full, greedy, player, report, setting
 from vprdist.console import Console
 from vprdist.errors import UserError
-from vprdist.files import read_parquet
+from vprdist.parquet import read_parquet
 from vprdist.report.attribution import effect_records, markdown, show_attribution, write_attribution
 from vprdist.report.attribution_tables import arm_columns, pair_columns, part_columns, player_columns
 from vprdist.report.wording import (

@@ -209,7 +209,7 @@ def test_bad_files_are_one_message(tmp_path, change, message):
 
 
 def test_a_missing_column_is_named(tmp_path):
-    from vprdist.files import write_parquet
+    from vprdist.parquet import write_parquet
 
     path = queries_path(tmp_path)
     write_parquet(path, [{"subtask": "all"}], ["subtask"])

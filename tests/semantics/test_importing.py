@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vprdist.data import arrays
-from vprdist.data.arrays import npz_header
+from vprdist import arrays
+from vprdist.arrays import npz_header
 from vprdist.data.layouts.msls import read_city
 from vprdist.errors import CacheError
 from vprdist.semantics.cache import open_cache

@@ -13,7 +13,8 @@ import pytest
 
 from tests.fuzz.formats.run_folder import journal, make, rows
 from vprdist.errors import LaunchError, UserError
-from vprdist.files import append_json_line, parse_json, read_json, read_json_lines, read_parquet
+from vprdist.files import append_json_line, parse_json, read_json, read_json_lines
+from vprdist.parquet import read_parquet
 from vprdist.store.driving import want_again
 from vprdist.store.journal import JobRecord
 from vprdist.store.queries import queries_path, read_queries

@@ -42,7 +42,7 @@ def _plan(args: argparse.Namespace, console: Console) -> int:
 
 
 def _check(args: argparse.Namespace, console: Console) -> int:
-    from vprdist.plan.profile import check_profile
+    from vprdist.plan.profile import profile_findings
     from vprdist.prepare.checks import paths_of
     from vprdist.prepare.rights import check_rights, trust_note
     from vprdist.private import Guard
@@ -68,7 +68,7 @@ def _check(args: argparse.Namespace, console: Console) -> int:
         Guard(profile.trust, runs).check_way(runs)
     else:
         check_rights(sweep, runs, profile.trust)
-    for line in check_profile(name, profile, paths, runs):
+    for line in profile_findings(name, profile, paths, runs):
         console.print(line, soft_wrap=True)
     console.print("Nothing was written or submitted.")
     return 0

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from vprdist.data.arrays import read_npz
+from vprdist.arrays import read_npz
 from vprdist.data.layouts import layout_of
 from vprdist.data.official import FOV, official_blocks, official_digest
 from vprdist.data.places import Bools, City

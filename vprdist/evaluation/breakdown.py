@@ -10,7 +10,7 @@ import numpy as np
 
 from vprdist.data.tasks import Task
 from vprdist.evaluation.ranking import Ranking
-from vprdist.files import write_parquet
+from vprdist.parquet import write_parquet
 from vprdist.spec.result import QUERY_COLUMNS
 
 NUM_POSITIVES = 5

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vprdist.data.arrays import kind_of, map_npy, read_npz
+from vprdist.arrays import kind_of, map_npy, read_npz
 from vprdist.data.places import Bools
 from vprdist.errors import DataError, first_line
 from vprdist.evaluation.descriptors import Descriptors, Rows, Values, Wanted, allocate, places_of
-from vprdist.files import open_file
+from vprdist.files import read_bytes
 from vprdist.spec.vocabulary import Storage
 
 BLOCK = 8192
@@ -95,13 +95,9 @@ def _read_keys(path: Path) -> Keys:
             path, "a .npy must have its keys beside it, one a line", None, "Write them in the order of the rows."
         )
     try:
-        with open_file(path) as stream:
-            text = stream.read(KEYS_BYTES + 1)
-        if len(text) > KEYS_BYTES:
-            raise DataError(path, f"a list of keys must have {KEYS_BYTES} bytes at most", None, "Is it the right file?")
-        return np.array(text.decode("utf-8-sig").split())
+        return np.array(read_bytes(path, KEYS_BYTES).decode("utf-8-sig").split())
     except OSError as error:
-        raise DataError(path, "the list of keys cannot be read", error.strerror, "See to it.") from None
+        raise DataError(path, "the list of keys cannot be read", error.strerror, "Is it the right file?") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         fault, found = "a list of keys must be UTF-8 text", error.object[error.start : error.start + 1]

@@ -47,9 +47,8 @@ class Watch:
         self.refusals = 0
         self._gone_since: float | None = None
         self._mourned = ""
-        self._earlier = (
-            ""  # the token of a job that was there when a person asked for the trial, and not seen alive since
-        )
+        # The token of a job that was there when a person asked for the trial, and was not seen alive since.
+        self._earlier = ""
         self._not_before = 0.0
         self._lock = contextlib.ExitStack()
 

@@ -17,7 +17,7 @@ DRIVER_GB = 2.0
 """For the question alone; a sweep's own driver asks for what `plan` prints."""
 
 
-def check_profile(name: str, profile: ClusterProfile, paths: Sequence[Path], runs: Path) -> Iterator[str]:
+def profile_findings(name: str, profile: ClusterProfile, paths: Sequence[Path], runs: Path) -> Iterator[str]:
     """What is found, line by line.
 
     Args:

@@ -13,9 +13,10 @@ from vprdist.data.tasks import Task
 from vprdist.distributed.ranks import Ranks
 from vprdist.evaluation.evaluate import Evaluation, Extra, evaluate_arms
 from vprdist.evaluation.ranking import Ranking
-from vprdist.files import locked, write_columns, write_json
+from vprdist.files import locked, write_json
 from vprdist.network.inputs import KeptPictures
 from vprdist.network.model import PlaceNetwork
+from vprdist.parquet import write_columns
 from vprdist.probes.order import PROBE_COLUMNS, PartReport, ProbeOrder
 from vprdist.spec.arms import Arm, classes_of
 from vprdist.spec.trial import TrialSpec

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vprdist.errors import UserError
-from vprdist.files import read_parquet
 from vprdist.game.probing import best_subsets
+from vprdist.parquet import read_parquet
 from vprdist.probes.order import PART_ARMS, PROBE_COLUMNS, PROBES, PartReport, Probe, ProbeOrder
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec

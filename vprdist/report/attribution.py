@@ -10,7 +10,8 @@ from textwrap import wrap
 from rich.table import Table
 
 from vprdist.console import Console, fitting
-from vprdist.files import canonical_json, write_json, write_parquet, write_text
+from vprdist.files import canonical_json, write_json, write_text
+from vprdist.parquet import write_parquet
 from vprdist.report.attribution_tables import (
     DASH,
     Cell,

@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.table import Table
 
 from vprdist.console import Console, fitting, styled, table_width
-from vprdist.files import write_parquet, write_text
+from vprdist.files import write_text
+from vprdist.parquet import write_parquet
 from vprdist.report.differing import differing, naming
 from vprdist.report.escaping import csv_text, markdown_cell, markdown_line
 from vprdist.report.evidence import Block, Difference, Standing

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vprdist.errors import UserError
-from vprdist.files import read_json
 from vprdist.spec.attribution import ATTRIBUTION_VERSION, AttributionReport
-from vprdist.store.reading import found_in, read_spec
+from vprdist.store.reading import read_spec
 
 REMEDY = "Run the sweep again: what has a result is not run twice, and the attribution is written anew."
 ENDS = ("json", "parquet", "md", "tex")
@@ -37,13 +35,7 @@ def read_attribution(path: Path) -> AttributionReport | None:
     Raises:
         UserError: unreadable, or of another version.
     """
-    if not path.exists():
-        return None
     try:
-        value = read_json(path)
-    except (OSError, ValueError) as error:
-        raise UserError(path, "an attribution must be readable", found_in(error), REMEDY) from None
-    version = value.get("version") if isinstance(value, dict) else None
-    if version != ATTRIBUTION_VERSION:
-        raise UserError(path, f"an attribution must have version {ATTRIBUTION_VERSION}", version, REMEDY)
-    return read_spec(path, AttributionReport, "an attribution", REMEDY)
+        return read_spec(path, AttributionReport, "an attribution", REMEDY, ATTRIBUTION_VERSION)
+    except FileNotFoundError:
+        return None

@@ -214,8 +214,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _check_manifest(manifest: Any) -> None:
-    """Raises:
-    KeyError, TypeError, ValueError: it lacks something, or says something else in its place.
+    """Everything that others read of it is there, and of its kind.
+
+    Raises:
+        KeyError, TypeError, ValueError: not so.
     """
     for entry in manifest["trials"]:
         for key in ("trial", *(("baseline",) if "baseline" in entry else ())):

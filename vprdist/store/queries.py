@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vprdist.errors import UserError
-from vprdist.files import read_parquet
+from vprdist.parquet import read_parquet
 from vprdist.spec.vocabulary import METRICS
 from vprdist.store.clusters import clusters
 from vprdist.store.reading import found_in

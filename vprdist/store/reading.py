@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,26 +13,25 @@ from vprdist.files import MOST_JSON, parse_json, read_bytes
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
-def read_spec(path: Path, shape: type[Shape], what: str, remedy: str) -> Shape:
+def read_spec(path: Path, shape: type[Shape], what: str, remedy: str, version: int | None = None) -> Shape:
     """A file that holds one spec.
 
     Args:
         what: what it is called: `a result`.
         remedy: what mends it.
+        version: what its `version` must be; None where files of its kind have none.
 
     Raises:
         FileNotFoundError: there is no file.
-        UserError: it cannot be read.
+        UserError: it cannot be read, or is of another version.
     """
-    _, value = read_checked(path, shape, what, remedy)
-    return value
-
-
-def read_checked(path: Path, shape: type[Shape], what: str, remedy: str) -> tuple[Any, Shape]:
-    """The same, with the plain value of its JSON."""
     try:
         data = read_bytes(path, MOST_JSON)
-        return parse_json(data), shape.model_validate_json(data)
+        value = parse_json(data)
+        found = value.get("version") if isinstance(value, dict) else version
+        if version is not None and found != version:  # said first: its fields may be others
+            raise UserError(path, f"{what} must have version {version}", found, remedy)
+        return shape.model_validate_json(data)
     except FileNotFoundError:
         raise
     except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:

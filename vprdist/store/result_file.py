@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vprdist.errors import UserError
 from vprdist.files import read_json
 from vprdist.spec.result import RESULT_VERSION, ResultRow
-from vprdist.store.reading import read_checked
+from vprdist.store.reading import read_spec
 
 RUN_AGAIN = "Move the trial's folder away and run the sweep again."
 """What mends a file of a finished trial that cannot be read."""
@@ -19,18 +18,10 @@ def read_result(path: Path) -> ResultRow:
     """A trial's result.
 
     Raises:
+        FileNotFoundError: there is none.
         UserError: unreadable, or of another version.
     """
-    try:
-        value, row = read_checked(path, ResultRow, "a result", RUN_AGAIN)
-    except UserError:
-        version = glance_at_result(path).get("version", RESULT_VERSION)
-        if version != RESULT_VERSION:
-            raise UserError(path, f"a result must have version {RESULT_VERSION}", version, RUN_AGAIN) from None
-        raise
-    if value.get("version") != RESULT_VERSION:
-        raise UserError(path, f"a result must have version {RESULT_VERSION}", value.get("version"), RUN_AGAIN)
-    return row
+    return read_spec(path, ResultRow, "a result", RUN_AGAIN, RESULT_VERSION)
 
 
 def glance_at_result(path: Path) -> Mapping[str, Any]:

@@ -7,11 +7,6 @@ same size would give other numbers under the same id.
 from __future__ import annotations
 
 import contextlib
-import os
-import struct
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +14,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vprdist.files import digest_json, open_file, publish, read_json, write_json
+from vprdist.arrays import npz_header, read_npz
+from vprdist.files import digest_json, publish, read_json, write_json
 
 Numbers = npt.NDArray[np.uint64]
-UNREADABLE = (
-    OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, RecursionError, SyntaxError, NotImplementedError,
-    zipfile.BadZipFile, zlib.error, tokenize.TokenError, struct.error,
-)  # fmt: skip
-"""What numpy and zipfile raise at damaged archives."""
+ARRAYS = ("stamps", "contents")
 
 
 @dataclass(frozen=True)
@@ -45,17 +37,13 @@ def read_pictures(runs: Path, city_digest: str) -> SeenPictures | None:
     """What was noted of the pictures of a city; None where nothing was, or nothing that can be read."""
     path = noted_pictures(runs, city_digest)
     try:
-        with open_file(path) as stream, zipfile.ZipFile(stream) as archive:
-            whole = sum(member.file_size for member in archive.infolist()) <= os.fstat(stream.fileno()).st_size
-        if not whole:  # `write_pictures` compresses nothing
+        told = [npz_header(path, name) for name in ARRAYS]
+        if sum(header.num_bytes for header in told) > path.stat().st_size:  # `write_pictures` compresses nothing
             return None
-        with open_file(path) as stream, np.load(stream) as file:  # the archive checks every array's CRC
-            stamps, contents = file["stamps"], file["contents"]
-    except UNREADABLE:
+        stamps, contents = (read_npz(path, name) for name in ARRAYS)
+    except (KeyError, OSError, ValueError):
         return None
-    sound = all(
-        isinstance(each, np.ndarray) and each.dtype == np.uint64 and each.ndim == 1 for each in (stamps, contents)
-    )
+    sound = all(each.dtype == np.uint64 and each.ndim == 1 for each in (stamps, contents))
     return SeenPictures(stamps, contents) if sound and len(stamps) == len(contents) else None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from vprdist.data.layouts.base import Layout
 from vprdist.data.places import City, Side
 from vprdist.errors import DataError
-from vprdist.files import at_home, digest_json, open_file
+from vprdist.files import at_home, digest_json, read_bytes
 
 LIST_BYTES = 2**26
 
@@ -90,12 +90,7 @@ def read_names(given: str | Collection[str]) -> tuple[str, ...]:
     if not isinstance(given, str):
         return tuple(given)
     try:
-        with open_file(at_home(given)) as stream:
-            text = stream.read(LIST_BYTES + 1)
-        if len(text) > LIST_BYTES:
-            fault = f"a list of pictures to leave out must have {LIST_BYTES} bytes at most"
-            raise DataError(given, fault, None, "Is it the right file?")
-        lines = text.decode("utf-8-sig").splitlines()
+        lines = read_bytes(at_home(given), LIST_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         fault = "the list of pictures to leave out cannot be read"
         reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -74,7 +74,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from vprdist.errors import CacheError
-from vprdist.files import digest_json, open_file
+from vprdist.files import digest_json, read_bytes
 from vprdist.spec.base import Spec
 from vprdist.spec.names import is_name
 from vprdist.spec.vocabulary import CLASSES, Compression, Grid
@@ -176,10 +176,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        with open_file(path) as stream:
-            text = stream.read(MANIFEST_BYTES + 1)
-        if len(text) > MANIFEST_BYTES:
-            raise ValueError(f"it has more than {MANIFEST_BYTES} bytes")
+        text = read_bytes(path, MANIFEST_BYTES)
         value = json.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         fault = f"a cache must be a folder with a {MANIFEST} (it is written last: the import may have been cut)"

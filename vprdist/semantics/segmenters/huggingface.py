@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vprdist.errors import WeightsError, first_line
-from vprdist.files import mistaken, read_json
+from vprdist.files import mistaken_file, read_json
 from vprdist.semantics.segmenters.base import IMAGENET_MEAN, IMAGENET_STD
 from vprdist.semantics.segmenters.weights import TENSORS, model_folder
 from vprdist.spec.segmenter import MSLS_SIZE, SegmenterSpec
@@ -83,9 +83,8 @@ def open_network(spec: SegmenterSpec, device: str) -> TransformersSegmenter:
 def _mistaken(folder: Path) -> tuple[str, str] | None:
     """What lies in the place of one of the model's files, and the remedy; None: nothing that shows."""
     for path in [folder / "config.json", *(path for pattern in TENSORS for path in sorted(folder.glob(pattern)))]:
-        with path.open("rb") as stream:
-            if found := mistaken(stream.read(1024)):
-                return f"{path.name} is {found[0]}", found[1]
+        if found := mistaken_file(path):
+            return f"{path.name} is {found[0]}", found[1]
     return None
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vprdist.errors import WeightsError, first_line
-from vprdist.files import mistaken
+from vprdist.files import mistaken_file
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.vocabulary import CLASSES, Grid
 
@@ -77,11 +77,8 @@ def open_network(spec: SegmenterSpec, device: str) -> LiteRTSegmenter:
         )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, OSError) as error:
-        with path.open("rb") as stream:
-            found, remedy = mistaken(stream.read(1024)) or (
-                first_line(error),
-                "Fetch or export it again, or name another.",
-            )
+        unknown = first_line(error), "Fetch or export it again, or name another."
+        found, remedy = mistaken_file(path) or unknown
         raise WeightsError(path, "the file must be a whole .tflite network", found, remedy) from None
     image, logits = find_image(path, interpreter.get_input_details()), find_logits(path, *_graph(interpreter))
     grid = find_grid(image["shape"][1:3], logits["shape"][1:3], enlargements(path.read_bytes(), int(logits["index"])))

@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from vprdist.data.arrays import TooLarge, npz_header, npz_names, read_npz
+from vprdist.arrays import TooLarge, npz_header, npz_names, read_npz
 from vprdist.errors import CacheError, first_line
 from vprdist.files import digest_json, open_file
 from vprdist.semantics.masks import Activations
@@ -23,7 +23,7 @@ GRIDS: tuple[str, ...] = get_args(Grid)
 SHARE = 0.9
 """What a side's activations may take of the memory: nothing else of size lies there while they are read."""
 BROKEN = (OSError, ValueError, KeyError)
-"""What `data.arrays` raises over cut or changed files."""
+"""What `vprdist.arrays` raises over cut or changed files."""
 
 
 class NpzSource:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.fuzz.mutations import HEADERS
-from vprdist.data import arrays
-from vprdist.data.arrays import kind_of, map_npy, npz_header, npz_names, read_npz
+from vprdist import arrays
+from vprdist.arrays import kind_of, map_npy, npz_header, npz_names, read_npz
 
 ARRAYS = {
     "floats": np.arange(12, dtype=np.float32).reshape(3, 4),
