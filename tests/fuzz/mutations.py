@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -126,7 +127,7 @@ def change_values(rng: random.Random, value: Any) -> tuple[Any, dict[str, str]]:
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         places = nodes(value)
         if not places or rng.random() < 0.03:
-            return rng.choice(VALUES), raws
+            return copy.deepcopy(rng.choice(VALUES)), raws
         holder, key = rng.choice(places)
         how = rng.random()
         if how < 0.2:
@@ -138,9 +139,9 @@ def change_values(rng: random.Random, value: Any) -> tuple[Any, dict[str, str]]:
             holder[key] = RAW % (len(raws) - 1)
         elif how < 0.65:
             other, at = rng.choice(places)
-            holder[key] = json.loads(json.dumps(other[at] if at in _keys(other) else None))
+            holder[key] = copy.deepcopy(other[at] if at in _keys(other) else None)
         else:
-            holder[key] = rng.choice(VALUES)
+            holder[key] = copy.deepcopy(rng.choice(VALUES))  # the next change may be made within it
     return value, raws
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz.format import Format, all_formats, counts
+from tests.fuzz.mutations import VALUES, json_values
 from tests.fuzz.run import Worker, run, table
 from tests.fuzz.worker import BAD, Trees, read_one
 from vprdist.errors import UserError
@@ -66,6 +68,14 @@ def test_the_same_seed_makes_the_same_mutant(tmp_path):
         told(tmp_path, lambda folder: seen.append((folder / "a.json").read_bytes()), number=3)
     told(tmp_path, lambda folder: seen.append((folder / "a.json").read_bytes()), number=4)
     assert seen[0] == seen[1] != seen[2]
+
+
+def test_no_mutant_changes_those_after_it():
+    """Values that are put into one file must not be what a later change is made within."""
+    before = repr(VALUES)
+    for seed in range(3000):
+        json_values(random.Random(seed), b'{"a": [1, {"b": 2}], "c": [[3], {"d": []}]}')
+    assert repr(VALUES) == before
 
 
 def test_a_reader_that_dies_is_a_crash_and_the_next_mutant_is_read(tmp_path):
