@@ -27,6 +27,7 @@ from vprdist.search.points import decode, encode
 from vprdist.search.subset_rule import families, network_point
 from vprdist.semantics.cache.format import read_manifest as read_cache_manifest
 from vprdist.semantics.order import CacheOrder
+from vprdist.spec.attribution import Form
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.segmenter import SegmenterSpec
@@ -214,6 +215,9 @@ def test_what_was_said_of_classes_is_read_and_would_be_said_again(runs: Path, tm
     results = {trial: TrialFolder.of(runs, trial).result() for trial in ids.values() if trial}
     again = attribute(sweep, [trial.resolved(digests) for trial in sweep.trials], ids, results, runs)
     assert said is not None and again is not None
+    assert (said.version, again.version) == (3, 4) and again.settings[0].form == Form(fill="black", reduce="sum")
+    bare = tuple(row.model_copy(update={"form": None}) for row in again.settings)
+    again = again.model_copy(update={"version": 3, "settings": bare})
     found, wanted = dict(leaves(again.model_dump(mode="json"))), dict(leaves(said.model_dump(mode="json")))
     assert found.keys() == wanted.keys()
     for place, value in wanted.items():

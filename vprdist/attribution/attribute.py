@@ -2,6 +2,8 @@
 
 `methods` has a part for each method of search. `from_trials` speaks for arms that were trained one by one,
 `from_probes` for one network that was probed under all of them, `rows` turns the numbers of either into the report.
+`side_by_side` finds the settings that differ in the form of the mask or in the network alone, `verdict` says what holds
+in all of them.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from vprdist.attribution.finished import Finished
+from vprdist.attribution.finished import Finished, PlayersByQuery
+from vprdist.attribution.side_by_side import form_of, side_by_side, with_forms_counted
 from vprdist.files import canonical_json
 from vprdist.spec.attribution import AttributionReport, SettingRow
 from vprdist.spec.methods import load
@@ -48,9 +51,18 @@ def attribute(
         return float("nan") if row is None else row.metrics[sweep.objective]
 
     points: list[Point] = [json.loads(point) for point in proposed]
-    found = []
+    rows: list[SettingRow] = []
+    kept: list[PlayersByQuery | None] = []
     for setting, family in zip(sweep.settings, families(sweep, value_of), strict=True):
         trial = next(t for point, t in zip(sweep.points, trials, strict=True) if setting.items() <= point.items())
-        found.append(told(Finished(sweep, setting, family, trial, points, result_of, runs)))
-    rows = tuple(row for row in found if row is not None)
-    return AttributionReport(objective=sweep.objective, settings=rows) if rows else None
+        heard: list[PlayersByQuery] = []
+        row = told(Finished(sweep, setting, family, trial, points, result_of, runs, heard.append))
+        if row is not None:
+            is_fixed = trial.train.steps == 0
+            rows.append(row.model_copy(update={"form": form_of(trial), "is_fixed": is_fixed}))
+            kept.append(heard[0] if heard else None)
+    if not rows:
+        return None
+    rows = with_forms_counted(rows)
+    beside = side_by_side(rows, kept)
+    return AttributionReport(objective=sweep.objective, settings=tuple(rows), side_by_side=beside)

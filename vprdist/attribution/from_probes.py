@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from vprdist.attribution.cover import cover_of
-from vprdist.attribution.finished import ResultOf
+from vprdist.attribution.finished import PlayersByQuery, ResultOf, forget
 from vprdist.attribution.probe_values import Networks, PerQuery, View
 from vprdist.attribution.rows import best_first, effect_at, on_gpu, pair_rows, player_rows, players_of
 from vprdist.game.agreement import agreement
@@ -33,7 +33,7 @@ More = dict[str, dict[str, object]]
 
 def network_setting(
     sweep: SweepSpec, game: Game, setting: Point, networks: Sequence[ResultRow], orders: Sequence[ProbeOrder],
-    result_of: ResultOf, runs: Path,
+    result_of: ResultOf, runs: Path, keep: Callable[[PlayersByQuery], None] = forget,
 ) -> SettingRow:  # fmt: skip
     """What the probes of a setting's networks say.
 
@@ -41,6 +41,7 @@ def network_setting(
         networks: the results of the networks, one a seed.
         orders: their probes, all made.
         result_of: the result of a point's trial: of finalists.
+        keep: is told what players add query by query.
 
     Raises:
         UserError: what a network left cannot be read.
@@ -48,6 +49,7 @@ def network_setting(
     subsets = game.subsets
     probed = Networks(sweep, networks, orders)
     whole = probed.view(probed.subtask)
+    keep(PlayersByQuery(tuple(subsets.players), whole.real, whole.queries))
     found = whole.players()
     told = {name: dict[str, object]() for name in subsets.players}
     for name, more in (*_parts(probed, whole).items(), *_flips(probed, whole).items()):

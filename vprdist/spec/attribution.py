@@ -14,17 +14,24 @@ from pydantic import Field, model_validator
 from vprdist.errors import RuleError
 from vprdist.spec.base import Spec
 
-ATTRIBUTION_VERSION = 3
+ATTRIBUTION_VERSION = 4
+READABLE_VERSIONS = (3, ATTRIBUTION_VERSION)
+"""Those that are read: of version 3 nothing was taken away, and it says nothing of settings side by side."""
 Claim = Literal["helps", "hurts", "raises", "lowers", "none", "untold"]
 """helps, hurts: beyond every placebo. raises, lowers: the objective, but no control was run that could say more. none:
 neither was detected; untold: nothing here tells (one seed of trained arms, or too few queries)."""
+Verdict = Literal["helps", "hurts", "raises", "lowers", "depends", "none", "untold"]
+"""Of a player in settings that differ in one thing. The first four: claimed in every one of them. depends: claimed in
+some. none: in no setting; untold: nothing tells in any of them."""
 CONTROLLED: tuple[Claim, Claim] = ("helps", "hurts")
 UNCONTROLLED: tuple[Claim, Claim] = ("raises", "lowers")
 EFFECT_COLUMNS = (
     "setting", "player", "kind", "name", "placebo", "num_queries", "value", "low", "high", "claim", "bound",
 )  # fmt: skip
 """The columns of `attribution.parquet`: a row an effect. `kind` is adds (of the whole), beyond (its placebo), city,
-subtask, interaction (`name` is then the other player); `placebo` names the control, null for the real mask."""
+subtask, interaction (`name` is then the other player); `placebo` names the control, null for the real mask. Of settings
+side by side (`setting` is what they share): verdict (`claim` has it, `name` the columns), difference (of two networks,
+which `name` has: first less second) and agreement (tau-b of two columns, without a player)."""
 
 
 class Effect(Spec):
@@ -117,9 +124,10 @@ class ArmValue(Spec):
 
 
 class Agreement(Spec):
-    """How well the values of arms from one network agree with those of networks trained on each arm alone.
+    """How well two sides agree in the order of `count` values: Kendall's tau-b; null where it has no meaning.
 
-    Kendall's tau-b over `count` arms, with an interval by resampled queries; null where it has no meaning.
+    Of arms: those of one network, and of networks trained on each arm alone. Of players: those of two settings. The
+    interval is by resampled queries, and null where values are not known query by query.
     """
 
     count: int
@@ -140,10 +148,27 @@ class Cost(Spec):
     on_gpu: bool = False
 
 
+class Form(Spec):
+    """How a mask takes away what it leaves out, in mode masked.
+
+    Attributes:
+        at: `picture`: pixels give way to a filling; `features`: the mask weighs them before they are pooled.
+        fill: what stands in the place of what the mask leaves out; null at the features, where nothing does.
+        reduce: how the classes' activations become one mask; null at the features, where it is their sum.
+    """
+
+    at: Literal["picture", "features"] = "picture"
+    fill: str | None = "black"
+    reduce: str | None = None
+
+
 class SettingRow(Spec):
     """One setting of the sweep's other axes (mode, layer set): its players, best first, and how they were found.
 
     Attributes:
+        form: of the mask; null in a mode that has none, and in reports before version 4.
+        num_forms: how many forms were run that differ in nothing else; its claims are of this form alone.
+        is_fixed: nobody trained the network: claims hold for this very network.
         method: leave_one_out, add_one_in, greedy, shapley, one_network.
         confidence: at which the intervals and claims of all players hold together.
         nobody: what no player at all is worth.
@@ -155,6 +180,9 @@ class SettingRow(Spec):
     """
 
     setting: dict[str, Any]
+    form: Form | None = None
+    num_forms: int = 1
+    is_fixed: bool = False
     method: str
     confidence: float
     nobody: float | None
@@ -170,9 +198,74 @@ class SettingRow(Spec):
     notes: tuple[str, ...] = ()
 
 
+class PlayerVerdict(Spec):
+    """What may be said of a player in all columns together.
+
+    Attributes:
+        is_opposed: in one column its interval is above zero and in another below: they disagree in sign.
+    """
+
+    player: str
+    verdict: Verdict
+    is_opposed: bool = False
+
+
+class ColumnPair(Spec):
+    """Two columns: how alike they order the players, and which players they differ in.
+
+    Attributes:
+        columns: their names.
+        agreement: of what players add.
+        differences: of two networks, by player what the first adds less what the second does, on the same queries; the
+            intervals of all pairs and players hold together. Empty of forms, and where queries were not kept apart.
+    """
+
+    columns: tuple[str, str]
+    agreement: Agreement
+    differences: dict[str, Effect] = Field(default_factory=dict)
+
+
+class SideBySide(Spec):
+    """Settings that differ in one thing only: the form of the mask, or the network.
+
+    A verdict is a claim in every column. Each column keeps its own confidence and the verdict needs all of them, so it
+    needs no correction for their number (an intersection-union test).
+
+    Attributes:
+        kind: what they differ in.
+        shared: the setting's other keys, sections written out as dotted keys.
+        columns: their names; settings: where they stand in the report's settings.
+        players: the one that adds most, on average over columns, first.
+        pairs: every two columns.
+    """
+
+    kind: Literal["form", "network"]
+    shared: dict[str, Any]
+    columns: tuple[str, ...]
+    settings: tuple[int, ...]
+    players: tuple[PlayerVerdict, ...]
+    pairs: tuple[ColumnPair, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_each(self) -> SideBySide:
+        if len(set(self.columns)) != len(self.columns) or len(self.columns) != len(self.settings):
+            fault = "every column must have a name of its own and a setting"
+            raise RuleError("columns", fault, list(self.columns), "Run the sweep again.")
+        return self
+
+
 class AttributionReport(Spec):
-    """The whole file."""
+    """The whole file. side_by_side: the verdict over the forms of the mask first, then over networks."""
 
     version: int = ATTRIBUTION_VERSION
     objective: str
     settings: tuple[SettingRow, ...]
+    side_by_side: tuple[SideBySide, ...] = ()
+
+    @model_validator(mode="after")
+    def _there(self) -> AttributionReport:
+        for each in self.side_by_side:
+            if not all(0 <= place < len(self.settings) for place in each.settings):
+                fault = "a column must be one of the report's settings"
+                raise RuleError("side_by_side", fault, list(each.settings), "Run the sweep again.")
+        return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vprdist.spec.attribution import ATTRIBUTION_VERSION, AttributionReport
+from vprdist.spec.attribution import READABLE_VERSIONS, AttributionReport
 from vprdist.store.reading import read_spec
 
 REMEDY = "Run the sweep again: what has a result is not run twice, and the attribution is written anew."
@@ -36,6 +36,6 @@ def read_attribution(path: Path) -> AttributionReport | None:
         UserError: unreadable, or of another version.
     """
     try:
-        return read_spec(path, AttributionReport, "an attribution", REMEDY, ATTRIBUTION_VERSION)
+        return read_spec(path, AttributionReport, "an attribution", REMEDY, READABLE_VERSIONS)
     except FileNotFoundError:
         return None

@@ -13,13 +13,15 @@ from vprdist.files import MOST_JSON, parse_json, read_bytes
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
-def read_spec(path: Path, shape: type[Shape], what: str, remedy: str, version: int | None = None) -> Shape:
+def read_spec(
+    path: Path, shape: type[Shape], what: str, remedy: str, version: int | tuple[int, ...] | None = None
+) -> Shape:
     """A file that holds one spec.
 
     Args:
         what: what it is called: `a result`.
         remedy: what mends it.
-        version: what its `version` must be; None where files of its kind have none.
+        version: what its `version` must be, or which may be; None where files of its kind have none.
 
     Raises:
         FileNotFoundError: there is no file.
@@ -28,9 +30,11 @@ def read_spec(path: Path, shape: type[Shape], what: str, remedy: str, version: i
     try:
         data = read_bytes(path, MOST_JSON)
         value = parse_json(data)
-        found = value.get("version") if isinstance(value, dict) else version
-        if version is not None and found != version:  # said first: its fields may be others
-            raise UserError(path, f"{what} must have version {version}", found, remedy)
+        known = version if isinstance(version, tuple) else (version,)
+        found = value.get("version") if isinstance(value, dict) else known[-1]
+        if version is not None and found not in known:  # said first: its fields may be others
+            words = " or ".join(map(str, known))
+            raise UserError(path, f"{what} must have version {words}", found, remedy)
         return shape.model_validate_json(data)
     except FileNotFoundError:
         raise

@@ -18,4 +18,4 @@ def told(finished: Finished) -> SettingRow | None:
     if not networks:
         return None
     orders = [order_of(sweep, setting, TrialFolder.of(runs, row.trial_id)) for row in networks]
-    return network_setting(sweep, finished.family[0], setting, networks, orders, result_of, runs)
+    return network_setting(sweep, finished.family[0], setting, networks, orders, result_of, runs, finished.keep)
