@@ -84,6 +84,7 @@ SAMPLES: dict[str, Any] = {
 OWN_CLASSES = {name: nested(tuple(name.split(".")), {"name": "own.py:Own"}) for name in CHOICES}
 AROUND: dict[str, dict[str, Any]] = {
     "trial.data.layout.": {"trial": {"data": {"root": "/data"}}},
+    "trial.network.aggregator.clusters": {"trial": {"network": {"aggregator": {"name": "netvlad"}}}},
     "trial.input.segmenter": {"trial": {"input": {"segmenter": {"name": "deeplabv3plus", "weights": "a.pth"}}}},
     "trial.input.segmenter.<parameter>": {"trial": {"input": {"segmenter": {"name": "own.py:Own", "weights": None}}}},
     "trial.train.arms": {"trial": {
