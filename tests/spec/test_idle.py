@@ -60,6 +60,8 @@ CASES: list[tuple[str, Any, dict[str, Any], dict[str, Any]]] = [
     ("input.classes", ["building"], {}, MASKED),
     ("input.mask_reduce", "sum", {"input": {"mode": "rgb+semantics"}}, MASKED),
     ("input.placebo", "random", {}, MASKED),
+    ("input.mask_at", "features", {}, MASKED),
+    ("input.mask_fill", "mean", {"input": {"mode": "masked", "mask_at": "features"}}, MASKED),
     ("input.conv1_init", "random", MASKED, {"input": {"mode": "rgb+mask"}}),
     ("input.cache", "/cache", {}, MASKED),
     ("input.segmenter", {"name": "deeplabv3plus", "weights": "a.pth"}, {}, MASKED),

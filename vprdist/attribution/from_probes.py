@@ -47,7 +47,7 @@ def network_setting(
         UserError: what a network left cannot be read.
     """
     subsets = game.subsets
-    probed = Networks(sweep, networks, orders)
+    probed = Networks(sweep, subsets, networks, orders)
     whole = probed.view(probed.subtask)
     keep(PlayersByQuery(tuple(subsets.players), whole.real, whole.queries))
     found = whole.players()

@@ -21,6 +21,7 @@ from vprdist.game.sampled import drawn_interaction_rows, drawn_interaction_weigh
 from vprdist.probes.order import Probe, ProbeOrder
 from vprdist.probes.read import ProbeValues, queries_of, read_probes
 from vprdist.spec.result import ResultRow
+from vprdist.spec.subsets import SubsetSpec
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.vocabulary import Placebo
 from vprdist.store.queries import Queries
@@ -31,9 +32,10 @@ PerQuery = npt.NDArray[np.float32]
 class Networks:
     """The probes of a setting's networks, and how players are made of them."""
 
-    def __init__(self, sweep: SweepSpec, results: Sequence[ResultRow], orders: Sequence[ProbeOrder]) -> None:
-        assert sweep.search.subsets is not None
-        self.sweep, self.subsets, self.results, self.probe_orders = sweep, sweep.search.subsets, results, orders
+    def __init__(
+        self, sweep: SweepSpec, subsets: SubsetSpec, results: Sequence[ResultRow], orders: Sequence[ProbeOrder]
+    ) -> None:
+        self.sweep, self.subsets, self.results, self.probe_orders = sweep, subsets, results, orders
         self.subtask = results[0].protocol.subtask
         self.kinds: tuple[Placebo, ...] = ("none", *self.subsets.placebos)
         n = self.subsets.num_players

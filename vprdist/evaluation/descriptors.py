@@ -118,7 +118,8 @@ def describe_arms(
             mine = torch.zeros(BATCH_IMAGES, network.dimensions, device=ranks.device)
             if batch is not None:
                 extra = batch.extra if arms is None or batch.extra is None else batch.extra[:, view : view + 1]
-                mine[: len(batch.image)] = described_by(batch.image, extra)
+                outline = None if arms is None else arms[view].placebo == "outline"
+                mine[: len(batch.image)] = described_by(batch.image, extra, outline)
             parts = ranks.gather_first(mine)
             advanced(0 if batch is None else len(batch.image))
             if values is not None and parts is not None:

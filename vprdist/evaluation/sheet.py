@@ -15,10 +15,12 @@ from vprdist.data.places import Side
 from vprdist.evaluation.ranking import Ranking
 from vprdist.files import publish
 from vprdist.network.inputs import PlaceReader
+from vprdist.network.model import form_of
 from vprdist.network.stem import InputStem
 from vprdist.semantics.arms import arm_words, stretch_of
 from vprdist.semantics.masks import full_level
 from vprdist.spec.input import InputSpec
+from vprdist.spec.vocabulary import FORM_WORDS
 
 NUM_QUERIES, NUM_RETRIEVED, GAP, TITLE, LINE = 8, 4, 6, 14, 14
 LETTER = 6.2
@@ -62,7 +64,7 @@ def view_labels(given: InputSpec) -> tuple[str, ...]:
     """What the pictures of a place are, from top to bottom."""
     if not given.uses_mask:
         return ("picture",)
-    labels = ("picture x mask",) if given.mode == "masked" else ("picture", "mask")
+    labels = (f"picture x mask{_filled_with(given)}",) if given.hides else ("picture", "mask")
     stretch = _stretch(given)
     return (*labels, f"stretched {stretch} x") if stretch > 1 else labels
 
@@ -76,8 +78,12 @@ def headline(given: InputSpec) -> str:
     below = f"; below, {' and '.join(labels[1:])}" if len(labels) > 1 else ""
     return (
         f"Queries and what was retrieved, all as the network sees them: {labels[0]}{below}. "
-        f"Mask: {arm_words(given.arm, given.mask_reduce)}."
+        f"Mask: {arm_words(given.arm, given.mask_reduce)}{'; it weighs the features' if given.at_features else ''}."
     )
+
+
+def _filled_with(given: InputSpec) -> str:
+    return "" if given.mask_fill == "black" else f", filled with {FORM_WORDS[given.form]}"
 
 
 def network_views(reader: PlaceReader, image_3HW: Tensor, extra_Chw: Tensor | None) -> list[Image.Image]:
@@ -90,10 +96,14 @@ def network_views(reader: PlaceReader, image_3HW: Tensor, extra_Chw: Tensor | No
     if extra_Chw is None or not given.uses_mask:
         return [Image.fromarray(pixels_HW3)]
     assert given.mask_reduce is not None
-    stem = InputStem(given.mode, full_level(len(given.class_names), given.mask_reduce), reader.grid)
-    mask_HW1 = stem.placed(extra_Chw[None], reader.image_size)[0].permute(1, 2, 0).numpy()
-    shown_HW3 = mask_HW1 * (pixels_HW3 if given.mode == "masked" else np.full_like(pixels_HW3, 255))
-    views = [shown_HW3] if given.mode == "masked" else [pixels_HW3, shown_HW3]
+    stem = InputStem(given.mode, full_level(len(given.class_names), given.mask_reduce), reader.grid, *form_of(given))
+    if given.hides:
+        views = [255 * stem.shown(image_3HW[None], extra_Chw[None])[0].permute(1, 2, 0).numpy()]
+        shown_HW3 = views[0]
+    else:
+        mask_HW1 = stem.placed(extra_Chw[None], reader.image_size)[0].permute(1, 2, 0).numpy()
+        shown_HW3 = mask_HW1 * np.full_like(pixels_HW3, 255)
+        views = [pixels_HW3, shown_HW3]
     if (stretch := _stretch(given)) > 1:
         views.append(stretch * shown_HW3)
     return [Image.fromarray(np.round(view).clip(0, 255).astype(np.uint8)) for view in views]

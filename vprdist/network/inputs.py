@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +32,12 @@ class Batch:
     """B pictures, (B, 3, H, W) uint8 with the channels last in memory, and what the mode adds or None.
 
     What is added are whole numbers, (B, C, h, w): a quarter of the bytes of a float; `InputStem` divides them.
+    `outline`: whether a mask's outline is shown in its place; None: as the trial says.
     """
 
     image: Tensor
     extra: Tensor | None
+    outline: bool | None = None
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -43,13 +45,14 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         extra = None if self.extra is None else self.extra.to(device, non_blocking=True)
-        return Batch(self.image.to(device, non_blocking=True), extra)
+        return replace(self, image=self.image.to(device, non_blocking=True), extra=extra)
 
     def pin_memory(self) -> Batch:
-        return Batch(self.image.pin_memory(), None if self.extra is None else self.extra.pin_memory())
+        extra = None if self.extra is None else self.extra.pin_memory()
+        return replace(self, image=self.image.pin_memory(), extra=extra)
 
     def part(self, which: slice) -> Batch:
-        return Batch(self.image[which], None if self.extra is None else self.extra[which])
+        return replace(self, image=self.image[which], extra=None if self.extra is None else self.extra[which])
 
 
 class KeptPictures:

@@ -15,8 +15,9 @@ from vprdist.network.parts import build_parts, unfit
 from vprdist.network.stem import InputStem, widen
 from vprdist.semantics.cache import grid_of
 from vprdist.semantics.masks import FULL, full_level
+from vprdist.spec.input import InputSpec
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import MODE_CHANNELS, BatchNormMode, Grid, Precision
+from vprdist.spec.vocabulary import MODE_CHANNELS, BatchNormMode, Grid, MaskFill, Precision
 
 
 class PlaceNetwork(nn.Module):
@@ -51,10 +52,11 @@ class PlaceNetwork(nn.Module):
         # Convolutions are fastest so, on GPUs and on the CPU; parameters keep their shapes.
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, image_B3HW: Tensor, extra_BChw: Tensor | None = None) -> Tensor:
+    def forward(self, image_B3HW: Tensor, extra_BChw: Tensor | None = None, outline: bool | None = None) -> Tensor:
+        """Descriptors. `outline`: see `InputStem`."""
         with torch.autocast(image_B3HW.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             with torch.no_grad():
-                features = self.stem(image_B3HW, extra_BChw)
+                features = self.stem(image_B3HW, extra_BChw, outline)
                 for name in self._front:
                     features = self.units[name](features)
             if self._front:
@@ -62,8 +64,13 @@ class PlaceNetwork(nn.Module):
             for name in self._rest:
                 features = self._attended(name, self.units[name](features), extra_BChw)
         features, token = features if isinstance(features, tuple) else (features, None)
+        weights = None
+        if self.stem.at_features:
+            assert extra_BChw is not None, "mode masked has a mask"
+            # A class token has seen the whole picture: it would tell what the mask leaves out.
+            weights, token = self.stem.weights(extra_BChw, features.shape[-2:]), None
         token = token if token is None else token.float()
-        return nn.functional.normalize(self.pool(features.float(), token=token, weights=None), dim=1)
+        return nn.functional.normalize(self.pool(features.float(), token=token, weights=weights), dim=1)
 
     def _attended(self, name: str, features: Any, extra_BChw: Tensor | None) -> Any:
         if name not in self.attention:
@@ -108,10 +115,16 @@ def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
             widen(first, MODE_CHANNELS[mode], trial.input.conv1_init)
     grid: Grid = "cells" if trial.input.cache is None else grid_of(Path(trial.input.cache))
     full = full_level(len(trial.input.class_names), trial.input.mask_reduce) if trial.input.mask_reduce else FULL
+    stem = InputStem(mode, full, grid, *form_of(trial.input))
     return PlaceNetwork(
-        InputStem(mode, full, grid), units, pool, spec.trained, int(pool.dimensions), trial.train.precision, attention,
+        stem, units, pool, spec.trained, int(pool.dimensions), trial.train.precision, attention,
         spec.attention.name, not spec.backbone.is_own,
     )  # fmt: skip
+
+
+def form_of(given: InputSpec) -> tuple[MaskFill | None, bool]:
+    """What the stem is told of a trial's form of the mask: its fill, and whether the outline stands in its place."""
+    return None if given.at_features else given.mask_fill, given.uses_mask and given.placebo == "outline"
 
 
 def set_mode(network: PlaceNetwork, batch_norm: BatchNormMode, training: bool) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vprdist.network.fill import filled
 from vprdist.semantics.masks import FULL
 from vprdist.semantics.resize import area_weights
-from vprdist.spec.vocabulary import ConvInit, Grid, InputMode
+from vprdist.spec.vocabulary import ConvInit, Grid, InputMode, MaskFill
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -15,38 +16,69 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class InputStem(nn.Module):
     """Compose the network's input (paper, section III).
 
-    `masked`: the mask in [0, 1] multiplies RGB in [0, 1] before ImageNet normalisation. `rgb+mask`, `rgb+semantics`:
-    mask or activations follow the normalised RGB as channels in [0, 1].
+    `masked`: the mask in [0, 1] hides parts of RGB in [0, 1] before ImageNet normalisation, as its form says
+    (`network.fill`); at the features it hides nothing here. `rgb+mask`, `rgb+semantics`: mask or activations follow the
+    normalised RGB as channels in [0, 1].
 
     Args:
         full: the whole number that stands for 1 in what the mode adds (`masks.full_level`).
         grid: how the points of what the mode adds lie on the picture.
+        fill: what stands where the mask is zero; None: the mask is one of the features.
+        outline: the mask's outline is shown in its place, wherever no other is asked for.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mode: InputMode, full: int = FULL, grid: Grid = "cells") -> None:
+    def __init__(
+        self, mode: InputMode, full: int = FULL, grid: Grid = "cells", fill: MaskFill | None = "black",
+        outline: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.mode, self.full, self.grid = mode, full, grid
+        self.mode, self.full, self.grid, self.fill, self.outline = mode, full, grid, fill, outline
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, image_B3HW: Tensor, extra_BChw: Tensor | None) -> Tensor:
+    @property
+    def at_features(self) -> bool:
+        """Whether the mask weighs the pooling, and the picture stays as it is."""
+        return self.mode == "masked" and self.fill is None
+
+    def forward(self, image_B3HW: Tensor, extra_BChw: Tensor | None, outline: bool | None = None) -> Tensor:
         """(B, 3 + added, H, W) float.
 
         Args:
             image_B3HW: uint8 RGB.
             extra_BChw: levels of a mask (one channel), or activations, at any resolution; None for `rgb`.
+            outline: whether the mask's outline is shown in its place; None: as the trial says.
         """
-        image = image_B3HW.to(self.mean.dtype) / 255
-        if self.mode == "rgb":
-            return (image - self.mean) / self.std
+        image = self.shown(image_B3HW, extra_BChw, outline)
+        normalised = (image - self.mean) / self.std
+        if self.mode in ("rgb", "masked"):
+            return normalised
         assert extra_BChw is not None, "every mode but rgb has a mask or activations"
-        extra = self.placed(extra_BChw, (image.shape[2], image.shape[3]))
-        if self.mode == "masked":
-            return (image * extra - self.mean) / self.std
-        return torch.cat([(image - self.mean) / self.std, extra], dim=1)
+        return torch.cat([normalised, self.placed(extra_BChw, (image.shape[2], image.shape[3]))], dim=1)
+
+    def shown(self, image_B3HW: Tensor, extra_BChw: Tensor | None, outline: bool | None = None) -> Tensor:
+        """What is seen of the pictures, (B, 3, H, W) in [0, 1]. Args as `forward`."""
+        image = image_B3HW.to(self.mean.dtype) / 255
+        if self.mode != "masked" or self.fill is None:
+            return image
+        assert extra_BChw is not None, "mode masked has a mask"
+        mask = self.placed(extra_BChw, (image.shape[2], image.shape[3]))
+        return filled(image, image_B3HW, mask, self.fill, self.mean, self.outline if outline is None else outline)
+
+    def weights(self, extra_BChw: Tensor, size: tuple[int, int]) -> Tensor:
+        """How much each place of features of a size counts, (B, 1, h, w) float32: the mask's exact means over it.
+
+        In float64 up to the last step: a mask of ones has a weight of 1 everywhere, to the bit.
+        """
+        counts = extra_BChw.shape[2:]
+        rows, columns = (
+            torch.from_numpy(area_weights(count, parts, self.grid)).to(extra_BChw.device)
+            for count, parts in zip(counts, size, strict=True)
+        )
+        return (rows @ (extra_BChw.double() / self.full) @ columns.T).float()
 
     def placed(self, extra_BChw: Tensor, size: tuple[int, int]) -> Tensor:
         """What the mode adds, in [0, 1] at the pixels of pictures of a size, (B, C, H, W) float."""

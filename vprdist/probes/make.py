@@ -107,8 +107,7 @@ def _on_cluster(
 
 def probes_of(sweep: SweepSpec, setting: Point) -> tuple[Probe, ...]:
     """What each network of a setting is evaluated under: every subset with its own mask, and with each placebo."""
-    subsets = sweep.search.subsets
-    assert subsets is not None
+    subsets = sweep.subsets_at(setting)
     chosen = subsets_to_probe(subsets.num_players, subsets.probes, sweep.search.seed)
     kinds: tuple[Placebo, ...] = ("none", *subsets.placebos)
     # Without its mask a network of mode rgb+mask still sees the picture; nobody has no placebo.
@@ -128,6 +127,5 @@ def orders_of(sweep: SweepSpec, setting: Point, network_at: Callable[[Point], Tr
 
 def order_of(sweep: SweepSpec, setting: Point, network: TrialFolder) -> ProbeOrder:
     """The probes of one network of a sweep."""
-    assert sweep.search.subsets is not None
-    players = tuple(sweep.search.subsets.players.values())
+    players = tuple(sweep.subsets_at(setting).players.values())
     return ProbeOrder(trial=str(network.path), players=players, probes=probes_of(sweep, setting))

@@ -40,8 +40,7 @@ class SubsetRule:
 
 def network_point(sweep: SweepSpec, setting: Point, seed: int) -> Point:
     """The point of a setting's one network with that seed."""
-    assert sweep.search.subsets is not None
-    return {**sweep.search.subsets.network_point(setting), "seed": seed}
+    return {**sweep.subsets_at(setting).network_point(setting), "seed": seed}
 
 
 def families(sweep: SweepSpec, value_of: ValueOf, nobody: float = 0.0) -> list[list[Game]]:
@@ -51,13 +50,9 @@ def families(sweep: SweepSpec, value_of: ValueOf, nobody: float = 0.0) -> list[l
         nobody: what the empty subset of mode masked is worth. No ranking depends on it: it is in every player's
             contribution alike, and the first whom a greedy selection takes in is taken in whatever it is worth.
     """
-    assert sweep.search.subsets is not None
-    games = [
-        Game(
-            subsets=sweep.search.subsets, setting=setting, value_of=value_of,
-            nobody=None if sweep.nobody_runs(setting) else nobody,
-        )
-        for setting in sweep.arm_settings
-    ]  # fmt: skip
-    each = len(games) // len(sweep.settings)
-    return [games[begin : begin + each] for begin in range(0, len(games), each)]
+
+    def game(at: Point, setting: Point) -> Game:
+        known = None if sweep.nobody_runs(at) else nobody
+        return Game(subsets=sweep.subsets_at(at), setting=setting, nobody=known, value_of=value_of)
+
+    return [[game(at, setting) for setting in sweep.arms_at(at)] for at in sweep.settings]

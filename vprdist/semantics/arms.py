@@ -11,15 +11,15 @@ import numpy as np
 from vprdist.data.places import Side
 from vprdist.errors import CacheError
 from vprdist.semantics.cache import Cache
-from vprdist.semantics.masks import FULL, Levels, Mask, full_level
-from vprdist.semantics.placebo import layout, other_classes, other_image, scatter
+from vprdist.semantics.masks import FULL, Activations, Levels, Mask, full_level
+from vprdist.semantics.placebo import layout, moved, other_classes, other_image, scatter
 from vprdist.spec.arms import Arm
 from vprdist.spec.input import InputSpec
 from vprdist.spec.vocabulary import MaskReduce, Placebo
 
 PLACEBO_WORDS: dict[Placebo, str] = {
     "random": "placebo: random blobs", "image": "placebo: another picture's mask",
-    "classes": "placebo: as many other classes",
+    "classes": "placebo: as many other classes", "outline": "placebo: its outline, filled with white",
 }  # fmt: skip
 FEW = 3
 """So many classes are named; of more, how many."""
@@ -31,11 +31,13 @@ class ArmMasks:
 
     Attributes:
         seed: the trial's, which decides the placebos.
+        at_features: masks weigh the pooling. A sum is not clipped then: it stays the sum of its classes' maps.
     """
 
     cache: Cache
     reduce: MaskReduce
     seed: int
+    at_features: bool = False
 
     def levels(self, side: Side, row: int, arms: Sequence[Arm]) -> list[Levels]:
         """The masks of a picture under some arms, (h, w) each in whole numbers; see `masks.reduce_levels`.
@@ -45,16 +47,37 @@ class ArmMasks:
         """
         key, size, placebos = str(side.keys[row]), self.cache.size, {arm.placebo for arm in arms}
         source = {"image": self._other_key(side, row)} if "image" in placebos else {}
-        places = layout(*size, self.seed, side.city, side.side, key) if "random" in placebos else None
+        scattered = "random" in placebos and not self.at_features
+        places = layout(*size, self.seed, side.city, side.side, key) if scattered else None
         masks = []
         for arm in arms:
             classes = other_classes(arm.classes, self.seed) if arm.placebo == "classes" else arm.classes
             if not classes:
                 masks.append(np.zeros(size, np.uint8))
                 continue
-            levels = self.cache.levels(side.city, side.side, source.get(arm.placebo, key), classes, self.reduce)
-            masks.append(scatter(levels, places) if arm.placebo == "random" and places is not None else levels)
+            levels = self.cache.levels(side.city, side.side, source.get(arm.placebo, key), classes, self._adding)
+            if arm.placebo == "random":
+                levels = self._moved(levels, side, key) if places is None else scatter(levels, places)
+            masks.append(levels)
         return masks
+
+    def maps(self, side: Side, row: int, placebo: Placebo = "none") -> Activations:
+        """(C, h, w) uint8, the maps of all classes whose sums are the masks at the features, under one kind of arm.
+
+        Under `classes` they are the real ones: the classes are others. Errors as `levels`.
+        """
+        key = str(side.keys[row])
+        source = self._other_key(side, row) if placebo == "image" else key
+        found = self.cache.activations(side.city, side.side, source)
+        return self._moved(found, side, key) if placebo == "random" else found
+
+    @property
+    def _adding(self) -> MaskReduce:
+        """How levels are read: the mean's are the plain sums."""
+        return "mean" if self.at_features and self.reduce == "sum" else self.reduce
+
+    def _moved(self, levels: Levels, side: Side, key: str) -> Levels:
+        return moved(levels, self.seed, side.city, side.side, key)
 
     def mask(self, side: Side, row: int, arm: Arm) -> Mask:
         """The mask of a picture, (h, w) float32 in [0, 1]. Errors as `levels`."""
@@ -87,4 +110,4 @@ def arm_words(arm: Arm, reduce: MaskReduce) -> str:
 def masks_of(trial_input: InputSpec, seed: int, cache: Cache) -> ArmMasks:
     """How a trial with masks makes them."""
     assert trial_input.mask_reduce is not None, "modes with a mask have a reduction"
-    return ArmMasks(cache, trial_input.mask_reduce, seed)
+    return ArmMasks(cache, trial_input.mask_reduce, seed, trial_input.at_features)

@@ -9,6 +9,13 @@ its placebos, which keep one thing of the real mask each and lose the classes:
   the wrong place.
 - `classes`: the mask of as many other classes, drawn once a seed. Where too few are left (the ten static classes leave
   nine), some of the chosen ones fill up the number.
+- `outline`: the real mask, and white in the place of the picture in it (`network.fill`): what the mask's shape tells
+  alone, for it tells where the classes are. Only where a mask hides pixels: features that are the same everywhere pool
+  to one and the same descriptor.
+
+At the features every mask is a sum of its classes' maps, and so are its placebos, of which all subsets then follow as
+well: `random` there is the real mask moved round its picture and mirrored, by amounts drawn once for each picture
+(`moved`), which keeps its sum and its blobs.
 
 All are decided by the trial's seed, city, side and key: the same in every epoch, rank and process.
 """
@@ -77,6 +84,19 @@ def scatter(mask_hw: Levels, places: Places) -> Levels:
     out = np.empty(mask_hw.size, mask_hw.dtype)
     out[places] = np.sort(mask_hw, axis=None, kind="stable")
     return out.reshape(mask_hw.shape)
+
+
+def moved(maps_CHW: Levels, seed: int, city: str, side: str, key: str) -> Levels:
+    """Maps of a picture moved round it, and mirrored half of the time: (…, h, w), linear in the maps.
+
+    They move by at least a quarter of each axis, either way round: no class stays where it was.
+    """
+    rng, steps = _rng("moved", seed, city, side, key), []
+    for length in maps_CHW.shape[-2:]:
+        least = -(-length // 4)
+        steps.append(int(rng.integers(least, max(least, length - least) + 1)))
+    mirrored = maps_CHW[..., ::-1] if rng.integers(2) else maps_CHW
+    return np.roll(mirrored, steps, axis=(-2, -1))
 
 
 def _smooth_field(height: int, width: int, rng: np.random.Generator) -> np.ndarray:

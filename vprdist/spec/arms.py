@@ -12,7 +12,7 @@ from vprdist.errors import RuleError, nearest
 from vprdist.spec.base import Names, Spec, marked
 from vprdist.spec.vocabulary import CLASSES, Placebo
 
-Control = Literal["random", "image", "classes"]
+Control = Literal["random", "image", "classes", "outline"]
 """A placebo by name; see `semantics.placebo`."""
 
 

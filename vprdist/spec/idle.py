@@ -26,6 +26,15 @@ def _masks(trial: TrialSpec) -> str | None:
     return None if trial.input.uses_mask else f"mode {trial.input.mode} has no mask"
 
 
+def _forms(trial: TrialSpec) -> str | None:
+    return None if trial.input.mode == "masked" else f"mode {trial.input.mode} hides nothing of the picture"
+
+
+def _fills(trial: TrialSpec) -> str | None:
+    at_features = "a mask at the features hides nothing of the picture" if trial.input.at_features else None
+    return _forms(trial) or at_features
+
+
 def _adds(trial: TrialSpec) -> str | None:
     return None if trial.input.adds_channels else f"mode {trial.input.mode} adds no channels"
 
@@ -58,6 +67,8 @@ def _sizes(trial: TrialSpec) -> str | None:
 
 IDLE: Mapping[str, Unread] = {
     **dict.fromkeys(("input.classes", "input.mask_reduce", "input.placebo"), _masks),
+    "input.mask_at": _forms,
+    "input.mask_fill": _fills,
     "input.conv1_init": _adds,
     **dict.fromkeys(("input.cache", "input.segmenter"), _caches),
     "input.compression": _segments,

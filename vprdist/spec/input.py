@@ -8,15 +8,27 @@ from vprdist.errors import RuleError, nearest
 from vprdist.spec.arms import Arm
 from vprdist.spec.base import Names, Spec, hashed_unless, marked, not_hashed
 from vprdist.spec.segmenter import SegmenterSpec
-from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES, Compression, ConvInit, InputMode, MaskReduce, Placebo
+from vprdist.spec.vocabulary import (
+    CLASS_GROUPS,
+    CLASSES,
+    Compression,
+    ConvInit,
+    InputMode,
+    MaskAt,
+    MaskFill,
+    MaskReduce,
+    Placebo,
+)
 
 
 class InputSpec(Spec):
     """What the network sees (paper, section III): RGB, RGB times a mask, or RGB with further channels.
 
     `classes` is a group ("static", "all") or a list of class names; only the mask modes use it. `placebo` puts
-    another mask in the place of theirs, which says nothing of these classes (see `semantics.placebo`). What made the
-    activations is not hashed: their content is, as one of the trial's digests.
+    another mask in the place of theirs, which says nothing of these classes (see `semantics.placebo`). `mask_at` and
+    `mask_fill` are the form of the mask, which mode `masked` alone has: what it hides is filled, or it leaves the
+    picture as it is and weighs the pooling. What made the activations is not hashed: their content is, as one of the
+    trial's digests.
     """
 
     mode: InputMode = Field(
@@ -33,7 +45,14 @@ class InputSpec(Spec):
         default="inflate", description="weights of conv1 with further channels: all random, or RGB's own and zero"
     )
     placebo: Placebo = hashed_unless(
-        "none", description="another mask in its place: random blobs, another picture's, as many other classes"
+        "none",
+        description="another mask in its place: random blobs, another picture's, as many other classes, its outline",
+    )
+    mask_at: MaskAt = hashed_unless(
+        "picture", description="mode masked: the mask hides pixels, or weighs the pooling of the features"
+    )
+    mask_fill: MaskFill = hashed_unless(
+        "black", description="mode masked, at the picture: what stands where the mask is zero"
     )
     cache: str | None = not_hashed(
         None, description="folder of the cached activations; null with a segmenter: one in the run folder"
@@ -73,6 +92,40 @@ class InputSpec(Spec):
             raise RuleError("placebo", "with all 19 classes there are no others to draw", self.placebo, "Use random.")
         return self
 
+    @model_validator(mode="after")
+    def _form(self) -> InputSpec:
+        if self.mode == "rgb+mask":
+            for field, usual in (("mask_at", "picture"), ("mask_fill", "black")):
+                if getattr(self, field) != usual:
+                    fault = "in mode rgb+mask the mask is a channel beside the picture: it has no other form"
+                    raise RuleError(field, fault, getattr(self, field), "Delete the key, or use mode masked.")
+        if self.placebo == "outline" and self.uses_mask and not self.has_outline:
+            fault = (
+                "no outline can be shown: the mask hides nothing of the picture (mode rgb+mask, or mask_at features)"
+            )
+            raise RuleError("placebo", fault, self.placebo, "Use random, image or classes.")
+        return self
+
+    @property
+    def at_features(self) -> bool:
+        """Whether the mask weighs the pooling, and the picture stays as it is."""
+        return self.mode == "masked" and self.mask_at == "features"
+
+    @property
+    def form(self) -> str:
+        """The form of the mask in mode `masked`, a key of `vocabulary.FORM_WORDS`."""
+        return "features" if self.at_features else self.mask_fill
+
+    @property
+    def hides(self) -> bool:
+        """Whether the mask hides pixels of the picture."""
+        return self.mode == "masked" and not self.at_features
+
+    @property
+    def has_outline(self) -> bool:
+        """Whether there is a placebo `outline`: the mask's shape in one colour, in the place of the picture in it."""
+        return self.hides
+
     @property
     def adds_channels(self) -> bool:
         return self.mode in ("rgb+mask", "rgb+semantics")
@@ -104,6 +157,8 @@ class InputSpec(Spec):
                 "mask_reduce": self.mask_reduce if self.uses_mask else None,
                 "conv1_init": self.conv1_init if self.adds_channels else None,
                 "placebo": self.placebo if self.uses_mask else "none",
+                "mask_at": self.mask_at if self.mode == "masked" else "picture",
+                "mask_fill": self.mask_fill if self.hides else "black",
                 "cache": self.cache if self.needs_cache else None,
                 "segmenter": self.segmenter if self.needs_cache else None,
             }

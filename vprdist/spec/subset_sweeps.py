@@ -66,6 +66,11 @@ def check_subsets(sweep: SweepSpec, origin: Origin) -> SweepSpec:
         fault = "subsets of different size must be compared by sum or max: a mean darkens the picture by their number"
         remedy = "Delete trial.input.mask_reduce; its default is sum here."
         raise SweepFileError(origin.where(("trial", "input", "mask_reduce")), fault, "mean", remedy)
+    if "outline" in subsets_of(sweep).placebos and not any(
+        "outline" in sweep.subsets_at(at).placebos for at in sweep.settings
+    ):
+        fault = "no outline can be shown here: it needs mode masked, and mask_at picture"
+        raise SweepFileError(origin.where(("search", "subsets", "placebos")), fault, "outline", "Delete it.")
     _check_untrained(sweep, origin)
     return search.method.check(sweep, origin)
 

@@ -14,6 +14,7 @@ from vprdist.spec.base import Spec, marked
 from vprdist.spec.read import Key, Origin
 from vprdist.spec.scales import SCALES
 from vprdist.spec.search import Point, SearchSpec
+from vprdist.spec.subsets import SubsetSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.trial_values import resolve_trial
 from vprdist.spec.vocabulary import KS
@@ -128,10 +129,25 @@ class SweepSpec(Spec):
     def arm_settings(self) -> tuple[Point, ...]:
         """The settings whose subsets are trained arm by arm: with `placebos` each comes with its own mask first, then
         with each placebo in the mask's place. One network sees all of them, and greedy asks what it has taken in."""
+        return tuple(setting for at in self.settings for setting in self.arms_at(at))
+
+    def arms_at(self, setting: Point) -> tuple[Point, ...]:
+        """Those of `arm_settings` that one setting has."""
         subsets = self.search.subsets
         if subsets is None or not subsets.placebos or not self.search.method.arm_controls:
-            return self.settings
-        return tuple({**at, "input.placebo": shown} for at in self.settings for shown in ("none", *subsets.placebos))
+            return (setting,)
+        return tuple({**setting, "input.placebo": shown} for shown in ("none", *self.subsets_at(setting).placebos))
+
+    def subsets_at(self, setting: Point) -> SubsetSpec:
+        """The subsets as one setting has them: without the placebo `outline` where the form of its mask has none."""
+        subsets = self.search.subsets
+        assert subsets is not None
+        mode = setting.get("input.mode", self.trial.input.mode)
+        where = setting.get("input.mask_at", self.trial.input.mask_at)
+        if "outline" not in subsets.placebos or (mode == "masked" and where == "picture"):
+            return subsets
+        kept = tuple(placebo for placebo in subsets.placebos if placebo != "outline")
+        return subsets.model_copy(update={"placebos": kept})
 
     def nobody_runs(self, setting: Point) -> bool:
         """Whether the empty subset is a trial: without its mask, a network of mode rgb+mask is one of mode rgb.

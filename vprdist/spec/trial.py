@@ -92,6 +92,11 @@ class TrialSpec(Spec):
                 shown.placebo,
                 "Delete the key.",
             )
+        if "outline" in arms.placebos and not shown.has_outline:
+            fault = (
+                "no outline can be shown: the mask hides nothing of the picture (mode rgb+mask, or mask_at features)"
+            )
+            raise RuleError("train.arms.placebos", fault, list(arms.placebos), "Delete it.")
         if shown.class_names != arms.class_names:
             fault = "input.classes must be those of all players of train.arms"
             raise RuleError("input.classes", fault, list(shown.class_names), f"Write {list(arms.class_names)}.")

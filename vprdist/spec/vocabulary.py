@@ -17,7 +17,16 @@ CLASS_GROUPS: dict[str, tuple[str, ...]] = {"static": STATIC_CLASSES, "all": CLA
 
 InputMode = Literal["rgb", "masked", "rgb+mask", "rgb+semantics"]
 MaskReduce = Literal["mean", "sum", "max"]
-Placebo = Literal["none", "random", "image", "classes"]
+Placebo = Literal["none", "random", "image", "classes", "outline"]
+MaskAt = Literal["picture", "features"]
+"""Where a mask is applied: to the pixels, or as weights of the pooling on the grid of the features."""
+MaskFill = Literal["black", "mean", "picture_mean", "blur", "noise"]
+"""What stands where a mask of the picture is zero; see `network.fill`."""
+FORM_WORDS: dict[str, str] = {
+    "black": "black", "mean": "mean colour", "picture_mean": "picture's mean", "blur": "blur", "noise": "noise",
+    "features": "features",
+}  # fmt: skip
+"""The forms of a mask in short words, for tables: by its fill, or `features`."""
 Compression = Literal["none", "lz4", "zstd"]
 Grid = Literal["cells", "corners"]
 """Where the points of activations lie on their picture. `cells`: point i of n is the centre of the i-th of n equal

@@ -63,4 +63,6 @@ class PairImages(Dataset[PairBatch | UserError]):
             )
             for side, rows in enumerate((pairs.query, pairs.database))
         )
+        outline = None if part.arm is None else part.arm.placebo == "outline"
+        query, partner = replace(query, outline=outline), replace(partner, outline=outline)
         return PairBatch(query, partner, torch.from_numpy(part.similarity.copy()), part)

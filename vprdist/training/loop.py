@@ -59,9 +59,10 @@ class _PairForward(nn.Module):
     def forward(self, query: Batch, partner: Batch) -> tuple[Tensor, Tensor]:
         if not self.joint:
             # The sides pass apart, so that BatchNorm in training mode sees one side's images (the reference).
-            return self.network(query.image, query.extra), self.network(partner.image, partner.extra)
+            first = self.network(query.image, query.extra, query.outline)
+            return first, self.network(partner.image, partner.extra, partner.outline)
         extra = None if query.extra is None or partner.extra is None else torch.cat([query.extra, partner.extra])
-        both = self.network(torch.cat([query.image, partner.image]), extra)
+        both = self.network(torch.cat([query.image, partner.image]), extra, query.outline)
         half = len(query.image)
         return both[:half], both[half:]
 

@@ -31,7 +31,7 @@ class OneNetwork(Method):
         """The networks, and what a finalist is like."""
         subsets = subsets_of(sweep)
         every = subsets.everybody
-        return [point for at in points for point in (subsets.network_point(at), subsets.point(at, every))]
+        return [point for at in points for point in (sweep.subsets_at(at).network_point(at), subsets.point(at, every))]
 
     def check(self, sweep: SweepSpec, origin: Origin) -> SweepSpec:
         search, subsets = sweep.search, subsets_of(sweep)
