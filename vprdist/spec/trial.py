@@ -102,6 +102,15 @@ class TrialSpec(Spec):
             raise RuleError("input.classes", fault, list(shown.class_names), f"Write {list(arms.class_names)}.")
         return self
 
+    @model_validator(mode="after")
+    def _weighed(self) -> TrialSpec:
+        pool = self.network.aggregator
+        if self.input.at_features and not pool.fact("weighs"):
+            fault = f"at the features a mask must weigh the pooling, and the aggregator {pool.title} takes no weights"
+            remedy = "Use gem or netvlad, or `weighs = True` in the body of a class of your own that takes `weights`."
+            raise RuleError("input.mask_at", fault, self.input.mask_at, remedy)
+        return self
+
     @property
     def choices(self) -> dict[str, Named]:
         """Every named choice, by its dotted key."""
