@@ -44,6 +44,7 @@ from PIL import Image  # noqa: E402
 from vprdist.data.layouts.msls import read_city  # noqa: E402
 from vprdist.semantics.cache import open_cache  # noqa: E402
 from vprdist.semantics.cache.blocks import find_blocks  # noqa: E402
+from vprdist.semantics.cache.form import Form  # noqa: E402
 from vprdist.semantics.cache.format import MANIFEST, read_manifest  # noqa: E402
 from vprdist.semantics.cache.shard import frame_digest, map_file  # noqa: E402
 from vprdist.semantics.cache.writer import write_shard  # noqa: E402
@@ -386,7 +387,9 @@ def show_sample(folder: Path, out: Path) -> None:
     small = np.stack([resize_area(each, (height // 4, width // 4)) for each in full], axis=1)
     for name, part in (("lz4", 5), ("zstd", 8)):
         keys = [image.name for image in images]
-        shard = write_shard(out, f"{name}.arrow", "0" * 16, "lip6b", "query", 0, keys, small, name)
+        shard = write_shard(
+            out, f"{name}.arrow", "0" * 16, "lip6b", "query", 0, keys, small, Form(small.shape[2:], name)
+        )
         where = f"{small.shape[2]}x{small.shape[3]}, {shard.bytes // len(keys)} B/image"
         theirs = f"(a) at {height}x{width}, {whole // len(keys)} B/image"
         found = whole / shard.bytes

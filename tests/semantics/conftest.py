@@ -43,7 +43,9 @@ def write_side(root: Path, city: str, side: str, keys: Sequence[str]) -> None:
 class World:
     """The tree, the .npz folder, and the arrays that went into it: `truth[city, side][key]` is (19, h, w)."""
 
-    def __init__(self, folder: Path, seed: int = 0, size: tuple[int, int] = SIZE) -> None:
+    def __init__(
+        self, folder: Path, seed: int = 0, size: tuple[int, int] = SIZE, classes: Sequence[str] = CLASSES
+    ) -> None:
         self.root, self.source, self.out = folder / "msls", folder / "source", folder / "cache"
         self.source.mkdir()
         self.truth: dict[tuple[str, str], dict[str, np.ndarray]] = {}
@@ -53,7 +55,7 @@ class World:
             write_side(self.root, city, side, keys)
             # Few levels make ties, many classes at 255 make sums that need clipping.
             levels = np.array([0, 0, 1, 3, 128, 255], np.uint8)
-            values = levels[random.integers(0, len(levels), (count, len(CLASSES), *size))]
+            values = levels[random.integers(0, len(levels), (count, len(classes), *size))]
             self.truth[city, side] = dict(zip(keys, values, strict=True))
             self.write_npz(city, side, self.truth[city, side], random)
 

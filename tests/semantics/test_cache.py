@@ -22,6 +22,7 @@ from vprdist.errors import CacheError
 from vprdist.semantics import masks
 from vprdist.semantics.cache import Cache, open_cache, verify
 from vprdist.semantics.cache.blocks import buffer_at, find_blocks
+from vprdist.semantics.cache.form import Form
 from vprdist.semantics.cache.format import Compression
 from vprdist.semantics.cache.shard import frame_digest, map_file
 from vprdist.semantics.cache.writer import write_shard
@@ -182,7 +183,7 @@ def test_uncompressed_shards_of_several_batches_are_read(world: World, plain: Ca
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_equal_activations_make_equal_bytes(tmp_path: Path, compression: Compression) -> None:
     values = np.random.default_rng(0).integers(0, 256, (19, 3, 5, 7)).astype(np.uint8)
-    what = ("0" * 16, "amman", "query", 0, ["a", "b", "c"], values, compression)
+    what = ("0" * 16, "amman", "query", 0, ["a", "b", "c"], values, Form((5, 7), compression))
     one, two = (write_shard(tmp_path, name, *what) for name in "12")
     assert one.sha256 == two.sha256
 

@@ -92,7 +92,7 @@ def test_a_flipped_byte_of_structure_or_keys_is_found_at_the_first_read(cache: C
     for position in [*range(0, start, 5), *range(end, len(data), 5), start - 1, end]:
         path.write_bytes(data[:position] + bytes([data[position] ^ 0x40]) + data[position + 1 :])
         with pytest.raises(CacheError, match=f"{path.name}: structure and keys"):
-            MappedShard(cache.path, entry, cache.size, made.batch_images, made.compression)
+            MappedShard(cache.path, entry, cache.form, made.batch_images)
 
 
 def without_sums(cache: Cache) -> None:
@@ -256,7 +256,7 @@ def test_what_a_stranger_wrote_is_refused_before_anything_is_allocated(compresse
     agreeing = entry.model_copy(update={"frame": frame_digest(map_file(path), [block.pixels])})
     made = cache.manifest
     with pytest.raises(CacheError, match=f"{path.name}.*says that it has {2**40} bytes"):
-        MappedShard(cache.path, agreeing, cache.size, made.batch_images, made.compression)
+        MappedShard(cache.path, agreeing, cache.form, made.batch_images)
     change(cache, batch_images=10**9)
     with pytest.raises(CacheError, match="a batch of a compressed shard must have 16777216 bytes a class at most"):
         open_cache(cache.path)
@@ -271,7 +271,7 @@ def test_a_column_of_another_kind_is_refused_before_pyarrow_reads_it(world: Worl
     with pa.ipc.new_file(str(path), other.schema.with_metadata(table.schema.metadata)) as writer:
         writer.write_table(other)
     with pytest.raises(CacheError, match=f"{path.name}.*columns before the classes must be.*large_string"):
-        MappedShard(cache.path, measured(path, entry), cache.size, cache.manifest.batch_images)
+        MappedShard(cache.path, measured(path, entry), cache.form, cache.manifest.batch_images)
 
 
 @pytest.mark.parametrize(("made", "said"), [("lz4", "zstd"), ("zstd", "lz4"), ("none", "lz4"), ("lz4", "none")])
@@ -400,10 +400,10 @@ def test_a_city_of_a_manifest_is_a_name(cache: Cache) -> None:
 
 
 def test_a_newer_version_is_neither_read_nor_overwritten(cache: Cache, world: World) -> None:
-    change(cache, version=4, surprise="field")
-    with pytest.raises(CacheError, match=r"must be of version 3 at most .*; found 4"):
+    change(cache, version=5, surprise="field")
+    with pytest.raises(CacheError, match=r"must be of version 4 at most .*; found 5"):
         open_cache(cache.path)
-    with pytest.raises(CacheError, match=r"must be of version 3 at most .*; found 4"):
+    with pytest.raises(CacheError, match=r"must be of version 4 at most .*; found 5"):
         again(cache, world)
 
 

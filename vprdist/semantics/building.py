@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from vprdist.errors import CacheError
 from vprdist.files import digest_file, write_json, write_text
 from vprdist.semantics.build_locks import Builders
@@ -20,17 +18,14 @@ from vprdist.semantics.cache.format import (
     Manifest,
     ShardEntry,
     SideEntry,
-    batch_images_of,
-    version_of,
 )
 from vprdist.semantics.cache.reader import Cache, open_cache
 from vprdist.semantics.cache.shard import MappedShard
-from vprdist.semantics.cache.writer import write_shard
+from vprdist.semantics.cache.writer import Filling, write_shard
 from vprdist.semantics.planning import Plan, PlannedShard, PlannedSide
 from vprdist.semantics.present import check_fits, is_complete, old_manifest
 from vprdist.semantics.resize import resize_area
 from vprdist.semantics.sources import Source
-from vprdist.spec.vocabulary import CLASSES
 
 OURS = re.compile(r"\.?(.+)_(query|database)_\d{6,}-[0-9a-f]{16}\.(arrow|json)(\.[0-9a-f]{8}\.tmp)?")
 LOOK_S = 0.5
@@ -210,17 +205,17 @@ def _make(
 
 def _write(source: Source, plan: Plan, out: Path, shard: PlannedShard, made: Made) -> None:
     """One shard, whole, and the note of its digest."""
-    # Class first, as on disk: the columns are then written without another copy.
-    activations_CNHW = np.empty((len(CLASSES), len(shard.keys), *plan.size), np.uint8)
+    filling = Filling(plan.form, len(shard.keys))
     grid = source.grid(shard.city, shard.side)
     for row, (key, activations_CHW) in enumerate(source.read(shard.city, shard.side, shard.keys)):
         assert key == shard.keys[row], "a source yields the keys in the order asked for"
         is_kept = grid == plan.grid != "cells"
-        activations_CNHW[:, row] = activations_CHW if is_kept else resize_area(activations_CHW, plan.size, grid)
+        filling.put(row, activations_CHW if is_kept else resize_area(activations_CHW, plan.size, grid))
         made(shard, row + 1, True)
     entry = write_shard(
-        out, shard.file, shard.id, shard.city, shard.side, shard.first, shard.keys, activations_CNHW, plan.compression
-    )
+        out, shard.file, shard.id, shard.city, shard.side, shard.first, shard.keys,
+        filling.planes_PNHW, plan.form, filling.dropped_NR,
+    )  # fmt: skip
     write_json(_note(out, shard), entry.model_dump(mode="json"))
 
 
@@ -256,12 +251,15 @@ def _manifest(out: Path, plan: Plan, entries: list[ShardEntry], old: Manifest | 
         sides += [side for side in old.sides if side.city in kept_cities]
     shards = sorted(entries, key=lambda e: (e.city, e.side == "database", e.first))
     draft = Manifest(
-        version=version_of(plan.compression, plan.grid),
+        version=plan.form.version_with(plan.grid),
+        classes=plan.form.classes,
+        storage="dense" if plan.form.top_k is None else "top_k",
+        top_k=plan.form.top_k,
         height=plan.size[0],
         width=plan.size[1],
         grid=plan.grid,
-        compression=plan.compression,
-        batch_images=batch_images_of(plan.compression, plan.size, max(entry.count for entry in shards)),
+        compression=plan.form.compression,
+        batch_images=plan.form.batch_images(max(entry.count for entry in shards)),
         segmenter=segmenter,
         cities=cities,
         sides=tuple(sorted(sides, key=lambda s: (s.city, s.side == "database"))),
@@ -276,9 +274,7 @@ def _side_entry(out: Path, plan: Plan, side: PlannedSide, entries: list[ShardEnt
     content = hashlib.sha256()
     for entry in entries:
         if (entry.city, entry.side) == (side.city, side.side):
-            shard = MappedShard(
-                out, entry, plan.size, batch_images_of(plan.compression, plan.size, entry.count), plan.compression
-            )
+            shard = MappedShard(out, entry, plan.form, plan.form.batch_images(entry.count))
             for key, digest in zip(shard.keys, shard.read_digests(), strict=True):
                 content.update(key.encode() + b"\0" + digest)
     return SideEntry(

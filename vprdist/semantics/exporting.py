@@ -16,7 +16,8 @@ from vprdist.files import publish, read_json, write_json
 from vprdist.semantics.cache import Cache, open_cache
 from vprdist.semantics.masks import Activations
 from vprdist.semantics.resize import placed
-from vprdist.semantics.sources.png import FILES
+from vprdist.semantics.sources.png import png_files
+from vprdist.spec.base import Names
 from vprdist.spec.names import first_no_name
 from vprdist.spec.vocabulary import CLASSES
 
@@ -45,22 +46,24 @@ def export_png(path: Path, out: Path, *, size: tuple[int, int] | None = None, pr
     if size is not None and min(size) < 1:
         raise CacheError("--size", "PNGs must have at least one pixel", list(size), "Choose a larger size.")
     cache = open_cache(path)
+    files = png_files(cache.classes)
 
     def write(city: str, side: str, keys: tuple[str, ...], advance: Callable[[], None]) -> None:
         home = out / city / side
         home.mkdir(parents=True, exist_ok=True)
         for key in keys:
             if not (home / key).exists():
-                _write_image(home / key, placed(cache.activations(city, side, key), size or cache.size, cache.grid))
+                activations_CHW = placed(cache.activations(city, side, key), size or cache.size, cache.grid)
+                _write_image(home / key, files, activations_CHW)
             advance()
 
     return _export(cache, out, {"layout": "png", "size": list(size or cache.size)}, write, progress)
 
 
 def export_npz(path: Path, out: Path, *, progress: Progress | None = None) -> int:
-    """Write `<out>/<city>_<side>.npz` with `keys` (N) and `activations` (N, 19, h, w), deflated; as `export_png`.
+    """Write `<out>/<city>_<side>.npz` with `keys` (N) and `activations` (N, C, h, w), deflated; as `export_png`.
 
-    Where the grid is not `cells`, the file names it as `grid`.
+    Where the grid is not `cells`, the file names it as `grid`, and where the classes are not the 19, as `classes`.
 
     Images pass one by one: a side may be larger than memory. A side appears whole; an export that was cut goes on
     with the missing sides.
@@ -77,8 +80,11 @@ def export_npz(path: Path, out: Path, *, progress: Progress | None = None) -> in
                 if cache.grid != "cells":
                     with archive.open("grid.npy", "w") as member:
                         np.lib.format.write_array(member, np.array(cache.grid), allow_pickle=False)
+                if cache.classes != CLASSES:
+                    with archive.open("classes.npy", "w") as member:
+                        np.lib.format.write_array(member, np.array(cache.classes), allow_pickle=False)
                 with archive.open("activations.npy", "w", force_zip64=True) as member:
-                    shape = (len(keys), len(CLASSES), *cache.size)
+                    shape = (len(keys), len(cache.classes), *cache.size)
                     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(member, header)
                     for key in keys:
@@ -142,11 +148,11 @@ def _claim(out: Path, what: dict[str, object]) -> None:
         raise CacheError(out, f"the folder must hold the export of {what}", found, remedy)
 
 
-def _write_image(folder: Path, activations_CHW: Activations) -> None:
+def _write_image(folder: Path, files: Names, activations_CHW: Activations) -> None:
     unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     unfinished.mkdir()
     try:
-        for file, plane in zip(FILES, activations_CHW, strict=True):
+        for file, plane in zip(files, activations_CHW, strict=True):
             Image.fromarray(plane).save(unfinished / file)
         unfinished.rename(folder)
     except BaseException:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vprdist.data.layouts import open_layout
-from vprdist.errors import CacheError
+from vprdist.errors import CacheError, RuleError
 from vprdist.semantics.building import Progress, build
 from vprdist.semantics.cache.reader import Cache
 from vprdist.semantics.order import SAME_KIND
 from vprdist.semantics.planning import chosen_cities, make_plan
 from vprdist.semantics.present import cities_to_plan, is_built, would_replace
 from vprdist.semantics.sources import open_source
+from vprdist.spec.base import Names
+from vprdist.spec.class_table import ClassTable, settled_table, table_of
 from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.vocabulary import Compression
 
@@ -29,6 +31,8 @@ def import_cache(
     segmenter: str = "imported",
     shard_images: int = 256,
     compression: Compression = "none",
+    class_table: str | Names | None = None,
+    top_k: int | None = None,
     replace: bool = False,
     progress: Progress | None = None,
 ) -> Cache:
@@ -45,6 +49,9 @@ def import_cache(
         segmenter: what made the activations, in words; for people, in no digest.
         shard_images: images a shard, fewer where they would pass 256 MiB.
         compression: of the shards; see `cache.format`. It changes no activation and no digest of them.
+        class_table: what the activations are of (`spec.class_table.settled_table`); None: what the source says, or
+            the 19.
+        top_k: activations stored of each pixel, the largest; None: all. What is dropped is noted.
         replace: a cache of another segmenter, size or compression gives way.
         progress: called with the number of images done and of all.
 
@@ -53,12 +60,24 @@ def import_cache(
             a full disk.
         DataError: the data set is broken.
     """
-    reader = open_source(Path(source))
+    reader = open_source(Path(source), None if class_table is None else asked_table(class_table))
     data = open_layout(Path(root), layout, leave_out)
     chosen, is_held = cities_to_plan(Path(out), data, chosen_cities(reader, data, cities), segmenter, reader)
-    plan = make_plan(reader, data, chosen, size, shard_images, compression, may_hold_more=is_held)
+    plan = make_plan(reader, data, chosen, size, shard_images, compression, may_hold_more=is_held, top_k=top_k)
     if not replace and not is_built(plan, Path(out), segmenter):
         held = would_replace(plan, Path(out), segmenter)
         if held is not None:
             raise CacheError(out, SAME_KIND, held, "Name another folder, or add --replace.")
     return build(reader, plan, Path(out), segmenter, progress)
+
+
+def asked_table(class_table: str | Names) -> ClassTable:
+    """The table that a command line asks for.
+
+    Raises:
+        CacheError: there is none of that name, or the file holds none.
+    """
+    try:
+        return table_of(settled_table(class_table))
+    except RuleError as error:
+        raise CacheError("--class-table", error.fault, error.value, error.remedy) from None

@@ -44,19 +44,30 @@ def reduce_mask(activations_CHW: Activations | Sequence[Activations], how: MaskR
     Raises:
         ValueError: no class, another dtype, or an unknown reduction: faults of the caller, not of a user.
     """
-    levels = reduce_levels(activations_CHW, how, peak)
-    mask: Mask = np.divide(levels, np.float32(full_level(len(activations_CHW), how)), dtype=np.float32)
+    return as_mask(reduce_levels(activations_CHW, how, peak), len(activations_CHW), how)
+
+
+def as_mask(levels_hw: Levels, num_classes: int, how: MaskReduce) -> Mask:
+    """Levels of so many classes as a mask, float32 in [0, 1]."""
+    mask: Mask = np.divide(levels_hw, np.float32(full_level(num_classes, how)), dtype=np.float32)
     return mask
 
 
 def reduce_levels(
-    activations_CHW: Activations | Sequence[Activations], how: MaskReduce, peak: int | None = None
+    activations_CHW: Activations | Sequence[Activations],
+    how: MaskReduce,
+    peak: int | None = None,
+    num_classes: int | None = None,
 ) -> Levels:
     """The mask in whole numbers: `reduce_mask` is these as float32, divided by `full_level`.
 
     Both steps are exact or correctly rounded wherever they are done, so a device that divides gets the same bits.
 
     Args and errors as `reduce_mask`.
+
+    Args:
+        num_classes: of how many it is, where the activations are those of a pixel that are stored, and not a class
+            each (`cache.top_k`); None: of as many as there are.
 
     Returns:
         (h, w): uint8 for `sum` and `max`, int16 for the `mean` of up to 128 classes (int32 beyond).
@@ -70,10 +81,12 @@ def reduce_levels(
     if how not in REDUCTIONS:
         raise ValueError(f"a mask is reduced by mean, sum or max, not {how!r}")
     num_pixels = stack.shape[1] * stack.shape[2]
+    # Signed, since torch can do little with uint16; of one kind for all images, whichever way is taken.
+    wide = np.int16 if (num_classes or len(stack)) <= 128 else np.int32
     if peak is not None and peak * (len(stack) - 1) < 256 * len(stack) and num_pixels >= NARROW_PIXELS:
-        return _sum_of_bytes(stack, how)
-    # One pass that adds narrow numbers is what makes this fast. Signed, since torch can do little with uint16.
-    total: Levels = np.add.reduce(stack, axis=0, dtype=np.int16 if len(stack) <= 128 else np.int32)
+        return _sum_of_bytes(stack, how).astype(np.uint8 if how == "sum" else wide, copy=False)
+    # One pass that adds narrow numbers is what makes this fast.
+    total: Levels = np.add.reduce(stack, axis=0, dtype=wide)
     return total if how == "mean" else np.minimum(total, FULL).astype(np.uint8)
 
 

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from vprdist.data.layouts import Layout
 from vprdist.errors import CacheError
 from vprdist.files import digest_json
-from vprdist.semantics.cache.format import SHARDS, SideName, version_of
+from vprdist.semantics.cache.form import Form
+from vprdist.semantics.cache.format import SHARDS, SideName
 from vprdist.semantics.sources import Source
-from vprdist.spec.vocabulary import CLASSES, Compression, Grid
+from vprdist.spec.base import Names
+from vprdist.spec.class_table import table_of
+from vprdist.spec.vocabulary import Compression, Grid
 
 SIDE_NAMES: tuple[SideName, ...] = ("query", "database")
 
@@ -52,11 +55,15 @@ class Plan:
         may_hold_more: a cache that has these pictures and others of the same source is as good.
     """
 
-    size: tuple[int, int]
+    form: Form
     grid: Grid
-    compression: Compression
     sides: tuple[PlannedSide, ...]
     may_hold_more: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the activations."""
+        return self.form.size
 
     @property
     def cities(self) -> dict[str, str]:
@@ -81,6 +88,7 @@ def make_plan(
     shard_images: int,
     compression: Compression = "none",
     may_hold_more: bool = False,
+    top_k: int | None = None,
 ) -> Plan:
     """The shards of these cities, before anything is written.
 
@@ -89,6 +97,7 @@ def make_plan(
             grid must.
         shard_images: images a shard, at most.
         may_hold_more: see `Plan`.
+        top_k: activations stored of each pixel, the largest; None: all.
 
     Raises:
         CacheError: the source lacks a side or is broken, or its sizes differ.
@@ -98,6 +107,7 @@ def make_plan(
         fault = "sizes and images a shard must be at least 1"
         raise CacheError("cache", fault, (size, shard_images), "Choose larger ones.")
     sides: list[PlannedSide] = []
+    classes = _classes(reader, cities, top_k)
     plan_size, plan_grid = size, "cells" if size is not None else reader.grid(cities[0], SIDE_NAMES[0])
     for name in cities:
         city, digest = data.read(name), data.whole_digest(name)
@@ -113,11 +123,10 @@ def make_plan(
                 fault = f"the activations of a cache must lie on one grid; {cities[0]} has {plan_grid}"
                 raise CacheError(reader.path, fault, f"{name}/{side} {grid}", "Choose a size: it is filled as cells.")
             fingerprint = reader.fingerprint(name, side, keys)
-            step = min(shard_images, max(1, SHARD_BYTES // (len(CLASSES) * native[0] * native[1])))
-            what = [version_of(compression), name, side, digest, fingerprint, *native]
-            # Uncompressed shards, and those of cells, keep the ids that they had before there was a choice.
-            what += [] if compression == "none" else [compression]
-            what += [] if grid == "cells" else [grid]
+            form = Form(native, compression, classes, top_k)
+            step = min(shard_images, max(1, SHARD_BYTES // (len(form.planes) * native[0] * native[1])))
+            what = [form.version, name, side, digest, fingerprint, *native, *form.identity]
+            what += [] if grid == "cells" else [grid]  # those of cells keep the ids that they had before there was one
             shards = []
             for first in range(0, len(keys), step):
                 part = keys[first : first + step]
@@ -128,9 +137,27 @@ def make_plan(
             )
             sides.append(planned)
     assert plan_size is not None, "at least one city is planned"
-    return Plan(
-        size=plan_size, grid=plan_grid, compression=compression, sides=tuple(sides), may_hold_more=may_hold_more
-    )
+    form = Form(plan_size, compression, classes, top_k)
+    return Plan(form=form, grid=plan_grid, sides=tuple(sides), may_hold_more=may_hold_more)
+
+
+def _classes(reader: Source, cities: Sequence[str], top_k: int | None) -> Names:
+    """What the activations of all these cities are of.
+
+    Raises:
+        CacheError: they are of several tables, or have fewer classes than are to be stored.
+    """
+    first = reader.classes(cities[0], SIDE_NAMES[0])
+    table = table_of(first)
+    for name in cities:
+        for side in SIDE_NAMES:
+            if differs := table.differs(reader.classes(name, side)):
+                fault = f"the activations of a cache must have one class table; {cities[0]} and {name}/{side} differ"
+                raise CacheError(reader.path, fault, differs, "Import them into caches of their own.")
+    if top_k is not None and not 1 <= top_k <= len(first):
+        fault = f"the activations stored of each pixel must be 1 to {len(first)}"
+        raise CacheError("top_k", fault, top_k, "Choose another number, or none: all are stored.")
+    return first
 
 
 def chosen_cities(reader: Source, data: Layout, cities: Sequence[str] | None) -> list[str]:

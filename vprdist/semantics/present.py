@@ -9,6 +9,7 @@ from vprdist.data.layouts import Layout
 from vprdist.data.layouts.less import LessLayout
 from vprdist.errors import CacheError
 from vprdist.files import read_json
+from vprdist.semantics.cache.form import Form
 from vprdist.semantics.cache.format import (
     MANIFEST,
     VERSION,
@@ -19,7 +20,7 @@ from vprdist.semantics.cache.format import (
 from vprdist.semantics.cache.reader import Cache
 from vprdist.semantics.planning import Plan
 from vprdist.semantics.sources import Source
-from vprdist.spec.vocabulary import Compression, Grid
+from vprdist.spec.vocabulary import Grid
 
 
 def cities_to_plan(
@@ -69,8 +70,8 @@ def is_built(plan: Plan, out: Path, segmenter: str) -> bool:
 def would_replace(plan: Plan, out: Path, segmenter: str) -> str | None:
     """The size, segmenter and compression of the cache that is there, where the planned one differs in them."""
     old = old_manifest(out)
-    held = None if old is None else kind_of((old.height, old.width), old.grid, old.segmenter, old.compression)
-    return held if held != kind_of(plan.size, plan.grid, segmenter, plan.compression) else None
+    held = None if old is None else kind_of(old.form, old.grid, old.segmenter)
+    return held if held != kind_of(plan.form, plan.grid, segmenter) else None
 
 
 def old_manifest(out: Path) -> Manifest | None:
@@ -91,9 +92,7 @@ def old_manifest(out: Path) -> Manifest | None:
 
 def is_complete(out: Path, old: Manifest, plan: Plan, segmenter: str) -> bool:
     """The old cache holds what is planned, in shards of whatever length, and none was lost or cut."""
-    if kind_of((old.height, old.width), old.grid, old.segmenter, old.compression) != kind_of(
-        plan.size, plan.grid, segmenter, plan.compression
-    ):
+    if kind_of(old.form, old.grid, old.segmenter) != kind_of(plan.form, plan.grid, segmenter):
         return False
     sources = {(side.city, side.side): (old.cities[side.city], side.source) for side in old.sides}
     for side in plan.sides:
@@ -121,14 +120,17 @@ def _holds_more(out: Path, old: Manifest, city: str, digest: str, keys: Mapping[
 def check_fits(out: Path, old: Manifest | None, plan: Plan, segmenter: str) -> None:
     """A cache has one size, segmenter and compression; what is replaced whole may change them."""
     kept = [city for city in old.cities if city not in plan.cities] if old else []
-    made = old and kind_of((old.height, old.width), old.grid, old.segmenter, old.compression)
-    wanted = kind_of(plan.size, plan.grid, segmenter, plan.compression)
+    made = old and kind_of(old.form, old.grid, old.segmenter)
+    wanted = kind_of(plan.form, plan.grid, segmenter)
     if kept and made != wanted:
-        fault = f"a cache must have one size, grid and segmenter, and one compression; {', '.join(kept)} here: {made}"
+        fault = (
+            "a cache must have one size, grid and segmenter, one class table and one compression; "
+            f"{', '.join(kept)} here: {made}"
+        )
         raise CacheError(out, fault, wanted, "Choose another folder, or that size, segmenter and compression.")
 
 
-def kind_of(size: tuple[int, int], grid: Grid, segmenter: str, compression: Compression) -> str:
+def kind_of(form: Form, grid: Grid, segmenter: str) -> str:
     """What all activations of a cache have in common, in words."""
     lies = "" if grid == "cells" else f" {grid}"
-    return f"{size[0]} x {size[1]}{lies}, {segmenter!r}, {compression}"
+    return f"{form.size[0]} x {form.size[1]}{lies}, {segmenter!r}, {form.words}"

@@ -18,9 +18,9 @@ the i-th of n equal parts. "corners": the first and the last point lie on the fi
 equal distances between (TensorFlow's align_corners). Where it is absent it is "cells".
 
 **Versions.** A cache names the oldest version that can read it: 1 where `compression` is "none", 2 where it is
-"lz4" or "zstd", 3 where `grid` is not "cells". So caches made before there was compression or a grid stay as they are,
-byte for byte and id for id, and a vprdist from before refuses others by their version. `vprdist.version` of a shard
-knows nothing of the grid: it is 1 or 2.
+"lz4" or "zstd", 3 where `grid` is not "cells", 4 where `classes` are not the 19 of Cityscapes or `storage` is "top_k".
+So caches made before there was a choice stay as they are, byte for byte and id for id, and a vprdist from before
+refuses others by their version. `vprdist.version` of a shard knows nothing of the grid: it is 1, 2 or 4.
 
 **A shard** is an Arrow IPC *file* (magic ARROW1; footer at the end) whose record batches hold `batch_images`
 rows each (the last may hold fewer). The columns:
@@ -53,6 +53,24 @@ list: a reader finds an image without decompressing anything. `vprdist.crc32` ha
 buffer as it is stored, length included, so that a flipped byte is found before it is decompressed. Compressed bytes are
 those of one version of the compressor: another may write other bytes of the same content.
 
+**Other classes (version 4).** `classes` are 1 to 1024 distinct names in the order of the network's outputs, whatever is
+said of 19 above is said of their number C, and a shard's metadata names them once more: `vprdist.classes`, a JSON list.
+Class columns are called "class:" and the class's name.
+
+**Storage "top_k" (version 4).** Of each pixel only the `top_k` = k largest activations are stored; of equal ones those
+of lower class index; k is at most C. All others are 0 to a reader, and so are they to `sha256`, `peak` and `content`:
+with k = C these are those of a dense cache. Behind the leading columns stand 2 k columns, or 3 k where C > 256, of
+height x width bytes an image: "value:0" … the stored activations, largest first (equal ones by class index);
+"class:0" … the class indices that they belong to, "class_high:0" … their high bytes (index = class + 256 high). No
+index stands twice at a pixel. These columns take the places of class columns in all that is said above of check sums
+and batches. The metadata has `vprdist.top_k`, k in decimal. One column more stands before them, behind sha256:
+
+    dropped  fixed_size_binary[8 * (4 + C)]  uint64 little-endian: the sum of all the image's activations before any
+                                    was dropped, the sum of those dropped, the largest one dropped, the largest sum
+                                    that one pixel lost; then the dropped sum of each class
+
+so that the sum of any classes' activations over the image, before and after, is known exactly.
+
 **Digests.** `sha256` of a shard is that of its whole file. The `pixels` of a batch are the byte range [start, end) in
 the file from its first class column's buffer to the end of its last one's. The manifest lists them where
 uncompressed; where compressed it has none (they would be as many as images), and a reader takes them from the record
@@ -73,40 +91,25 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from vprdist.errors import CacheError
+from vprdist.errors import CacheError, RuleError
 from vprdist.files import digest_json, read_bytes
+from vprdist.semantics.cache.form import Form, Version
 from vprdist.spec.base import Spec
+from vprdist.spec.class_table import check_names
 from vprdist.spec.names import is_name
 from vprdist.spec.vocabulary import CLASSES, Compression, Grid
 
 FORMAT = "vprdist-cache"
-VERSION = 3
+VERSION = 4
 MANIFEST = "manifest.json"
 SHARDS = "shards"
 MANIFEST_BYTES = 2**26
 """A manifest of 6,300 shards, all of MSLS, has 3 MB."""
 MAX_POINTS, MAX_BATCH_BYTES = 2**25, 2**24
 """A reader allocates what is said here: a class of one image, and one of a compressed batch of several."""
-LEADING = ("key", "city", "side", "sha256")
 REMEDY = "Run `vprdist cache import` (or `build`) again."
 
 SideName = Literal["query", "database"]
-
-BATCH_BYTES = 12 * 1024
-"""Where compressed, a class has at most so many bytes in a batch. Measured on lip6: from 96 x 120 on one image a batch
-is read fastest; at 48 x 60 four take a tenth fewer bytes than one (a batch has 2 KB of structure), for 20 to 50 us."""
-
-
-def version_of(compression: Compression, grid: Grid = "cells") -> Literal[1, 2, 3]:
-    """The oldest version that reads it."""
-    if grid != "cells":
-        return 3
-    return 1 if compression == "none" else 2
-
-
-def batch_images_of(compression: Compression, size: tuple[int, int], count: int) -> int:
-    """Rows of a record batch, in a shard (or a cache whose longest shard) has `count` rows."""
-    return count if compression == "none" else max(1, BATCH_BYTES // (size[0] * size[1]))
 
 
 class ShardEntry(Spec):
@@ -143,8 +146,10 @@ class Manifest(Spec):
     """manifest.json; see the module's page."""
 
     format: Literal["vprdist-cache"] = "vprdist-cache"
-    version: Literal[1, 2, 3] = 1
+    version: Version = 1
     classes: tuple[str, ...] = CLASSES
+    storage: Literal["dense", "top_k"] = "dense"
+    top_k: int | None = Field(default=None, ge=1, description="activations stored of each pixel")
     height: int = Field(ge=1)
     width: int = Field(ge=1)
     grid: Grid = "cells"
@@ -163,9 +168,16 @@ class Manifest(Spec):
         what = {"classes": list(self.classes), "height": self.height, "width": self.width, "sides": sides}
         return digest_json(what | ({} if self.grid == "cells" else {"grid": self.grid}))
 
+    @property
+    def form(self) -> Form:
+        """How its shards store activations."""
+        return Form((self.height, self.width), self.compression, self.classes, self.top_k)
+
     def to_text(self) -> str:
-        """What stands in the file. `cells` are not named: a vprdist that knows no grid reads such caches too."""
-        return self.model_dump_json(indent=1, exclude={"grid"} if self.grid == "cells" else None) + "\n"
+        """What stands in the file. What came later is not named where it says nothing: a vprdist that knows no grid and
+        no storage reads such caches too."""
+        usual = {"grid": self.grid == "cells", "storage": self.storage == "dense", "top_k": self.top_k is None}
+        return self.model_dump_json(indent=1, exclude={name for name, is_usual in usual.items() if is_usual}) + "\n"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -202,16 +214,25 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _check(path: Path, manifest: Manifest) -> None:
     """The manifest agrees with itself: shards tile their sides, and the digest is that of the sides."""
-    if manifest.classes != CLASSES:
-        raise CacheError(path, "the classes must be the 19 of Cityscapes in trainId order", manifest.classes, REMEDY)
+    try:
+        check_names(manifest.classes)
+    except RuleError as error:
+        raise CacheError(f"{path}: classes", error.fault, error.value, REMEDY) from None
+    if (manifest.storage == "top_k") != (manifest.top_k is not None):
+        fault = "`top_k` must be said where the storage is top_k, and nowhere else"
+        raise CacheError(path, fault, f"{manifest.storage}, {manifest.top_k}", REMEDY)
+    if (manifest.top_k or 0) > len(manifest.classes):
+        raise CacheError(path, f"`top_k` must be {len(manifest.classes)} at most here", manifest.top_k, REMEDY)
     points = manifest.height * manifest.width
     if points > MAX_POINTS:
         raise CacheError(path, f"activations must have {MAX_POINTS} points a class at most", points, REMEDY)
     if manifest.compression != "none" and manifest.batch_images * points > max(points, MAX_BATCH_BYTES):
         fault = f"a batch of a compressed shard must have {MAX_BATCH_BYTES} bytes a class at most"
         raise CacheError(path, fault, manifest.batch_images * points, REMEDY)
-    if manifest.version != (wanted := version_of(manifest.compression, manifest.grid)):
+    if manifest.version != (wanted := manifest.form.version_with(manifest.grid)):
         fault = f"compression {manifest.compression} and a grid of {manifest.grid} need version {wanted}"
+        if wanted == VERSION:
+            fault = f"classes that are not the 19, or storage top_k, need version {wanted}"
         raise CacheError(path, fault, manifest.version, REMEDY)
     for name in manifest.cities:
         if not is_name(name):

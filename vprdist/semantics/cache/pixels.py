@@ -1,4 +1,4 @@
-"""The activations of one shard whose frame was checked: mapped, or decompressed class by class.
+"""The planes of one shard (see `form`) whose frame was checked: mapped, or decompressed one by one.
 
 Either way bytes are compared with what was noted when they were written before anybody sees them. Both raise ValueError
 that says what is wrong with the bytes; the shard names itself and the remedy.
@@ -19,9 +19,9 @@ import pyarrow as pa
 
 from vprdist.errors import first_line
 from vprdist.semantics.cache.blocks import Block, buffer_at
+from vprdist.semantics.cache.form import Form
 from vprdist.semantics.cache.marks import Seen, private_marks
 from vprdist.semantics.masks import Activations
-from vprdist.spec.vocabulary import CLASSES
 
 
 def image_digest(activations_CHW: Activations) -> bytes:
@@ -43,17 +43,18 @@ class MappedPixels:
         blocks: Sequence[Block],
         crc32: bytes | None,
         digests: Callable[[], Sequence[bytes]],
-        size: tuple[int, int],
+        form: Form,
         batch_images: int,
         seen: Seen | None = None,
     ) -> None:
         self.num_rows = _num_rows([block.num_rows for block in blocks], batch_images)
-        self._batches = [_strided(pages, block, size) for block in blocks]
+        self._batches = [_strided(pages, block, form) for block in blocks]
         self._batch_images, self._digests = batch_images, functools.cache(digests)
-        self._crc32 = None if crc32 is None else np.frombuffer(crc32, "<u4").reshape(-1, len(CLASSES))
+        self._form, num_planes = form, len(form.planes)
+        self._crc32 = None if crc32 is None else np.frombuffer(crc32, "<u4").reshape(-1, num_planes)
         if self._crc32 is not None and len(self._crc32) != self.num_rows:
             raise ValueError("the shard must have a check sum for every class of every image")
-        self._seen = private_marks(self.num_rows) if seen is None else seen
+        self._seen = private_marks(self.num_rows, num_planes) if seen is None else seen
 
     def planes(self, row: int, channels: slice | Sequence[int]) -> Activations:
         """(C, h, w) uint8; with a slice a read-only view."""
@@ -70,33 +71,32 @@ class MappedPixels:
                 raise ValueError(f"image {row} is not stored as it was written; its digest differs")
             self._seen[row] = True
             return
-        for channel in range(len(CLASSES))[channels] if isinstance(channels, slice) else channels:
+        for channel in range(len(image))[channels] if isinstance(channels, slice) else channels:
             if zlib.crc32(image[channel]) != self._crc32[row, channel]:
                 fault = "is not stored as it was written; its check sum differs"
-                raise ValueError(f"class {CLASSES[channel]!r} of image {row} {fault}")
+                raise ValueError(f"{self._form.words_of(channel)} of image {row} {fault}")
             self._seen[row, channel] = True
 
 
 class CompressedPixels:
-    """Compressed: 16 bytes an image are held to find its buffers, and 76 to check them."""
+    """Compressed: 16 bytes an image are held to find its buffers, and 4 a plane to check them (76 for 19 classes)."""
 
-    def __init__(
-        self, pages: pa.Buffer, blocks: Sequence[Block], crc32: bytes, size: tuple[int, int], batch_images: int
-    ) -> None:
-        self._data, self._size, self._batch_images = memoryview(pages), size, batch_images
+    def __init__(self, pages: pa.Buffer, blocks: Sequence[Block], crc32: bytes, form: Form, batch_images: int) -> None:
+        self._data, self._form, self._batch_images = memoryview(pages), form, batch_images
+        self._num_planes = len(form.planes)
         self._tables, self._bodies = array("q", [b.table for b in blocks]), array("q", [b.body for b in blocks])
         self._codec = pa.Codec(blocks[0].compression)
         self._crc32 = np.frombuffer(crc32, "<u4")
         self.num_rows = _num_rows([block.num_rows for block in blocks], batch_images)
-        if len(self._crc32) != len(CLASSES) * len(blocks):
+        if len(self._crc32) != self._num_planes * len(blocks):
             raise ValueError("the shard must have a check sum for every class of every batch")
 
     def planes(self, row: int, channels: slice | Sequence[int]) -> Activations:
         """(C, h, w) uint8, of these classes' bytes alone."""
-        wanted = range(len(CLASSES))[channels] if isinstance(channels, slice) else channels
+        wanted = range(self._num_planes)[channels] if isinstance(channels, slice) else channels
         batch, row = divmod(row, self._batch_images)
         num_rows = min(self._batch_images, self.num_rows - batch * self._batch_images)
-        found: Activations = np.empty((len(wanted), *self._size), np.uint8)
+        found: Activations = np.empty((len(wanted), *self._form.size), np.uint8)
         num_bytes = found[0].size if len(found) else 0
         for plane, channel in zip(found, wanted, strict=True):
             raw = self._raw(batch, channel, num_rows * num_bytes)
@@ -107,7 +107,7 @@ class CompressedPixels:
         """One class of a batch. Its check sum is compared at every read: that costs a fifth of decompressing, and a
         flipped byte may decompress to anything."""
         stored = buffer_at(self._data, self._tables[batch], self._bodies[batch], channel)
-        if zlib.crc32(stored) != self._crc32[len(CLASSES) * batch + channel]:
+        if zlib.crc32(stored) != self._crc32[self._num_planes * batch + channel]:
             raise self._error(batch, channel, "is not stored as it was written; its check sum differs")
         length = int.from_bytes(stored[:8], "little", signed=True)
         try:
@@ -118,9 +118,8 @@ class CompressedPixels:
             raise self._error(batch, channel, f"must have {num_bytes} bytes; it was written with {length}")
         return raw
 
-    @staticmethod
-    def _error(batch: int, channel: int, fault: str) -> ValueError:
-        return ValueError(f"class {CLASSES[channel]!r} in batch {batch} {fault}")
+    def _error(self, batch: int, channel: int, fault: str) -> ValueError:
+        return ValueError(f"{self._form.words_of(channel)} in batch {batch} {fault}")
 
 
 def _num_rows(rows: Sequence[int], batch_images: int) -> int:
@@ -130,17 +129,17 @@ def _num_rows(rows: Sequence[int], batch_images: int) -> int:
     return sum(rows)
 
 
-def _strided(pages: pa.Buffer, block: Block, size: tuple[int, int]) -> Activations:
-    """(19, rows, h, w) over the pages of one uncompressed batch."""
-    height, width = size
+def _strided(pages: pa.Buffer, block: Block, form: Form) -> Activations:
+    """(planes, rows, h, w) over the pages of one uncompressed batch."""
+    (height, width), num_planes = form.size, len(form.planes)
     num_bytes = block.num_rows * height * width
-    found = [struct.unpack_from("<qq", pages, block.table + 32 * channel) for channel in range(len(CLASSES))]
+    found = [struct.unpack_from("<qq", pages, block.table + 32 * channel) for channel in range(num_planes)]
     first = found[0][0]
-    step = found[1][0] - first
+    step = found[1][0] - first if num_planes > 1 else num_bytes
     if any(length < num_bytes for _, length in found):
         raise ValueError(f"a class column must have {height} x {width} bytes a row and no nulls")
     if step < num_bytes or any(offset != first + step * index for index, (offset, _) in enumerate(found)):
         raise ValueError("the class columns of a batch must lie at equal distances")
-    pixels = np.frombuffer(pages, np.uint8, step * (len(CLASSES) - 1) + num_bytes, block.body + first)
-    shape, strides = (len(CLASSES), block.num_rows, height, width), (step, height * width, width, 1)
+    pixels = np.frombuffer(pages, np.uint8, step * (num_planes - 1) + num_bytes, block.body + first)
+    shape, strides = (num_planes, block.num_rows, height, width), (step, height * width, width, 1)
     return np.lib.stride_tricks.as_strided(pixels, shape, strides, writeable=False)

@@ -14,9 +14,12 @@ from vprdist.errors import CacheError, nearest
 from vprdist.semantics.cache.format import MANIFEST, REMEDY, Manifest, read_manifest
 from vprdist.semantics.cache.marks import File, Seen, shared_marks
 from vprdist.semantics.cache.shard import MappedShard, check_digest, check_size
-from vprdist.semantics.masks import FULL, Activations, Levels, Mask, reduce_levels, reduce_mask
+from vprdist.semantics.cache.top_k import Dropped, dropped_of, selector
+from vprdist.semantics.masks import FULL, Activations, Levels, Mask, as_mask, reduce_levels
 from vprdist.semantics.resize import point_shares
-from vprdist.spec.vocabulary import CLASSES, Grid, MaskReduce
+from vprdist.spec.base import Names
+from vprdist.spec.class_table import table_of
+from vprdist.spec.vocabulary import Grid, MaskReduce
 
 Progress = Callable[[int, int], None]
 
@@ -33,7 +36,7 @@ class Cache:
 
     def __init__(self, path: Path, manifest: Manifest, marks: Mapping[File, Seen] | None = None) -> None:
         self.path = path
-        self.manifest = manifest
+        self.manifest, self.form = manifest, manifest.form
         self._marks = marks
         self._forget()
 
@@ -45,6 +48,7 @@ class Cache:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.path, self.manifest, self._marks = state["path"], state["manifest"], None
+        self.form = self.manifest.form
         self._forget()
 
     def __repr__(self) -> str:
@@ -59,6 +63,11 @@ class Cache:
     def size(self) -> tuple[int, int]:
         """Height and width of the activations."""
         return self.manifest.height, self.manifest.width
+
+    @property
+    def classes(self) -> Names:
+        """What its activations are of, in their order."""
+        return self.form.classes
 
     @property
     def grid(self) -> Grid:
@@ -106,19 +115,22 @@ class Cache:
                 compressed shard also bytes that are not as they were written.
         """
         shard, row = self._find(city, side, key)
-        return [shard.planes(row, _channels((name,)))[0] for name in classes]
+        if self.form.top_k is not None:
+            return list(shard.planes(row, self._channels(tuple(classes))))
+        return [shard.planes(row, self._channels((name,)))[0] for name in classes]
 
-    def activations(self, city: str, side: str, key: str, classes: Sequence[str] = CLASSES) -> Activations:
-        """(C, h, w) uint8, softmax x 255, in the order of `classes`; a copy. Errors as `views`."""
+    def activations(self, city: str, side: str, key: str, classes: Sequence[str] | None = None) -> Activations:
+        """(C, h, w) uint8, softmax x 255, in the order of `classes` (None: the cache's); a copy. Errors as `views`.
+
+        Where only the largest are stored, the others are 0.
+        """
         shard, row = self._find(city, side, key)
-        planes = shard.planes(row, _channels(tuple(classes)))
+        planes = shard.planes(row, self._channels(self.classes if classes is None else tuple(classes)))
         return planes if planes.flags.owndata else planes.copy()
 
     def mask(self, city: str, side: str, key: str, classes: Sequence[str], reduce: MaskReduce = "mean") -> Mask:
         """(h, w) float32 in [0, 1] of at least one class; see `masks.reduce_mask`. Errors as `views`."""
-        shard, row = self._find(city, side, key)
-        channels = _channels(tuple(classes))
-        return reduce_mask(shard.planes(row, channels), reduce, _peak(shard, channels))
+        return as_mask(self.levels(city, side, key, classes, reduce), len(classes), reduce)
 
     def levels(self, city: str, side: str, key: str, classes: Sequence[str], reduce: MaskReduce = "mean") -> Levels:
         """The same mask in whole numbers, before its division by `masks.full_level`; see `masks.reduce_levels`.
@@ -126,8 +138,27 @@ class Cache:
         A quarter or half of the bytes of `mask`: for whoever moves masks to a device and divides there.
         """
         shard, row = self._find(city, side, key)
-        channels = _channels(tuple(classes))
-        return reduce_levels(shard.planes(row, channels), reduce, _peak(shard, channels))
+        channels = self._channels(tuple(classes))
+        if self.form.top_k is None:
+            return reduce_levels(shard.planes(row, channels), reduce, _peak(shard, channels))
+        wanted = _selector(tuple(classes), self.classes)
+        if wanted is None:  # a class that stands twice counts twice
+            return reduce_levels(shard.planes(row, channels), reduce)
+        return reduce_levels(shard.chosen(row, wanted), reduce, shard.peak, num_classes=len(classes))
+
+    def dropped(self, city: str | None = None, side: str | None = None) -> Dropped | None:
+        """What the images of a side, a city or the whole cache lost where only the largest are stored; None: nothing
+        was dropped, all activations are stored.
+
+        Raises:
+            CacheError: as `views`.
+        """
+        if self.form.top_k is None:
+            return None
+        sides = {(each.city, each.side) for each in self.manifest.sides}
+        wanted = [(c, s) for c, s in sorted(sides) if city in (None, c) and side in (None, s)]
+        shards = [shard for at in wanted for shard in dict.fromkeys(found for found, _ in self._side(*at).values())]
+        return dropped_of(np.concatenate([shard.read_dropped() for shard in shards]))
 
     def mean_shares(self, num_images: int = 200) -> tuple[dict[str, float], int]:
         """How much of the pictures each class covers: its mean activation over images spread evenly, in [0, 1].
@@ -138,11 +169,11 @@ class Cache:
         sides = self.manifest.sides
         images = [(side.city, side.side, row) for side in sides for row in range(side.count)]
         chosen = images[:: -(-len(images) // num_images)]
-        total, covered_hw = np.zeros(len(CLASSES)), point_shares(self.size, self.grid)
+        total, covered_hw = np.zeros(len(self.classes)), point_shares(self.size, self.grid)
         for city, side, row in chosen:
             total += (self.activations(city, side, self.keys(city, side)[row]) * covered_hw).sum(axis=(1, 2))
         shares = total / (FULL * len(chosen))
-        return dict(zip(CLASSES, shares.tolist(), strict=True)), len(chosen)
+        return dict(zip(self.classes, shares.tolist(), strict=True)), len(chosen)
 
     def _find(self, city: str, side: str, key: str) -> tuple[MappedShard, int]:
         found = (self._rows.get((city, side)) or self._side(city, side)).get(key)
@@ -159,15 +190,15 @@ class Cache:
                 known = sorted({f"{s.city}/{s.side}" for s in self.manifest.sides})
                 raise CacheError(self.path, "the cache has no such side", f"{city}/{side}", nearest(city, known))
             made = self.manifest
-            shards = [
-                MappedShard(self.path, entry, self.size, made.batch_images, made.compression, self._marks)
-                for entry in entries
-            ]
+            shards = [MappedShard(self.path, each, self.form, made.batch_images, self._marks) for each in entries]
             rows = {key: (shard, row) for shard in shards for row, key in enumerate(shard.keys)}
             if len(rows) != sum(entry.count for entry in entries):
                 raise CacheError(self.path, f"a key stands twice in {city}/{side}", None, REMEDY)
             self._rows[city, side] = rows
         return rows
+
+    def _channels(self, names: Names) -> slice | list[int]:
+        return _channels(names, self.classes)
 
 
 def _peak(shard: MappedShard, channels: slice | list[int]) -> int | None:
@@ -176,16 +207,25 @@ def _peak(shard: MappedShard, channels: slice | list[int]) -> int | None:
 
 
 @lru_cache(maxsize=1024)
-def _channels(names: tuple[str, ...]) -> slice | list[int]:
-    """The classes' trainIds; as a slice, which costs no copy, where they stand at equal distances."""
+def _channels(names: Names, classes: Names) -> slice | list[int]:
+    """The places of names among classes; as a slice, which costs no copy, where they stand at equal distances."""
     for name in names:
-        if name not in CLASSES:
-            raise CacheError("classes", "a class must be one of the 19", name, nearest(name, CLASSES))
-    channels = [CLASSES.index(name) for name in names]
+        if name not in classes:
+            fault = f"a class must be one of {table_of(classes).words}"
+            raise CacheError("classes", fault, name, nearest(name, classes))
+    channels = [classes.index(name) for name in names]
     steps = {after - before for before, after in itertools.pairwise(channels)} or {1}
     if channels and len(steps) == 1 and (step := steps.pop()) > 0:
         return slice(channels[0], channels[-1] + 1, step)
     return channels
+
+
+@lru_cache(maxsize=1024)
+def _selector(names: Names, classes: Names) -> Activations | None:
+    """See `top_k.selector`; None where a name stands twice or there is none."""
+    if len(set(names)) != len(names) or not names:
+        return None
+    return selector([classes.index(name) for name in names], len(classes))
 
 
 def open_cache(path: Path) -> Cache:
@@ -197,7 +237,8 @@ def open_cache(path: Path) -> Cache:
     path = Path(path)
     manifest = read_manifest(path)
     files = tuple(((entry.sha256, check_size(path, entry)), entry.count) for entry in manifest.shards)
-    return Cache(path, manifest, shared_marks(files) if manifest.compression == "none" else None)
+    marks = shared_marks(files, len(manifest.form.planes)) if manifest.compression == "none" else None
+    return Cache(path, manifest, marks)
 
 
 def grid_of(path: Path) -> Grid:

@@ -17,7 +17,6 @@ from vprdist.semantics.cache.format import ShardEntry
 from vprdist.semantics.cache.pixels import image_digest
 from vprdist.semantics.cache.reader import Cache, Progress, open_cache
 from vprdist.semantics.cache.shard import MappedShard, check_digest, remedy
-from vprdist.spec.vocabulary import CLASSES
 from vprdist.store.seen import read_shards, write_shards
 
 SMALL_BYTES = 2**32
@@ -68,10 +67,10 @@ def _compare_some(cache: Cache, entries: list[ShardEntry], progress: Progress) -
     made, done = cache.manifest, 0
     for place in np.unique(places).tolist():
         entry = entries[place]
-        shard = MappedShard(cache.path, entry, cache.size, made.batch_images, made.compression)
+        shard = MappedShard(cache.path, entry, cache.form, made.batch_images)
         digests = shard.read_digests()
         for row in (rows[places == place] - (ends[place] - entry.count)).tolist():
-            if image_digest(shard.planes(row, slice(0, len(CLASSES)))) != digests[row]:
+            if image_digest(shard.planes(row, slice(0, len(cache.classes)))) != digests[row]:
                 fault = "the activations of an image must have the digest that stands beside them"
                 raise CacheError(shard.path, fault, str(shard.keys[row]), remedy(shard.path))
             done += 1

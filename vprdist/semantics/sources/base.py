@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vprdist.semantics.masks import Activations
+from vprdist.spec.base import Names
 from vprdist.spec.vocabulary import Grid
 
 
@@ -23,6 +24,10 @@ class Source(Protocol):
         """The height and width to store where nobody chose one."""
         ...
 
+    def classes(self, city: str, side: str) -> Names:
+        """What the activations are of, in the order of `read`."""
+        ...
+
     def grid(self, city: str, side: str) -> Grid:
         """How what `read` yields lies on its pictures."""
         ...
@@ -32,5 +37,5 @@ class Source(Protocol):
         ...
 
     def read(self, city: str, side: str, keys: Sequence[str]) -> Iterator[tuple[str, Activations]]:
-        """(key, (19, H, W) uint8, softmax x 255) in the order of `keys`."""
+        """(key, (C, H, W) uint8, softmax x 255) in the order of `keys`."""
         ...

@@ -1,6 +1,7 @@
-"""`<city>_<side>.npz` with `keys` (N,) and `activations` (N, 19, h, w) uint8, in any order.
+"""`<city>_<side>.npz` with `keys` (N,) and `activations` (N, C, h, w) uint8, in any order.
 
-`grid`, a text, says where the points of the activations lie; without it they lie as `cells`.
+`grid`, a text, says where the points of the activations lie; without it they lie as `cells`. `classes`, C texts, says
+what they are of; without it they are of the table that was asked for, the 19 where nobody asked.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from vprdist.arrays import TooLarge, npz_header, npz_names, read_npz
-from vprdist.errors import CacheError, first_line
+from vprdist.errors import CacheError, RuleError, first_line
 from vprdist.files import digest_json, open_file
 from vprdist.semantics.masks import Activations
-from vprdist.spec.vocabulary import CLASSES, SIDES, Grid
+from vprdist.spec.base import Names
+from vprdist.spec.class_table import CITYSCAPES, ClassTable, check_names, table_of
+from vprdist.spec.vocabulary import SIDES, Grid
 
+AGAIN = "Make the file again."
 MEMBERS = ("keys", "activations")
 GRIDS: tuple[str, ...] = get_args(Grid)
 SHARE = 0.9
@@ -29,8 +33,8 @@ BROKEN = (OSError, ValueError, KeyError)
 class NpzSource:
     """One file a side. A side's activations are held in memory while it is read, one side at a time."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, table: ClassTable | None = None) -> None:
+        self.path, self.table = path, table
         self._held: tuple[Path, Activations] | None = None  # a side is read shard by shard, and unpacked once
 
     def has(self, city: str) -> bool:
@@ -43,8 +47,33 @@ class NpzSource:
             header = npz_header(path, "activations")
         except BROKEN as error:
             raise _broken(path, error) from None
-        _check_activations(path, header.shape, header.dtype)
+        self._check_activations(city, side, header.shape, header.dtype)
         return header.shape[2], header.shape[3]
+
+    def classes(self, city: str, side: str) -> Names:
+        """Those that the file names, or those of the table.
+
+        Raises:
+            CacheError: they cannot be class names, or are others than those of the table that was asked for.
+        """
+        path, asked = self._file(city, side), self.table or table_of(CITYSCAPES)
+        try:
+            stored = read_npz(path, "classes") if "classes" in npz_names(path) else None
+        except BROKEN as error:
+            raise _broken(path, error) from None
+        if stored is None:
+            return asked.classes
+        if stored.ndim != 1 or stored.dtype.kind != "U":
+            raise CacheError(path, "`classes` must be a list of texts", f"{stored.dtype} {stored.shape}", AGAIN)
+        found = tuple(map(str, stored.tolist()))
+        try:
+            check_names(found)
+        except RuleError as error:
+            raise CacheError(f"{path}: classes", error.fault, error.value, AGAIN) from None
+        if self.table is not None and (differs := asked.differs(found)):
+            fault = f"the file must be of the class table that is asked for, {asked.words}"
+            raise CacheError(path, fault, differs, "Leave out --class-table to take the file's own.")
+        return found
 
     def grid(self, city: str, side: str) -> Grid:
         path = self._file(city, side)
@@ -53,7 +82,7 @@ class NpzSource:
         except BROKEN as error:
             raise _broken(path, error) from None
         if found not in GRIDS:
-            raise CacheError(path, f"`grid` must be {' or '.join(GRIDS)}", found, "Make the file again.")
+            raise CacheError(path, f"`grid` must be {' or '.join(GRIDS)}", found, AGAIN)
         return cast(Grid, found)
 
     def fingerprint(self, city: str, side: str, keys: Sequence[str]) -> str:
@@ -71,9 +100,9 @@ class NpzSource:
         rows = self._rows(path, keys)
         if self._held is None or self._held[0] != path:
             self._held = None  # two sides never lie in memory
-            self.size(city, side, keys)
+            self.size(city, side, keys)  # checks that its channels are the classes
             if (shape := npz_header(path, "activations").shape)[0] != rows[""]:
-                raise CacheError(path, "`activations` must have one entry a key", shape, "Make the file again.")
+                raise CacheError(path, "`activations` must have one entry a key", shape, AGAIN)
             self._held = path, _load(path, "activations")
         activations = self._held[1]
         for key in keys:
@@ -84,16 +113,24 @@ class NpzSource:
         stored = _load(path, "keys")
         if stored.ndim != 1 or stored.dtype.kind != "U":
             found = f"{stored.dtype} {stored.shape}"
-            raise CacheError(path, "`keys` must be a list of texts", found, "Make the file again.")
+            raise CacheError(path, "`keys` must be a list of texts", found, AGAIN)
         rows: dict[str, int] = {}
         for row, key in enumerate(stored.tolist()):
             if rows.setdefault(key, row) != row:
-                raise CacheError(path, "a key stands twice in `keys`", key, "Make the file again.")
+                raise CacheError(path, "a key stands twice in `keys`", key, AGAIN)
         for key in keys:
             if key not in rows:
                 fault = f"`keys` must hold every key of the side's CSVs ({len(keys)} wanted, {len(rows)} there)"
                 raise CacheError(path, fault, f"no {key}", "Segment the missing images, or use the data set it is of.")
         return {**rows, "": len(stored)}
+
+    def _check_activations(self, city: str, side: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        num_classes = len(self.classes(city, side))
+        if len(shape) != 4 or shape[1] != num_classes or dtype != np.uint8 or 0 in shape:
+            fault = f"`activations` must be (N, {num_classes}, h, w) uint8, softmax x 255"
+            known = len(shape) == 4 and dtype == np.uint8 and 0 not in shape
+            remedy = "Name the classes that they are of: --class-table, or `classes` in the file." if known else AGAIN
+            raise CacheError(self._file(city, side), fault, f"{dtype} {shape}", remedy)
 
     def _file(self, city: str, side: str) -> Path:
         return self.path / f"{city}_{side}.npz"
@@ -104,12 +141,6 @@ def _load(path: Path, member: str) -> Any:
         return read_npz(path, member, SHARE)
     except BROKEN as error:
         raise _broken(path, error) from None
-
-
-def _check_activations(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if len(shape) != 4 or shape[1] != len(CLASSES) or dtype != np.uint8 or 0 in shape:
-        fault = f"`activations` must be (N, {len(CLASSES)}, h, w) uint8, softmax x 255"
-        raise CacheError(path, fault, f"{dtype} {shape}", "Make the file again.")
 
 
 def _broken(path: Path, error: Exception) -> CacheError:

@@ -1,6 +1,6 @@
 """The paper's layout: `<city>/<side>/<key>/<class>.png`, one 8-bit grey PNG a class, at full size.
 
-Two-word classes are spelled with an underscore: `traffic_light.png`.
+Blanks in names are spelled with an underscore: `traffic_light.png`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,46 @@ from vprdist.data.images import open_picture
 from vprdist.errors import CacheError, first_line
 from vprdist.files import digest_json
 from vprdist.semantics.masks import Activations
+from vprdist.spec.base import Names
+from vprdist.spec.class_table import CITYSCAPES, ClassTable, table_of
+from vprdist.spec.names import is_name
 from vprdist.spec.vocabulary import CLASSES, SIDES, Grid
 
-FILES = tuple(f"{name.replace(' ', '_')}.png" for name in CLASSES)
 AGAIN = "Copy or export it again."
+MOST_BYTES = 255
+"""A file system's name has no more."""
+
+
+def png_files(classes: Sequence[str]) -> Names:
+    """The names of an image's PNGs, one a class.
+
+    Raises:
+        CacheError: a class whose name is no file's, or two of one file.
+    """
+    files = tuple(f"{name.replace(' ', '_')}.png" for name in classes)
+    remedy = "Use .npz files: they hold any names."
+    for name, file in zip(classes, files, strict=True):
+        if not is_name(file) or len(file.encode()) > MOST_BYTES:
+            raise CacheError("classes", "a PNG cannot be called by this class", name, remedy)
+        if files.count(file) > 1:
+            raise CacheError("classes", f"the classes must have a PNG each; two would have {file}", name, remedy)
+    return files
+
+
+FILES = png_files(CLASSES)
+"""Those of the 19."""
 
 
 class PngSource:
-    """Nineteen small files an image; read one image at a time."""
+    """A small file for each class of an image; read one image at a time.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        table: the classes; None: the 19.
+    """
+
+    def __init__(self, path: Path, table: ClassTable | None = None) -> None:
+        self.path, self.table = path, table or table_of(CITYSCAPES)
+        self.files = png_files(self.table.classes)
 
     def has(self, city: str) -> bool:
         return any((self.path / city / side).is_dir() for side in SIDES)
@@ -36,8 +65,12 @@ class PngSource:
         Networks answer at a quarter of the picture's size or less, and the PNGs hold that enlarged: half
         keeps every edge that the network drew, in a quarter of the bytes.
         """
-        height, width = self._plane(self.path / city / side / keys[0] / FILES[0]).shape
+        height, width = self._plane(self.path / city / side / keys[0] / self.files[0]).shape
         return max(1, height // 2), max(1, width // 2)
+
+    def classes(self, city: str, side: str) -> Names:
+        """The table's."""
+        return self.table.classes
 
     def grid(self, city: str, side: str) -> Grid:
         """Pixels are cells."""
@@ -51,10 +84,10 @@ class PngSource:
     def read(self, city: str, side: str, keys: Sequence[str]) -> Iterator[tuple[str, Activations]]:
         for key in keys:
             folder = self.path / city / side / key
-            planes = [self._plane(folder / file) for file in FILES]
-            for file, plane in zip(FILES, planes, strict=True):
+            planes = [self._plane(folder / file) for file in self.files]
+            for file, plane in zip(self.files, planes, strict=True):
                 if plane.shape != planes[0].shape:
-                    fault = f"the PNGs of an image must have one size; {FILES[0]} has {planes[0].shape}"
+                    fault = f"the PNGs of an image must have one size; {self.files[0]} has {planes[0].shape}"
                     raise CacheError(folder / file, fault, plane.shape, AGAIN)
             yield key, np.stack(planes)
 
@@ -66,12 +99,15 @@ class PngSource:
             raise CacheError(
                 folder, "no such folder; the source must have one for every key", None, "Add the image."
             ) from None
-        for file in FILES:
+        for file in self.files:
             if file not in found:
                 raise CacheError(
-                    folder / file, "no such file; an image needs a PNG for each of the 19 classes", None, AGAIN
+                    folder / file,
+                    f"no such file; an image needs a PNG for each of {self.table.words} classes",
+                    None,
+                    AGAIN,
                 )
-        return [found[file] for file in FILES]
+        return [found[file] for file in self.files]
 
     def _plane(self, path: Path) -> Activations:
         try:
@@ -81,7 +117,7 @@ class PngSource:
                 return np.asarray(image)
         except FileNotFoundError:
             raise CacheError(
-                path, "no such file; an image needs a PNG for each of the 19 classes", None, AGAIN
+                path, f"no such file; an image needs a PNG for each of {self.table.words} classes", None, AGAIN
             ) from None
         except CacheError:
             raise

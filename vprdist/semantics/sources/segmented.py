@@ -16,8 +16,9 @@ from vprdist.files import digest_json
 from vprdist.semantics.masks import FULL, Activations
 from vprdist.semantics.segmenters import open_segmenter
 from vprdist.semantics.segmenters.weights import weights_digest
+from vprdist.spec.base import Names
 from vprdist.spec.segmenter import SegmenterSpec
-from vprdist.spec.vocabulary import Grid
+from vprdist.spec.vocabulary import CLASSES, Grid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +63,10 @@ class SegmentedSource:
             return self.spec.stored_size
         segmenter = self._open()
         return segmenter.output_size(segmenter.image_size)
+
+    def classes(self, city: str, side: str) -> Names:
+        """The network's."""
+        return CLASSES
 
     def grid(self, city: str, side: str) -> Grid:
         """The network's own; windows and a chosen size are put together as cells."""
