@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vprdist.attribution.side_by_side import side_by_side, with_forms_counted
 from vprdist.spec.attribution import (
     CONTROLLED,
     UNCONTROLLED,
@@ -11,6 +12,7 @@ from vprdist.spec.attribution import (
     Cost,
     Effect,
     Flip,
+    Form,
     PairRow,
     PartEffect,
     PlayerRow,
@@ -133,3 +135,44 @@ def greedy() -> AttributionReport:
         ArmValue(players=("sky",), value=0.2, num_seeds=1),
     )
     return report(setting((), method="greedy", taken=taken, arms=arms, num_seeds=1, nobody=0.02))
+
+
+FORMS = {
+    "black": {"mask_fill": "black"}, "mean": {"mask_fill": "mean"}, "picture_mean": {"mask_fill": "picture_mean"},
+    "blur": {"mask_fill": "blur"}, "noise": {"mask_fill": "noise"}, "features": {"mask_at": "features"},
+}  # fmt: skip
+HELPS, HURTS, NONE, UNTOLD = (0.08, "helps"), (-0.06, "hurts"), (0.01, "none"), (0.02, "untold")
+
+
+def in_form(name, players, more=None, **fields) -> SettingRow:
+    """A setting of one form; players: by name (value, claim). The outline is a placebo at the picture alone."""
+    kinds = ("random", "image") if name == "features" else ("random", "image", "outline")
+    rows = [
+        player(each, value, claim, half=None if claim == "untold" else 0.02, placebos=kinds)
+        for each, (value, claim) in players.items()
+    ]
+    keys = {f"input.{key}": value for key, value in FORMS[name].items()}
+    form = Form(at="features", fill=None) if name == "features" else Form(fill=name, reduce="sum")
+    return setting(rows, named={**(more or {}), **keys}, form=form, **fields)
+
+
+def beside(*settings: SettingRow, kept=None) -> AttributionReport:
+    """The report that an attribution makes of these settings."""
+    rows = with_forms_counted(settings)
+    told = side_by_side(rows, kept or [None] * len(rows))
+    return AttributionReport(objective="recall@1", settings=tuple(rows), side_by_side=told)
+
+
+def six_forms(count: int = 10, names=tuple(FORMS)) -> AttributionReport:
+    """Ten classes in six forms: all agree, signs flip, one form tells nothing, nobody claims anything, …"""
+    claims = [
+        [HELPS] * 6, [(0.12, "helps")] * 6, [HELPS, HELPS, HELPS, HELPS, NONE, HURTS], [HURTS] * 6, [NONE] * 6,
+        [HELPS, NONE, NONE, NONE, NONE, UNTOLD], [UNTOLD] * 6, [HURTS, NONE, NONE, NONE, NONE, NONE],
+        [NONE, NONE, NONE, NONE, UNTOLD, NONE], [HELPS] * 5 + [NONE],
+    ]  # fmt: skip
+    rows = []
+    for f, name in enumerate(FORMS):
+        own = {CLASSES[i]: (claims[i % 10][f][0] + 0.001 * (f - i), claims[i % 10][f][1]) for i in range(count)}
+        if name in names:
+            rows.append(in_form(name, own))
+    return beside(*rows)

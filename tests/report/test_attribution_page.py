@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.report.chromium import PROGRAM, Chromium
-from tests.report.reports import HOSTILE, full, greedy, player, report, setting
+from tests.report.reports import HELPS, HOSTILE, beside, full, greedy, in_form, player, report, setting, six_forms
 from tests.report.test_leaderboard import blocks_of, result
 from vprdist.console import Console
 from vprdist.files import write_json, write_text
@@ -230,6 +230,59 @@ def test_colours_have_contrast(tmp_path, browser, scheme):
             assert contrast(ink, paper) >= 3, selector
     finally:
         browser.send("Emulation.setEmulatedMedia", features=[])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_class_x_form_comes_first_and_is_coloured_by_what_a_class_adds(tmp_path, browser, scheme):
+    browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    try:
+        opened(browser, tmp_path, six_forms(), pictures=Noise())
+        first = "document.querySelector('section.classes table')"
+        assert browser.run(f"{first}.id") == "classes-side1"
+        assert browser.run("document.querySelector('.classes .answer').textContent").startswith(
+            "In every form that was"
+        )
+        heads = browser.run(f"[...{first}.tHead.rows[0].cells].map((th) => th.textContent)")
+        forms = ["black", "mean colour", "picture's mean", "blur", "noise", "features"]
+        assert heads == ["class", *forms, "verdict"]
+        cells = browser.run(f"[...{first}.tBodies[0].rows[3].cells].map((td) => td.innerText)")
+        assert cells[0] == "building" and cells[1].split() == ["+0.078", "▲", "[+0.058,", "+0.098]"]
+        assert cells[6].split()[:2] == ["-0.057", "▼"]
+        assert cells[7].split("\n") == [
+            "depends on the form",
+            "hurts in features; no claim in noise; helps in the other 4",
+        ]
+        ink = browser.run("getComputedStyle(document.body).color")
+        colours = browser.run(
+            f"[...{first}.querySelectorAll('td.above, td.below')].map((td) => {{ const c = document.createElement"
+            "('canvas').getContext('2d'); c.fillStyle = getComputedStyle(td).backgroundColor; c.fillRect(0, 0, 1, 1); "
+            "return 'rgb(' + c.getImageData(0, 0, 1, 1).data.slice(0, 3) + ')'; })"
+        )
+        assert len(set(colours)) > 20 and all(contrast(ink, colour) >= 4.5 for colour in colours)
+        browser.run(f"{first}.tHead.rows[0].cells[7].querySelector('button').click()")
+        order = browser.run(f"[...{first}.tBodies[0].rows].map((tr) => tr.cells[7].innerText.split('\\n')[0])")
+        assert order[:3] == ["helps in every form"] * 2 + ["depends on the form"] and order[-1] == "hurts in every form"
+        assert browser.run("document.querySelectorAll('#classes-overview').length") == 0, "it would say the same"
+        assert browser.complaints == []
+    finally:
+        browser.send("Emulation.setEmulatedMedia", features=[])
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_class_x_form_fits_and_has_names_of_its_own(tmp_path, browser, width):
+    opened(browser, tmp_path, six_forms(), width)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    ids = browser.run("[...document.querySelectorAll('[id]')].map((e) => e.id)")
+    assert len(ids) == len(set(ids))
+    box = "document.querySelector('#classes-side1').closest('.scroll')"
+    if width == 1280:
+        assert browser.run(f"{box}.scrollWidth <= {box}.clientWidth"), "ten classes x six forms fit on a screen"
+
+
+def test_one_form_is_said_once_on_the_page(tmp_path, browser):
+    opened(browser, tmp_path, beside(in_form("black", {"sky": HELPS})))
+    text = browser.run("document.querySelector('section.classes').innerText")
+    assert text.count("One form of the mask was run: black.") == 1
 
 
 def test_flipped_queries_are_shown_with_and_without_the_class(tmp_path, browser):

@@ -19,8 +19,6 @@ from vprdist.spec.trial import TrialSpec
 
 FORM_KEYS = ("input.mask_at", "input.mask_fill", "input.mask_reduce")
 NETWORK = "network"
-FORM_WORDS = {"mean": "mean colour", "picture_mean": "picture's mean"}
-"""What a filling is called where its key is no word of its own."""
 TELLING = ("name", "backbone", "aggregator", "model", "file", "path", "architecture")
 """Ends of keys whose values say what a network is without the key."""
 DIFFERENCE = 2.0
@@ -123,12 +121,7 @@ def form_names(columns: Sequence[SettingRow]) -> tuple[str, ...]:
     """Short words: `black`, `mean colour`, `features`; with the reduction where several were run of the picture's."""
     forms = [column.form for column in columns if column.form is not None]
     reduces = {form.reduce for form in forms if form.at == "picture"}
-    return tuple(form_words(form) + (f" ({form.reduce})" if len(reduces) > 1 and form.reduce else "") for form in forms)
-
-
-def form_words(form: Form) -> str:
-    """One form in a word or two."""
-    return form.at if form.fill is None else FORM_WORDS.get(form.fill, form.fill)
+    return tuple(form.words + (f" ({form.reduce})" if len(reduces) > 1 and form.reduce else "") for form in forms)
 
 
 def network_names(columns: Sequence[SettingRow]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from vprdist.report.attribution_tables import (
     part_columns,
     player_columns,
 )
+from vprdist.report.beside import show_sides, side_latex, side_records, sides_markdown
 from vprdist.report.escaping import markdown_line
 from vprdist.report.latex import escaped
 from vprdist.report.leaderboard import markdown_table
@@ -73,7 +74,7 @@ def effect_records(report: AttributionReport) -> list[dict[str, object]]:
         for record in records:
             record.setdefault("setting", canonical_json(setting.setting))
             record.setdefault("num_queries", setting.num_queries)
-    return records
+    return [*records, *side_records(report)]
 
 
 def _player_records(setting: SettingRow, player: PlayerRow) -> list[dict[str, object]]:
@@ -93,7 +94,10 @@ def _numbers(effect: Effect) -> dict[str, object]:
 
 
 def show_attribution(report: AttributionReport, console: Console) -> None:
-    """Print each setting's answer, table and sentences; a narrow terminal gets fewer columns, never cut numbers."""
+    """Print each setting's answer, table and sentences; a narrow terminal gets fewer columns, never cut numbers.
+
+    Last comes what holds in every form of the mask and in every network, or that one form was run.
+    """
     for setting in report.settings:
         console.print(f"\nwhat each class adds to {report.objective} ({heading(setting)})", style="bold")
         console.print(answer(setting, report.objective))
@@ -105,13 +109,23 @@ def show_attribution(report: AttributionReport, console: Console) -> None:
         sentences = [*reading(setting), *(pair_text(pair) for pair in told[:MOST_PAIRS])]
         for sentence in sentences:
             console.print(f"  {sentence}", style="dim")
+    show_sides(report, console, print_table)
 
 
 def _print_players(setting: SettingRow, console: Console) -> None:
-    columns = player_columns(setting)
+    print_table(player_columns(setting), player_columns(setting, narrow=True), console, claim_key(setting))
+
+
+def print_table(columns: Sequence[Column], narrow: Sequence[Column], console: Console, key: str) -> None:
+    """A table, as wide as there is room for.
+
+    Args:
+        narrow: the same in few words; where it does not fit either, it loses columns by their rank.
+        key: what the few words mean.
+    """
     shown, is_short = columns, False
     if _table_width(columns) > console.width:
-        is_short, narrow = True, player_columns(setting, narrow=True)
+        is_short = True
         shown = fitting(narrow, _spare(narrow), _table_width, console.width)
     table = Table()
     for column in shown:
@@ -124,7 +138,7 @@ def _print_players(setting: SettingRow, console: Console) -> None:
         table.add_row(*(cell.text for cell in row))
     console.print(table)
     if is_short:
-        console.print(f"  {claim_key(setting)}", style="dim")
+        console.print(f"  {key}", style="dim")
         names = [column.head for column in shown]
         if missing := [column.head for column in columns if column.head not in names]:
             console.print(f"  no room for: {', '.join(missing)} (attribution.md)", style="dim")
@@ -150,7 +164,7 @@ def _width(column: Column) -> int:
 
 def markdown(report: AttributionReport) -> str:
     """Everything but the flipped queries, as Markdown."""
-    parts = [f"# Which classes help? ({report.objective})", ""]
+    parts = [f"# Which classes help? ({report.objective})", "", *sides_markdown(report)]
     for setting in report.settings:
         parts += [f"## {markdown_line(heading(setting))}", "", markdown_line(answer(setting, report.objective)), ""]
         parts += [line for text in (control(setting), *reading(setting)) if text for line in (markdown_line(text), "")]
@@ -169,8 +183,11 @@ def markdown(report: AttributionReport) -> str:
 
 
 def latex(report: AttributionReport) -> str:
-    """A table for each setting with players, to be `\\input`; needs `\\usepackage{booktabs}`."""
-    return "\n".join(_latex_table(setting, report.objective) for setting in report.settings if setting.players)
+    """Settings side by side, then a table for each with players, to be `\\input`; needs `\\usepackage{booktabs}`."""
+    sides = [side_latex(side, report) for side in report.side_by_side]
+    return "\n".join(
+        [*sides, *(_latex_table(setting, report.objective) for setting in report.settings if setting.players)]
+    )
 
 
 def _latex_table(setting: SettingRow, objective: str) -> str:

@@ -12,6 +12,7 @@ from vprdist.report.wording import (
     adds_name,
     claim_text,
     effect_text,
+    form_text,
     level,
     setting_name,
     short_claim,
@@ -62,7 +63,8 @@ def player_columns(setting: SettingRow, narrow: bool = False) -> list[Column]:
         narrow: claims in a word or two, which `wording.claim_key` explains; of several placebos the nearest alone.
     """
     players, at = setting.players, level(setting)
-    claims = [Cell(short_claim(p) if narrow else claim_text(p), STRENGTH[p.claim]) for p in players]
+    where = form_text(setting)
+    claims = [Cell(short_claim(p) if narrow else claim_text(p, where), STRENGTH[p.claim]) for p in players]
     beyond = [
         Column(f"beyond {name} [{at}]", f"what it adds less what placebo {name} adds", _effects(
             player.beyond.get(name) for player in players), 3)
@@ -80,7 +82,12 @@ def player_columns(setting: SettingRow, narrow: bool = False) -> list[Column]:
         Column("class", "a class, or a group of classes", tuple(Cell(p.player, p.player) for p in players), plain=True),
         Column(f"{adds_name(setting)} [{at}]", "what it adds with its own mask", _effects(p.adds for p in players)),
         *beyond,
-        Column("claim", "holds together with those of all classes", tuple(claims), plain=not narrow),
+        Column(
+            "claim",
+            f"holds together with those of all classes{', ' + where if where else ''}",
+            tuple(claims),
+            plain=not narrow,
+        ),
         *placebos,
         _numbers(
             "gained",

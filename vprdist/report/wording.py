@@ -102,16 +102,26 @@ def adds_to(setting: SettingRow, objective: str) -> str:
     return f"adds to {objective}" + (" of this network" if is_one_network(setting) else "")
 
 
-def claim_text(player: PlayerRow) -> str:
-    """A claim as `PlayerRow` means it."""
+def form_text(setting: SettingRow) -> str:
+    """`in this form`, of a setting that was run in several; else empty: its claims are of this form alone."""
+    return "in this form" if setting.num_forms > 1 else ""
+
+
+def claim_text(player: PlayerRow, where: str = "") -> str:
+    """A claim as `PlayerRow` means it.
+
+    Args:
+        where: `form_text` of its setting.
+    """
     if player.claim == "untold":
         return "nothing here tells"
     if player.claim == "none":
         none = "no effect detected" if player.bound is None else f"no effect larger than {player.bound:.3f} detected"
         return f"{none} beyond its placebos" if player.placebos else none
+    word = f"{player.claim} {where}".strip()
     if player.claim in NEEDS_CONTROL:
-        return f"{player.claim}: {NEEDS_CONTROL[player.claim]}"
-    return "helps: more than every placebo" if player.claim == "helps" else "hurts: less than every placebo adds"
+        return f"{word}: {NEEDS_CONTROL[player.claim]}"
+    return f"{word}: more than every placebo" if player.claim == "helps" else f"{word}: less than every placebo adds"
 
 
 def short_claim(player: PlayerRow) -> str:
@@ -139,7 +149,8 @@ def claim_key(setting: SettingRow) -> str:
         "untold": "nothing here tells",
     }
     used = {player.claim for player in setting.players}
-    return "; ".join(f"{claim}: {meaning}" for claim, meaning in words.items() if claim in used)
+    told = "; ".join(f"{claim}: {meaning}" for claim, meaning in words.items() if claim in used)
+    return f"{form_text(setting)}, {told}" if form_text(setting) else told
 
 
 def mark_key(settings: Sequence[SettingRow]) -> str:
@@ -151,7 +162,18 @@ def mark_key(settings: Sequence[SettingRow]) -> str:
 
 
 def answer(setting: SettingRow, objective: str) -> str:
-    """Which classes help, in one sentence: claims first, then what is not told from nothing, then what is untold."""
+    """Which classes help, in one sentence: claims first, then what is not told from nothing, then what is untold.
+
+    Where several forms of the mask were run it begins with this one's: no class is said to help in another.
+    """
+    said = _answer(setting, objective)
+    if not form_text(setting) or setting.form is None:
+        return said
+    starts = said.startswith(tuple(player.player for player in setting.players))
+    return f"In this form ({setting.form.words}): {said if starts else said[:1].lower() + said[1:]}"
+
+
+def _answer(setting: SettingRow, objective: str) -> str:
     if words_of(setting.method).is_order:
         return _order(setting)
     if not setting.players:
@@ -261,7 +283,7 @@ def reading(setting: SettingRow) -> list[str]:
     if words.is_order:
         lines.append(f"An order, without intervals, on {measured}.")
     elif setting.players:
-        told = "Intervals" if is_one_network(setting) else "Intervals and claims"
+        told = "Intervals and claims" if setting.is_fixed or not is_one_network(setting) else "Intervals"
         lines.append(f"{told} of all classes hold together at {level(setting)}, for {measured}.")
     else:
         lines.append(f"Values without intervals, on {measured}.")
@@ -281,7 +303,7 @@ def _measured(setting: SettingRow) -> str:
     if setting.num_queries is not None and setting.num_clusters is not None:
         queries += f" in {_count(setting.num_clusters, 'cluster')}"
     if is_one_network(setting):
-        return f"{queries} and this very network (1 seed)"
+        return f"{queries} and this very network ({'nobody trained it' if setting.is_fixed else '1 seed'})"
     return f"{queries} and networks like these ({_count(setting.num_seeds, 'seed')})"
 
 

@@ -21,17 +21,17 @@ Claim = Literal["helps", "hurts", "raises", "lowers", "none", "untold"]
 """helps, hurts: beyond every placebo. raises, lowers: the objective, but no control was run that could say more. none:
 neither was detected; untold: nothing here tells (one seed of trained arms, or too few queries)."""
 Verdict = Literal["helps", "hurts", "raises", "lowers", "depends", "none", "untold"]
-"""Of a player in settings that differ in one thing. The first four: claimed in every one of them. depends: claimed in
-some. none: in no setting; untold: nothing tells in any of them."""
+"""What is said of a player in settings that differ in one thing. The first four: claimed in every one of them. depends:
+claimed in some. none: claimed in no setting; untold: nothing tells in any of them."""
 CONTROLLED: tuple[Claim, Claim] = ("helps", "hurts")
 UNCONTROLLED: tuple[Claim, Claim] = ("raises", "lowers")
 EFFECT_COLUMNS = (
     "setting", "player", "kind", "name", "placebo", "num_queries", "value", "low", "high", "claim", "bound",
 )  # fmt: skip
 """The columns of `attribution.parquet`: a row an effect. `kind` is adds (of the whole), beyond (its placebo), city,
-subtask, interaction (`name` is then the other player); `placebo` names the control, null for the real mask. Of settings
-side by side (`setting` is what they share): verdict (`claim` has it, `name` the columns), difference (of two networks,
-which `name` has: first less second) and agreement (tau-b of two columns, without a player)."""
+subtask, interaction (`name` is then the other player); `placebo` names the control, null for the real mask. Settings
+side by side (`setting` is what they share) have verdict (`claim` has it, `name` the columns), difference (of two
+networks, which `name` has: first less second) and agreement (tau-b of two columns, without a player)."""
 
 
 class Effect(Spec):
@@ -126,8 +126,8 @@ class ArmValue(Spec):
 class Agreement(Spec):
     """How well two sides agree in the order of `count` values: Kendall's tau-b; null where it has no meaning.
 
-    Of arms: those of one network, and of networks trained on each arm alone. Of players: those of two settings. The
-    interval is by resampled queries, and null where values are not known query by query.
+    The values are of arms (of one network, and of networks trained on each arm alone) or of players (in two settings).
+    The interval is by resampled queries, and null where values are not known query by query.
     """
 
     count: int
@@ -148,6 +148,10 @@ class Cost(Spec):
     on_gpu: bool = False
 
 
+FORM_WORDS = {"mean": "mean colour", "picture_mean": "picture's mean"}
+"""What a filling is called where its key is no word that people use."""
+
+
 class Form(Spec):
     """How a mask takes away what it leaves out, in mode masked.
 
@@ -160,6 +164,11 @@ class Form(Spec):
     at: Literal["picture", "features"] = "picture"
     fill: str | None = "black"
     reduce: str | None = None
+
+    @property
+    def words(self) -> str:
+        """A word or two: `black`, `mean colour`, `features`."""
+        return self.at if self.fill is None else FORM_WORDS.get(self.fill, self.fill)
 
 
 class SettingRow(Spec):

@@ -18,6 +18,8 @@ from vprdist.report.attribution_tables import (
     part_columns,
     player_columns,
 )
+from vprdist.report.beside_words import one_form
+from vprdist.report.page.beside import shown_side
 from vprdist.report.page.effects import effect_chart
 from vprdist.report.page.flips import Album, Shot, masked_shots
 from vprdist.report.page.maps import found_metric
@@ -71,12 +73,20 @@ def classes_section(report: AttributionReport, trials: Sequence[TrialSpec], albu
     shown = _flips(report, trials, album)
     return {
         "objective": report.objective,
-        "overview": _table("overview", "Settings side by side",
-                           f"What a class adds in each setting: {mark_key(report.settings)}.",
-                           overview_columns(report)),
+        "one_form": one_form(report),
+        "sides": [shown_side(number, side, report, _table) for number, side in enumerate(report.side_by_side, 1)],
+        "overview": None if _is_told(report) else _table(
+            "overview", "Settings side by side", f"What a class adds in each setting: {mark_key(report.settings)}.",
+            overview_columns(report)),
         "settings": [_setting(number, row, report, shown[number]) for number, row in enumerate(report.settings)],
         "found": found_metric(report.objective),
     }  # fmt: skip
+
+
+def _is_told(report: AttributionReport) -> bool:
+    """Whether one table of forms or networks has every setting already."""
+    told = [set(side.settings) for side in report.side_by_side]
+    return any(places == set(range(len(report.settings))) for places in told)
 
 
 def _setting(number: int, row: SettingRow, report: AttributionReport, flips: list[ClassFlips]) -> dict[str, Any]:
