@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vprdist.semantics.placebo import layout, other_classes, other_image, scatter
+from vprdist.semantics.placebo import layout, moved, other_classes, other_image, scatter
 from vprdist.spec.vocabulary import CLASSES, STATIC_CLASSES
 
 WHERE = (3, "ada", "query", "k1")
@@ -88,3 +88,28 @@ def test_another_process_draws_the_same() -> None:
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert there.strip() == here
     assert scatter(np.arange(12, dtype=np.float32).reshape(3, 4), layout(3, 4, 8, "a", "query", "k")).tolist() != here
+
+
+def test_moved_maps_keep_their_sum_and_their_blobs_and_stay_nowhere() -> None:
+    rng = np.random.default_rng(1)
+    maps = rng.integers(0, 256, (4, 9, 14), np.uint8)
+    out, mirrors = [], set()
+    for number in range(200):
+        where = (3, "ada", "query", f"k{number}")
+        found = moved(maps, *where)
+        assert np.array_equal(found, moved(maps, *where)), "the same every time"
+        assert np.array_equal(found.sum(axis=0), moved(maps.sum(axis=0), *where)), "linear in the maps"
+        fits = [
+            (mirror, down, right)
+            for mirror in (False, True)
+            for down in range(9)
+            for right in range(14)
+            if np.array_equal(found, np.roll(maps[..., ::-1] if mirror else maps, (down, right), (1, 2)))
+        ]
+        assert len(fits) == 1, "moved as a whole"
+        mirror, down, right = fits[0]
+        assert 3 <= down <= 6 and 4 <= right <= 10, "by a quarter of each axis or more"
+        mirrors.add(mirror)
+        out.append((down, right))
+    assert mirrors == {False, True} and len(set(out)) > 20
+    assert moved(maps[:, :1, :1], *WHERE).shape == (4, 1, 1)
