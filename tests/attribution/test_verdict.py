@@ -90,7 +90,7 @@ def test_all_six_forms_have_their_names_and_a_reduction_where_several_were_run()
         for reduce in ("sum", "max")
     ]
     (side,) = beside(*rows, in_form("features", {"sky": HELPS})).side_by_side
-    assert side.columns == ("black (sum)", "black (max)", "features")
+    assert side.columns == ("black (sum)", "black (max)", "features (sum)")
 
 
 def test_networks_are_named_by_what_differs():

@@ -152,7 +152,7 @@ def in_form(name, players, more=None, **fields) -> SettingRow:
         for each, (value, claim) in players.items()
     ]
     keys = {f"input.{key}": value for key, value in FORMS[name].items()}
-    form = Form(at="features", fill=None) if name == "features" else Form(fill=name, reduce="sum")
+    form = Form(at="features", fill=None, reduce="sum") if name == "features" else Form(fill=name, reduce="sum")
     return setting(rows, named={**(more or {}), **keys}, form=form, **fields)
 
 

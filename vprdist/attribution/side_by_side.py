@@ -31,9 +31,9 @@ def form_of(trial: TrialSpec) -> Form | None:
     given = trial.input
     if given.mode != "masked":
         return None
-    if getattr(given, "mask_at", "picture") == "features":
-        return Form(at="features", fill=None, reduce=None)
-    return Form(fill=getattr(given, "mask_fill", "black"), reduce=given.mask_reduce)
+    if given.at_features:  # weights of the pooling have no scale
+        return Form(at="features", fill=None, reduce="max" if given.mask_reduce == "max" else "sum")
+    return Form(fill=given.mask_fill, reduce=given.mask_reduce)
 
 
 def with_forms_counted(rows: Sequence[SettingRow]) -> list[SettingRow]:
@@ -118,9 +118,9 @@ def flat(setting: Mapping[str, Any], head: str = "") -> dict[str, Any]:
 
 
 def form_names(columns: Sequence[SettingRow]) -> tuple[str, ...]:
-    """Short words: `black`, `mean colour`, `features`; with the reduction where several were run of the picture's."""
+    """Short words: `black`, `mean colour`, `features`; with the reduction where several were run."""
     forms = [column.form for column in columns if column.form is not None]
-    reduces = {form.reduce for form in forms if form.at == "picture"}
+    reduces = {form.reduce for form in forms}
     return tuple(form.words + (f" ({form.reduce})" if len(reduces) > 1 and form.reduce else "") for form in forms)
 
 

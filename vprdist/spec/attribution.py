@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError
 from vprdist.spec.base import Spec
+from vprdist.spec.vocabulary import FORM_WORDS, MaskAt, MaskFill, MaskReduce
 
 ATTRIBUTION_VERSION = 4
 READABLE_VERSIONS = (3, ATTRIBUTION_VERSION)
@@ -148,27 +149,23 @@ class Cost(Spec):
     on_gpu: bool = False
 
 
-FORM_WORDS = {"mean": "mean colour", "picture_mean": "picture's mean"}
-"""What a filling is called where its key is no word that people use."""
-
-
 class Form(Spec):
     """How a mask takes away what it leaves out, in mode masked.
 
     Attributes:
         at: `picture`: pixels give way to a filling; `features`: the mask weighs them before they are pooled.
         fill: what stands in the place of what the mask leaves out; null at the features, where nothing does.
-        reduce: how the classes' activations become one mask; null at the features, where it is their sum.
+        reduce: how the classes' activations become one mask; at the features a mean is a sum, and is called so.
     """
 
-    at: Literal["picture", "features"] = "picture"
-    fill: str | None = "black"
-    reduce: str | None = None
+    at: MaskAt = "picture"
+    fill: MaskFill | None = "black"
+    reduce: MaskReduce | None = None
 
     @property
     def words(self) -> str:
         """A word or two: `black`, `mean colour`, `features`."""
-        return self.at if self.fill is None else FORM_WORDS.get(self.fill, self.fill)
+        return FORM_WORDS[self.fill or "features"]
 
 
 class SettingRow(Spec):
