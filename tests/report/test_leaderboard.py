@@ -28,8 +28,10 @@ from vprdist.report.leaderboard import (
 )
 from vprdist.report.published import NOTES, TABLE_I, is_papers, published_name, published_rows
 from vprdist.spec.doors import BackboneName
+from vprdist.spec.input import InputSpec
 from vprdist.spec.result import VariantResult
 from vprdist.spec.row_name import row_name
+from vprdist.spec.trial import TrialSpec
 from vprdist.store.result_file import read_result
 
 
@@ -76,6 +78,17 @@ def test_names_leave_out_what_the_mode_ignores():
     trials = [result(0.1, mode=m, reduce=r).trial for m, r in (("rgb", "mean"), ("masked", "mean"), ("masked", "sum"))]
     assert [row_name(t, ["input.mode", "input.mask_reduce"]) for t in trials] == ["rgb", "masked mean", "masked sum"]
     assert row_name(trials[1], ["input.classes"]) == "static"
+
+
+def test_a_form_has_one_word_in_a_row_name_whichever_keys_are_axes():
+    given = [{}, {"mask_fill": "mean"}, {"mask_at": "features", "mask_fill": "mean"}]
+    inputs = [InputSpec(mode="rgb"), *(InputSpec(mode="masked", **each) for each in given)]
+    trials = [TrialSpec(input=each.resolved()) for each in inputs]
+    both, keys = ["input.mode", "input.mask_at", "input.mask_fill"], ["input.mask_at", "input.mask_fill"]
+    names = [row_name(trial, both) for trial in trials]
+    assert names == ["rgb", "masked black", "masked mean colour", "masked features"]
+    assert [row_name(trial, keys[:1]) for trial in trials] == ["", "black", "mean colour", "features"]
+    assert [row_name(trial, keys[1:]) for trial in trials[:3]] == ["", "black", "mean colour"]
 
 
 def test_masks_of_a_search_of_subsets_are_named_by_its_players():

@@ -115,13 +115,15 @@ class _Driver:
 
         sweep, only, proposals = self.sweep, self.only, self.proposals()
         trials = () if sweep.search.method.proposes else self.prepared.trials
+        # Points of a grid may be one trial, and are counted once; what a searcher will propose is known as a number.
+        most = sweep.num_trials if only is None and sweep.search.method.proposes else 0
         outcome = run_search(
             [trial for trial in trials if only is None or trial.trial_id in only],
             sweep_name=sweep.name,
             objective=sweep.objective,
             profile=self.profile,
             runs=self.runs,
-            view=SweepProgress(self.book.shown, sweep.objective, self.console, sweep.num_trials if only is None else 0),
+            view=SweepProgress(self.book.shown, sweep.objective, self.console, most),
             search=sweep.search,
             proposals=proposals,
             only=only,

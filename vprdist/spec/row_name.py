@@ -7,10 +7,12 @@ from typing import Any
 
 from vprdist.spec.own_code import is_own
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import CLASS_GROUPS
+from vprdist.spec.vocabulary import CLASS_GROUPS, FORM_WORDS
 
 Players = Mapping[str, tuple[str, ...]]
 """Classes by the name of the group that they come and go in."""
+
+FORM_AXES = ("input.mask_at", "input.mask_fill")
 
 
 def row_name(trial: TrialSpec, axes: Sequence[str], players: Players | None = None) -> str:
@@ -19,10 +21,11 @@ def row_name(trial: TrialSpec, axes: Sequence[str], players: Players | None = No
     Args:
         players: of a search of subsets: masks are then named by them.
     """
-    return " ".join(filter(None, (_axis_value(trial, axis, players or {}) for axis in axes)))
+    words = (_form(trial, axis, axes) if axis in FORM_AXES else _value(trial, axis, players or {}) for axis in axes)
+    return " ".join(filter(None, words))
 
 
-def _axis_value(trial: TrialSpec, axis: str, players: Players) -> str:
+def _value(trial: TrialSpec, axis: str, players: Players) -> str:
     if axis == "input.classes" and trial.input.uses_mask and players:
         shown = [name for name, classes in players.items() if set(classes) <= set(trial.input.class_names)]
         if {c for name in shown for c in players[name]} == set(trial.input.class_names):
@@ -40,6 +43,12 @@ def _axis_value(trial: TrialSpec, axis: str, players: Players) -> str:
         group = next((name for name, classes in CLASS_GROUPS.items() if list(classes) == value), None)
         return group or "+".join(map(str, value))
     return str(value)
+
+
+def _form(trial: TrialSpec, axis: str, axes: Sequence[str]) -> str:
+    """The form of a mask in one word, whichever of its keys are axes: what fills it, or that it is at the features."""
+    says = "input.mask_fill" if trial.input.hides and "input.mask_fill" in axes else "input.mask_at"
+    return FORM_WORDS[trial.input.form] if trial.input.mode == "masked" and axis == says else ""
 
 
 def _below(value: dict[str, Any], part: str) -> Any:
