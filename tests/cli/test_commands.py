@@ -11,7 +11,7 @@ import pytest
 from vprdist.cli import main
 
 COMMANDS = [
-    ["sweep"], ["leaderboard"], ["evaluate"], ["data", "demo"], ["data", "sheet"], ["data", "info"],
+    ["sweep"], ["leaderboard"], ["importance"], ["evaluate"], ["data", "demo"], ["data", "sheet"], ["data", "info"],
     ["export"], ["keys"], ["cache", "import"], ["cache", "info"], ["cache", "verify"], ["cache", "export"],
 ]  # fmt: skip
 

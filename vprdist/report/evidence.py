@@ -157,7 +157,7 @@ def _corrected(blocks: Sequence[Block]) -> list[Block]:
 def _block(
     rows: list[Row], objective: str, queries_of: QueriesOf, baselines: Mapping[str, str] | None, spread_of: SpreadOf
 ) -> Block:
-    sample, notes = _sample(rows, queries_of)
+    sample, notes = sample_of(rows, queries_of)
     if sample is None:
         standings = tuple(Standing(row, _wilson(row), paired=False) for row in rows)
         return Block(rows[0].protocol, objective, standings, None, None, notes)
@@ -186,9 +186,9 @@ def _block(
     return Block(rows[0].protocol, objective, standings, panel.num_clusters, seed_sd, notes, chosen, elsewhere)
 
 
-def _sample(rows: Sequence[Row], queries_of: QueriesOf) -> tuple[_Sample | None, tuple[str, ...]]:
+def sample_of(rows: Sequence[Row], queries_of: QueriesOf) -> tuple[Sample | None, tuple[str, ...]]:
     """The rows that can be compared query by query, and notes on the others."""
-    sample: _Sample | None = None
+    sample: Sample | None = None
     variants = [row.name for row in rows if row.is_variant]
     without: list[str] = []
     differing: list[str] = []
@@ -203,7 +203,7 @@ def _sample(rows: Sequence[Row], queries_of: QueriesOf) -> tuple[_Sample | None,
         elif not all(queries.same_as(sample.queries if sample else found[0]) for queries in found):
             differing.append(row.name)
         else:
-            sample = sample or _Sample(found[0], [], [], row.protocol.subtask)
+            sample = sample or Sample(found[0], [], [], row.protocol.subtask)
             sample.rows.append(row)
             sample.asked.append(found)
     return sample, _notes(variants, without, differing, wrong)
@@ -238,7 +238,7 @@ def _notes(
 
 
 @dataclass(frozen=True)
-class _Sample:
+class Sample:
     """The queries that rows have in common, the rows, and for each row those of its seeds."""
 
     queries: Queries
@@ -258,7 +258,7 @@ def _wilson(row: Row) -> dict[str, Interval]:
     return {name: wilson(row.metric(name), row.protocol.num_queries) for name in METRICS if name.startswith("recall")}
 
 
-def _intervals(sample: _Sample) -> list[dict[str, Interval]]:
+def _intervals(sample: Sample) -> list[dict[str, Interval]]:
     out: list[dict[str, Interval]] = [{} for _ in sample.asked]
     for metric in METRICS:
         moved = chance(sample.panel(metric))
@@ -306,7 +306,7 @@ def _compared(rows: Sequence[Row], baselines: Mapping[str, str] | None) -> list[
     return found
 
 
-def _parts(sample: _Sample, objective: str) -> list[tuple[Part, ...]]:
+def _parts(sample: Sample, objective: str) -> list[tuple[Part, ...]]:
     """Each row's objective by city, by subtask and by view direction."""
     out: list[list[Part]] = [[] for _ in sample.asked]
     for kind, name, chosen_Q in cuts(sample.queries, sample.subtask):

@@ -136,16 +136,17 @@ def write_leaderboard(folder: Path, blocks: Sequence[Block], title: str, publish
     """
     records = [record for block in blocks for record in _records(block)]
     paths = [folder / f"leaderboard.{kind}" for kind in ("csv", "md", "parquet")]
-    write_text(paths[0], _csv(records, FIELDS))
+    write_text(paths[0], csv_table(records, FIELDS))
     write_text(paths[1], markdown(blocks, title, published))
     write_parquet(paths[2], records, FIELDS)
     if parts := part_records(blocks):
         paths.append(folder / "breakdown.csv")
-        write_text(paths[-1], _csv(parts, PART_FIELDS))
+        write_text(paths[-1], csv_table(parts, PART_FIELDS))
     return paths
 
 
-def _csv(records: Sequence[Mapping[str, object]], fields: Sequence[str]) -> str:
+def csv_table(records: Sequence[Mapping[str, object]], fields: Sequence[str]) -> str:
+    """Records as the text of a CSV file."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fields, lineterminator="\n")
     writer.writeheader()
