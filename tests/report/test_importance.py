@@ -229,3 +229,22 @@ def test_how_to_read_it_names_what_is_judged_by(tmp_path) -> None:
     (found,), _ = told(tmp_path, made(grid(mode=("rgb", "masked"), unfreeze=("0-2", "all")), by_mode))
     text = " ".join(reading(found))
     assert "what another seed changes" in text and "Holm" in text and "input.mode × network.unfreeze" in text
+
+
+def test_a_form_is_told_over_the_rows_that_have_masks(tmp_path) -> None:
+    """Rows without masks have no form: they say nothing of it, and what masks change is no part of it."""
+    masked = grid(mask_fill=("black", "blur", "noise"), unfreeze=("0-2", "all"))
+    files = []
+    for number, point in enumerate([*grid(mode=("rgb",), unfreeze=("0-2", "all")), *masked]):
+        for seed in range(3):
+            mode, fill = point.get("mode", "masked"), point.get("mask_fill", "black")
+            one = result(0.5, mode=mode, unfreeze=point["unfreeze"], seed=seed)
+            asked = one.trial.input.model_copy(update={"mask_fill": fill})
+            trial = one.trial.model_copy(update={"input": asked})
+            one = one.model_copy(update={"trial": trial, "trial_id": trial.trial_id})
+            files.append((one, records_of(0.4 if mode == "rgb" else 0.6, 10 * number + seed, noise=0.3)))
+    (found,), _ = told(tmp_path, files)
+    axes = {each.title: each for each in found.axes}
+    assert axes["input.mode"].claim == "matters" and axes["input.mask_fill"].claim == "not told"
+    assert {each.value: each.num_rows for each in axes["input.mask_fill"].values} == {"black": 2, "blur": 2, "noise": 2}
+    assert axes["input.mask_fill"].share.value < 0.1 < axes["input.mode"].share.value

@@ -16,7 +16,6 @@ from vprdist.report.importance_tables import show_importance, write_importance
 from vprdist.report.rows import group_rows, readable_results
 from vprdist.report.sources import code_lines
 from vprdist.spec.names import is_name
-from vprdist.spec.result import Protocol, ResultRow
 from vprdist.spec.vocabulary import METRICS
 from vprdist.store.manifest import is_started, read_manifest, sweep_folder, sweep_names
 from vprdist.store.queries import Queries, queries_path, read_queries
@@ -62,7 +61,8 @@ def _importance(args: argparse.Namespace, console: Console) -> int:
     if len(results) < len(asked.results):
         console.print(f"{len(asked.results) - len(results)} of {len(asked.results)} trials have no result yet.")
     if not found:
-        raise UserError(name, _why_nothing(results, silent), None, "Run trials that differ, with several seeds each.")
+        fault = f"no axis can be compared: {silent[0][1]}" if silent else "no trial has a result"
+        raise UserError(name, fault, None, "Run trials that differ, with several seeds each.")
     title = f"Which axes matter? ({name}, {objective})"
     for one in found:
         show_importance(one, title, console)
@@ -91,12 +91,6 @@ def _reader(asked: _Asked, refused: list[str]) -> QueriesOf:
         return found
 
     return queries_of
-
-
-def _why_nothing(results: Sequence[ResultRow], silent: Sequence[tuple[Protocol, str]]) -> str:
-    if not results:
-        return "no trial has a result"
-    return f"no axis can be compared: {silent[0][1]}" if silent else "no axis can be compared"
 
 
 def _asked(words: Sequence[str], runs: Path) -> _Asked:

@@ -192,9 +192,8 @@ def _values_by_key(rows: Sequence[Row]) -> Mapping[str, Sequence[str | None]]:
     """As `differing`; a form that a row's masks do not have, since it has none, is no value of it."""
     found = {key: list(values) for key, values in differing(rows).items()}
     for place, row in enumerate(rows):
-        masked = row.trial.input.mode == "masked"
-        filled = masked and getattr(row.trial.input, "mask_at", None) != "features"
-        for key, has in (("input.mask_at", masked), ("input.mask_fill", filled)):
+        asked = row.trial.input
+        for key, has in (("input.mask_at", asked.mode == "masked"), ("input.mask_fill", asked.hides)):
             if key in found and not has:
                 found[key][place] = None
     return found
