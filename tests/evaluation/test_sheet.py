@@ -24,7 +24,7 @@ from vprdist.spec.data import DataSpec
 from vprdist.spec.input import InputSpec
 from vprdist.spec.train import TrainSpec
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import STATIC_CLASSES
+from vprdist.spec.vocabulary import FORM_WORDS, STATIC_CLASSES, MaskFill
 
 SIZE, SCALE = (32, 40), 3
 CASES = [
@@ -89,6 +89,32 @@ def test_a_view_is_what_enters_the_network(cache: tuple[Path, Path], given: dict
         assert np.abs(views[-1] - 10 * dark).max() <= 5.01 and views[-1].max() > 3 * dark.max()
     else:
         assert not any("stretched" in label for label in labels)
+
+
+@pytest.mark.parametrize("fill", ["mean", "blur", "noise"])
+@pytest.mark.parametrize("how", ["mean", "sum"])
+def test_a_view_in_another_form_is_what_enters_the_network(cache: tuple[Path, Path], fill: MaskFill, how: str) -> None:
+    trial = trial_of(cache, mode="masked", mask_reduce=how, mask_fill=fill)
+    reader, side = PlaceReader(trial, SIZE), read_city(cache[0], "bob").query
+    image, extra = reader.read(side, 5)
+    views = [np.asarray(view).astype(float) for view in network_views(reader, image, extra)]
+    word = f"picture x mask, filled with {FORM_WORDS[fill]}"
+    assert view_labels(trial.input) == ((word, "its mask stretched 10 x") if how == "mean" else (word,))
+    for view, full in zip(views, (full_level(10, trial.input.mask_reduce), FULL), strict=False):  # type: ignore[arg-type]
+        stem = InputStem("masked", full, reader.grid, fill)
+        wanted = stem(image[None], extra[None])[0] * stem.std[0] + stem.mean[0]
+        assert np.abs(view - 255 * wanted.permute(1, 2, 0).numpy()).max() <= 0.51
+    assert len(views) == (2 if how == "mean" else 1)
+
+
+def test_at_the_features_the_picture_stays_and_its_weights_stand_beside(cache: tuple[Path, Path]) -> None:
+    trial = trial_of(cache, mode="masked", mask_reduce="sum", mask_at="features")
+    reader, side = PlaceReader(trial, SIZE), read_city(cache[0], "bob").query
+    image, extra = reader.read(side, 5)
+    picture, weights = (np.asarray(view) for view in network_views(reader, image, extra))
+    assert view_labels(trial.input) == ("picture", "weights of the features")
+    assert (picture == image.permute(1, 2, 0).numpy()).all() and np.ptp(weights, axis=2).max() == 0
+    assert "it weighs the features" in headline(trial.input)
 
 
 def test_a_network_knows_the_grid_of_its_cache(cache: tuple[Path, Path]) -> None:

@@ -13,13 +13,16 @@ from vprdist.data.layouts.msls import read_city
 from vprdist.demo import make
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.stem import InputStem
+from vprdist.report.page.figures import kinds_of_mask
 from vprdist.report.pictures import WIDTH, pictures_of
 from vprdist.semantics.importing import import_cache
 from vprdist.semantics.masks import full_level
+from vprdist.spec.arms import ArmsSpec
 from vprdist.spec.data import DataSpec
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.input import InputSpec
 from vprdist.spec.trial import TrialSpec
+from vprdist.spec.vocabulary import FORM_WORDS
 
 TINY = DemoSpec(height=32, width=48, supersample=1, train=("alder",), validate_cities=("elm",), streets=1, places=4,
                 query_visits=2, pano_share=0.0)  # fmt: skip
@@ -83,6 +86,49 @@ def test_a_masked_picture_is_as_dark_as_the_network_sees_it(tree, how, placebo):
             assert wanted.max() <= 66
             bright = shown[f"{words}, stretched 4 x"]
             assert abs(bright.mean() - (4 * wanted).clip(0, 255).mean()) < 3
+
+
+@pytest.mark.parametrize("placebo", ["none", "outline"])
+@pytest.mark.parametrize("how", ["mean", "sum"])
+@pytest.mark.parametrize("fill", ["black", "mean", "picture_mean", "blur"])
+def test_every_form_is_shown_as_the_network_sees_it(tree, fill, how, placebo):
+    classes = ("road", "building")
+    trial = trial_of(tree, classes=classes, mask_reduce=how, placebo=placebo, mask_fill=fill)
+    pictures, reader = pictures_of(trial), PlaceReader(trial, (round(WIDTH * 32 / 48), WIDTH))
+    stem = InputStem("masked", full_level(2, how), fill=fill, outline=placebo == "outline")
+    side = read_city(tree, "elm").query
+    image, extra = reader.read(side, 2)
+    wanted = 255 * stem.shown(image[None], extra[None])[0].permute(1, 2, 0).numpy()
+    form = "" if fill == "black" else f", filled with {FORM_WORDS[fill]}"
+    word = f"masked{form}" + (" (placebo: its outline, filled with white)" if placebo == "outline" else "")
+    shown = views(pictures.masked("elm", "query", str(side.keys[2]), trial))
+    stretched = "stretched 2 x" if fill == "black" else "its mask stretched 2 x"
+    assert list(shown) == ([word, f"{word}, {stretched}"] if how == "mean" else [word])
+    assert abs(shown[word].mean() - wanted.mean()) < 1.5 and np.abs(shown[word] - wanted).mean() < 6
+    (figure,) = pictures.figure(trial, 1)
+    assert [view.label for view in figure.views][:3] == ["picture", "classes", "mask"]
+
+
+@pytest.mark.parametrize("how", ["mean", "sum"])
+def test_at_the_features_the_mask_is_shown_as_weights(tree, how):
+    trial = trial_of(tree, classes=("road", "building"), mask_reduce=how, mask_at="features")
+    pictures = pictures_of(trial)
+    (figure,) = pictures.figure(trial, 1)
+    labels = [view.label for view in figure.views]
+    word = "weights of the features"
+    assert labels == ["picture", "classes", word, *([f"{word}, stretched 2 x"] if how == "mean" else [])]
+    shown = views(figure.views)[labels[-1]]
+    plain = trial_of(tree, classes=("road", "building"))
+    (masked,) = pictures_of(plain).figure(plain, 1)
+    assert np.abs(shown - views(masked.views)["mask"]).mean() < 2, "the sum of its classes"
+
+
+def test_kinds_of_mask_are_forms_and_the_placebos_that_one_network_met(tree):
+    arms = ArmsSpec(players=(("road",), ("building",)), placebos=("random", "outline"))
+    trials = [trial_of(tree, classes=("road", "building"), mask_fill=fill) for fill in ("black", "blur", "black")]
+    met = trials[0].model_copy(update={"train": trials[0].train.model_copy(update={"arms": arms})})
+    kinds = [(trial.input.form, trial.input.placebo) for trial in kinds_of_mask([*trials, met])]
+    assert kinds == [("black", "none"), ("blur", "none"), ("black", "random"), ("black", "outline")]
 
 
 def test_a_mask_that_is_a_channel_is_shown_as_one(tree):

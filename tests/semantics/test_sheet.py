@@ -138,3 +138,20 @@ def test_wrong_questions_are_answered(cache: Path, small_tree: Path, tmp_path: P
     with pytest.raises(CacheError, match="must be of this data set; it was made for digest"):
         write_sheet(cache, tmp_path / "other", out)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("form", "lines"), [("mean", 4), ("blur", 4), ("features", 3), (None, 3)])
+def test_a_sheet_shows_the_form_of_a_mask(cache: Path, small_tree: Path, tmp_path: Path, form, lines: int) -> None:
+    out = tmp_path / "sheet.png"
+    shown = ShownMask(form=form)
+    write_sheet(cache, small_tree, out, city="bob", masks=[shown], images=1)
+    found = cells(out, 0, round(CELL_WIDTH * 32 / 40), lines)
+    mask = found[2]
+    right = slice(2 * CELL_WIDTH // 3, None)
+    assert (mask[:, right] == 0).all()
+    if lines == 4:
+        assert found[3][:, right].min() > 0, "the fill stands where the mask is zero"
+    if form == "mean":
+        assert (found[3][:, right] == np.round(255 * np.array([0.485, 0.456, 0.406]))).all()
+    words = {"mean": "; filled with mean colour", "blur": "; filled with blur", "features": "; it weighs the features"}
+    assert shown.words == "sum of 10 classes" + words.get(form, "")

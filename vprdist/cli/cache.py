@@ -236,7 +236,6 @@ def _verify(args: argparse.Namespace, console: Console) -> int:
 
 
 def _sheet(args: argparse.Namespace, console: Console) -> int:
-    from vprdist.semantics.arms import arm_words
     from vprdist.semantics.sheet import write_sheet
 
     masks = _shown_masks(args)
@@ -244,7 +243,7 @@ def _sheet(args: argparse.Namespace, console: Console) -> int:
         args.path, args.data, args.out, layout=layout_given(args.layout), city=args.cities, masks=masks,
         images=args.images,
     )  # fmt: skip
-    told = ", ".join(arm_words(mask.arm, mask.reduce) for mask in masks)
+    told = ", ".join(mask.words for mask in masks)
     line = f"{args.out}: pictures, their classes, masks ({told}), masked pictures as dark as a network sees them."
     console.print(line)
     return 0
@@ -269,7 +268,7 @@ def _shown_masks(args: argparse.Namespace) -> list[ShownMask]:
     return [
         ShownMask(
             arm=Arm(classes, placebo), reduce=args.reduce or given.mask_reduce, seed=trial.seed,
-            multiplies=given.mode == "masked",
+            form=("features" if given.at_features else given.mask_fill) if given.mode == "masked" else None,
         )
         for placebo in dict.fromkeys(("none", given.placebo))
     ]  # fmt: skip

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -18,9 +19,9 @@ from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import form_of
 from vprdist.network.stem import InputStem
 from vprdist.semantics.arms import arm_words, stretch_of
+from vprdist.semantics.filling import filled_words
 from vprdist.semantics.masks import full_level
 from vprdist.spec.input import InputSpec
-from vprdist.spec.vocabulary import FORM_WORDS
 
 NUM_QUERIES, NUM_RETRIEVED, GAP, TITLE, LINE = 8, 4, 6, 14, 14
 LETTER = 6.2
@@ -64,9 +65,11 @@ def view_labels(given: InputSpec) -> tuple[str, ...]:
     """What the pictures of a place are, from top to bottom."""
     if not given.uses_mask:
         return ("picture",)
-    labels = (f"picture x mask{_filled_with(given)}",) if given.hides else ("picture", "mask")
+    beside = ("picture", "weights of the features" if given.at_features else "mask")
+    labels = (f"picture x mask{filled_words(given)}",) if given.hides else beside
     stretch = _stretch(given)
-    return (*labels, f"stretched {stretch} x") if stretch > 1 else labels
+    what = "" if not given.hides or given.mask_fill == "black" else "its mask "
+    return (*labels, f"{what}stretched {stretch} x") if stretch > 1 else labels
 
 
 def headline(given: InputSpec) -> str:
@@ -82,31 +85,34 @@ def headline(given: InputSpec) -> str:
     )
 
 
-def _filled_with(given: InputSpec) -> str:
-    return "" if given.mask_fill == "black" else f", filled with {FORM_WORDS[given.form]}"
-
-
 def network_views(reader: PlaceReader, image_3HW: Tensor, extra_Chw: Tensor | None) -> list[Image.Image]:
     """What enters the network as pictures, in the order of `view_labels`; a masked one as dark as it is.
 
-    A mask that is a channel of its own is shown in grey. Where masks are dark by their reduction, what they let through
-    is shown stretched as well.
+    A mask that hides nothing is shown in grey. Where masks are dark by their reduction, what they let through is shown
+    stretched as well; under another fill than black their mask is, since the fill is as bright as it is.
     """
     given, pixels_HW3 = reader.input, image_3HW.numpy().transpose(1, 2, 0)
     if extra_Chw is None or not given.uses_mask:
         return [Image.fromarray(pixels_HW3)]
     assert given.mask_reduce is not None
     stem = InputStem(given.mode, full_level(len(given.class_names), given.mask_reduce), reader.grid, *form_of(given))
-    if given.hides:
-        views = [255 * stem.shown(image_3HW[None], extra_Chw[None])[0].permute(1, 2, 0).numpy()]
-        shown_HW3 = views[0]
+    stretch = _stretch(given)
+    if given.hides and given.mask_fill != "black":
+        stems = [stem, InputStem(given.mode, stem.full // stretch, reader.grid, *form_of(given))]
+        views = [_shown(each, image_3HW, extra_Chw) for each in stems[: 1 + (stretch > 1)]]
+    elif given.hides:
+        shown_HW3 = _shown(stem, image_3HW, extra_Chw)
+        views = [shown_HW3, *([stretch * shown_HW3] if stretch > 1 else [])]
     else:
         mask_HW1 = stem.placed(extra_Chw[None], reader.image_size)[0].permute(1, 2, 0).numpy()
         shown_HW3 = mask_HW1 * np.full_like(pixels_HW3, 255)
-        views = [pixels_HW3, shown_HW3]
-    if (stretch := _stretch(given)) > 1:
-        views.append(stretch * shown_HW3)
+        views = [pixels_HW3, shown_HW3, *([stretch * shown_HW3] if stretch > 1 else [])]
     return [Image.fromarray(np.round(view).clip(0, 255).astype(np.uint8)) for view in views]
+
+
+def _shown(stem: InputStem, image_3HW: Tensor, extra_Chw: Tensor) -> npt.NDArray[np.float32]:
+    shown: npt.NDArray[np.float32] = 255 * stem.shown(image_3HW[None], extra_Chw[None])[0].permute(1, 2, 0).numpy()
+    return shown
 
 
 def _stretch(given: InputSpec) -> int:

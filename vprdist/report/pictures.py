@@ -16,6 +16,7 @@ from vprdist.errors import UserError
 from vprdist.report.page.contents import Figure, NoPictures, Pictures, View
 from vprdist.semantics.arms import PLACEBO_WORDS, masks_of, stretch_of
 from vprdist.semantics.cache import Cache, open_cache
+from vprdist.semantics.filling import filled, filled_words
 from vprdist.semantics.masks import Mask
 from vprdist.semantics.resize import placed, placed_mask
 from vprdist.spec.input import InputSpec
@@ -56,7 +57,7 @@ class DataPictures:
         return None
 
     def masked(self, city: str, side: str, key: str, trial: TrialSpec) -> list[View]:
-        """The picture times the trial's mask, or the mask where it is a channel of its own; see `Pictures`."""
+        """The picture under the trial's mask, or the mask where it hides nothing; see `Pictures`."""
         for name in dict.fromkeys((city, *self.cities)):
             pixels = self._pixels(name, side, key)
             if pixels is not None and (mask_HW1 := self._mask(name, side, key, trial, pixels)) is not None:
@@ -79,7 +80,7 @@ class DataPictures:
             return None
         classes = placed(cache.activations(city, "query", key), pixels.shape[:2], cache.grid).argmax(axis=0)
         views = [View("picture", _jpeg(pixels)), View("classes", _jpeg(PALETTE[classes]))]
-        if trial.input.mode == "masked":
+        if trial.input.hides:
             views += _views("mask", 255 * np.repeat(mask_HW1, 3, axis=2), trial.input)
         return Figure(city, key, (*views, *_seen(trial.input, pixels, mask_HW1)))
 
@@ -126,20 +127,36 @@ class DataPictures:
 
 
 def _seen(given: InputSpec, pixels: Pixels, mask_HW1: Mask) -> list[View]:
-    """What the network is given: the picture times the mask, or the mask beside the picture."""
+    """What the network is given: the masked picture in its form, or the mask beside the picture.
+
+    At the features the picture is untouched: the mask is shown as the weights of its places, which have no scale.
+    """
     placebo = "" if given.placebo == "none" else f" ({PLACEBO_WORDS[given.placebo]})"
-    if given.mode == "masked":
-        return _views(f"masked{placebo}", pixels * mask_HW1, given)
-    return _views(f"mask beside it{placebo}", 255 * np.repeat(mask_HW1, 3, axis=2), given)
+    if not given.hides:
+        label = "weights of the features" if given.at_features else "mask beside it"
+        return _views(f"{label}{placebo}", 255 * np.repeat(mask_HW1, 3, axis=2), given)
+    fill, outline = given.mask_fill, given.placebo == "outline"
+    label = f"masked{filled_words(given)}{placebo}"
+    if fill == "black":
+        return _views(label, filled(pixels, mask_HW1, fill, outline), given)
+    views, stretch = [View(label, _rounded_jpeg(filled(pixels, mask_HW1, fill, outline)))], _stretch(given)
+    if stretch > 1:
+        bright = filled(pixels, np.minimum(stretch * mask_HW1, 1), fill, outline)
+        views.append(View(f"{label}, its mask stretched {stretch} x", _rounded_jpeg(bright)))
+    return views
 
 
 def _views(label: str, shown_HW3: npt.NDArray[np.float32], given: InputSpec) -> list[View]:
     """What is shown at its true brightness, and where its mask is dark by its reduction stretched as well."""
-    assert given.mask_reduce is not None
-    views, stretch = [View(label, _rounded_jpeg(shown_HW3))], stretch_of(given.arm, given.mask_reduce)
+    views, stretch = [View(label, _rounded_jpeg(shown_HW3))], _stretch(given)
     if stretch > 1:
         views.append(View(f"{label}, stretched {stretch} x", _rounded_jpeg(stretch * shown_HW3)))
     return views
+
+
+def _stretch(given: InputSpec) -> int:
+    assert given.mask_reduce is not None
+    return stretch_of(given.arm, given.mask_reduce)
 
 
 def _rounded_jpeg(values: npt.NDArray[np.float32]) -> bytes:

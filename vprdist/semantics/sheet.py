@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,14 @@ from vprdist.data.palette import PALETTE
 from vprdist.data.places import Side
 from vprdist.errors import CacheError, nearest
 from vprdist.files import publish
-from vprdist.semantics.arms import PLACEBO_WORDS, ArmMasks, stretch_of
+from vprdist.semantics.arms import PLACEBO_WORDS, ArmMasks, arm_words, stretch_of
 from vprdist.semantics.cache import Cache, open_cache
+from vprdist.semantics.filling import Shown, filled
 from vprdist.semantics.masks import Activations
 from vprdist.semantics.resize import placed, placed_mask
 from vprdist.spec.arms import Arm
 from vprdist.spec.doors import MSLS, LayoutName
-from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES, STATIC_CLASSES, MaskReduce
+from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES, FORM_WORDS, STATIC_CLASSES, MaskFill, MaskReduce
 
 STATIC = Arm(STATIC_CLASSES)
 CELL_WIDTH, GAP, MARGIN = 272, 6, 24
@@ -42,13 +43,22 @@ class ShownMask:
 
     Attributes:
         seed: decides a placebo.
-        multiplies: the network sees picture x mask; else the mask is a channel of its own.
+        form: a key of `FORM_WORDS`: how the mask hides the picture, or that it weighs the features. None: it is a
+            channel of its own.
     """
 
     arm: Arm = STATIC
     reduce: MaskReduce = "sum"
     seed: int = 0
-    multiplies: bool = True
+    form: MaskFill | Literal["features"] | None = "black"
+
+    @property
+    def words(self) -> str:
+        """What the mask is made of, and its form where it is not the paper's."""
+        form = {"black": "", "features": "; it weighs the features"}.get(self.form or "black")
+        return arm_words(self.arm, self.reduce) + (
+            f"; filled with {FORM_WORDS[str(self.form)]}" if form is None else form
+        )
 
 
 class Line(NamedTuple):
@@ -149,22 +159,39 @@ def _classes(cache: Cache, city: str, shot: Shot) -> Activations:
 
 
 def _mask_lines(cache: Cache, shown: ShownMask, shots: Sequence[Shot]) -> list[Line]:
-    """The mask and what it lets through; each once more below, where it is dark by its reduction."""
-    made, stretch = ArmMasks(cache, shown.reduce, shown.seed), stretch_of(shown.arm, shown.reduce)
+    """The mask and what it lets through in its form; each once more below, where it is dark by its reduction."""
+    weighs, stretch = shown.form == "features", stretch_of(shown.arm, shown.reduce)
+    made = ArmMasks(cache, shown.reduce, shown.seed, at_features=weighs)
     masks = [placed_mask(made.mask(s.side, s.row, shown.arm), s.size, cache.grid)[..., None] for s in shots]
     group = next((f"({name})" for name, names in CLASS_GROUPS.items() if names == shown.arm.classes), "")
-    placebo = PLACEBO_WORDS.get(shown.arm.placebo, "").replace(": ", ":\n").split("\n")
+    placebo = PLACEBO_WORDS.get(shown.arm.placebo, "").replace(": ", ":\n").replace(", ", ",\n").split("\n")
     words = tuple(filter(None, (f"{shown.reduce} of {len(shown.arm.classes)} classes", group, *placebo)))
-    views = [("mask", words, [np.repeat(255 * mask, 3, axis=2) for mask in masks])]
-    if shown.multiplies:
-        seen = [shot.pixels * mask for shot, mask in zip(shots, masks, strict=True)]
-        views.append(("masked picture", ("picture x mask,", "as the network", "sees it", *placebo), seen))
-    lines = []
-    for title, more, cells in views:
-        lines.append(Line(title, more, [_bytes(cell) for cell in cells]))
-        if stretch > 1:
-            darker = (f"the {title}", "above, to be seen")
-            lines.append(Line(f"stretched {stretch} x", darker, [_bytes(stretch * cell) for cell in cells]))
+    more = ("weights of the", "features: the", "network sees the", "whole picture") if weighs else ()
+    grey = [np.repeat(255 * mask, 3, axis=2) for mask in masks]
+    bright = [stretch * cell for cell in grey]
+    lines = _dark_and_bright("mask", (*words, *more), (grey, bright), stretch)
+    if shown.form is None or shown.form == "features":
+        return lines
+    fill, outline = shown.form, shown.arm.placebo == "outline"
+    through = [filled(shot.pixels, mask, fill, outline) for shot, mask in zip(shots, masks, strict=True)]
+    if fill == "black":
+        bright = [stretch * cell for cell in through]
+        told: tuple[str, ...] = ("picture x mask,", "as the network", "sees it", *placebo)
+    else:
+        whole = [np.minimum(stretch * mask, 1) for mask in masks]
+        bright = [filled(shot.pixels, mask, fill, outline) for shot, mask in zip(shots, whole, strict=True)]
+        told = (f"{FORM_WORDS[fill]} where", "the mask is zero", *placebo)
+    return lines + _dark_and_bright("masked picture", told, (through, bright), stretch)
+
+
+def _dark_and_bright(
+    title: str, words: tuple[str, ...], cells: tuple[Sequence[Shown], Sequence[Shown]], stretch: int
+) -> list[Line]:
+    """A line as the network sees it, and one to be seen where that is dark by its reduction."""
+    dark, bright = cells
+    lines = [Line(title, words, [_bytes(cell) for cell in dark])]
+    if stretch > 1:
+        lines.append(Line(f"stretched {stretch} x", (f"the {title}", "above, to be seen"), list(map(_bytes, bright))))
     return lines
 
 

@@ -26,9 +26,10 @@ class Pictures(Protocol):
         """The picture of a key of the `query` or `database` side."""
 
     def masked(self, city: str, side: str, key: str, trial: TrialSpec) -> list[View]:
-        """What a trial's mask, or its placebo, makes of a picture, as dark as the network sees it.
+        """What a trial's mask, or its placebo, makes of a picture in its form, as dark as the network sees it.
 
-        Where masks are dark by their reduction it follows stretched, as its label says. Empty where it cannot be had.
+        At the features it is the mask, as weights. Where masks are dark by their reduction it follows stretched, as its
+        label says. Empty where it cannot be had.
         """
 
     def figure(self, trial: TrialSpec, count: int) -> list[Figure]:
