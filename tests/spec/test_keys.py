@@ -76,6 +76,8 @@ SAMPLES: dict[str, Any] = {
     "trial.input.segmenter.name": "deeplabv3plus", "trial.input.segmenter.weights": "a.pth",
     "trial.train.arms.players": [["building"], ["pole"]],
     "search.subsets.groups.<group>": ["building", "wall"], "search.space.<key of trial>": [7],
+    **{f"trial.network.backbone.{name}": "b" for name in ("model", "file", "repo", "entry")},
+    "trial.network.backbone.answers": "features",
     "search.grid.<key of trial>": [7], "trial.network.gem_p": 4.0, "trial.train.margin": 0.25,
     **{f"{name}.name": next(iter(named.door.built_in)) for name, named in CHOICES.items()},
     **{f"{name}.<parameter>": 7 for name in (*CHOICES, "trial.input.segmenter")},
@@ -84,6 +86,12 @@ SAMPLES: dict[str, Any] = {
 OWN_CLASSES = {name: nested(tuple(name.split(".")), {"name": "own.py:Own"}) for name in CHOICES}
 AROUND: dict[str, dict[str, Any]] = {
     "trial.data.layout.": {"trial": {"data": {"root": "/data"}}},
+    **{f"trial.network.backbone.{name}": {"trial": {"network": {"backbone": beside}, "train": {"steps": 0}}}
+       for beside, names in (
+           ({"name": "timm", "model": "resnet18"}, ("model", "answers")),
+           ({"name": "onnx", "file": "net.onnx"}, ("file", "mean", "std")),
+           ({"name": "hub", "repo": "a/b", "entry": "net"}, ("repo", "entry", "arguments")),
+       ) for name in names},
     "trial.network.aggregator.clusters": {"trial": {"network": {"aggregator": {"name": "netvlad"}}}},
     "trial.input.segmenter": {"trial": {"input": {"segmenter": {"name": "deeplabv3plus", "weights": "a.pth"}}}},
     "trial.input.segmenter.<parameter>": {"trial": {"input": {"segmenter": {"name": "own.py:Own", "weights": None}}}},

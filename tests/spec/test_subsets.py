@@ -261,8 +261,8 @@ def test_the_resolved_file_is_the_same_search(tmp_path, text):
         (NETWORK, ("trial.train.steps=0",),
          (":8: seeds", "there must be one seed: seeds are one network; found [0, 1, 2]", "one seed")),
         (NETWORK, ("search.grid={train.steps: [0, 9]}",), (":8: seeds", "seeds are one network")),
-        (NETWORK, ("trial.train.steps=0", "seeds=[0]"),
-         ("search.subsets.finalists", "no finalist can be trained alone: 3", "Set search.subsets.finalists: 0")),
+        (NETWORK, ("trial.train.steps=0", "seeds=[0]", "search.subsets.finalists=2"),
+         ("search.subsets.finalists", "no finalist can be trained alone: 2", "Set search.subsets.finalists: 0")),
         (TAKE, ("trial.train.steps=0",), (":8: seeds", "seeds are one network; found [0, 1]")),
         (NETWORK, ("search.subsets.tie=0.1",), ("only searcher shapley can have ties",)),
         (NETWORK, ("search.subsets.take=leave_one_out",), ("either be listed by `take` or proposed by a searcher",)),
@@ -291,7 +291,9 @@ def test_a_refusal_says_where_what_and_how_to_mend_it(tmp_path, text, words, par
 
 def test_an_untrained_network_may_be_probed(tmp_path):
     words = ("trial.train.steps=0", "seeds=[0]")
-    assert sweep(tmp_path, NETWORK, *words, "search.subsets.finalists=0").num_trials == 1
+    found = sweep(tmp_path, NETWORK, *words)
+    assert found.num_trials == 1 and found.search.subsets.finalists == 0, "nobody named finalists: there are none"
+    assert [trial.train.arms for trial in found.trials] == [None], "it is the same network, whatever it is asked"
     assert len(sweep(tmp_path, TAKE, *words).trials) == 8
     assert len(sweep(tmp_path, TAKE, words[0], "search.subsets.take=[[green], [built]]").trials) == 8, "claims nothing"
 

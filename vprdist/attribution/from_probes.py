@@ -27,6 +27,11 @@ from vprdist.store.trial_folder import TrialFolder
 
 MOST_FLIPS = 6
 """Flipped queries of each player and direction that are named."""
+OF_THIS = (
+    "nothing was trained: claims are of this very network, and hold over places like these, not for networks that "
+    "training could have given"
+)
+"""What a reader needs where the question is which classes a given network uses."""
 More = dict[str, dict[str, object]]
 """By player, further fields of its row."""
 
@@ -58,7 +63,9 @@ def network_setting(
         told[name] |= more
     rows, together = player_rows(subsets, found, told), pair_rows(subsets, whole.pairs())
     notes = []
-    if len(networks) == 1:
+    if not networks[0].trial.train.steps:
+        notes.append(OF_THIS)
+    elif len(networks) == 1:
         # A network's own luck would be claimed as an effect.
         rows = [row.model_copy(update={"claim": "untold", "bound": None}) for row in rows]
         together = tuple(pair.model_copy(update={"claim": "none"}) for pair in together)

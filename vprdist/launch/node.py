@@ -21,6 +21,7 @@ from vprdist.launch.params import THREAD_VARIABLES
 from vprdist.launch.permit import permit_here
 from vprdist.machine import pid_start
 from vprdist.private import Guard, use_private_compiler_cache
+from vprdist.spec.elsewhere import code_of
 from vprdist.spec.own_code import own_files
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.journal import Failure, JobRecord
@@ -150,7 +151,8 @@ def _call(place: TrialFolder, record: JobRecord, job: str, start: str, world: An
         os.environ[name] = str(num_threads)
     give_gpus()
     trial = place.trial()
-    Guard(permit_here().trust).check(*own_files(each.name for each in trial.own_code.values()))
+    guard = Guard(permit_here().trust)
+    guard.check(*own_files(each.name for each in trial.own_code.values()), *code_of(trial.network.backbone))
     if trial.trial_id != place.trial_id:
         fault = f"the folder must be that of trial {trial.trial_id}"
         raise LaunchError(place.trial_file, fault, place.trial_id, "Run driver and jobs with one version of vprdist.")

@@ -48,6 +48,18 @@ def read_checkpoint(path: Path, network: NetworkSpec) -> dict[str, Tensor]:
     return state
 
 
+def is_backbones_alone(path: Path, network: NetworkSpec) -> bool:
+    """Whether a file holds the weights of a backbone from elsewhere alone, as its own library writes them.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    if not network.backbone.fact("elsewhere") or path.suffix == ".safetensors":
+        return bool(network.backbone.fact("elsewhere"))
+    state = find_state(load_tensors(path, FORMS, REMEDY))
+    return state is not None and not any(key.startswith("units.") for key in state)
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     """The state of the network in a file of either form."""
     loaded = load_tensors(path, FORMS, REMEDY)
@@ -61,17 +73,18 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _network_state(network: NetworkSpec) -> dict[str, Tensor]:
     """What the state of an RGB network has: names, shapes and types; of built-in ones without values."""
-    own = any(each.is_own for each in (network.backbone, network.attention, network.aggregator))
-    with torch.device("cpu" if own else "meta"):
-        backbone, attention, pool = build_parts(network, SIZE)
-        parts = {"units": nn.ModuleDict(backbone.modules_by_unit()), "attention": attention, "pool": pool}
-        return nn.ModuleDict(parts).state_dict()
+    parts = (network.backbone, network.attention, network.aggregator)
+    others = network.backbone.fact("elsewhere") or any(each.is_own for each in parts)
+    with torch.device("cpu" if others else "meta"):
+        backbone, attention, pool = build_parts(network, SIZE, ask=False)
+        place = {"units": nn.ModuleDict(backbone.modules_by_unit()), "attention": attention, "pool": pool}
+        return nn.ModuleDict(place).state_dict()
 
 
 def _backbone_of(state: Mapping[str, Tensor]) -> str | None:
     """The backbone whose units these are, whatever pools them."""
     units = {key: value for key, value in state.items() if key.startswith("units.")}
-    for name in BackboneName.door.built_in:
+    for name in (name for name, each in BackboneName.door.built_in.items() if not each.facts.get("elsewhere")):
         with contextlib.suppress(WeightsError):  # a backbone whose package is not installed
             wanted = _network_state(NetworkSpec(backbone=BackboneName.of(name), unfreeze="all"))
             if difference(units, {key: wanted[key] for key in wanted if key.startswith("units.")}) is None:

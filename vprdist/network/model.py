@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vprdist.errors import SweepFileError
 from vprdist.network.batch_norm import BATCH_NORM
-from vprdist.network.checkpoints import read_checkpoint
+from vprdist.network.checkpoints import is_backbones_alone, read_checkpoint
 from vprdist.network.parts import build_parts, unfit
 from vprdist.network.stem import InputStem, widen
 from vprdist.semantics.cache import grid_of
@@ -99,9 +99,9 @@ def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
     spec, mode = trial.network, trial.input.mode
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(trial.seed)
-        backbone, attention, pool = build_parts(spec, trial.train.image_size)
+        backbone, attention, pool = build_parts(spec, trial.picture_size)
         units = nn.ModuleDict(backbone.modules_by_unit())
-        if weights is not None and spec.checkpoint is not None:
+        if weights is not None and spec.checkpoint is not None and not is_backbones_alone(weights, spec):
             place = nn.ModuleDict({"units": units, "attention": attention, "pool": pool})
             place.load_state_dict(read_checkpoint(weights, spec))
         elif weights is not None:
@@ -115,10 +115,10 @@ def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
             widen(first, MODE_CHANNELS[mode], trial.input.conv1_init)
     grid: Grid = "cells" if trial.input.cache is None else grid_of(Path(trial.input.cache))
     full = full_level(len(trial.input.class_names), trial.input.mask_reduce) if trial.input.mask_reduce else FULL
-    stem = InputStem(mode, full, grid, *form_of(trial.input))
+    stem = InputStem(mode, full, grid, *form_of(trial.input), backbone.mean, backbone.std)
     return PlaceNetwork(
-        stem, units, pool, spec.trained, int(pool.dimensions), trial.train.precision, attention,
-        spec.attention.name, not spec.backbone.is_own,
+        stem, units, pool, spec.trained, int(pool.dimensions), trial.train.precision, attention, spec.attention.name,
+        not (spec.backbone.is_own or spec.backbone.fact("elsewhere")),
     )  # fmt: skip
 
 

@@ -9,19 +9,22 @@ import torch
 from torch import nn
 
 from vprdist.errors import OwnCodeError
+from vprdist.network.aggregators.as_answered import AsAnswered
 from vprdist.network.backbones.base import Backbone
 from vprdist.spec.network import NetworkSpec
 
 Size = tuple[int, int]
 
 
-def build_parts(spec: NetworkSpec, image_size: Size) -> tuple[Backbone, nn.ModuleDict, Any]:
+def build_parts(spec: NetworkSpec, image_size: Size, ask: bool = True) -> tuple[Backbone, nn.ModuleDict, Any]:
     """The backbone, its attention by unit, and the aggregator, with random weights, in this order.
 
     Args:
         image_size: (height, width) of a picture; by it the channels behind a unit are found, where that is asked.
+        ask: let a network from elsewhere answer, which tells what of.
 
     Raises:
+        WeightsError: such a network cannot be had here, does not take these pictures, or answers with something else.
         OwnCodeError: a user's class that cannot be made, or is not what its kind must be.
     """
     backbone: Backbone = spec.backbone.make()
@@ -34,11 +37,15 @@ def build_parts(spec: NetworkSpec, image_size: Size) -> tuple[Backbone, nn.Modul
     if outside:
         fault = "must not have a parameter outside of its units, which are all that is called"
         raise unfit(spec.backbone.name, fault, outside[0])
+    if ask:
+        backbone.measure(image_size)
     attention = nn.ModuleDict()
     if spec.attention.name != "none":
         channels = _channels_behind(backbone, spec.attention.at or spec.units[-1:], image_size)
         for name, count in channels.items():
             attention[name] = _module(spec.attention.name, spec.attention.make(channels=count))
+    if not spec.pools:
+        return backbone, attention, AsAnswered(backbone.channels)
     pool = _module(spec.aggregator.name, spec.aggregator.make(channels=backbone.channels))
     if not isinstance(getattr(pool, "dimensions", None), int):
         raise unfit(spec.aggregator.name, "must say its dimensions, a whole number", getattr(pool, "dimensions", None))

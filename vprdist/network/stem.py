@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,7 @@ class InputStem(nn.Module):
         grid: how the points of what the mode adds lie on the picture.
         fill: what stands where the mask is zero; None: the mask is one of the features.
         outline: the mask's outline is shown in its place, wherever no other is asked for.
+        mean, std: of RGB in [0, 1]: what the backbone's pictures are normalised by.
     """
 
     mean: Tensor
@@ -32,12 +35,12 @@ class InputStem(nn.Module):
 
     def __init__(
         self, mode: InputMode, full: int = FULL, grid: Grid = "cells", fill: MaskFill | None = "black",
-        outline: bool = False,
+        outline: bool = False, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD,
     ) -> None:  # fmt: skip
         super().__init__()
         self.mode, self.full, self.grid, self.fill, self.outline = mode, full, grid, fill, outline
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     @property
     def at_features(self) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from vprdist.errors import UserError, WeightsError
 from vprdist.files import digest_file
 from vprdist.machine import answers, keep_stdout_for_answers
-from vprdist.network.checkpoints import read_checkpoint
+from vprdist.network.checkpoints import is_backbones_alone, read_checkpoint
 from vprdist.spec.network import NetworkSpec
 
 
@@ -32,26 +32,46 @@ def weights_file(network: NetworkSpec) -> Path:
     return path
 
 
+def weights_digest(network: NetworkSpec, path: Path) -> str:
+    """16 hex digits of initial weights.
+
+    Args:
+        path: what `weights_file` answered.
+    """
+    return str(network.backbone.make().digest_weights(path)) if network.weights == "imagenet" else digest_file(path, 16)
+
+
 def look(network: NetworkSpec) -> dict[str, object]:
     """{"path", "digest"}; {"error"} where ImageNet weights cannot be had; {"refused"}, a WeightsError's arguments,
     where the backbone cannot be built or the checkpoint is not its own."""
     try:
-        network.backbone.make()
+        backbone = network.backbone.make()
     except WeightsError as error:
-        where = f"trial.network.backbone: {network.backbone.title}"
-        return {"refused": WeightsError(where, error.fault, error.value, error.remedy).to_json()}
+        return {"refused": said_of(network, error).to_json()}
     except UserError as error:
         return {"refused": error.to_json()}
     try:
         path = weights_file(network)
-        if network.weights != "imagenet":
+        if network.weights == "imagenet":
+            return {"path": str(path), "digest": backbone.digest_weights(path)}
+        if is_backbones_alone(path, network):
+            backbone.load_weights(path)
+        else:
             read_checkpoint(path, network)
         return {"path": str(path), "digest": digest_file(path, 16)}
     except WeightsError as error:
-        own = network.backbone.is_own  # nobody else knows where its weights are: a choice, and no fallback
-        return {"refused": error.to_json()} if own or network.weights != "imagenet" else {"error": str(error)}
+        # Nobody else knows where they are, or it is the question what this very network sees: no fallback then.
+        asked = network.backbone.is_own or network.backbone.fact("elsewhere") or network.weights != "imagenet"
+        return {"refused": error.to_json()} if asked else {"error": str(error)}
     except UserError as error:
         return {"refused": error.to_json()}
+
+
+def said_of(network: NetworkSpec, error: WeightsError) -> WeightsError:
+    """An error of a backbone, with the key that leads there."""
+    title, named = network.backbone.title, error.where
+    where = f"trial.network.backbone: {named if title in named else title}"
+    return WeightsError(where, error.fault, error.value, error.remedy)
 
 
 if __name__ == "__main__":

@@ -78,10 +78,10 @@ def _on_gpu(row: ResultRow) -> bool:
 def _recipe(trial: TrialSpec, ranks: int) -> tuple[object, ...]:
     train = trial.train
     return (
-        trial.network.backbone.name, trial.network.unfreeze_name, trial.input.mode, train.image_size, train.batch_pairs,
+        *_kin(trial, ranks), trial.network.unfreeze_name, trial.input.mode, train.image_size, train.batch_pairs,
         train.micro_pairs, train.batch_norm, train.precision, train.pairs, ranks, trial.data.validate_cities,
     )  # fmt: skip
 
 
 def _kin(trial: TrialSpec, ranks: int) -> tuple[object, ...]:
-    return (trial.network.backbone.name,)
+    return trial.network.backbone.name, trial.network.backbone.title

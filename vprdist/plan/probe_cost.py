@@ -104,4 +104,8 @@ def _seconds_a_picture(
 
 
 def _kind(trial: TrialSpec) -> tuple[object, ...]:
-    return trial.network.backbone.name, trial.evaluate.image_size or trial.train.image_size
+    return (
+        trial.network.backbone.name,
+        trial.network.backbone.title,
+        trial.evaluate.image_size or trial.train.image_size,
+    )

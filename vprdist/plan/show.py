@@ -87,7 +87,8 @@ def _subsets(plan: Plan) -> Iterator[str]:
     yield from method.lines(sweep)
     if subsets.placebos:
         yield f"each arm comes with its placebos too: {', '.join(subsets.placebos)}"
-    if len(sweep.seeds) == 1 and method.claims_by_seeds(subsets):
+    trains = all(map(sweep.trains, sweep.settings))
+    if len(sweep.seeds) == 1 and trains and method.claims_by_seeds(subsets):
         yield "one seed claims nothing: luck of training looks like an effect; 'seeds=[0,1,2]' tells them apart"
     yield from plan.queries
 

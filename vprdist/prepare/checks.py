@@ -26,6 +26,7 @@ from vprdist.prepare.folders import checked_folder
 from vprdist.prepare.left_out import whole_mark
 from vprdist.private import Guard, Trust
 from vprdist.spec.demo import DemoSpec
+from vprdist.spec.elsewhere import places_of
 from vprdist.spec.own_code import own_file
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
@@ -233,4 +234,5 @@ def paths_of(trials: Sequence[TrialSpec], runs: Path) -> list[Path]:
     named = {each.name for trial in trials for each in trial.own_code.values()}
     own = {own_file(name) for name in named | {spec.name for spec in segmenters if spec.is_own}}
     checkpoints = {at_home(path) for trial in trials if (path := trial.network.checkpoint) is not None}
-    return sorted({runs} | roots | caches | weights | checkpoints | own)
+    elsewhere = {place for trial in trials for place in places_of(trial.network.backbone) if place.exists()}
+    return sorted({runs} | roots | caches | weights | checkpoints | own | elsewhere)

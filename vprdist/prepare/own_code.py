@@ -1,4 +1,4 @@
-"""A user's own classes of network and loss are tried before anything is submitted."""
+"""A user's own classes of network and loss, and networks from elsewhere, are tried before anything is submitted."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ TRIER = "vprdist.training.try_out"
 
 
 def try_own_code(trials: Iterable[TrialSpec]) -> None:
-    """Every different network and loss with a class of a user's own answers as its kind must.
+    """Every different network and loss with a class of a user's own, or from elsewhere, answers as its kind must.
 
-    It takes some seconds, in a process of its own; nothing for trials without such classes.
+    It takes some seconds, in a process of its own; nothing for trials without such.
 
     Raises:
         OwnCodeError: one of them cannot be made or called, or returns another shape or dtype.
     """
-    each = {_key(trial): trial for trial in trials if trial.own_code}
+    each = {_key(trial): trial for trial in trials if trial.own_code or trial.network.backbone.fact("elsewhere")}
     if not each:
         return
     order = json.dumps([trial.to_json() for trial in each.values()])
     done = subprocess.run([sys.executable, "-m", TRIER], input=order, capture_output=True, text=True, check=False)
     answer = done.stdout.strip()
     if done.returncode or not answer:
-        names = ", ".join(sorted({named.name for trial in each.values() for named in trial.own_code.values()}))
+        tried = [named.name for trial in each.values() for named in trial.own_code.values()]
+        tried += [trial.network.backbone.title for trial in each.values() if trial.network.backbone.fact("elsewhere")]
+        names = ", ".join(sorted(set(tried)))
         last = done.stderr.strip()[-400:]
-        raise OwnCodeError(names, "the process that tries these classes died", last, "Mend them, or try them alone.")
+        raise OwnCodeError(names, "the process that tries these died", last, "Mend them, or try them alone.")
     refused = json.loads(answer)
     if refused is not None:
         raise OwnCodeError.from_json(refused)
@@ -42,7 +44,8 @@ def _key(trial: TrialSpec) -> str:
     train = trial.train
     values = [
         train.loss.model_dump(mode="json"),
-        train.image_size,
+        trial.picture_size,
+        train.steps > 0,
         train.batch_norm,
         train.counts_all_pairs,
         train.precision,

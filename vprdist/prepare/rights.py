@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vprdist.private import Guard, Trust
+from vprdist.spec.elsewhere import code_of
 from vprdist.spec.own_code import own_files
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.sweep import SweepSpec
@@ -30,6 +31,7 @@ def check_rights(sweep: SweepSpec, runs: Path, trust: Trust) -> Guard:
     if runs.exists():
         guard.check(sweep_file(sweep_folder(runs, sweep.name)))
     guard.check(*own_files(_own_classes(sweep)))
+    guard.check(*dict.fromkeys(path for trial in sweep.trials for path in code_of(trial.network.backbone)))
     return guard
 
 

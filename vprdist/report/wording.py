@@ -17,6 +17,7 @@ from vprdist.spec.attribution import (
     PlayerRow,
     SettingRow,
 )
+from vprdist.spec.row_name import value_name
 
 MARKS: Mapping[Claim, str] = {"helps": "▲", "hurts": "▼", "raises": "△", "lowers": "▽", "none": "–", "untold": "?"}
 CLAIM_WORDS: Mapping[Claim, str] = {
@@ -69,11 +70,7 @@ def setting_name(setting: Mapping[str, Any]) -> str:
         end = key.rpartition(".")[2]
         return end if ends.count(end) == 1 else key
 
-    return ", ".join(f"{name(key)} {_plain(value)}" for key, value in setting.items())
-
-
-def _plain(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return ", ".join(f"{name(key)} {value_name(key, value)}" for key, value in setting.items())
 
 
 def method_name(setting: SettingRow) -> str:

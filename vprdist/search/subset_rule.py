@@ -40,7 +40,7 @@ class SubsetRule:
 
 def network_point(sweep: SweepSpec, setting: Point, seed: int) -> Point:
     """The point of a setting's one network with that seed."""
-    return {**sweep.subsets_at(setting).network_point(setting), "seed": seed}
+    return {**sweep.subsets_at(setting).network_point(setting, sweep.trains(setting)), "seed": seed}
 
 
 def families(sweep: SweepSpec, value_of: ValueOf, nobody: float = 0.0) -> list[list[Game]]:

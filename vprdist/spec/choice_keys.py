@@ -40,7 +40,7 @@ def choice_keys(path: Names, named: type[Named], axes: Names) -> Iterator[Key]:
     """The key of a choice, its meaning and default still to be said, and those below it."""
     found = _parameters(named)
     yield Key(path=path, schema=_schema(named, found), meaning="", axes=axes)
-    name_schema = any_of({**TEXT, "enum": [*named.door.built_in]}, OWN)
+    name_schema = any_of({**TEXT, "enum": [*named.door.built_in]}, OWN, *_short(named))
     shown = "which one; where it says all, it may stand in the place of the mapping"
     yield Key(path=(*path, "name"), schema=name_schema, meaning=shown, absent="", axes=axes)
     for parameter, variants in found.items():
@@ -118,14 +118,36 @@ def _schema(named: type[Named], found: Mapping[str, list[Parameter]]) -> Fragmen
 
     def mapping(names: Names) -> Fragment:
         properties = {"name": {**TEXT, "enum": [*names]}, **fitting(names)}
-        return {**closed, "properties": properties, "required": ["name"]}
+        return {**closed, "properties": properties, "required": ["name", *needed(names[0])]}
+
+    def needed(word: str) -> list[str]:
+        return [name for name, info in named.door.built_in[word].parameters.model_fields.items() if info.is_required()]
 
     closed = {**SECTION, "title": MAPPING, "additionalProperties": False}
     words = tuple(named.door.built_in)
+    alone = [word for word in words if not needed(word)]
     alike: dict[Names, list[str]] = {}
     for word in words:
         own = tuple(name for name, variants in found.items() if any(word in each.owners for each in variants))
         alike.setdefault(own, []).append(word)
     built_in = [mapping(tuple(group)) for group in alike.values()]
-    nameless = [{**closed, "properties": fitting(None)}] if found else []
-    return any_of({**TEXT, "enum": [*words]}, OWN, *built_in, own_mapping(fitting((YOURS,))), *nameless)
+    nameless = [{**closed, "properties": fitting(None)}] if found and named.door.default else []
+    return any_of(
+        {**TEXT, "enum": alone}, OWN, *_short(named), *built_in, own_mapping(fitting((YOURS,))), *_short_mapping(named),
+        *nameless,
+    )  # fmt: skip
+
+
+def _short(named: type[Named]) -> list[Fragment]:
+    """`word:VALUE`, where a door has such words."""
+    short = {word: built_in.short for word, built_in in named.door.built_in.items() if built_in.short}
+    title = " | ".join(f"{word}:{name.upper()}" for word, name in short.items())
+    return [{**TEXT, "pattern": f"^({'|'.join(short)}):.+$", "title": title}] if short else []
+
+
+def _short_mapping(named: type[Named]) -> list[Fragment]:
+    """The same with further parameters beside it."""
+    return [
+        {**SECTION, "title": MAPPING, "properties": {"name": name}, "required": ["name"], "additionalProperties": True}
+        for name in _short(named)
+    ]

@@ -6,11 +6,11 @@ brings one without touching this package.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Spec, marked
 from vprdist.spec.methods import METHODS
 from vprdist.spec.named import BuiltIn, Door, Named, parameters
 
@@ -20,8 +20,45 @@ LITE_UNITS = ("stem_conv", "stem_bn", "blocks1", "blocks2", "blocks3", "blocks4"
 _MARGIN = parameters(margin=(float, Field(default=0.5, gt=0, description="distance from which a pair is told apart")))
 
 
+Answers = Literal["features", "descriptors"]
+Three = tuple[float, float, float]
+
+_MODEL = (str, Field(min_length=1, description="name of a model of timm's, with the tag of its weights"))
+_FILE = (str, Field(min_length=1, description="path of the file, hashed by its content"))
+_REPO = (
+    str,
+    Field(min_length=1, description="OWNER/REPO[:REF] in torch's local hub store, or a folder with hubconf.py"),
+)
+_ENTRY = (str, Field(min_length=1, description="name of a function of hubconf.py that answers with the network"))
+_ARGUMENTS: tuple[Any, Any] = (
+    dict[str, Any],
+    Field(default={}, description="keywords of the entry", json_schema_extra=marked(key="keyword")),
+)
+
+
+def _answers(default: Answers) -> tuple[Any, Any]:
+    about = "what the network answers with: (B, C, h, w), beside it a class token (B, C) or not; or (B, D)"
+    return Answers, Field(default=default, description=about)
+
+
+def _elsewhere(default: Answers = "descriptors", **fields: Any) -> type[Spec]:
+    """The parameters of a network that is trained already."""
+    return parameters(**fields, answers=_answers(default))
+
+
+_NORMALISED: dict[str, Any] = {
+    "mean": (Three, Field(default=(0.485, 0.456, 0.406), description="of RGB in [0, 1], taken from a picture first")),
+    "std": (Three, Field(default=(0.229, 0.224, 0.225), description="of RGB in [0, 1], by which it is divided then")),
+}
+_ONE_UNIT = {"units": ("network",), "elsewhere": True}
+
+
 class BackboneName(Named):
-    """Pictures to features, in ordered units: (B, 3+, H, W) -> (B, C, h, w)."""
+    """Pictures to features, in ordered units: (B, 3+, H, W) -> (B, C, h, w); or to descriptors, (B, D).
+
+    Facts: `units`; `num_parameters`, of which memory is told; `answers`, `features` or `descriptors`; `elsewhere`: a
+    network from elsewhere as one unit, tried before anything starts; `trains`: it can be trained here.
+    """
 
     door: ClassVar[Door] = Door(
         "backbone",
@@ -40,9 +77,31 @@ class BackboneName(Named):
                 "vprdist.network.backbones.efficientnet_lite:EfficientNetLite0",
                 facts={"units": LITE_UNITS, "num_parameters": 3_371_008},
             ),
+            "timm": BuiltIn(
+                "vprdist.network.backbones.timm_model:TimmModel", _elsewhere("features", model=_MODEL), facts=_ONE_UNIT,
+                short="model", titled=("model",),
+            ),
+            "torchscript": BuiltIn(
+                "vprdist.network.backbones.torchscript:TorchScriptFile", _elsewhere(file=_FILE, **_NORMALISED),
+                facts={**_ONE_UNIT, "trains": False}, short="file", path="file", titled=("file",),
+            ),
+            "onnx": BuiltIn(
+                "vprdist.network.backbones.onnx_file:OnnxFile", _elsewhere(file=_FILE, **_NORMALISED),
+                facts={**_ONE_UNIT, "trains": False}, short="file", path="file", titled=("file",),
+            ),
+            "hub": BuiltIn(
+                "vprdist.network.backbones.hub:HubEntry",
+                _elsewhere(repo=_REPO, entry=_ENTRY, arguments=_ARGUMENTS, **_NORMALISED),
+                facts={**_ONE_UNIT, "trains": False}, path="repo", titled=("repo", "entry"),
+            ),
         },
-        facts={"units": (), "num_parameters": None},
+        facts={"units": (), "num_parameters": None, "answers": "features", "elsewhere": False, "trains": True},
     )  # fmt: skip
+
+    @property
+    def answers(self) -> str:
+        """What it answers with: `features`, or `descriptors`, which no aggregator pools."""
+        return str(self.fact("answers") if self.is_own else self.parameters.get("answers", self.fact("answers")))
 
 
 class AttentionPlaces(Spec):

@@ -127,6 +127,9 @@ def _varied(sweep: SweepSpec, dotted: str, value: Any) -> str | None:
             # A word of the axis keeps the parameters that stand in the file (`spec.trial_values.put_value`).
             is_word = tuple(axis.split(".")) in CHOICES and any(isinstance(each, str) for each in values)
             keeps = is_word and (dotted != axis or isinstance(value, dict) or str(value).lstrip().startswith("{"))
+            if axis in TrialSpec.model_fields and dotted != axis:  # sections, each laid over the trial's
+                below = dotted.removeprefix(f"{axis}.").split(".")[0]
+                keeps = not all(isinstance(each, dict) and below in each for each in values)
             if f"{dotted}.".startswith(f"{axis}.") and not keeps:
                 return f"search.{section}.{axis}"
     if sweep.search.subsets is not None and dotted == "input.classes":

@@ -3,6 +3,7 @@
     aggregator: gem
     aggregator: {name: gem, p: 4}
     aggregator: {name: my_pool.py:Pool, width: 32}
+    backbone: torchscript:net.pt        short for {name: torchscript, file: net.pt}
 
 Each kind of choice has a door: the built-in names, each with the class that it stands for, its parameters as a pydantic
 model, and facts that must be known before torch loads. `spec.doors` lists the doors.
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +23,7 @@ from typing import Any, ClassVar, Self
 from pydantic import ValidationError, create_model, model_serializer, model_validator
 
 from vprdist.errors import RuleError, nearest
+from vprdist.files import at_home
 from vprdist.spec.base import Spec
 from vprdist.spec.findings import finding_of
 from vprdist.spec.own_code import FORMS, checked_parameters, class_name, is_own, read_own, settled
@@ -44,12 +48,18 @@ class BuiltIn:
         parameters: those that a file may give.
         facts: what must be known of it before torch loads.
         fixed: further arguments of the class, which no file gives.
+        short: the parameter that may stand behind the word and a colon.
+        path: the parameter that is a path, or a name in a local store: its content is hashed, as a digest.
+        titled: the parameters that tables show in the word's place; of a path its last part.
     """
 
     target: str
     parameters: type[Spec] = NoParameters
     facts: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    short: str = ""
+    path: str = ""
+    titled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,19 @@ class Named(Spec):
             raise RuleError("name", f"parameters of a {cls.door.word} need its name", None, "Write {name: …, …}.")
         if not isinstance(name, str):
             raise RuleError("name", f"the name of a {cls.door.word} must be a word", name)
+        name, given = cls._unfolded(name, given)
         return cls._built_in(name, given) if name in cls.door.built_in else cls._own(name, given)
+
+    @classmethod
+    def _unfolded(cls, name: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """`word:VALUE` as the word, with the value among the parameters."""
+        word, colon, value = name.partition(":")
+        short = cls.door.built_in[word].short if colon and word in cls.door.built_in else ""
+        if not short:
+            return name, given
+        if short in given:
+            raise RuleError(short, f"{short} is written twice: {name} says it too", given[short], "Delete one of them.")
+        return word, {**given, short: value}
 
     @classmethod
     def _is_past(cls, value: dict[str, Any]) -> bool:
@@ -172,8 +194,10 @@ class Named(Spec):
 
     @property
     def title(self) -> str:
-        """For tables: the word, or the class's name."""
-        return class_name(self.name)
+        """For tables: the word, or the class's name; of a network from elsewhere, what it is called there."""
+        chosen = self.door.built_in.get(self.name)
+        shown = [str(self.parameters[name]) for name in chosen.titled] if chosen else []
+        return ":".join(Path(each).name for each in shown) or class_name(self.name)
 
     def fact(self, name: str) -> Any:
         """A fact of the choice: its own, or the kind's default."""
@@ -187,7 +211,38 @@ class Named(Spec):
     def hashed(self) -> Any:
         """What identifies the choice: where a user's file lies does not, its text does (`Digests.code`)."""
         name = f"own:{class_name(self.name)}" if self.is_own else self.name
-        return {"name": name, **self.parameters} if self.parameters else name
+        path = "" if self.is_own else self.door.built_in[self.name].path
+        chosen = {key: value for key, value in self.parameters.items() if key != path}
+        return {"name": name, **chosen} if chosen else name
+
+    @property
+    def path(self) -> str | None:
+        """The path that a built-in is given, as it is written; None: it has none."""
+        name = "" if self.is_own else self.door.built_in[self.name].path
+        return str(self.parameters[name]) if name else None
+
+    @classmethod
+    def anchored(cls, value: Any, folder: Path, parameter: str = "") -> Any:
+        """A choice as a file writes it, with absolute paths, counted from `folder`; other values are left alone.
+
+        Args:
+            parameter: `value` is that parameter's alone.
+        """
+        if parameter:
+            has = any(each.path == parameter for each in cls.door.built_in.values())
+            return anchored_path(value, folder) if has and isinstance(value, str) else value
+        if isinstance(value, str):
+            word, colon, rest = value.partition(":")
+            chosen = cls.door.built_in.get(word)
+            if colon and chosen is not None and chosen.short and chosen.short == chosen.path:
+                return f"{word}:{anchored_path(rest, folder)}"
+            return settled(value, folder)
+        if isinstance(value, dict) and isinstance(value.get("name"), str):
+            name, value = value["name"], {**value, "name": cls.anchored(value["name"], folder)}
+            path = cls.door.built_in[name].path if name in cls.door.built_in else ""
+            if isinstance(value.get(path), str):
+                value[path] = anchored_path(value[path], folder)
+        return value
 
     def settled(self, folder: Path) -> Self:
         """The same with an absolute path, counted from `folder`."""
@@ -206,6 +261,13 @@ class Named(Spec):
                 return made(**provided, **own)
         chosen = self.door.built_in[self.name]
         return load_built_in(chosen)(**provided, **chosen.fixed, **own)
+
+
+def anchored_path(written: str, folder: Path) -> str:
+    """A path of a file, absolute; `OWNER/REPO` stays a name where no such folder is there."""
+    path = (folder / at_home(written)).absolute()
+    plain = re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w./-]+)?", written) and written[0] not in ".~"
+    return written if plain and not path.suffix and not path.exists() else os.path.normpath(path)
 
 
 def _checked(model: type[Spec], given: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ class NetworkSpec(Spec):
     """Backbone, the units that are trained, attention, the aggregator, initial weights.
 
     Initial weights are a word or a checkpoint: one of the public GCL release, or `checkpoint/last.pt` of a trial. Its
-    path is not hashed: its content is, as one of the trial's digests. It holds the aggregator's parameters as well.
+    path is not hashed: its content is, as one of the trial's digests. It holds the aggregator's parameters as well. A
+    model of timm's may also have its own state dict. A network of a file or of torch.hub has its own weights.
     """
 
     backbone: BackboneName = Field(default=RESNET50, description="pictures to features, in ordered units")
@@ -45,10 +46,8 @@ class NetworkSpec(Spec):
         if self.backbone.is_own and not self.units:
             fault = f'the class {self.backbone.title} must name its units: units = ("stem", "body")'
             raise RuleError("backbone", fault, self.backbone.fact("units"), "Write them as a plain tuple in its body.")
-        try:
-            trained_units(self.units, self.unfreeze, self.backbone.title)
-        except ValueError as error:
-            raise RuleError("unfreeze", f"impossible layer set: {error}", self.unfreeze_name) from None
+        if (impossible := self.layers_fault) is not None and not self._may_stay_whole:
+            raise impossible
         for name in self.attention.at:
             if name not in self.units:
                 remedy = nearest(name, self.units)
@@ -61,9 +60,47 @@ class NetworkSpec(Spec):
         return tuple(self.backbone.fact("units"))
 
     @property
+    def layers_fault(self) -> RuleError | None:
+        """Why the backbone cannot have this set of trained units."""
+        try:
+            trained_units(self.units, self.unfreeze, self.backbone.title)
+        except ValueError as error:
+            return RuleError("unfreeze", f"impossible layer set: {error}", self.unfreeze_name)
+        return None
+
+    @property
+    def _may_stay_whole(self) -> bool:
+        """Whether the default of `unfreeze` is left alone: a network of one unit may be one that nobody trains."""
+        return len(self.units) == 1 and self.unfreeze == type(self).model_fields["unfreeze"].default
+
+    @property
     def trained(self) -> Names:
-        """The units that are trained, in the backbone's order."""
+        """The units that are trained, in the backbone's order; none of a network that cannot be."""
+        if not self.backbone.fact("trains") or self.layers_fault is not None:
+            return ()
         return trained_units(self.units, self.unfreeze, self.backbone.title)
+
+    @property
+    def pools(self) -> bool:
+        """Whether an aggregator makes descriptors of features; some networks answer with descriptors themselves."""
+        return self.backbone.answers == "features"
+
+    @model_validator(mode="after")
+    def _fixed(self) -> NetworkSpec:
+        backbone = self.backbone
+        if backbone.answers not in ("features", "descriptors"):
+            fault = f"the class {backbone.title} must answer with features or descriptors"
+            raise RuleError("backbone", fault, backbone.answers, 'Write answers = "descriptors" in its body.')
+        beside = {"attention": (self.attention, NO_ATTENTION), "aggregator": (self.aggregator, GEM)}
+        for field, (chosen, default) in beside.items():
+            if not self.pools and chosen != default:
+                fault = f"{backbone.title} answers with descriptors, which no {field} can be given"
+                remedy = "Delete the key, or state `answers: features` where it gives some."
+                raise RuleError(field, fault, chosen.title, remedy)
+        if not backbone.is_own and not backbone.fact("trains") and self.weights != "imagenet":
+            fault = f"a network of {backbone.name} has the weights that it comes with, and no others"
+            raise RuleError("weights", fault, self.weights, "Delete the key.")
+        return self
 
     @model_validator(mode="after")
     def _start(self) -> NetworkSpec:
@@ -72,7 +109,7 @@ class NetworkSpec(Spec):
         if not set(self.weights) & {"/", "."}:
             remedy = f"{nearest(self.weights, WEIGHTS)} A file in this folder: ./{self.weights}."
             raise RuleError("weights", "weights must be a word or the path of a checkpoint", self.weights, remedy)
-        if self.aggregator.name == "gem" and self.aggregator != GEM:
+        if self.aggregator.name == "gem" and self.aggregator != GEM and not self.backbone.fact("elsewhere"):
             fault = "p cannot be chosen: the checkpoint of network.weights holds the p of GeM"
             raise RuleError("aggregator.p", fault, self.aggregator.parameters["p"], "Delete the key.")
         return self
@@ -88,7 +125,9 @@ class NetworkSpec(Spec):
         out = {**super().hashed(), **({} if self.checkpoint is None else {"weights": "checkpoint"})}
         if self.attention.name == "none":
             del out["attention"]
-        if self.aggregator.name == "gem":
+        if not self.pools:
+            del out["aggregator"]
+        elif self.aggregator.name == "gem":
             del out["aggregator"]
             out["gem_p"] = self.aggregator.parameters["p"]
         return out

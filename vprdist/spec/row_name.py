@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
+from vprdist.spec.named import Named
+from vprdist.spec.network import NetworkSpec
 from vprdist.spec.own_code import is_own
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import CLASS_GROUPS, FORM_WORDS
@@ -30,6 +37,10 @@ def _value(trial: TrialSpec, axis: str, players: Players) -> str:
         shown = [name for name, classes in players.items() if set(classes) <= set(trial.input.class_names)]
         if {c for name in shown for c in players[name]} == set(trial.input.class_names):
             return _subset_name(shown, players)
+    if axis == "network":
+        return network_name(trial.network)
+    if tuple(axis.split(".")) == ("network", "backbone") and trial.network.backbone.fact("elsewhere"):
+        return trial.network.backbone.title
     value: object = trial.to_json()
     for part in axis.split("."):
         value = _below(value, part) if isinstance(value, dict) else None
@@ -49,6 +60,47 @@ def _form(trial: TrialSpec, axis: str, axes: Sequence[str]) -> str:
     """The form of a mask in one word, whichever of its keys are axes: what fills it, or that it is at the features."""
     says = "input.mask_fill" if trial.input.hides and "input.mask_fill" in axes else "input.mask_at"
     return FORM_WORDS[trial.input.form] if trial.input.mode == "masked" and axis == says else ""
+
+
+def network_name(network: NetworkSpec) -> str:
+    """A network among others: its backbone, and what is not as usual beside it."""
+    default = NetworkSpec()
+    weights = "untrained" if network.weights == "none" else _file_name(network.weights)
+    words = {
+        network.backbone.title: True,
+        _with_parameters(network.aggregator): network.pools and network.aggregator != default.aggregator,
+        _with_parameters(network.attention): network.attention != default.attention,
+        weights: network.weights != default.weights,
+        network.unfreeze_name: network.backbone.fact("trains") and network.unfreeze != default.unfreeze,
+    }
+    return " ".join(word for word, shown in words.items() if shown)
+
+
+def value_name(key: str, value: Any) -> str:
+    """A value of an axis for a sentence: words, joined lists, and a network or a part of it by its name."""
+    if key in ("network", "network.backbone") and isinstance(value, (dict, str)):
+        given = value if key == "network" and isinstance(value, dict) else {"backbone": value}
+        with contextlib.suppress(ValueError):  # a class of somebody's that is not there any more
+            return network_name(NetworkSpec.model_validate_json(json.dumps(given)))
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        return str(value["name"]).rpartition("/")[2]
+    return "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _with_parameters(named: Named) -> str:
+    usual = {name: field.default for name, field in _parameters_of(named).items()}
+    words = [f"{name}={value}" for name, value in named.parameters.items() if value != usual.get(name, value)]
+    return " ".join([named.title, *words])
+
+
+def _parameters_of(named: Named) -> Mapping[str, FieldInfo]:
+    return {} if named.is_own else named.door.built_in[named.name].parameters.model_fields
+
+
+def _file_name(path: str) -> str:
+    """A checkpoint's name; all trials call theirs alike, so that it is the trial's then."""
+    parts = Path(path).parts
+    return f"of {parts[-3][:8]}" if parts[-2:] == ("checkpoint", "last.pt") and len(parts) > 2 else parts[-1]
 
 
 def _below(value: dict[str, Any], part: str) -> Any:

@@ -8,17 +8,24 @@ from typing import Any
 from vprdist.spec.origin import Key, Origin
 from vprdist.spec.own_code import settled
 from vprdist.spec.segmenter import written_segmenter
-from vprdist.spec.trial import CHOICES
+from vprdist.spec.trial import CHOICES, TrialSpec
 
 SEGMENTER: Key = ("trial", "input", "segmenter")
 
 
 def settle(dotted: str, value: Any, origin: Origin, where: Key) -> Any:
-    """A value of a trial's named choice with an absolute path; other values are left as they are."""
+    """A value of a trial's named choice with an absolute path, or of a whole section; others are left as they are."""
     key = tuple(dotted.removesuffix(".name").split("."))
     if key == SEGMENTER[1:] and key == tuple(dotted.split(".")):
         return written_segmenter(value, folder_of(origin, where))
-    return settle_choice(value, origin, where) if key in CHOICES else value
+    folder = folder_of(origin, where)
+    if key in CHOICES:
+        return CHOICES[key].anchored(value, folder)
+    if key[:-1] in CHOICES:
+        return CHOICES[key[:-1]].anchored(value, folder, parameter=key[-1])
+    if isinstance(value, dict) and dotted in TrialSpec.model_fields:  # a whole section
+        return {name: settle(f"{dotted}.{name}", each, origin, (*where, name)) for name, each in value.items()}
+    return value
 
 
 def settle_choice(choice: Any, origin: Origin, where: Key) -> Any:

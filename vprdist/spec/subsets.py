@@ -137,9 +137,9 @@ class SubsetSpec(Spec):
             return {**setting, "input.mode": "rgb"}
         return {**setting, "input.classes": self.class_names(subset)}
 
-    def network_point(self, setting: Point) -> Point:
-        """The point of the one network for all subsets."""
-        arms = self.arms.model_dump(mode="json")
+    def network_point(self, setting: Point, trains: bool = True) -> Point:
+        """The point of the one network for all subsets; of one that is not trained, it sees none of them before."""
+        arms = self.arms.model_dump(mode="json") if trains else None
         return {**setting, "train.arms": arms, "input.classes": self.class_names(self.everybody)}
 
     def draw_trials(self, nobody_runs: bool) -> int:

@@ -149,6 +149,12 @@ class SweepSpec(Spec):
         kept = tuple(placebo for placebo in subsets.placebos if placebo != "outline")
         return subsets.model_copy(update={"placebos": kept})
 
+    def trains(self, setting: Point) -> bool:
+        """Whether the trials of a setting are trained: of networks that are not, the very network is what is asked."""
+        section = setting.get("train", {})
+        steps = setting.get("train.steps", section.get("steps", self.trial.train.steps))
+        return bool(steps)
+
     def nobody_runs(self, setting: Point) -> bool:
         """Whether the empty subset is a trial: without its mask, a network of mode rgb+mask is one of mode rgb.
 

@@ -75,6 +75,22 @@ class TrialSpec(Spec):
     run: RunSpec = not_hashed(RunSpec())
 
     @model_validator(mode="after")
+    def _trainable(self) -> TrialSpec:
+        backbone = self.network.backbone
+        if self.train.steps and not backbone.fact("trains"):
+            fault = f"{backbone.title}, a network that is trained already, cannot be trained here"
+            raise RuleError("train.steps", fault, self.train.steps, "Set trial.train.steps: 0.")
+        if self.train.steps and (impossible := self.network.layers_fault) is not None:
+            remedy = "Set trial.network.unfreeze: all, or trial.train.steps: 0."
+            raise RuleError("network.unfreeze", impossible.fault, impossible.value, remedy)
+        return self
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """(height, width) of the pictures that the network is built for: those that it trains on, if it does."""
+        return self.train.image_size if self.train.steps else self.evaluate.image_size or self.train.image_size
+
+    @model_validator(mode="after")
     def _armed(self) -> TrialSpec:
         arms, shown = self.train.arms, self.input
         if arms is None:
@@ -105,6 +121,9 @@ class TrialSpec(Spec):
     @model_validator(mode="after")
     def _weighed(self) -> TrialSpec:
         pool = self.network.aggregator
+        if self.input.at_features and not self.network.pools:
+            fault = f"{self.network.backbone.title} answers with descriptors: there are no features for a mask to weigh"
+            raise RuleError("input.mask_at", fault, "features", "Set trial.input.mask_at: picture.")
         if self.input.at_features and not pool.fact("weighs"):
             fault = f"at the features a mask must weigh the pooling, and the aggregator {pool.title} takes no weights"
             remedy = "Use gem or netvlad, or `weighs = True` in the body of a class of your own that takes `weights`."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,19 @@ def resolve_trial(
             if name not in own_train:
                 put_value(values, ("train", name), given, origin)
     # Names before parameters, whatever order the axes have.
-    for dotted, value in sorted(point.items(), key=lambda axis: tuple(axis[0].split(".")) not in CHOICES):
-        put_value(values, tuple(dotted.split(".")), value, origin)
+    for key, value in sorted(_leaves(point), key=lambda leaf: leaf[0] not in CHOICES):
+        put_value(values, key, value, origin)
     with_own_segmenter(values, origin.path.parent)
     return validate(TrialSpec, values, origin, ("trial",))
+
+
+def _leaves(point: Point) -> Iterator[tuple[Key, Any]]:
+    """Keys and values of a point; a whole section (`network: {…}`) is laid over the trial's, key by key."""
+    for dotted, value in point.items():
+        if dotted in TrialSpec.model_fields and isinstance(value, dict):
+            yield from (((dotted, *str(name).split(".")), each) for name, each in value.items())
+        else:
+            yield tuple(dotted.split(".")), value
 
 
 def with_own_segmenter(values: dict[str, Any], folder: Path) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from vprdist.data.layouts import dataset_digest
 from vprdist.errors import CacheError, DataError, LaunchError, UserError
-from vprdist.files import digest_file
-from vprdist.network.weights import weights_file
+from vprdist.network.weights import weights_digest, weights_file
 from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.cache.unchanged import check_shards
 from vprdist.spec.computation import COMPUTATION, EARLIER
@@ -88,7 +87,7 @@ def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:
         note = f"no pretrained weights for {trial.network.backbone.title}: started from random ones"
         return None, (note,) if fell else ()
     path = weights_file(trial.network)
-    if (found := digest_file(path, 16)) != wanted:
+    if (found := weights_digest(trial.network, path)) != wanted:
         remedy = f"Put the same file there again. Or keep this one: {CHANGED[0].lower()}{CHANGED[1:]}"
         raise UserError(path, f"the initial weights must have the digest {wanted}", found, remedy)
     return path, ()

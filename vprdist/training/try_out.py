@@ -1,11 +1,13 @@
-"""A user's own classes, tried before anything is submitted: `python -m vprdist.training.try_out`.
+"""A user's own classes and networks from elsewhere, tried before anything is submitted.
+
+It is `python -m vprdist.training.try_out`.
 
 Trials come as a JSON list on standard input; the answer is one line of JSON on standard output: null, or the arguments
 of an error. A process of its own, since it loads torch and runs a user's code, which a driver never does.
 
-The network describes two small batches and the loss is taken of them, with its gradient: what returns another shape or
-dtype, or breaks at the first call, is found here. What only shows in training ends the trial with the same kind of
-message.
+The network describes two small batches and, where it is trained, the loss is taken of them, with its gradient: what
+returns another shape or dtype, or breaks at the first call, is found here. What only shows in training ends the trial
+with the same kind of message.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vprdist.errors import OwnCodeError, UserError
+from vprdist.errors import OwnCodeError, UserError, WeightsError
 from vprdist.machine import answers, keep_stdout_for_answers
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
+from vprdist.network.weights import said_of
 from vprdist.spec.doors import LossName
 from vprdist.spec.own_load import blamed
 from vprdist.spec.trial import TrialSpec
@@ -36,20 +39,29 @@ def try_out(trial: TrialSpec) -> None:
     """Build what the trial names, and use it once.
 
     Raises:
-        UserError: a user's class that cannot be made or called, or returns what its kind must not.
+        UserError: a user's class, or a network from elsewhere, that cannot be made or called, or returns what its kind
+            must not.
     """
     names = [named.name for named in trial.own_code.values()]
+    try:
+        _try_out(trial, names)
+    except WeightsError as error:
+        raise said_of(trial.network, error) from None
+
+
+def _try_out(trial: TrialSpec, names: list[str]) -> None:
     with blamed(*names, at_once=True):
         network = build_network(trial, None)
         loss = build_loss(trial.train)
         set_mode(network, trial.train.batch_norm, training=True)
         query, partner = (_describe(trial, network, seed) for seed in (0, 1))
-        _try_loss(trial, loss, query, partner)
+        if trial.train.steps or trial.train.loss.is_own:
+            _try_loss(trial, loss, query, partner)
 
 
 def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    height, width = trial.train.image_size
+    height, width = trial.picture_size
     images = torch.randint(0, 256, (NUM, 3, height, width), generator=generator, dtype=torch.uint8)
     extra = None
     if trial.input.needs_cache:
@@ -63,10 +75,10 @@ def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int) -> Tensor:
         got = f"{tuple(found.shape)}, {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
         culprit = trial.network.aggregator if trial.network.aggregator.is_own else trial.network.backbone
         fault = f"the network must answer {NUM} pictures with float32 descriptors, {wanted} as `dimensions` says"
-        raise OwnCodeError(culprit.name, fault, got, "Mend the class, or its dimensions.")
+        raise OwnCodeError(culprit.title, fault, got, "Mend the class, or its dimensions.")
     if not torch.isfinite(found).all():
         culprit = trial.network.aggregator if trial.network.aggregator.is_own else trial.network.backbone
-        raise OwnCodeError(culprit.name, "a descriptor must be finite", str(found.detach()[0, :4].tolist()))
+        raise OwnCodeError(culprit.title, "a descriptor must be finite", str(found.detach()[0, :4].tolist()))
     return found
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from torch import nn
 
 from vprdist.errors import WeightsError
+from vprdist.files import digest_file
+from vprdist.network.stem import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Backbone(nn.Module):
@@ -18,10 +21,22 @@ class Backbone(nn.Module):
     sub-module of each name, and says in `channels` how many channels the last one answers with. The units are called in
     this order, each with what the one before it answered: `forward` is never called. The last unit may answer with a
     pair, features and a class token (B, C). For the input modes that add channels the first unit is an `nn.Conv2d`.
+
+    One that answers with descriptors, (B, D), writes `answers = "descriptors"` in its body; D is in `channels` then.
+    `mean` and `std`, of RGB in [0, 1], say how its pictures are normalised.
     """
 
     units: ClassVar[tuple[str, ...]] = ()
     channels: int
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
+
+    def measure(self, image_size: tuple[int, int]) -> None:
+        """Find `channels` where only an answer tells them. Called before the aggregator is made.
+
+        Raises:
+            WeightsError: it does not take pictures of this size (height, width), or answers with something else.
+        """
 
     def modules_by_unit(self) -> OrderedDict[str, nn.Module]:
         """The units in order."""
@@ -35,6 +50,10 @@ class Backbone(nn.Module):
         """
         name = type(self).__name__
         raise WeightsError(name, "the backbone brings no ImageNet weights", None, "Set trial.network.weights: none.")
+
+    def digest_weights(self, path: Path) -> str:
+        """16 hex digits of what `find_weights` found, or of another file of weights."""
+        return digest_file(path, 16)
 
     def load_weights(self, path: Path) -> None:
         """Fill the units from that file.

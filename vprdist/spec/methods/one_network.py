@@ -1,4 +1,7 @@
-"""The method `one_network`: one network learns to see under every subset, and is evaluated under each of them."""
+"""The method `one_network`: one network learns to see under every subset, and is evaluated under each of them.
+
+A network that is not trained (`train.steps: 0`) is evaluated under them as it is: which classes does it use?
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,13 @@ class OneNetwork(Method):
     own_fields: ClassVar[Mapping[str, str]] = {"finalists": "finalists", "probes": "probes"}
 
     def first_points(self, sweep: SweepSpec, points: Sequence[Point]) -> list[Point]:
-        """The networks, and what a finalist is like."""
+        """The networks, and what a finalist is like: what is not trained has none."""
         subsets = subsets_of(sweep)
-        every = subsets.everybody
-        return [point for at in points for point in (sweep.subsets_at(at).network_point(at), subsets.point(at, every))]
+        found = list[Point]()
+        for at in points:
+            found.append(sweep.subsets_at(at).network_point(at, sweep.trains(at)))
+            found += [subsets.point(at, subsets.everybody)] if sweep.trains(at) else []
+        return found
 
     def check(self, sweep: SweepSpec, origin: Origin) -> SweepSpec:
         search, subsets = sweep.search, subsets_of(sweep)
@@ -40,7 +46,12 @@ class OneNetwork(Method):
             fault = f"probes must be all {every} subsets, or at least {FIRST_LOOK} draws of orders, {fewest}"
             where = origin.where(("search", "subsets", "probes"))
             raise SweepFileError(where, fault, subsets.probes, "Raise it, or form groups of classes.")
-        if subsets.num_finalists and not all(trial.train.steps for trial in sweep.trials):
+        trains = all(map(sweep.trains, sweep.settings))
+        if not trains and "finalists" not in subsets.model_fields_set:
+            subsets = subsets.model_copy(update={"finalists": 0})
+            search = search.model_copy(update={"subsets": subsets})
+            sweep = sweep.model_copy(update={"search": search})
+        if subsets.num_finalists and not trains:
             where = origin.where(("search", "subsets", "finalists"))
             fault = "with train.steps 0 no finalist can be trained alone"
             remedy = "Set search.subsets.finalists: 0, or trial.train.steps."
