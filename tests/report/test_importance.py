@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.report.making import HOSTILE, consistent, leave, records_of, result, write_queries
+from tests.report.making import HOSTILE, consistent, leave, records_of, result, write_queries, written
 from vprdist.cli import main
+from vprdist.report.board import page_path
 from vprdist.report.importance import Importance, importances
 from vprdist.report.importance_tables import answer, lines, markdown, reading
 from vprdist.report.rows import group_rows
@@ -248,3 +249,33 @@ def test_a_form_is_told_over_the_rows_that_have_masks(tmp_path) -> None:
     assert axes["input.mode"].claim == "matters" and axes["input.mask_fill"].claim == "not told"
     assert {each.value: each.num_rows for each in axes["input.mask_fill"].values} == {"black": 2, "blur": 2, "noise": 2}
     assert axes["input.mask_fill"].share.value < 0.1 < axes["input.mode"].share.value
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_draws_it_within_the_screen_with_words_that_do_not_meet(runs: Path, browser, width: int) -> None:
+    folder = runs / "sweeps" / "first"
+    text = written(folder, runs)
+    assert text.count("Which axes matter</h3>") == 1
+    browser.open(page_path(folder), width)
+    assert browser.complaints == []
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    assert browser.run("document.querySelector('#axes1 + p').textContent").startswith(
+        "What matters for R@1: input.mode"
+    )
+    bars = """[...document.querySelectorAll('#axes1 ~ figure .share')].map(
+      (e) => [e.getAttribute('class'), e.getBoundingClientRect().width])"""
+    found = browser.run(bars)
+    assert [kind for kind, _ in found] == ["share told", *["share open"] * (len(found) - 1)]
+    assert found[0][1] == max(wide for _, wide in found)
+    script = """[...document.querySelectorAll('#axes1 ~ figure .effects text.mid')].map(
+      (e) => { const b = e.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; })"""
+    for one, other in itertools.combinations(browser.run(script), 2):
+        assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] + 3 or other[3] <= one[1] + 3
+
+
+def test_the_page_is_silent_where_nobody_can_tell_or_one_axis_is_there(tmp_path: Path) -> None:
+    for name, files in {
+        "one": made(grid(mode=("rgb", "masked")), by_mode),
+        "seedless": made(grid(mode=("rgb", "masked"), unfreeze=("0-2", "all"))[:3], by_mode, seeds=1),
+    }.items():
+        assert "Which axes matter" not in written(leave(tmp_path / name, files), tmp_path / name)

@@ -34,6 +34,7 @@ from vprdist.report.page.contents import MOST_LINES, Contents
 from vprdist.report.page.figures import figures_of, kinds_of_mask
 from vprdist.report.page.flips import MOST_BYTES, Album, FlipSet, flip_sets
 from vprdist.report.page.maps import Choice, CityMap, choices, city_maps, first_pair, found_metric
+from vprdist.report.page.shares import axes_sections
 from vprdist.report.published import NOTES, published_rows
 from vprdist.report.reading import BELOW, P_CHOSEN, P_HOLM, reading, short, warnings
 from vprdist.report.rows import other_metrics
@@ -66,6 +67,7 @@ def page(contents: Contents) -> str:
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         sections=sections,
+        axes=axes_sections(contents),
         training=_training(contents),
         progress=_progress(contents),
         figures=figures,
