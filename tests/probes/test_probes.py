@@ -35,6 +35,7 @@ from vprdist.probes.read import finalists_of, queries_of, read_nearest, read_pro
 from vprdist.probes.worker import work
 from vprdist.semantics.cache.format import read_manifest
 from vprdist.spec.arms import classes_of
+from vprdist.spec.class_table import table_of
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.driving import cancel_rest, check_wanted, want_again
@@ -117,7 +118,9 @@ def test_a_longer_order_finds_the_full_parts_of_a_shorter_one(own: Path) -> None
 @pytest.mark.parametrize("probe", [(7, "none"), (2, "random"), (5, "image"), (3, "classes")])
 def test_a_probe_is_worth_what_the_trial_is_under_that_arm_alone(finished: Path, tmp_path: Path, probe) -> None:
     order, trial = order_of(finished), TrialFolder(finished).trial()
-    shown = trial.input.model_copy(update={"classes": classes_of(PLAYERS, probe[0]), "placebo": probe[1]})
+    shown = trial.input.model_copy(
+        update={"classes": classes_of(PLAYERS, probe[0], table_of("cityscapes")), "placebo": probe[1]}
+    )
     alone = TrialSpec.model_validate(
         trial.model_copy(update={"input": shown, "train": trial.train.model_copy(update={"arms": None})})
     )

@@ -44,7 +44,7 @@ class Colours:
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> Colours:
     network = Colours((32, 40))
-    monkeypatch.setattr(segmented, "open_segmenter", lambda spec, device: network)
+    monkeypatch.setattr(segmented, "open_segmenter", lambda spec, device, class_table: network)
     return network
 
 

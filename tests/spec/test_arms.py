@@ -11,6 +11,7 @@ from vprdist.errors import RuleError
 from vprdist.files import digest_json
 from vprdist.probes.order import PART_ARMS, ProbeOrder
 from vprdist.spec.arms import Arm, ArmsSpec
+from vprdist.spec.class_table import table_of
 from vprdist.spec.data import DataSpec
 from vprdist.spec.input import InputSpec
 from vprdist.spec.subsets import SubsetSpec
@@ -106,7 +107,7 @@ def test_a_rule_names_its_field_and_its_remedy() -> None:
     from vprdist.spec.arms import check_placebos
 
     with pytest.raises(RuleError) as caught:
-        check_placebos(("classes",), CLASSES)
+        check_placebos(("classes",), CLASSES, table_of("cityscapes"))
     assert (caught.value.field, caught.value.value) == ("placebos", "classes")
     assert "random and image" in caught.value.remedy
 

@@ -64,8 +64,12 @@ CASES: list[tuple[str, Any, dict[str, Any], dict[str, Any]]] = [
     ("input.mask_fill", "mean", {"input": {"mode": "masked", "mask_at": "features"}}, MASKED),
     ("input.conv1_init", "random", MASKED, {"input": {"mode": "rgb+mask"}}),
     ("input.cache", "/cache", {}, MASKED),
+    ("input.class_table", "vistas65", {}, MASKED),
     ("input.segmenter", {"name": "deeplabv3plus", "weights": "a.pth"}, {}, MASKED),
     ("input.compression", "lz4", MASKED, {
+        "input": {"mode": "masked", "segmenter": {"name": "deeplabv3plus", "weights": "a.pth"}}
+    }),
+    ("input.top_k", 4, MASKED, {
         "input": {"mode": "masked", "segmenter": {"name": "deeplabv3plus", "weights": "a.pth"}}
     }),
     ("data.labels", "computed", STILL, {}),

@@ -49,7 +49,12 @@ REFUSED = (
     "cannot be an axis of the grid",
     "they cannot be tried",
 )
-WRITTEN_BY_US = ("trial.input.segmenter.parameters", "trial.input.segmenter.digest")
+WRITTEN_BY_US = (
+    "trial.input.segmenter.parameters",
+    "trial.input.segmenter.digest",
+    "trial.train.arms.class_table",
+    "search.subsets.class_table",
+)
 """Keys of the files that run folders keep: the reader knows them, and nobody writes them by hand."""
 OWN = """class Own:
     units = ("stem", "body", "neck", "head")

@@ -12,7 +12,6 @@ from vprdist.semantics.masks import FULL
 from vprdist.semantics.resize import point_shares
 from vprdist.spec.subsets import SubsetSpec
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import CLASSES
 
 MOST_IMAGES = 200
 
@@ -34,16 +33,17 @@ def cover_of(trial: TrialSpec, subsets: SubsetSpec) -> dict[str, dict[str, objec
         return {}
     if not stacks:
         return {}
-    area, sure, shown = np.zeros(len(CLASSES)), np.zeros(len(CLASSES)), np.zeros(len(CLASSES))
+    num_classes = len(cache.classes)
+    area, sure, shown = np.zeros(num_classes), np.zeros(num_classes), np.zeros(num_classes)
     shares_HW = point_shares(cache.size, cache.grid)
     for stack_CHW in stacks:
         likeliest = stack_CHW.argmax(axis=0).ravel()
         area += (stack_CHW * shares_HW).sum(axis=(1, 2)) / (FULL * len(stacks))
-        shown += np.bincount(likeliest, shares_HW.ravel(), len(CLASSES))
-        sure += np.bincount(likeliest, (shares_HW * stack_CHW.max(axis=0)).ravel() / FULL, len(CLASSES))
+        shown += np.bincount(likeliest, shares_HW.ravel(), num_classes)
+        sure += np.bincount(likeliest, (shares_HW * stack_CHW.max(axis=0)).ravel() / FULL, num_classes)
     out: dict[str, dict[str, object]] = {}
     for player, names in subsets.players.items():
-        own = [CLASSES.index(name) for name in names]
+        own = [cache.classes.index(name) for name in names]
         confidence = float(sure[own].sum() / shown[own].sum()) if shown[own].any() else None
         out[player] = {"area": float(area[own].sum()), "confidence": confidence}
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -10,6 +11,7 @@ from vprdist.cli.layout import add_layout, add_leave_out, layout_given, left_out
 from vprdist.cli.options import add_cities, add_city, add_image_size, add_runs
 from vprdist.console import Console, add_command, bar
 from vprdist.errors import CacheError
+from vprdist.spec.class_table import CITYSCAPES, WORDS, ClassTable, table_of
 from vprdist.spec.segmenter import Precision
 from vprdist.spec.vocabulary import Compression, MaskReduce
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from vprdist.semantics.sheet import ShownMask
 
 
+SHOWN_CLASSES = 8
 REPLACE = "a cache of another segmenter, size or compression in that folder gives way"
 
 
@@ -39,6 +42,7 @@ def add_commands(commands: Commands) -> None:
         "--compression", choices=get_args(Compression), default="none",
         help="none is read fastest; lz4 takes about a quarter of its bytes, zstd a fifth (default: none)",
     )  # fmt: skip
+    _add_table(take, "what the activations are of (default: what a .npz says, or the 19)")
     take.add_argument("--replace", action="store_true", help=REPLACE)
     _add_build(group)
     for name, work, text in (
@@ -93,12 +97,24 @@ def _add_build(group: Commands) -> None:
     make.add_argument("--precision", choices=get_args(Precision), default="float32", help="on GPUs")
     make.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="stored size (default: the network's own)")
     make.add_argument("--compression", choices=get_args(Compression), default="none", help="(default: %(default)s)")
+    _add_table(make, "the network's classes (default: the 19)")
     make.add_argument("--shard-images", type=int, default=256, metavar="N", help="images a shard (default: 256)")
     make.add_argument(
         "--cluster", default="local", metavar="PROFILE", help="a file of slurm/profiles, or auto (default: local)"
     )
     make.add_argument("--tasks", type=int, metavar="N", help="of the job array, at most (default: its limit)")
     make.add_argument("--replace", action="store_true", help=REPLACE)
+
+
+def _add_table(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument(
+        "--class-table", metavar="TABLE",
+        help=f"{what}: {', '.join(WORDS)}, a file of names, a cache, or a network's config.json",
+    )  # fmt: skip
+    command.add_argument(
+        "--top-k", type=int, metavar="K",
+        help="store the K largest activations of each pixel, and note what is dropped (default: store all)",
+    )  # fmt: skip
 
 
 def _named(text: str) -> dict[str, Any]:
@@ -138,7 +154,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
         "leave_out": read_names(left_out_given(args.leave_out)),
         "segmenter": segmenter.model_dump(mode="json"),
         "device": segmenting.device_of(profile, segmenter), "compression": args.compression,
-        "shard_images": args.shard_images,
+        "shard_images": args.shard_images, "top_k": args.top_k, "class_table": args.class_table or CITYSCAPES,
     }  # fmt: skip
     order = validate(CacheOrder, values, origin)
     for note in segmenting.check(order, profile):
@@ -166,7 +182,8 @@ def _import(args: argparse.Namespace, console: Console) -> int:
             args.source, args.data, args.out, args.cities,
             layout=layout_given(args.layout), leave_out=left_out_given(args.leave_out), size=size,
             segmenter=args.segmenter,
-            compression=args.compression, replace=args.replace, progress=advance,
+            compression=args.compression, class_table=args.class_table, top_k=args.top_k, replace=args.replace,
+            progress=advance,
         )  # fmt: skip
     _describe(cache.path, console)
     console.print(f"Use it: python -m vprdist.sweep sweeps/table1.yaml … trial.input.cache={args.out}")
@@ -180,10 +197,14 @@ def _info(args: argparse.Namespace, console: Console) -> int:
 
     _describe(args.path, console)
     cache = open_cache(args.path)
-    shares, num_images = cache.mean_shares()
+    (shares, num_images), dropped = cache.mean_shares(), cache.dropped()
+    lost = {} if dropped is None else dict(zip(cache.classes, dropped.by_class.tolist(), strict=True))
     table = Table("class", "mean share", "", title=f"how much of the pictures each class covers ({num_images} images)")
+    if dropped is not None:
+        table.add_column("dropped", justify="right")
     for name, share in sorted(shares.items(), key=lambda item: -item[1]):
-        table.add_row(name, f"{100 * share:5.1f} %", "#" * round(40 * share))
+        more = [str(lost[name])] if lost else []
+        table.add_row(name, f"{100 * share:5.1f} %", "#" * round(40 * share), *more)
     console.print(table)
     return 0
 
@@ -191,7 +212,8 @@ def _info(args: argparse.Namespace, console: Console) -> int:
 def _describe(path: Path, console: Console) -> None:
     from vprdist.semantics.cache import open_cache
 
-    manifest = open_cache(path).manifest
+    cache = open_cache(path)
+    manifest = cache.manifest
     images = sum(shard.count for shard in manifest.shards)
     size = sum(shard.bytes for shard in manifest.shards)
     raw = len(manifest.classes) * manifest.height * manifest.width
@@ -204,7 +226,20 @@ def _describe(path: Path, console: Console) -> None:
         f"compression {manifest.compression} (version {manifest.version}): {size // images} bytes an image "
         f"of {raw} raw; segmenter: {manifest.segmenter}"
     )
+    table, dropped = table_of(cache.classes), cache.dropped()
+    if not table.is_default:
+        console.print(f"classes: {table.name} ({_few(table.classes)})")
+    if dropped is not None:
+        console.print(
+            f"top {manifest.top_k} of {len(table.classes)} classes: {100 * dropped.share:.3g} % of the activations "
+            f"dropped ({dropped.dropped} of {dropped.whole}), at most {dropped.at_a_pixel} of 255 at a pixel, "
+            f"the largest {dropped.largest}"
+        )
     console.print(f"cities: {', '.join(f'{city} ({digest})' for city, digest in sorted(manifest.cities.items()))}")
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names if len(names) <= SHOWN_CLASSES else (*names[: SHOWN_CLASSES - 1], "…"))
 
 
 def _export(args: argparse.Namespace, console: Console) -> int:
@@ -256,7 +291,8 @@ def _shown_masks(args: argparse.Namespace) -> list[ShownMask]:
     from vprdist.status.find import find_trial
 
     if args.trial is None:
-        arm = Arm(class_names(args.classes or "static"))
+        table = _table(args.path)
+        arm = Arm(class_names(args.classes or ("static" if "static" in table.groups else "all"), table))
         return [ShownMask(arm=arm, reduce=args.reduce or "sum")]
     trial = find_trial(args.runs.resolve(), args.trial).trial()
     given = trial.input
@@ -264,7 +300,7 @@ def _shown_masks(args: argparse.Namespace) -> list[ShownMask]:
         fault = "the trial must have a mask"
         raise CacheError("--trial", fault, f"mode {given.mode}", "Name one of mode masked or rgb+mask, or none.")
     assert given.mask_reduce is not None
-    classes = class_names(args.classes) if args.classes else given.class_names
+    classes = class_names(args.classes, given.table) if args.classes else given.class_names
     return [
         ShownMask(
             arm=Arm(classes, placebo), reduce=args.reduce or given.mask_reduce, seed=trial.seed,
@@ -272,3 +308,9 @@ def _shown_masks(args: argparse.Namespace) -> list[ShownMask]:
         )
         for placebo in dict.fromkeys(("none", given.placebo))
     ]  # fmt: skip
+
+
+def _table(path: Path) -> ClassTable:
+    from vprdist.semantics.cache import open_cache
+
+    return table_of(open_cache(path).classes)

@@ -9,7 +9,6 @@ from vprdist.cli.options import add_runs
 from vprdist.console import Commands, Console, add_command
 from vprdist.errors import WeightsError
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import MODE_CHANNELS
 from vprdist.status.find import find_trial
 from vprdist.store.trial_folder import TrialFolder
 
@@ -63,7 +62,7 @@ def export(folder: TrialFolder, trial: TrialSpec, file: Path) -> tuple[int, int]
         if choice.name != name:
             fault = f"the public GCL code needs a network with GeM and without attention, not {choice.title}"
             raise WeightsError(folder.trial_file, fault, None, "Export a trial of such a network.")
-    if MODE_CHANNELS[mode] != 3:
+    if trial.input.num_added:
         fault = "the public GCL code needs three channels (input.mode rgb or masked)"
         raise WeightsError(folder.trial_file, fault, mode, "Export a trial of one of these modes.")
     if file.exists():

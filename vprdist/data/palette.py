@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import colorsys
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
+
+from vprdist.spec.vocabulary import CLASSES
 
 PALETTE = np.array(
     [
@@ -13,3 +19,16 @@ PALETTE = np.array(
     np.uint8,
 )  # fmt: skip
 """The Cityscapes colours in trainId order."""
+GOLDEN = 0.618033988749895
+"""Hues a golden section apart are told apart, however many there are."""
+
+
+def palette_of(classes: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """(C, 3) a colour for each class: Cityscapes' where a class has one's name, else one of its place in the list."""
+    known = {name: tuple(map(int, colour)) for name, colour in zip(CLASSES, PALETTE, strict=True)}
+    return np.array([known.get(name.lower()) or _colour(place) for place, name in enumerate(classes)], np.uint8)
+
+
+def _colour(place: int) -> tuple[int, ...]:
+    light, full = (0.95, 0.7, 0.5)[place % 3], (0.55, 0.85)[place % 2]
+    return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(place * GOLDEN % 1, full, light))

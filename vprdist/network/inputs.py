@@ -21,7 +21,7 @@ from vprdist.semantics.arms import masks_of
 from vprdist.semantics.cache import Cache, open_cache
 from vprdist.spec.arms import Arm
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import CLASSES, Grid
+from vprdist.spec.vocabulary import Grid
 
 Reading = tuple[Tensor, Tensor | None]
 """One picture and what the mode adds; see `Batch`."""
@@ -154,7 +154,7 @@ class PlaceReader:
             return self._picture(side, row), None
         if self.input.uses_mask:
             return self._picture(side, row), self._levels(side, row, [arm or self.input.arm])
-        activations = self._cache.activations(side.city, side.side, str(side.keys[row]), CLASSES)
+        activations = self._cache.activations(side.city, side.side, str(side.keys[row]))
         return self._picture(side, row), torch.from_numpy(activations)
 
     def read_arms(self, side: Side, row: int, arms: Sequence[Arm]) -> Reading:

@@ -17,7 +17,7 @@ from vprdist.semantics.cache import grid_of
 from vprdist.semantics.masks import FULL, full_level
 from vprdist.spec.input import InputSpec
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import MODE_CHANNELS, BatchNormMode, Grid, MaskFill, Precision
+from vprdist.spec.vocabulary import BatchNormMode, Grid, MaskFill, Precision
 
 
 class PlaceNetwork(nn.Module):
@@ -106,13 +106,13 @@ def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
             place.load_state_dict(read_checkpoint(weights, spec))
         elif weights is not None:
             backbone.load_weights(weights)
-        if MODE_CHANNELS[mode] != 3:
+        if trial.input.num_added:
             first = next(iter(units.values()))
             if not isinstance(first, nn.Conv2d):
                 fault = f"mode {mode} adds channels: the first unit of {spec.backbone.title} must be an nn.Conv2d"
                 raise SweepFileError("trial.input.mode", fault, type(first).__name__, "Use rgb or masked.")
             assert trial.input.conv1_init is not None
-            widen(first, MODE_CHANNELS[mode], trial.input.conv1_init)
+            widen(first, 3 + trial.input.num_added, trial.input.conv1_init)
     grid: Grid = "cells" if trial.input.cache is None else grid_of(Path(trial.input.cache))
     full = full_level(len(trial.input.class_names), trial.input.mask_reduce) if trial.input.mask_reduce else FULL
     stem = InputStem(mode, full, grid, *form_of(trial.input), backbone.mean, backbone.std)

@@ -6,17 +6,22 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vprdist.data.labels import labels_digest
 from vprdist.data.layouts import dataset_digest, layout_of, read_city_cached, whole_digest_cached
 from vprdist.errors import CacheError, LaunchError, WeightsError, leading_there
 from vprdist.files import at_home
+from vprdist.spec.class_table import WORDS, ClassTable, table_of
 from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.network import NetworkSpec
 from vprdist.spec.trial import Digests, TrialSpec
 
-CacheKey = tuple[str, str, tuple[str, ...]]
-"""A cache and the cities that it must hold: those of the data, as JSON, and those to predict."""
+if TYPE_CHECKING:
+    from vprdist.semantics.cache import Cache
+
+CacheKey = tuple[str, str, str, tuple[str, ...]]
+"""A cache, its class table, and the cities that it must hold: those of the data, as JSON, and those to predict."""
 
 
 class Resolver:
@@ -91,7 +96,7 @@ def _cache_digest(trial: TrialSpec, known: dict[CacheKey, str]) -> str | None:
             f"Name a segmenter (trial.input.segmenter), or import one: vprdist cache import SOURCE --data "
             f"{trial.data.root} --out FOLDER.",
         )
-    key = (trial.input.cache, trial.data.model_dump_json(), trial.evaluate.predict)
+    key = (trial.input.cache, str(trial.input.class_table), trial.data.model_dump_json(), trial.evaluate.predict)
     if key not in known:
         cities = (*trial.data.train, *trial.data.validate_cities)
         layout = layout_of(trial.data)
@@ -99,6 +104,7 @@ def _cache_digest(trial: TrialSpec, known: dict[CacheKey, str]) -> str | None:
         sides = [side for name in trial.cities for side in read_city_cached(layout, name).sides]
         with leading_there("trial.input.cache"):
             cache = open_cache(Path(trial.input.cache))
+            _check_classes(trial.input.table, cache)
             cache.covers(digests)
             counts: dict[tuple[str, str], int] = {(side.city, side.side): side.count for side in cache.manifest.sides}
             for side in sides:
@@ -107,6 +113,19 @@ def _cache_digest(trial: TrialSpec, known: dict[CacheKey, str]) -> str | None:
         # The digest of what makes the result alone: a city added to the cache later changes no trial.
         known[key] = cache.manifest.digest_of(cities)
     return known[key]
+
+
+def _check_classes(table: ClassTable, cache: Cache) -> None:
+    """The cache is of the trial's class table.
+
+    Raises:
+        CacheError: it is not.
+    """
+    if differs := table.differs(cache.classes):
+        known = table_of(cache.classes)
+        named = known.name if known.name in WORDS else cache.path
+        fault = f"the cache must be of the trial's class table, {table.words} classes; the first difference"
+        raise CacheError(cache.path, fault, differs, f"Set trial.input.class_table: {named}.")
 
 
 def _find_weights(network: NetworkSpec) -> tuple[str, str | None]:

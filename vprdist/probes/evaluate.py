@@ -49,7 +49,7 @@ def make_parts(
                 continue
             check()
             begin = time.perf_counter()
-            arms = [Arm(classes_of(order.players, subset), placebo) for subset, placebo in probes]
+            arms = [Arm(classes_of(order.players, subset, trial.input.table), placebo) for subset, placebo in probes]
             found = evaluate_arms(network, trial, tasks, arms, ranks, training=training, extra=extra, kept=kept)
             assert found is not None, "there is one rank"
             report = PartReport(

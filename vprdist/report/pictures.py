@@ -11,7 +11,7 @@ from PIL import Image
 
 from vprdist.data.images import load_image, upright_size
 from vprdist.data.layouts import Layout, layout_of, read_city_cached
-from vprdist.data.palette import PALETTE
+from vprdist.data.palette import palette_of
 from vprdist.errors import UserError
 from vprdist.report.page.contents import Figure, NoPictures, Pictures, View
 from vprdist.semantics.arms import PLACEBO_WORDS, masks_of, stretch_of
@@ -79,7 +79,7 @@ class DataPictures:
         if pixels is None or cache is None or (mask_HW1 := self._mask(city, "query", key, trial, pixels)) is None:
             return None
         classes = placed(cache.activations(city, "query", key), pixels.shape[:2], cache.grid).argmax(axis=0)
-        views = [View("picture", _jpeg(pixels)), View("classes", _jpeg(PALETTE[classes]))]
+        views = [View("picture", _jpeg(pixels)), View("classes", _jpeg(palette_of(cache.classes)[classes]))]
         if trial.input.hides:
             views += _views("mask", 255 * np.repeat(mask_HW1, 3, axis=2), trial.input)
         return Figure(city, key, (*views, *_seen(trial.input, pixels, mask_HW1)))

@@ -51,7 +51,9 @@ class ArmMasks:
         places = layout(*size, self.seed, side.city, side.side, key) if scattered else None
         masks = []
         for arm in arms:
-            classes = other_classes(arm.classes, self.seed) if arm.placebo == "classes" else arm.classes
+            classes = arm.classes
+            if arm.placebo == "classes":
+                classes = other_classes(classes, self.seed, self.cache.classes)
             if not classes:
                 masks.append(np.zeros(size, np.uint8))
                 continue

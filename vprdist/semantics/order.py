@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from vprdist.errors import RuleError
 from vprdist.files import digest_json
 from vprdist.spec.base import Names, Spec
+from vprdist.spec.class_table import CITYSCAPES, settled_table, table_of
 from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.names import CityNames
 from vprdist.spec.segmenter import SegmenterSpec
@@ -33,6 +35,17 @@ class CacheOrder(Spec):
     device: Literal["cpu", "cuda"] = "cpu"
     compression: Compression = "none"
     shard_images: int = Field(default=256, ge=1)
+    class_table: str | Names = CITYSCAPES
+    top_k: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _table(self) -> CacheOrder:
+        # Frozen for everybody else; this is still the making.
+        object.__setattr__(self, "class_table", settled_table(self.class_table))
+        if self.top_k is not None and self.top_k > (count := len(table_of(self.class_table).classes)):
+            fault = f"the activations stored of each pixel must be 1 to {count}"
+            raise RuleError("top_k", fault, self.top_k, "Lower it, or leave it out: all are stored.")
+        return self
 
     @field_validator("cities")
     @classmethod
@@ -48,6 +61,9 @@ class CacheOrder(Spec):
             del value["layout"]
         if not self.leave_out:
             del value["leave_out"]
+        for name, usual in (("class_table", CITYSCAPES), ("top_k", None)):
+            if value[name] == usual:
+                del value[name]
         for name in ("parameters", "digest"):
             if not value["segmenter"][name]:
                 del value["segmenter"][name]

@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vprdist.semantics.masks import Levels
+from vprdist.spec.base import Names
 from vprdist.spec.vocabulary import CLASSES
 
 Places = npt.NDArray[np.intp]
@@ -37,20 +38,20 @@ BLOBS = 5
 """Knots of the random field along the shorter side of a mask: blobs as large as houses and trees are in pictures."""
 
 
-def other_classes(chosen: Sequence[str], seed: int) -> tuple[str, ...]:
-    """As many classes, in trainId order: others where there are enough, filled up with chosen ones where not.
+def other_classes(chosen: Sequence[str], seed: int, table: Names = CLASSES) -> Names:
+    """As many classes, in the table's order: others where there are enough, filled up with chosen ones where not.
 
     Raises:
         ValueError: all classes are chosen; a spec refuses that.
     """
-    others = [name for name in CLASSES if name not in chosen]
+    others = [name for name in table if name not in chosen]
     if not others:
-        raise ValueError("with all 19 classes there are no others to draw")
+        raise ValueError(f"with all {len(table)} classes there are no others to draw")
     rng = _rng("classes", seed, ",".join(sorted(chosen)))
     drawn = {others[i] for i in rng.permutation(len(others))[: len(chosen)]}
-    known = [name for name in CLASSES if name in chosen]
+    known = [name for name in table if name in chosen]
     drawn |= {known[i] for i in rng.permutation(len(known))[: len(chosen) - len(drawn)]}
-    return tuple(name for name in CLASSES if name in drawn)
+    return tuple(name for name in table if name in drawn)
 
 
 def other_image(num_images: int, row: int, seed: int, city: str, side: str, key: str) -> int:

@@ -69,6 +69,8 @@ def with_cache(trial: TrialSpec, runs: Path, profile: ClusterProfile) -> TrialSp
     data, device = trial.data, device_of(profile, spec)
     what: list[Any] = [spec.identity(weights_digest(spec), device), trial.input.compression, data.root]
     what += [COMPUTATION]  # of other pixels there are other activations
+    what += [] if trial.input.table.is_default else [list(trial.input.table.classes)]
+    what += [] if trial.input.top_k is None else [f"top {trial.input.top_k}"]
     what += [] if data.layout == MSLS else [data.layout.hashed(), data.layout.digest]
     cache = str(runs / "data" / f"cache-{digest_json(what, 8)}")
     return trial.model_copy(update={"input": trial.input.model_copy(update={"cache": cache})})
@@ -90,11 +92,13 @@ def orders_of(trials: Iterable[TrialSpec], profile: ClusterProfile) -> list[Cach
             root=trial.data.root, layout=trial.data.layout, leave_out=read_names(trial.data.leave_out),
             cities=trial.cities, out=wanted.cache,
             segmenter=wanted.segmenter, device=device_of(profile, wanted.segmenter), compression=wanted.compression,
+            class_table=wanted.class_table, top_k=wanted.top_k,
         )  # fmt: skip
         known = orders.setdefault(order.out, order)
         if known.model_copy(update={"cities": order.cities, "leave_out": order.leave_out}) != order:
             fault = (
-                "a cache must hold the activations of one segmenter, data set and compression; trials name it for two"
+                "a cache must hold the activations of one segmenter, data set, class table and compression; "
+                "trials name it for two"
             )
             remedy = "Leave out trial.input.cache: then each has a folder of its own."
             raise CacheError(order.out, fault, f"{known.segmenter.name}, {order.segmenter.name}", remedy)

@@ -16,18 +16,20 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vprdist.data.images import load_image, upright_size
 from vprdist.data.layouts import open_layout
-from vprdist.data.palette import PALETTE
+from vprdist.data.palette import palette_of
 from vprdist.data.places import Side
 from vprdist.errors import CacheError, nearest
-from vprdist.files import publish
+from vprdist.files import parse_json, publish
 from vprdist.semantics.arms import PLACEBO_WORDS, ArmMasks, arm_words, stretch_of
 from vprdist.semantics.cache import Cache, open_cache
 from vprdist.semantics.filling import Shown, filled
 from vprdist.semantics.masks import Activations
 from vprdist.semantics.resize import placed, placed_mask
 from vprdist.spec.arms import Arm
+from vprdist.spec.base import Names
+from vprdist.spec.class_table import CITYSCAPES, ClassTable, table_of
 from vprdist.spec.doors import MSLS, LayoutName
-from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES, FORM_WORDS, STATIC_CLASSES, MaskFill, MaskReduce
+from vprdist.spec.vocabulary import FORM_WORDS, STATIC_CLASSES, MaskFill, MaskReduce
 
 STATIC = Arm(STATIC_CLASSES)
 CELL_WIDTH, GAP, MARGIN = 272, 6, 24
@@ -129,32 +131,55 @@ def write_sheet(
     size = (max(1, round(CELL_WIDTH * height / width)), CELL_WIDTH)
     shots = [Shot(side, row, load_image(side.image_path(row), *size)) for row in map(int, rows)]
     lines = [Line("picture", ("as the data set", "has it"), [shot.pixels for shot in shots])]
-    lines.append(Line("classes", ("the likeliest of", "the 19"), [_classes(cache, name, shot) for shot in shots]))
+    lines.append(
+        Line(
+            "classes",
+            ("the likeliest of", f"the {len(cache.classes)}"),
+            [_classes(cache, name, shot) for shot in shots],
+        )
+    )
     lines += [line for mask in masks for line in _mask_lines(cache, mask, shots)]
     titles = (name, f"{cache.manifest.segmenter}; activations of {cache.size[0]} x {cache.size[1]}")
     with publish(Path(out)) as stream:
-        _draw(lines, [shot.key for shot in shots], titles, masks[0].arm.classes).save(stream, format="PNG")
+        _draw(lines, [shot.key for shot in shots], titles, masks[0].arm.classes, cache.classes).save(
+            stream, format="PNG"
+        )
 
 
-def class_names(text: str) -> tuple[str, ...]:
-    """The classes of a group's name or of a list with commas, in trainId order.
+def class_names(text: str, table: ClassTable | None = None) -> tuple[str, ...]:
+    """The classes of a group's name or of a list with commas (of JSON, where names have commas), in the table's order.
+
+    Args:
+        table: None: the 19.
 
     Raises:
         CacheError: an unknown one.
     """
-    if text in CLASS_GROUPS:
-        return CLASS_GROUPS[text]
-    wanted = [word.strip().replace("_", " ") for word in text.split(",")]
-    for word in wanted:
-        if word not in CLASSES:
-            fault = "a class must be one of the 19, or a group must name them all"
-            raise CacheError("--classes", fault, word, nearest(word, (*CLASS_GROUPS, *CLASSES)))
-    return tuple(name for name in CLASSES if name in wanted)
+    table = table or table_of(CITYSCAPES)
+    if text in table.groups:
+        return table.groups[text]
+    for word in (wanted := _written(text, table)):
+        if word not in table.classes:
+            fault = f"a class must be one of {table.words}, or a group must name them all"
+            raise CacheError("--classes", fault, word, nearest(word, (*table.groups, *table.classes)))
+    return table.ordered(wanted)
+
+
+def _written(text: str, table: ClassTable) -> list[str]:
+    """The names of a list; an underscore may stand for a blank."""
+    if text.startswith("["):
+        try:
+            found = parse_json(text.encode())
+        except ValueError as error:
+            raise CacheError("--classes", "the list must be JSON", str(error)[:80], 'Write ["a, b", "c"].') from None
+        return [str(each) for each in found]
+    words = [word.strip() for word in text.split(",")]
+    return [word if word in table.classes else word.replace("_", " ") for word in words]
 
 
 def _classes(cache: Cache, city: str, shot: Shot) -> Activations:
     activations = placed(cache.activations(city, "query", shot.key), shot.size, cache.grid)
-    colours: Activations = PALETTE[activations.argmax(axis=0)]
+    colours: Activations = palette_of(cache.classes)[activations.argmax(axis=0)]
     return colours
 
 
@@ -163,7 +188,9 @@ def _mask_lines(cache: Cache, shown: ShownMask, shots: Sequence[Shot]) -> list[L
     weighs, stretch = shown.form == "features", stretch_of(shown.arm, shown.reduce)
     made = ArmMasks(cache, shown.reduce, shown.seed, at_features=weighs)
     masks = [placed_mask(made.mask(s.side, s.row, shown.arm), s.size, cache.grid)[..., None] for s in shots]
-    group = next((f"({name})" for name, names in CLASS_GROUPS.items() if names == shown.arm.classes), "")
+    group = next(
+        (f"({name})" for name, names in table_of(cache.classes).groups.items() if names == shown.arm.classes), ""
+    )
     placebo = PLACEBO_WORDS.get(shown.arm.placebo, "").replace(": ", ":\n").replace(", ", ",\n").split("\n")
     words = tuple(filter(None, (f"{shown.reduce} of {len(shown.arm.classes)} classes", group, *placebo)))
     more = ("weights of the", "features: the", "network sees the", "whole picture") if weighs else ()
@@ -201,17 +228,18 @@ def _bytes(values: npt.NDArray[np.float32]) -> Activations:
 
 
 def _draw(
-    lines: Sequence[Line], captions: Sequence[str], titles: tuple[str, str], chosen: tuple[str, ...]
+    lines: Sequence[Line], captions: Sequence[str], titles: tuple[str, str], chosen: Names, classes: Names
 ) -> Image.Image:
     height = lines[0].cells[0].shape[0]
     width = max(LABEL_WIDTH + len(captions) * (CELL_WIDTH + GAP) - GAP, LABEL_WIDTH + 4 * LEGEND_COLUMN)
     legend_columns = (width - LABEL_WIDTH) // LEGEND_COLUMN
-    left_out = tuple(name for name in CLASSES if name not in chosen)
+    left_out = tuple(name for name in classes if name not in chosen)
     groups = (("in the mask", chosen), ("left out", left_out))
     legend_rows = [-(-len(names) // legend_columns) for _, names in groups]
     top = MARGIN + HEAD
     bottom = top + len(lines) * (height + GAP) + CAPTION
     total = bottom + sum(legend_rows) * LEGEND_ROW + GAP * 4 + MARGIN
+    palette = palette_of(classes)
     sheet = Image.new("RGB", (width + 2 * MARGIN, total), "white")
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN), titles[0], fill=INK, font=ImageFont.load_default(BIG))
@@ -235,19 +263,21 @@ def _draw(
         for index, name in enumerate(names):
             row, column_index = divmod(index, legend_columns)
             corner = (MARGIN + LABEL_WIDTH + column_index * LEGEND_COLUMN, y + row * LEGEND_ROW)
-            _draw_class(pen, corner, name)
+            _draw_class(pen, corner, name, palette[classes.index(name)])
         y += num_rows * LEGEND_ROW + GAP
     return sheet
 
 
-def _draw_class(pen: ImageDraw.ImageDraw, corner: tuple[int, int], name: str) -> None:
+def _draw_class(pen: ImageDraw.ImageDraw, corner: tuple[int, int], name: str, colour: Activations) -> None:
     x, y = corner
-    red, green, blue = (int(value) for value in PALETTE[CLASSES.index(name)])
+    red, green, blue = (int(value) for value in colour)
     pen.rounded_rectangle((x, y, x + SWATCH, y + SWATCH), radius=4, fill=(red, green, blue))
-    pen.text((x + SWATCH + 7, y), name, fill=INK, font=ImageFont.load_default(NORMAL))
+    pen.text(
+        (x + SWATCH + 7, y), _fitted(name, LEGEND_COLUMN - 2 * SWATCH), fill=INK, font=ImageFont.load_default(NORMAL)
+    )
 
 
-def _fitted(caption: str) -> str:
-    """A caption that fits below its picture; MSLS keys do."""
-    most = CELL_WIDTH // 7
+def _fitted(caption: str, width: int = CELL_WIDTH) -> str:
+    """A caption that fits below its picture, or beside its colour; MSLS keys and the 19 do."""
+    most = width // 7
     return caption if len(caption) <= most else caption[: most - 1] + "…"

@@ -33,9 +33,9 @@ def open_order(order: CacheOrder) -> tuple[SegmentedSource, Plan]:
         UserError: weights or pictures that are missing, a network that is none.
     """
     data = open_layout(Path(order.root), order.layout, order.leave_out)
-    source = SegmentedSource(data, order.segmenter, order.device)
+    source = SegmentedSource(data, order.segmenter, order.device, class_table=order.class_table)
     cities, is_held = cities_to_plan(Path(order.out), data, order.cities, source.description)
-    plan = make_plan(source, data, cities, None, order.shard_images, order.compression, may_hold_more=is_held)
+    plan = make_plan(source, data, cities, None, order.shard_images, order.compression, is_held, order.top_k)
     return source, plan
 
 
@@ -92,7 +92,7 @@ def _note_ours(
 def _try_weights(order: CacheOrder) -> None:
     """The network can be built, wherever it will run: a mistake is found here, before any job is submitted."""
     spec = order.segmenter if order.device == "cpu" else order.segmenter.model_copy(update={"precision": "float32"})
-    open_segmenter(spec, "cpu")
+    open_segmenter(spec, "cpu", order.class_table)
 
 
 def _described(source: SegmentedSource, plan: Plan, out: Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from vprdist.errors import SweepFileError, nearest
-from vprdist.spec.base import file_fields, marks_of
+from vprdist.spec.base import Names, file_fields, marks_of
+from vprdist.spec.class_table import CITYSCAPES
 from vprdist.spec.named import Named
 from vprdist.spec.old_spellings import present_key, present_keys
 from vprdist.spec.read import Key, Origin, expand_environment, validate
@@ -89,8 +90,11 @@ def _hashable(value: Any) -> Hashable:
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
-def read_search(raw: dict[str, Any], origin: Origin) -> SearchSpec:
+def read_search(raw: dict[str, Any], origin: Origin, class_table: str | Names = CITYSCAPES) -> SearchSpec:
     """The section `search` but for its grid.
+
+    Args:
+        class_table: the trial's: the players of subsets are classes of it.
 
     Raises:
         SweepFileError: no such key of it, or of a trial; or its values do not go together.
@@ -109,6 +113,8 @@ def read_search(raw: dict[str, Any], origin: Origin) -> SearchSpec:
             origin.tried[("search", "space", axis)] = list(domain.get("values", ()))
     if "searcher" in values:
         values["searcher"] = settle_choice(values["searcher"], origin, ("search", "searcher"))
+    if isinstance(subsets := values.get("subsets"), dict) and class_table != CITYSCAPES:
+        values["subsets"] = {"class_table": class_table, **subsets}
     return validate(SearchSpec, values, origin, ("search",))
 
 

@@ -62,7 +62,7 @@ class ClassTable:
 
     def named(self, classes: str | Sequence[str] | None) -> Names:
         """The classes of a group's word, or of a list of names, in the table's order."""
-        return self.groups[classes] if isinstance(classes, str) else self.ordered(classes or ())
+        return self.groups.get(classes, ()) if isinstance(classes, str) else self.ordered(classes or ())
 
     def check_group(self, key: str, word: str) -> None:
         """A word is a group of this table.

@@ -70,8 +70,8 @@ IDLE: Mapping[str, Unread] = {
     "input.mask_at": _forms,
     "input.mask_fill": _fills,
     "input.conv1_init": _adds,
-    **dict.fromkeys(("input.cache", "input.segmenter"), _caches),
-    "input.compression": _segments,
+    **dict.fromkeys(("input.cache", "input.segmenter", "input.class_table"), _caches),
+    **dict.fromkeys(("input.compression", "input.top_k"), _segments),
     **dict.fromkeys(("data.labels", "data.fov_radius_m", "data.fov_degrees"), _trains),
     "network.unfreeze": _trains,
     **{

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from vprdist.errors import RuleError, nearest
+from vprdist.errors import RuleError
 from vprdist.spec.arms import Arm
 from vprdist.spec.base import Names, Spec, hashed_unless, marked, not_hashed
+from vprdist.spec.class_table import CITYSCAPES, MOST_CLASSES, WORDS, ClassTable, settled_table, table_of
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.vocabulary import (
     CLASS_GROUPS,
@@ -57,24 +58,36 @@ class InputSpec(Spec):
     cache: str | None = not_hashed(
         None, description="folder of the cached activations; null with a segmenter: one in the run folder"
     )
+    class_table: str | Names = hashed_unless(
+        CITYSCAPES, description="what the activations are of: its classes' names, in the order of the cache",
+        json_schema_extra=marked(words=WORDS, other="a file of names, a cache", entry="class"),
+    )  # fmt: skip
     segmenter: SegmenterSpec | None = not_hashed(
         None, description="makes the cache, where it is not made yet", json_schema_extra=marked(own=True)
     )
     compression: Compression = not_hashed("none", description="how a cache that a segmenter makes is compressed")
+    top_k: int | None = not_hashed(
+        None, ge=1, le=MOST_CLASSES,
+        description="activations of each pixel in a cache that a segmenter makes, the largest; null: all of them",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _classes(self) -> InputSpec:
-        named = self.classes
+        # Frozen for everybody else; this is still the making.
+        object.__setattr__(self, "class_table", settled_table(self.class_table))
+        named, table = self.classes, self.table
+        if self.segmenter is not None and not table.is_default and not self.segmenter.facts.any_table:
+            fault = f"{self.segmenter.family} has the 19 classes of Cityscapes, not another table's"
+            raise RuleError("class_table", fault, table.words, "Use a transformers network, or a class of your own.")
+        if self.top_k is not None and self.top_k > len(table.classes):
+            fault = f"of each pixel {len(table.classes)} activations at most can be stored: there are no more classes"
+            raise RuleError("top_k", fault, self.top_k, "Lower it, or delete the key: all are stored.")
         if isinstance(named, str):
-            if named not in CLASS_GROUPS:
-                fault = "`classes` must be the name of a group or a list of class names"
-                raise RuleError("classes", fault, named, nearest(named, CLASS_GROUPS))
+            if self.uses_mask or table.is_default:
+                table.check_group("classes", named)
         elif named is not None:
             for name in named:
-                if name not in CLASSES:
-                    raise RuleError(
-                        "classes", "every entry must be one of the 19 classes", name, nearest(name, CLASSES)
-                    )
+                table.check_class("classes", name)
             if not named:
                 raise RuleError(
                     "classes",
@@ -88,8 +101,9 @@ class InputSpec(Spec):
         for field, is_needed in needed.items():
             if is_needed and getattr(self, field) is None:
                 raise RuleError(field, f"mode {self.mode} needs a value here", None, "Delete the key for its default.")
-        if self.placebo == "classes" and self.uses_mask and self.class_names == CLASSES:
-            raise RuleError("placebo", "with all 19 classes there are no others to draw", self.placebo, "Use random.")
+        if self.placebo == "classes" and self.uses_mask and self.class_names == table.classes:
+            fault = f"with all {len(table.classes)} classes there are no others to draw"
+            raise RuleError("placebo", fault, self.placebo, "Use random.")
         return self
 
     @model_validator(mode="after")
@@ -131,10 +145,19 @@ class InputSpec(Spec):
         return self.mode in ("rgb+mask", "rgb+semantics")
 
     @property
+    def table(self) -> ClassTable:
+        """The class table."""
+        return table_of(self.class_table)
+
+    @property
+    def num_added(self) -> int:
+        """How many channels the mode adds to the three of RGB."""
+        return {"rgb+mask": 1, "rgb+semantics": len(self.table.classes)}.get(self.mode, 0)
+
+    @property
     def class_names(self) -> Names:
-        """The chosen classes in trainId order (the order in the file never matters)."""
-        chosen = CLASS_GROUPS[self.classes] if isinstance(self.classes, str) else self.classes or ()
-        return tuple(name for name in CLASSES if name in chosen)
+        """The chosen classes in the table's order, for the 19 trainId order (the order in the file never matters)."""
+        return self.table.named(self.classes)
 
     @property
     def arm(self) -> Arm:
@@ -161,5 +184,6 @@ class InputSpec(Spec):
                 "mask_fill": self.mask_fill if self.hides else "black",
                 "cache": self.cache if self.needs_cache else None,
                 "segmenter": self.segmenter if self.needs_cache else None,
+                "class_table": self.class_table if self.needs_cache else CITYSCAPES,
             }
         )

@@ -14,7 +14,7 @@ from vprdist.spec.named import Named
 from vprdist.spec.network import NetworkSpec
 from vprdist.spec.own_code import is_own
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import CLASS_GROUPS, FORM_WORDS
+from vprdist.spec.vocabulary import FORM_WORDS
 
 Players = Mapping[str, tuple[str, ...]]
 """Classes by the name of the group that they come and go in."""
@@ -46,12 +46,14 @@ def _value(trial: TrialSpec, axis: str, players: Players) -> str:
         value = _below(value, part) if isinstance(value, dict) else None
     if value is None:
         return ""
+    if axis == "input.class_table":
+        return trial.input.table.name
     if axis == "train.arms":
         return "one network"
     if isinstance(value, dict):
         value = _own_name(value) if _is_own(value) else value.get("name", value)
     if isinstance(value, list):
-        group = next((name for name, classes in CLASS_GROUPS.items() if list(classes) == value), None)
+        group = next((name for name, classes in trial.input.table.groups.items() if list(classes) == value), None)
         return group or "+".join(map(str, value))
     return str(value)
 

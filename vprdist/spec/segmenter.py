@@ -36,6 +36,7 @@ class Family:
         cell: it answers with one place for so many pixels a side; None: the network decides.
         exported: it runs on the CPU, in the precision and at the picture size that it was exported with.
         is_folder: its weights are a folder, or the name of a model.
+        any_table: it may have other classes than the 19.
         grid: how its answers lie on the picture; None: the network itself says it, once it is open.
     """
 
@@ -45,16 +46,19 @@ class Family:
     cell: int | None = None
     exported: bool = False
     is_folder: bool = False
+    any_table: bool = False
     grid: Grid | None = "cells"
 
 
 FAMILIES: dict[str, Family] = {
     "deeplabv3plus": Family("vprdist.semantics.segmenters.deeplabv3plus", strided=True, cell=CELL),
-    "transformers": Family("vprdist.semantics.segmenters.huggingface", "transformers:<name or folder>", is_folder=True),
+    "transformers": Family(
+        "vprdist.semantics.segmenters.huggingface", "transformers:<name or folder>", is_folder=True, any_table=True
+    ),
     "litert": Family("vprdist.semantics.segmenters.litert", "litert:<file>", exported=True, grid=None),
 }
 """The built-in segmenters, by the first part of their names. To add one: its file, and a line here."""
-OWN = Family("vprdist.semantics.segmenters.own", grid=None)
+OWN = Family("vprdist.semantics.segmenters.own", any_table=True, grid=None)
 """A user's own class."""
 
 

@@ -23,7 +23,8 @@ def subset_points(sweep: SweepSpec, points: Sequence[Point], origin: Origin) -> 
     search, subsets = sweep.search, subsets_of(sweep)
     for section, axes in (("grid", sweep.grid), ("space", search.space)):
         for axis in (
-            "input.classes", "input.mask_reduce", "train.arms", *(("input.placebo",) if subsets.placebos else ())
+            "input.classes", "input.class_table", "input.mask_reduce", "train.arms",
+            *(("input.placebo",) if subsets.placebos else ())
         ):  # fmt: skip
             if axis in axes:
                 fault = (

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
-from vprdist.spec.arms import ArmsSpec, Control, check_placebos, classes_of
+from vprdist.spec.arms import ArmsSpec, Control, check_placebos, check_players, classes_of
 from vprdist.spec.base import Names, Spec, marked
+from vprdist.spec.class_table import CITYSCAPES, ClassTable, settled_table, table_of
 from vprdist.spec.vocabulary import CLASS_GROUPS, CLASSES
 
 Point = dict[str, Any]
@@ -45,15 +46,26 @@ class SubsetSpec(Spec):
     )
     tie: float = Field(default=0.02, gt=0, lt=1, description="shapley: a smaller difference of two values is none")
 
+    class_table: str | Names = Field(
+        default=CITYSCAPES, description="that of trial.input, which fills it in",
+        json_schema_extra=marked(in_files=False),
+    )  # fmt: skip
+
     @model_validator(mode="after")
     def _possible(self) -> SubsetSpec:
+        # Frozen for everybody else; this is still the making.
+        object.__setattr__(self, "class_table", settled_table(self.class_table))
+        table = self.table
         if self.groups and self.classes is not None:
             raise RuleError(
                 "classes", "players must be classes or groups, not both", self.classes, "Delete one of the two."
             )
-        if isinstance(self.classes, str) and self.classes not in CLASS_GROUPS:
-            fault = "`classes` must be static, all, or a list of class names"
-            raise RuleError("classes", fault, self.classes, nearest(self.classes, CLASS_GROUPS))
+        word = "static" if self.classes is None and not self.groups else self.classes
+        if isinstance(word, str):
+            if word not in CLASS_GROUPS:
+                fault = "`classes` must be static, all, or a list of class names"
+                raise RuleError("classes", fault, word, nearest(word, table.groups))
+            table.check_group("classes", word)
         field = "groups" if self.groups else "classes"
         for player, classes in self.players.items():
             if not player.strip():
@@ -63,17 +75,17 @@ class SubsetSpec(Spec):
                     field, "a group must have at least one class", player, "Name a class, or delete the group."
                 )
             for name in classes:
-                if name not in CLASSES:
-                    raise RuleError(field, "every entry must be one of the 19 classes", name, nearest(name, CLASSES))
+                table.check_class(field, name)
         lists = self.groups.values() or [() if isinstance(self.classes, str) else self.classes or ()]
         named = [name for names in lists for name in names]
-        if twice := [name for name in CLASSES if named.count(name) > 1]:
+        if twice := [name for name in table.classes if named.count(name) > 1]:
             raise RuleError(field, "a class is named twice", twice[0], "It can be of one player only.")
         if self.num_players < 2:
             raise RuleError(field, "a search of subsets needs at least two players", list(self.players), "Name more.")
+        check_players(self.num_players, field)
         if isinstance(self.take, tuple):
             self._check_list(self.take)
-        check_placebos(self.placebos, self.class_names(self.everybody))
+        check_placebos(self.placebos, self.class_names(self.everybody), table)
         return self
 
     def _check_list(self, subsets: tuple[Names, ...]) -> None:
@@ -97,11 +109,16 @@ class SubsetSpec(Spec):
 
     @property
     def players(self) -> dict[str, Names]:
-        """Each player's classes by its name, in the order of the file (of a class group: trainId order)."""
+        """Each player's classes by its name, in the order of the file (of a class group: the table's order)."""
         if self.groups:
             return dict(self.groups)
         chosen = "static" if self.classes is None else self.classes
-        return {name: (name,) for name in (CLASS_GROUPS[chosen] if isinstance(chosen, str) else chosen)}
+        return {name: (name,) for name in (self.table.groups[chosen] if isinstance(chosen, str) else chosen)}
+
+    @property
+    def table(self) -> ClassTable:
+        """The class table."""
+        return table_of(self.class_table)
 
     @property
     def num_players(self) -> int:
@@ -113,13 +130,13 @@ class SubsetSpec(Spec):
         return (1 << self.num_players) - 1
 
     def class_names(self, subset: int) -> list[str]:
-        """The classes of a subset in trainId order: one subset has one mask and one trial."""
-        return list(classes_of(self.players.values(), subset))
+        """The classes of a subset in the table's order: one subset has one mask and one trial."""
+        return list(classes_of(self.players.values(), subset, self.table))
 
     @property
     def arms(self) -> ArmsSpec:
         """What the one network of searcher one_network is trained under."""
-        return ArmsSpec(players=tuple(self.players.values()), placebos=self.placebos)
+        return ArmsSpec(players=tuple(self.players.values()), placebos=self.placebos, class_table=self.class_table)
 
     def taken(self) -> list[int]:
         """The subsets of `take`, first the one that they are compared with, which in add_one_in is empty."""
@@ -139,7 +156,8 @@ class SubsetSpec(Spec):
 
     def network_point(self, setting: Point, trains: bool = True) -> Point:
         """The point of the one network for all subsets; of one that is not trained, it sees none of them before."""
-        arms = self.arms.model_dump(mode="json") if trains else None
+        usual = {"class_table"} if self.table.is_default else None
+        arms = self.arms.model_dump(mode="json", exclude=usual) if trains else None
         return {**setting, "train.arms": arms, "input.classes": self.class_names(self.everybody)}
 
     def draw_trials(self, nobody_runs: bool) -> int:

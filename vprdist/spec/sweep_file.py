@@ -18,7 +18,7 @@ from vprdist.spec.settle import settle
 from vprdist.spec.subset_sweeps import check_subsets, subset_points
 from vprdist.spec.sweep import SweepSpec, grid_points
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.trial_values import resolve_trial
+from vprdist.spec.trial_values import resolve_trial, with_one_table
 
 MOST_TRIALS = 20_000
 """More is no sweep: each trial is a folder, a job and a row."""
@@ -47,9 +47,14 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         mapping(raw.get(key, {}), (key,), origin)
     given = trial_values(raw, last_words, origin)
     grid = read_grid(raw, origin)
+    shown = given.values.get("input")
+    if "subsets" in raw.get("search", {}) and isinstance(shown, dict) and "class_table" in shown:
+        # The subsets say which classes make the mask; not every table has a group `static`, the default.
+        shown.setdefault("classes", "all")
+    with_one_table(given.values)
     base = validate(TrialSpec, given.values, origin, ("trial",))
     sweep = _head(raw, base, given, origin)
-    search = read_search(raw, origin)
+    search = read_search(raw, origin, base.input.class_table)
     if search.space and grid:
         raise SweepFileError(
             origin.where(("search", "grid")), "a sweep cannot have both a grid and a space", None, "Delete one."

@@ -113,6 +113,9 @@ class TrialSpec(Spec):
                 "no outline can be shown: the mask hides nothing of the picture (mode rgb+mask, or mask_at features)"
             )
             raise RuleError("train.arms.placebos", fault, list(arms.placebos), "Delete it.")
+        if shown.class_table != arms.class_table:
+            fault = "input.class_table must be that of train.arms"
+            raise RuleError("input.class_table", fault, shown.table.words, "Delete train.arms.class_table.")
         if shown.class_names != arms.class_names:
             fault = "input.classes must be those of all players of train.arms"
             raise RuleError("input.classes", fault, list(shown.class_names), f"Write {list(arms.class_names)}.")

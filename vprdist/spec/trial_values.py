@@ -37,6 +37,7 @@ def resolve_trial(
     for key, value in sorted(_leaves(point), key=lambda leaf: leaf[0] not in CHOICES):
         put_value(values, key, value, origin)
     with_own_segmenter(values, origin.path.parent)
+    with_one_table(values)
     return validate(TrialSpec, values, origin, ("trial",))
 
 
@@ -54,6 +55,15 @@ def with_own_segmenter(values: dict[str, Any], folder: Path) -> None:
     section = values.get("input")
     if isinstance(section, dict) and section.get("segmenter") is not None:
         section["segmenter"] = written_segmenter(section["segmenter"], folder)
+
+
+def with_one_table(values: dict[str, Any]) -> None:
+    """Give the arms of a trial's values the class table of its input, in place: nobody writes it twice."""
+    given, train = values.get("input"), values.get("train")
+    if not isinstance(given, dict) or not isinstance(train, dict) or "class_table" not in given:
+        return
+    if isinstance(arms := train.get("arms"), dict):
+        values["train"] = {**train, "arms": {**arms, "class_table": given["class_table"]}}
 
 
 def recipe_values(name: Any, origin: Origin, where: Key) -> dict[str, Any]:

@@ -46,8 +46,6 @@ Scope = Literal["subtask", "every"]
 Whitening = Literal["none", "train", "database"]
 Storage = Literal["float32", "float16"]
 
-MODE_CHANNELS: dict[str, int] = {"rgb": 3, "masked": 3, "rgb+mask": 4, "rgb+semantics": 22}
-
 SIDES: tuple[str, ...] = ("query", "database")
 Subtask = Literal["all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d"]
 SUBTASKS: tuple[str, ...] = get_args(Subtask)

@@ -26,7 +26,6 @@ from vprdist.network.weights import said_of
 from vprdist.spec.doors import LossName
 from vprdist.spec.own_load import blamed
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import MODE_CHANNELS
 from vprdist.training.losses import build_loss
 from vprdist.training.losses.distance import pair_distance
 from vprdist.training.objective import every_pair, whole_batch
@@ -65,7 +64,7 @@ def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int) -> Tensor:
     images = torch.randint(0, 256, (NUM, 3, height, width), generator=generator, dtype=torch.uint8)
     extra = None
     if trial.input.needs_cache:
-        added = 1 if trial.input.uses_mask else MODE_CHANNELS[trial.input.mode] - 3
+        added = trial.input.num_added
         extra = torch.randint(0, 256, (NUM, added, height // 4, width // 4), generator=generator, dtype=torch.uint8)
     mine = [trial.network.aggregator, trial.network.attention, trial.network.backbone]
     with blamed(*(each.name for each in mine), otherwise=next((each.name for each in mine if each.is_own), None)):

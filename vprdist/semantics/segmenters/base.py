@@ -13,7 +13,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Segmenter(Protocol):
-    """Pictures in, probabilities of the 19 classes out. What wraps a segmenter (windows, flips) is one itself."""
+    """Pictures in, probabilities of a table's classes out. What wraps a segmenter (windows, flips) is one itself."""
 
     image_size: tuple[int, int]
     """The (height, width) at which it wants its pictures."""
@@ -29,7 +29,7 @@ class Segmenter(Protocol):
         ...
 
     def __call__(self, image_B3HW: Tensor) -> Tensor:
-        """Softmax probabilities, (B, 19, h, w) float32 on the segmenter's device, classes in trainId order.
+        """Softmax probabilities, (B, C, h, w) float32 on the segmenter's device, classes in the table's order.
 
         Args:
             image_B3HW: uint8 RGB on any device.

@@ -13,8 +13,9 @@ from vprdist.errors import WeightsError, first_line
 from vprdist.files import mistaken_file, read_json
 from vprdist.semantics.segmenters.base import IMAGENET_MEAN, IMAGENET_STD
 from vprdist.semantics.segmenters.weights import TENSORS, model_folder
+from vprdist.spec.class_table import ClassTable
 from vprdist.spec.segmenter import MSLS_SIZE, SegmenterSpec
-from vprdist.spec.vocabulary import CLASSES, Grid
+from vprdist.spec.vocabulary import Grid
 from vprdist.tensors import not_finite
 
 AGAIN = "Fetch it again, or name another: a Cityscapes model of transformers' own, as save_pretrained writes it."
@@ -24,7 +25,7 @@ MEAN_AND_STD = ("image_mean", "image_std")
 
 
 class TransformersSegmenter:
-    """A model with `logits` (B, 19, h, w), behind its own normalisation and before softmax."""
+    """A model with `logits` (B, C, h, w), behind its own normalisation and before softmax."""
 
     grid: Grid = "cells"
 
@@ -51,7 +52,7 @@ class TransformersSegmenter:
         return probability_BCHW
 
 
-def open_network(spec: SegmenterSpec, device: str) -> TransformersSegmenter:
+def open_network(spec: SegmenterSpec, device: str, table: ClassTable) -> TransformersSegmenter:
     """The model of the spec, from this machine's disk.
 
     Raises:
@@ -76,7 +77,7 @@ def open_network(spec: SegmenterSpec, device: str) -> TransformersSegmenter:
         raise WeightsError(folder, f"the model's weights are incomplete: no {absent[0]}", None, AGAIN)
     if broken := not_finite(model.state_dict()):
         raise WeightsError(folder, "weights must be finite", broken, AGAIN)
-    check_classes(folder, model.config.id2label)
+    check_classes(folder, model.config.id2label, table)
     return TransformersSegmenter(model, read_pixels(folder), spec.picture_size or MSLS_SIZE, device)
 
 
@@ -88,21 +89,29 @@ def _mistaken(folder: Path) -> tuple[str, str] | None:
     return None
 
 
-def check_classes(folder: Path, labels: dict[int, str]) -> None:
-    """The model's classes are the 19 of Cityscapes in trainId order; names that say nothing are passed at 19.
+def check_classes(folder: Path, labels: dict[int, str], table: ClassTable) -> None:
+    """The model's classes are the table's, in its order; names that say nothing are passed where there are as many.
 
     Raises:
         WeightsError: they are not.
     """
-    names = [str(labels[index]).lower().replace("_", " ") for index in sorted(labels)]
-    unnamed = names == [f"label {index}" for index in range(len(CLASSES))]
-    if names == list(CLASSES) or unnamed:
+    names = [_plain(str(labels[index])) for index in sorted(labels)]
+    unnamed = names == [f"label {index}" for index in range(len(table.classes))]
+    wanted = [_plain(name) for name in table.classes]
+    if names == wanted or unnamed:
         return
-    remedy = "Use a model that was trained on Cityscapes, such as a SegFormer whose name says so."
-    if len(names) != len(CLASSES):
-        raise WeightsError(folder, f"the model must have the {len(CLASSES)} classes of Cityscapes", len(names), remedy)
-    index = next(i for i, name in enumerate(names) if name != CLASSES[i])
-    raise WeightsError(folder, f"class {index} of the model must be {CLASSES[index]!r}", names[index], remedy)
+    remedy = "Use a model that was trained on Cityscapes, such as a SegFormer whose name says so; or name this one's "
+    remedy += f"classes: class_table {folder / 'config.json'}."
+    if len(names) != len(wanted):
+        whose = "of Cityscapes" if table.is_default else f"of the class table {table.name}"
+        raise WeightsError(folder, f"the model must have the {len(wanted)} classes {whose}", len(names), remedy)
+    index = next(i for i, name in enumerate(names) if name != wanted[i])
+    raise WeightsError(folder, f"class {index} of the model must be {table.classes[index]!r}", names[index], remedy)
+
+
+def _plain(name: str) -> str:
+    """A name without what checkpoints of one table spell differently."""
+    return " ".join(name.lower().replace("_", " ").split())
 
 
 def read_pixels(folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from vprdist.errors import CacheError, WeightsError
 from vprdist.semantics.resize import area_weights
 from vprdist.semantics.segmenters.base import Segmenter
 from vprdist.spec.segmenter import CELL, SegmenterSpec
-from vprdist.spec.vocabulary import CLASSES, Grid
+from vprdist.spec.vocabulary import Grid
 
 Size = tuple[int, int]
 
@@ -122,7 +122,7 @@ class Sliding:
             window_B3HW = image_B3HW[:, :, top : top + self.window[0], left : left + self.window[1]]
             part_BCHW = _celled(self.inner(window_B3HW), self.answer, self.inner.grid)
             if total_BCHW is None:
-                total_BCHW = part_BCHW.new_zeros(len(part_BCHW), len(CLASSES), height, width)
+                total_BCHW = part_BCHW.new_zeros(*part_BCHW.shape[:2], height, width)
                 count_HW = count_HW.to(part_BCHW.device)
             y, x = top // self.cell[0], left // self.cell[1]
             total_BCHW[:, :, y : y + self.answer[0], x : x + self.answer[1]] += part_BCHW

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from vprdist.errors import OwnCodeError, WeightsError, first_line
+from vprdist.spec.class_table import ClassTable
 from vprdist.spec.own_load import blamed, load_own
 from vprdist.spec.segmenter import MSLS_SIZE, SegmenterSpec
-from vprdist.spec.vocabulary import CLASSES, Grid
+from vprdist.spec.vocabulary import Grid
 
 REMEDY = "Mend the file, and run the sweep again."
 NEAR = 1e-2
@@ -21,16 +22,16 @@ class OwnSegmenter:
     """Calls a user's class, and looks at what it answers.
 
     The class is made with its parameters (and `weights=` a path, where the sweep names weights). Called with pictures,
-    (B, 3, H, W) uint8 RGB, it answers with probabilities of the 19 classes in trainId order, (B, 19, h, w) float, which
-    sum to 1 at each place. Its attribute `grid` says how these places lie on the picture; without one they are cells.
-    A torch module is brought to the device and into evaluation mode.
+    (B, 3, H, W) uint8 RGB, it answers with probabilities of the classes of the table, in its order, (B, C, h, w) float,
+    which sum to 1 at each place. Its attribute `grid` says how these places lie on the picture; without one they are
+    cells. A torch module is brought to the device and into evaluation mode.
 
     Raises:
         OwnCodeError: its grid is none.
     """
 
-    def __init__(self, spec: SegmenterSpec, made: Any, device: str) -> None:
-        self.name, self.made, self.device = spec.name, made, torch.device(device)
+    def __init__(self, spec: SegmenterSpec, made: Any, device: str, table: ClassTable) -> None:
+        self.name, self.made, self.device, self.table = spec.name, made, torch.device(device), table
         self.image_size = spec.picture_size or MSLS_SIZE
         self.description = spec.family
         self.grid: Grid = getattr(made, "grid", "cells")
@@ -46,10 +47,10 @@ class OwnSegmenter:
     def __call__(self, image_B3HW: Tensor) -> Tensor:
         with blamed(self.name, otherwise=self.name, at_once=True):
             found = self.made(image_B3HW.to(self.device))
-        count = len(image_B3HW)
-        if not isinstance(found, Tensor) or found.ndim != 4 or tuple(found.shape[:2]) != (count, len(CLASSES)):
+        count, num_classes = len(image_B3HW), len(self.table.classes)
+        if not isinstance(found, Tensor) or found.ndim != 4 or tuple(found.shape[:2]) != (count, num_classes):
             got = str(tuple(found.shape)) if isinstance(found, Tensor) else type(found).__name__
-            fault = f"a segmenter must answer {count} pictures with ({count}, {len(CLASSES)}, h, w) probabilities"
+            fault = f"a segmenter must answer {count} pictures with ({count}, {num_classes}, h, w) probabilities"
             raise OwnCodeError(self.name, fault, got, REMEDY)
         if not found.is_floating_point():
             raise OwnCodeError(self.name, "a segmenter must answer with floats", str(found.dtype), REMEDY)
@@ -65,7 +66,7 @@ class OwnSegmenter:
         return found
 
 
-def open_network(spec: SegmenterSpec, device: str) -> OwnSegmenter:
+def open_network(spec: SegmenterSpec, device: str, table: ClassTable) -> OwnSegmenter:
     """The class of a spec, made with its parameters.
 
     Raises:
@@ -82,4 +83,4 @@ def open_network(spec: SegmenterSpec, device: str) -> OwnSegmenter:
         raise WeightsError(where, "the segmenter's files cannot be read", first_line(error), remedy) from None
     if isinstance(made, nn.Module):
         made = made.to(device).eval()
-    return OwnSegmenter(spec, made, device)
+    return OwnSegmenter(spec, made, device, table)

@@ -17,8 +17,9 @@ from vprdist.semantics.masks import FULL, Activations
 from vprdist.semantics.segmenters import open_segmenter
 from vprdist.semantics.segmenters.weights import weights_digest
 from vprdist.spec.base import Names
+from vprdist.spec.class_table import CITYSCAPES, table_of
 from vprdist.spec.segmenter import SegmenterSpec
-from vprdist.spec.vocabulary import CLASSES, Grid
+from vprdist.spec.vocabulary import Grid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,17 +42,20 @@ class SegmentedSource:
         spec: the segmenter.
         device: "cpu", "cuda" or "cuda:<index>". It is part of the fingerprint only where it changes the precision.
         batch_images: pictures a forward pass; in the fingerprint, since the last bit of a sum may depend on it.
+        class_table: what the network answers with.
 
     Raises:
         WeightsError: the weights are not there.
     """
 
     def __init__(
-        self, data: Layout, spec: SegmenterSpec, device: str = "cpu", *, batch_images: int = BATCH_IMAGES
-    ) -> None:
+        self, data: Layout, spec: SegmenterSpec, device: str = "cpu", *, batch_images: int = BATCH_IMAGES,
+        class_table: str | Names = CITYSCAPES,
+    ) -> None:  # fmt: skip
         self.path, self.data, self.spec, self.device, self.batch_images = data.root, data, spec, device, batch_images
         self.weights = weights_digest(spec)
         self.description = spec.words(self.weights, device)
+        self.class_table = class_table
         self._segmenter: Segmenter | None = None
         self._known: dict[tuple[str, str], dict[str, Path]] = {}
 
@@ -65,8 +69,8 @@ class SegmentedSource:
         return segmenter.output_size(segmenter.image_size)
 
     def classes(self, city: str, side: str) -> Names:
-        """The network's."""
-        return CLASSES
+        """The table's; a network of others is refused when it is opened."""
+        return table_of(self.class_table).classes
 
     def grid(self, city: str, side: str) -> Grid:
         """The network's own; windows and a chosen size are put together as cells."""
@@ -91,7 +95,7 @@ class SegmentedSource:
         return digest_json(["segmented", what, [[key, size] for key, size in zip(keys, sizes, strict=True)]])
 
     def read(self, city: str, side: str, keys: Sequence[str]) -> Iterator[tuple[str, Activations]]:
-        """(key, (19, h, w) uint8, softmax x 255 rounded) in the order of `keys`.
+        """(key, (C, h, w) uint8, softmax x 255 rounded) in the order of `keys`.
 
         Raises:
             DataError: a missing or cut picture.
@@ -114,7 +118,7 @@ class SegmentedSource:
 
     def _open(self) -> Segmenter:
         if self._segmenter is None:
-            self._segmenter = open_segmenter(self.spec, self.device)
+            self._segmenter = open_segmenter(self.spec, self.device, self.class_table)
         return self._segmenter
 
     def _paths(self, city: str, side: str) -> dict[str, Path]:
@@ -126,7 +130,7 @@ class SegmentedSource:
 
 
 def segment(segmenter: Segmenter, images_BHW3: Activations) -> Activations:
-    """(B, 19, h, w) uint8, softmax x 255 rounded, of one batch of uint8 RGB pictures.
+    """(B, C, h, w) uint8, softmax x 255 rounded, of one batch of uint8 RGB pictures.
 
     Raises:
         CacheError: activations that are not finite, as where a network's numbers are beyond float16.
