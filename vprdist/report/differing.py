@@ -9,6 +9,7 @@ from typing import Any
 
 from vprdist.report.rows import Row
 from vprdist.spec.base import Spec, marks_of
+from vprdist.spec.class_table import table_of
 from vprdist.spec.named import Named
 from vprdist.spec.vocabulary import CLASS_GROUPS
 
@@ -63,7 +64,7 @@ def _values(spec: Spec, prefix: str = "") -> Iterator[tuple[str, str | None]]:
         elif isinstance(value, Spec):
             yield path, "one network for all arms"
         else:
-            yield path, _plain(value)
+            yield path, table_of(value).name if path == "input.class_table" else _plain(value)
 
 
 def _plain(value: Any) -> str | None:

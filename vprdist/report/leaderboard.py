@@ -22,7 +22,7 @@ from vprdist.report.reading import BELOW, reading, short, warnings
 from vprdist.report.rows import Row, other_metrics
 from vprdist.report.sources import code_lines, source_record
 from vprdist.spec.result import NO_GPU
-from vprdist.spec.vocabulary import CLASS_GROUPS, METRICS
+from vprdist.spec.vocabulary import METRICS
 
 FIELDS = (
     "name", "group", "trial", "mode", "classes", "mask_reduce", "conv1_init", "backbone", "unfreeze", "seeds",
@@ -45,7 +45,7 @@ def as_record(block: Block, standing: Standing) -> dict[str, object]:
     """
     row = standing.row
     trial, names = row.trial, row.trial.input.class_names
-    group = next((name for name, classes in CLASS_GROUPS.items() if classes == names), "+".join(names))
+    group = next((name for name, classes in trial.input.table.groups.items() if classes == names), "+".join(names))
     return {
         "name": row.name,
         "group": standing.group,
