@@ -175,6 +175,16 @@ def test_networks_differ_where_their_values_do(small_tree, tmp_path, seeds):
     assert "Told apart on the same queries, resnet18 less resnet50: building" in markdown(told).replace("\\", "")
 
 
+def test_a_trial_that_two_points_are_is_told_once(small_tree, tmp_path):
+    words = "search.grid={input.mask_at: [picture, features], input.mask_fill: [black, blur]}"
+    swept = Swept(small_tree, tmp_path, [words, "seeds=[0]"])
+    swept.probe(random)
+    told = swept.report()
+    (side,) = told.side_by_side
+    assert len(told.settings) == 3 and side.columns == ("black", "blur", "features")
+    assert "## form features: one network" in markdown(told)
+
+
 def test_networks_of_each_form_stand_apart(small_tree, tmp_path):
     grid = "search.grid={network.backbone: [resnet18, resnet50], input.mask_at: [picture, features]}"
     swept = Swept(small_tree, tmp_path, [grid, "seeds=[0]"])

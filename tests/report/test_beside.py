@@ -31,7 +31,7 @@ from vprdist.files import write_text
 from vprdist.report.attribution import latex, markdown, show_attribution, write_attribution
 from vprdist.report.beside_words import answer, one_form, reading, title, verdict_text
 from vprdist.report.wording import answer as answer_of
-from vprdist.report.wording import claim_key, claim_text
+from vprdist.report.wording import claim_key, claim_text, name_of, setting_name
 from vprdist.report.wording import reading as reading_of
 from vprdist.spec.attribution import Agreement, AttributionReport, ColumnPair, Form
 from vprdist.store.attribution_file import attribution_path, read_attribution
@@ -134,14 +134,32 @@ def test_in_several_forms_a_setting_speaks_of_its_own():
     assert claim_text(alone.players[0]) == "helps: more than every placebo" and claim_key(alone).startswith("helps: ")
 
 
+def test_a_form_is_one_word_of_a_setting_s_name():
+    keys = {"input.mask_at": "features", "network.unfreeze": "0-2"}
+    rows = [
+        in_form("features", {"sky": HELPS}, keys),
+        in_form("mean", {"sky": HELPS}, {**keys, "input.mask_at": "picture"}),
+    ]
+    assert [name_of(row) for row in rows] == ["unfreeze 0-2, form features", "unfreeze 0-2, form mean colour"]
+    at_picture = setting((), named={"input.mask_at": "picture"}, form=Form(fill="blur"))
+    assert name_of(at_picture) == "form blur", "the file's own filling"
+    assert name_of(setting((), named={"input.mode": "rgb+mask", "input.mask_fill": "black"})) == "mode rgb+mask"
+    shared = {"input.mode": "masked", "input.mask_at": "picture", "input.mask_fill": "noise"}
+    assert setting_name(shared) == "mode masked, form noise"
+
+
 def test_columns_stand_below_each_other_in_the_file():
     lines = markdown(six_forms()).splitlines()
-    first = next(place for place, line in enumerate(lines) if line.startswith("| class"))
-    table = lines[first : first + 12]
-    bars = [[place for place, letter in enumerate(line) if letter == "|"] for line in table]
-    assert len(bars[0]) == 9 and all(each == bars[0] for each in bars)
-    assert "+0.078 \\[+0.058, +0.098\\] ▲" in table[5] or "+0.078 [+0.058, +0.098] ▲" in table[5]
     assert lines[0].startswith("# Which classes help?") and lines[2] == "## Class x form", "it comes first"
+    short, whole = (place for place, line in enumerate(lines) if line.startswith("| class ") and "verdict" in line)
+    for first in (short, whole):
+        table = lines[first : first + 12]
+        bars = [[place for place, letter in enumerate(line) if letter == "|"] for line in table]
+        assert len(bars[0]) == 9 and all(each == bars[0] for each in bars)
+    assert lines[short + 5] == (
+        "| building      | +0.078 ▲ |    +0.079 ▲ |       +0.080 ▲ | +0.081 ▲ | +0.012 – | -0.057 ▼ |       depends |"
+    )
+    assert "+0.078 \\[+0.058, +0.098\\] ▲" in lines[whole + 5] or "+0.078 [+0.058, +0.098] ▲" in lines[whole + 5]
 
 
 @pytest.mark.parametrize("width", [60, 80, 106, 200, 300])

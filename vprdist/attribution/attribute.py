@@ -53,8 +53,12 @@ def attribute(
     points: list[Point] = [json.loads(point) for point in proposed]
     rows: list[SettingRow] = []
     kept: list[PlayersByQuery | None] = []
+    seen: set[str] = set()
     for setting, family in zip(sweep.settings, families(sweep, value_of), strict=True):
         trial = next(t for point, t in zip(sweep.points, trials, strict=True) if setting.items() <= point.items())
+        if trial.trial_id in seen:  # they differ in a key that none of them uses: the filling of a mask at the features
+            continue
+        seen.add(trial.trial_id)
         heard: list[PlayersByQuery] = []
         row = told(Finished(sweep, setting, family, trial, points, result_of, runs, heard.append))
         if row is not None:

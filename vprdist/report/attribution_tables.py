@@ -14,7 +14,7 @@ from vprdist.report.wording import (
     effect_text,
     form_text,
     level,
-    setting_name,
+    name_of,
     short_claim,
 )
 from vprdist.spec.attribution import ArmValue, AttributionReport, Effect, PairRow, PlayerRow, SettingRow
@@ -213,7 +213,7 @@ def overview_columns(report: AttributionReport) -> list[Column]:
     columns = [Column("class", "", tuple(Cell(name, name) for name in names), plain=True)]
     for setting in measured:
         players = {player.player: player for player in setting.players}
-        head = setting_name(setting.setting) or "this sweep"
+        head = name_of(setting) or "this sweep"
         columns.append(Column(head, setting.method, tuple(_mark(players.get(name)) for name in names)))
     return columns
 

@@ -54,10 +54,12 @@ def sides_markdown(report: AttributionReport) -> list[str]:
         parts += [markdown_line(text), ""]
     for side in report.side_by_side:
         parts += [f"## {markdown_line(title(side))}", "", markdown_line(answer(side, report)), ""]
-        parts += [*aligned(side_columns(side, report)), ""]
         at = level(columns_of(side, report)[0])
+        parts += [*aligned(side_columns(side, report, narrow=True)), "", markdown_line(f"{_key(side, report)}."), ""]
         parts += [
-            markdown_line(f"In brackets {at} intervals, which hold together in a column; {_key(side, report)}."),
+            f"With {at} intervals, which hold together in a column:",
+            "",
+            *aligned(side_columns(side, report)),
             "",
         ]
         parts += [line for text in reading(side, report) for line in (markdown_line(text), "")]

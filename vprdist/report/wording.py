@@ -17,7 +17,8 @@ from vprdist.spec.attribution import (
     PlayerRow,
     SettingRow,
 )
-from vprdist.spec.row_name import value_name
+from vprdist.spec.row_name import FORM_AXES, value_name
+from vprdist.spec.vocabulary import FORM_WORDS
 
 MARKS: Mapping[Claim, str] = {"helps": "▲", "hurts": "▼", "raises": "△", "lowers": "▽", "none": "–", "untold": "?"}
 CLAIM_WORDS: Mapping[Claim, str] = {
@@ -63,7 +64,10 @@ def level(setting: SettingRow) -> str:
 
 
 def setting_name(setting: Mapping[str, Any]) -> str:
-    """`mode masked, unfreeze 0-2`; empty for a sweep of one setting. Keys that end alike are written whole."""
+    """`mode masked, form blur`; empty for a sweep of one setting. Keys that end alike are written whole."""
+    form = "features" if setting.get(FORM_AXES[0]) == "features" else setting.get(FORM_AXES[1])
+    if form in FORM_WORDS:
+        setting = {**{key: value for key, value in setting.items() if key not in FORM_AXES}, "form": FORM_WORDS[form]}
     ends = [key.rpartition(".")[2] for key in setting]
 
     def name(key: str) -> str:
@@ -73,6 +77,14 @@ def setting_name(setting: Mapping[str, Any]) -> str:
     return ", ".join(f"{name(key)} {value_name(key, value)}" for key, value in setting.items())
 
 
+def name_of(setting: SettingRow) -> str:
+    """The setting's name; where forms of the mask are varied, its form in one word."""
+    keys = {key: value for key, value in setting.setting.items() if key not in FORM_AXES}
+    if setting.form is not None and len(keys) < len(setting.setting):
+        keys["form"] = setting.form.words
+    return setting_name(keys)
+
+
 def method_name(setting: SettingRow) -> str:
     """How the effects were found; an unknown method by its own name."""
     return words_of(setting.method).title
@@ -80,7 +92,7 @@ def method_name(setting: SettingRow) -> str:
 
 def heading(setting: SettingRow) -> str:
     """The setting and the method."""
-    name = setting_name(setting.setting)
+    name = name_of(setting)
     return f"{name}: {method_name(setting)}" if name else method_name(setting)
 
 

@@ -23,7 +23,7 @@ from vprdist.report.page.beside import shown_side
 from vprdist.report.page.effects import effect_chart
 from vprdist.report.page.flips import Album, Shot, masked_shots
 from vprdist.report.page.maps import found_metric
-from vprdist.report.wording import answer, control, heading, mark_key, method_name, reading, setting_name, steps
+from vprdist.report.wording import answer, control, heading, mark_key, method_name, name_of, reading, steps
 from vprdist.spec.attribution import AttributionReport, Flip, PlayerRow, SettingRow
 from vprdist.spec.trial import TrialSpec
 
@@ -90,7 +90,7 @@ def _is_told(report: AttributionReport) -> bool:
 
 
 def _setting(number: int, row: SettingRow, report: AttributionReport, flips: list[ClassFlips]) -> dict[str, Any]:
-    name = setting_name(row.setting)
+    name = name_of(row)
     tables = [
         ("What each class adds, in numbers", "numbers", _numbers(row), 1,
          "Best first. A column's button sorts; – where nothing tells."),
