@@ -15,6 +15,7 @@ from vprdist.files import canonical_json
 from vprdist.game.agreement import FEWEST_ARMS, agreement, tau_b
 from vprdist.game.inference import effects
 from vprdist.spec.attribution import Agreement, ColumnPair, Effect, Form, SettingRow, SideBySide
+from vprdist.spec.row_name import value_name
 from vprdist.spec.trial import TrialSpec
 
 FORM_KEYS = ("input.mask_at", "input.mask_fill", "input.mask_reduce")
@@ -125,20 +126,28 @@ def form_names(columns: Sequence[SettingRow]) -> tuple[str, ...]:
 
 
 def network_names(columns: Sequence[SettingRow]) -> tuple[str, ...]:
-    """What the networks differ in, in few words; a number goes behind names that are the same."""
-    networks = [_network(column) for column in columns]
+    """What the networks are called, as rows are; where that is the same, what they differ in; at last with a number."""
+    found = [{key: value for key, value in row.setting.items() if _is_of(key, NETWORK)} for row in columns]
+    names = _differing_words(found)
+    if len(set(names)) < len(names):
+        names = _differing_words([flat(network) for network in found])
+    return tuple(name if names.count(name) == 1 else f"{name} {place}" for place, name in enumerate(names, 1))
+
+
+def _differing_words(networks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Their values of the keys in which they differ."""
     keys = list(dict.fromkeys(key for network in networks for key in network))
     told = [key for key in keys if len({canonical_json(network.get(key)) for network in networks}) > 1]
-    names = [" ".join(filter(None, (_value(key, network.get(key)) for key in told))) or "usual" for network in networks]
-    return tuple(name if names.count(name) == 1 else f"{name} {place}" for place, name in enumerate(names, 1))
+    return [" ".join(filter(None, (_value(key, network.get(key)) for key in told))) or "usual" for network in networks]
 
 
 def _value(key: str, value: Any) -> str:
     if value is None:
         return ""
-    end = key.rpartition(".")[2]
-    text = "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value).rpartition("/")[2]
-    return text if end in TELLING else f"{end} {text}"
+    end, text = key.rpartition(".")[2], value_name(key, value)
+    if key in ("network", "network.backbone"):
+        return text
+    return text.rpartition("/")[2] if end in TELLING else f"{end} {text}"
 
 
 def _pairs(
