@@ -129,7 +129,7 @@ def network_names(columns: Sequence[SettingRow]) -> tuple[str, ...]:
     """What the networks are called, as rows are; where that is the same, what they differ in; at last with a number."""
     found = [{key: value for key, value in row.setting.items() if _is_of(key, NETWORK)} for row in columns]
     names = _differing_words(found)
-    if len(set(names)) < len(names):
+    if len(set(names)) < len(names) or any("{" in name for name in names):  # a mapping that has no name
         names = _differing_words([flat(network) for network in found])
     return tuple(name if names.count(name) == 1 else f"{name} {place}" for place, name in enumerate(names, 1))
 
