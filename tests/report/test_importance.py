@@ -279,3 +279,15 @@ def test_the_page_is_silent_where_nobody_can_tell_or_one_axis_is_there(tmp_path:
         "seedless": made(grid(mode=("rgb", "masked"), unfreeze=("0-2", "all"))[:3], by_mode, seeds=1),
     }.items():
         assert "Which axes matter" not in written(leave(tmp_path / name, files), tmp_path / name)
+
+
+def test_networks_that_nobody_trains_are_judged_by_queries_alone(tmp_path: Path) -> None:
+    """One seed a row, and as many coefficients as rows: a seed would change nothing."""
+    files = []
+    for one, records in made(grid(mode=("rgb", "masked"), unfreeze=("0-2", "all"))[:3], by_mode, seeds=1):
+        still = one.trial.train.model_copy(update={"steps": 0})
+        trial = one.trial.model_copy(update={"train": still})
+        files.append((one.model_copy(update={"trial": trial, "trial_id": trial.trial_id}), records))
+    (found,), _ = told(tmp_path, files)
+    assert {each.title: each.claim for each in found.axes} == {"input.mode": "matters", "network.unfreeze": "not told"}
+    assert found.luck == 0 and any("Nobody trained these networks" in note for note in found.notes)

@@ -24,6 +24,9 @@ MOST_NUMBERS = 5
 MOST_WORDS = 8
 """Words of an axis that are always values; more only where rows are at least twice as many."""
 
+NO_LUCK = Luck(0.0, 0.0, 1)
+"""Networks that nobody trains (`train.steps: 0`) are the same under every seed: other queries alone are chance."""
+
 
 @dataclass(frozen=True)
 class ValueRow:
@@ -71,7 +74,7 @@ class Importance:
         queries: the share of what other queries would change.
         rest: the share of what rows differ by and neither axes nor two of them together explain.
         sd: the standard deviation of a trial's score.
-        of_seeds: whether rows have several seeds, by whose luck axes are judged.
+        of_seeds: whether rows have several seeds, by whose luck axes are judged; or networks that have none.
         notes: what cannot be told, and why, in sentences.
     """
 
@@ -134,6 +137,8 @@ def _importance(rows: Sequence[Row], objective: str, queries_of: QueriesOf) -> I
         return "no trial has per-query results"
     panel, kept = sample.panel(objective), sample.rows
     scores = scores_of(panel)
+    if not any(row.trial.train.steps for row in kept):
+        scores = replace(scores, luck=NO_LUCK)
     made, notes = _axes(kept)
     axes = told_apart(made, scores.weights_R)
     if not axes:
@@ -239,6 +244,8 @@ def _doubts(axes: Sequence[Axis], luck: Luck, panel: Panel, crossed: Sequence[st
             "No row has two seeds, and axes explain every difference: nothing tells their effects from luck. "
             "'seeds=[0,1,2]' on the sweep's command adds seeds; intervals hold for these very networks."
         )
+    elif luck is NO_LUCK:
+        notes.append("Nobody trained these networks, and a seed changes nothing: other queries alone are chance.")
     elif not luck.of_seeds:
         notes.append("One seed a row: axes are judged by what rows differ by and no axis explains.")
     if crossed:

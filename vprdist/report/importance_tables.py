@@ -41,7 +41,7 @@ def answer(found: Importance) -> str:
 
 def reading(found: Importance) -> list[str]:
     """How the numbers are to be read, in sentences, what cannot be told last."""
-    by = "what another seed changes" if found.of_seeds else "what rows of one seed differ by and no axis explains"
+    by = "what another seed changes" if found.of_seeds else "what rows differ by and no axis explains"
     return [
         f"{found.num_trials} trials in {found.num_rows} rows, {found.protocol.num_queries} queries in "
         f"{found.num_clusters} clusters; the standard deviation of a trial's {short(found.objective)} is "
