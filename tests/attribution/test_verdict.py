@@ -12,6 +12,7 @@ from tests.report.reports import FORMS, HELPS, HURTS, NONE, UNTOLD, beside, in_f
 from vprdist.attribution.finished import PlayersByQuery
 from vprdist.attribution.side_by_side import flat, network_names, side_by_side
 from vprdist.attribution.verdict import verdict, verdicts
+from vprdist.game.claims import player_effects
 from vprdist.game.inference import Probed
 from vprdist.spec.attribution import Form
 from vprdist.store.queries import METRICS, Queries
@@ -36,6 +37,19 @@ def slowly(claims) -> str:
 def test_every_combination_of_claims_has_the_verdict_of_the_rules(count):
     for claims in itertools.product(CLAIMS, repeat=count):
         assert verdict(claims) == slowly(claims), claims
+
+
+def test_a_class_that_helps_in_all_forms_but_one_is_rarely_said_to_help_in_every_form():
+    """The stated error, without a correction for the number of forms: it is kept by the one form where nothing is."""
+    rng, cluster, worlds = np.random.default_rng(5), np.arange(60), 400
+    wrong = 0
+    for _ in range(worlds):
+        claims = []
+        for effect in (0.5, 0.0, 0.5):
+            real, placebo = (Probed(rng.normal(mean, 1.0, (1, 1, 60))) for mean in (effect, 0.0))
+            claims.append(player_effects(real, {"random": placebo}, cluster, confidence=0.95).claims[0])
+        wrong += verdict(claims) == "helps"
+    assert wrong / worlds <= 0.05
 
 
 def test_the_best_on_average_comes_first_and_a_player_may_be_missing():
