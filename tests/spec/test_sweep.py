@@ -32,7 +32,7 @@ def refusal(tmp_path: Path, text: str, *overrides: str) -> str:
     ("name", "count"),
     [
         *(("table1", 8), ("input_modes", 8), ("mask_forms", 6), ("search", 11), ("placebos", 24)),
-        *(("class_subsets", 33), ("shapley", 1)),
+        *(("class_subsets", 33), ("shapley", 1), ("forms_beside_rgb", 60)),
     ],
 )
 def test_the_sweeps_that_ship_can_be_read_at_both_scales(name, count, monkeypatch):
@@ -43,6 +43,14 @@ def test_the_sweeps_that_ship_can_be_read_at_both_scales(name, count, monkeypatc
         assert spec.trials[0].network.backbone.name == {"demo": "efficientnet_lite0", "paper": "resnet50"}[scale]
     assert spec.trials[0].data.root == "/data/msls"
     assert spec.trials[0].data.train == ("amman", "boston", "london", "manila", "zurich")
+
+
+def test_the_sweep_over_forms_can_be_read_at_both_scales(monkeypatch):
+    monkeypatch.setenv("MSLS_ROOT", "/data/msls")
+    for scale in ("demo", "paper"):
+        spec = read_sweep(SWEEPS / "forms.yaml", [f"scale={scale}"])
+        assert len({(trial.input.mask_at, trial.input.mask_fill) for trial in spec.trials}) == 6
+        assert not any(trial.train.steps for trial in spec.trials)
 
 
 def test_the_last_word_wins(tmp_path):
