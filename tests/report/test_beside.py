@@ -289,3 +289,19 @@ def test_columns_are_settings_of_the_report(columns, settings):
     side = {"kind": "form", "shared": {}, "columns": columns, "settings": settings, "players": ()}
     with pytest.raises(ValidationError, match="column must"):
         AttributionReport(objective="recall@1", settings=tuple(rows), side_by_side=(side,))
+
+
+def test_class_x_form_is_drawn_for_papers(tmp_path):
+    pytest.importorskip("matplotlib")
+    from vprdist.report.plots import write_attribution_plots
+
+    rows = six_forms(names=("black", "blur")).settings
+    sky = in_form("noise", {"sky": HELPS})
+    for what, names in (
+        (beside(*rows, sky), ["attribution-form"]),
+        (beside(*rows, *(in_form(f, {HOSTILE: HELPS}, {"network.unfreeze": "all"}) for f in ("black", "blur"))),
+         ["attribution-form-1", "attribution-form-2", "attribution-network-1", "attribution-network-2"]),
+    ):  # fmt: skip
+        paths = write_attribution_plots(tmp_path, what)
+        assert sorted({path.stem for path in paths if re.search("form|network", path.stem)}) == names
+        assert all(path.stat().st_size > 1000 for path in paths)

@@ -13,6 +13,7 @@ from vprdist.report.attribution_tables import placebos_of
 from vprdist.report.evidence import Block
 from vprdist.report.page.contents import MOST_LINES
 from vprdist.report.reading import short
+from vprdist.report.side_plots import draw_side
 from vprdist.report.wording import CLAIM_WORDS, adds_to, bounds, heading, level
 from vprdist.spec.attribution import AttributionReport, Claim, Effect, SettingRow
 from vprdist.spec.vocabulary import KS
@@ -46,6 +47,8 @@ def write_plots(folder: Path, blocks: Sequence[Block]) -> list[Path]:
 def write_attribution_plots(folder: Path, report: AttributionReport) -> list[Path]:
     """Publish `attribution` as .svg and .png, of several settings `attribution-1` and so on; greedy has none.
 
+    Settings side by side have `attribution-form` and `attribution-network`, several of a kind with a number behind.
+
     Raises:
         UserError: matplotlib is not installed.
     """
@@ -54,6 +57,10 @@ def write_attribution_plots(folder: Path, report: AttributionReport) -> list[Pat
         if setting.players:
             mark = f"-{number}" if len(report.settings) > 1 else ""
             paths += _written(folder, f"attribution{mark}", partial(_attribution, setting, report.objective))
+    kinds = [side.kind for side in report.side_by_side]
+    for place, side in enumerate(report.side_by_side):
+        mark = f"-{kinds[: place + 1].count(side.kind)}" if kinds.count(side.kind) > 1 else ""
+        paths += _written(folder, f"attribution-{side.kind}{mark}", partial(draw_side, side, report))
     return paths
 
 
