@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from vprdist.console import Bar, Tell
 from vprdist.errors import leading_there
+from vprdist.prepare.channels import check_channels
 from vprdist.prepare.checks import (
     check_data,
     check_demo_cities,
@@ -138,6 +139,7 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
     resolved = tuple(
         resolver.resolve(trial) if _has_data(trial) and trial.input.cache not in pending else trial for trial in trials
     )
+    check_channels((trial for trial in resolved if trial.digests is not None), profile)
     if making is not None:
         check_caches(resolved, runs, making)
     unsegmented = tuple(chain.from_iterable(pending.values()))
