@@ -31,7 +31,7 @@ search:
     placebos: [classes]
     finalists: 0
 """
-BESIDE = SWEEP.partition("search:")[0].replace("tiny", "beside") + "search: {{grid: {{input.mode: [rgb+semantics]}}}}\n"
+BESIDE = SWEEP.partition("search:")[0].replace("name: tiny", "name: beside").replace("masked", "rgb+semantics")
 
 
 def vprdist(*words: object) -> str:
