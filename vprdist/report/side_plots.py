@@ -22,7 +22,9 @@ def draw_side(side: SideBySide, report: AttributionReport, figure: Any) -> None:
     axes = figure.add_subplot()
     for y, (cells, told) in enumerate(zip(rows, side.players, strict=True)):
         for x, row in enumerate(cells.values()):
-            axes.add_patch(_square(x, y, _tint(row, most)))
+            left, right, top, bottom = x - 0.5, x + 0.5, y - 0.5, y + 0.5
+            corners = ([left, right, right, left], [top, top, bottom, bottom])
+            axes.fill(*corners, facecolor=_tint(row, most), edgecolor="white")
             weight = "bold" if row is not None and row.claim in CLAIMED else "normal"
             axes.text(x, y - 0.14, _value(row), ha="center", va="center", fontsize=8, fontweight=weight)
             axes.text(x, y + 0.22, _interval(row), ha="center", va="center", fontsize=5.5)
@@ -35,12 +37,6 @@ def draw_side(side: SideBySide, report: AttributionReport, figure: Any) -> None:
     axes.spines[:].set_visible(False)
     at = level(columns_of(side, report)[0])
     axes.set_title(_plain(f"{title(side)}: adds to {report.objective}, {at} intervals; bold: claimed"), fontsize=8)
-
-
-def _square(x: int, y: int, colour: tuple[float, ...]) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white")
 
 
 def _tint(row: PlayerRow | None, most: float) -> tuple[float, ...]:
