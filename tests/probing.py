@@ -14,6 +14,7 @@ from vprdist.prepare.prepare import prepare
 from vprdist.probes.order import Probe, ProbeOrder
 from vprdist.search.subset_rule import network_point
 from vprdist.spec.arms import ArmsSpec
+from vprdist.spec.probes import How
 from vprdist.spec.profile import read_profile
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
@@ -42,7 +43,7 @@ seeds: {seeds}
 """
 
 
-def finished_trial(folder: Path) -> Path:
+def finished_trial(folder: Path, changed: Callable[[TrialSpec], TrialSpec] = lambda trial: trial) -> Path:
     """A folder that holds a data set (`tree`), a cache, and the folder of a trial, which is over and is returned."""
     root = folder / "tree"
     write_city(root, "ada", num_query=12, num_database=20, seed=1)
@@ -52,7 +53,7 @@ def finished_trial(folder: Path) -> Path:
     shown = plain.input.model_copy(update={"classes": arms.class_names, "mask_reduce": "sum"})
     quick = plain.evaluate.model_copy(update={"before_training": False})
     changes = {"input": shown, "train": plain.train.model_copy(update={"arms": arms}), "evaluate": quick}
-    trial = TrialSpec.model_validate(plain.model_copy(update=changes))
+    trial = TrialSpec.model_validate(changed(plain.model_copy(update=changes)))
     place = TrialFolder.of(folder / "runs", trial.trial_id)
     place.write_trial(trial)
     run_here(trial, place.path)
@@ -94,8 +95,8 @@ def copied(trial: Path, runs: Path) -> Path:
     return place
 
 
-def order_of(trial: Path, probes: tuple[Probe, ...] = EVERY) -> ProbeOrder:
-    return ProbeOrder(trial=str(trial), players=PLAYERS, probes=probes)
+def order_of(trial: Path, probes: tuple[Probe, ...] = EVERY, how: How = "each") -> ProbeOrder:
+    return ProbeOrder(trial=str(trial), players=PLAYERS, probes=probes, how=how)
 
 
 def files(order: ProbeOrder) -> dict[str, tuple[bytes, int]]:

@@ -15,6 +15,7 @@ from vprdist.evaluation.breakdown import write_queries
 from vprdist.evaluation.descriptors import Descriptors, Rows, Wanted, describe_arms
 from vprdist.evaluation.predictions import write_predictions, write_submission
 from vprdist.evaluation.ranking import Ranking, rank
+from vprdist.evaluation.retrieve import Neighbours
 from vprdist.evaluation.whitening import check_dimensions, check_images, whitened
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import PlaceNetwork, set_mode
@@ -196,6 +197,18 @@ def assess(
     del values  # one set of whitened descriptors at a time
     variants = [Variant(how, dimensions, rank(tasks, values, spec.gallery)) for how, dimensions, values in evaluations]
     return Evaluation(ranking, variants, subtasks, predicted)
+
+
+def rank_subtasks(
+    descriptors: Descriptors, spec: EvaluateSpec, learning: Wanted, subtasks: Mapping[str, Sequence[Task]],
+    neighbours: Neighbours | None = None,
+) -> dict[str, Ranking]:  # fmt: skip
+    """What is retrieved for the queries of each subtask under the trial's own protocol, and nothing beyond.
+
+    Args and errors as `assess`.
+    """
+    _, _, values = next(whitened(descriptors, spec, _places(descriptors, learning)))
+    return {name: rank(some, values, spec.gallery, neighbours) for name, some in subtasks.items()}
 
 
 def _places(descriptors: Descriptors, wanted: Wanted) -> Rows:

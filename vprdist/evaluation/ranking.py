@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vprdist.data.tasks import Task
-from vprdist.evaluation.descriptors import Descriptors, Rows
+from vprdist.evaluation.descriptors import Descriptors, Rows, Values
 from vprdist.evaluation.metrics import average, per_query
-from vprdist.evaluation.retrieve import retrieve
+from vprdist.evaluation.retrieve import Neighbours, retrieve
 from vprdist.spec.vocabulary import KS
 
 DEPTH = max(KS)
@@ -81,15 +81,25 @@ def gallery_starts(tasks: Sequence[Task]) -> list[int]:
     return [0, *np.cumsum([len(task.gallery) for task in tasks]).tolist()][: len(tasks)]
 
 
-def rank(tasks: Sequence[Task], descriptors: Descriptors, gallery: str) -> Ranking:
-    """Search each city's gallery, or the one of all of them (`merged`), for the nearest 20."""
+def rank(
+    tasks: Sequence[Task], descriptors: Descriptors, gallery: str, neighbours: Neighbours | None = None
+) -> Ranking:
+    """Search each city's gallery, or the one of all of them (`merged`), for the nearest 20.
+
+    Args:
+        neighbours: what proposes them; see `retrieve`.
+    """
+
+    def search(asked: Values, rows: Rows) -> Rows:
+        return retrieve(asked, descriptors.values_ND, DEPTH, rows, neighbours=neighbours)
+
     places = [descriptors.of(task.city.database, task.gallery) for task in tasks]
     merged = np.concatenate(places)
     retrieved: list[Sequence[Rows]] = []
     for task, own, start in zip(tasks, places, gallery_starts(tasks), strict=True):
         asked = descriptors.values_ND[descriptors.of(task.city.query, task.queries)]
         if gallery == "merged":
-            retrieved.append(list(retrieve(asked, descriptors.values_ND, DEPTH, merged)))
+            retrieved.append(list(search(asked, merged)))
         else:
-            retrieved.append([start + rows for rows in retrieve(asked, descriptors.values_ND, DEPTH, own)])
+            retrieved.append([start + rows for rows in search(asked, own)])
     return Ranking(tasks, retrieved)

@@ -35,8 +35,9 @@ PASS = 1024
 
 
 def retrieve(
-    query_QD: Floats, gallery_GD: Floats, k: int, rows: Rows | None = None, block_bytes: int = BLOCK_BYTES
-) -> Rows:
+    query_QD: Floats, gallery_GD: Floats, k: int, rows: Rows | None = None, block_bytes: int = BLOCK_BYTES,
+    neighbours: Neighbours | None = None,
+) -> Rows:  # fmt: skip
     """(Q, min(k, G)) gallery rows, nearest first, by Euclidean distance; equal distances by row. Never approximate.
 
     The result depends neither on the size of the blocks nor on threads or device.
@@ -47,6 +48,7 @@ def retrieve(
         k: how many.
         rows: search these rows of `gallery_GD` alone; the result counts within them.
         block_bytes: memory for a block, and for what is worked out from it.
+        neighbours: proposes rows of a block, by float32 distances; None: FAISS. It changes nothing but time.
 
     Raises:
         UserError: there is no FAISS.
@@ -56,7 +58,7 @@ def retrieve(
     if k == 0 or not len(query_QD):
         return np.empty((len(query_QD), k), np.int64)
     query = np.ascontiguousarray(query_QD, np.float32)
-    proposed_QP, reach_Q, largest = _propose(query, gallery, k + SPARE)
+    proposed_QP, reach_Q, largest = _propose(query, gallery, k + SPARE, neighbours or _neighbours())
     grid = _Grid(max(largest, _largest_norm(query)))
     found_QK, last_Q = _rank_exactly(query, gallery, proposed_QP, k, grid)
     # What FAISS left out lies at `reach` or beyond, give or take its rounding.
@@ -102,7 +104,9 @@ class _Grid:
         self.step = self.radius / 2**GRID_BITS
 
     def put(self, values: Floats) -> Doubles:
-        return np.asarray(np.rint(values.astype(np.float64) / self.step))
+        out = values.astype(np.float64)
+        out *= 1 / self.step  # a power of two
+        return np.asarray(np.rint(out, out=out))
 
     def float32_error(self, dimensions: int) -> float:
         """How far a squared distance by FAISS may be off: rounding errors add up like noise, of 2^-24 each."""
@@ -127,9 +131,9 @@ def _largest_norm(values_ND: Floats) -> float:
     return math.sqrt(float(np.einsum("nd,nd->n", values_ND, values_ND).max()))
 
 
-def _propose(query: Floats, gallery: _Gallery, count: int) -> tuple[Rows, Doubles, float]:
-    """(Q, P) places that FAISS finds nearest, (Q,) the squared distance of the last, and the gallery's largest norm."""
-    neighbours, count, largest = _neighbours(), min(count, len(gallery)), 0.0
+def _propose(query: Floats, gallery: _Gallery, count: int, neighbours: Neighbours) -> tuple[Rows, Doubles, float]:
+    """(Q, P) places that are found nearest, (Q,) the squared distance of the last, and the gallery's largest norm."""
+    count, largest = min(count, len(gallery)), 0.0
     distances: Floats = np.empty((len(query), 0), np.float32)
     places: Rows = np.empty((len(query), 0), np.int64)
     for begin, block in gallery.blocks(4 * gallery.dimensions):
@@ -148,10 +152,9 @@ def _rank_exactly(query: Floats, gallery: _Gallery, proposed: Rows, k: int, grid
     found, last = np.empty((len(query), k), np.int64), np.empty(len(query))
     for begin in range(0, len(query), CHUNK):
         some = slice(begin, begin + CHUNK)
-        candidate_QPD, asked_QD = grid.put(gallery[proposed[some]]), grid.put(query[some])
-        products = np.matmul(candidate_QPD, asked_QD[:, :, None])[:, :, 0]
-        squares = np.einsum("qpd,qpd->qp", candidate_QPD, candidate_QPD)
-        distances = squares - 2 * products + np.einsum("qd,qd->q", asked_QD, asked_QD)[:, None]
+        apart_QPD = grid.put(gallery[proposed[some]])
+        apart_QPD -= grid.put(query[some])[:, None]  # whole numbers too
+        distances = np.einsum("qpd,qpd->qp", apart_QPD, apart_QPD)
         order = np.argsort(distances, axis=1, kind="stable")[:, :k]
         found[some] = np.take_along_axis(proposed[some], order, axis=1)
         last[some] = np.take_along_axis(distances, order[:, -1:], axis=1)[:, 0] * grid.step**2

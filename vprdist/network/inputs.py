@@ -21,7 +21,7 @@ from vprdist.semantics.arms import masks_of
 from vprdist.semantics.cache import Cache, open_cache
 from vprdist.spec.arms import Arm
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import Grid
+from vprdist.spec.vocabulary import Grid, Placebo
 
 Reading = tuple[Tensor, Tensor | None]
 """One picture and what the mode adds; see `Batch`."""
@@ -161,6 +161,18 @@ class PlaceReader:
         """The picture, and its masks under some arms, (A, h, w) whole numbers."""
         return self._picture(side, row), self._levels(side, row, arms)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of the maps of `read_maps`."""
+        assert self._cache is not None, "only modes with a mask have maps"
+        return self._cache.manifest.classes
+
+    def read_maps(self, side: Side, row: int, kinds: Sequence[Placebo]) -> Reading:
+        """The picture, and the maps of all classes under each of some kinds of arms, (kinds classes, h, w) uint8."""
+        assert self._cache is not None, "only modes with a mask have maps"
+        masks = masks_of(self.input, self.seed, self._cache)
+        return self._picture(side, row), torch.from_numpy(np.concatenate([masks.maps(side, row, k) for k in kinds]))
+
     def _picture(self, side: Side, row: int) -> Tensor:
         if self.kept is not None:
             pixels = self.kept.load(side, row)
@@ -181,19 +193,25 @@ def stack(items: Sequence[tuple[Tensor, Tensor | None]]) -> Batch:
 
 
 class SideImages(Dataset[Reading | UserError]):
-    """Some rows of one side, in order, for descriptors; with their masks under some arms, where there are arms.
+    """Some rows of one side, in order, for descriptors; with their masks under some arms, where there are arms, or with
+    the maps of all classes under some kinds of arms.
 
     What a person can mend is handed over instead of raised: torch would wrap it, and its traceback, in another error.
     """
 
-    def __init__(self, reader: PlaceReader, side: Side, rows: Sequence[int], arms: Sequence[Arm] | None = None) -> None:
-        self.reader, self.side, self.rows, self.arms = reader, side, list(rows), arms
+    def __init__(
+        self, reader: PlaceReader, side: Side, rows: Sequence[int], arms: Sequence[Arm] | None = None,
+        kinds: Sequence[Placebo] = (),
+    ) -> None:  # fmt: skip
+        self.reader, self.side, self.rows, self.arms, self.kinds = reader, side, list(rows), arms, kinds
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Reading | UserError:
         try:
+            if self.kinds:
+                return self.reader.read_maps(self.side, self.rows[index], self.kinds)
             if self.arms is not None:
                 return self.reader.read_arms(self.side, self.rows[index], self.arms)
             return self.reader.read(self.side, self.rows[index])

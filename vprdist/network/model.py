@@ -54,6 +54,18 @@ class PlaceNetwork(nn.Module):
 
     def forward(self, image_B3HW: Tensor, extra_BChw: Tensor | None = None, outline: bool | None = None) -> Tensor:
         """Descriptors. `outline`: see `InputStem`."""
+        features, token = self.features(image_B3HW, extra_BChw, outline)
+        weights = None
+        if self.stem.at_features:
+            assert extra_BChw is not None, "mode masked has a mask"
+            # A class token has seen the whole picture: it would tell what the mask leaves out.
+            weights, token = self.stem.weights(extra_BChw, (features.shape[2], features.shape[3])), None
+        return nn.functional.normalize(self.pool(features, token=token, weights=weights), dim=1)
+
+    def features(
+        self, image_B3HW: Tensor, extra_BChw: Tensor | None, outline: bool | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What is pooled, (B, C, h, w) float32, and the backbone's class token (B, C), or None. Args as `forward`."""
         with torch.autocast(image_B3HW.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             with torch.no_grad():
                 features = self.stem(image_B3HW, extra_BChw, outline)
@@ -64,13 +76,21 @@ class PlaceNetwork(nn.Module):
             for name in self._rest:
                 features = self._attended(name, self.units[name](features), extra_BChw)
         features, token = features if isinstance(features, tuple) else (features, None)
-        weights = None
-        if self.stem.at_features:
-            assert extra_BChw is not None, "mode masked has a mask"
-            # A class token has seen the whole picture: it would tell what the mask leaves out.
-            weights, token = self.stem.weights(extra_BChw, features.shape[-2:]), None
-        token = token if token is None else token.float()
-        return nn.functional.normalize(self.pool(features.float(), token=token, weights=weights), dim=1)
+        return features.float(), token if token is None else token.float()
+
+    def map_sums(self, image_B3HW: Tensor, maps_BKhw: Tensor) -> Tensor:
+        """(B, K, M): what an aggregator of sums makes descriptors of, for each of some maps of levels.
+
+        Only where masks weigh the pooling (the stem's `at_features`): there no feature depends on the mask.
+        """
+        features, _ = self.features(image_B3HW, None)
+        weights, pool = self.stem.weights(maps_BKhw, (features.shape[2], features.shape[3])), _any(self.pool)
+        sums: Tensor = pool.sums_of(features, weights)
+        return sums
+
+    def from_sums(self, sums_BM: Tensor) -> Tensor:
+        """(B, D) descriptors from the sums of their masks, as `forward` gives them."""
+        return nn.functional.normalize(_any(self.pool).from_sums(sums_BM), dim=1)
 
     def _attended(self, name: str, features: Any, extra_BChw: Tensor | None) -> Any:
         if name not in self.attention:
@@ -82,6 +102,11 @@ class PlaceNetwork(nn.Module):
             fault = f"attention must answer with features of the same shape, {tuple(before.shape)}"
             raise unfit(self.attention_name, fault, list(after.shape) if isinstance(after, Tensor) else after)
         return (after, *token) if token else after
+
+
+def _any(module: Any) -> Any:
+    """A module that has more methods than torch knows of."""
+    return module
 
 
 def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from vprdist.data.places import City
 from vprdist.data.tasks import Task
-from vprdist.distributed.ranks import Ranks
-from vprdist.evaluation.evaluate import Evaluation, Extra, evaluate_arms
 from vprdist.evaluation.ranking import Ranking
 from vprdist.files import locked, write_json
-from vprdist.network.inputs import KeptPictures
-from vprdist.network.model import PlaceNetwork
 from vprdist.parquet import write_columns
 from vprdist.probes.order import PROBE_COLUMNS, PartReport, ProbeOrder
 from vprdist.spec.arms import Arm, classes_of
-from vprdist.spec.trial import TrialSpec
+from vprdist.spec.class_table import ClassTable
 from vprdist.spec.vocabulary import METRICS
+
+Retrieved = Mapping[str, Ranking]
+"""By subtask, what was retrieved under one arm."""
 
 
 def make_parts(
-    order: ProbeOrder, network: PlaceNetwork, trial: TrialSpec, tasks: Sequence[Task], extra: Extra, ranks: Ranks, *,
-    training: Sequence[City], kept: KeptPictures | None, turn: int, advanced: Callable[[int], None],
-    device: str, check: Callable[[], None],
+    order: ProbeOrder, retrieved: Callable[[Sequence[Arm]], Sequence[Retrieved]], num_pictures: int, *,
+    table: ClassTable, turn: int, advanced: Callable[[int], None], device: str, check: Callable[[], None],
 ) -> None:  # fmt: skip
     """Make the parts that are missing and that nobody else is making.
 
     Args:
-        extra: the subtasks whose queries are told apart too.
+        retrieved: evaluates the network under some arms.
+        num_pictures: that are described for each arm.
+        table: the classes that there are.
         turn: where in the order this process begins, so that processes seldom meet.
         advanced: told how many probes were just made, by this process.
         check: called before each part, which opens the cache anew: raises where that is not the trial's any more.
@@ -49,12 +48,10 @@ def make_parts(
                 continue
             check()
             begin = time.perf_counter()
-            arms = [Arm(classes_of(order.players, subset, trial.input.table), placebo) for subset, placebo in probes]
-            found = evaluate_arms(network, trial, tasks, arms, ranks, training=training, extra=extra, kept=kept)
-            assert found is not None, "there is one rank"
+            found = retrieved([Arm(classes_of(order.players, subset, table), placebo) for subset, placebo in probes])
             report = PartReport(
-                probes=probes, num_pictures=_num_pictures(tasks), seconds=time.perf_counter() - begin,
-                device=device, threads=_threads(),
+                probes=probes, num_pictures=num_pictures, seconds=time.perf_counter() - begin, device=device,
+                threads=_threads(), how=order.how,
             )  # fmt: skip
             write_json(path.with_suffix(".json"), report.model_dump(mode="json"))
             _write(path, found)
@@ -62,7 +59,8 @@ def make_parts(
         advanced(len(probes))
 
 
-def _num_pictures(tasks: Sequence[Task]) -> int:
+def num_pictures_of(tasks: Sequence[Task]) -> int:
+    """Pictures that take part."""
     return sum(len(rows) for task in tasks for _, rows in task.sides)
 
 
@@ -72,10 +70,10 @@ def _threads() -> int:
     return torch.get_num_threads()
 
 
-def _write(path: Path, found: Sequence[Evaluation]) -> None:
+def _write(path: Path, found: Sequence[Retrieved]) -> None:
     columns: dict[str, list[object]] = {name: [] for name in PROBE_COLUMNS}
-    for subtask in found[0].subtasks:
-        rankings = [evaluation.subtasks[subtask] for evaluation in found]
+    for subtask in found[0]:
+        rankings = [each[subtask] for each in found]
         for name, values in zip(PROBE_COLUMNS, _columns(subtask, rankings), strict=True):
             columns[name].extend(values)
     write_columns(path, columns)

@@ -16,6 +16,7 @@ from vprdist.launch.workers import work_together
 from vprdist.machine import usable_cores, usable_memory_gb, visible_gpus
 from vprdist.probes.order import Probe, ProbeOrder
 from vprdist.search.subset_rule import network_point
+from vprdist.spec.probes import How
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.subsets import Point
 from vprdist.spec.sweep import SweepSpec
@@ -128,4 +129,5 @@ def orders_of(sweep: SweepSpec, setting: Point, network_at: Callable[[Point], Tr
 def order_of(sweep: SweepSpec, setting: Point, network: TrialFolder) -> ProbeOrder:
     """The probes of one network of a sweep."""
     players = tuple(sweep.subsets_at(setting).players.values())
-    return ProbeOrder(trial=str(network.path), players=players, probes=probes_of(sweep, setting))
+    how: How = "pooled" if sweep.pools_at(setting) else "each"
+    return ProbeOrder(trial=str(network.path), players=players, probes=probes_of(sweep, setting), how=how)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from vprdist.files import digest_json
 from vprdist.spec.base import Names, Spec
+from vprdist.spec.probes import How
 from vprdist.spec.vocabulary import METRICS, Placebo
 
 PROBE_COLUMNS = ("subtask", "city", "query", "nearest", *METRICS)
@@ -19,6 +20,8 @@ direction, …) stands in the trial's own `queries.parquet`.
 """
 PROBES = "probes"
 """The folder of a trial's probes, in the trial's."""
+SUMS = "sums"
+"""The folder of the sums that they are pooled from, in that."""
 PART_ARMS = 16
 """Arms of one part: what is lost at most when a process dies, and what one reading of the pictures serves."""
 Probe = tuple[int, Placebo]
@@ -34,12 +37,14 @@ class ProbeOrder(Spec):
         trial: the trial's folder.
         players: the classes of each player.
         threads: of each process on the CPU; null: as the job has cores.
+        how: what is made in the end is the same, to rounding, and is found whoever made it.
     """
 
     trial: str
     players: tuple[Names, ...]
     probes: tuple[Probe, ...]
     threads: int | None = Field(default=1, ge=1)
+    how: How = "each"
 
     @property
     def folder(self) -> Path:
@@ -49,7 +54,13 @@ class ProbeOrder(Spec):
     @property
     def digest(self) -> str:
         """Names the order: equal ones are one piece of work."""
-        return digest_json([self.trial, self.players, self.probes], 8)
+        how = () if self.how == "each" else (self.how,)
+        return digest_json([self.trial, self.players, self.probes, *how], 8)
+
+    @property
+    def sums(self) -> Path:
+        """Where the sums lie that pooled probes are made of: of all classes, whoever the players are."""
+        return Path(self.trial) / PROBES / SUMS
 
     @property
     def parts(self) -> dict[Path, tuple[Probe, ...]]:
@@ -69,10 +80,14 @@ class ProbeOrder(Spec):
 
 
 class PartReport(Spec):
-    """What one part holds and took; beside it, as JSON. `num_pictures` were described for each of its probes."""
+    """What one part holds and took; beside it, as JSON. `num_pictures` were described for each of its probes.
+
+    Beside a block of sums it has no probes: its pictures passed the network once.
+    """
 
     probes: tuple[Probe, ...]
     num_pictures: int
     seconds: float
     device: str
     threads: int
+    how: How = "each"

@@ -129,12 +129,12 @@ def finalists_of(sweep: SweepSpec, orders: Sequence[ProbeOrder]) -> list[int]:
 
 
 def reports(order: ProbeOrder) -> list[PartReport]:
-    """What the parts that are there took.
+    """What the parts that are there took, and the sums that they are pooled from.
 
     Raises:
         UserError: a report cannot be read, or is of other probes.
     """
-    found = []
+    found = [_read_report(path) for path in sorted(order.sums.glob("*.json"))] if order.how == "pooled" else []
     for path, probes in order.parts.items():
         if path.exists():
             beside = path.with_suffix(".json")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -21,13 +21,15 @@ from vprdist.disk import full_disk
 from vprdist.distributed.ranks import join
 from vprdist.distributed.world import World
 from vprdist.errors import UserError
-from vprdist.evaluation.evaluate import Extra
+from vprdist.evaluation.evaluate import Extra, evaluate_arms
 from vprdist.files import read_json
 from vprdist.machine import answers, keep_stdout_for_answers
 from vprdist.network.inputs import KeptPictures
 from vprdist.network.picture_store import store_of
-from vprdist.probes.evaluate import make_parts
+from vprdist.probes.evaluate import Retrieved, make_parts, num_pictures_of
 from vprdist.probes.order import ProbeOrder
+from vprdist.probes.pooled import Asked, pooled
+from vprdist.spec.arms import Arm
 from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.checks import check_cache, check_inputs, check_shards_of
 from vprdist.training.run import device_name, whitening_cities
@@ -57,10 +59,24 @@ def work(order: ProbeOrder, index: int, count: int, advanced: Callable[[int], No
         size = trial.evaluate.image_size or trial.train.image_size
         store = store_of(trial, size, folder.parents[1], lambda text: None)
         kept = KeptPictures(trial, [side for city in cities for side in city.sides], size, store)
+        named, training = device_name(ranks.device), whitening_cities(trial)
+        extra = Extra(breakdown_tasks(cities, trial))
+
+        def check() -> None:
+            check_cache(trial)
+
+        def each(arms: Sequence[Arm]) -> list[Retrieved]:
+            found = evaluate_arms(network, trial, tasks, arms, ranks, training=training, extra=extra, kept=kept)
+            assert found is not None, "there is one rank"
+            return [evaluation.subtasks for evaluation in found]
+
+        retrieved: Callable[[Sequence[Arm]], Sequence[Retrieved]] = each
+        if order.how == "pooled":
+            asked = Asked(tasks, extra.subtasks, training)
+            retrieved = pooled(order, network, trial, asked, kept, turn=index / count, device=named, check=check)
         make_parts(
-            order, network, trial, tasks, Extra(breakdown_tasks(cities, trial)), ranks,
-            training=whitening_cities(trial), kept=kept, turn=len(order.parts) * index // count, advanced=advanced,
-            device=device_name(ranks.device), check=lambda: check_cache(trial),
+            order, retrieved, num_pictures_of(tasks), table=trial.input.table,
+            turn=len(order.parts) * index // count, advanced=advanced, device=named, check=check,
         )  # fmt: skip
 
 

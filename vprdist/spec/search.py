@@ -11,6 +11,7 @@ from vprdist.spec.base import Spec, marked
 from vprdist.spec.doors import SearcherName
 from vprdist.spec.methods import LISTED, METHODS, Method
 from vprdist.spec.methods.points import Points
+from vprdist.spec.probes import ProbesSpec
 from vprdist.spec.subsets import Point as Point
 from vprdist.spec.subsets import SubsetSpec
 
@@ -85,6 +86,7 @@ class SearchSpec(Spec):
         json_schema_extra=marked(key="key of trial"),
     )  # fmt: skip
     subsets: SubsetSpec | None = Field(default=None, description="subsets of the mask's classes are tried")
+    probes: ProbesSpec = Field(default=ProbesSpec(), description="how one_network is evaluated under many arms")
     searcher: SearcherName | None = Field(
         default=None, description="proposes points of the space, or subsets; null: the grid is run as it stands"
     )
@@ -139,6 +141,9 @@ class SearchSpec(Spec):
                 self.num_trials,
                 "Delete it.",
             )
+        if self.probes.how != "each" and not self.method.trains_one:
+            fault = "only searcher one_network has networks that are probed"
+            raise RuleError("probes.how", fault, self.probes.how, "Delete the key.")
         if self.grace_steps is not None and self.scheduler is None:
             raise RuleError(
                 "grace_steps", "without a scheduler no trial is stopped", self.grace_steps, "Set `scheduler`."

@@ -155,6 +155,12 @@ class SweepSpec(Spec):
         steps = setting.get("train.steps", section.get("steps", self.trial.train.steps))
         return bool(steps)
 
+    def pools_at(self, setting: Point) -> bool:
+        """Whether a setting's networks are probed from sums: asked for, and its masks weigh the features."""
+        mode = setting.get("input.mode", self.trial.input.mode)
+        where = setting.get("input.mask_at", self.trial.input.mask_at)
+        return self.search.probes.how == "pooled" and mode == "masked" and where == "features"
+
     def nobody_runs(self, setting: Point) -> bool:
         """Whether the empty subset is a trial: without its mask, a network of mode rgb+mask is one of mode rgb.
 

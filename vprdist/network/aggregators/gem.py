@@ -34,8 +34,12 @@ class GeM(Aggregator):
         return summed(maps_BKhw, places_of(self._raised(features_BChw)))
 
     def from_sums(self, sums_BM: Tensor) -> Tensor:
-        total_B1 = sums_BM[:, -1:]
-        return self._root(sums_BM[:, :-1] / total_B1.clamp(min=LEAST_WEIGHT), total_B1 >= LEAST_WEIGHT)
+        """Without autograd: by logarithms, which take a quarter of the time of a power."""
+        total_B1, seen_B1 = sums_BM[:, -1:], sums_BM[:, -1:] >= LEAST_WEIGHT
+        mean_BC = sums_BM[:, :-1] / total_B1.clamp(min=LEAST_WEIGHT)
+        with torch.no_grad():
+            root_BC = mean_BC.log_().mul_(1 / self.p).exp_()
+            return root_BC if bool(seen_B1.all()) else torch.where(seen_B1, root_BC, self.eps)
 
     def _raised(self, features_BChw: Tensor) -> Tensor:
         return features_BChw.clamp(min=self.eps).pow(self.p)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from vprdist.errors import SweepFileError
+from vprdist.errors import RuleError, SweepFileError
 from vprdist.spec.methods.base import Method, subsets_of
+from vprdist.spec.probes import check_pooled
 from vprdist.spec.subsets import FIRST_LOOK, Point, SubsetSpec
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class OneNetwork(Method):
             fault = f"probes must be all {every} subsets, or at least {FIRST_LOOK} draws of orders, {fewest}"
             where = origin.where(("search", "subsets", "probes"))
             raise SweepFileError(where, fault, subsets.probes, "Raise it, or form groups of classes.")
+        _check_probes(sweep, origin)
         trains = all(map(sweep.trains, sweep.settings))
         if not trains and "finalists" not in subsets.model_fields_set:
             subsets = subsets.model_copy(update={"finalists": 0})
@@ -78,3 +80,24 @@ class OneNetwork(Method):
 
     def attribution(self, search: SearchSpec) -> str | None:
         return "vprdist.attribution.methods.one_network:told"
+
+
+def _check_probes(sweep: SweepSpec, origin: Origin) -> None:
+    """Whether probes can be pooled where they are asked to be.
+
+    Raises:
+        SweepFileError: nowhere, or not of such networks.
+    """
+    if sweep.search.probes.how != "pooled":
+        return
+    if not any(sweep.pools_at(setting) for setting in sweep.settings):
+        fault = "probes are pooled from sums where masks weigh the features, and here none do"
+        remedy = "Set trial.input.mask_at: features, or search.probes.how: each."
+        raise SweepFileError(origin.where(("search", "probes", "how")), fault, "pooled", remedy)
+    for trial in sweep.trials:
+        if trial.input.at_features:
+            try:
+                check_pooled(trial)
+            except RuleError as error:
+                where = sweep.where(f"trial.{error.field}")
+                raise SweepFileError(where, error.fault, error.value, error.remedy) from None
