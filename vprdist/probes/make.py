@@ -45,6 +45,7 @@ def make_probes(
         UserError: data, cache or checkpoint have changed; the cluster refuses the array, or its tasks keep dying.
         LaunchError: the probes are cancelled.
     """
+    orders = list(dict.fromkeys(orders))  # points of a grid may be one trial, whose probes are made once
     total = sum(len(order.probes) for order in orders)
     before = sum(order.num_done for order in orders)
     if before == total:
