@@ -14,6 +14,7 @@ import torch
 from vprdist.errors import WeightsError
 from vprdist.semantics.segmenters import open_segmenter
 from vprdist.semantics.segmenters.weights import weights_digest
+from vprdist.spec.class_table import settled_table, table_of
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.vocabulary import CLASSES
 
@@ -90,6 +91,27 @@ def test_only_the_19_classes_in_order_are_taken(tmp_path: Path) -> None:
         ("spelled", [c.title().replace(" ", "_") for c in CLASSES]),
     ):
         open_segmenter(spec_of(save_model(tmp_path / name, labels)))
+
+
+def test_a_model_of_another_table_is_taken_where_that_is_asked_for(tmp_path: Path) -> None:
+    """Its config.json is a class table; checkpoints spell the names of ADE20K with blanks around them."""
+    odd = ["tall house", "a/b", "Straße"]
+    folder = save_model(tmp_path / "odd", odd)
+    names = settled_table(str(folder / "config.json"))
+    assert names == tuple(odd)
+    assert open_segmenter(spec_of(folder), "cpu", names).output_size(SIZE) == (12, 16)
+    image = torch.zeros(1, 3, *SIZE, dtype=torch.uint8)
+    assert open_segmenter(spec_of(folder, flip=True), "cpu", names)(image).shape == (1, 3, 12, 16)
+    sliding = spec_of(folder, inference="sliding", window=(32, 32))
+    assert open_segmenter(sliding, "cpu", names)(image).shape[:2] == (1, 3)
+    ade = save_model(tmp_path / "ade", [f"{name} " for name in table_of("ade20k").classes])
+    assert open_segmenter(spec_of(ade), "cpu", "ade20k")(image).shape[1] == 150
+    for table, words in (("ade20k", "the 150 classes of the class table ade20k; found 3"),
+                         (names[::-1], "class 0 of the model must be 'Straße'; found 'tall house'")):  # fmt: skip
+        with pytest.raises(WeightsError, match=words):
+            open_segmenter(spec_of(folder), "cpu", table)
+    with pytest.raises(WeightsError, match="deeplabv3plus has the 19 classes"):
+        open_segmenter(SegmenterSpec(name="deeplabv3plus", weights="nowhere"), "cpu", "ade20k")
 
 
 def test_a_model_that_is_not_here_is_one_message(tmp_path: Path) -> None:

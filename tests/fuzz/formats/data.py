@@ -24,7 +24,7 @@ from vprdist.evaluation.descriptor_files import read_descriptors
 from vprdist.evaluation.predictions import read_predictions, write_predictions
 from vprdist.files import digest_file
 from vprdist.semantics.cache import Cache, open_cache
-from vprdist.semantics.cache.blocks import find_blocks
+from vprdist.semantics.cache.blocks import columns_of, find_blocks
 from vprdist.semantics.cache.format import read_manifest
 from vprdist.semantics.cache.shard import frame_digest, map_file
 from vprdist.semantics.importing import import_cache
@@ -40,6 +40,8 @@ SIZE = (5, 7)
 KINDS = ("jpg", "png", "webp", "gif", "tif", "bmp")
 PNG_KEYS = KEYS["query"][:1]
 CODECS = ("none", "lz4", "zstd")
+LARGEST = {"top-none": 3, "top-lz4": 3}
+"""Caches of the largest activations alone."""
 
 
 def make_city(folder: Path) -> None:
@@ -84,11 +86,13 @@ def make_caches(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as elsewhere:
         make_city(Path(elsewhere))
         make_npz(Path(elsewhere))
-        for compression in CODECS:
-            out = folder / compression
-            cache = import_cache(Path(elsewhere), Path(elsewhere) / "data", out, ["ada"], compression=compression)
+        for name in (*CODECS, *LARGEST):
+            out, codec = folder / name, name.removeprefix("top-")
+            cache = import_cache(
+                Path(elsewhere), Path(elsewhere) / "data", out, ["ada"], compression=codec, top_k=LARGEST.get(name)
+            )
             entry = next(each for each in cache.manifest.shards if each.side == "query")
-            behind_a_link(out / entry.file, folder / f"{compression}.arrow")
+            behind_a_link(out / entry.file, folder / f"{name}.arrow")
 
 
 def make_evaluation(folder: Path) -> None:
@@ -174,7 +178,7 @@ def read_agreeing(name: str) -> Callable[[Path], object]:
         if shard.is_file() and 0 < shard.stat().st_size < 10**7:
             pages = map_file(shard)
             try:
-                spans = tuple(block.pixels for block in find_blocks(pages))
+                spans = tuple(block.pixels for block in find_blocks(pages, columns_of(made.form)))
             except ValueError:
                 spans = entry.pixels
             facts = {"bytes": pages.size, "frame": frame_digest(pages, spans), "sha256": digest_file(shard)}
@@ -219,6 +223,11 @@ FORMATS = [
     *(Format(f"semantics/{name}.arrow", make_caches, f"{name}.arrow", read_cache(name), guarded=True)
       for name in CODECS),
     *(Format(f"semantics/{name}.arrow-agreed", make_caches, f"{name}.arrow", read_agreeing(name)) for name in CODECS),
+    Format("semantics/top-manifest.json", make_caches, "top-lz4/manifest.json", read_cache("top-lz4"), share=0.5),
+    *(Format(f"semantics/{name}.arrow", make_caches, f"{name}.arrow", read_cache(name), share=0.5, guarded=True)
+      for name in LARGEST),
+    *(Format(f"semantics/{name}.arrow-agreed", make_caches, f"{name}.arrow", read_agreeing(name), share=0.5)
+      for name in LARGEST),
     Format("evaluation/predictions.txt", make_evaluation, "predictions.txt", read_prediction_file),
     Format("evaluation/descriptors.npz", make_evaluation, "query.npz", read_descriptor_files("npz")),
     Format("evaluation/descriptors.npy", make_evaluation, "query.npy", read_descriptor_files("npy")),
