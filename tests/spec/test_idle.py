@@ -62,6 +62,7 @@ CASES: list[tuple[str, Any, dict[str, Any], dict[str, Any]]] = [
     ("input.placebo", "random", {}, MASKED),
     ("input.mask_at", "features", {}, MASKED),
     ("input.mask_fill", "mean", {"input": {"mode": "masked", "mask_at": "features"}}, MASKED),
+    ("input.learnt", "class_weights", {}, MASKED),
     ("input.conv1_init", "random", MASKED, {"input": {"mode": "rgb+mask"}}),
     ("input.cache", "/cache", {}, MASKED),
     ("input.class_table", "vistas65", {}, MASKED),

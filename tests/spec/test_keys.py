@@ -100,6 +100,10 @@ AROUND: dict[str, dict[str, Any]] = {
     "trial.network.aggregator.clusters": {"trial": {"network": {"aggregator": {"name": "netvlad"}}}},
     "trial.input.segmenter": {"trial": {"input": {"segmenter": {"name": "deeplabv3plus", "weights": "a.pth"}}}},
     "trial.input.segmenter.<parameter>": {"trial": {"input": {"segmenter": {"name": "own.py:Own", "weights": None}}}},
+    "trial.input.learnt.hidden": {"trial": {"input": {"learnt": {"name": "squeeze_excite"}}}},
+    "trial.input.learnt.width": {"trial": {"input": {"learnt": {"name": "conv_head"}}}},
+    "trial.network.attention.budget": {"trial": {"network": {"attention": {"name": "spatial"}}}},
+    "trial.network.attention.budget_weight": {"trial": {"network": {"attention": {"name": "spatial"}}}},
     "trial.train.arms": {"trial": {
         "input": {"mode": "masked", "mask_reduce": "sum", "classes": ["building", "pole"]},
         "train": {"arms": {"players": [["building"], ["pole"]]}},

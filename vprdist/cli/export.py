@@ -62,6 +62,9 @@ def export(folder: TrialFolder, trial: TrialSpec, file: Path) -> tuple[int, int]
         if choice.name != name:
             fault = f"the public GCL code needs a network with GeM and without attention, not {choice.title}"
             raise WeightsError(folder.trial_file, fault, None, "Export a trial of such a network.")
+    if trial.input.learns_mask:
+        fault = f"the public GCL code cannot learn a mask, and this network has one: {trial.input.learnt.title}"
+        raise WeightsError(folder.trial_file, fault, None, "Export a trial without input.learnt.")
     if trial.input.num_added:
         fault = "the public GCL code needs three channels (input.mode rgb or masked)"
         raise WeightsError(folder.trial_file, fault, mode, "Export a trial of one of these modes.")

@@ -74,6 +74,8 @@ def view_labels(given: InputSpec) -> tuple[str, ...]:
 
 def headline(given: InputSpec) -> str:
     """What the sheet shows."""
+    if given.learns_mask:
+        return "Queries and what was retrieved, without the mask that was learnt: masks.png beside this sheet shows it."
     if not given.uses_mask:
         return "Queries and what was retrieved: pictures as the network sees them."
     assert given.mask_reduce is not None

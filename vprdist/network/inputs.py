@@ -17,7 +17,7 @@ from vprdist.data.images import loader_of
 from vprdist.data.places import Side
 from vprdist.errors import CacheError, UserError
 from vprdist.network.picture_store import PictureStore
-from vprdist.semantics.arms import masks_of
+from vprdist.semantics.arms import masks_of, other_row
 from vprdist.semantics.cache import Cache, open_cache
 from vprdist.spec.arms import Arm
 from vprdist.spec.trial import TrialSpec
@@ -154,8 +154,15 @@ class PlaceReader:
             return self._picture(side, row), None
         if self.input.uses_mask:
             return self._picture(side, row), self._levels(side, row, [arm or self.input.arm])
+        return self._picture(side, row), self.activations(side, row)
+
+    def activations(self, side: Side, row: int) -> Tensor:
+        """(K, h, w) uint8 of every class; of another picture where a placebo puts them in the place of its own."""
+        assert self._cache is not None, "only modes with a cache have activations"
+        if self.input.learns_mask and self.input.placebo == "image":
+            row = other_row(side, row, self.seed)
         activations = self._cache.activations(side.city, side.side, str(side.keys[row]))
-        return self._picture(side, row), torch.from_numpy(activations)
+        return torch.from_numpy(activations)
 
     def read_arms(self, side: Side, row: int, arms: Sequence[Arm]) -> Reading:
         """The picture, and its masks under some arms, (A, h, w) whole numbers."""

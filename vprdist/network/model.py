@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vprdist.errors import SweepFileError
+from vprdist.network.attention.spatial import Spatial
 from vprdist.network.batch_norm import BATCH_NORM
 from vprdist.network.checkpoints import is_backbones_alone, read_checkpoint
-from vprdist.network.parts import build_parts, unfit
+from vprdist.network.masks.learnt import LearntMask
+from vprdist.network.parts import build_mask, build_parts, unfit
 from vprdist.network.stem import InputStem, widen
 from vprdist.semantics.cache import grid_of
 from vprdist.semantics.masks import FULL, full_level
 from vprdist.spec.input import InputSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import BatchNormMode, Grid, MaskFill, Precision
+
+
+class Described(NamedTuple):
+    """What a forward pass says of B pictures.
+
+    Attributes:
+        descriptors: (B, D), of length one.
+        shown: (B,) the mean of each picture's mask; None: no mask is learnt.
+        penalty: (B,) what attention with a budget adds to the loss of each picture; None: none has one.
+    """
+
+    descriptors: Tensor
+    shown: Tensor | None
+    penalty: Tensor | None
+
+    def part(self, which: slice) -> Described:
+        """What it says of some of the pictures."""
+        shown, penalty = (None if each is None else each[which] for each in (self.shown, self.penalty))
+        return Described(self.descriptors[which], shown, penalty)
 
 
 class PlaceNetwork(nn.Module):
@@ -30,17 +51,18 @@ class PlaceNetwork(nn.Module):
         attention_name: of the attention, for messages.
         foldable: the units are built-in ones, whose BatchNorm follows the convolution that stands before it.
         precision: `bf16` computes the units in bfloat16 where torch's autocast does; the aggregator stays in float32.
+        mask: learns a mask from what the reader gives; the stem is given it in the place of levels.
     """
 
     def __init__(
         self, stem: InputStem, units: nn.ModuleDict, pool: nn.Module, trained: tuple[str, ...], dimensions: int,
         precision: Precision = "float32", attention: nn.ModuleDict | None = None, attention_name: str = "none",
-        foldable: bool = True,
+        foldable: bool = True, mask: LearntMask | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.stem, self.units, self.pool = stem, units, pool
         self.attention = nn.ModuleDict() if attention is None else attention
-        self.attention_name = attention_name
+        self.attention_name, self.mask = attention_name, mask
         self.trained, self.dimensions, self.precision, self.foldable = trained, dimensions, precision, foldable
         for name, unit in units.items():
             unit.requires_grad_(name in trained)
@@ -48,33 +70,53 @@ class PlaceNetwork(nn.Module):
         first = min((names.index(name) for name in trained), default=len(names))
         # Attention always trains: what comes after it needs gradients, what comes before does not.
         first = min([first, *(names.index(name) + 1 for name in self.attention)])
+        # A mask that is learnt stands before all of them, where it hides pixels.
+        self._learns_pixels = mask is not None and not stem.at_features
+        first = 0 if self._learns_pixels else first
         self._front, self._rest = names[:first], names[first:]
         # Convolutions are fastest so, on GPUs and on the CPU; parameters keep their shapes.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, image_B3HW: Tensor, extra_BChw: Tensor | None = None, outline: bool | None = None) -> Tensor:
         """Descriptors. `outline`: see `InputStem`."""
-        features, token = self.features(image_B3HW, extra_BChw, outline)
+        return self.described(image_B3HW, extra_BChw, outline).descriptors
+
+    def described(self, image_B3HW: Tensor, extra_BChw: Tensor | None = None, outline: bool | None = None) -> Described:
+        """Descriptors, and how much of each picture was shown: what a budget is about."""
+        shown, penalties = None, list[Tensor]()
+        if self.mask is not None and extra_BChw is not None:
+            extra_BChw = self.mask(image_B3HW, extra_BChw)
+            shown = extra_BChw.mean(dim=(1, 2, 3))
+        features, token = self.features(image_B3HW, extra_BChw, outline, penalties)
         weights = None
         if self.stem.at_features:
             assert extra_BChw is not None, "mode masked has a mask"
             # A class token has seen the whole picture: it would tell what the mask leaves out.
             weights, token = self.stem.weights(extra_BChw, (features.shape[2], features.shape[3])), None
-        return nn.functional.normalize(self.pool(features, token=token, weights=weights), dim=1)
+        pooled = nn.functional.normalize(self.pool(features, token=token, weights=weights), dim=1)
+        return Described(pooled, shown, torch.stack(penalties).sum(dim=0) if penalties else None)
 
     def features(
-        self, image_B3HW: Tensor, extra_BChw: Tensor | None, outline: bool | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """What is pooled, (B, C, h, w) float32, and the backbone's class token (B, C), or None. Args as `forward`."""
+        self, image_B3HW: Tensor, extra_BChw: Tensor | None, outline: bool | None = None,
+        penalties: list[Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """What is pooled, (B, C, h, w) float32, and the backbone's class token (B, C), or None.
+
+        Args:
+            image_B3HW, extra_BChw, outline: as `forward`; of a mask that is learnt, what it answered.
+            penalties: takes what attention with a budget adds to the loss of each picture.
+        """
+        penalties = [] if penalties is None else penalties
         with torch.autocast(image_B3HW.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            with torch.no_grad():
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self._learns_pixels):
                 features = self.stem(image_B3HW, extra_BChw, outline)
+            with torch.no_grad():
                 for name in self._front:
                     features = self.units[name](features)
             if self._front:
-                features = self._attended(self._front[-1], features, extra_BChw)
+                features = self._attended(self._front[-1], features, extra_BChw, penalties)
             for name in self._rest:
-                features = self._attended(name, self.units[name](features), extra_BChw)
+                features = self._attended(name, self.units[name](features), extra_BChw, penalties)
         features, token = features if isinstance(features, tuple) else (features, None)
         return features.float(), token if token is None else token.float()
 
@@ -92,12 +134,18 @@ class PlaceNetwork(nn.Module):
         """(B, D) descriptors from the sums of their masks, as `forward` gives them."""
         return nn.functional.normalize(_any(self.pool).from_sums(sums_BM), dim=1)
 
-    def _attended(self, name: str, features: Any, extra_BChw: Tensor | None) -> Any:
+    def _attended(self, name: str, features: Any, extra_BChw: Tensor | None, penalties: list[Tensor]) -> Any:
         if name not in self.attention:
             return features
         extra = None if extra_BChw is None else self.stem.cells(extra_BChw)
         before, *token = features if isinstance(features, tuple) else (features,)
-        after = self.attention[name](before, extra=extra)
+        module = self.attention[name]
+        if isinstance(module, Spatial):
+            factor = module.factor(before)
+            after = before * factor
+            penalties += module.penalties(factor)
+        else:
+            after = module(before, extra=extra)
         if not isinstance(after, Tensor) or after.shape != before.shape:
             fault = f"attention must answer with features of the same shape, {tuple(before.shape)}"
             raise unfit(self.attention_name, fault, list(after.shape) if isinstance(after, Tensor) else after)
@@ -138,12 +186,15 @@ def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
                 raise SweepFileError("trial.input.mode", fault, type(first).__name__, "Use rgb or masked.")
             assert trial.input.conv1_init is not None
             widen(first, 3 + trial.input.num_added, trial.input.conv1_init)
-    grid: Grid = "cells" if trial.input.cache is None else grid_of(Path(trial.input.cache))
+        grid: Grid = "cells" if trial.input.cache is None else grid_of(Path(trial.input.cache))
+        mask = build_mask(trial.input, grid)  # last: it draws no random number of the others
     full = full_level(len(trial.input.class_names), trial.input.mask_reduce) if trial.input.mask_reduce else FULL
+    if mask is not None:
+        full, grid = 1, "cells"  # as it answers
     stem = InputStem(mode, full, grid, *form_of(trial.input), backbone.mean, backbone.std)
     return PlaceNetwork(
         stem, units, pool, spec.trained, int(pool.dimensions), trial.train.precision, attention, spec.attention.name,
-        not (spec.backbone.is_own or spec.backbone.fact("elsewhere")),
+        not (spec.backbone.is_own or spec.backbone.fact("elsewhere")), mask,
     )  # fmt: skip
 
 

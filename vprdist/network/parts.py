@@ -11,7 +11,10 @@ from torch import nn
 from vprdist.errors import OwnCodeError
 from vprdist.network.aggregators.as_answered import AsAnswered
 from vprdist.network.backbones.base import Backbone
+from vprdist.network.masks.learnt import LearntMask
+from vprdist.spec.input import InputSpec
 from vprdist.spec.network import NetworkSpec
+from vprdist.spec.vocabulary import Grid
 
 Size = tuple[int, int]
 
@@ -50,6 +53,23 @@ def build_parts(spec: NetworkSpec, image_size: Size, ask: bool = True) -> tuple[
     if not isinstance(getattr(pool, "dimensions", None), int):
         raise unfit(spec.aggregator.name, "must say its dimensions, a whole number", getattr(pool, "dimensions", None))
     return backbone, attention, pool
+
+
+def build_mask(given: InputSpec, grid: Grid) -> LearntMask | None:
+    """The mask that an input learns, at its start; None where it learns none.
+
+    Args:
+        grid: how the activations lie on the pictures.
+
+    Raises:
+        OwnCodeError: a user's class that cannot be made, or is no torch module.
+    """
+    training = given.learnt.training
+    if not given.learns_mask or training is None:
+        return None
+    chosen = given.class_names if given.starts_from_classes else given.map_names
+    made = _module(given.learnt.name, given.learnt.make(classes=given.map_names, chosen=chosen))
+    return LearntMask(made, given.learnt.name, training, grid)
 
 
 def _module(name: str, made: Any) -> nn.Module:

@@ -179,7 +179,7 @@ def check_placebo(trial: TrialSpec, placebos: Collection[str] = ()) -> None:
     """
     arms = trial.train.arms
     shown = {*placebos, trial.input.placebo, *(arms.placebos if arms else ())}
-    if "image" not in shown or not trial.input.uses_mask:
+    if "image" not in shown or not (trial.input.uses_mask or trial.input.learns_mask):
         return
     for name in trial.cities:
         for side in read_city_cached(layout_of(trial.data), name).sides:

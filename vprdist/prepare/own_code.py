@@ -50,4 +50,7 @@ def _key(trial: TrialSpec) -> str:
         train.counts_all_pairs,
         train.precision,
     ]
-    return json.dumps([network.model_dump(mode="json"), trial.input.mode, values], default=str)
+    return json.dumps(
+        [network.model_dump(mode="json"), trial.input.mode, trial.input.learnt.model_dump(mode="json"), values],
+        default=str,
+    )

@@ -15,9 +15,11 @@ from vprdist.files import MOST_JSON, read_bytes, write_text
 from vprdist.report.attribution import show_attribution
 from vprdist.report.evidence import Block, weigh
 from vprdist.report.latex import check_columns, latex
-from vprdist.report.leaderboard import show, write_leaderboard
+from vprdist.report.leaderboard import rows_of, show, write_leaderboard
+from vprdist.report.learnt import learnt_rows, show_learnt, write_learnt
 from vprdist.report.page.build import page
 from vprdist.report.page.contents import MOST_LINES, Contents, Curve, NoPictures, Pictures, Progress
+from vprdist.report.page.learnt import learnt_section, mask_sheets
 from vprdist.report.rows import group_rows, readable_results
 from vprdist.report.seeds import SeedSpread, spread_elsewhere
 from vprdist.spec.attribution import AttributionReport
@@ -145,6 +147,9 @@ def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOT
     write_page(board, None, published=wanted.published)
     if board.attribution is not None:
         show_attribution(board.attribution, console)
+    learnt = learnt_rows(board.blocks, board.attribution)
+    write_learnt(folder, learnt)
+    show_learnt(learnt, folder, console)
     if wanted.plots:
         from vprdist.report.plots import write_attribution_plots, write_plots
 
@@ -249,6 +254,9 @@ def write_page(
         gpus=any(each.gpus for each in facts),
         attribution=board.attribution,
         published=published,
+        learnt=learnt_section(
+            learnt_rows(board.blocks, board.attribution), mask_sheets(rows_of(board.blocks), board.runs)
+        ),
     )
     write_text(page_path(board.folder), page(contents))
 

@@ -88,10 +88,19 @@ class ArmMasks:
         return mask
 
     def _other_key(self, side: Side, row: int) -> str:
-        if len(side) < 2:
-            fault = "the placebo mask of another image needs a second image"
-            raise CacheError(f"{side.city}/{side.side}", fault, len(side), "Choose another placebo.")
-        return str(side.keys[other_image(len(side), row, self.seed, side.city, side.side, str(side.keys[row]))])
+        return str(side.keys[other_row(side, row, self.seed)])
+
+
+def other_row(side: Side, row: int, seed: int) -> int:
+    """The picture of a side whose mask, or activations, stand in the place of another's (placebo `image`).
+
+    Raises:
+        CacheError: there is no other.
+    """
+    if len(side) < 2:
+        fault = "the placebo mask of another image needs a second image"
+        raise CacheError(f"{side.city}/{side.side}", fault, len(side), "Choose another placebo.")
+    return other_image(len(side), row, seed, side.city, side.side, str(side.keys[row]))
 
 
 def stretch_of(arm: Arm, reduce: MaskReduce) -> int:

@@ -110,12 +110,20 @@ class AttentionPlaces(Spec):
     at: tuple[str, ...] = Field(default=(), description="the units behind which it stands; empty: the last")
 
 
+class _Spatial(AttentionPlaces):
+    budget: float = Field(default=0.5, gt=0, le=1, description="mean of its factor that is aimed at")
+    budget_weight: float = Field(default=0.0, ge=0, description="weight of its squared distance to it; 0: none")
+
+
 class AttentionName(Named):
     """Features to features, behind named units; `none` leaves them as they are."""
 
     door: ClassVar[Door] = Door(
         "attention",
-        {"none": BuiltIn("")},
+        {
+            "none": BuiltIn(""),
+            "spatial": BuiltIn("vprdist.network.attention.spatial:Spatial", _Spatial),
+        },
         provided=("channels",),
         beside=AttentionPlaces,
     )
@@ -124,6 +132,49 @@ class AttentionName(Named):
     def at(self) -> tuple[str, ...]:
         """The units behind which it stands; empty: the last."""
         return tuple(self.parameters.get("at", ()))
+
+
+class MaskTraining(Spec):
+    """How a mask that is learnt is trained: what every one is told beside its own parameters."""
+
+    start: Literal["all", "classes"] = Field(
+        default="all", description="what it shows at the start: everything, or the classes of input.classes"
+    )
+    budget: float = Field(default=0.5, gt=0, le=1, description="share of the picture that it should show, on average")
+    budget_weight: float = Field(default=1.0, ge=0, description="weight of its squared distance to the budget; 0: none")
+    lr_factor: float = Field(default=1.0, gt=0, description="its learning rate is that of the network, so many times")
+
+
+class _SqueezeExcite(MaskTraining):
+    hidden: int = Field(default=5, ge=1, description="width between its two layers")
+
+
+class _ConvHead(MaskTraining):
+    width: int = Field(default=16, ge=1, description="channels between its convolutions")
+
+
+class MaskName(Named):
+    """A mask that is learnt: activations of K classes (and the picture) to a mask, (B, K, h, w) -> (B, 1, h, w)."""
+
+    door: ClassVar[Door] = Door(
+        "mask",
+        {
+            "none": BuiltIn(""),
+            "class_weights": BuiltIn("vprdist.network.masks.class_weights:ClassWeights", MaskTraining),
+            "squeeze_excite": BuiltIn("vprdist.network.masks.squeeze_excite:SqueezeExcite", _SqueezeExcite),
+            "conv_head": BuiltIn("vprdist.network.masks.conv_head:ConvHead", _ConvHead),
+        },
+        provided=("classes", "chosen"),
+        beside=MaskTraining,
+    )
+
+    @property
+    def training(self) -> MaskTraining | None:
+        """How it is trained; None for `none`."""
+        if self.name == "none":
+            return None
+        given = {key: self.parameters[key] for key in MaskTraining.model_fields if key in self.parameters}
+        return MaskTraining.model_validate(given)
 
 
 class AggregatorName(Named):

@@ -23,6 +23,8 @@ Unread: TypeAlias = Callable[[TrialSpec], str | None]
 
 
 def _masks(trial: TrialSpec) -> str | None:
+    if trial.input.learns_mask:
+        return "the mask is learnt from all classes"
     return None if trial.input.uses_mask else f"mode {trial.input.mode} has no mask"
 
 
@@ -33,6 +35,18 @@ def _forms(trial: TrialSpec) -> str | None:
 def _fills(trial: TrialSpec) -> str | None:
     at_features = "a mask at the features hides nothing of the picture" if trial.input.at_features else None
     return _forms(trial) or at_features
+
+
+def _chooses(trial: TrialSpec) -> str | None:
+    return None if trial.input.starts_from_classes else _masks(trial)
+
+
+def _placebos(trial: TrialSpec) -> str | None:
+    return None if trial.input.learns_mask else _masks(trial)
+
+
+def _learns(trial: TrialSpec) -> str | None:
+    return None if trial.input.mode == "masked" else f"mode {trial.input.mode} has no mask that could be learnt"
 
 
 def _adds(trial: TrialSpec) -> str | None:
@@ -66,9 +80,12 @@ def _sizes(trial: TrialSpec) -> str | None:
 
 
 IDLE: Mapping[str, Unread] = {
-    **dict.fromkeys(("input.classes", "input.mask_reduce", "input.placebo"), _masks),
     "input.mask_at": _forms,
     "input.mask_fill": _fills,
+    "input.classes": _chooses,
+    "input.mask_reduce": _masks,
+    "input.placebo": _placebos,
+    "input.learnt": _learns,
     "input.conv1_init": _adds,
     **dict.fromkeys(("input.cache", "input.segmenter", "input.class_table"), _caches),
     **dict.fromkeys(("input.compression", "input.top_k"), _segments),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError
 from vprdist.spec.arms import Arm
 from vprdist.spec.base import Names, Spec, hashed_unless, marked, not_hashed
 from vprdist.spec.class_table import CITYSCAPES, MOST_CLASSES, WORDS, ClassTable, settled_table, table_of
+from vprdist.spec.doors import MaskName
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.vocabulary import (
     CLASS_GROUPS,
@@ -20,6 +23,8 @@ from vprdist.spec.vocabulary import (
     MaskReduce,
     Placebo,
 )
+
+NO_MASK = MaskName.of("none")
 
 
 class InputSpec(Spec):
@@ -54,6 +59,9 @@ class InputSpec(Spec):
     )
     mask_fill: MaskFill = hashed_unless(
         "black", description="mode masked, at the picture: what stands where the mask is zero"
+    )
+    learnt: MaskName = Field(
+        default=NO_MASK, description="masked: the mask is learnt from the activations of all classes"
     )
     cache: str | None = not_hashed(
         None, description="folder of the cached activations; null with a segmenter: one in the run folder"
@@ -97,7 +105,12 @@ class InputSpec(Spec):
                 )
             if len(set(named)) != len(named):
                 raise RuleError("classes", "a class is named twice", list(named))
-        needed = {"classes": self.uses_mask, "mask_reduce": self.uses_mask, "conv1_init": self.adds_channels}
+        self._check_learnt()
+        needed = {
+            "classes": self.uses_mask or self.starts_from_classes,
+            "mask_reduce": self.uses_mask,
+            "conv1_init": self.adds_channels,
+        }
         for field, is_needed in needed.items():
             if is_needed and getattr(self, field) is None:
                 raise RuleError(field, f"mode {self.mode} needs a value here", None, "Delete the key for its default.")
@@ -140,6 +153,32 @@ class InputSpec(Spec):
         """Whether there is a placebo `outline`: the mask's shape in one colour, in the place of the picture in it."""
         return self.hides
 
+    def _check_learnt(self) -> None:
+        """What a mask that is learnt can be."""
+        if self.learnt.name == "none" or self.mode == "rgb":
+            return
+        if self.mode != "masked":
+            fault = f"mode {self.mode} cannot learn a mask: only mode masked can"
+            raise RuleError("learnt", fault, self.learnt.title, "Set trial.input.mode: masked, or delete the key.")
+        if self.placebo not in ("none", "image"):
+            fault = "the placebo of a mask that is learnt must be image: it is given another picture's activations"
+            raise RuleError("placebo", fault, self.placebo, "A mask of its own classes has the others.")
+
+    @property
+    def learns_mask(self) -> bool:
+        """Whether the mask is learnt from the activations of all classes, and not made of chosen ones."""
+        return self.mode == "masked" and self.learnt.name != "none"
+
+    @property
+    def map_names(self) -> Names:
+        """The classes whose activations a mask is learnt from, in their order."""
+        return self.table.classes
+
+    @property
+    def starts_from_classes(self) -> bool:
+        """Whether a mask that is learnt shows the chosen classes alone at the start."""
+        return self.learns_mask and self.learnt.parameters.get("start") == "classes"
+
     @property
     def adds_channels(self) -> bool:
         return self.mode in ("rgb+mask", "rgb+semantics")
@@ -170,20 +209,29 @@ class InputSpec(Spec):
 
     @property
     def uses_mask(self) -> bool:
-        return self.mode in ("masked", "rgb+mask")
+        """Whether there is a mask of chosen classes, reduced to one."""
+        return self.mode in ("masked", "rgb+mask") and not self.learns_mask
 
     def resolved(self) -> InputSpec:
         """The same input with every field that the mode ignores null, and classes as a sorted list."""
         return self.model_copy(
             update={
-                "classes": self.class_names if self.uses_mask else None,
+                "classes": self.class_names if self.uses_mask or self.starts_from_classes else None,
                 "mask_reduce": self.mask_reduce if self.uses_mask else None,
                 "conv1_init": self.conv1_init if self.adds_channels else None,
-                "placebo": self.placebo if self.uses_mask else "none",
                 "mask_at": self.mask_at if self.mode == "masked" else "picture",
                 "mask_fill": self.mask_fill if self.hides else "black",
+                "placebo": self.placebo if self.uses_mask or self.learns_mask else "none",
+                "learnt": self.learnt if self.learns_mask else NO_MASK,
                 "cache": self.cache if self.needs_cache else None,
                 "segmenter": self.segmenter if self.needs_cache else None,
                 "class_table": self.class_table if self.needs_cache else CITYSCAPES,
             }
         )
+
+    def hashed(self) -> dict[str, Any]:
+        """As every spec; before masks could be learnt, others were hashed as they still are."""
+        out = super().hashed()
+        if self.learnt.name == "none":
+            del out["learnt"]
+        return out

@@ -97,6 +97,11 @@ class ResultRow(Spec):
     untrained: dict[str, float] | None = None
     city_metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
     variants: tuple[VariantResult, ...] = Field(default=(), description="other dimensions, and the raw descriptors")
+    mask_weights: dict[str, float] | None = Field(
+        default=None,
+        description="of a learnt mask that weighs classes: how much of each it shows, the most shown 1, on average "
+        "over validation pictures",
+    )
     steps: int
     final_loss: float | None
     wall_s: float = Field(description="from the first start to the result, waiting for a requeue included")

@@ -95,6 +95,9 @@ class TrialSpec(Spec):
         arms, shown = self.train.arms, self.input
         if arms is None:
             return self
+        if shown.learns_mask:
+            fault = "a mask that is learnt cannot stand beside train.arms, which are masks of chosen classes"
+            raise RuleError("input.learnt", fault, shown.learnt.title, "Delete one of the two.")
         if not shown.uses_mask:
             remedy = "Set trial.input.mode: masked (or rgb+mask)."
             raise RuleError("input.mode", "arms are masks: the mode must be masked or rgb+mask", shown.mode, remedy)
@@ -131,6 +134,13 @@ class TrialSpec(Spec):
             fault = f"at the features a mask must weigh the pooling, and the aggregator {pool.title} takes no weights"
             remedy = "Use gem or netvlad, or `weighs = True` in the body of a class of your own that takes `weights`."
             raise RuleError("input.mask_at", fault, self.input.mask_at, remedy)
+        return self
+
+    @model_validator(mode="after")
+    def _learns(self) -> TrialSpec:
+        if self.input.learns_mask and not self.train.steps:
+            fault = "a mask cannot be learnt where nothing is trained (train.steps: 0): it would show everything"
+            raise RuleError("input.learnt", fault, self.input.learnt.title, "Train some steps, or delete the key.")
         return self
 
     @property

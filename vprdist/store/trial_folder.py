@@ -50,6 +50,7 @@ class TrialFolder:
         self.result_file = self.path / RESULT
         self.failure_file = self.path / "failure.json"
         self.predictions = self.path / "predictions"
+        self.masks_picture = self.predictions / "masks.png"
         self.rendezvous_file = self.path / "rendezvous.json"
         self.log = self.path / "log"
         self.starts_file = self.log / "starts.jsonl"

@@ -31,11 +31,12 @@ from vprdist.errors import CheckpointError, Stopped, TrainingError, shown
 from vprdist.network.batch_norm import synchronise
 from vprdist.network.inputs import Batch, PlaceReader
 from vprdist.network.loading import loaded
-from vprdist.network.model import PlaceNetwork, set_mode
+from vprdist.network.model import Described, PlaceNetwork, set_mode
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.batches import PairBatch, PairImages
 from vprdist.training.checkpoint import BROKEN, FILE, Progress, fill, load_checkpoint, read_progress, save_checkpoint
 from vprdist.training.losses import build_loss
+from vprdist.training.mask_budget import MaskBudget
 from vprdist.training.objective import drawn_pairs, every_pair, whole_batch
 from vprdist.training.optimizer import build_optimizer
 from vprdist.training.schedule import learning_rate
@@ -56,15 +57,15 @@ class _PairForward(nn.Module):
         super().__init__()
         self.network, self.joint = network, joint
 
-    def forward(self, query: Batch, partner: Batch) -> tuple[Tensor, Tensor]:
+    def forward(self, query: Batch, partner: Batch) -> tuple[Described, Described]:
         if not self.joint:
             # The sides pass apart, so that BatchNorm in training mode sees one side's images (the reference).
-            first = self.network(query.image, query.extra, query.outline)
-            return first, self.network(partner.image, partner.extra, partner.outline)
+            first = self.network.described(query.image, query.extra, query.outline)
+            return first, self.network.described(partner.image, partner.extra, partner.outline)
         extra = None if query.extra is None or partner.extra is None else torch.cat([query.extra, partner.extra])
-        both = self.network(torch.cat([query.image, partner.image]), extra, query.outline)
+        both = self.network.described(torch.cat([query.image, partner.image]), extra, query.outline)
         half = len(query.image)
-        return both[:half], both[half:]
+        return both.part(slice(half)), both.part(slice(half, None))
 
 
 class Trainer:
@@ -104,6 +105,7 @@ class Trainer:
         self.pictures = PairImages(reader, [(city.query, city.database) for city in cities])
         self.loss = build_loss(spec)
         self.optimizer = build_optimizer(spec, network)
+        self.budget = MaskBudget(network, ranks)
         self.progress = Progress()
         self._pending: list[dict[str, Tensor]] = []
         self._resume()
@@ -177,7 +179,7 @@ class Trainer:
 
     def _step(self, batch: PairBatch) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(self.progress.step)
+            group["lr"] = self._rate(self.progress.step) * group.get("factor", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         step = self._every_pair if self.spec.counts_all_pairs else self._drawn_pairs
         self._pending.append(step(batch))
@@ -188,31 +190,34 @@ class Trainer:
 
     def _drawn_pairs(self, batch: PairBatch) -> dict[str, Tensor]:
         """Gradients of the mean over the step's pairs; returns this rank's part of the loss and of the null share."""
-        part = batch.part
-        # DDP takes the mean over the ranks, so that each rank's pairs weigh as many times more.
-        weight = self.ranks.world_size / part.total if part.counts[self.ranks.rank] else 0.0
+        part, weight = batch.part, self._weight(batch)
         loss, null = torch.zeros(2, device=self.ranks.device)
+        mean, budgets = self.budget.look(batch), list[Tensor | None]()
         for micro in part.micro:
             with self._synchronised(micro is part.micro[-1]):
-                query, partner = self.forward(batch.query.part(micro), batch.partner.part(micro))
-                total, nulls = drawn_pairs(query, partner, batch.similarity[micro], self.loss)
-                (total * weight).backward()
+                query, partner = sides = self.forward(batch.query.part(micro), batch.partner.part(micro))
+                total, nulls = drawn_pairs(query.descriptors, partner.descriptors, batch.similarity[micro], self.loss)
+                (total * weight + self.budget.pull(sides, mean, weight)).backward()
             loss, null = loss + total.detach() * weight, null + nulls * weight
-        return {"loss": loss, "null_share": null}
+            budgets.append(self.budget.penalties(sides, weight))
+        return {"loss": loss, "null_share": null, **self.budget.logged(mean, budgets)}
+
+    def _weight(self, batch: PairBatch) -> float:
+        """What a pair of this rank counts: DDP takes the mean over the ranks, so that it weighs as many times more."""
+        return self.ranks.world_size / batch.part.total if batch.part.counts[self.ranks.rank] else 0.0
 
     def _every_pair(self, batch: PairBatch) -> dict[str, Tensor]:
         """Gradients of the loss over every pair of the step; each rank computes it whole, for its own descriptors."""
-        query, partner = (
-            self.ranks.gather_with_gradient(side, batch.part.counts)
-            for side in self.forward(batch.query, batch.partner)
-        )
+        mean, weight = self.budget.look(batch), self._weight(batch)
+        sides = self.forward(batch.query, batch.partner)
+        query, partner = (self.ranks.gather_with_gradient(side.descriptors, batch.part.counts) for side in sides)
         if self.spec.loss.fact("wants") == "all":
             loss, logged = whole_batch(query, partner, batch.similarity, self.loss, self.spec.loss.name)
         else:
             loss, null = every_pair(query, partner, batch.similarity, self.loss)
             logged = {"null_share": null}
-        (loss * self.ranks.world_size).backward()
-        return {"loss": loss.detach(), **logged}
+        (loss * self.ranks.world_size + self.budget.pull(sides, mean, weight)).backward()
+        return {"loss": loss.detach(), **logged, **self.budget.logged(mean, [self.budget.penalties(sides, weight)])}
 
     def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[None]:
         """Gradients are exchanged with the last micro-batch of a step alone."""

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from typing import Any
 
+import torch
+
+from vprdist.network.model import PlaceNetwork
 from vprdist.spec.train import TrainSpec
 
 
-def build_optimizer(spec: TrainSpec, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer over what is trained; its update of all parameters is one kernel."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
+def build_optimizer(spec: TrainSpec, network: PlaceNetwork) -> torch.optim.Optimizer:
+    """The optimizer over what is trained; its update of all parameters is one kernel.
+
+    A mask that is learnt has a group of its own: its learning rate is `factor` times that of the others, and its
+    weights do not decay, which would pull every class towards the others whatever the pictures say.
+    """
+    learnt = [] if network.mask is None else list(network.mask.parameters())
+    apart = set(map(id, learnt))
+    parameters = [p for p in network.parameters() if p.requires_grad and id(p) not in apart]
+    groups: list[dict[str, Any]] = [{"params": parameters}]
+    if network.mask is not None and learnt:
+        groups.append({"params": learnt, "weight_decay": 0.0, "factor": network.mask.training_spec.lr_factor})
     if spec.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
-    return torch.optim.SGD(parameters, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
+        return torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
+    return torch.optim.SGD(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)

@@ -26,6 +26,7 @@ from vprdist.distributed.ranks import Ranks, join
 from vprdist.distributed.world import World
 from vprdist.errors import Stopped
 from vprdist.evaluation.evaluate import NOTHING, Evaluation, Extra, check_whitening, describe_protocol, evaluate
+from vprdist.evaluation.learnt_masks import mask_weights, write_masks
 from vprdist.evaluation.sheet import write_sheet
 from vprdist.machine import cpu_has_bf16
 from vprdist.network.inputs import KeptPictures, PlaceReader
@@ -172,6 +173,7 @@ class _Run:
         evaluation.write(self.folder / "predictions")
         reader = PlaceReader(trial, trial.evaluate.image_size or trial.train.image_size)
         write_sheet(self.folder / "predictions" / "sheet.png", reader, evaluation.ranking)
+        write_masks(TrialFolder(self.folder).masks_picture, network, reader, tasks)
         protocol = describe_protocol(tasks, trial, dataset_digest(trial.data, trial.data.validate_cities))
         fallbacks += _device_fallbacks(trial, self.ranks.device, self._asked_for_gpus())
         starts = self._starts()
@@ -183,6 +185,7 @@ class _Run:
             untrained=untrained if trial.train.steps else evaluation.metrics,
             city_metrics=evaluation.city_metrics,
             variants=evaluation.results(protocol),
+            mask_weights=mask_weights(network, reader, tasks),
             steps=steps,
             final_loss=trainer.progress.last_loss if trainer else None,
             wall_s=round(time.time() - starts[0], 2),

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from vprdist.errors import OwnCodeError, UserError, WeightsError
 from vprdist.machine import answers, keep_stdout_for_answers
+from vprdist.network.masks.base import check_range
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
 from vprdist.network.weights import said_of
 from vprdist.spec.doors import LossName
@@ -64,10 +65,12 @@ def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int) -> Tensor:
     images = torch.randint(0, 256, (NUM, 3, height, width), generator=generator, dtype=torch.uint8)
     extra = None
     if trial.input.needs_cache:
-        added = trial.input.num_added
+        added = 1 if trial.input.uses_mask else len(trial.input.map_names)
         extra = torch.randint(0, 256, (NUM, added, height // 4, width // 4), generator=generator, dtype=torch.uint8)
-    mine = [trial.network.aggregator, trial.network.attention, trial.network.backbone]
+    mine = [trial.network.aggregator, trial.network.attention, trial.network.backbone, trial.input.learnt]
     with blamed(*(each.name for each in mine), otherwise=next((each.name for each in mine if each.is_own), None)):
+        if network.mask is not None and extra is not None:
+            check_range(network.mask(images, extra), trial.input.learnt.name)
         found: Any = network(images, extra)
     wanted = (NUM, network.dimensions)
     if not isinstance(found, Tensor) or tuple(found.shape) != wanted or found.dtype != torch.float32:

@@ -71,6 +71,7 @@ def page(contents: Contents) -> str:
         training=_training(contents),
         progress=_progress(contents),
         figures=figures,
+        learnt=contents.learnt,
         has_masks=bool(masked),
         album_full=album.full or first.full,
         most_bytes=MOST_BYTES,
