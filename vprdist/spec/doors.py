@@ -145,6 +145,14 @@ class MaskTraining(Spec):
     lr_factor: float = Field(default=1.0, gt=0, description="its learning rate is that of the network, so many times")
 
 
+class _ClassWeights(MaskTraining):
+    lr_factor: float = Field(
+        default=30.0,
+        gt=0,
+        description="its learning rate is that of the network, so many times: σ is flat at the start",
+    )
+
+
 class _SqueezeExcite(MaskTraining):
     hidden: int = Field(default=5, ge=1, description="width between its two layers")
 
@@ -160,7 +168,7 @@ class MaskName(Named):
         "mask",
         {
             "none": BuiltIn(""),
-            "class_weights": BuiltIn("vprdist.network.masks.class_weights:ClassWeights", MaskTraining),
+            "class_weights": BuiltIn("vprdist.network.masks.class_weights:ClassWeights", _ClassWeights),
             "squeeze_excite": BuiltIn("vprdist.network.masks.squeeze_excite:SqueezeExcite", _SqueezeExcite),
             "conv_head": BuiltIn("vprdist.network.masks.conv_head:ConvHead", _ConvHead),
         },
