@@ -11,15 +11,19 @@ import pyarrow as pa
 import pytest
 
 from tests.semantics.conftest import World
-from vprdist.errors import CacheError
+from vprdist.errors import CacheError, OwnCodeError
+from vprdist.semantics.building import build
 from vprdist.semantics.cache import Cache, open_cache, verify
 from vprdist.semantics.cache.form import Form
 from vprdist.semantics.cache.top_k import HEAD, pack, unpack
 from vprdist.semantics.exporting import export_npz, export_png
 from vprdist.semantics.importing import import_cache
 from vprdist.semantics.masks import reduce_mask
+from vprdist.semantics.order import CacheOrder
+from vprdist.semantics.worker import open_order
 from vprdist.spec.base import Names
 from vprdist.spec.class_table import table_of
+from vprdist.spec.segmenter import SegmenterSpec, written_segmenter
 from vprdist.spec.vocabulary import CLASSES, MaskReduce
 
 ODD = ("key", "sha256", "a/b", "x, y", 'it\'s "q"', "Straße", "木", "=1+1", "-", "road")
@@ -257,3 +261,35 @@ def test_unknown_classes_name_the_table(make_world: Callable[..., World]) -> Non
     how: MaskReduce = reduce
     with pytest.raises(CacheError, match=r"one of the 150 of ade20k.*building"):
         cache.mask("cph", "query", key, ["buildin"], how)
+
+
+OWN = """import torch
+
+
+class Net:
+    def __init__(self, classes: int = 3) -> None:
+        self.classes = classes
+
+    def __call__(self, image_B3HW):
+        return torch.full((len(image_B3HW), self.classes, 4, 5), 1 / self.classes)
+"""
+
+
+def test_a_cache_is_made_by_a_network_of_ones_own_with_other_classes(small_tree: Path, tmp_path: Path) -> None:
+    """The order of a sweep or of `cache build`; its digest is as before where nothing new is asked for."""
+    file = tmp_path / "net.py"
+    file.write_text(OWN)
+    spec = SegmenterSpec.model_validate(written_segmenter(str(file) + ":Net", tmp_path))
+    usual = CacheOrder(root=str(small_tree), cities=("bob",), out=str(tmp_path / "cache"), segmenter=spec)
+    assert usual.digest == usual.model_copy(update={"class_table": "cityscapes", "top_k": None}).digest
+    order = CacheOrder.model_validate({**usual.model_dump(), "class_table": ODD[:3], "top_k": 2})
+    assert order.digest != usual.digest
+    assert CacheOrder.model_validate_json(order.model_dump_json()) == order
+    source, plan = open_order(order)
+    cache = build(source, plan, Path(order.out), source.description)
+    assert (cache.classes, cache.form.top_k, cache.size) == (ODD[:3], 2, (4, 5))
+    dropped = cache.dropped()
+    assert dropped is not None and dropped.by_class.tolist()[:2] == [0, 0] and dropped.share == pytest.approx(1 / 3)
+    wrong = CacheOrder.model_validate({**usual.model_dump(), "class_table": ODD[:4], "out": str(tmp_path / "wrong")})
+    with pytest.raises(OwnCodeError, match=r"with \(1, 4, h, w\) probabilities; found '\(1, 3, 4, 5\)'"):
+        open_order(wrong)
