@@ -1,4 +1,8 @@
-"""What may be said of a player over settings that differ in one thing: in every form of the mask, in every network."""
+"""What may be said of a player over settings that differ in one thing: in every form of the mask, in every network.
+
+That all forms have to say it needs no correction for their number, however alike they are (an intersection-union test;
+README.md, "In every form of the mask"). That any form says it, which makes `depends`, is not corrected either.
+"""
 
 from __future__ import annotations
 
