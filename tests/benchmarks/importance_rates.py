@@ -3,8 +3,8 @@
     python tests/benchmarks/importance_rates.py [--worlds 500] [--only axes forms]
 
 `axes`: designs that are crossed or not, with one seed or several, few clusters or many. For each axis its true share,
-the mean share found, how often the 95 % interval holds the truth, and how often p <= 0.05 (the rate of false claims, where
-the axis does nothing). `forms`: the table "In every form of the mask" of vprdist/attribution/README.md.
+the mean share found, how often the 95 % interval holds the truth, and how often p <= 0.05 (the rate of false claims,
+where the axis does nothing). `forms`: the table "In every form of the mask" of vprdist/attribution/README.md.
 """
 
 from __future__ import annotations

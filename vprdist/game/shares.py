@@ -9,9 +9,9 @@ values of subsets is here a quadratic form of the scores, one matrix an axis.
 
 Chance makes any axis explain something. What other queries and other seeds make it explain in the mean is taken away,
 so that an axis that does nothing has a share of zero in the mean, and may come out below. Intervals are Student's, by
-the variance of a quadratic form of normal errors, with clusters of queries and the luck of seeds as errors. At 95 % they
-hold the true share in 0.92 to 0.97 of 300 worlds with 40 clusters of queries, one to three seeds, crossed or not, in 0.91
-with 12 clusters, and where it is zero in 0.98 and more (`tests/benchmarks/importance_rates.py`).
+the variance of a quadratic form of normal errors, with clusters of queries and the luck of seeds as errors. At 95 %
+they hold the true share in 0.92 to 0.97 of 300 worlds with 40 clusters of queries, one to three seeds, crossed or not,
+in 0.91 with 12 clusters, and where it is zero in 0.98 and more (`tests/benchmarks/importance_rates.py`).
 """
 
 from __future__ import annotations
