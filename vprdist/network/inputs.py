@@ -170,7 +170,7 @@ class PlaceReader:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Of the maps of `read_maps`."""
+        """The classes of the maps of `read_maps`."""
         assert self._cache is not None, "only modes with a mask have maps"
         return self._cache.manifest.classes
 

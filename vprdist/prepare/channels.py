@@ -22,7 +22,7 @@ ENLARGED = 2
 def check_channels(trials: Iterable[TrialSpec], profile: ClusterProfile) -> None:
     """The activations of a batch, as they are read and as the network is given them, fit the memory of a node.
 
-    Of a cluster whose profile tells no memory nothing is known, and nothing is refused.
+    Where a cluster's profile tells no memory nothing is known, and nothing is refused.
 
     Raises:
         SweepFileError: they do not.

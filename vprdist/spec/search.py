@@ -142,7 +142,7 @@ class SearchSpec(Spec):
                 "Delete it.",
             )
         if self.probes.how != "each" and not self.method.trains_one:
-            fault = "only searcher one_network has networks that are probed"
+            fault = "only networks of searcher one_network can be probed"
             raise RuleError("probes.how", fault, self.probes.how, "Delete the key.")
         if self.grace_steps is not None and self.scheduler is None:
             raise RuleError(

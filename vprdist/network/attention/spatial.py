@@ -43,7 +43,7 @@ class Spatial(Attention):
 
     def factor(self, features_BChw: Tensor) -> Tensor:
         """(B, 1, h, w) in (0, 1], the largest of a picture 1."""
-        # Of unit mean square, as convolutions are initialised for.
+        # Features of unit mean square are what convolutions are initialised for.
         unit_BChw = nn.functional.normalize(features_BChw, dim=1) * math.sqrt(features_BChw.shape[1])
         seen = torch.cat([torch.relu(each(unit_BChw)) for each in self.convolutions], dim=1)
         return gauged(self.mix(seen), dim=(2, 3))
