@@ -114,6 +114,36 @@ def test_a_model_of_another_table_is_taken_where_that_is_asked_for(tmp_path: Pat
         open_segmenter(SegmenterSpec(name="deeplabv3plus", weights="nowhere"), "cpu", "ade20k")
 
 
+def test_a_network_of_masks_answers_with_probabilities(tmp_path: Path) -> None:
+    """Against the library's own way to class scores, and a slow sum over masks."""
+    torch.manual_seed(0)
+    names = ("tall house", "a/b", "Straße")
+    swin = transformers.SwinConfig(
+        image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    config = transformers.Mask2FormerConfig(
+        backbone_config=swin, feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=16,
+        dim_feedforward=16, encoder_layers=1, decoder_layers=2, num_attention_heads=2, num_queries=5,
+        id2label=dict(enumerate(names)),
+    )  # fmt: skip
+    transformers.Mask2FormerForUniversalSegmentation(config).save_pretrained(tmp_path)
+    segmenter = open_segmenter(SegmenterSpec(name=f"transformers:{tmp_path}", image_size=(64, 64)), "cpu", names)
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64), dtype=np.uint8))
+    found = segmenter(image)
+    assert found.shape[:2] == (2, 3) and (found.sum(dim=1) - 1).abs().max() < 1e-5
+    inner: Any = segmenter
+    while not hasattr(inner, "model"):
+        inner = inner.inner
+    with torch.no_grad():
+        answer = inner.model(pixel_values=(image.float() / 255 - inner.mean) / inner.std)
+    slow = torch.zeros_like(found)
+    for query in range(5):
+        known = answer.class_queries_logits[:, query].softmax(dim=1)[:, :3, None, None]
+        slow += known * answer.masks_queries_logits[:, query, None].sigmoid()
+    torch.testing.assert_close(found, slow / slow.sum(dim=1, keepdim=True), rtol=0, atol=1e-5)
+
+
 def test_a_model_that_is_not_here_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="Run `hf download nobody/segformer-of-no-one`"):
         open_segmenter(SegmenterSpec(name="transformers:nobody/segformer-of-no-one"))

@@ -21,11 +21,21 @@ from vprdist.tensors import not_finite
 AGAIN = "Fetch it again, or name another: a Cityscapes model of transformers' own, as save_pretrained writes it."
 
 
+OF_MASKS = ("maskformer", "mask2former")
 MEAN_AND_STD = ("image_mean", "image_std")
 
 
+EPS = 1e-6
+"""The least sum of a pixel's classes that is divided by: no mask may hold a pixel."""
+
+
 class TransformersSegmenter:
-    """A model with `logits` (B, C, h, w), behind its own normalisation and before softmax."""
+    """A model with `logits` (B, C, h, w), behind its own normalisation and before softmax; or one of masks.
+
+    A network of masks (MaskFormer, Mask2Former: most of Vistas') answers with Q masks and a class for each, "none" the
+    last. A pixel's class is the sum over the masks of the mask times its class, as its authors have it (Cheng et al.,
+    Per-Pixel Classification is Not All You Need, section 3.4), here divided by the sum over the classes: a probability.
+    """
 
     grid: Grid = "cells"
 
@@ -48,8 +58,18 @@ class TransformersSegmenter:
 
     def __call__(self, image_B3HW: Tensor) -> Tensor:
         normalised = (image_B3HW.to(self.mean.device).float() * self.scale - self.mean) / self.std
-        probability_BCHW: Tensor = self.model(pixel_values=normalised).logits.float().softmax(dim=1)
+        answer = self.model(pixel_values=normalised)
+        if hasattr(answer, "masks_queries_logits"):
+            return _of_masks(answer.class_queries_logits.float(), answer.masks_queries_logits.float())
+        probability_BCHW: Tensor = answer.logits.float().softmax(dim=1)
         return probability_BCHW
+
+
+def _of_masks(class_BQC: Tensor, mask_BQHW: Tensor) -> Tensor:
+    """(B, C, H, W) that sum to 1; where no mask holds a pixel, every class is as likely."""
+    known_BQC = class_BQC.softmax(dim=2)[..., :-1]
+    sums_BCHW = torch.einsum("bqc,bqhw->bchw", known_BQC, mask_BQHW.sigmoid()) + EPS / known_BQC.shape[2]
+    return sums_BCHW / sums_BCHW.sum(dim=1, keepdim=True)
 
 
 def open_network(spec: SegmenterSpec, device: str, table: ClassTable) -> TransformersSegmenter:
@@ -60,14 +80,15 @@ def open_network(spec: SegmenterSpec, device: str, table: ClassTable) -> Transfo
     """
     folder = model_folder(spec.source)
     try:
-        from transformers import AutoModelForSemanticSegmentation
+        from transformers import AutoConfig, AutoModelForSemanticSegmentation, AutoModelForUniversalSegmentation
     except ImportError:
         remedy = "Install it: pip install 'vprdist[transformers]'."
         raise WeightsError(spec.name, "this segmenter needs the package transformers", None, remedy) from None
     try:
-        model, report = AutoModelForSemanticSegmentation.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, trust_remote_code=False
-        )
+        kind = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_type
+        model, report = (
+            AutoModelForUniversalSegmentation if kind in OF_MASKS else AutoModelForSemanticSegmentation
+        ).from_pretrained(folder, local_files_only=True, output_loading_info=True, trust_remote_code=False)
     except Exception as error:  # the library raises many kinds here, and every one means the same
         fault = "the folder must hold a model for semantic segmentation"
         found, remedy = _mistaken(folder) or (first_line(error), AGAIN)
