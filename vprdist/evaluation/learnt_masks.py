@@ -50,7 +50,7 @@ def write_masks(path: Path, network: PlaceNetwork, reader: PlaceReader, tasks: S
     height, width = reader.image_size
     scale = max(1, math.ceil(LEAST_HEIGHT / height))
     cell = (width * scale + GAP, height * scale + GAP)
-    sheet = Image.new("RGB", (GAP + cell[0] * len(chosen), GAP + LINE + 3 * cell[1]), "white")
+    sheet = Image.new("RGB", (GAP + cell[0] * len(chosen), GAP + LINE + 3 * cell[1]), "lightgrey")
     ImageDraw.Draw(sheet).text((GAP, GAP // 2), HEAD, fill="black")
     for column, (side, row) in enumerate(chosen):
         for line, view in enumerate(_views(network, *reader.read(side, row))):
