@@ -13,13 +13,14 @@ from pydantic import ValidationError
 from tests.training.making import CPU, losses, make_cache, make_trial, run_here, start_ranks, weights_of
 from vprdist.data.graph import city_graph
 from vprdist.data.layouts.msls import read_city
-from vprdist.errors import CheckpointError, OwnCodeError, Stopped
+from vprdist.errors import CheckpointError, OwnCodeError, Stopped, SweepFileError
 from vprdist.network.inputs import PlaceReader, stack
 from vprdist.network.model import build_network, set_mode
 from vprdist.semantics.cache import open_cache
 from vprdist.semantics.placebo import other_image
 from vprdist.spec.doors import AttentionName, MaskName
 from vprdist.spec.input import InputSpec
+from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import CLASSES
 from vprdist.training.batches import PairImages
@@ -299,6 +300,20 @@ def test_one_network_for_all_subsets_learns_no_mask() -> None:
     }
     with pytest.raises(ValidationError, match="a mask that is learnt cannot stand beside"):
         TrialSpec.model_validate_json(json.dumps(trial))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "trial: {input: {mode: masked, learnt: conv_head}}\nsearch: {subsets: {take: leave_one_out}}\n",
+        "trial: {input: {mode: masked}}\n"
+        "search: {subsets: {take: leave_one_out}, grid: {input.learnt: [none, conv_head]}}\n",
+    ],
+)
+def test_a_search_of_subsets_learns_no_mask(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(SweepFileError, match=r"learnt: (no mask can be learnt here|no axis of a search of subsets)"):
+        read_sweep(tmp_path / "mine.yaml")
 
 
 def test_a_mask_that_nothing_trains_is_refused() -> None:

@@ -23,7 +23,7 @@ def subset_points(sweep: SweepSpec, points: Sequence[Point], origin: Origin) -> 
     search, subsets = sweep.search, subsets_of(sweep)
     for section, axes in (("grid", sweep.grid), ("space", search.space)):
         for axis in (
-            "input.classes", "input.class_table", "input.mask_reduce", "train.arms",
+            "input.classes", "input.class_table", "input.mask_reduce", "input.learnt", "train.arms",
             *(("input.placebo",) if subsets.placebos else ())
         ):  # fmt: skip
             if axis in axes:
@@ -41,6 +41,9 @@ def subset_points(sweep: SweepSpec, points: Sequence[Point], origin: Origin) -> 
             "a placebo cannot be named here: subsets.placebos names those of every arm",
         )
         raise SweepFileError(where, fault, sweep.trial.input.placebo, "Delete the key.")
+    if sweep.trial.input.learns_mask:
+        where, fault = origin.where(("trial", "input", "learnt")), "no mask can be learnt here: its subsets make it"
+        raise SweepFileError(where, fault, sweep.trial.input.learnt.title, "Delete the key.")
     if sweep.trial.train.arms is not None:
         raise SweepFileError(origin.where(("trial", "train", "arms")), ARMS, None, "Delete the key.")
     if search.method.searches_space and sweep.grid:
