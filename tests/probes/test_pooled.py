@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -182,6 +183,16 @@ def test_features_that_are_not_finite_are_a_message_and_leave_no_block(own: Path
     assert probe_worker.main(["0", "1"]) == 2
     said = UserError.from_json(json.loads(capsys.readouterr().out)["error"])
     assert "sums of features must be finite" in str(said) and not list(order.sums.glob("*.arrow"))
+
+
+def test_sums_that_do_not_fit_the_disk_are_refused_before_any_is_made(tmp_path: Path, monkeypatch) -> None:
+    side = SimpleNamespace(city="a", side="query", keys=np.array(["x", "y"]))
+    sums = Sums(tmp_path / "sums", [(side, np.arange(2))], CLASSES, 2049, ("none", "image"))  # type: ignore[list-item]
+    sums.check_room()
+    room = SimpleNamespace(free=4 * 2 * 2 * len(CLASSES) * 2049 - 1)
+    monkeypatch.setattr(making.shutil, "disk_usage", lambda path: room)
+    with pytest.raises(UserError, match="must fit the disk"):
+        sums.check_room()
 
 
 @pytest.mark.slow

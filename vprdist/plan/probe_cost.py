@@ -12,11 +12,20 @@ from vprdist.plan.estimate import Estimate
 from vprdist.probes.make import probes_of
 from vprdist.probes.order import PART_ARMS
 from vprdist.probes.read import newest_reports
+from vprdist.spec.probes import How
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
 
+POOLED_S = 1e-4
+"""Seconds of a core for a picture under one arm where probes are pooled, search included, while none were measured:
+twice what `tests/benchmarks/pooled_subsets.py` takes for 2,048 channels and a gallery of 18,871."""
+CHANNELS = {
+    **dict.fromkeys(("resnet18", "resnet34"), 512), **dict.fromkeys(("resnet50", "resnet101", "resnet152"), 2048),
+    "efficientnet_lite0": 1280,
+}  # fmt: skip
+"""Of the features of built-in backbones; others are known where torch is loaded."""
 NEWEST = 100
 """Parts and results that are looked at, newest first."""
 
@@ -30,6 +39,8 @@ class ProbeCost:
         num_pictures: described for each probe; None while the data are not there.
         device_s: seconds of one device for all of it; None where nothing earlier tells.
         basis: what tells it.
+        num_pooled: networks whose pictures pass once for all arms.
+        sums_gb: what the sums of each of these take on the disk, GB (1e9 bytes); None where that is not known.
     """
 
     num_networks: int
@@ -37,11 +48,18 @@ class ProbeCost:
     num_pictures: int | None
     device_s: float | None
     basis: str
+    num_pooled: int = 0
+    sums_gb: float | None = None
 
     def lines(self) -> Iterator[str]:
         """For a person."""
         pictures = "" if self.num_pictures is None else f" of {self.num_pictures} pictures each"
         yield f"{self.num_networks} network(s), each evaluated under {self.num_probes} arms{pictures}, without training"
+        if self.num_pooled:
+            kept = "" if self.sums_gb is None else f", which are kept: {self.sums_gb:.3g} GB each"
+            rest = self.num_networks - self.num_pooled
+            others = f"; {rest} have their masks at the picture, and a pass for each arm" if rest else ""
+            yield f"{self.num_pooled} of them from sums of one pass (probes.how: pooled){kept}{others}"
         if self.device_s is None:
             yield f"how long that takes is not known: {self.basis}"
         else:
@@ -71,12 +89,44 @@ def probe_cost(
         return None
     num_networks = len(sweep.settings) * len(sweep.seeds)
     num_probes = max(len(probes_of(sweep, setting)) for setting in sweep.settings)
+    num_pooled = sum(map(sweep.pools_at, sweep.settings)) * len(sweep.seeds)
     if trial.data.root == "demo":
-        return ProbeCost(num_networks, num_probes, None, None, "the demo city is not made yet")
+        return ProbeCost(num_networks, num_probes, None, None, "the demo city is not made yet", num_pooled)
     pictures = sum(len(rows) for task in tasks_of(trial) for _, rows in task.sides)
-    each, basis = _seconds_a_picture(trial, bool(profile.num_node_gpus), results, runs)
-    total = None if each is None else each * pictures * num_probes * num_networks
-    return ProbeCost(num_networks, num_probes, pictures, total, basis)
+    gpu = bool(profile.num_node_gpus)
+    each, basis = _seconds_a_picture(trial, gpu, results, runs)
+    total = None
+    if each is not None:
+        passes = (num_networks - num_pooled) * num_probes + num_pooled
+        total = pictures * (each * passes + _pooled_seconds(trial, gpu, runs) * num_probes * num_pooled)
+    gb = _sums_gb(sweep, trial, pictures) if num_pooled else None
+    return ProbeCost(num_networks, num_probes, pictures, total, basis, num_pooled, gb)
+
+
+def _sums_gb(sweep: SweepSpec, trial: TrialSpec, pictures: int) -> float | None:
+    """What the sums of one network take: of every class, and once more for each kind of maps."""
+    channels = CHANNELS.get(trial.network.backbone.name)
+    subsets = sweep.search.subsets
+    if channels is None or subsets is None or trial.network.aggregator.is_own:
+        return None
+    numbers = channels * int(trial.network.aggregator.parameters.get("clusters", 1)) + 1
+    kinds = 1 + sum(kind in ("image", "random") for kind in subsets.placebos)
+    return 4 * pictures * len(trial.input.table.classes) * numbers * kinds / 1e9
+
+
+def _pooled_seconds(trial: TrialSpec, gpu: bool, runs: Path) -> float:
+    """The seconds that one device takes for one picture under one arm, from sums."""
+    parts = _rates(trial, gpu, runs, "pooled")
+    return median(parts) if parts else POOLED_S
+
+
+def _rates(trial: TrialSpec, gpu: bool, runs: Path, how: How) -> list[float]:
+    """Seconds a picture and arm of earlier parts of networks of the same kind."""
+    return [
+        part.seconds / max(1, part.num_pictures * len(part.probes))
+        for other, part in newest_reports(runs, NEWEST)
+        if _kind(other) == _kind(trial) and part.device.startswith("cpu") != gpu and part.how == how
+    ]
 
 
 def _seconds_a_picture(
@@ -84,11 +134,7 @@ def _seconds_a_picture(
 ) -> tuple[float | None, str]:
     """The seconds that one device takes for one picture under one arm; and what tells it."""
     wanted = _kind(trial)
-    parts = [
-        part.seconds / max(1, part.num_pictures * len(part.probes))
-        for other, part in newest_reports(runs, NEWEST)
-        if _kind(other) == wanted and part.device.startswith("cpu") != gpu
-    ]
+    parts = _rates(trial, gpu, runs, "each")
     if parts:
         return median(parts), f"measured on {len(parts)} parts of earlier probes"
     like = [row for row in results[:NEWEST] if _kind(row.trial) == wanted and row.device.startswith("cpu") != gpu]

@@ -136,6 +136,7 @@ def pooled(
     wanted = wanted_rows(asked.tasks, learning, Extra(asked.subtasks))
     kinds = tuple(dict.fromkeys(SOURCES[placebo] for _, placebo in order.probes))
     sums = Sums(order.sums, wanted, reader.classes, width_of(network, reader.image_size), kinds)
+    sums.check_room()
     blocks = int(turn * len(sums.blocks))
     make_sums(sums, network, reader, trial.run.workers, turn=blocks, device=device, check=check)
     made = Pooled(network, sums, trial.seed, trial.evaluate.storage)

@@ -7,6 +7,7 @@ in blocks of pictures, each a file that appears whole (`vprdist.arrow`), made by
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,18 @@ class Sums:
     def missing(self, block: range) -> tuple[Placebo, ...]:
         """Kinds of a block that nobody has made yet."""
         return tuple(kind for kind in self.kinds if not self.path(block, kind).exists())
+
+    def check_room(self) -> None:
+        """Raises:
+        UserError: what is missing does not fit the disk.
+        """
+        a_picture = 4 * len(self.classes) * self.width
+        need = sum(len(block) * len(self.missing(block)) * a_picture for block in self.blocks)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if need > (free := shutil.disk_usage(self.folder).free):
+            fault = f"the sums that probes are pooled from must fit the disk, where {free / 1e9:.3g} GB are free"
+            remedy = "Set search.probes.how: each, name fewer placebos, or use a run folder (--runs) on a larger disk."
+            raise UserError(self.folder, fault, f"{need / 1e9:.3g} GB", remedy)
 
     def write(self, block: range, kind: Placebo, values_KNM: np.ndarray) -> None:
         """Publish one kind of a block."""

@@ -40,6 +40,9 @@ def check_pooled(trial: TrialSpec) -> None:
     if network.attention.name != "none":
         fault = "probes are pooled from features that no mask changes: attention is told of the mask"
         raise RuleError("network.attention", fault, network.attention.name, remedy)
+    if shown.learnt.name != "none":
+        fault = "probes are pooled from sums of the classes' maps: a mask that is learnt is none"
+        raise RuleError("input.learnt", fault, shown.learnt.title, remedy)
     if shown.mask_reduce == "max":
         fault = "probes are pooled from sums: the maximum of classes is none"
         raise RuleError("input.mask_reduce", fault, shown.mask_reduce, f"Use sum, or: {remedy}")
