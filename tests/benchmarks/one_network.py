@@ -2,11 +2,14 @@
 
     python tests/benchmarks/one_network.py --runs /tmp/runs             all of it: some 100 trainings, about an hour
     python tests/benchmarks/one_network.py --runs /tmp/runs --cost      the cost of both sides alone, minutes
+    python tests/benchmarks/one_network.py --runs /tmp/runs --pooled    one pass of a network that nobody trained alone
 
 The truth: all 31 subsets of five groups of classes, trained on their own on the demo city, three seeds. Beside it: one
 network for all subsets (with and without placebos in its training, and one of twice the steps), the untrained network
-under every mask, and what leave-one-out and add-one-in say of all subsets if what players add is summed. Everything is
-run by vprdist's own sweeps, so a second run reads what is there. --cost wants a machine without other work.
+under every mask, the same with masks at the features, where one pass over the pictures gives all subsets (`pooled`),
+and what leave-one-out and add-one-in say of all subsets if what players add is summed. Everything is run by vprdist's
+own sweeps, so a second run reads what is there. --cost wants a machine without other work. --pooled compares the one
+pass with the trainings that are there, whatever seeds they have, and starts none.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from vprdist.game.agreement import agreement
 from vprdist.probes.make import order_of
 from vprdist.probes.read import queries_of, reports, values_of
 from vprdist.spec.sweep_file import read_sweep
+from vprdist.spec.trial import TrialSpec
 from vprdist.store.manifest import read_manifest
 from vprdist.store.result_file import read_result
 from vprdist.store.trial_folder import TrialFolder
@@ -91,12 +95,71 @@ def truth_values(runs: Path, folder: Path) -> dict[int, Values]:
     return out
 
 
+def is_network(trial: TrialSpec) -> bool:
+    """Whether it is the one network, and no finalist: it was trained under arms, or not at all."""
+    return trial.train.arms is not None or not trial.train.steps
+
+
 def network_orders(runs: Path, folder: Path) -> list[Any]:
     """The probe orders of a sweep's networks, by seed."""
     sweep = read_sweep(folder / "sweep.yaml")
     trials = [TrialFolder.of(runs, entry["trial"]) for entry in read_manifest(folder)["trials"]]
-    networks = sorted((t for t in trials if t.trial().train.arms is not None), key=lambda t: t.trial().seed)
+    networks = sorted((t for t in trials if is_network(t.trial())), key=lambda t: t.trial().seed)
     return [order_of(sweep, {}, network) for network in networks]
+
+
+def at_features(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same sweep with masks at the features, where all subsets follow from one pass over the pictures."""
+    trial = {**content["trial"], "input": {"mode": "masked", "mask_at": "features"}}
+    search = {**content["search"], "probes": {"how": "pooled"}}
+    return {**content, "name": f"{content['name']}_pooled", "trial": trial, "search": search}
+
+
+def pooled(runs: Path, steps: int) -> None:
+    """One pass of the network that nobody trained, beside the trainings of the truth that are there already."""
+    one = {"searcher": "one_network", "subsets": {"finalists": 0}}
+    folder = run_sweep(runs, at_features(sweep_file("one_untrained", 0, [0], one)))
+    [order] = network_orders(runs, folder)
+    queries = queries_of(Path(order.trial)).only("all")
+    known = chances(TrialFolder(Path(order.trial)).trial(), OBJECTIVE)
+    nobody = np.array([known[at] for at in zip(queries.city, queries.query, strict=True)])
+    truth, seconds = truth_that_is_there(runs, steps)
+    whole = {seed: values for seed, values in truth.items() if len(values) == len(SUBSETS)}
+    own = probed_values(order)
+    print("\nmethod | tau with single seeds of the truth, mean | with their mean [95 %] | 32 values, nobody included")
+    if whole:
+        print(f"untrained, one pass | {compare(own, list(whole.values()), queries.cluster, nobody)}")
+    for seed, values in truth.items():
+        subsets = sorted(values)
+        if len(subsets) > 2:
+            sides = (np.stack([each[s] for s in subsets]) for each in (own, values))
+            found = agreement(*sides, queries.cluster)
+            print(f"the {len(subsets)} subsets of seed {seed} | {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]")
+    took = sum(part.seconds for part in reports(order))
+    print(f"\none pass and {len(order.probes)} subsets: {took:.1f} core-seconds")
+    for seed, some in seconds.items():
+        trial = np.median(some)
+        print(
+            f"truth, seed {seed}: {len(some)} trainings, {trial:.0f} s the middle one; {len(SUBSETS)} of them take "
+            f"{len(SUBSETS) * trial / took:.0f} times the pass"
+        )
+
+
+def truth_that_is_there(runs: Path, steps: int) -> tuple[dict[int, Values], dict[int, list[float]]]:
+    """By seed the values of networks that were trained on each subset alone, and the seconds that each took."""
+    by_classes = {frozenset(c for name in names_of(s) for c in GROUPS[name]): s for s in SUBSETS}
+    found, seconds = dict[int, Values](), dict[int, list[float]]()
+    for path in sorted((runs / "trials").iterdir()):
+        trial = TrialFolder(path)
+        if not trial.result_file.exists():
+            continue
+        spec = trial.trial()
+        subset = by_classes.get(frozenset(spec.input.class_names)) if spec.input.mode == "masked" else None
+        if subset is None or spec.train.arms is not None or spec.train.steps != steps or spec.input.form != "black":
+            continue
+        found.setdefault(spec.seed, {})[subset] = queries_of(path).only("all").metrics[OBJECTIVE]
+        seconds.setdefault(spec.seed, []).append(read_result(trial.result_file).wall_s)
+    return found, seconds
 
 
 def probed_values(order: Any) -> Values:
@@ -138,6 +201,8 @@ def show(runs: Path, steps: int, seeds: Sequence[int]) -> None:
     control = {"searcher": "one_network", "subsets": {"finalists": 3, "placebos": ["random", "image", "classes"]}}
     placebo = run_sweep(runs, sweep_file("one_placebo", steps, seeds, control))
     untrained = run_sweep(runs, sweep_file("one_untrained", 0, seeds[:1], one))
+    one_pass = run_sweep(runs, at_features(sweep_file("one_untrained", 0, seeds[:1], one)))
+    weighed = run_sweep(runs, at_features(sweep_file("one_plain", steps, seeds, one)))
 
     truth = truth_values(runs, truth_folder)
     first = TrialFolder.of(runs, read_manifest(truth_folder)["trials"][0]["trial"])
@@ -147,7 +212,7 @@ def show(runs: Path, steps: int, seeds: Sequence[int]) -> None:
     results = [read_result(TrialFolder.of(runs, e["trial"]).result_file) for e in read_manifest(truth_folder)["trials"]]
     print(f"\n{len(queries.query)} queries, {len(np.unique(queries.cluster))} clusters; nobody {nobody.mean():.3f}")
     print("subset | truth, mean of seeds | seeds | one network, mean of seeds")
-    folders = {"plain": plain, "twice the steps": long, "placebo": placebo}
+    folders = {"plain": plain, "twice the steps": long, "placebo": placebo, "at the features, pooled": weighed}
     networks = {name: [probed_values(o) for o in network_orders(runs, f)] for name, f in folders.items()}
     for subset in sorted(SUBSETS, key=lambda s: -np.mean([truth[seed][s].mean() for seed in seeds])):
         by_seed = [truth[seed][subset].mean() for seed in seeds]
@@ -170,8 +235,9 @@ def show(runs: Path, steps: int, seeds: Sequence[int]) -> None:
         print(
             f"one network, {name}, mean of {len(some)} | {compare(mean, list(truth.values()), queries.cluster, nobody)}"
         )
-    [raw] = [probed_values(order) for order in network_orders(runs, untrained)]
-    print(f"untrained network | {compare(raw, list(truth.values()), queries.cluster, nobody)}")
+    for title, folder in {"untrained network": untrained, "untrained network, one pass": one_pass}.items():
+        [raw] = [probed_values(order) for order in network_orders(runs, folder)]
+        print(f"{title} | {compare(raw, list(truth.values()), queries.cluster, nobody)}")
     for way in ("leave_one_out", "add_one_in"):
         told = summed(truth[seeds[0]], nobody, way)
         others = [truth[seed] for seed in seeds[1:]]
@@ -182,7 +248,7 @@ def show(runs: Path, steps: int, seeds: Sequence[int]) -> None:
         own = [row for row in results if row.trial.seed == seed]
         train, wall = sum(row.train_s for row in own), sum(row.wall_s for row in own)
         print(f"truth, seed {seed}: training {train:.0f} s, with evaluation and start {wall:.0f} s")
-    for name, folder in folders.items():
+    for name, folder in {**folders, "nobody trained it, pooled": one_pass}.items():
         for order in network_orders(runs, folder):
             row, parts = read_result(Path(order.trial) / "result.json"), reports(order)
             print(
@@ -240,9 +306,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--cost", action="store_true", help="time both sides in this process, after a whole run")
+    parser.add_argument("--pooled", action="store_true", help="only the one pass, beside trainings that are there")
     parser.add_argument("--arms", type=int, default=4, help="arms of the truth that --cost times")
     args = parser.parse_args()
-    if args.cost:
+    if args.pooled:
+        pooled(args.runs.resolve(), args.steps)
+    elif args.cost:
         cost(args.runs.resolve(), args.steps, args.arms)
     else:
         show(args.runs.resolve(), args.steps, args.seeds)
