@@ -25,7 +25,7 @@ CHANNELS = {
     **dict.fromkeys(("resnet18", "resnet34"), 512), **dict.fromkeys(("resnet50", "resnet101", "resnet152"), 2048),
     "efficientnet_lite0": 1280,
 }  # fmt: skip
-"""Of the features of built-in backbones; others are known where torch is loaded."""
+"""Channels of the features of built-in backbones; those of others are known where torch is loaded."""
 NEWEST = 100
 """Parts and results that are looked at, newest first."""
 
