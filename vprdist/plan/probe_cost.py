@@ -19,8 +19,10 @@ from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
 
 POOLED_S = 1e-4
-"""Seconds of a core for a picture under one arm where probes are pooled, search included, while none were measured:
-twice what `tests/benchmarks/pooled_subsets.py` takes for 2,048 channels and a gallery of 18,871."""
+"""Seconds of a core for a picture under one arm where probes are pooled, search included, while none were measured.
+
+An assumption: `tests/benchmarks/pooled_subsets.py` took 1e-3 on two cores that some fifteen processes shared.
+"""
 CHANNELS = {
     **dict.fromkeys(("resnet18", "resnet34"), 512), **dict.fromkeys(("resnet50", "resnet101", "resnet152"), 2048),
     "efficientnet_lite0": 1280,
