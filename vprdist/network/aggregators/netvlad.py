@@ -58,14 +58,18 @@ class NetVLAD(Aggregator):
         return self._seen(mean_BD.unflatten(1, self.centres.shape), total_B1 >= LEAST_WEIGHT)
 
     def _assigned(self, x_BChw: Tensor) -> Tensor:
-        """(B, clusters, h, w), of sum 1."""
-        assigned: Tensor = self.assignment(x_BChw).softmax(dim=1)
-        return assigned
+        """(B, clusters, h, w) float64, of sum 1: scores reach 2 α, of which float32 keeps 1e-5."""
+        layer = self.assignment
+        scores = F.conv2d(x_BChw.double(), layer.weight.double(), layer.bias.double())  # type: ignore[union-attr]
+        return scores.softmax(dim=1)
 
     def _residuals(self, assigned_BKhw: Tensor, x_BChw: Tensor) -> Tensor:
-        """(B, clusters, C): Σ a_k (x - c_k), without a residual of each place and cluster."""
-        found_BKM = summed(assigned_BKhw, places_of(x_BChw))
-        return found_BKM[:, :, :-1] - found_BKM[:, :, -1:] * self.centres
+        """(B, clusters, C) float32: Σ a_k (x - c_k), without a residual of each place and cluster.
+
+        It is what is left of two sums that nearly cancel, hence in float64.
+        """
+        found_BKM = summed(assigned_BKhw, places_of(x_BChw).double())
+        return (found_BKM[:, :, :-1] - found_BKM[:, :, -1:] * self.centres).float()
 
     def _normalised(self, residual_BKC: Tensor) -> Tensor:
         """(B, D), from the mean of all places: whether it is too small for a direction depends on no number of them."""
