@@ -189,11 +189,10 @@ def sweeps(code: Path) -> list[dict[str, Any]]:
 
 def others() -> dict[str, Any]:
     """Digests that name folders and job arrays."""
-    from vprdist.spec.probes import ProbeOrder
-
     from vprdist.files import digest_json
     from vprdist.semantics.order import CacheOrder
     from vprdist.spec.demo import DemoSpec
+    from vprdist.spec.probes import ProbeOrder
     from vprdist.spec.segmenter import SegmenterSpec
 
     cities: list[dict[str, Any]] = [
