@@ -16,12 +16,13 @@ from vprdist.report.attribution import show_attribution
 from vprdist.report.evidence import Block, weigh
 from vprdist.report.latex import check_columns, latex
 from vprdist.report.leaderboard import rows_of, show, write_leaderboard
-from vprdist.report.learnt import learnt_rows, show_learnt, write_learnt
+from vprdist.report.learnt import LearntRow, learnt_rows, show_learnt, write_learnt
 from vprdist.report.page.build import page
 from vprdist.report.page.contents import MOST_LINES, Contents, Curve, NoPictures, Pictures, Progress
 from vprdist.report.page.learnt import learnt_section, mask_sheets
 from vprdist.report.rows import group_rows, readable_results
 from vprdist.report.seeds import SeedSpread, spread_elsewhere
+from vprdist.report.shapley import class_values
 from vprdist.spec.attribution import AttributionReport
 from vprdist.spec.result import Protocol, ResultRow
 from vprdist.status.facts import Facts
@@ -147,7 +148,7 @@ def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOT
     write_page(board, None, published=wanted.published)
     if board.attribution is not None:
         show_attribution(board.attribution, console)
-    learnt = learnt_rows(board.blocks, board.attribution)
+    learnt = _learnt(board)
     write_learnt(folder, learnt)
     show_learnt(learnt, folder, console)
     if wanted.plots:
@@ -254,11 +255,15 @@ def write_page(
         gpus=any(each.gpus for each in facts),
         attribution=board.attribution,
         published=published,
-        learnt=learnt_section(
-            learnt_rows(board.blocks, board.attribution), mask_sheets(rows_of(board.blocks), board.runs)
-        ),
+        learnt=learnt_section(_learnt(board), mask_sheets(rows_of(board.blocks), board.runs)),
     )
     write_text(page_path(board.folder), page(contents))
+
+
+def _learnt(board: Board) -> list[LearntRow]:
+    """The run folder's other sweeps are read where a mask weighs classes only."""
+    told = any(each.mask_weights for each in board.results)
+    return learnt_rows(board.blocks, class_values(board.runs) if told else ())
 
 
 def _is_told(problem: str, lines: Sequence[str]) -> bool:

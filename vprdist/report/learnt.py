@@ -16,14 +16,19 @@ from vprdist.report.escaping import markdown_line
 from vprdist.report.evidence import Block
 from vprdist.report.leaderboard import markdown_table, rows_of
 from vprdist.report.rows import Row
-from vprdist.spec.attribution import AttributionReport
+from vprdist.report.shapley import HOW, ClassValues, beside
+from vprdist.report.wording import effect_text
+from vprdist.spec.attribution import Effect
 
 FILE = "learnt_masks.md"
 TITLE = "What the learnt masks show"
 CONFIDENCE = 0.95
 BEYOND = "*"
+SHOWN = 4
+"""Classes of a row that the terminal tells: those shown most, and the least."""
 READING = (
-    "A class's weight is how much of it the mask shows, the most shown class 1: mean ± sd over seeds.",
+    "A class's weight is how much of it the mask shows on average over validation pictures: mean ± sd over seeds. Each "
+    "mask shows most of some class, which has 1; squeeze_excite does so picture by picture, so no mean need be 1.",
     "The budget counts pixels: hiding a large class meets it soonest, whatever the class tells. The placebo learns "
     "under the same budget from another picture's activations: what a class tells is its weight less the placebo's.",
     f"[95 %]: over the seeds of both, for all classes of a row together (Bonferroni); {BEYOND}: it leaves zero.",
@@ -37,7 +42,7 @@ class LearntWeight:
     Attributes:
         values: by seed. placebo: of the row's placebo, by seed; empty where none was run.
         less: the mean of the differences of equal seeds. low, high: its interval; None with fewer than two seeds.
-        shapley: what the class adds by the sweep's attribution; None where it has none of this class alone.
+        shapley: what the class adds by another sweep; None where none of the run folder tells it of this class alone.
     """
 
     class_name: str
@@ -46,7 +51,7 @@ class LearntWeight:
     less: float | None = None
     low: float | None = None
     high: float | None = None
-    shapley: float | None = None
+    shapley: Effect | None = None
 
     @property
     def is_beyond(self) -> bool:
@@ -56,19 +61,31 @@ class LearntWeight:
 
 @dataclass(frozen=True)
 class LearntRow:
-    """One row of the leaderboard whose mask weighs classes, the most shown class first."""
+    """One row of the leaderboard whose mask weighs classes, the most shown class first.
+
+    Attributes:
+        source: whose the Shapley values are, or how they are had.
+    """
 
     name: str
     seeds: tuple[int, ...]
     weights: tuple[LearntWeight, ...]
+    source: str = HOW
 
 
-def learnt_rows(blocks: Sequence[Block], attribution: AttributionReport | None = None) -> list[LearntRow]:
-    """The rows whose masks weigh classes, in the leaderboard's order; placebos stand beside their masks."""
+def learnt_rows(blocks: Sequence[Block], values: Sequence[ClassValues] = ()) -> list[LearntRow]:
+    """The rows whose masks weigh classes, in the leaderboard's order; placebos stand beside their masks.
+
+    Args:
+        values: Shapley values of the run folder's sweeps (`report.shapley.class_values`).
+    """
     rows = [row for row in rows_of(blocks) if not row.is_variant and _weights(row)]
     placebos = {_key(row): row for row in rows if row.trial.input.placebo != "none"}
-    shapley = _shapley(attribution)
-    return [_learnt_row(row, placebos.get(_key(row)), shapley) for row in rows if row.trial.input.placebo == "none"]
+    return [
+        _learnt_row(row, placebos.get(_key(row)), beside(row, values))
+        for row in rows
+        if row.trial.input.placebo == "none"
+    ]
 
 
 def _weights(row: Row) -> dict[int, dict[str, float]]:
@@ -82,21 +99,17 @@ def _key(row: Row) -> tuple[str, str]:
     return row.protocol.fingerprint, row.trial.model_copy(update={"seed": 0, "input": plain}).trial_id
 
 
-def _shapley(attribution: AttributionReport | None) -> dict[str, float]:
-    """What each class that is a player by itself adds, by the first setting."""
-    settings = attribution.settings if attribution is not None else ()
-    return {p.classes[0]: p.adds.value for setting in settings[:1] for p in setting.players if len(p.classes) == 1}
-
-
-def _learnt_row(row: Row, placebo: Row | None, shapley: dict[str, float]) -> LearntRow:
+def _learnt_row(row: Row, placebo: Row | None, values: ClassValues | None) -> LearntRow:
     own, other = _weights(row), _weights(placebo) if placebo is not None else {}
     names = next(iter(own.values())).keys()
+    shapley = {} if values is None else values.by_class
     weights = [_learnt_weight(name, own, other, len(names), shapley.get(name)) for name in names]
-    return LearntRow(row.name, tuple(own), tuple(sorted(weights, key=lambda each: -fmean(each.values))))
+    source = HOW if values is None else values.source
+    return LearntRow(row.name, tuple(own), tuple(sorted(weights, key=lambda each: -fmean(each.values))), source)
 
 
 def _learnt_weight(
-    name: str, own: dict[int, dict[str, float]], other: dict[int, dict[str, float]], count: int, shapley: float | None
+    name: str, own: dict[int, dict[str, float]], other: dict[int, dict[str, float]], count: int, shapley: Effect | None
 ) -> LearntWeight:
     values, placebo = (tuple(each[name] for each in side.values()) for side in (own, other))
     gaps = [own[seed][name] - other[seed][name] for seed in own if seed in other]
@@ -133,7 +146,7 @@ def cells(row: LearntRow) -> list[list[str]]:
     return [
         [
             each.class_name, spread_text(each.values), spread_text(each.placebo), less_text(each),
-            "–" if each.shapley is None else f"{each.shapley:+.4f}",
+            "–" if each.shapley is None else effect_text(each.shapley),
         ]
         for each in row.weights
     ]  # fmt: skip
@@ -145,6 +158,7 @@ def learnt_markdown(rows: Sequence[LearntRow]) -> str:
     for row in rows:
         seeds = f"{len(row.seeds)} seed{'' if len(row.seeds) == 1 else 's'}"
         parts += [markdown_line(f"{row.name} ({seeds}):"), "", *markdown_table(HEADERS, cells(row)), ""]
+        parts += [markdown_line(row.source), ""]
     return "\n".join([*parts, *(line for text in READING for line in (text, ""))]).rstrip() + "\n"
 
 
@@ -159,7 +173,10 @@ def write_learnt(folder: Path, rows: Sequence[LearntRow]) -> None:
 def show_learnt(rows: Sequence[LearntRow], folder: Path, console: Console) -> None:
     """Say where the tables are, and which classes each row shows most and least."""
     for row in rows:
-        ends = [f"{each.class_name} {spread_text(each.values)}" for each in (*row.weights[:3], row.weights[-1])]
-        console.print(f"{row.name} learnt to show {', '.join(ends[:3])} … {ends[3]}", soft_wrap=True)
+        told = [f"{each.class_name} {spread_text(each.values)}" for each in row.weights]
+        shown = told if len(told) <= SHOWN else [*told[: SHOWN - 1], f"… {told[-1]}"]
+        console.print(f"{row.name} learnt to show {', '.join(shown)}", soft_wrap=True)
+    for source in dict.fromkeys(row.source for row in rows):
+        console.print(f"  {source}", style="dim", soft_wrap=True)
     if rows:
         console.print(f"learnt masks: {folder / FILE}", soft_wrap=True)

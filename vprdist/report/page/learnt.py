@@ -31,7 +31,7 @@ def learnt_section(rows: Sequence[LearntRow], sheets: Sequence[MaskSheet]) -> di
     """What the template needs; None where no mask was learnt."""
     if not rows and not sheets:
         return None
-    tables = [{"name": row.name, "seeds": row.seeds, "lines": cells(row)} for row in rows]
+    tables = [{"name": row.name, "seeds": row.seeds, "lines": cells(row), "source": row.source} for row in rows]
     return {"tables": tables, "headers": HEADERS, "reading": READING if rows else (), "sheets": sheets}
 
 
