@@ -49,7 +49,7 @@ def test_settings_at_the_features_are_pooled_and_those_at_the_picture_are_not(tm
     ("given", "where", "rule"),
     [
         ({}, "mine.yaml:8: search.probes.how", "probes are pooled from sums where masks weigh the features"),
-        ({"searcher": "greedy"}, "search.probes.how", "only searcher one_network has networks that are probed"),
+        ({"searcher": "greedy"}, "search.probes.how", "only networks of searcher one_network can be probed"),
         ({"shown": ", mask_at: features, mask_reduce: max"}, "mask_reduce", "the maximum of classes is none"),
         ({"shown": ", mask_at: features", "network": ", aggregator: own.py:Pool"}, "aggregator", "`sums = True`"),
     ],

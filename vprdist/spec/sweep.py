@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from vprdist.spec.scales import SCALES
 from vprdist.spec.search import Point, SearchSpec
 from vprdist.spec.subsets import SubsetSpec
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.trial_values import resolve_trial
+from vprdist.spec.trial_values import leaves, resolve_trial
 from vprdist.spec.vocabulary import KS
 
 OBJECTIVES = tuple(f"{metric}@{k}" for metric in ("recall", "map") for k in KS)
@@ -138,35 +139,42 @@ class SweepSpec(Spec):
             return (setting,)
         return tuple({**setting, "input.placebo": shown} for shown in ("none", *self.subsets_at(setting).placebos))
 
+    def value_at(self, point: Point, dotted: str) -> Any:
+        """What the trial of a point has at a key: the point's, by the key itself or in its section, else the trial's.
+
+        The later one of two axes that give it counts, as where the trial is resolved.
+        """
+        key = tuple(dotted.split("."))
+        found = [value for at, value in leaves(point) if at == key]
+        return found[-1] if found else reduce(getattr, key, self.trial)
+
     def subsets_at(self, setting: Point) -> SubsetSpec:
         """The subsets as one setting has them: without the placebo `outline` where the form of its mask has none."""
         subsets = self.search.subsets
         assert subsets is not None
-        mode = setting.get("input.mode", self.trial.input.mode)
-        where = setting.get("input.mask_at", self.trial.input.mask_at)
-        if "outline" not in subsets.placebos or (mode == "masked" and where == "picture"):
+        hides = self._mode_and_place(setting) == ("masked", "picture")
+        if "outline" not in subsets.placebos or hides:
             return subsets
         kept = tuple(placebo for placebo in subsets.placebos if placebo != "outline")
         return subsets.model_copy(update={"placebos": kept})
 
     def trains(self, setting: Point) -> bool:
         """Whether the trials of a setting are trained: of networks that are not, the very network is what is asked."""
-        section = setting.get("train", {})
-        steps = setting.get("train.steps", section.get("steps", self.trial.train.steps))
-        return bool(steps)
+        return bool(self.value_at(setting, "train.steps"))
 
     def pools_at(self, setting: Point) -> bool:
         """Whether a setting's networks are probed from sums: asked for, and its masks weigh the features."""
-        mode = setting.get("input.mode", self.trial.input.mode)
-        where = setting.get("input.mask_at", self.trial.input.mask_at)
-        return self.search.probes.how == "pooled" and mode == "masked" and where == "features"
+        return self.search.probes.how == "pooled" and self._mode_and_place(setting) == ("masked", "features")
+
+    def _mode_and_place(self, setting: Point) -> tuple[Any, Any]:
+        return self.value_at(setting, "input.mode"), self.value_at(setting, "input.mask_at")
 
     def nobody_runs(self, setting: Point) -> bool:
         """Whether the empty subset is a trial: without its mask, a network of mode rgb+mask is one of mode rgb.
 
         One of mode masked would see black, and all of its descriptors would be the same.
         """
-        return bool(setting.get("input.mode", self.trial.input.mode) == "rgb+mask")
+        return bool(self.value_at(setting, "input.mode") == "rgb+mask")
 
     @property
     def num_trials(self) -> int:

@@ -34,14 +34,14 @@ def resolve_trial(
             if name not in own_train:
                 put_value(values, ("train", name), given, origin)
     # Names before parameters, whatever order the axes have.
-    for key, value in sorted(_leaves(point), key=lambda leaf: leaf[0] not in CHOICES):
+    for key, value in sorted(leaves(point), key=lambda leaf: leaf[0] not in CHOICES):
         put_value(values, key, value, origin)
     with_own_segmenter(values, origin.path.parent)
     with_one_table(values)
     return validate(TrialSpec, values, origin, ("trial",))
 
 
-def _leaves(point: Point) -> Iterator[tuple[Key, Any]]:
+def leaves(point: Point) -> Iterator[tuple[Key, Any]]:
     """Keys and values of a point; a whole section (`network: {…}`) is laid over the trial's, key by key."""
     for dotted, value in point.items():
         if dotted in TrialSpec.model_fields and isinstance(value, dict):
