@@ -64,6 +64,24 @@ def test_a_driver_job_that_still_prepares_goes_back_into_the_queue_at_usr2(
     assert reached == []
 
 
+def test_sigterm_ends_a_driver_as_ctrl_c_does(capsys: pytest.CaptureFixture[str]) -> None:
+    before, reached = signal.getsignal(signal.SIGTERM), []
+
+    def work(console: Console) -> int:
+        with driver._left_at_sigterm():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                reached.append("what the driver was doing goes on")
+            finally:
+                assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "a second one ends at once"
+        return 0
+
+    assert guarded(work) == 130
+    assert "Interrupted. What was made is kept; the same command again continues." in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert reached == []
+
+
 def test_a_driver_that_slurm_starts_again_while_slurm_is_silent_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.test_sweep import REPO, rows, starts
-from tests.probing import SWEEP
+from tests.probing import SWEEP, trained_sweep
 from tests.training.making import make_cache
 from tests.worlds import spread_queries
 
@@ -114,3 +114,32 @@ def test_killed_while_probing_it_goes_on_trains_nothing_twice_and_says_the_same(
     assert attribution(other) == attribution(runs)
     assert parts(other) == made, "to the byte"
     assert set(starts(other).values()) == {1}
+
+
+def workers_of(driver: int) -> list[Path]:
+    """The processes that probe for a driver, in /proc."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == driver and b"vprdist.probes.worker" in (place / "cmdline").read_bytes():
+                found.append(place)
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_sigterm_while_probing_ends_the_probing_processes_too(tmp_path: Path) -> None:
+    """Whoever stops the driver alone, not its process group, leaves nothing behind."""
+    file, runs = trained_sweep(tmp_path)
+    with started(file, runs, "cluster=local") as driver:
+        deadline = time.monotonic() + 300
+        while not (workers := workers_of(driver.pid)):
+            assert driver.poll() is None and time.monotonic() < deadline, driver.communicate()[0]
+            time.sleep(0.05)
+        driver.terminate()
+        output, _ = driver.communicate(timeout=120)
+        assert driver.returncode == 130, output
+        assert "Interrupted. What was made is kept; the same command again continues." in output
+        assert not any(place.exists() for place in workers)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.probing import SWEEP
+from tests.report.making import result
 from vprdist.cli import main
 from vprdist.console import Console
 from vprdist.files import append_json_line, write_json, write_text
@@ -26,6 +27,7 @@ from vprdist.store.manifest import Manifest
 from vprdist.store.trial_folder import TrialFolder
 
 NAMES = ("one", "two")
+IN_FEATURES = "mode: masked, mask_at: features"
 
 
 def probed_sweep(folder: Path) -> tuple[Path, list[ProbeOrder]]:
@@ -71,6 +73,47 @@ def test_status_counts_the_probes_of_every_network(tmp_path, capsys):
     TrialFolder.of(runs, "one").result_file.unlink()
     assert "probes" not in status(runs, capsys)
     assert json.loads(status(runs, capsys, "--json"))["probes"] is None
+
+
+def test_a_leaderboard_says_that_probes_are_missing(tmp_path, capsys):
+    runs, orders = probed_sweep(tmp_path)
+    row = result(0.5)
+    folder = runs / "sweeps" / "tiny"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    more = {"trial": row.trial_id, "name": "row", "seed": 0}
+    write_json(folder / "manifest.json", {**manifest, "trials": [*manifest["trials"], more]})
+    write_text(TrialFolder.of(runs, row.trial_id).result_file, row.model_dump_json(by_alias=True))
+    make(next(iter(orders[0].parts)))
+    line = "probes: 16 of 56 made; what each class adds comes when all are"
+
+    def said() -> list[bool]:
+        capsys.readouterr()
+        assert main(["leaderboard", "tiny", "--runs", str(runs)]) == 0
+        files = [(folder / f"leaderboard.{kind}").read_text() for kind in ("md", "html")]
+        return [text.count(line) == 1 for text in (capsys.readouterr().out, *files)]
+
+    assert said() == [True, True, True]
+    for order in orders:
+        for part in order.missing:
+            make(part)
+    assert said() == [False, False, False]
+
+
+def test_points_of_a_grid_that_are_one_trial_are_one_network(tmp_path, capsys):
+    """At the features a mask fills nothing: two fills are one network, and its probes are made once."""
+    text = SWEEP.format(root="/data", cache="/cache", finalists=0, seeds=[0])
+    grid = "search:\n  grid: {input.mask_fill: [black, mean]}\n"
+    (folder := tmp_path / "runs" / "sweeps" / "tiny").mkdir(parents=True)
+    (tmp_path / "tiny.yaml").write_text(text.replace("search:\n", grid).replace("mode: masked", IN_FEATURES))
+    sweep = read_sweep(tmp_path / "tiny.yaml")
+    Manifest(folder, sweep, ()).write()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    write_json(folder / "manifest.json", {**manifest, "trials": [{"trial": "one", "name": "network", "seed": 0}]})
+    write_json(TrialFolder.of(tmp_path / "runs", "one").result_file, {"metrics": {"recall@1": 0.5}})
+    for setting in sweep.settings:
+        row = {"kind": "proposed", "trial": "one", "point": network_point(sweep, setting, 0)}
+        append_json_line(folder / "proposals.jsonl", row)
+    assert "probes: 0 of 28 made (1 network) " in status(tmp_path / "runs", capsys)
 
 
 def test_a_sweep_file_that_cannot_be_read_costs_the_probes_and_no_more(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,8 +64,27 @@ def run(
     if (trusted := trust_note(profile)) is not None:
         console.print(trusted, style="yellow")
     narrow_umask(profile.trust)
-    with with_lines(sweep), _requeued_at_usr2(console):
+    with with_lines(sweep), _left_at_sigterm(), _requeued_at_usr2(console):
         return _run(sweep, profile, runs, console, only, detach)
+
+
+@contextmanager
+def _left_at_sigterm() -> Iterator[None]:
+    """SIGTERM ends the driver as Ctrl-C does: what it makes here (caches, probes) is made by processes of its own,
+    which would go on without it. While trials run, `search.leaving` hears the signal first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends at once
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

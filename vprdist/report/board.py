@@ -25,6 +25,7 @@ from vprdist.report.seeds import SeedSpread, spread_elsewhere
 from vprdist.report.shapley import class_values
 from vprdist.spec.attribution import AttributionReport
 from vprdist.spec.result import Protocol, ResultRow
+from vprdist.status.arrays import missing_words, read_probing
 from vprdist.status.facts import Facts
 from vprdist.status.find import find_sweep
 from vprdist.status.status import look
@@ -41,7 +42,12 @@ LEFT_OUT = 3
 
 @dataclass(frozen=True)
 class Board:
-    """A sweep's results as they are now, and what it says of its classes; `not_attributed`: why that is left out."""
+    """A sweep's results as they are now, and what it says of its classes.
+
+    Attributes:
+        not_attributed: why that is left out.
+        probes: how many of the probes that it is said from are made; None where all are, or there are none.
+    """
 
     folder: Path
     runs: Path
@@ -52,6 +58,7 @@ class Board:
     queries: Mapping[str, Queries]
     attribution: AttributionReport | None = None
     not_attributed: str | None = None
+    probes: str | None = None
 
     @property
     def title(self) -> str:
@@ -97,12 +104,19 @@ def read_board(folder: Path, runs: Path) -> Board:
         return spread_elsewhere(runs, protocol, manifest["objective"])
 
     blocks = weigh(rows, manifest["objective"], queries_of, manifest["baselines"], spread_of)
-    attribution, why = None, None
+    attribution, why, probes = None, None, None
     try:
+        probes = _missing_probes(folder, runs)
         attribution = read_attribution(attribution_path(folder))
     except UserError as error:  # it costs the page its section, not the leaderboard
         why = str(error)
-    return Board(folder, runs, manifest, results, refused, blocks, queries, attribution, why)
+    return Board(folder, runs, manifest, results, refused, blocks, queries, attribution, why, probes)
+
+
+def _missing_probes(folder: Path, runs: Path) -> str | None:
+    """In words, how many of a sweep's probes are made; None where none are missing."""
+    probing = read_probing(find_sweep(runs, folder.name))
+    return missing_words(probing) if probing is not None and probing.are_missing else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,11 +155,13 @@ def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOT
         console.print("No trial has a result yet.", style="yellow")
         return 1
     show(board.blocks, board.title, console, wanted.parts, wanted.published)
-    write_leaderboard(folder, board.blocks, board.title, wanted.published)
+    write_leaderboard(folder, board.blocks, board.title, wanted.published, board.probes)
     write_text(
         folder / "leaderboard.tex", latex(board.blocks, board.title, folder.name, wanted.columns, wanted.caption)
     )
     write_page(board, None, published=wanted.published)
+    if board.probes is not None:
+        console.print(f"\n{board.probes}", style="yellow")
     if board.attribution is not None:
         show_attribution(board.attribution, console)
     learnt = _learnt(board)
@@ -254,6 +270,7 @@ def write_page(
         refresh_s=refresh_s,
         gpus=any(each.gpus for each in facts),
         attribution=board.attribution,
+        probes=board.probes,
         published=published,
         learnt=learnt_section(_learnt(board), mask_sheets(rows_of(board.blocks), board.runs)),
     )

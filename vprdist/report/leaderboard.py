@@ -128,16 +128,19 @@ def part_records(blocks: Sequence[Block]) -> list[dict[str, object]]:
     ]
 
 
-def write_leaderboard(folder: Path, blocks: Sequence[Block], title: str, published: bool = False) -> list[Path]:
+def write_leaderboard(
+    folder: Path, blocks: Sequence[Block], title: str, published: bool = False, probes: str | None = None
+) -> list[Path]:
     """Publish leaderboard.csv, .md, .parquet, and breakdown.csv where there are breakdowns; returns their paths.
 
     Args:
         published: as in `show`.
+        probes: a line on those that are still to be made.
     """
     records = [record for block in blocks for record in _records(block)]
     paths = [folder / f"leaderboard.{kind}" for kind in ("csv", "md", "parquet")]
     write_text(paths[0], csv_table(records, FIELDS))
-    write_text(paths[1], markdown(blocks, title, published))
+    write_text(paths[1], markdown(blocks, title, published, probes))
     write_parquet(paths[2], records, FIELDS)
     if parts := part_records(blocks):
         paths.append(folder / "breakdown.csv")
@@ -347,9 +350,9 @@ def _print_table(
     console.print(draw(fitting(columns, spare, lambda some: table_width(console, draw(some)) - broken, console.width)))
 
 
-def markdown(blocks: Sequence[Block], title: str, published: bool = False) -> str:
-    """The leaderboard as Markdown; `published` as in `show`."""
-    parts = [f"# {markdown_line(title)}", ""]
+def markdown(blocks: Sequence[Block], title: str, published: bool = False, probes: str | None = None) -> str:
+    """The leaderboard as Markdown; `published` as in `show`, `probes` as in `write_leaderboard`."""
+    parts = [f"# {markdown_line(title)}", "", *([probes, ""] if probes else [])]
     for block in blocks:
         lines = [_cells(block, standing) for standing in block.standings]
         parts += [markdown_line(block.heading), "", *markdown_table(headers(block), lines), ""]

@@ -36,6 +36,11 @@ class Probing:
     attributed: bool
 
     @property
+    def are_missing(self) -> bool:
+        """Some are still to be made, and nothing can be said of classes before."""
+        return self.made < self.total
+
+    @property
     def is_over(self) -> bool:
         """Neither probes nor finalists are to come; of more seeds than an earlier run had, only their driver knows."""
         return self.made == self.total and self.attributed
@@ -77,7 +82,8 @@ def probe_orders(sweep: Sweep) -> list[ProbeOrder]:
         folder = sweep.trials.get(ids.get(canonical_json(point), ""))
         return folder if folder is not None and folder.has_result else None
 
-    return [order for setting in spec.settings for order in orders_of(spec, setting, network_at)]
+    found = [order for setting in spec.settings for order in orders_of(spec, setting, network_at)]
+    return list(dict.fromkeys(found))  # points of a grid may be one trial, whose probes are made once
 
 
 def read_probing(sweep: Sweep) -> Probing | None:
@@ -94,7 +100,8 @@ def read_probing(sweep: Sweep) -> Probing | None:
     arrays = [array_of(order) for order in orders if order.missing]
     return Probing(
         made=sum(order.num_done for order in orders), total=sum(len(order.probes) for order in orders),
-        networks=len(orders), arrays=tuple(array for array in arrays if array.order.exists()),
+        networks=len({order.trial for order in orders}),
+        arrays=tuple(array for array in arrays if array.order.exists()),
         attributed=attribution_path(sweep.folder).exists(),
     )  # fmt: skip
 
@@ -145,6 +152,11 @@ def words(probing: Probing, arrays: Sequence[ArrayFacts]) -> str:
     networks = f"{probing.networks} network" + ("s" if probing.networks > 1 else "")
     shown = [each for each in arrays if each.state] or list(arrays[:1])
     return "; ".join([f"probes: {probing.made:,} of {probing.total:,} made ({networks})", *map(str, shown)])
+
+
+def missing_words(probing: Probing) -> str:
+    """One line of the leaderboard and the page, in the place of what is said of classes."""
+    return f"probes: {probing.made:,} of {probing.total:,} made; what each class adds comes when all are"
 
 
 def to_json(probing: Probing, arrays: Sequence[ArrayFacts]) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class Contents:
     """Everything that is on the page. `queries` and `answers` are by trial id, of rows that were compared.
 
     published: the paper's Table I is asked for, whatever the data.
+    probes: a line on those that are still to be made.
     learnt: what the template needs of masks that were learnt; None: there are none.
     """
 
@@ -115,6 +116,7 @@ class Contents:
     refresh_s: int | None = None
     gpus: bool = field(default=False)
     attribution: AttributionReport | None = None
+    probes: str | None = None
     published: bool = False
     learnt: Mapping[str, Any] | None = None
 
