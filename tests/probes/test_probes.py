@@ -184,11 +184,12 @@ def test_finalists_are_the_best_of_the_networks_mean_with_everybody_beside_them(
     means = np.mean([values_of(order, "recall@1").values_KQ[:7].mean(axis=1) for order in orders], axis=0)
     best = sorted(range(1, 8), key=lambda subset: (-means[subset - 1], subset.bit_count(), subset))
     assert best[0] == 2, "the second network is sure of it"
-    assert finalists_of(made, orders) == [7, *[subset for subset in best if subset != 7][:2]]
-    assert finalists_of(made, []) == []
+    assert finalists_of(made, {}, orders) == [7, *[subset for subset in best if subset != 7][:2]]
+    assert finalists_of(made, {}, []) == []
     none = made.search.subsets.model_copy(update={"finalists": 0})
     assert (
-        finalists_of(made.model_copy(update={"search": made.search.model_copy(update={"subsets": none})}), orders) == []
+        finalists_of(made.model_copy(update={"search": made.search.model_copy(update={"subsets": none})}), {}, orders)
+        == []
     )
 
 

@@ -165,6 +165,12 @@ def test_agreement_and_cost_are_sentences():
     assert "1 arm in common" in agreement_text(Agreement(count=1, tau=None))
     one = Cost(num_trials=1, train_s=100.0)
     assert cost_text(one) == "It took 1 training (100 rank-seconds with their evaluation)."
+    fixed = Cost(num_trials=1, train_s=100.0, num_probes=60, probe_s=30.0)
+    assert cost_text(fixed, is_fixed=True) == (
+        "Nothing was trained: it took 1 evaluation (100 rank-seconds) and 60 probes (30 rank-seconds)."
+    )
+    told = reading(setting(()).model_copy(update={"is_fixed": True, "cost": fixed}))
+    assert not any("training (" in line for line in told) and any("Nothing was trained" in line for line in told)
     many = Cost(
         num_trials=19, train_s=72_000, num_probes=240, probe_s=1800, num_finalists=2, finalists_s=9e6, on_gpu=True
     )

@@ -116,7 +116,7 @@ class _Driver:
         sweep, only, proposals = self.sweep, self.only, self.proposals()
         trials = () if sweep.search.method.proposes else self.prepared.trials
         # Points of a grid may be one trial, and are counted once; what a searcher will propose is known as a number.
-        most = sweep.num_trials if only is None and sweep.search.method.proposes else 0
+        most = sweep.num_distinct if only is None and sweep.search.method.proposes else 0
         outcome = run_search(
             [trial for trial in trials if only is None or trial.trial_id in only],
             sweep_name=sweep.name,
@@ -155,13 +155,13 @@ class _Driver:
         """Probe every network that has a result; the finalists of each setting, by its canonical JSON."""
         from vprdist.probes.read import finalists_of
 
-        orders = {canonical_json(at): self._orders(at, outcome, proposals) for at in self.sweep.settings}
-        every = [order for some in orders.values() for order in some]
+        orders = [(at, self._orders(at, outcome, proposals)) for at in self.sweep.settings]
+        every = [order for _, some in orders for order in some]
         make_probes(
             every, self.profile, lambda text: self.console.print(text),
             lambda title: bar(self.console, title), check=lambda: check_wanted(self.book.folder),
         )  # fmt: skip
-        return {setting: finalists_of(self.sweep, some) for setting, some in orders.items()}
+        return {canonical_json(at): finalists_of(self.sweep, at, some) for at, some in orders}
 
     def _orders(self, setting: Point, outcome: Outcome, proposals: Proposals) -> list[ProbeOrder]:
         def network_at(point: Point) -> TrialFolder | None:

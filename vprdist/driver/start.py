@@ -123,7 +123,7 @@ def _run(
     if only is None:  # known trials need nobody who proposes
         check_proposer(sweep.search)
     want_again(folder, asked_at(folder))
-    check_budget(sweep, profile, sweep.num_trials, ())  # the budget of trials; that of GPU-hours needs their ids
+    check_budget(sweep, profile, sweep.num_distinct, ())  # the budget of trials; that of GPU-hours needs their ids
     # The cluster was asked when a person submitted a driver's job; after an outage nobody would start it once more.
     for note in () if in_driver_job() else check_cluster(profile, paths_of(sweep.trials, runs)):
         if not note.startswith("sbatch"):
@@ -192,7 +192,7 @@ def _check_cost(sweep: SweepSpec, profile: ClusterProfile, prepared: Prepared, r
     trials = planned_trials(sweep, prepared, results)
     estimates = [planned.estimate for planned in trials if planned.state not in OVER]
     probes = probe_cost(sweep, prepared.trials[0], profile, results, runs)
-    check_budget(sweep, profile, sweep.num_trials, estimates + (probes.estimates(profile) if probes else []))
+    check_budget(sweep, profile, sweep.num_distinct, estimates + (probes.estimates(profile) if probes else []))
 
 
 def _detach(

@@ -12,6 +12,7 @@ from vprdist.plan.estimate import Estimate
 from vprdist.probes.make import probes_of
 from vprdist.probes.order import PART_ARMS
 from vprdist.probes.read import newest_reports
+from vprdist.spec.methods.one_network import networks_of
 from vprdist.spec.probes import How
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
@@ -37,11 +38,12 @@ class ProbeCost:
     """The probes of a sweep whose method trains one network.
 
     Attributes:
-        num_networks: of which each is evaluated under `num_probes` arms.
+        num_networks: of which each is evaluated under `num_probes` arms at most.
         num_pictures: described for each probe; None while the data are not there.
         device_s: seconds of one device for all of it; None where nothing earlier tells.
         basis: what tells it.
         num_pooled: networks whose pictures pass once for all arms.
+        num_fewest: arms of the one that has the fewest, its form having no outline; None: all have as many.
         sums_gb: what the sums of each of these take on the disk, GB (1e9 bytes); None where that is not known.
     """
 
@@ -52,11 +54,14 @@ class ProbeCost:
     basis: str
     num_pooled: int = 0
     sums_gb: float | None = None
+    num_fewest: int | None = None
 
     def lines(self) -> Iterator[str]:
         """For a person."""
         pictures = "" if self.num_pictures is None else f" of {self.num_pictures} pictures each"
-        yield f"{self.num_networks} network(s), each evaluated under {self.num_probes} arms{pictures}, without training"
+        fewest = "" if self.num_fewest in (None, self.num_probes) else f"{self.num_fewest} to "
+        arms = f"{fewest}{self.num_probes} arms"
+        yield f"{self.num_networks} network(s), each evaluated under {arms}{pictures}, without training"
         if self.num_pooled:
             kept = "" if self.sums_gb is None else f", which are kept: {self.sums_gb:.3g} GB each"
             rest = self.num_networks - self.num_pooled
@@ -89,20 +94,23 @@ def probe_cost(
     """
     if not sweep.search.method.trains_one:
         return None
-    num_networks = len(sweep.settings) * len(sweep.seeds)
-    num_probes = max(len(probes_of(sweep, setting)) for setting in sweep.settings)
-    num_pooled = sum(map(sweep.pools_at, sweep.settings)) * len(sweep.seeds)
+    networks = list(networks_of(sweep).values())
+    arms = [len(probes_of(sweep, setting)) for setting in networks]
+    pooled = [sweep.pools_at(setting) for setting in networks]
+    num_networks, num_probes, num_pooled, fewest = len(networks), max(arms), sum(pooled), min(arms)
     if trial.data.root == "demo":
-        return ProbeCost(num_networks, num_probes, None, None, "the demo city is not made yet", num_pooled)
+        why = "the demo city is not made yet"
+        return ProbeCost(num_networks, num_probes, None, None, why, num_pooled, num_fewest=fewest)
     pictures = sum(len(rows) for task in tasks_of(trial) for _, rows in task.sides)
     gpu = bool(profile.num_node_gpus)
     each, basis = _seconds_a_picture(trial, gpu, results, runs)
     total = None
     if each is not None:
-        passes = (num_networks - num_pooled) * num_probes + num_pooled
-        total = pictures * (each * passes + _pooled_seconds(trial, gpu, runs) * num_probes * num_pooled)
+        from_sums = _pooled_seconds(trial, gpu, runs) if num_pooled else 0.0
+        taken = [each + from_sums * count if sums else each * count for count, sums in zip(arms, pooled, strict=True)]
+        total = pictures * sum(taken)
     gb = _sums_gb(sweep, trial, pictures) if num_pooled else None
-    return ProbeCost(num_networks, num_probes, pictures, total, basis, num_pooled, gb)
+    return ProbeCost(num_networks, num_probes, pictures, total, basis, num_pooled, gb, fewest)
 
 
 def _sums_gb(sweep: SweepSpec, trial: TrialSpec, pictures: int) -> float | None:

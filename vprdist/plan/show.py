@@ -13,6 +13,8 @@ from vprdist.plan.estimate import Estimate, total_hours
 from vprdist.plan.probe_memory import driver_probe_gb
 from vprdist.plan.survey import Plan
 from vprdist.spec.profile import ClusterProfile
+from vprdist.spec.subsets import SubsetSpec
+from vprdist.spec.sweep import SweepSpec
 from vprdist.store.journal import job_name
 
 SHOWN = 16
@@ -86,11 +88,22 @@ def _subsets(plan: Plan) -> Iterator[str]:
         yield from plan.probes.lines()
     yield from method.lines(sweep)
     if subsets.placebos:
-        yield f"each arm comes with its placebos too: {', '.join(subsets.placebos)}"
+        yield f"each arm comes with its placebos too: {_placebos(sweep, subsets)}"
     trains = all(map(sweep.trains, sweep.settings))
     if len(sweep.seeds) == 1 and trains and method.claims_by_seeds(subsets):
         yield "one seed claims nothing: luck of training looks like an effect; 'seeds=[0,1,2]' tells them apart"
     yield from plan.queries
+
+
+def _placebos(sweep: SweepSpec, subsets: SubsetSpec) -> str:
+    """Those of every setting, and where those are that only some forms of a mask have."""
+    found = [sweep.subsets_at(at).placebos for at in sweep.settings]
+    text = ", ".join(placebo for placebo in subsets.placebos if all(placebo in some for some in found))
+    having = sum("outline" in some for some in found)
+    if "outline" not in subsets.placebos or having == len(found):
+        return text
+    where = f"outline where a mask hides pixels, {having} of {len(found)} settings"
+    return f"{text}; {where}" if text else where
 
 
 def _job(plan: Plan) -> Iterator[str]:

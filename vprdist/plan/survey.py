@@ -126,7 +126,7 @@ def planned_trials(sweep: SweepSpec, prepared: Prepared, results: Sequence[Resul
     if not sweep.search.method.proposes:
         proposals.read_stops()
     elif sweep.search.method.searches_subsets:  # which of those proposed it still asks for, values decide
-        trials, left = [], sweep.num_trials
+        trials, left = [], sweep.num_distinct
     else:
         trials, proposals.tell = [], lambda trial: trials.append(trial)
         proposals.read()

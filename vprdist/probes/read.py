@@ -14,6 +14,7 @@ from vprdist.errors import UserError
 from vprdist.game.probing import best_subsets
 from vprdist.parquet import read_parquet
 from vprdist.probes.order import PART_ARMS, PROBE_COLUMNS, PROBES, PartReport, Probe, ProbeOrder
+from vprdist.spec.subsets import Point
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.queries import Queries, queries_path, read_queries
@@ -115,10 +116,9 @@ def queries_of(folder: Path) -> Queries:
     return found
 
 
-def finalists_of(sweep: SweepSpec, orders: Sequence[ProbeOrder]) -> list[int]:
-    """The subsets that are trained on their own: everybody, and the best others by the networks' mean."""
-    subsets = sweep.search.subsets
-    assert subsets is not None
+def finalists_of(sweep: SweepSpec, setting: Point, orders: Sequence[ProbeOrder]) -> list[int]:
+    """The subsets that are trained on their own: everybody, and the best others by the mean of a setting's networks."""
+    subsets = sweep.subsets_at(setting)
     if not orders or not subsets.finalists:
         return []
     found = [values_of(order, sweep.objective) for order in orders]

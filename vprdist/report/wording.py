@@ -303,7 +303,7 @@ def reading(setting: SettingRow) -> list[str]:
     if setting.agreement is not None:
         lines.append(agreement_text(setting.agreement))
     if setting.cost is not None:
-        lines.append(cost_text(setting.cost))
+        lines.append(cost_text(setting.cost, setting.is_fixed))
     return [*lines, *setting.notes]
 
 
@@ -342,9 +342,15 @@ def agreement_text(found: Agreement) -> str:
     )
 
 
-def cost_text(cost: Cost) -> str:
-    """What it took; finalists apart."""
+def cost_text(cost: Cost, is_fixed: bool = False) -> str:
+    """What it took; finalists apart.
+
+    Args:
+        is_fixed: nobody trained the networks.
+    """
     parts = f"It took {_count(cost.num_trials, 'training')} ({_time(cost.train_s, cost)} with their evaluation)"
+    if is_fixed:
+        parts = f"Nothing was trained: it took {_count(cost.num_trials, 'evaluation')} ({_time(cost.train_s, cost)})"
     if cost.num_probes:
         parts += f" and {_count(cost.num_probes, 'probe')} ({_time(cost.probe_s, cost)})"
     if cost.num_finalists:

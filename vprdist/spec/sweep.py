@@ -149,9 +149,12 @@ class SweepSpec(Spec):
         return found[-1] if found else reduce(getattr, key, self.trial)
 
     def subsets_at(self, setting: Point) -> SubsetSpec:
-        """The subsets as one setting has them: without the placebo `outline` where the form of its mask has none."""
+        """The subsets as one setting has them: without the placebo `outline` where the form of its mask has none, and
+        without finalists where nothing is trained."""
         subsets = self.search.subsets
         assert subsets is not None
+        if subsets.finalists and self.search.method.trains_one and not self.trains(setting):
+            subsets = subsets.model_copy(update={"finalists": 0})
         hides = self._mode_and_place(setting) == ("masked", "picture")
         if "outline" not in subsets.placebos or hides:
             return subsets
@@ -180,6 +183,11 @@ class SweepSpec(Spec):
     def num_trials(self) -> int:
         """How many trials it will have."""
         return self.search.num_trials or len(self.trials)
+
+    @property
+    def num_distinct(self) -> int:
+        """As `num_trials`, but points that are one and the same trial are counted once where that is known before."""
+        return self.search.method.num_distinct(self)
 
     def with_num_trials(self, most: int) -> SweepSpec:
         """The same, with so many trials at most."""

@@ -153,8 +153,10 @@ class TrialSpec(Spec):
         """Those of them that are a user's own classes."""
         return {key: named for key, named in self.choices.items() if named.is_own}
 
-    def resolved(self, digests: Digests) -> TrialSpec:
-        """This trial with null where the mode ignores a field, named units, and its digests."""
+    @property
+    def undigested(self) -> TrialSpec:
+        """This trial with null where the mode ignores a field, and named units: what is told before there are digests.
+        Two that are equal are one experiment."""
         units = self.network.trained
         evaluate = self.evaluate.model_copy(update={"image_size": self.evaluate.image_size or self.train.image_size})
         train = self.train if self.train.chunked else self.train.model_copy(update={"chunks": None})
@@ -165,9 +167,14 @@ class TrialSpec(Spec):
             "network": network,
             "train": train,
             "evaluate": evaluate,
-            "digests": digests.model_copy(update={"code": {k: n.digest for k, n in self.own_code.items()} or None}),
+            "digests": None,
         }
         return self.model_copy(update=changes)
+
+    def resolved(self, digests: Digests) -> TrialSpec:
+        """As `undigested`, with its digests."""
+        code = {key: named.digest for key, named in self.own_code.items()} or None
+        return self.undigested.model_copy(update={"digests": digests.model_copy(update={"code": code})})
 
     @property
     def cities(self) -> Names:

@@ -86,6 +86,10 @@ class Method:
         """
         return sweep
 
+    def num_distinct(self, sweep: SweepSpec) -> int:
+        """The most trials that a sweep's points are; those of them that are one trial may be counted once."""
+        return sweep.num_trials
+
     def claims_by_seeds(self, subsets: SubsetSpec) -> bool:
         """Whether seeds tell effects from luck of training: with one nothing is claimed."""
         return False

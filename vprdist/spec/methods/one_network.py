@@ -6,6 +6,7 @@ A network that is not trained (`train.steps: 0`) is evaluated under them as it i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 from vprdist.errors import RuleError, SweepFileError
@@ -48,7 +49,7 @@ class OneNetwork(Method):
             where = origin.where(("search", "subsets", "probes"))
             raise SweepFileError(where, fault, subsets.probes, "Raise it, or form groups of classes.")
         _check_probes(sweep, origin)
-        trains = all(map(sweep.trains, sweep.settings))
+        trains = any(map(sweep.trains, sweep.settings))
         if not trains and "finalists" not in subsets.model_fields_set:
             subsets = subsets.model_copy(update={"finalists": 0})
             search = search.model_copy(update={"subsets": subsets})
@@ -58,7 +59,7 @@ class OneNetwork(Method):
             fault = "with train.steps 0 no finalist can be trained alone"
             remedy = "Set search.subsets.finalists: 0, or trial.train.steps."
             raise SweepFileError(where, fault, subsets.finalists, remedy)
-        most = len(sweep.seeds) * len(sweep.settings) * subsets.network_trials()
+        most = len(sweep.seeds) * sum(sweep.subsets_at(at).network_trials() for at in sweep.settings)
         if search.num_trials is None:
             return sweep.with_num_trials(most)
         if search.num_trials < most:
@@ -69,17 +70,35 @@ class OneNetwork(Method):
             raise SweepFileError(where, fault, search.num_trials, "Delete it, or name fewer seeds or finalists.")
         return sweep
 
+    def num_distinct(self, sweep: SweepSpec) -> int:
+        """The networks, and beside each its finalists: settings that are one trial have all of them in common."""
+        every = sum(sweep.subsets_at(at).network_trials() for at in networks_of(sweep).values())
+        return min(sweep.num_trials, every)
+
     def claims_by_seeds(self, subsets: SubsetSpec) -> bool:
         return True
 
     def lines(self, sweep: SweepSpec) -> Iterator[str]:
         subsets = subsets_of(sweep)
+        fixed = sum(not sweep.trains(at) for at in sweep.settings)
         if subsets.finalists:
-            yield f"then everybody and the {subsets.num_finalists} best subsets are trained alone"
-        yield f"{sweep.num_trials} trials in all"
+            but = f", but where train.steps is 0 ({fixed} of {len(sweep.settings)} settings)" if fixed else ""
+            yield f"then everybody and the {subsets.num_finalists} best subsets are trained alone{but}"
+        yield f"{sweep.num_distinct} trials in all"
 
     def attribution(self, search: SearchSpec) -> str | None:
         return "vprdist.attribution.methods.one_network:told"
+
+
+def networks_of(sweep: SweepSpec) -> dict[str, Point]:
+    """A setting of each network, by what the network's trial is: settings may be one and the same trial."""
+    trials, found = iter(sweep.trials), dict[str, Point]()
+    for at in sweep.settings:
+        for trial in islice(trials, len(sweep.seeds)):
+            found.setdefault(trial.undigested.model_dump_json(), at)
+        if sweep.trains(at):  # what its finalists are like comes after it (`first_points`): nobody asks for it here
+            list(islice(trials, len(sweep.seeds)))
+    return found
 
 
 def _check_probes(sweep: SweepSpec, origin: Origin) -> None:
