@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.probing import EVERY, PLAYERS, copied, finished_trial, order_of
+from tests.probing import EVERY, PLAYERS, copied, finished_trial, order_of, silent
 from tests.training.making import CPU
 from vprdist.arrow import map_rows, write_rows
 from vprdist.data.layouts.msls import read_city
@@ -24,18 +24,21 @@ from vprdist.evaluation.descriptors import describe_arms
 from vprdist.evaluation.evaluate import Extra, evaluate_arms
 from vprdist.evaluation.retrieve import retrieve
 from vprdist.network.inputs import PlaceReader
-from vprdist.network.model import set_mode
+from vprdist.network.model import build_network, set_mode
+from vprdist.probes import make as probe_making
 from vprdist.probes import sums as making
 from vprdist.probes import worker as probe_worker
-from vprdist.probes.make import WORKER
+from vprdist.probes.make import WORKER, make_probes, shares_of
 from vprdist.probes.order import ProbeOrder
 from vprdist.probes.pooled import Asked, Pooled, neighbours_on, pooled, width_of
-from vprdist.probes.read import queries_of, read_probes, reports
+from vprdist.probes.read import pictures_summed, queries_of, read_probes, reports
 from vprdist.probes.sums import SOURCES, Sums, make_sums
 from vprdist.probes.worker import work
 from vprdist.spec.arms import Arm, classes_of
 from vprdist.spec.class_table import table_of
-from vprdist.spec.doors import AggregatorName
+from vprdist.spec.doors import AggregatorName, AttentionName
+from vprdist.spec.probes import check_pooled
+from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import CLASSES
 from vprdist.store.trial_folder import TrialFolder
@@ -209,6 +212,39 @@ def test_two_processes_share_blocks_and_parts(own: Path, tmp_path: Path) -> None
     assert sum(each[-1] for each in made if each) == 28 and not order.missing
 
 
+def test_as_many_work_as_there_are_blocks_of_pictures_though_one_part_is_missing(own: Path, monkeypatch) -> None:
+    monkeypatch.setattr(making, "BLOCK_PICTURES", 8)
+    monkeypatch.setattr(probe_making, "BLOCK_PICTURES", 8)
+    order, each = order_of(own, EVERY[:6], "pooled"), order_of(own, EVERY[:6])
+    assert (shares_of(order), shares_of(each), pictures_summed(order)) == (3, 1, (0, 24))
+    counts: list[int] = []
+
+    def together(module: str, text: str, words: object, count: int, made: object, **more: object) -> None:
+        counts.append(count)
+        for index in reversed(range(count)):  # those that find nothing left end
+            work(ProbeOrder.model_validate_json(text), index, count, nobody_told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(probe_making, "work_together", together)
+        for most in (2, 9):
+            make_probes([order], ClusterProfile(kind="local"), print, silent, concurrent=most)
+            assert not order.missing and shares_of(order) == 0
+            next(iter(order.parts)).unlink()
+    assert counts == [2, 1] and pictures_summed(order) == (24, 24), "sums that are there give nobody work"
+    next(order.sums.glob("*.json")).write_text("{")
+    assert pictures_summed(order) == (16, 24) and shares_of(order) == 1
+    for path in order.sums.iterdir():
+        path.unlink()
+
+    def array(profile: object, where: object, task: str, words: object, count: int, **more: object) -> None:
+        counts.append(count)
+
+    monkeypatch.setattr(probe_making, "run_array", array)
+    make_probes([order], ClusterProfile(kind="slurm", array_limit=40), print, silent)
+    make_probes([order], ClusterProfile(kind="slurm", array_limit=2), print, silent)
+    assert counts[2:] == [3, 2]
+
+
 def test_orders_of_both_ways_are_two_pieces_of_work_with_the_same_parts(tmp_path: Path) -> None:
     each, pooled = order_of(tmp_path), order_of(tmp_path, how="pooled")
     assert each.digest != pooled.digest and each.parts == pooled.parts
@@ -226,6 +262,55 @@ def test_torch_proposes_as_well_as_faiss_does(ties: bool) -> None:
     asked, near = retrieve(query, gallery, 20), neighbours_on(torch.device("cpu"))
     for size in (2**12, 2**28):
         assert np.array_equal(retrieve(query, gallery, 20, block_bytes=size, neighbours=near), asked)
+
+
+def test_distances_of_a_few_queries_are_there_at_once_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, near = np.random.default_rng(0), neighbours_on(torch.device("cpu"))
+    query, block = (rng.standard_normal((count, 5)).astype(np.float32) for count in (23, 40))
+    seen, multiply = list[int](), torch.addmm
+
+    def watched(*given: torch.Tensor, **more: float) -> torch.Tensor:
+        seen.append(len(found := multiply(*given, **more)))
+        return found
+
+    monkeypatch.setattr(torch, "addmm", watched)
+    monkeypatch.setattr("vprdist.probes.pooled.ASKED_AT_ONCE", 10)
+    apart, places = near(query, block, 4)
+    assert seen == [10, 10, 3]
+    wanted = ((query[:, None] - block[None]) ** 2).sum(axis=2)
+    assert np.array_equal(np.sort(places, axis=1), np.sort(wanted.argsort(axis=1)[:, :4], axis=1))
+    assert np.allclose(apart, np.take_along_axis(wanted, places, axis=1), atol=1e-5)
+
+
+def test_a_broken_report_of_sums_is_named_itself(own: Path) -> None:
+    order = order_of(own, EVERY[:2], how="pooled")
+    work(order, 0, 1, nobody_told)
+    (path,) = order.sums.glob("*.json")
+    path.write_text('{"probes": [')
+    with pytest.raises(UserError, match=f"Delete it: {path}") as caught:
+        reports(order)
+    assert ".parquet" not in str(caught.value)
+    path.unlink()
+    assert [len(each.probes) for each in reports(order)] == [2], "the sums stay, and so do the probes"
+
+
+def test_attention_that_sees_features_alone_is_pooled_as_under_each_mask(own: Path) -> None:
+    trial = TrialFolder(own).trial()
+    attended = trial.network.model_copy(update={"attention": AttentionName.of("spatial", at=["layer2"])})
+    trial = trial.model_copy(update={"network": attended})
+    check_pooled(trial)
+    network = build_network(trial, None)
+    torch.nn.init.normal_(network.attention["layer2"].mix.weight)
+    set_mode(network, trial.train.batch_norm, training=False)
+    reader, side = PlaceReader(trial, trial.train.image_size), read_city(Path(trial.data.root), "bob").query
+    wanted = [(side, np.arange(5))]
+    sums = Sums(own / "sums", wanted, reader.classes, width_of(network, reader.image_size), ("none", "random"))
+    make_sums(sums, network, reader, 0, turn=0, device="a core", check=lambda: None)
+    arms = [Arm(("building",)), Arm(("building", "pole"), "random"), Arm(("sky", "road"))]
+    passed = describe_arms(network, reader, wanted, arms, CPU)
+    assert passed is not None
+    for asked, got in zip(passed, Pooled(network, sums, 0).descriptors(arms), strict=True):
+        assert np.abs(asked.values_ND - got.values_ND).max() < 1e-6
 
 
 def test_whitening_is_learnt_under_each_arm(own: Path) -> None:

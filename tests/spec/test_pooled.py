@@ -14,6 +14,8 @@ OWN = """from torch import nn
 class Pool(nn.Module):
     weighs = True
     def __init__(self, channels: int) -> None: ...
+class Look(nn.Module):
+    def __init__(self, channels: int) -> None: ...
 """
 TEXT = """
 name: tiny
@@ -43,6 +45,8 @@ def test_settings_at_the_features_are_pooled_and_those_at_the_picture_are_not(tm
     assert read(tmp_path, ", mask_at: features").pools_at(only)
     each = sweep.model_copy(update={"search": sweep.search.model_copy(update={"probes": type(sweep.search.probes)()})})
     assert not any(map(each.pools_at, each.settings))
+    (only,) = (spatial := read(tmp_path, ", mask_at: features", ", attention: spatial")).settings
+    assert spatial.pools_at(only), "it sees features alone"
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,7 @@ def test_settings_at_the_features_are_pooled_and_those_at_the_picture_are_not(tm
         ({"searcher": "greedy"}, "search.probes.how", "only networks of searcher one_network can be probed"),
         ({"shown": ", mask_at: features, mask_reduce: max"}, "mask_reduce", "the maximum of classes is none"),
         ({"shown": ", mask_at: features", "network": ", aggregator: own.py:Pool"}, "aggregator", "`sums = True`"),
+        ({"shown": ", mask_at: features", "network": ", attention: own.py:Look"}, "attention", "is given the mask"),
     ],
 )
 def test_what_cannot_be_pooled_is_refused(tmp_path: Path, given: dict[str, str], where: str, rule: str) -> None:

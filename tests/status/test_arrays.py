@@ -19,7 +19,7 @@ from vprdist.probes.order import ProbeOrder
 from vprdist.report.board import page_path, watch
 from vprdist.search.subset_rule import network_point
 from vprdist.spec.sweep_file import read_sweep
-from vprdist.status.arrays import read_array
+from vprdist.status.arrays import Probing, read_array, to_json, words
 from vprdist.status.facts import Queue
 from vprdist.store.attribution_file import attribution_path
 from vprdist.store.driving import check_wanted, driving, is_driven
@@ -114,6 +114,12 @@ def test_points_of_a_grid_that_are_one_trial_are_one_network(tmp_path, capsys):
         row = {"kind": "proposed", "trial": "one", "point": network_point(sweep, setting, 0)}
         append_json_line(folder / "proposals.jsonl", row)
     assert "probes: 0 of 28 made (1 network) " in status(tmp_path / "runs", capsys)
+
+
+def test_sums_that_probes_are_pooled_from_are_counted_while_they_are_made():
+    probing = Probing(0, 28, 1, (), attributed=False, pictures=(512, 19611))
+    assert words(probing, ()) == "probes: 0 of 28 made (1 network); sums of classes: 512 of 19,611 pictures"
+    assert to_json(probing, ())["pictures"] == 19611
 
 
 def test_a_sweep_file_that_cannot_be_read_costs_the_probes_and_no_more(tmp_path, capsys):

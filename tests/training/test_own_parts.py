@@ -374,6 +374,60 @@ def test_the_driver_tries_each_combination_once_in_a_process_of_its_own(
         try_own_code([died])
 
 
+WEIGHING = """
+import torch
+from torch import nn
+
+class Bad(nn.Module):
+    weighs = True
+    sums = {sums}
+
+    def __init__(self, channels):
+        super().__init__()
+        self.dimensions = channels
+
+    def forward(self, features, weights=None, **more):
+        if weights is None:
+            return features.mean((2, 3)) + 0.1
+        return {weighed}
+"""
+SHARED = "(features * weights).sum((2, 3)) / weights.sum((2, 3)).clamp(min=1e-12) + 0.1"
+SUMS = """
+    def sums_of(self, features, maps):
+        maps = maps.flatten(2)
+        return torch.cat([maps @ features.flatten(2).transpose(1, 2), maps.sum(2, keepdim=True)], 2)
+
+    def from_sums(self, sums):
+        return {answer}
+"""
+WRONG = {
+    "right": (SHARED, "sums[:, :-1] / sums[:, -1:].clamp(min=1e-12) + 0.1", None),
+    "no sums stated": (SHARED, None, None),
+    "lost": (SHARED, "", "must have a method sums_of"),
+    "another mean": (SHARED, "sums[:, :-1] / sums[:, -1:].clamp(min=1e-12) + 0.2", "as `forward` does their mask"),
+    "not finite without a mask": (SHARED, "sums[:, :-1] / sums[:, -1:] + 0.1", "as `forward` does .*'nan apart'"),
+    "another shape": (SHARED, "sums", "as `forward` does .*shape"),
+    "raises": (SHARED, "sums.nothing()", r"bad\.py:23: AttributeError"),
+    "unequal": ("(features * weights).sum((2, 3)) + 0.1", None, "must answer equal weights as it does none"),
+    "unused": ("features.mean((2, 3)) + 0.1", None, "must use `weights`"),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_an_aggregator_does_with_weights_and_sums_what_it_states(small_tree: Path, tmp_path: Path, fault: str) -> None:
+    weighed, answer, words = WRONG[fault]
+    path = tmp_path / "bad.py"
+    text = WEIGHING.format(sums=answer is not None, weighed=weighed)
+    path.write_text(text + (SUMS.format(answer=answer) if answer else ""))
+    trial = with_own(make_trial(small_tree), path, aggregator="Bad")
+    if words is None:
+        try_out(trial)
+        return
+    with pytest.raises(OwnCodeError, match=words) as caught:
+        try_out(trial)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
 NOISY = """
 import atexit, os, sys
 from vprdist.training.losses.base import BatchLoss

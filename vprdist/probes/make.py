@@ -14,7 +14,8 @@ from vprdist.launch.array_folder import Array
 from vprdist.launch.capacity import TRIAL_GB
 from vprdist.launch.workers import work_together
 from vprdist.machine import usable_cores, usable_memory_gb, visible_gpus
-from vprdist.probes.order import Probe, ProbeOrder
+from vprdist.probes.order import BLOCK_PICTURES, Probe, ProbeOrder
+from vprdist.probes.read import pictures_summed
 from vprdist.search.subset_rule import network_point
 from vprdist.spec.probes import How
 from vprdist.spec.profile import ClusterProfile
@@ -71,8 +72,8 @@ def _here(order: ProbeOrder, profile: ClusterProfile, made: Callable[[int], None
     gpus = visible_gpus() if profile.gpus_per_node else ()
     by_memory = max(1, int(usable_memory_gb() // (profile.memory_gb or TRIAL_GB)))
     most = concurrent or profile.max_concurrent or min(len(gpus) or usable_cores(), by_memory)
-    while missing := order.missing:
-        before, count = order.num_done, max(1, min(most, len(missing), len(gpus) or most))
+    while order.missing:
+        before, count = order.num_done, max(1, min(most, shares_of(order), len(gpus) or most))
 
         def together(so_far: int, before: int = before) -> None:
             made(before + so_far)
@@ -81,6 +82,19 @@ def _here(order: ProbeOrder, profile: ClusterProfile, made: Callable[[int], None
         if order.missing:
             time.sleep(OTHERS_S)
     made(len(order.probes))
+
+
+def shares_of(order: ProbeOrder) -> int:
+    """Processes, or tasks of an array, that find work: arms of one part share sums that many can make.
+
+    Raises:
+        UserError: the network's result cannot be read.
+    """
+    missing = len(order.missing)
+    if order.how != "pooled" or not missing:
+        return missing
+    summed, pictures = pictures_summed(order)
+    return max(missing, -(-(pictures - summed) // BLOCK_PICTURES))
 
 
 def array_of(order: ProbeOrder) -> Array:
@@ -101,7 +115,7 @@ def _on_cluster(
     if order.missing:
         run_array(
             profile, array, TASK, (str(array.order),),
-            min(profile.array_limit, len(order.missing)),
+            min(profile.array_limit, shares_of(order)),
             root=Path(order.trial).parents[1], is_done=lambda: not order.missing, tick=tick, tell=tell, check=check,
         )  # fmt: skip
     tick()

@@ -24,6 +24,8 @@ SUMS = "sums"
 """The folder of the sums that they are pooled from, in that."""
 PART_ARMS = 16
 """Arms of one part: what is lost at most when a process dies, and what one reading of the pictures serves."""
+BLOCK_PICTURES = 256
+"""Pictures of a block of sums, fewer where sums are long: what is lost at most when a process dies."""
 Probe = tuple[int, Placebo]
 """A subset and what is shown in its mask's place."""
 

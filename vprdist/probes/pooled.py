@@ -31,6 +31,8 @@ GROUP_BYTES = 2**30
 """Memory for the descriptors of arms that share one reading of the sums."""
 MIXED_NUMBERS = 2**20
 """Sums that are worked on at once: they stay in a core's cache."""
+ASKED_AT_ONCE = 1024
+"""Queries whose distances to a block are there at once: all of a large city's would take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -155,11 +157,17 @@ def neighbours_on(device: torch.device) -> Neighbours:
     """Rows that lie nearest, by the matrix products of torch: on a CPU they take a fifth of the time of FAISS'."""
 
     def nearest(query: Floats, block: Floats, k: int) -> tuple[Floats, Rows]:
-        asked_QD, known_GD = torch.from_numpy(query).to(device), torch.from_numpy(block).to(device)
-        apart_QG = known_GD.square().sum(dim=1) - 2 * (asked_QD @ known_GD.T)
-        near_Qk, places_Qk = apart_QG.topk(k, dim=1, largest=False, sorted=False)
-        near_Qk += asked_QD.square().sum(dim=1, keepdim=True)
-        return near_Qk.cpu().numpy(), places_Qk.cpu().numpy()
+        known_GD = torch.from_numpy(block).to(device)
+        lengths_G = known_GD.square().sum(dim=1)
+        apart_Qk, places_Qk = np.empty((len(query), k), np.float32), np.empty((len(query), k), np.int64)
+        for begin in range(0, len(query), ASKED_AT_ONCE):
+            some = slice(begin, begin + ASKED_AT_ONCE)
+            asked_qD = torch.from_numpy(query[some]).to(device)
+            apart_qG = torch.addmm(lengths_G, asked_qD, known_GD.T, alpha=-2)  # one matrix, and no copy of it
+            near_qk, places_qk = apart_qG.topk(k, dim=1, largest=False, sorted=False)
+            apart_Qk[some] = (near_qk + asked_qD.square().sum(dim=1, keepdim=True)).cpu().numpy()
+            places_Qk[some] = places_qk.cpu().numpy()
+        return apart_Qk, places_Qk
 
     return nearest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ def reports(order: ProbeOrder) -> list[PartReport]:
     Raises:
         UserError: a report cannot be read, or is of other probes.
     """
-    found = [_read_report(path) for path in sorted(order.sums.glob("*.json"))] if order.how == "pooled" else []
+    found = [_read_report_of_sums(path) for path in sorted(order.sums.glob("*.json"))] if order.how == "pooled" else []
     for path, probes in order.parts.items():
         if path.exists():
             beside = path.with_suffix(".json")
@@ -143,6 +144,20 @@ def reports(order: ProbeOrder) -> list[PartReport]:
                 fault = "the report of a part of probes must be of its probes"
                 raise UserError(beside, fault, len(found[-1].probes), _again(path))
     return found
+
+
+def pictures_summed(order: ProbeOrder) -> tuple[int, int]:
+    """Pictures whose sums are there, as their reports say, and pictures of the network's protocol.
+
+    Raises:
+        UserError: the network's result cannot be read.
+    """
+    protocol, summed = TrialFolder(Path(order.trial)).result().protocol, 0
+    for path in order.sums.glob("*.json"):
+        with suppress(UserError, OSError):  # it tells no more than how far they are
+            summed += _read_report_of_sums(path).num_pictures
+    total = protocol.num_queries + protocol.num_database
+    return min(summed, total), total
 
 
 def newest_reports(runs: Path, most: int) -> Iterator[tuple[TrialSpec, PartReport]]:
@@ -162,11 +177,17 @@ def newest_reports(runs: Path, most: int) -> Iterator[tuple[TrialSpec, PartRepor
 
 
 def _read_report(path: Path) -> PartReport:
+    remedy = _again(path.with_suffix(".parquet"))
     try:
-        return read_spec(path, PartReport, "the report of a part of probes", _again(path.with_suffix(".parquet")))
+        return read_spec(path, PartReport, "the report of a part of probes", remedy)
     except FileNotFoundError:
-        fault = "the report of a part of probes is missing"
-        raise UserError(path, fault, None, _again(path.with_suffix(".parquet"))) from None
+        raise UserError(path, "the report of a part of probes is missing", None, remedy) from None
+
+
+def _read_report_of_sums(path: Path) -> PartReport:
+    """Nobody makes it again while its sums are there, and it tells what they took alone."""
+    remedy = f"Delete it: {path}. The sums beside it stay; what they took is not told then."
+    return read_spec(path, PartReport, "the report of a block of sums", remedy)
 
 
 def _again(path: Path) -> str:

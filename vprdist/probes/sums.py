@@ -26,12 +26,12 @@ from vprdist.network.folded import folded
 from vprdist.network.inputs import Batch, PlaceReader, Reading, SideImages, stack_or_error
 from vprdist.network.loading import loaded
 from vprdist.network.model import PlaceNetwork
-from vprdist.probes.order import PartReport
+from vprdist.probes.order import BLOCK_PICTURES, PartReport
 from vprdist.spec.vocabulary import Placebo
 
 FORMAT = "vprdist-sums 1"
-BLOCK_PICTURES, BLOCK_BYTES = 256, 2**28
-"""Pictures of a block, fewer where sums are long: what is lost at most when a process dies."""
+BLOCK_BYTES = 2**28
+"""Memory for one kind of a block, which has `BLOCK_PICTURES` at most."""
 SOURCES: Mapping[Placebo, Placebo] = {"none": "none", "classes": "none", "image": "image", "random": "random"}
 """By what is shown in a mask's place, whose maps it is a sum of. An outline is no sum."""
 OTHERS_S = 1.0

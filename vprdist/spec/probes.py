@@ -37,9 +37,9 @@ def check_pooled(trial: TrialSpec) -> None:
     if not network.aggregator.fact("sums"):
         fault = f"probes are pooled from sums: the aggregator {network.aggregator.title} must state `sums = True`"
         raise RuleError("network.aggregator", fault, network.aggregator.name, remedy)
-    if network.attention.name != "none":
-        fault = "probes are pooled from features that no mask changes: attention is told of the mask"
-        raise RuleError("network.attention", fault, network.attention.name, remedy)
+    if network.attention.is_own:  # the built-in one sees features alone
+        fault = "probes are pooled from features that no mask changes: an attention of your own is given the mask"
+        raise RuleError("network.attention", fault, network.attention.title, remedy)
     if shown.learnt.name != "none":
         fault = "probes are pooled from sums of the classes' maps: a mask that is learnt is none"
         raise RuleError("input.learnt", fault, shown.learnt.title, remedy)

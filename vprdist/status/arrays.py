@@ -26,6 +26,7 @@ class Probing:
     Attributes:
         made: of `total`, over `networks` networks.
         arrays: job arrays of probes that are still to be made; none where no cluster was asked for them.
+        pictures: whose sums are there, and all of them, where probes that are not made are pooled; (0, 0): none is.
         attributed: what the sweep says of its classes is there, which comes last.
     """
 
@@ -34,6 +35,7 @@ class Probing:
     networks: int
     arrays: tuple[Array, ...]
     attributed: bool
+    pictures: tuple[int, int] = (0, 0)
 
     @property
     def are_missing(self) -> bool:
@@ -96,13 +98,16 @@ def read_probing(sweep: Sweep) -> Probing | None:
     if not orders:
         return None
     from vprdist.probes.make import array_of
+    from vprdist.probes.read import pictures_summed
 
+    summed = [pictures_summed(order) for order in orders if order.how == "pooled" and order.missing]
     arrays = [array_of(order) for order in orders if order.missing]
     return Probing(
         made=sum(order.num_done for order in orders), total=sum(len(order.probes) for order in orders),
         networks=len({order.trial for order in orders}),
         arrays=tuple(array for array in arrays if array.order.exists()),
         attributed=attribution_path(sweep.folder).exists(),
+        pictures=(sum(made for made, _ in summed), sum(total for _, total in summed)),
     )  # fmt: skip
 
 
@@ -151,7 +156,9 @@ def words(probing: Probing, arrays: Sequence[ArrayFacts]) -> str:
     """One line of status."""
     networks = f"{probing.networks} network" + ("s" if probing.networks > 1 else "")
     shown = [each for each in arrays if each.state] or list(arrays[:1])
-    return "; ".join([f"probes: {probing.made:,} of {probing.total:,} made ({networks})", *map(str, shown)])
+    made, pictures = probing.pictures
+    sums = [f"sums of classes: {made:,} of {pictures:,} pictures"] if pictures else []
+    return "; ".join([f"probes: {probing.made:,} of {probing.total:,} made ({networks})", *sums, *map(str, shown)])
 
 
 def missing_words(probing: Probing) -> str:
@@ -161,7 +168,10 @@ def missing_words(probing: Probing) -> str:
 
 def to_json(probing: Probing, arrays: Sequence[ArrayFacts]) -> dict[str, Any]:
     """Plain values."""
-    return {
+    out = {
         "made": probing.made, "total": probing.total, "networks": probing.networks,
         "arrays": [asdict(each) for each in arrays],
     }  # fmt: skip
+    if probing.pictures[1]:
+        out["pictures_summed"], out["pictures"] = probing.pictures
+    return out

@@ -6,8 +6,9 @@ Trials come as a JSON list on standard input; the answer is one line of JSON on 
 of an error. A process of its own, since it loads torch and runs a user's code, which a driver never does.
 
 The network describes two small batches and, where it is trained, the loss is taken of them, with its gradient: what
-returns another shape or dtype, or breaks at the first call, is found here. What only shows in training ends the trial
-with the same kind of message.
+returns another shape or dtype, or breaks at the first call, is found here, and an aggregator that does not do with
+weights and sums what it states (`try_weights`). What only shows in training ends the trial with the same kind of
+message.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from vprdist.spec.trial import TrialSpec
 from vprdist.training.losses import build_loss
 from vprdist.training.losses.distance import pair_distance
 from vprdist.training.objective import every_pair, whole_batch
+from vprdist.training.try_weights import try_weights
 
 NUM = 2
 """Pictures of each side: the fewest with pairs that overlap and pairs that do not."""
@@ -57,9 +59,15 @@ def _try_out(trial: TrialSpec, names: list[str]) -> None:
         query, partner = (_describe(trial, network, seed) for seed in (0, 1))
         if trial.train.steps or trial.train.loss.is_own:
             _try_loss(trial, loss, query, partner)
+    aggregator = trial.network.aggregator
+    if aggregator.is_own:
+        set_mode(network, trial.train.batch_norm, training=False)
+        with blamed(*names, otherwise=aggregator.name, at_once=True):
+            try_weights(network, *_batch(trial, 0), aggregator)
 
 
-def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int) -> Tensor:
+def _batch(trial: TrialSpec, seed: int) -> tuple[Tensor, Tensor | None]:
+    """Pictures, and what the mode adds to them."""
     generator = torch.Generator().manual_seed(seed)
     height, width = trial.picture_size
     images = torch.randint(0, 256, (NUM, 3, height, width), generator=generator, dtype=torch.uint8)
@@ -67,6 +75,11 @@ def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int) -> Tensor:
     if trial.input.needs_cache:
         added = 1 if trial.input.uses_mask else len(trial.input.map_names)
         extra = torch.randint(0, 256, (NUM, added, height // 4, width // 4), generator=generator, dtype=torch.uint8)
+    return images, extra
+
+
+def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int) -> Tensor:
+    images, extra = _batch(trial, seed)
     mine = [trial.network.aggregator, trial.network.attention, trial.network.backbone, trial.input.learnt]
     with blamed(*(each.name for each in mine), otherwise=next((each.name for each in mine if each.is_own), None)):
         if network.mask is not None and extra is not None:
@@ -75,13 +88,17 @@ def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int) -> Tensor:
     wanted = (NUM, network.dimensions)
     if not isinstance(found, Tensor) or tuple(found.shape) != wanted or found.dtype != torch.float32:
         got = f"{tuple(found.shape)}, {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
-        culprit = trial.network.aggregator if trial.network.aggregator.is_own else trial.network.backbone
         fault = f"the network must answer {NUM} pictures with float32 descriptors, {wanted} as `dimensions` says"
-        raise OwnCodeError(culprit.title, fault, got, "Mend the class, or its dimensions.")
+        raise OwnCodeError(_culprit(trial), fault, got, "Mend the class, or its dimensions.")
     if not torch.isfinite(found).all():
-        culprit = trial.network.aggregator if trial.network.aggregator.is_own else trial.network.backbone
-        raise OwnCodeError(culprit.title, "a descriptor must be finite", str(found.detach()[0, :4].tolist()))
+        raise OwnCodeError(_culprit(trial), "a descriptor must be finite", str(found.detach()[0, :4].tolist()))
     return found
+
+
+def _culprit(trial: TrialSpec) -> str:
+    """Whose descriptors they are."""
+    named = trial.network.aggregator if trial.network.aggregator.is_own else trial.network.backbone
+    return named.name if named.is_own else named.title
 
 
 def _try_loss(trial: TrialSpec, loss: Any, query: Tensor, partner: Tensor) -> None:
