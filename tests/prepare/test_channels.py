@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from vprdist.data.layouts.msls import read_city
 from vprdist.errors import SweepFileError
 from vprdist.evaluation.descriptors import BATCH_IMAGES
+from vprdist.network.stem import InputStem
 from vprdist.prepare import channels
 from vprdist.prepare.channels import EVALUATED_IMAGES, channel_bytes, check_channels
 from vprdist.semantics.importing import import_cache
+from vprdist.spec.doors import MaskName
 from vprdist.spec.input import InputSpec
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.train import TrainSpec
@@ -53,3 +57,33 @@ def test_more_than_the_memory_is_refused(small_tree: Path, tmp_path: Path, monke
         check_channels([beside(cache)], slurm.model_copy(update={"ranks": 2}))
     monkeypatch.setattr(channels, "usable_memory_gb", lambda: 1.1 * need)
     check_channels([beside(cache)], LOCAL)
+
+
+def test_pooled_and_learnt_maps_are_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = SimpleNamespace(height=480, width=640)
+    monkeypatch.setattr(channels, "read_manifest", lambda path: made)
+    shown = InputSpec(mode="masked", classes=("tree",), class_table="ade20k", cache="/c", mask_at="features")
+    pooled = beside().model_copy(update={"input": shown})
+    maps, read = 150 * 32, 480 * 640 * (1 + 2 * 3)
+    for kinds in (1, 3):
+        need = maps * kinds * read / 1e9
+        monkeypatch.setattr(channels, "usable_memory_gb", lambda need=need: 0.99 * need)
+        with pytest.raises(SweepFileError, match=rf"probes.how: {150 * kinds} activations.*'{need:.3g} GB'"):
+            check_channels([pooled], LOCAL, kinds)
+        monkeypatch.setattr(channels, "usable_memory_gb", lambda need=need: 1.01 * need)
+        check_channels([pooled], LOCAL, kinds)
+    monkeypatch.setattr(channels, "usable_memory_gb", lambda: 0.001)
+    check_channels([pooled], LOCAL)
+    learnt = shown.model_copy(update={"learnt": MaskName.of("class_weights")})
+    need = maps * (read + 8 * 480 * 640) / 1e9
+    with pytest.raises(SweepFileError, match=rf"input.learnt: 150 activations.*'{need:.3g} GB'"):
+        check_channels([pooled.model_copy(update={"input": learnt})], LOCAL)
+
+
+def test_weights_of_maps_in_slices_are_those_of_all_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = torch.randint(0, 256, (3, 5, 12, 17), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    maps[1, 2] = 255
+    plain = InputStem("masked", fill=None).weights(maps, (4, 5))
+    monkeypatch.setattr("vprdist.network.stem.DOUBLES", 12 * 17 * 4)
+    assert torch.equal(InputStem("masked", fill=None).weights(maps, (4, 5)), plain)
+    assert bool((plain[1, 2] == 1).all()) and plain.shape == (3, 5, 4, 5) and plain.dtype == torch.float32

@@ -12,6 +12,8 @@ from vprdist.semantics.masks import FULL
 from vprdist.semantics.resize import area_weights
 from vprdist.spec.vocabulary import ConvInit, Grid, InputMode, MaskFill
 
+DOUBLES = 2**24
+"""Numbers of masks that are averaged at once."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -81,7 +83,11 @@ class InputStem(nn.Module):
             torch.from_numpy(area_weights(count, parts, self.grid)).to(extra_BChw.device)
             for count, parts in zip(counts, size, strict=True)
         )
-        return (rows @ (extra_BChw.double() / self.full) @ columns.T).float()
+        maps_Mhw, parts = extra_BChw.flatten(0, 1), list[Tensor]()
+        step = max(1, DOUBLES // (counts[0] * counts[1]))
+        for begin in range(0, len(maps_Mhw), step):  # of many classes' maps, a few are there as doubles
+            parts.append((rows @ (maps_Mhw[begin : begin + step].double() / self.full) @ columns.T).float())
+        return torch.cat(parts).reshape(*extra_BChw.shape[:2], *size)
 
     def placed(self, extra_BChw: Tensor, size: tuple[int, int]) -> Tensor:
         """What the mode adds, in [0, 1] at the pixels of pictures of a size, (B, C, H, W) float."""

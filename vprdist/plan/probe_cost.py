@@ -9,6 +9,7 @@ from statistics import median
 
 from vprdist.data.tasks import tasks_of
 from vprdist.plan.estimate import Estimate
+from vprdist.prepare.sums_room import sums_bytes
 from vprdist.probes.make import probes_of
 from vprdist.probes.order import PART_ARMS
 from vprdist.probes.read import newest_reports
@@ -24,11 +25,6 @@ POOLED_S = 1e-4
 
 An assumption: `tests/benchmarks/pooled_subsets.py` took 1e-3 on two cores that some fifteen processes shared.
 """
-CHANNELS = {
-    **dict.fromkeys(("resnet18", "resnet34"), 512), **dict.fromkeys(("resnet50", "resnet101", "resnet152"), 2048),
-    "efficientnet_lite0": 1280,
-}  # fmt: skip
-"""Channels of the features of built-in backbones; those of others are known where torch is loaded."""
 NEWEST = 100
 """Parts and results that are looked at, newest first."""
 
@@ -109,19 +105,8 @@ def probe_cost(
         from_sums = _pooled_seconds(trial, gpu, runs) if num_pooled else 0.0
         taken = [each + from_sums * count if sums else each * count for count, sums in zip(arms, pooled, strict=True)]
         total = pictures * sum(taken)
-    gb = _sums_gb(sweep, trial, pictures) if num_pooled else None
-    return ProbeCost(num_networks, num_probes, pictures, total, basis, num_pooled, gb, fewest)
-
-
-def _sums_gb(sweep: SweepSpec, trial: TrialSpec, pictures: int) -> float | None:
-    """What the sums of one network take: of every class, and once more for each kind of maps."""
-    channels = CHANNELS.get(trial.network.backbone.name)
-    subsets = sweep.search.subsets
-    if channels is None or subsets is None or trial.network.aggregator.is_own:
-        return None
-    numbers = channels * int(trial.network.aggregator.parameters.get("clusters", 1)) + 1
-    kinds = 1 + sum(kind in ("image", "random") for kind in subsets.placebos)
-    return 4 * pictures * len(trial.input.table.classes) * numbers * kinds / 1e9
+    size = sums_bytes(sweep, trial) if num_pooled else None
+    return ProbeCost(num_networks, num_probes, pictures, total, basis, num_pooled, size and size / 1e9, fewest)
 
 
 def _pooled_seconds(trial: TrialSpec, gpu: bool, runs: Path) -> float:

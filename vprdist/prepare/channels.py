@@ -1,4 +1,4 @@
-"""Whether the channels of `rgb+semantics` fit the memory: a class table may have hundreds of classes."""
+"""Whether the maps of all classes that a batch holds fit the memory: a class table may have hundreds of classes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ ENLARGED = 2
 """Float copies of the channels at the pictures' size: enlarged, and beside RGB."""
 
 
-def check_channels(trials: Iterable[TrialSpec], profile: ClusterProfile) -> None:
+def check_channels(trials: Iterable[TrialSpec], profile: ClusterProfile, pooled_kinds: int = 0) -> None:
     """The activations of a batch, as they are read and as the network is given them, fit the memory of a node.
+
+    Args:
+        pooled_kinds: kinds of maps that each picture's sums are made of, where probes are pooled.
 
     Where a cluster's profile tells no memory nothing is known, and nothing is refused.
 
@@ -29,19 +32,43 @@ def check_channels(trials: Iterable[TrialSpec], profile: ClusterProfile) -> None
     """
     usable = usable_memory_gb() if profile.kind == "local" else profile.memory_gb
     for trial in trials:
-        if not usable or trial.input.mode != "rgb+semantics" or trial.input.cache is None:
+        if not usable or trial.input.cache is None:
             continue
         made = read_manifest(Path(trial.input.cache))
-        need = profile.ranks * channel_bytes(trial, (made.height, made.width)) / 1e9
-        if need > usable:
-            fault = (
-                f"{trial.input.num_added} activations of each picture must fit the memory, "
-                f"{usable:.3g} GB; a batch of them takes"
-            )
-            remedy = (
-                "Choose smaller pictures (train.image_size, evaluate.image_size), fewer micro_pairs, or mode masked."
-            )
-            raise SweepFileError("trial.input.mode", fault, f"{need:.3g} GB", remedy)
+        found = _held(trial, (made.height, made.width), profile.ranks, pooled_kinds)
+        if found is None:
+            continue
+        field, count, need, remedy = found
+        if need > 1e9 * usable:
+            fault = f"{count} activations of each picture must fit the memory, {usable:.3g} GB; a batch of them takes"
+            raise SweepFileError(field, fault, f"{need / 1e9:.3g} GB", remedy)
+
+
+def _held(trial: TrialSpec, size: tuple[int, int], ranks: int, pooled_kinds: int) -> tuple[str, int, float, str] | None:
+    """Where many activations are held: the field that asks for them, how many a picture, their bytes, and a remedy."""
+    if trial.input.mode == "rgb+semantics":
+        remedy = "Choose smaller pictures (train.image_size, evaluate.image_size), fewer micro_pairs, or mode masked."
+        return "trial.input.mode", trial.input.num_added, ranks * channel_bytes(trial, size), remedy
+    classes = len(trial.input.table.classes)
+    if trial.input.learnt.name != "none":
+        remedy = "Choose a coarser cache, fewer micro_pairs or run.workers, or a smaller class table."
+        return "trial.input.learnt", classes, ranks * learnt_bytes(trial, size), remedy
+    if pooled_kinds and trial.input.at_features:  # of one process: many share a machine by its memory
+        remedy = "Choose a coarser cache, fewer run.workers or placebos, or search.probes.how: each."
+        count = classes * pooled_kinds
+        return "search.probes.how", count, EVALUATED_IMAGES * count * _read_bytes(trial, size), remedy
+    return None
+
+
+def learnt_bytes(trial: TrialSpec, size: tuple[int, int]) -> int:
+    """What a rank holds of all classes' maps at once where a mask is learnt: as they are read, and as floats."""
+    images = max(EVALUATED_IMAGES, 2 * trial.train.micro_pairs if trial.train.steps else 0)
+    return images * len(trial.input.table.classes) * (_read_bytes(trial, size) + ENLARGED * 4 * size[0] * size[1])
+
+
+def _read_bytes(trial: TrialSpec, size: tuple[int, int]) -> int:
+    """Of one map: in hand, and in batches that are held ready."""
+    return size[0] * size[1] * (1 + LOADED_BATCHES * trial.run.workers)
 
 
 def channel_bytes(trial: TrialSpec, size: tuple[int, int]) -> int:
@@ -52,6 +79,6 @@ def channel_bytes(trial: TrialSpec, size: tuple[int, int]) -> int:
     """
     steps = [(EVALUATED_IMAGES, trial.evaluate.image_size or trial.train.image_size)]
     steps += [(2 * trial.train.micro_pairs, trial.train.image_size)] if trial.train.steps else []
-    read = size[0] * size[1] * (1 + LOADED_BATCHES * trial.run.workers)
+    read = _read_bytes(trial, size)
     pixels = (count * (read + ENLARGED * 4 * height * width) for count, (height, width) in steps)
     return trial.input.num_added * max(pixels)

@@ -28,6 +28,7 @@ from vprdist.prepare.left_out import find_broken, mark_whole, was_opened
 from vprdist.prepare.making import Making, check_caches, make_caches, make_cities
 from vprdist.prepare.own_code import try_own_code
 from vprdist.prepare.resolve import Resolver, absolute
+from vprdist.prepare.sums_room import check_sums_room, num_kinds
 from vprdist.semantics import segmenting
 from vprdist.spec.base import Spec
 from vprdist.spec.profile import ClusterProfile
@@ -139,12 +140,16 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
     resolved = tuple(
         resolver.resolve(trial) if _has_data(trial) and trial.input.cache not in pending else trial for trial in trials
     )
-    check_channels((trial for trial in resolved if trial.digests is not None), profile)
+    known = [trial for trial in resolved if trial.digests is not None]
+    check_channels(known, profile, num_kinds(sweep) if sweep.search.probes.how == "pooled" else 0)
     if making is not None:
         check_caches(resolved, runs, making)
     unsegmented = tuple(chain.from_iterable(pending.values()))
     notes = tuple(dict.fromkeys((*absent.values(), *opened, *unsegmented)))
-    return Prepared(resolved, resolver, runs, profile, notes, unsegmented, num_queries, facts)
+    made = Prepared(resolved, resolver, runs, profile, notes, unsegmented, num_queries, facts)
+    if len(known) == len(resolved):
+        check_sums_room(sweep, made.resolve, runs)
+    return made
 
 
 def _look_at_data(

@@ -26,6 +26,7 @@ from vprdist.network.folded import folded
 from vprdist.network.inputs import Batch, PlaceReader, Reading, SideImages, stack_or_error
 from vprdist.network.loading import loaded
 from vprdist.network.model import PlaceNetwork
+from vprdist.prepare.sums_room import no_room
 from vprdist.probes.order import BLOCK_PICTURES, PartReport
 from vprdist.spec.vocabulary import Placebo
 
@@ -84,9 +85,7 @@ class Sums:
         need = sum(len(block) * len(self.missing(block)) * a_picture for block in self.blocks)
         self.folder.mkdir(parents=True, exist_ok=True)
         if need > (free := shutil.disk_usage(self.folder).free):
-            fault = f"the sums that probes are pooled from must fit the disk, where {free / 1e9:.3g} GB are free"
-            remedy = "Set search.probes.how: each, name fewer placebos, or use a run folder (--runs) on a larger disk."
-            raise UserError(self.folder, fault, f"{need / 1e9:.3g} GB", remedy)
+            raise no_room(self.folder, need, free)
 
     def write(self, block: range, kind: Placebo, values_KNM: np.ndarray) -> None:
         """Publish one kind of a block."""
