@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pyarrow as pa
 import pytest
 
 from tests.semantics.conftest import World
+from vprdist.cli import main
 from vprdist.errors import CacheError, OwnCodeError
+from vprdist.files import read_json
 from vprdist.semantics.building import build
 from vprdist.semantics.cache import Cache, open_cache, verify
 from vprdist.semantics.cache.form import Form
@@ -182,6 +185,59 @@ def test_an_export_is_imported_again(make_world: Callable[..., World], tmp_path:
         import_cache(tmp_path / "npz", world.root, tmp_path / "else", ["cph"], class_table="ade20k")
 
 
+def test_what_an_export_cannot_hold_is_said_by_it_and_kept_by_an_import(
+    make_world: Callable[..., World], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = worlds(make_world, ODD)
+    cache = import_cache(world.source, world.root, world.out, ["cph"], class_table=ODD, top_k=2)
+    dropped = cache.dropped()
+    assert dropped is not None and dropped.dropped
+    exact = f"dropped ({dropped.dropped} of {dropped.whole})"
+    assert main(["cache", "export", str(world.out), "--npz", str(tmp_path / "npz")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Not in these files: top 2 of 10 classes" in out and exact in out
+    words = ["--data", str(world.root), "--out", str(tmp_path / "again"), "--cities", "cph"]
+    assert main(["cache", "import", str(tmp_path / "npz"), *words]) == 0
+    assert exact in " ".join(capsys.readouterr().out.split())
+    again = open_cache(tmp_path / "again")
+    assert exact in again.manifest.segmenter and again.dropped() is None
+    export_npz(again.path, tmp_path / "twice")
+    third = import_cache(tmp_path / "twice", world.root, tmp_path / "third", ["cph"], top_k=1)
+    export_npz(third.path, tmp_path / "last")
+    last, lost = read_json(tmp_path / "last" / "export.json")["lost"], third.dropped()
+    assert lost is not None and exact in last and f"dropped ({lost.dropped} of {lost.whole})" in last
+
+
+@pytest.mark.parametrize("top_k", [None, 10])
+def test_an_export_of_what_lost_nothing_says_nothing(
+    make_world: Callable[..., World], tmp_path: Path, top_k: int | None
+) -> None:
+    world = worlds(make_world, ODD)
+    import_cache(world.source, world.root, world.out, ["cph"], class_table=ODD, top_k=top_k)
+    export_npz(world.out, tmp_path / "npz")
+    assert "lost" not in read_json(tmp_path / "npz" / "export.json")
+    again = import_cache(tmp_path / "npz", world.root, tmp_path / "again", ["cph"])
+    assert again.manifest.segmenter == "imported"
+
+
+@pytest.mark.parametrize(("table", "more"), [(ODD, "classes"), ("vistas65", "table"), (CLASSES, "")])
+def test_the_command_that_uses_a_cache_names_its_table(
+    make_world: Callable[..., World], tmp_path: Path, capsys: pytest.CaptureFixture[str], table: object, more: str
+) -> None:
+    classes = table_of("vistas65").classes if table == "vistas65" else table
+    world = worlds(make_world, classes)
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(classes))
+    words = ["--data", str(world.root), "--out", str(world.out), "--cities", "cph", "--class-table", str(names)]
+    assert main(["cache", "import", str(world.source), *words]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Use it:"))
+    told = shlex.split(line.partition("…")[2] if not more else line.partition("table1.yaml … ")[2])
+    assert told[0] == f"trial.input.cache={world.out}"
+    wanted = {"": [], "table": ["trial.input.class_table=vistas65"]}
+    wanted["classes"] = [f"trial.input.class_table={world.out}", "trial.input.classes=[NAME, …]"]
+    assert told[1:] == wanted[more]
+
+
 def test_pngs_of_other_classes(make_world: Callable[..., World], tmp_path: Path) -> None:
     classes = ("tall house", "Straße", "=1")
     world = worlds(make_world, classes)
@@ -259,7 +315,7 @@ def test_unknown_classes_name_the_table(make_world: Callable[..., World]) -> Non
     cache: Cache = import_cache(world.source, world.root, world.out, ["cph"], class_table="ade20k")
     key, reduce = cache.keys("cph", "query")[0], "sum"
     how: MaskReduce = reduce
-    with pytest.raises(CacheError, match=r"one of the 150 of ade20k.*building"):
+    with pytest.raises(CacheError, match=r"one of the 150 classes of ade20k.*building"):
         cache.mask("cph", "query", key, ["buildin"], how)
 
 

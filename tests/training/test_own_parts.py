@@ -17,7 +17,8 @@ from vprdist.errors import OwnCodeError, Stopped
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
 from vprdist.prepare.own_code import try_own_code
-from vprdist.spec.doors import AggregatorName, AttentionName, BackboneName, LossName
+from vprdist.spec.doors import AggregatorName, AttentionName, BackboneName, LossName, MaskName
+from vprdist.spec.input import InputSpec
 from vprdist.spec.row_name import row_name
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.loop import Trainer
@@ -426,6 +427,35 @@ def test_an_aggregator_does_with_weights_and_sums_what_it_states(small_tree: Pat
     with pytest.raises(OwnCodeError, match=words) as caught:
         try_out(trial)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+FEW = """
+import torch
+from torch import nn
+
+class Few(nn.Module):
+    def __init__(self, classes, chosen):
+        super().__init__()
+        self.gate = nn.Parameter(torch.zeros(len(classes)))
+        self.broken = len(classes) == 3
+    def forward(self, activations, **more):
+        gate = self.gate.nosuch if self.broken else self.gate.sigmoid()
+        return (gate[:, None, None] * activations).sum(dim=1, keepdim=True).clamp(0, 1)
+"""
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_class_is_tried_with_every_class_table_of_a_grid(small_tree: Path, tmp_path: Path, is_last: bool) -> None:
+    path = tmp_path / "few.py"
+    path.write_text(FEW)
+    trial = make_trial(small_tree)
+    mask = MaskName.model_validate({"name": f"{path}:Few"})
+    tables = ("cityscapes", ("tree", "car", "house"))
+    inputs = [InputSpec(mode="masked", learnt=mask, class_table=table, classes="all") for table in tables]
+    good, bad = (trial.model_copy(update={"input": given}) for given in inputs)
+    try_own_code([good])
+    with pytest.raises(OwnCodeError, match=r"few\.py.*nosuch"):
+        try_own_code([bad, good] if is_last else [good, bad])
 
 
 NOISY = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -169,7 +170,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
     )
     _describe(out, console)
     console.print(f"Look at it: vprdist cache sheet {args.out} --data {args.data} sheet.png")
-    console.print(f"Use it:     python -m vprdist.sweep sweeps/table1.yaml … trial.input.cache={args.out}")
+    console.print(f"Use it:     {_use(args.out)}", soft_wrap=True)
     return 0
 
 
@@ -186,8 +187,20 @@ def _import(args: argparse.Namespace, console: Console) -> int:
             progress=advance,
         )  # fmt: skip
     _describe(cache.path, console)
-    console.print(f"Use it: python -m vprdist.sweep sweeps/table1.yaml … trial.input.cache={args.out}")
+    console.print(f"Use it: {_use(args.out)}", soft_wrap=True)
     return 0
+
+
+def _use(path: Path) -> str:
+    """A command that trains with the cache; of another table than the 19 it says which, and of which classes masks are
+    made where no group `static` says so."""
+    table = _table(path)
+    words = [f"trial.input.cache={path}"]
+    if not table.is_default:
+        words.append(f"trial.input.class_table={table.name if table.name in WORDS else path}")
+    if "static" not in table.groups:
+        words.append("trial.input.classes=[NAME, …]")
+    return f"python -m vprdist.sweep sweeps/table1.yaml … {' '.join(map(shlex.quote, words))}"
 
 
 def _info(args: argparse.Namespace, console: Console) -> int:
@@ -230,11 +243,7 @@ def _describe(path: Path, console: Console) -> None:
     if not table.is_default:
         console.print(f"classes: {table.name} ({_few(table.classes)})")
     if dropped is not None:
-        console.print(
-            f"top {manifest.top_k} of {len(table.classes)} classes: {100 * dropped.share:.3g} % of the activations "
-            f"dropped ({dropped.dropped} of {dropped.whole}), at most {dropped.at_a_pixel} of 255 at a pixel, "
-            f"the largest {dropped.largest}"
-        )
+        console.print(f"top {manifest.top_k} of {len(table.classes)} classes: {dropped.words}")
     console.print(f"cities: {', '.join(f'{city} ({digest})' for city, digest in sorted(manifest.cities.items()))}")
 
 
@@ -244,7 +253,7 @@ def _few(names: Sequence[str]) -> str:
 
 def _export(args: argparse.Namespace, console: Console) -> int:
     from vprdist.semantics.cache import open_cache
-    from vprdist.semantics.exporting import export_npz, export_png
+    from vprdist.semantics.exporting import NOTE, export_npz, export_png, lost_before
 
     out = args.png or args.npz
     if args.npz and args.size:
@@ -255,8 +264,12 @@ def _export(args: argparse.Namespace, console: Console) -> int:
             num_images = export_png(args.path, out, size=tuple(args.size) if args.size else None, progress=advance)
         else:
             num_images = export_npz(args.path, out, progress=advance)
-    height, width = open_cache(args.path).size
+    cache = open_cache(args.path)
+    height, width = cache.size
     console.print(f"{out}: {num_images} images")
+    if lost := lost_before(cache):
+        text = f"Not in these files: {lost}. {out / NOTE} says so, and an import keeps the sentence in its segmenter."
+        console.print(text, style="yellow", soft_wrap=True)
     console.print(f"Import them: vprdist cache import {out} --data ROOT --out CACHE --size {height} {width}")
     return 0
 

@@ -50,7 +50,8 @@ def _key(trial: TrialSpec) -> str:
         train.counts_all_pairs,
         train.precision,
     ]
-    return json.dumps(
-        [network.model_dump(mode="json"), trial.input.mode, trial.input.learnt.model_dump(mode="json"), values],
-        default=str,
-    )
+    given = trial.input
+    maps = given.map_names if given.needs_cache and not given.uses_mask else ()
+    first = given.class_names if given.starts_from_classes else ()
+    shown = [given.mode, given.at_features, given.learnt.model_dump(mode="json"), maps, first]
+    return json.dumps([network.model_dump(mode="json"), shown, values], default=str)

@@ -124,7 +124,7 @@ def _check_classes(table: ClassTable, cache: Cache) -> None:
     if differs := table.differs(cache.classes):
         known = table_of(cache.classes)
         named = known.name if known.name in WORDS else cache.path
-        fault = f"the cache must be of the trial's class table, {table.words} classes; the first difference"
+        fault = f"the cache must be of the trial's class table, {table.words}; the first difference"
         raise CacheError(cache.path, fault, differs, f"Set trial.input.class_table: {named}.")
 
 

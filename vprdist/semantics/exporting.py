@@ -22,7 +22,10 @@ from vprdist.spec.names import first_no_name
 from vprdist.spec.vocabulary import CLASSES
 
 NOTE = "export.json"
-"""In the export's folder: of which cache it is, so that an export goes on with no other's files."""
+"""In the export's folder: of which cache it is, so that an export goes on with no other's files; and, as `lost`, what
+the cache had dropped, which the files themselves cannot tell from zeros."""
+LOST = "; lost before: "
+"""Stands in the words of what made a cache's activations, before what an earlier cache of them had dropped."""
 
 Progress = Callable[[int, int], None]
 
@@ -96,6 +99,28 @@ def export_npz(path: Path, out: Path, *, progress: Progress | None = None) -> in
     return _export(cache, out, {"layout": "npz", "size": list(cache.size)}, write, progress)
 
 
+def lost_before(cache: Cache) -> str:
+    """What was dropped of a cache's activations, by itself and by those that it was exported from; empty: nothing."""
+    dropped = cache.dropped()
+    own = f"top {cache.manifest.top_k} of {len(cache.classes)} classes: {dropped.words}" if dropped else ""
+    earlier = cache.manifest.segmenter.partition(LOST)[2]
+    return "; ".join(text for text in (earlier, own if dropped and dropped.dropped else "") if text)
+
+
+def with_lost(segmenter: str, source: Path) -> str:
+    """The words for what made an import's activations, with what its source says that it lost.
+
+    Args:
+        source: the folder of an import; only an export of a cache that dropped something says so.
+    """
+    try:
+        note = read_json(source / NOTE)
+    except (OSError, ValueError):  # it is no export; a note that is cut is refused by nothing else either
+        return segmenter
+    lost = note.get("lost") if isinstance(note, dict) else None
+    return f"{segmenter}{LOST}{lost}" if isinstance(lost, str) and lost else segmenter
+
+
 def _export(
     cache: Cache,
     out: Path,
@@ -112,7 +137,8 @@ def _export(
             progress(done, total)
 
     try:
-        _claim(out, {"cache": cache.digest, **what})
+        lost = lost_before(cache)
+        _claim(out, {"cache": cache.digest, **what, **({"lost": lost} if lost else {})})
         for side in cache.manifest.sides:
             _check_keys(cache, side.city, side.side)
             write(side.city, side.side, cache.keys(side.city, side.side), advance)

@@ -9,6 +9,7 @@ from vprdist.data.layouts import open_layout
 from vprdist.errors import CacheError, RuleError
 from vprdist.semantics.building import Progress, build
 from vprdist.semantics.cache.reader import Cache
+from vprdist.semantics.exporting import with_lost
 from vprdist.semantics.order import SAME_KIND
 from vprdist.semantics.planning import chosen_cities, make_plan
 from vprdist.semantics.present import cities_to_plan, is_built, would_replace
@@ -46,7 +47,8 @@ def import_cache(
         layout: how the data set lies in `root`.
         leave_out: names of pictures that the cache need not hold, or a file of them.
         size: stored (height, width); activations of another size are area-averaged. None: the source's choice.
-        segmenter: what made the activations, in words; for people, in no digest.
+        segmenter: what made the activations, in words; for people, in no digest. What the source is said to have lost
+            before, as an export of storage `top_k` is, stands behind them.
         shard_images: images a shard, fewer where they would pass 256 MiB.
         compression: of the shards; see `cache.format`. It changes no activation and no digest of them.
         class_table: what the activations are of (`spec.class_table.settled_table`); None: what the source says, or
@@ -60,6 +62,7 @@ def import_cache(
             a full disk.
         DataError: the data set is broken.
     """
+    segmenter = with_lost(segmenter, Path(source))
     reader = open_source(Path(source), None if class_table is None else asked_table(class_table))
     data = open_layout(Path(root), layout, leave_out)
     chosen, is_held = cities_to_plan(Path(out), data, chosen_cities(reader, data, cities), segmenter, reader)

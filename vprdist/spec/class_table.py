@@ -50,10 +50,10 @@ class ClassTable:
 
     @property
     def words(self) -> str:
-        """What it is, for messages: `the 19`, `the 150 of ade20k`."""
+        """What it is, for messages: `the 19 classes`, `the 150 classes of ade20k`."""
         if self.is_default:
-            return "the 19"
-        return f"the {len(self.classes)}" + (f" of {self.name}" if self.name in WORDS else "")
+            return "the 19 classes"
+        return f"the {len(self.classes)} classes" + (f" of {self.name}" if self.name in WORDS else "")
 
     def ordered(self, chosen: Iterable[str]) -> Names:
         """The chosen ones in the table's order: one set of classes is one mask, however a file lists it."""
@@ -74,7 +74,7 @@ class ClassTable:
             return
         if word in CLASS_GROUPS:
             remedy = "Name the classes in a list, or groups of your own (search.subsets.groups)."
-            raise RuleError(key, f"this class table has no group of that name ({self.words} classes)", word, remedy)
+            raise RuleError(key, f"this class table has no group of that name ({self.words})", word, remedy)
         fault = f"`{key}` must be the name of a group or a list of class names"
         raise RuleError(key, fault, word, nearest(word, self.groups))
 
@@ -85,7 +85,7 @@ class ClassTable:
             RuleError: it is not.
         """
         if name not in self.classes:
-            fault = f"every entry must be one of {self.words} classes"
+            fault = f"every entry must be one of {self.words}"
             raise RuleError(key, fault, name, nearest(name, self.classes))
 
     def differs(self, others: Sequence[str]) -> str:

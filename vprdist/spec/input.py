@@ -38,7 +38,8 @@ class InputSpec(Spec):
     """
 
     mode: InputMode = Field(
-        default="rgb", description="pictures as they are, times the mask, with the mask or all 19 activations beside"
+        default="rgb",
+        description="pictures as they are, times the mask, with the mask or the activations of all classes beside",
     )
     classes: str | Names | None = Field(
         default="static", description="the classes of the mask: a group or a list",

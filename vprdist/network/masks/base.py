@@ -22,6 +22,9 @@ class Mask(nn.Module):
     A subclass is made with `classes` (K names, in the order of the activations), `chosen` (those that it shows at the
     start) and its own parameters. It need not inherit from here. It always trains, whatever units are frozen.
 
+    It has no state beyond its parameters and draws nothing (no batch norm, no dropout): each step looks at it once more
+    for the budget than it describes pictures, and answers must be those of the same activations.
+
     With all classes chosen the built-in ones show everything at the start, exactly: the network begins as the RGB
     network. Each has the same gauge: what is shown most has 1, since a mask times a constant is the same choice.
     """

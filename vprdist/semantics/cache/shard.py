@@ -101,7 +101,7 @@ class MappedShard:
             raise self._error(fault, f"{len(self.keys)} keys, {self._pixels.num_rows} images")
 
     def planes(self, row: int, channels: slice | Sequence[int]) -> Activations:
-        """(C, h, w) uint8 of some classes (by trainId) of one row.
+        """(C, h, w) uint8 of some classes (by their place in the cache's table) of one row.
 
         Dense, uncompressed and with a slice: no copy, read-only. With a list of channels, or otherwise: a copy.
 

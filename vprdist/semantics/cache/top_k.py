@@ -39,6 +39,14 @@ class Dropped(NamedTuple):
         """The dropped part of all activations, in [0, 1]."""
         return self.dropped / self.whole if self.whole else 0.0
 
+    @property
+    def words(self) -> str:
+        """How much it is, exactly, for people."""
+        return (
+            f"{100 * self.share:.3g} % of the activations dropped ({self.dropped} of {self.whole}), at most "
+            f"{self.at_a_pixel} of 255 at a pixel, the largest {self.largest}"
+        )
+
 
 def pack(activations_CHW: Activations, top_k: int) -> tuple[Activations, npt.NDArray[np.uint64]]:
     """The planes of an image, (P, H, W) uint8, and its `dropped` record, (4 + C,); see `cache.format`.

@@ -103,7 +103,7 @@ class PngSource:
             if file not in found:
                 raise CacheError(
                     folder / file,
-                    f"no such file; an image needs a PNG for each of {self.table.words} classes",
+                    f"no such file; an image needs a PNG for each of {self.table.words}",
                     None,
                     AGAIN,
                 )
@@ -117,7 +117,7 @@ class PngSource:
                 return np.asarray(image)
         except FileNotFoundError:
             raise CacheError(
-                path, f"no such file; an image needs a PNG for each of {self.table.words} classes", None, AGAIN
+                path, f"no such file; an image needs a PNG for each of {self.table.words}", None, AGAIN
             ) from None
         except CacheError:
             raise
