@@ -22,13 +22,14 @@ from vprdist.files import append_json_line, locked, write_json
 from vprdist.plan.noise import Noise
 from vprdist.plan.power import power_of
 from vprdist.plan.show import show_plan
-from vprdist.plan.survey import Plan, survey
+from vprdist.plan.survey import Plan, _once, survey
 from vprdist.prepare.prepare import Prepared, prepare
 from vprdist.semantics.importing import import_cache
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.result import ResultRow
 from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.sweep_file import read_sweep
+from vprdist.spec.trial import Digests
 from vprdist.store.queries import queries_path
 from vprdist.store.trial_folder import TrialFolder
 
@@ -349,6 +350,15 @@ def test_the_demo_city_is_not_made_by_a_plan(tmp_path, capsys):
     assert "8 not resolved yet" in text
     assert "demo" in text
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "count"), [("learnt_mask", 18), ("forms_beside_rgb", 21)])
+def test_before_the_data_are_there_settings_that_are_one_trial_are_planned_once(name, count):
+    trials = read_sweep(Path(__file__).resolve().parents[2] / "sweeps" / f"{name}.yaml").trials
+    told = _once(trials)
+    assert all(trial.digests is None for trial in told) and len(told) == count
+    known = {trial.resolved(Digests(dataset="d", cache="c", weights="w")).trial_id for trial in trials}
+    assert len(known) == count, "as many as there will be"
 
 
 def test_what_the_sweep_would_refuse_the_plan_refuses(sweep_file, tmp_path, capsys):

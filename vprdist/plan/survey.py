@@ -24,7 +24,7 @@ from vprdist.search.proposing import check_proposer
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.result import ResultRow
 from vprdist.spec.sweep import SweepSpec, trial_at
-from vprdist.spec.trial import TrialSpec
+from vprdist.spec.trial import Digests, TrialSpec
 from vprdist.store.manifest import sweep_folder
 from vprdist.store.proposals import Proposals, proposals_path
 from vprdist.store.trial_folder import TrialFolder, held
@@ -40,6 +40,8 @@ State = Literal[
     "not resolved yet",
     "not proposed yet",
 ]
+UNKNOWN = Digests(dataset="", cache=None, weights="")
+"""Stands for what nobody knows before the data are there."""
 OVER: tuple[State, ...] = ("done", "stopped early")
 
 
@@ -137,10 +139,11 @@ def planned_trials(sweep: SweepSpec, prepared: Prepared, results: Sequence[Resul
 
 
 def _once(trials: Sequence[TrialSpec]) -> list[TrialSpec]:
-    """The same experiment twice runs once."""
+    """The same experiment twice runs once; before its data are there, it is told by what is left of its settings."""
     seen: dict[str, TrialSpec] = {}
     for trial in trials:
-        seen.setdefault(trial.trial_id if trial.digests else trial.model_dump_json(), trial)
+        known = trial if trial.digests else trial.resolved(UNKNOWN)
+        seen.setdefault(known.trial_id if trial.digests else known.model_dump_json(), trial)
     return list(seen.values())
 
 
