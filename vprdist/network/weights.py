@@ -42,8 +42,9 @@ def weights_digest(network: NetworkSpec, path: Path) -> str:
 
 
 def look(network: NetworkSpec) -> dict[str, object]:
-    """{"path", "digest"}; {"error"} where ImageNet weights cannot be had; {"refused"}, a WeightsError's arguments,
-    where the backbone cannot be built or the checkpoint is not its own."""
+    """{"path", "digest"}; {"missing"}, a WeightsError's arguments, where ImageNet weights cannot be had, whose sweep
+    may fall back to random ones; {"refused"}, the same, where the backbone cannot be built or the checkpoint is not its
+    own."""
     try:
         backbone = network.backbone.make()
     except WeightsError as error:
@@ -62,7 +63,7 @@ def look(network: NetworkSpec) -> dict[str, object]:
     except WeightsError as error:
         # Nobody else knows where they are, or it is the question what this very network sees: no fallback then.
         asked = network.backbone.is_own or network.backbone.fact("elsewhere") or network.weights != "imagenet"
-        return {"refused": error.to_json()} if asked else {"error": str(error)}
+        return {"refused" if asked else "missing": error.to_json()}
     except UserError as error:
         return {"refused": error.to_json()}
 

@@ -121,6 +121,8 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
         check_stem(trial)
         check_demo_cities(trial)
         resolver.check_checkpoint(trial)
+        if sweep.search.subsets is not None and not trial.train.steps:
+            resolver.check_fixed(trial)
     check_installed(sweep.trials)
     try_own_code(sweep.trials)
     absent = make_cities(sweep.trials, runs, making)

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vprdist.data.labels import labels_digest
 from vprdist.data.layouts import dataset_digest, layout_of, read_city_cached, whole_digest_cached
@@ -24,11 +24,19 @@ CacheKey = tuple[str, str, str, tuple[str, ...]]
 """A cache, its class table, and the cities that it must hold: those of the data, as JSON, and those to predict."""
 
 
+class Start(NamedTuple):
+    """Where a network starts: the digest of its initial weights, "none" of random ones; why it has not ImageNet's."""
+
+    digest: str
+    backbone: str
+    missing: WeightsError | None = None
+
+
 class Resolver:
     """Fills in the digests of trials; each city, cache, backbone and checkpoint is looked at once."""
 
     def __init__(self) -> None:
-        self._weights: dict[str, tuple[str, str | None]] = {}
+        self._starts: dict[str, Start] = {}
         self._caches: dict[CacheKey, str] = {}
 
     def resolve(self, trial: TrialSpec) -> TrialSpec:
@@ -55,20 +63,45 @@ class Resolver:
             with leading_there("trial.network.weights"):
                 self._weights_digest(absolute(trial))
 
+    def check_fixed(self, trial: TrialSpec) -> None:
+        """The very network of which something is asked is there: no random one stands in its place.
+
+        Args:
+            trial: nothing is trained in it.
+
+        Raises:
+            WeightsError: its ImageNet weights cannot be had here.
+        """
+        start = self._start(absolute(trial))
+        if start.missing is not None:
+            error = start.missing
+            fault = (
+                f"{error.fault}, and a random network is not the one that is asked which classes it uses "
+                "(train.steps: 0)"
+            )
+            raise WeightsError(f"trial.network.weights: {error.where}", fault, error.value, error.remedy)
+
     def _weights_digest(self, trial: TrialSpec) -> str:
+        return self._start(trial).digest
+
+    def _start(self, trial: TrialSpec) -> Start:
         network = trial.network
         if network.weights == "none":
-            return "none"
+            return Start("none", network.backbone.title)
         parts = {"backbone", "weights"} | (set() if network.checkpoint is None else {"attention", "aggregator"})
         key = network.model_dump_json(include=parts)
-        if key not in self._weights:
-            self._weights[key] = _find_weights(network)
-        return self._weights[key][0]
+        if key not in self._starts:
+            self._starts[key] = _find_weights(network)
+        return self._starts[key]
 
     @property
     def fallbacks(self) -> tuple[str, ...]:
         """What had to be fallen back to so far, in words."""
-        return tuple(note for _, note in self._weights.values() if note)
+        return tuple(
+            f"{start.backbone} starts from RANDOM weights, its trials are other trials: {start.missing}"
+            for start in self._starts.values()
+            if start.missing is not None
+        )
 
 
 def absolute(trial: TrialSpec) -> TrialSpec:
@@ -128,8 +161,8 @@ def _check_classes(table: ClassTable, cache: Cache) -> None:
         raise CacheError(cache.path, fault, differs, f"Set trial.input.class_table: {named}.")
 
 
-def _find_weights(network: NetworkSpec) -> tuple[str, str | None]:
-    """(digest or "none", a note when they could not be had). In a process of its own: see network/weights.py.
+def _find_weights(network: NetworkSpec) -> Start:
+    """In a process of its own: see network/weights.py.
 
     Raises:
         WeightsError: no such backbone here, or the checkpoint is missing or another network's.
@@ -141,9 +174,6 @@ def _find_weights(network: NetworkSpec) -> tuple[str, str | None]:
     answer = json.loads(done.stdout.splitlines()[-1])
     if "refused" in answer:
         raise WeightsError.from_json(answer["refused"])
-    if "error" in answer:
-        return (
-            "none",
-            f"{network.backbone.title} starts from RANDOM weights, its trials are other trials: {answer['error']}",
-        )
-    return str(answer["digest"]), None
+    if "missing" in answer:
+        return Start("none", network.backbone.title, WeightsError.from_json(answer["missing"]))
+    return Start(str(answer["digest"]), network.backbone.title)
