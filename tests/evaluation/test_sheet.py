@@ -107,6 +107,19 @@ def test_a_view_in_another_form_is_what_enters_the_network(cache: tuple[Path, Pa
     assert len(views) == (2 if how == "mean" else 1)
 
 
+@pytest.mark.parametrize("how", ["mean", "sum"])
+def test_mean_colour_is_the_networks_own(cache: tuple[Path, Path], how: str) -> None:
+    trial = trial_of(cache, mode="masked", mask_reduce=how, mask_fill="mean")
+    reader, mean = PlaceReader(trial, SIZE), (0.75, 0.5, 0.25)
+    image, extra = reader.read(read_city(cache[0], "bob").query, 5)
+    views = [np.asarray(view).astype(float) for view in network_views(reader, image, extra, mean)]
+    assert len(views) == (2 if how == "mean" else 1)
+    for view, full in zip(views, (full_level(10, trial.input.mask_reduce), FULL), strict=False):  # type: ignore[arg-type]
+        stem = InputStem("masked", full, reader.grid, "mean", mean=mean, std=(0.5, 0.5, 0.5))
+        wanted = stem(image[None], extra[None])[0] * stem.std[0] + stem.mean[0]
+        assert np.abs(view - 255 * wanted.permute(1, 2, 0).numpy()).max() <= 0.51
+
+
 def test_at_the_features_the_picture_stays_and_its_weights_stand_beside(cache: tuple[Path, Path]) -> None:
     trial = trial_of(cache, mode="masked", mask_reduce="sum", mask_at="features")
     reader, side = PlaceReader(trial, SIZE), read_city(cache[0], "bob").query

@@ -15,12 +15,15 @@ from vprdist.network.inputs import PlaceReader
 from vprdist.network.stem import InputStem
 from vprdist.report.page.figures import kinds_of_mask
 from vprdist.report.pictures import WIDTH, pictures_of
+from vprdist.semantics.filling import MEAN, UNTOLD
 from vprdist.semantics.importing import import_cache
 from vprdist.semantics.masks import full_level
 from vprdist.spec.arms import ArmsSpec
 from vprdist.spec.data import DataSpec
 from vprdist.spec.demo import DemoSpec
+from vprdist.spec.doors import BackboneName
 from vprdist.spec.input import InputSpec
+from vprdist.spec.network import NetworkSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import FORM_WORDS
 
@@ -107,6 +110,23 @@ def test_every_form_is_shown_as_the_network_sees_it(tree, fill, how, placebo):
     assert abs(shown[word].mean() - wanted.mean()) < 1.5 and np.abs(shown[word] - wanted).mean() < 6
     (figure,) = pictures.figure(trial, 1)
     assert [view.label for view in figure.views][:3] == ["picture", "classes", "mask"]
+
+
+def test_mean_colour_is_the_backbones_own_or_said_to_be_unknown(tree):
+    plain = trial_of(tree, classes=("road",), mask_fill="mean")
+    side = read_city(tree, "elm").query
+    shown, own = {}, (0.75, 0.5, 0.25)
+    for backbone in ({"name": "onnx", "file": "/net.onnx", "mean": own}, {"name": "timm", "model": "a"}):
+        network = NetworkSpec(backbone=BackboneName.model_validate(backbone))
+        trial = plain.model_copy(update={"network": network})
+        shown |= views(pictures_of(trial).masked("elm", "query", str(side.keys[2]), trial))
+    usual = views(pictures_of(plain).masked("elm", "query", str(side.keys[2]), plain))
+    word = "masked, filled with mean colour"
+    assert list(usual) == [word] and list(shown) == [word, f"{word} ({UNTOLD})"]
+    hidden = np.abs(usual[word] - np.array(MEAN) * 255).max(axis=2) < 6
+    assert hidden.mean() > 0.2
+    assert np.abs(shown[word][hidden] - np.array(own) * 255).mean() < 6
+    assert np.abs(shown[f"{word} ({UNTOLD})"] - usual[word]).max() == 0
 
 
 @pytest.mark.parametrize("how", ["mean", "sum"])

@@ -318,6 +318,7 @@ def _shown_masks(args: argparse.Namespace) -> list[ShownMask]:
         ShownMask(
             arm=Arm(classes, placebo), reduce=args.reduce or given.mask_reduce, seed=trial.seed,
             form=("features" if given.at_features else given.mask_fill) if given.mode == "masked" else None,
+            mean=trial.network.backbone.mean,
         )
         for placebo in dict.fromkeys(("none", given.placebo))
     ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from bisect import bisect_right
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from vprdist.evaluation.ranking import Ranking
 from vprdist.files import publish
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import form_of
-from vprdist.network.stem import InputStem
+from vprdist.network.stem import IMAGENET_MEAN, InputStem
 from vprdist.semantics.arms import arm_words, stretch_of
 from vprdist.semantics.filling import filled_words
 from vprdist.semantics.masks import full_level
@@ -30,10 +31,13 @@ LETTER = 6.2
 RIGHT, WRONG = (0, 114, 178), (213, 94, 0)
 
 
-def write_sheet(path: Path, reader: PlaceReader, ranking: Ranking) -> None:
+def write_sheet(path: Path, reader: PlaceReader, ranking: Ranking, mean: Sequence[float] = IMAGENET_MEAN) -> None:
     """A PNG: evenly spaced queries, each with its nearest gallery pictures, a frame for right and wrong.
 
     Queries and gallery pictures are as the network sees them (`network_views`).
+
+    Args:
+        mean: of RGB in [0, 1], by which the network's pictures are normalised: the colour of fill `mean`.
     """
     tasks = ranking.tasks
     asked = [(number, index) for number, task in enumerate(tasks) for index in range(len(task.queries))]
@@ -56,7 +60,7 @@ def write_sheet(path: Path, reader: PlaceReader, ranking: Ranking) -> None:
         rows += _retrieved(ranking, number, index)
         for column, (side, row, right) in enumerate(rows):
             corner = (GAP + column * cell[0], top + line_number * cell[1])
-            _draw(sheet, draw, corner, _pictures(reader, side, row, scale), right)
+            _draw(sheet, draw, corner, _pictures(reader, side, row, scale, mean), right)
     with publish(path) as stream:
         sheet.save(stream, "PNG")
 
@@ -87,7 +91,9 @@ def headline(given: InputSpec) -> str:
     )
 
 
-def network_views(reader: PlaceReader, image_3HW: Tensor, extra_Chw: Tensor | None) -> list[Image.Image]:
+def network_views(
+    reader: PlaceReader, image_3HW: Tensor, extra_Chw: Tensor | None, mean: Sequence[float] = IMAGENET_MEAN
+) -> list[Image.Image]:
     """What enters the network as pictures, in the order of `view_labels`; a masked one as dark as it is.
 
     A mask that hides nothing is shown in grey. Where masks are dark by their reduction, what they let through is shown
@@ -97,10 +103,11 @@ def network_views(reader: PlaceReader, image_3HW: Tensor, extra_Chw: Tensor | No
     if extra_Chw is None or not given.uses_mask:
         return [Image.fromarray(pixels_HW3)]
     assert given.mask_reduce is not None
-    stem = InputStem(given.mode, full_level(len(given.class_names), given.mask_reduce), reader.grid, *form_of(given))
+    full, form = full_level(len(given.class_names), given.mask_reduce), form_of(given)
+    stem = InputStem(given.mode, full, reader.grid, *form, mean)
     stretch = _stretch(given)
     if given.hides and given.mask_fill != "black":
-        stems = [stem, InputStem(given.mode, stem.full // stretch, reader.grid, *form_of(given))]
+        stems = [stem, InputStem(given.mode, full // stretch, reader.grid, *form, mean)]
         views = [_shown(each, image_3HW, extra_Chw) for each in stems[: 1 + (stretch > 1)]]
     elif given.hides:
         shown_HW3 = _shown(stem, image_3HW, extra_Chw)
@@ -133,8 +140,8 @@ def _retrieved(ranking: Ranking, number: int, index: int) -> list[tuple[Side, in
     return out
 
 
-def _pictures(reader: PlaceReader, side: Side, row: int, scale: int) -> list[Image.Image]:
-    views = network_views(reader, *reader.read(side, row))
+def _pictures(reader: PlaceReader, side: Side, row: int, scale: int, mean: Sequence[float]) -> list[Image.Image]:
+    views = network_views(reader, *reader.read(side, row), mean)
     return [view.resize((view.width * scale, view.height * scale), Image.Resampling.NEAREST) for view in views]
 
 

@@ -4,7 +4,8 @@ No fill is neutral: a network answers to the colour and to the outline of what w
 arXiv 2204.08945, 2211.14646). What holds of a class holds under a form of the mask, and so the fill is a choice:
 
 - `black`: the picture times the mask (the paper).
-- `mean`: ImageNet's mean colour, which is zero to the network.
+- `mean`: the mean colour by which the network's pictures are normalised (ImageNet's, unless the backbone says another),
+  which is zero to the network.
 - `picture_mean`: the mean colour of this very picture.
 - `blur`: this picture without what is finer than an eighth of its shorter side.
 - `noise`: independent bytes, drawn from the picture's own, so that a picture has the same ones in every epoch, on every

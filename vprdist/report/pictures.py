@@ -16,7 +16,7 @@ from vprdist.errors import UserError
 from vprdist.report.page.contents import Figure, NoPictures, Pictures, View
 from vprdist.semantics.arms import PLACEBO_WORDS, masks_of, stretch_of
 from vprdist.semantics.cache import Cache, open_cache
-from vprdist.semantics.filling import filled, filled_words
+from vprdist.semantics.filling import UNTOLD, filled, filled_words
 from vprdist.semantics.masks import Mask
 from vprdist.semantics.resize import placed, placed_mask
 from vprdist.spec.input import InputSpec
@@ -61,7 +61,7 @@ class DataPictures:
         for name in dict.fromkeys((city, *self.cities)):
             pixels = self._pixels(name, side, key)
             if pixels is not None and (mask_HW1 := self._mask(name, side, key, trial, pixels)) is not None:
-                return _seen(trial.input, pixels, mask_HW1)
+                return _seen(trial, pixels, mask_HW1)
         return []
 
     def figure(self, trial: TrialSpec, count: int) -> list[Figure]:
@@ -82,7 +82,7 @@ class DataPictures:
         views = [View("picture", _jpeg(pixels)), View("classes", _jpeg(palette_of(cache.classes)[classes]))]
         if trial.input.hides:
             views += _views("mask", 255 * np.repeat(mask_HW1, 3, axis=2), trial.input)
-        return Figure(city, key, (*views, *_seen(trial.input, pixels, mask_HW1)))
+        return Figure(city, key, (*views, *_seen(trial, pixels, mask_HW1)))
 
     def _pixels(self, city: str, side: str, key: str) -> Pixels | None:
         try:
@@ -126,22 +126,24 @@ class DataPictures:
         return self._caches[path]
 
 
-def _seen(given: InputSpec, pixels: Pixels, mask_HW1: Mask) -> list[View]:
+def _seen(trial: TrialSpec, pixels: Pixels, mask_HW1: Mask) -> list[View]:
     """What the network is given: the masked picture in its form, or the mask beside the picture.
 
     At the features the picture is untouched: the mask is shown as the weights of its places, which have no scale.
     """
+    given, mean = trial.input, trial.network.backbone.mean
     placebo = "" if given.placebo == "none" else f" ({PLACEBO_WORDS[given.placebo]})"
     if not given.hides:
         label = "weights of the features" if given.at_features else "mask beside it"
         return _views(f"{label}{placebo}", 255 * np.repeat(mask_HW1, 3, axis=2), given)
     fill, outline = given.mask_fill, given.placebo == "outline"
-    label = f"masked{filled_words(given)}{placebo}"
+    untold = f" ({UNTOLD})" if mean is None and fill == "mean" else ""
+    label = f"masked{filled_words(given)}{untold}{placebo}"
     if fill == "black":
         return _views(label, filled(pixels, mask_HW1, fill, outline), given)
-    views, stretch = [View(label, _rounded_jpeg(filled(pixels, mask_HW1, fill, outline)))], _stretch(given)
+    views, stretch = [View(label, _rounded_jpeg(filled(pixels, mask_HW1, fill, outline, mean)))], _stretch(given)
     if stretch > 1:
-        bright = filled(pixels, np.minimum(stretch * mask_HW1, 1), fill, outline)
+        bright = filled(pixels, np.minimum(stretch * mask_HW1, 1), fill, outline, mean)
         views.append(View(f"{label}, its mask stretched {stretch} x", _rounded_jpeg(bright)))
     return views
 

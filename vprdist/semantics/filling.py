@@ -5,6 +5,8 @@ The same as `network.fill` has it for networks, to a rounding; a test holds them
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,27 +18,32 @@ from vprdist.spec.vocabulary import FORM_WORDS, MaskFill
 Pixels = npt.NDArray[np.uint8]
 Shown = npt.NDArray[np.float32]
 MEAN = (0.485, 0.456, 0.406)
-"""ImageNet's mean colour, in [0, 1]."""
+"""ImageNet's mean colour, in [0, 1]: a network's pictures are normalised by it, unless its backbone says another."""
+UNTOLD = "a network's own mean colour is not known here: ImageNet's is shown"
+"""What is said where fill `mean` is shown of a backbone whose colour only its class tells (`BackboneName.mean`)."""
 BLUR_CELLS, WORD = 8, 0xFFFFFFFF
 
 
-def filled(pixels_HW3: Pixels, mask_HW1: Mask, fill: MaskFill, outline: bool = False) -> Shown:
+def filled(
+    pixels_HW3: Pixels, mask_HW1: Mask, fill: MaskFill, outline: bool = False, mean: Sequence[float] | None = MEAN
+) -> Shown:
     """(H, W, 3) in 0 … 255: the picture where the mask is one, the fill where it is zero.
 
     Args:
         outline: white in the place of the picture.
+        mean: the colour of fill `mean`, in [0, 1]; None: it is not known, and ImageNet's is shown.
     """
     inside = np.float32(255) if outline else pixels_HW3.astype(np.float32)
     shown: Shown = np.broadcast_to(inside * mask_HW1, pixels_HW3.shape).astype(np.float32)
     if fill == "black":
         return shown
-    return np.asarray(shown + fill_of(pixels_HW3, fill) * (1 - mask_HW1), np.float32)
+    return np.asarray(shown + fill_of(pixels_HW3, fill, mean or MEAN) * (1 - mask_HW1), np.float32)
 
 
-def fill_of(pixels_HW3: Pixels, fill: MaskFill) -> Shown:
+def fill_of(pixels_HW3: Pixels, fill: MaskFill, mean: Sequence[float] = MEAN) -> Shown:
     """What stands where the mask is zero, (H, W, 3) or (1, 1, 3) in 0 … 255."""
     if fill == "mean":
-        return np.array([[MEAN]], np.float32) * 255
+        return np.array([[mean]], np.float32) * 255
     if fill == "picture_mean":
         return np.asarray(pixels_HW3.mean(axis=(0, 1), keepdims=True, dtype=np.float64), np.float32)
     if fill == "blur":

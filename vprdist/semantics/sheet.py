@@ -22,7 +22,7 @@ from vprdist.errors import CacheError, nearest
 from vprdist.files import parse_json, publish
 from vprdist.semantics.arms import PLACEBO_WORDS, ArmMasks, arm_words, stretch_of
 from vprdist.semantics.cache import Cache, open_cache
-from vprdist.semantics.filling import Shown, filled
+from vprdist.semantics.filling import MEAN, UNTOLD, Shown, filled
 from vprdist.semantics.masks import Activations
 from vprdist.semantics.resize import placed, placed_mask
 from vprdist.spec.arms import Arm
@@ -47,19 +47,22 @@ class ShownMask:
         seed: decides a placebo.
         form: a key of `FORM_WORDS`: how the mask hides the picture, or that it weighs the features. None: it is a
             channel of its own.
+        mean: the colour of form `mean`, in [0, 1]; None: it is not known, and ImageNet's is shown.
     """
 
     arm: Arm = STATIC
     reduce: MaskReduce = "sum"
     seed: int = 0
     form: MaskFill | Literal["features"] | None = "black"
+    mean: Sequence[float] | None = MEAN
 
     @property
     def words(self) -> str:
         """What the mask is made of, and its form where it is not the paper's."""
         form = {"black": "", "features": "; it weighs the features"}.get(self.form or "black")
+        untold = f" ({UNTOLD})" if self.form == "mean" and self.mean is None else ""
         return arm_words(self.arm, self.reduce) + (
-            f"; filled with {FORM_WORDS[str(self.form)]}" if form is None else form
+            f"; filled with {FORM_WORDS[str(self.form)]}{untold}" if form is None else form
         )
 
 
@@ -200,13 +203,13 @@ def _mask_lines(cache: Cache, shown: ShownMask, shots: Sequence[Shot]) -> list[L
     if shown.form is None or shown.form == "features":
         return lines
     fill, outline = shown.form, shown.arm.placebo == "outline"
-    through = [filled(shot.pixels, mask, fill, outline) for shot, mask in zip(shots, masks, strict=True)]
+    through = [filled(shot.pixels, mask, fill, outline, shown.mean) for shot, mask in zip(shots, masks, strict=True)]
     if fill == "black":
         bright = [stretch * cell for cell in through]
         told: tuple[str, ...] = ("picture x mask,", "as the network", "sees it", *placebo)
     else:
         whole = [np.minimum(stretch * mask, 1) for mask in masks]
-        bright = [filled(shot.pixels, mask, fill, outline) for shot, mask in zip(shots, whole, strict=True)]
+        bright = [filled(shot.pixels, mask, fill, outline, shown.mean) for shot, mask in zip(shots, whole, strict=True)]
         told = (f"{FORM_WORDS[fill]} where", "the mask is zero", *placebo)
     return lines + _dark_and_bright("masked picture", told, (through, bright), stretch)
 

@@ -22,6 +22,7 @@ _MARGIN = parameters(margin=(float, Field(default=0.5, gt=0, description="distan
 
 Answers = Literal["features", "descriptors"]
 Three = tuple[float, float, float]
+IMAGENET_MEAN: Three = (0.485, 0.456, 0.406)
 
 _MODEL = (str, Field(min_length=1, description="name of a model of timm's, with the tag of its weights"))
 _FILE = (str, Field(min_length=1, description="path of the file, hashed by its content"))
@@ -47,7 +48,7 @@ def _elsewhere(default: Answers = "descriptors", **fields: Any) -> type[Spec]:
 
 
 _NORMALISED: dict[str, Any] = {
-    "mean": (Three, Field(default=(0.485, 0.456, 0.406), description="of RGB in [0, 1], taken from a picture first")),
+    "mean": (Three, Field(default=IMAGENET_MEAN, description="of RGB in [0, 1], taken from a picture first")),
     "std": (Three, Field(default=(0.229, 0.224, 0.225), description="of RGB in [0, 1], by which it is divided then")),
 }
 _ONE_UNIT = {"units": ("network",), "elsewhere": True}
@@ -102,6 +103,14 @@ class BackboneName(Named):
     def answers(self) -> str:
         """What it answers with: `features`, or `descriptors`, which no aggregator pools."""
         return str(self.fact("answers") if self.is_own else self.parameters.get("answers", self.fact("answers")))
+
+    @property
+    def mean(self) -> Three | None:
+        """The mean colour by which its pictures are normalised, in [0, 1]; None: its class alone says it."""
+        if self.is_own or self.name == "timm":
+            return None
+        red, green, blue = self.parameters.get("mean", IMAGENET_MEAN)
+        return red, green, blue
 
 
 class AttentionPlaces(Spec):

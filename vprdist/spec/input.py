@@ -59,7 +59,9 @@ class InputSpec(Spec):
         "picture", description="mode masked: the mask hides pixels, or weighs the pooling of the features"
     )
     mask_fill: MaskFill = hashed_unless(
-        "black", description="mode masked, at the picture: what stands where the mask is zero"
+        "black",
+        description="mode masked, at the picture: what stands where the mask is zero; mean: the colour by which the "
+        "network's pictures are normalised (ImageNet's, unless the backbone says another)",
     )
     learnt: MaskName = Field(
         default=NO_MASK, description="masked: the mask is learnt from the activations of all classes"

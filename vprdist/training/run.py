@@ -172,7 +172,9 @@ class _Run:
         self.report_evaluation(steps, evaluation)
         evaluation.write(self.folder / "predictions")
         reader = PlaceReader(trial, trial.evaluate.image_size or trial.train.image_size)
-        write_sheet(self.folder / "predictions" / "sheet.png", reader, evaluation.ranking)
+        write_sheet(
+            self.folder / "predictions" / "sheet.png", reader, evaluation.ranking, network.stem.mean.flatten().tolist()
+        )
         write_masks(TrialFolder(self.folder).masks_picture, network, reader, tasks)
         protocol = describe_protocol(tasks, trial, dataset_digest(trial.data, trial.data.validate_cities))
         fallbacks += _device_fallbacks(trial, self.ranks.device, self._asked_for_gpus())
