@@ -98,6 +98,7 @@ def test_the_time_is_that_of_each_networks_own_probes(tmp_path, monkeypatch):
         sides = (("q", range(3)), ("d", range(4)))
 
     monkeypatch.setattr(module, "tasks_of", lambda trial: [Task])
+    monkeypatch.setattr(module, "sums_bytes", lambda *_: None)
     monkeypatch.setattr(module, "_seconds_a_picture", lambda *_: (1.0, "made"))
     monkeypatch.setattr(module, "_pooled_seconds", lambda *_: 0.1)
     trial = found.trials[0].model_copy(update={"data": found.trials[0].data.model_copy(update={"root": "elsewhere"})})
