@@ -67,7 +67,7 @@ def learnt_bytes(trial: TrialSpec, size: tuple[int, int]) -> int:
 
 
 def _read_bytes(trial: TrialSpec, size: tuple[int, int]) -> int:
-    """Of one map: in hand, and in batches that are held ready."""
+    """Bytes of one map: in hand, and in batches that are held ready."""
     return size[0] * size[1] * (1 + LOADED_BATCHES * trial.run.workers)
 
 

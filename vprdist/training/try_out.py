@@ -96,7 +96,7 @@ def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int) -> Tensor:
 
 
 def _culprit(trial: TrialSpec) -> str:
-    """Whose descriptors they are."""
+    """The class, or the network, that descriptors come from."""
     named = trial.network.aggregator if trial.network.aggregator.is_own else trial.network.backbone
     return named.name if named.is_own else named.title
 

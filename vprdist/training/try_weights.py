@@ -12,7 +12,7 @@ from vprdist.network.model import PlaceNetwork
 from vprdist.spec.doors import AggregatorName
 
 TOLERANCE = 1e-5
-"""Of the numbers of descriptors of length 1."""
+"""Largest difference between numbers of descriptors of length 1."""
 MAPS = 3
 """Maps whose sum is a mask."""
 
