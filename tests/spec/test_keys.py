@@ -77,7 +77,7 @@ CHOSEN = {
 }
 SAMPLES: dict[str, Any] = {
     "name": "mine", "scale": "demo", "trial.data.demo": {}, "trial.data.demo.planted": {},
-    "trial.data.demo.planted.carry.<class>": 0.5,
+    "trial.data.demo.planted.carry.<class>": 0.5, "trial.input.learnt.lr_factor": 2.0,
     "trial.input.segmenter.name": "deeplabv3plus", "trial.input.segmenter.weights": "a.pth",
     "trial.train.arms.players": [["building"], ["pole"]],
     "search.subsets.groups.<group>": ["building", "wall"], "search.space.<key of trial>": [7],
