@@ -64,7 +64,7 @@ def test_no_random_network_is_asked_in_the_place_of_one_that_is_not_there(
     (hidden / "mine.yaml").write_text(text)
     assert main(["plan", str(hidden / "mine.yaml"), "--runs", str(hidden / "runs")]) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "mine.yaml:5: search.grid.network.weights: efficientnet_lite0: the ImageNet weights need" in said, said
+    assert "mine.yaml:5: search.grid.network.0.weights: efficientnet_lite0: the ImageNet weights need" in said, said
     assert "not the one that is asked which classes it uses (train.steps: 0). Install" in said, said
     assert not (hidden / "runs").exists()
 

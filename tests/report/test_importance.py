@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from tests.report.making import HOSTILE, consistent, leave, records_of, result, write_queries, written
 from vprdist.cli import main
+from vprdist.game.shares import Told
 from vprdist.report.board import page_path
 from vprdist.report.importance import Importance, importances
 from vprdist.report.importance_tables import answer, lines, markdown, reading
@@ -249,6 +251,15 @@ def test_a_form_is_told_over_the_rows_that_have_masks(tmp_path) -> None:
     assert axes["input.mode"].claim == "matters" and axes["input.mask_fill"].claim == "not told"
     assert {each.value: each.num_rows for each in axes["input.mask_fill"].values} == {"black": 2, "blur": 2, "noise": 2}
     assert axes["input.mask_fill"].share.value < 0.1 < axes["input.mode"].share.value
+    assert any(note.startswith("input.mask_fill is told over the 6 of 8 rows that have it") for note in found.notes)
+
+
+def test_shares_below_nothing_are_shown_as_none_and_the_sum_is_said(tmp_path) -> None:
+    (found,), _ = told(tmp_path, made(grid(mode=("rgb", "masked"), unfreeze=("0-2", "all")), by_mode))
+    assert not any("the lines add up to" in line for line in reading(replace(found, axes=(found.axes[0],))))
+    below = replace(found.axes[1], share=Told(-0.67, -0.9, 0.1))
+    text = " ".join(reading(replace(found, axes=(found.axes[0], below))))
+    assert "add up to 167 %, not 100 %" in text
 
 
 @pytest.mark.parametrize("width", [360, 1280])

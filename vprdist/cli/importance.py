@@ -11,7 +11,7 @@ from vprdist.cli.options import add_runs
 from vprdist.console import Commands, Console, add_command
 from vprdist.errors import UserError
 from vprdist.report.evidence import QueriesOf
-from vprdist.report.importance import importances
+from vprdist.report.importance import MOST_NUMBERS, MOST_WORDS, importances
 from vprdist.report.importance_tables import show_importance, write_importance
 from vprdist.report.rows import group_rows, readable_results
 from vprdist.report.sources import code_lines
@@ -21,6 +21,12 @@ from vprdist.store.manifest import is_started, read_manifest, sweep_folder, swee
 from vprdist.store.queries import Queries, queries_path, read_queries
 from vprdist.store.trial_folder import TrialFolder, trials_folder
 
+LIMITS = (
+    "Trials are compared where queries, database and evaluation are the same. Luck is told from effects by rows with "
+    f"several seeds. An axis of more than {MOST_NUMBERS} numbers is cut in thirds; one of more than {MOST_WORDS} "
+    "words, and of more than half as many as rows, is left out. Axes that always vary together have one number; what "
+    "three axes change only together is in no share. Of probes (searcher one_network) the leaderboard speaks."
+)
 MOST_TOLD = 3
 """Files left out that are told one by one."""
 
@@ -29,6 +35,7 @@ def add_commands(commands: Commands) -> None:
     """Add it to the command line."""
     text = "tell which axes matter (mode, layers, recipe, …) over trials that are there, with intervals"
     told = add_command(commands, "importance", _importance, text, "table1 recipes")
+    told.description = f"{told.description} {LIMITS}"
     told.add_argument(
         "what", nargs="*", metavar="RUN OR SWEEP",
         help="sweeps by name, or run folders; their trials count together (default: all trials of --runs)",
@@ -63,7 +70,9 @@ def _importance(args: argparse.Namespace, console: Console) -> int:
     if not found:
         fault = f"no axis can be compared: {silent[0][1]}" if silent else "no trial has a result"
         raise UserError(name, fault, None, "Run trials that differ, with several seeds each.")
-    title = f"Which axes matter? ({name}, {objective})"
+    missing = len(asked.results) - len(results)
+    so_far = f"; unfinished: {missing} of {len(asked.results)} trials have no result" if missing else ""
+    title = f"Which axes matter? ({name}, {objective}{so_far})"
     for one in found:
         show_importance(one, title, console)
     for protocol, why in silent:

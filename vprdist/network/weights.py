@@ -63,6 +63,8 @@ def look(network: NetworkSpec) -> dict[str, object]:
     except WeightsError as error:
         # Nobody else knows where they are, or it is the question what this very network sees: no fallback then.
         asked = network.backbone.is_own or network.backbone.fact("elsewhere") or network.weights != "imagenet"
+        if network.backbone.fact("elsewhere") and network.weights == "imagenet":
+            error = said_of(network, error)
         return {"refused" if asked else "missing": error.to_json()}
     except UserError as error:
         return {"refused": error.to_json()}

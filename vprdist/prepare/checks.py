@@ -112,6 +112,20 @@ def check_demo_cities(trial: TrialSpec) -> None:
                 raise SweepFileError(_key_of_city(trial, name), "the built-in data have no such city", name, remedy)
 
 
+def check_demo_classes(trial: TrialSpec) -> None:
+    """The built-in data have the cache of the trial's class table, which is known before they are made.
+
+    Raises:
+        SweepFileError: they have another's.
+    """
+    shown = trial.input
+    is_theirs = trial.data.root == "demo" and shown.cache is None and shown.segmenter is None
+    if is_theirs and shown.needs_cache and not shown.table.is_default:
+        fault = "the class table must be cityscapes, whose 19 classes the built-in data are drawn with"
+        remedy = "Delete the key, or name data or a cache of your own (trial.data.root, trial.input.cache)."
+        raise SweepFileError("trial.input.class_table", fault, shown.table.words, remedy)
+
+
 def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
     """Every city can be read, every picture is there, and there is something to learn and to ask; none is opened.
 

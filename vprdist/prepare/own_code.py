@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 from vprdist.errors import OwnCodeError
 from vprdist.spec.trial import TrialSpec
@@ -13,15 +14,27 @@ from vprdist.spec.trial import TrialSpec
 TRIER = "vprdist.training.try_out"
 
 
-def try_own_code(trials: Iterable[TrialSpec]) -> None:
+def _anywhere(place: int) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def try_own_code(trials: Iterable[TrialSpec], at: Callable[[int], AbstractContextManager[None]] = _anywhere) -> None:
     """Every different network and loss with a class of a user's own, or from elsewhere, answers as its kind must.
 
     It takes some seconds, in a process of its own; nothing for trials without such.
 
+    Args:
+        at: what is wrong with a trial, by its place among them, is raised inside.
+
     Raises:
         OwnCodeError: one of them cannot be made or called, or returns another shape or dtype.
     """
-    each = {_key(trial): trial for trial in trials if trial.own_code or trial.network.backbone.fact("elsewhere")}
+    each, places = dict[str, TrialSpec](), list[int]()
+    for place, trial in enumerate(trials):
+        asked = trial.own_code or trial.network.backbone.fact("elsewhere")
+        if asked and (key := _key(trial)) not in each:
+            each[key] = trial
+            places.append(place)
     if not each:
         return
     order = json.dumps([trial.to_json() for trial in each.values()])
@@ -35,7 +48,8 @@ def try_own_code(trials: Iterable[TrialSpec]) -> None:
         raise OwnCodeError(names, "the process that tries these died", last, "Mend them, or try them alone.")
     refused = json.loads(answer)
     if refused is not None:
-        raise OwnCodeError.from_json(refused)
+        with at(places[refused["trial"]]):
+            raise OwnCodeError.from_json(refused)
 
 
 def _key(trial: TrialSpec) -> str:

@@ -18,6 +18,7 @@ from vprdist.prepare.channels import check_channels
 from vprdist.prepare.checks import (
     check_data,
     check_demo_cities,
+    check_demo_classes,
     check_installed,
     check_pictures,
     check_placebo,
@@ -32,7 +33,7 @@ from vprdist.prepare.sums_room import check_sums_room, num_kinds
 from vprdist.semantics import segmenting
 from vprdist.spec.base import Spec
 from vprdist.spec.profile import ClusterProfile
-from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.sweep import SweepSpec, with_line_of
 from vprdist.spec.train import TrainSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.driving import Check, wanted_by_all
@@ -117,14 +118,16 @@ def unready(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> str | None
 def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Making | None) -> Prepared:
     """Every step in its order. What is not there stays away where nothing may be made, and so do its checks."""
     resolver = Resolver()
-    for trial in sweep.trials:
-        check_stem(trial)
-        check_demo_cities(trial)
-        resolver.check_checkpoint(trial)
-        if sweep.search.subsets is not None and not trial.train.steps:
-            resolver.check_fixed(trial)
+    for place, trial in enumerate(sweep.trials):
+        with with_line_of(sweep, place):
+            check_stem(trial)
+            check_demo_cities(trial)
+            check_demo_classes(trial)
+            resolver.check_checkpoint(trial)
+            if sweep.search.subsets is not None and not trial.train.steps:
+                resolver.check_fixed(trial)
     check_installed(sweep.trials)
-    try_own_code(sweep.trials)
+    try_own_code(sweep.trials, lambda place: with_line_of(sweep, place))
     absent = make_cities(sweep.trials, runs, making)
     with leading_there("trial.data"):
         if making is not None:
@@ -140,7 +143,8 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
     orders = orders_for(sweep, [trial for trial in trials if _has_data(trial)], profile, runs, absent)
     pending = make_caches(orders, profile, making)
     resolved = tuple(
-        resolver.resolve(trial) if _has_data(trial) and trial.input.cache not in pending else trial for trial in trials
+        _resolved(resolver, sweep, place, trial) if _has_data(trial) and trial.input.cache not in pending else trial
+        for place, trial in enumerate(trials)
     )
     known = [trial for trial in resolved if trial.digests is not None]
     check_channels(known, profile, num_kinds(sweep) if sweep.search.probes.how == "pooled" else 0)
@@ -152,6 +156,11 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
     if len(known) == len(resolved):
         check_sums_room(sweep, made.resolve, runs)
     return made
+
+
+def _resolved(resolver: Resolver, sweep: SweepSpec, place: int, trial: TrialSpec) -> TrialSpec:
+    with with_line_of(sweep, place):
+        return resolver.resolve(trial)
 
 
 def _look_at_data(

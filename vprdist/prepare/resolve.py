@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from vprdist.console import Console
 from vprdist.data.labels import labels_digest
 from vprdist.data.layouts import dataset_digest, layout_of, read_city_cached, whole_digest_cached
 from vprdist.errors import CacheError, LaunchError, WeightsError, leading_there
@@ -168,6 +169,9 @@ def _find_weights(network: NetworkSpec) -> Start:
         WeightsError: no such backbone here, or the checkpoint is missing or another network's.
     """
     command = [sys.executable, "-m", "vprdist.network.weights"]
+    if network.backbone.name == "timm" and network.weights == "imagenet":
+        told = f"looking for the published weights of timm's {network.backbone.title}; they are fetched if not here"
+        Console(stderr=True, soft_wrap=True).print(told)  # it may take long; standard output is the command's own
     done = subprocess.run(command, input=network.model_dump_json(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise LaunchError(" ".join(command), "looking for weights failed", done.stderr.strip()[-400:])

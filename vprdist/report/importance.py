@@ -158,7 +158,7 @@ def _importance(rows: Sequence[Row], objective: str, queries_of: QueriesOf) -> I
         rest=told.rest, sd=told.sd,
         of_seeds=told.by.of_seeds, num_trials=len(scores.values_T), num_rows=len(kept),
         num_clusters=panel.num_clusters,
-        notes=(*notes, *_together(axes), *_doubts(axes, told.by, panel, crossed), *left_out),
+        notes=(*notes, *_nested(axes), *_together(axes), *_doubts(axes, told.by, panel, crossed), *left_out),
     )  # fmt: skip
 
 
@@ -222,6 +222,16 @@ def _values(each: Axis, adds: Sequence[Told], panel: Panel) -> tuple[ValueRow, .
     told = zip(each.values, counts, adds, strict=True)
     rows = [ValueRow(value, count, _known(own, panel)) for value, count, own in told]
     return tuple(sorted(rows, key=lambda row: -row.adds.value))
+
+
+def _nested(axes: Sequence[Axis]) -> list[str]:
+    """Which axes some rows do not have: the fill of a mask at the features, any form where there is no mask."""
+    return [
+        f"{each.title} is told over the {int(each.there.sum())} of {len(each.there)} rows that have it: the others say "
+        "nothing of it, and what having it changes belongs to the axis that decides on it."
+        for each in axes
+        if not each.there.all()
+    ]
 
 
 def _together(axes: Sequence[Axis]) -> list[str]:

@@ -25,6 +25,8 @@ MOST_VALUES = 8
 """Values of an axis on the terminal; the files have all."""
 LUCK = {True: "(another seed)", False: "(what no axis explains)"}
 QUERIES = "(other queries)"
+SEEN = 0.005
+"""A share from which on a percent is seen."""
 REST = "(three axes or more together)"
 
 
@@ -42,11 +44,17 @@ def answer(found: Importance) -> str:
 def reading(found: Importance) -> list[str]:
     """How the numbers are to be read, in sentences, what cannot be told last."""
     by = "what another seed changes" if found.of_seeds else "what rows differ by and no axis explains"
+    below = ""
+    if (taken := sum(-each.share.value for each in found.axes if each.share.value < 0)) >= SEEN:
+        below = (
+            f" Chance is taken off each axis; where that leaves less than nothing, 0 % stands, and so the lines add up "
+            f"to {100 * (1 + taken):.0f} %, not 100 %: read each against its own interval, and do not add them."
+        )
     return [
         f"{found.num_trials} trials in {found.num_rows} rows, {found.protocol.num_queries} queries in "
         f"{found.num_clusters} clusters; the standard deviation of a trial's {short(found.objective)} is "
         f"{found.sd:.3f}. A share is what an axis explains of its square, with its 95 % interval over other queries "
-        "and other seeds; what these change is in the last lines.",
+        f"and other seeds; what these change is in the last lines.{below}",
         f"An axis matters where chance (other queries, and {by}) makes so much beyond the other axes in fewer than one "
         "of 20 sweeps; p is corrected by Holm over the axes.",
         "A value's difference is to the mean over its axis' values, at equal values of the other axes; its interval "

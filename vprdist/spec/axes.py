@@ -12,6 +12,7 @@ from vprdist.spec.base import Names, file_fields, marks_of
 from vprdist.spec.class_table import CITYSCAPES
 from vprdist.spec.named import Named
 from vprdist.spec.old_spellings import present_key, present_keys
+from vprdist.spec.probes import How
 from vprdist.spec.read import Key, Origin, expand_environment, validate
 from vprdist.spec.search import Point, Range, SearchSpec
 from vprdist.spec.settle import settle, settle_choice
@@ -111,6 +112,9 @@ def read_search(raw: dict[str, Any], origin: Origin, class_table: str | Names = 
         values["space"] = present_keys({axis: _domain(axis, domain, origin) for axis, domain in space.items()})
         for axis, domain in values["space"].items():
             origin.tried[("search", "space", axis)] = list(domain.get("values", ()))
+    if isinstance(how := values.get("probes"), str):
+        remedy = f"Write search.probes.how: {how if how in get_args(How) else ' or '.join(get_args(How))}."
+        raise SweepFileError(origin.where(("search", "probes")), "this must be a mapping of keys", how, remedy)
     if "searcher" in values:
         values["searcher"] = settle_choice(values["searcher"], origin, ("search", "searcher"))
     if isinstance(subsets := values.get("subsets"), dict) and class_table != CITYSCAPES:
@@ -130,7 +134,7 @@ def _check_axis(dotted: str, where: Key, origin: Origin) -> None:
         fields = file_fields(model)
         if part not in fields:
             names = [".".join([*parts[:depth], name, *parts[depth + 1 :]]) for name in fields]
-            raise SweepFileError(origin.where(where), "unknown key", None, nearest(dotted, names))
+            raise SweepFileError(origin.where(where), "unknown key", None, _near_axis(dotted, part, depth, names))
         field = fields[part]
         options = [field.annotation, *get_args(field.annotation)]
         below = [each for each in options if isinstance(each, type) and issubclass(each, BaseModel)]
@@ -140,6 +144,18 @@ def _check_axis(dotted: str, where: Key, origin: Origin) -> None:
             above = ".".join(parts[: depth + 1])
             raise SweepFileError(origin.where(where), f"{above} has no keys below it", None, f"Write {above}.")
         model = below[0] if below else model
+
+
+def _near_axis(dotted: str, part: str, depth: int, names: Sequence[str]) -> str:
+    """The nearest keys; `mask_at` without its section is one of `input`."""
+    found = [
+        f"{section}.{part}"
+        for section, field in file_fields(TrialSpec).items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        if depth == 0 and part in file_fields(field.annotation)
+    ]
+    rest = dotted[len(part) :]
+    return f"Did you mean {' or '.join(repr(name + rest) for name in found)}?" if found else nearest(dotted, names)
 
 
 def _domain(axis: str, domain: Any, origin: Origin) -> dict[str, Any]:

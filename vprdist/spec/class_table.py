@@ -178,6 +178,9 @@ def _lines(text: str) -> list[str]:
 def _read_file(named: str, key: str) -> Names:
     path = at_home(named)
     path = path / "manifest.json" if path.is_dir() else path
+    if not path.is_file() and (set(named) & {"/", "."} or named.startswith("~")):
+        where = "" if Path(named).is_absolute() else f" A path counts from the working folder, {Path.cwd()}."
+        raise RuleError(key, "no such file of class names", named, f"Words: {', '.join(WORDS)}.{where}")
     if not path.is_file():
         fault = "a class table must be a word, a list of names, or a file of them"
         raise RuleError(key, fault, named, nearest(named, WORDS))

@@ -80,15 +80,17 @@ class BackboneName(Named):
             ),
             "timm": BuiltIn(
                 "vprdist.network.backbones.timm_model:TimmModel", _elsewhere("features", model=_MODEL), facts=_ONE_UNIT,
-                short="model", titled=("model",),
+                short="model", example="timm:resnet18", titled=("model",),
             ),
             "torchscript": BuiltIn(
                 "vprdist.network.backbones.torchscript:TorchScriptFile", _elsewhere(file=_FILE, **_NORMALISED),
-                facts={**_ONE_UNIT, "trains": False}, short="file", path="file", titled=("file",),
+                facts={**_ONE_UNIT, "trains": False}, short="file", example="torchscript:net.pt", path="file",
+                titled=("file",),
             ),
             "onnx": BuiltIn(
                 "vprdist.network.backbones.onnx_file:OnnxFile", _elsewhere(file=_FILE, **_NORMALISED),
-                facts={**_ONE_UNIT, "trains": False}, short="file", path="file", titled=("file",),
+                facts={**_ONE_UNIT, "trains": False}, short="file", example="onnx:net.onnx", path="file",
+                titled=("file",),
             ),
             "hub": BuiltIn(
                 "vprdist.network.backbones.hub:HubEntry",

@@ -49,6 +49,7 @@ class BuiltIn:
         facts: what must be known of it before torch loads.
         fixed: further arguments of the class, which no file gives.
         short: the parameter that may stand behind the word and a colon.
+        example: a word with it, for messages.
         path: the parameter that is a path, or a name in a local store: its content is hashed, as a digest.
         titled: the parameters that tables show in the word's place; of a path its last part.
     """
@@ -58,6 +59,7 @@ class BuiltIn:
     facts: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     short: str = ""
+    example: str = ""
     path: str = ""
     titled: tuple[str, ...] = ()
 
@@ -131,6 +133,7 @@ class Named(Spec):
         if not isinstance(name, str):
             raise RuleError("name", f"the name of a {cls.door.word} must be a word", name)
         name, given = cls._unfolded(name, given)
+        cls._check_short(name, given)
         return cls._built_in(name, given) if name in cls.door.built_in else cls._own(name, given)
 
     @classmethod
@@ -143,6 +146,25 @@ class Named(Spec):
         if short in given:
             raise RuleError(short, f"{short} is written twice: {name} says it too", given[short], "Delete one of them.")
         return word, {**given, short: value}
+
+    @classmethod
+    def _check_short(cls, name: str, given: Mapping[str, Any]) -> None:
+        """The one parameter that a word cannot be without is there, by its name.
+
+        Raises:
+            RuleError: it is not; the remedy shows how it is written.
+        """
+        chosen = cls.door.built_in.get(name)
+        if chosen is None or not chosen.short or chosen.short in given:
+            return
+        fields = chosen.parameters.model_fields
+        if fields[chosen.short].is_required():
+            other = next((key for key in given if key not in fields), None)
+            example = chosen.example or f"{name}:…"
+            if other is not None:
+                raise RuleError(other, "unknown key", None, f"Did you mean {chosen.short!r}? Short: {example}.")
+            fault = f"a {cls.door.word} of {name} needs its {chosen.short}"
+            raise RuleError(chosen.short, fault, None, f"Write {example}, or {{name: {name}, {chosen.short}: …}}.")
 
     @classmethod
     def _is_past(cls, value: dict[str, Any]) -> bool:

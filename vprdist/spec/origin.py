@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from vprdist.errors import shown
 
 Key = tuple[str, ...]
+SAID = re.compile(r"\btrial\.([a-z]\w*(?:\.[a-z]\w*)*)(?:: ([^\s,;]+?)(?=[.,;)]?(?:\s|$)))?")
+"""A key of a trial in a remedy, and the value that it is to have."""
 
 
 @dataclass
@@ -50,6 +53,22 @@ class Origin:
             if line := self.lines.get(key[:depth]):
                 return f"{self.path}:{line}: {dotted}"
         return f"{self.path}: {dotted}" if dotted else str(self.path)
+
+    def reachable(self, remedy: str) -> str:
+        """A remedy that says `trial.KEY: value`, for a key that is varied: its axis is where that can be done."""
+
+        def there(found: re.Match[str]) -> str:
+            dotted, value = found[1], found[2]
+            for section in ("grid", "space"):
+                if ("search", section, dotted) in self.tried:
+                    return f"search.{section}.{dotted}" + (f": [{value}]" if value else "")
+                above, _, name = dotted.partition(".")
+                entries = self.tried.get(("search", section, above), ())
+                if any(isinstance(entry, dict) and name in entry for entry in entries):
+                    return (f"{name}: {value}" if value else name) + f" in the entries of search.{section}.{above}"
+            return found[0]
+
+        return SAID.sub(there, remedy)
 
     def knows(self, key: Key) -> bool:
         """Whether it was written somewhere."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
@@ -111,6 +111,10 @@ class SweepSpec(Spec):
                 return self.origin.where(("search", axes[axis], axis, *key[depth:]))
         return self.origin.where(key)
 
+    def where_at(self, place: int, dotted: str) -> str:
+        """As `where`, of one of `trials`: of a key that is varied also which of the axis' values it has, from 0."""
+        return self.origin.at_point(self.points[place]).where(tuple(dotted.split(".")))
+
     @property
     def axes(self) -> tuple[str, ...]:
         """The dotted keys that are varied."""
@@ -211,13 +215,27 @@ class SweepSpec(Spec):
 @contextmanager
 def with_lines(sweep: SweepSpec) -> Iterator[None]:
     """What is found wrong after a sweep file was read: a key at the head of a message gets its file and line."""
+    with _placed(sweep, sweep.where):
+        yield
+
+
+@contextmanager
+def with_line_of(sweep: SweepSpec, place: int) -> Iterator[None]:
+    """As `with_lines`, for what is wrong with one of the sweep's `trials`: of an axis, the entry is named."""
+    with _placed(sweep, lambda key: sweep.where_at(place, key)):
+        yield
+
+
+@contextmanager
+def _placed(sweep: SweepSpec, where: Callable[[str], str]) -> Iterator[None]:
     try:
         yield
     except UserError as error:
         key, colon, rest = error.where.partition(": ")
-        if key.split(".")[0] not in type(sweep).model_fields:
+        if key.split(".")[0] not in type(sweep).model_fields or ":" in key:  # a path and its line
             raise
-        raise type(error)(sweep.where(key) + colon + rest, error.fault, error.value, error.remedy) from None
+        remedy = sweep.origin.reachable(error.remedy)
+        raise type(error)(where(key) + colon + rest, error.fault, error.value, remedy) from None
 
 
 def trial_at(sweep: SweepSpec, point: Point) -> TrialSpec:

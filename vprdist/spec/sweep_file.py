@@ -37,6 +37,13 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         SweepFileError: with file, line, dotted path, rule, value and remedy.
     """
     raw, origin = read_yaml(path)
+    try:
+        return _read(raw, origin, overrides)
+    except SweepFileError as error:
+        raise SweepFileError(error.where, error.fault, error.value, origin.reachable(error.remedy)) from None
+
+
+def _read(raw: dict[str, Any], origin: Origin, overrides: Sequence[str]) -> SweepSpec:
     last_words: dict[str, Any] = {}
     for word in overrides:
         override(raw, last_words, word, origin)

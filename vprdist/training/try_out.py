@@ -3,7 +3,8 @@
 It is `python -m vprdist.training.try_out`.
 
 Trials come as a JSON list on standard input; the answer is one line of JSON on standard output: null, or the arguments
-of an error. A process of its own, since it loads torch and runs a user's code, which a driver never does.
+of an error with the trial's place in the list. A process of its own, since it loads torch and runs a user's code, which
+a driver never does.
 
 The network describes two small batches and, where it is trained, the loss is taken of them, with its gradient: what
 returns another shape or dtype, or breaks at the first call, is found here, and an aggregator that does not do with
@@ -126,11 +127,11 @@ def _call_loss(spec: LossName, loss: Any, query: Tensor, partner: Tensor) -> Non
 def main() -> int:
     """Returns the exit code: 0, whatever was found."""
     refused = None
-    for value in json.load(sys.stdin):
+    for place, value in enumerate(json.load(sys.stdin)):
         try:
             try_out(TrialSpec.model_validate_json(json.dumps(value)))
         except UserError as error:
-            refused = error.to_json()
+            refused = error.to_json() | {"trial": place}
             break
     print(json.dumps(refused), file=answers(), flush=True)
     return 0

@@ -18,6 +18,8 @@ from vprdist.network.backbones.one_unit import OneUnit, Unit
 from vprdist.network.backbones.state import read_state
 from vprdist.tensors import difference, not_finite
 
+ANSWER_S = 5.0
+"""How long a server may be silent."""
 INSTALL = "Install it: pip install 'vprdist[timm]'."
 RULE = "the weights must be this model's, as timm or torch.save writes its state dict"
 HALVES = ("model.safetensors", "pytorch_model.bin")
@@ -147,15 +149,22 @@ def _of_store(repo: str, name: str | None) -> Path:
     for each in names:
         if isinstance(found := huggingface_hub.try_to_load_from_cache(repo, each), str):
             return Path(found)
-    socket.create_connection((urlparse(huggingface_hub.constants.ENDPOINT).hostname or "", 443), timeout=5).close()
-    return Path(huggingface_hub.hf_hub_download(repo, names[0]))
+    socket.create_connection(
+        (urlparse(huggingface_hub.constants.ENDPOINT).hostname or "", 443), timeout=ANSWER_S
+    ).close()
+    return Path(huggingface_hub.hf_hub_download(repo, names[0], etag_timeout=ANSWER_S))
 
 
 def _of_url(url: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path))
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(ANSWER_S)  # torch's call has none
+        try:
+            torch.hub.download_url_to_file(url, str(path))
+        finally:
+            socket.setdefaulttimeout(before)
     return path
 
 
