@@ -20,7 +20,8 @@ OWNERS = {
     "result.json": ("store/trial_folder.py",),
     "rendezvous.json": ("store/trial_folder.py",),
     "queries.parquet": ("store/queries.py",),
-    "manifest.json": ("semantics/cache/format.py", "store/manifest.py"),  # a cache's, and a sweep's
+    # a cache's, which class tables are taken from too, and a sweep's
+    "manifest.json": ("semantics/cache/format.py", "spec/class_table.py", "store/manifest.py"),
     "sweep.yaml": ("store/manifest.py",),
     "proposals.jsonl": ("store/proposals.py",),
     "cancelled.json": ("store/driving.py",),
