@@ -128,8 +128,7 @@ class Named(Spec):
         name = value.get("name", cls.door.default)
         given = {key: each for key, each in value.items() if key != "name"}
         if name is None:
-            field = "name" if "name" in value else next(iter(given), "name")  # where it is written
-            raise RuleError(field, f"parameters of a {cls.door.word} need its name", None, "Write {name: …, …}.")
+            raise RuleError("name", f"parameters of a {cls.door.word} need its name", None, "Write {name: …, …}.")
         if not isinstance(name, str):
             raise RuleError("name", f"the name of a {cls.door.word} must be a word", name)
         name, given = cls._unfolded(name, given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,27 @@ def resolve_trial(
     # Names before parameters, whatever order the axes have.
     for key, value in sorted(leaves(point), key=lambda leaf: leaf[0] not in CHOICES):
         put_value(values, key, value, origin)
+    _check_named(values, point, origin)
     with_own_segmenter(values, origin.path.parent)
     with_one_table(values)
     return validate(TrialSpec, values, origin, ("trial",))
+
+
+def _check_named(values: Mapping[str, Any], point: Point, origin: Origin) -> None:
+    """An axis of a choice's parameter needs the choice's name beside it: its own line is at fault, no value of it.
+
+    Raises:
+        SweepFileError: there is no name.
+    """
+    for dotted in point:
+        key = tuple(dotted.split("."))
+        named, chosen = CHOICES.get(key[:2]), values.get(key[0], {}).get(key[1]) if len(key) > 2 else None
+        if named is not None and named.door.default is None and isinstance(chosen, dict) and "name" not in chosen:
+            axis = next(
+                (one for one in (("search", name, dotted) for name in ("grid", "space")) if origin.knows(one)), key
+            )
+            fault = f"parameters of a {named.door.word} need its name"
+            raise SweepFileError(origin.where(axis), fault, None, f"Name it: {'.'.join(key[:2])}.name.")
 
 
 def leaves(point: Point) -> Iterator[tuple[Key, Any]]:
