@@ -1,7 +1,7 @@
 """Small demo cities whose truth is known, and what is claimed of their classes in every form of the mask.
 
 Everything is made in this process by vprdist's own parts, from the sweep file to the report, without a driver and jobs:
-a network that nobody trains is described under every arm.
+a network that nobody trains, or one a seed that is trained under all arms, is described under every arm.
 """
 
 from __future__ import annotations
@@ -46,8 +46,20 @@ def axes_of(form: str) -> dict[str, str]:
     return {"mask_at": "features"} if form == "features" else {"mask_fill": form}
 
 
-def sweep_of(folder: Path, form: str, demo: Mapping[str, Any], placebos: Sequence[str], how: str = "each") -> SweepSpec:
-    """A sweep over the players in one form, by EfficientNet-Lite0 with ImageNet's weights, which nobody trains."""
+def sweep_of(
+    folder: Path,
+    form: str,
+    demo: Mapping[str, Any],
+    placebos: Sequence[str],
+    how: str = "each",
+    steps: int = 0,
+    seeds: Sequence[int] = (0,),
+) -> SweepSpec:
+    """A sweep over the players in one form, by EfficientNet-Lite0 with ImageNet's weights.
+
+    Args:
+        steps: of training under all arms; 0: nobody trains it.
+    """
     city = {**SMALL, **demo}
     content = {
         "name": form,
@@ -55,7 +67,9 @@ def sweep_of(folder: Path, form: str, demo: Mapping[str, Any], placebos: Sequenc
         "trial": {
             "data": {"root": "demo", "demo": city, "train": city["train"], "validate": city["validate"]},
             "input": {"mode": "masked", "mask_reduce": "sum", **axes_of(form)},
-            "train": {"steps": 0, "image_size": [city["height"], city["width"]]},
+            "network": {"unfreeze": "0-2"},
+            "train": {"steps": steps, "schedule": "cosine", "image_size": [city["height"], city["width"]]},
+            "evaluate": {"before_training": False},
         },
         "search": {
             "searcher": "one_network",
@@ -63,7 +77,7 @@ def sweep_of(folder: Path, form: str, demo: Mapping[str, Any], placebos: Sequenc
                         "finalists": 0},
             **({"probes": {"how": how}} if how != "each" else {}),
         },
-        "seeds": [0],
+        "seeds": list(seeds),
         "cluster": "local",
     }  # fmt: skip
     file = folder / f"{form}.yaml"
@@ -72,10 +86,12 @@ def sweep_of(folder: Path, form: str, demo: Mapping[str, Any], placebos: Sequenc
 
 
 def networks_of(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> Iterator[tuple[dict[str, Any], TrialSpec]]:
-    """Each setting, and the trial of its network."""
-    by_point = {canonical_json({**p, "seed": trial.seed}): trial for p, trial in zip(sweep.points, trials, strict=True)}
+    """Each setting, and the trials of its networks."""
+    at = [{**point, "seed": seed} for point in sweep.points for seed in sweep.seeds]
+    by_point = {canonical_json(point): trial for point, trial in zip(at, trials, strict=True)}
     for setting in sweep.settings:
-        yield setting, by_point[canonical_json(network_point(sweep, setting, sweep.seeds[0]))]
+        for seed in sweep.seeds:
+            yield setting, by_point[canonical_json(network_point(sweep, setting, seed))]
 
 
 def attributed(sweep: SweepSpec, runs: Path) -> AttributionReport:

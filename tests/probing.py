@@ -14,6 +14,7 @@ from vprdist.prepare.prepare import prepare
 from vprdist.probes.order import Probe, ProbeOrder
 from vprdist.search.subset_rule import network_point
 from vprdist.spec.arms import ArmsSpec
+from vprdist.spec.doors import AggregatorName
 from vprdist.spec.probes import How
 from vprdist.spec.profile import read_profile
 from vprdist.spec.sweep_file import read_sweep
@@ -58,6 +59,19 @@ def finished_trial(folder: Path, changed: Callable[[TrialSpec], TrialSpec] = lam
     place.write_trial(trial)
     run_here(trial, place.path)
     return place.path
+
+
+def at_features(aggregator: str, **parameters: object) -> Callable[[TrialSpec], TrialSpec]:
+    """A trial whose masks weigh the pooling."""
+
+    def changed(trial: TrialSpec) -> TrialSpec:
+        pool = AggregatorName.of(aggregator, **parameters)
+        shown = trial.input.model_copy(update={"mask_at": "features"})
+        return trial.model_copy(
+            update={"input": shown, "network": trial.network.model_copy(update={"aggregator": pool})}
+        )
+
+    return changed
 
 
 def trained_sweep(folder: Path) -> tuple[Path, Path]:

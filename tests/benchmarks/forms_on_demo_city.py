@@ -3,10 +3,12 @@
     python tests/benchmarks/forms_on_demo_city.py --runs /tmp/runs                   ten null worlds, about half an hour
     python tests/benchmarks/forms_on_demo_city.py --runs /tmp/runs --nulls 2          fewer
     python tests/benchmarks/forms_on_demo_city.py --runs /tmp/runs --placebos random outline
+    python tests/benchmarks/forms_on_demo_city.py --runs /tmp/runs --steps 100 --seeds 0 1 2    trained under all arms
 
-EfficientNet-Lite0 as ImageNet left it is probed on demo cities in which classes are known to tell places apart, or
-known not to (`tests/planting.py`). Without placebos a claim is that of an effect, the one that is made most easily.
-What was run is kept in --runs and read again. One process, one core: a second one with other worlds may run beside it.
+EfficientNet-Lite0 as ImageNet left it, or trained for some steps, is probed on demo cities in which classes are known
+to tell places apart, or known not to (`tests/planting.py`). Without placebos a claim is that of an effect, the one that
+is made most easily. What was run is kept in --runs and read again. One process, one core: a second one with other
+worlds may run beside it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +32,14 @@ LARGE = {"height": 96, "width": 128, "streets": 20, "query_visits": 3}
 SIGNS = {"helps": "+", "raises": "+", "hurts": "-", "lowers": "-"}
 
 
-def world(
-    runs: Path, name: str, demo: Mapping[str, Any], placebos: Sequence[str], forms: Sequence[str]
-) -> list[SettingRow]:
+def world(name: str, demo: Mapping[str, Any], args: argparse.Namespace) -> list[SettingRow]:
     """One world in every form, in a line each as it is found."""
     found = []
-    for form in forms:
+    for form in args.forms:
         with tempfile.TemporaryDirectory() as folder:
             how = "pooled" if form == "features" else "each"
-            found.append(attributed(sweep_of(Path(folder), form, demo, placebos, how), runs).settings[0])
+            sweep = sweep_of(Path(folder), form, demo, args.placebos, how, args.steps, args.seeds)
+            found.append(attributed(sweep, args.runs).settings[0])
         print(line(f"{name} | {form}", found[-1]), flush=True)
     told = {row.player: row.verdict for row in verdicts(found)}
     print(f"{name} | in every form | {' | '.join(told[name] for name in PLAYERS)}", flush=True)
@@ -61,16 +62,20 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--nulls", type=int, default=10, help="null worlds")
     parser.add_argument("--first", type=int, default=0, help="seed of the first null world")
+    parser.add_argument("--only-nulls", action="store_true", help="leave the planted world out")
+    parser.add_argument("--steps", type=int, default=0, help="of training under all arms")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="a trained network each")
     parser.add_argument("--placebos", nargs="*", default=[], help="of each arm")
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS)
     parser.add_argument("--large", default=json.dumps(LARGE), help="keys of trial.data.demo of the planted world")
     args = parser.parse_args()
     args.runs.mkdir(parents=True, exist_ok=True)
-    runs = args.runs.resolve()
+    args.runs = args.runs.resolve()
     print(f"world | form | {' | '.join(PLAYERS)}")
-    world(runs, "planted", {**json.loads(args.large), "planted": TRUTH, "seed": 2}, args.placebos, args.forms)
+    if not args.only_nulls:
+        world("planted", {**json.loads(args.large), "planted": TRUTH, "seed": 2}, args)
     found = [
-        world(runs, f"null {seed}", {"planted": NULL, "seed": seed}, args.placebos, args.forms)
+        world(f"null {seed}", {"planted": NULL, "seed": seed}, args)
         for seed in range(args.first, args.first + args.nulls)
     ]
     print("\nform | null worlds | with any claim")

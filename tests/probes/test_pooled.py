@@ -6,7 +6,6 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.probing import EVERY, PLAYERS, copied, finished_trial, order_of, silent
+from tests.probing import EVERY, PLAYERS, at_features, copied, finished_trial, order_of, silent
 from tests.training.making import CPU
 from vprdist.arrow import map_rows, write_rows
 from vprdist.data.layouts.msls import read_city
@@ -36,7 +35,7 @@ from vprdist.probes.sums import SOURCES, Sums, make_sums
 from vprdist.probes.worker import work
 from vprdist.spec.arms import Arm, classes_of
 from vprdist.spec.class_table import table_of
-from vprdist.spec.doors import AggregatorName, AttentionName
+from vprdist.spec.doors import AttentionName
 from vprdist.spec.probes import check_pooled
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
@@ -51,37 +50,11 @@ def nobody_told(count: int) -> None:
     """Progress that nobody looks at."""
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    """Workers set the threads of their process; here it is the tests'."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-
-
-def at_features(aggregator: str, **parameters: object) -> Callable[[TrialSpec], TrialSpec]:
-    """A trial whose masks weigh the pooling."""
-
-    def changed(trial: TrialSpec) -> TrialSpec:
-        pool = AggregatorName.of(aggregator, **parameters)
-        shown = trial.input.model_copy(update={"mask_at": "features"})
-        return trial.model_copy(
-            update={"input": shown, "network": trial.network.model_copy(update={"aggregator": pool})}
-        )
-
-    return changed
-
-
 @pytest.fixture(scope="module", params=["gem", "netvlad"])
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trial that is over, without probes."""
     parameters = {"clusters": 3} if request.param == "netvlad" else {}
     return finished_trial(tmp_path_factory.mktemp(request.param), at_features(request.param, **parameters))
-
-
-@pytest.fixture
-def own(finished: Path, tmp_path: Path) -> Path:
-    return copied(finished, tmp_path / "own")
 
 
 def pooled_of(trial_folder: Path, probes=EVERY) -> tuple[TrialSpec, Pooled, PlaceReader]:

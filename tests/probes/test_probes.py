@@ -20,7 +20,7 @@ import pyarrow.parquet as parquet
 import pytest
 import torch
 
-from tests.probing import EVERY, KINDS, PLAYERS, copied, files, finished_trial, order_of, values
+from tests.probing import EVERY, KINDS, PLAYERS, files, finished_trial, order_of, values
 from tests.spec.test_sweep import sweep
 from tests.training.making import CPU
 from vprdist.data.layouts import city_digest_cached
@@ -50,14 +50,6 @@ def nobody_told(count: int) -> None:
     """Progress that nobody looks at."""
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    """Workers set the threads of their process; here it is the tests'."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trial that is over; its probes are all made, in one go."""
@@ -66,12 +58,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work(order_of(trial), 0, 1, nobody_told)
     torch.set_num_threads(threads)
     return trial
-
-
-@pytest.fixture
-def own(finished: Path, tmp_path: Path) -> Path:
-    """The same trial without probes."""
-    return copied(finished, tmp_path / "own")
 
 
 def test_parts_are_made_once_and_tell_what_they_took(own: Path) -> None:

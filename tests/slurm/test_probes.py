@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.test_one_network import started
-from tests.probing import copied, finished_trial, order_of, silent, trained_sweep, values
+from tests.probing import at_features, copied, finished_trial, order_of, silent, trained_sweep, values
 from tests.slurm.conftest import DevCluster, hold
 from tests.slurm.test_caches import write_profile
 from tests.waiting import until
@@ -21,14 +21,16 @@ from vprdist.launch.array_folder import Array
 from vprdist.launch.driver_job import driver_name
 from vprdist.probes.make import make_probes
 from vprdist.report.board import watch
+from vprdist.spec.probes import How
 from vprdist.spec.profile import read_profile
 from vprdist.store.driving import DriverRecord, write_driver
 
 
 @pytest.mark.slow
-def test_an_array_finds_what_this_machine_finds(slurm_cluster: DevCluster, tmp_path: Path) -> None:
-    trial = finished_trial(tmp_path)
-    here, there = (order_of(copied(trial, tmp_path / name)) for name in ("here", "there"))
+@pytest.mark.parametrize("how", ["each", "pooled"])
+def test_an_array_finds_what_this_machine_finds(slurm_cluster: DevCluster, tmp_path: Path, how: How) -> None:
+    trial = finished_trial(tmp_path) if how == "each" else finished_trial(tmp_path, at_features("gem"))
+    here, there = (order_of(copied(trial, tmp_path / name), how=how) for name in ("here", "there"))
     said: list[str] = []
     make_probes([here], read_profile("local"), said.append, silent, concurrent=1)
     make_probes([there], slurm_cluster.profile(memory_gb=3), said.append, silent)

@@ -9,6 +9,7 @@ import yaml
 
 from vprdist.errors import SweepFileError
 from vprdist.spec.recipes import RECIPES
+from vprdist.spec.row_name import row_name
 from vprdist.spec.sweep import trial_at
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.store.manifest import resolved_file
@@ -402,3 +403,43 @@ def test_what_would_fill_the_memory_is_counted_and_refused(tmp_path, text, words
 def test_an_override_of_many_dots_is_refused(tmp_path):
     for section in ("budget", "trial.train", "scales.paper", "search.grid"):
         assert "no key has so many dots" in refusal(tmp_path, "name: a\n", f"{section}.{'.'.join('a' * 5000)}=1")
+
+
+def test_rows_of_whole_sections_are_named_by_what_differs_between_them(tmp_path):
+    text = """
+name: sections
+trial: {data: {root: demo}}
+search:
+  grid:
+    input: [{mode: rgb}, {mode: masked, classes: static}, {mode: masked, mask_at: features, placebo: image}]
+    train: [{steps: 3}, {steps: 3, lr: 0.2}]
+    network: [{backbone: resnet18, weights: none}, {backbone: efficientnet_lite0, unfreeze: 0-4}]
+"""
+    spec = sweep(tmp_path, text)
+    axes = spec.telling_axes
+    assert {"input.mode", "input.classes", "input.mask_at", "input.placebo", "train.lr", "network"} == set(axes)
+    names = [row_name(trial, axes) for trial in spec.trials]
+    assert len(set(names)) == len(spec.trials) == 12
+    assert not any("{" in name or "steps" in name for name in names), names
+    one = sweep(tmp_path, "name: one\ntrial: {data: {root: demo}}\nsearch: {grid: {input: [{mode: rgb}]}}\n")
+    assert one.telling_axes == ("input",), "nothing differs"
+
+
+def test_rows_of_one_choice_are_told_apart_by_its_parameters(tmp_path):
+    grid = """
+name: losses
+trial: {data: {root: demo}}
+search:
+  grid:
+    train.loss: [gcl, {name: gcl, margin: 0.3}, contrastive]
+    network.aggregator: [gem, {name: netvlad, clusters: 8}]
+"""
+    spec = sweep(tmp_path, grid)
+    names = [row_name(trial, spec.telling_axes) for trial in spec.trials]
+    losses, pools = ("gcl", "gcl margin=0.3", "contrastive"), ("gem", "netvlad clusters=8")
+    assert names == [f"{loss} {pool}" for loss in losses for pool in pools]
+    both = (
+        "name: both\ntrial: {data: {root: demo}}\nsearch: {grid: {train.loss: [gcl], train.loss.margin: [0.2, 0.3]}}\n"
+    )
+    spec = sweep(tmp_path, both)
+    assert [row_name(trial, spec.telling_axes) for trial in spec.trials] == ["gcl 0.2", "gcl 0.3"], "once"

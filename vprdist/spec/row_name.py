@@ -28,19 +28,24 @@ def row_name(trial: TrialSpec, axes: Sequence[str], players: Players | None = No
     Args:
         players: of a search of subsets: masks are then named by them.
     """
-    words = (_form(trial, axis, axes) if axis in FORM_AXES else _value(trial, axis, players or {}) for axis in axes)
+    words = (_form(trial, axis, axes) if axis in FORM_AXES else _value(trial, axis, axes, players) for axis in axes)
     return " ".join(filter(None, words))
 
 
-def _value(trial: TrialSpec, axis: str, players: Players) -> str:
+def _value(trial: TrialSpec, axis: str, axes: Sequence[str], players: Players | None) -> str:
     if axis == "input.classes" and trial.input.uses_mask and players:
         shown = [name for name, classes in players.items() if set(classes) <= set(trial.input.class_names)]
         if {c for name in shown for c in players[name]} == set(trial.input.class_names):
             return _subset_name(shown, players)
     if axis == "network":
         return network_name(trial.network)
-    if tuple(axis.split(".")) == ("network", "backbone") and trial.network.backbone.fact("elsewhere"):
-        return trial.network.backbone.title
+    chosen: Any = trial
+    for part in axis.split("."):
+        chosen = getattr(chosen, part, None)
+    if isinstance(chosen, Named) and not chosen.is_own:
+        if axis == "network.backbone" and chosen.fact("elsewhere"):
+            return chosen.title
+        return _with_parameters(chosen, own_axes=[a.rpartition(".")[2] for a in axes if a.startswith(f"{axis}.")])
     value: object = trial.to_json()
     for part in axis.split("."):
         value = _below(value, part) if isinstance(value, dict) else None
@@ -89,8 +94,9 @@ def value_name(key: str, value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _with_parameters(named: Named) -> str:
-    usual = {name: field.default for name, field in _parameters_of(named).items()}
+def _with_parameters(named: Named, own_axes: Sequence[str] = ()) -> str:
+    """A choice, and its parameters that are not as usual, without those that have an axis of their own."""
+    usual = {name: field.default for name, field in _parameters_of(named).items() if name not in own_axes}
     words = [f"{name}={value}" for name, value in named.parameters.items() if value != usual.get(name, value)]
     return " ".join([named.title, *words])
 

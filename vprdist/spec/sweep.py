@@ -126,6 +126,11 @@ class SweepSpec(Spec):
         return tuple(dict.fromkeys((*own, *shared, "input.mode", "input.classes", *control)))
 
     @property
+    def telling_axes(self) -> tuple[str, ...]:
+        """The dotted keys that rows are named by: of a whole section (a network has a name) the keys that differ."""
+        return tuple(key for axis in self.axes for key in _telling_keys(axis, self.grid.get(axis, ())))
+
+    @property
     def settings(self) -> tuple[Point, ...]:
         """The points of the grid alone: subsets are searched at each of them."""
         return tuple(grid_points(self.grid))
@@ -249,6 +254,14 @@ def trial_at(sweep: SweepSpec, point: Point) -> TrialSpec:
     seed = point.get("seed", sweep.seeds[0])
     point = {axis: value for axis, value in point.items() if axis != "seed"}
     return resolve_trial(values, sweep.own_train, point, seed, Origin(Path(f"{sweep.name} (proposed)")))
+
+
+def _telling_keys(axis: str, values: Sequence[Any]) -> list[str]:
+    """The axis; in the place of a section its keys, if their values differ."""
+    if axis not in TrialSpec.model_fields or axis == "network" or not all(isinstance(each, dict) for each in values):
+        return [axis]
+    keys = dict.fromkeys(key for section in values for key in section)
+    return [f"{axis}.{key}" for key in keys if any(s.get(key) != values[0].get(key) for s in values)] or [axis]
 
 
 def grid_points(grid: Mapping[str, Sequence[Any]]) -> list[Point]:

@@ -100,6 +100,40 @@ class OneUnit(Backbone):
         """Nothing is left to fill: such a network comes with its weights."""
 
 
+class NetworkOfFile(OneUnit):
+    """A network that a file holds, program and weights.
+
+    Args:
+        file: its path, which messages call it by.
+        answers: features or descriptors.
+        mean, std: what its pictures are normalised by.
+
+    Raises:
+        WeightsError: no such file, or something else in it.
+    """
+
+    def __init__(
+        self, file: str, answers: str, mean: tuple[float, float, float], std: tuple[float, float, float]
+    ) -> None:
+        super().__init__()
+        self.path, self.where = Path(file), file
+        self.mean, self.std = mean, std
+        if not self.path.is_file():
+            raise WeightsError(self.path, "no such file", None, "A path counts from the folder of the sweep file.")
+        self.network = Unit(self.open(), answers, file)
+
+    def open(self) -> nn.Module:
+        """The network of the file.
+
+        Raises:
+            WeightsError: there is something else in it.
+        """
+        raise NotImplementedError
+
+    def find_weights(self) -> Path:
+        return self.path
+
+
 def said(found: Any) -> str:
     """What a network answered, for a message."""
     if isinstance(found, Tensor):

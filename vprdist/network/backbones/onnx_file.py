@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vprdist.errors import WeightsError, first_line
 from vprdist.files import digest_file
-from vprdist.network.backbones.one_unit import OneUnit, Unit
+from vprdist.network.backbones.one_unit import NetworkOfFile
 
 RULE = "the file must be a network in ONNX that takes one batch of pictures, (B, 3, H, W) float32"
 EXPORT = "Write it so: torch.onnx.export(network.eval(), (picture,), FILE, dynamic_axes={'input': {0: 'batch'}}, …)."
@@ -22,25 +22,15 @@ OUTSIDE = re.compile(rb"\x0a\x08location\x12(.)", re.DOTALL)
 """How ONNX names a file of weights beside its own, in protocol buffers: the key, then the length of the name."""
 
 
-class OnnxFile(OneUnit):
+class OnnxFile(NetworkOfFile):
     """The network of a file. Its first output is taken; beside features the second one too, as a class token.
 
     Raises:
         WeightsError: no such file, something else in it, or onnxruntime is not installed.
     """
 
-    def __init__(
-        self, file: str, answers: str, mean: tuple[float, float, float], std: tuple[float, float, float]
-    ) -> None:
-        super().__init__()
-        self.path, self.where = Path(file), file
-        self.mean, self.std = mean, std
-        if not self.path.is_file():
-            raise WeightsError(self.path, "no such file", None, "A path counts from the folder of the sweep file.")
-        self.network = Unit(_Session(self.path), answers, file)
-
-    def find_weights(self) -> Path:
-        return self.path
+    def open(self) -> nn.Module:
+        return _Session(self.path)
 
     def digest_weights(self, path: Path) -> str:
         """The digest covers the file, and those beside it that hold its larger weights."""

@@ -7,44 +7,35 @@ import zipfile
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from vprdist.errors import WeightsError, first_line
-from vprdist.network.backbones.one_unit import OneUnit, Unit
+from vprdist.network.backbones.one_unit import NetworkOfFile
 
 RULE = "the file must be a network in TorchScript, as torch.jit.save writes it"
 EXPORT = "Write it so: torch.jit.save(torch.jit.trace(network.eval(), picture), FILE)."
 
 
-class TorchScriptFile(OneUnit):
+class TorchScriptFile(NetworkOfFile):
     """The network of a file. TorchScript is a language of its own: nothing of Python is run.
 
     Raises:
         WeightsError: no such file, or something else in it.
     """
 
-    def __init__(
-        self, file: str, answers: str, mean: tuple[float, float, float], std: tuple[float, float, float]
-    ) -> None:
-        super().__init__()
-        self.path, self.where = Path(file), file
-        self.mean, self.std = mean, std
+    def open(self) -> nn.Module:
         _check(self.path)
         try:
             with warnings.catch_warnings():  # torch advises its authors to export in another way
                 warnings.simplefilter("ignore")
-                net = torch.jit.load(str(self.path), map_location="cpu")
+                net: nn.Module = torch.jit.load(str(self.path), map_location="cpu")
         except Exception as error:  # a cut archive, another version's operators
             raise WeightsError(self.path, RULE, first_line(error)[:300], EXPORT) from None
-        self.network = Unit(net.eval(), answers, file)
-
-    def find_weights(self) -> Path:
-        return self.path
+        return net.eval()
 
 
 def _check(path: Path) -> None:
     """Whether it is a program of TorchScript, told before it is opened by torch."""
-    if not path.is_file():
-        raise WeightsError(path, "no such file", None, "A path counts from the folder of the sweep file.")
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.partition("/")[2] for name in archive.namelist()]
