@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.training.making import losses, make_cache, make_trial, run_here, start_ranks, weights_of
+from tests.training.test_forms import formed
 from vprdist.data.graph import city_graph
 from vprdist.data.layouts.msls import read_city
 from vprdist.distributed.ranks import Ranks
@@ -84,10 +85,12 @@ def trainer(trial: TrialSpec, root: Path, folder: Path) -> Trainer:
     return Trainer(trial, network, cities, graphs, reader, Ranks(0, 1, device), folder, lambda row: None)
 
 
+@pytest.mark.parametrize("mask_at", ["picture", "features"])
 @pytest.mark.parametrize("recipe", list(RECIPES))
-def test_no_step_waits_for_the_device(small_tree, tmp_path, monkeypatch, recipe):
+def test_no_step_waits_for_the_device(small_tree, tmp_path, monkeypatch, recipe, mask_at):
     trial = make_trial(small_tree, make_cache(small_tree, tmp_path), "masked", **RECIPES[recipe])
-    quiet = trial.model_copy(update={"run": RunSpec(log_steps=100)})
+    shown = trial.input.model_copy(update={"mask_at": mask_at})
+    quiet = trial.model_copy(update={"input": shown, "run": RunSpec(log_steps=100)})
     made, steps, step = trainer(quiet, small_tree, tmp_path / "t"), [], Trainer._step
 
     def watched(self: Trainer, batch: object) -> None:
@@ -118,8 +121,9 @@ def test_float32_is_no_tf32(small_tree, tmp_path):
         assert error(torch.nn.functional.conv2d(image.cuda(), weight.cuda())) > 1e-5, "the test would see TF32"
 
 
-def test_a_compiled_step_trains_as_an_eager_one(small_tree, tmp_path):
-    trial = make_trial(small_tree)
+@pytest.mark.parametrize("form", [None, {"mask_fill": "blur"}, {"mask_at": "features"}])
+def test_a_compiled_step_trains_as_an_eager_one(small_tree, tmp_path, form):
+    trial = make_trial(small_tree) if form is None else formed(small_tree, make_cache(small_tree, tmp_path), **form)
     compiled = trial.model_copy(update={"run": RunSpec(log_steps=1, compile=True)})
     run_here(compiled, tmp_path / "compiled")
     run_here(trial, tmp_path / "eager")

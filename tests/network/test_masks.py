@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from vprdist.errors import OwnCodeError
+from vprdist.network.areas import area_means
 from vprdist.network.attention.spatial import KERNELS, Spatial
 from vprdist.network.masks.base import HIDDEN, SHOWN, Mask, check_range, check_shape
-from vprdist.network.masks.conv_head import by_area
 from vprdist.spec.doors import MaskName
 from vprdist.spec.vocabulary import CLASSES
 
@@ -174,8 +174,10 @@ def test_pictures_come_to_another_size_by_exact_area_means() -> None:
     # Each part of 5 x 4 cuts pixels: a picture of 35 x 36 shows every one of them as whole pixels.
     fine = picture.repeat_interleave(5, dim=2).repeat_interleave(4, dim=3)
     expected = fine.reshape(1, 3, 5, 7, 4, 9).mean(dim=(3, 5))
-    assert torch.allclose(by_area(picture, (5, 4)), expected, atol=1e-7)
-    assert torch.allclose(by_area(picture, (14, 18)), picture.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert torch.allclose(area_means(picture, (5, 4), "cells"), expected, atol=1e-7)
+    assert torch.allclose(
+        area_means(picture, (14, 18), "cells"), picture.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import which
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from vprdist.semantics.placebo import other_image
 from vprdist.spec.doors import AttentionName, MaskName
 from vprdist.spec.input import InputSpec
 from vprdist.spec.sweep_file import read_sweep
-from vprdist.spec.trial import TrialSpec
+from vprdist.spec.trial import RunSpec, TrialSpec
 from vprdist.spec.vocabulary import CLASSES
 from vprdist.training.batches import PairImages
 from vprdist.training.loop import Trainer
@@ -100,6 +101,17 @@ def test_a_network_with_a_learnt_mask_begins_as_the_rgb_network(
     assert all(each.grad is not None and each.grad.abs().max() > 0 for each in learnt.mask.parameters())
     frozen = [each for key, unit in learnt.units.items() if key not in learnt.trained for each in unit.parameters()]
     assert all(each.grad is None for each in frozen)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+@pytest.mark.parametrize(("name", "form"), [("conv_head", "black"), ("class_weights", "features")])
+def test_a_compiled_step_trains_as_an_eager_one(small_tree: Path, tmp_path: Path, name: str, form: str) -> None:
+    eager = learnt_trial(small_tree, tmp_path, fast(name), form=form)
+    run_here(eager, tmp_path / "eager")
+    run_here(eager.model_copy(update={"run": RunSpec(log_steps=1, compile=True)}), tmp_path / "compiled")
+    expected = losses(tmp_path / "eager")
+    assert np.allclose([losses(tmp_path / "compiled")[s] for s in expected], list(expected.values()), rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vprdist.network.areas import area_means
 from vprdist.network.fill import filled
 from vprdist.semantics.masks import FULL
-from vprdist.semantics.resize import area_weights
 from vprdist.spec.vocabulary import ConvInit, Grid, InputMode, MaskFill
 
 DOUBLES = 2**24
@@ -78,15 +78,12 @@ class InputStem(nn.Module):
 
         In float64 up to the last step: a mask of ones has a weight of 1 everywhere, to the bit.
         """
-        counts = extra_BChw.shape[2:]
-        rows, columns = (
-            torch.from_numpy(area_weights(count, parts, self.grid)).to(extra_BChw.device)
-            for count, parts in zip(counts, size, strict=True)
-        )
+        height, width = extra_BChw.shape[2:]
         maps_Mhw, parts = extra_BChw.flatten(0, 1), list[Tensor]()
-        step = max(1, DOUBLES // (counts[0] * counts[1]))
+        step = max(1, DOUBLES // (height * width))
         for begin in range(0, len(maps_Mhw), step):  # of many classes' maps, a few are there as doubles
-            parts.append((rows @ (maps_Mhw[begin : begin + step].double() / self.full) @ columns.T).float())
+            doubles = maps_Mhw[begin : begin + step].double() / self.full
+            parts.append(area_means(doubles, size, self.grid).float())
         return torch.cat(parts).reshape(*extra_BChw.shape[:2], *size)
 
     def placed(self, extra_BChw: Tensor, size: tuple[int, int]) -> Tensor:
@@ -101,8 +98,7 @@ class InputStem(nn.Module):
         extra = self.shares(extra_BChw)
         if self.grid == "cells":
             return extra
-        rows, columns = (torch.from_numpy(area_weights(n, n, self.grid)).to(extra) for n in extra.shape[2:])
-        return rows @ extra @ columns.T
+        return area_means(extra, (extra.shape[2], extra.shape[3]), self.grid)
 
     def shares(self, extra_BChw: Tensor) -> Tensor:
         """What the mode adds, in [0, 1] at its own size, (B, C, h, w) float."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vprdist.network.areas import area_means
 from vprdist.network.masks.base import SHOWN, Mask, gauged
-from vprdist.semantics.resize import area_weights
-from vprdist.spec.vocabulary import Grid
 
 
 class ConvHead(Mask):
@@ -32,21 +30,7 @@ class ConvHead(Mask):
         nn.init.constant_(self.last.bias, SHOWN)  # type: ignore[arg-type]
 
     def forward(self, activations_BKhw: Tensor, **more: Any) -> Tensor:
-        image_B3hw = by_area(more["image"], (activations_BKhw.shape[2], activations_BKhw.shape[3]))
+        size = (activations_BKhw.shape[2], activations_BKhw.shape[3])
+        image_B3hw = area_means(more["image"], size, "cells")
         hidden = torch.relu(self.first(torch.cat([image_B3hw - 0.5, activations_BKhw], dim=1)))
         return gauged(self.last(torch.relu(self.second(hidden))), dim=(2, 3))
-
-
-def by_area(image_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """Means over equal parts of the picture, (B, C, h, w)."""
-    rows_hH, columns_wW = (
-        area_parts(count, parts, "cells").to(image_BCHW)
-        for count, parts in zip(image_BCHW.shape[2:], size, strict=True)
-    )
-    return rows_hH @ image_BCHW @ columns_wW.T
-
-
-@lru_cache(maxsize=64)
-def area_parts(count: int, parts: int, grid: Grid) -> Tensor:
-    """(parts, count): how much each point of an axis counts in the mean over each equal part of it."""
-    return torch.from_numpy(area_weights(count, parts, grid)).float()

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vprdist.network.areas import area_means
 from vprdist.network.masks.base import check_shape
-from vprdist.network.masks.conv_head import area_parts
 from vprdist.semantics.masks import FULL
 from vprdist.spec.doors import MaskTraining
 from vprdist.spec.vocabulary import Grid
@@ -47,8 +47,7 @@ class LearntMask(nn.Module):
         shares_BKhw = extra_BKhw.float() / FULL
         if self.grid == "cells":
             return shares_BKhw
-        rows, columns = (area_parts(n, n, self.grid).to(shares_BKhw) for n in shares_BKhw.shape[2:])
-        return rows @ shares_BKhw @ columns.T
+        return area_means(shares_BKhw, (shares_BKhw.shape[2], shares_BKhw.shape[3]), self.grid)
 
     def gates(self, extra_BKhw: Tensor) -> Tensor | None:
         """(B, K) how much each class is shown in each picture; None: the mask does not weigh classes."""
