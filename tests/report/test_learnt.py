@@ -57,6 +57,16 @@ def test_a_class_has_its_mean_and_its_difference_to_the_placebo_of_the_same_seed
     assert f"| road | 0.300 ± 0.100 | 0.167 ± 0.115 | {road.less:+.3f} [" in text
 
 
+def test_two_seeds_tell_no_more_than_that_weights_lie_between_0_and_1() -> None:
+    results = [learnt_result(seed, OWN[seed]) for seed in (0, 1)]
+    results += [learnt_result(seed, PLACEBO[seed], "image") for seed in (0, 1)]
+    (row,) = learnt_of(results)
+    road = next(each for each in row.weights if each.class_name == "road")
+    gaps, quantile = (0.1, 0.3), 25.4517  # Student's t, 1 degree of freedom, 1 - 0.05 / 2 / 2 classes
+    assert quantile * stdev(gaps) / math.sqrt(2) > 2
+    assert (road.low, road.high) == (-1, 1) and not road.is_beyond
+
+
 def test_one_seed_and_no_placebo_claim_nothing() -> None:
     (row,) = learnt_of([learnt_result(0, OWN[0])])
     assert all(each.less is None and each.low is None and not each.is_beyond for each in row.weights)

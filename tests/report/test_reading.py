@@ -13,7 +13,7 @@ from rich.console import Console
 
 from tests.report.making import KEYS, judged, leave, records_of, result, rows_of, written
 from vprdist.report import seeds
-from vprdist.report.board import read_board
+from vprdist.report.board import leaderboard, read_board
 from vprdist.report.evidence import weigh
 from vprdist.report.latex import latex
 from vprdist.report.leaderboard import markdown, show, write_leaderboard
@@ -59,6 +59,28 @@ def test_one_seed_gives_a_difference_of_these_networks_and_neither_p_nor_groups(
         assert line["holds_for"] == "these networks"
         assert {line[name] for name in ("group", "p", "p_holm", "p_all_pairs")} == {""}
     assert pyarrow.parquet.read_table(paths[2]).to_pylist()[1]["p_holm"] is None
+
+
+def test_networks_that_nobody_trains_have_no_luck_of_seeds(tmp_path):
+    elsewhere = [(result(0.5 + v, seed=s), None) for s, v in enumerate((0.0, 0.1, 0.05))]
+    leave(tmp_path, elsewhere, name="elsewhere")
+
+    def fixed(one, trained=0):
+        train = one.trial.train.model_copy(update={"steps": trained})
+        trial = one.trial.model_copy(update={"train": train})
+        return one.model_copy(update={"trial": trial, "trial_id": trial.trial_id, "steps": trained})
+
+    def said(name, steps):
+        files = [(fixed(one, each), records) for (one, records), each in zip(pair(1), steps, strict=True)]
+        board, out = read_board(leave(tmp_path, files, name=name), tmp_path), io.StringIO()
+        leaderboard(board.folder, tmp_path, Console(file=out, width=200))
+        return words(markdown(board.blocks, "t")), words(out.getvalue())
+
+    for text in said("fixed", (0, 0)):
+        assert "Nothing was trained: intervals and differences are of these very networks" in text
+        assert "may be luck" not in text and "One seed a row" not in text and "seeds=[0,1,2]" not in text
+    text, shown = said("mixed", (0, 3))
+    assert "One seed a row" in text and "may be luck" in text and "seeds=[0,1,2]" in shown
 
 
 def test_two_seeds_of_one_row_are_enough_to_know_of_luck(tmp_path):

@@ -180,8 +180,9 @@ def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOT
 
 def _next(board: Board, wanted: Wanted) -> str:
     """The one thing that helps most now."""
-    one_seed = all(len(standing.row.seeds) == 1 for block in board.blocks for standing in block.standings)
-    if one_seed and not _is_searched(board):  # most searchers take one seed a point
+    rows = rows_of(board.blocks)
+    trains = any(row.trial.train.steps for row in rows)
+    if trains and all(len(row.seeds) == 1 for row in rows) and not _is_searched(board):  # most searchers take one seed a point
         return "'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck"
     command = f"vprdist leaderboard {shlex.quote(board.folder.name)}"
     if not wanted.parts:

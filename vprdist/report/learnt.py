@@ -41,7 +41,8 @@ class LearntWeight:
 
     Attributes:
         values: by seed. placebo: of the row's placebo, by seed; empty where none was run.
-        less: the mean of the differences of equal seeds. low, high: its interval; None with fewer than two seeds.
+        less: the mean of the differences of equal seeds. low, high: its interval, cut where weights in [0, 1] can
+            differ no more; None with fewer than two seeds.
         shapley: what the class adds by another sweep; None where none of the run folder tells it of this class alone.
     """
 
@@ -118,7 +119,7 @@ def _learnt_weight(
     if less is not None and len(gaps) > 1:
         quantile = float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / count, len(gaps) - 1))
         half = quantile * stdev(gaps) / math.sqrt(len(gaps))
-        low, high = less - half, less + half
+        low, high = max(less - half, -1.0), min(less + half, 1.0)
     return LearntWeight(name, values, placebo, less, low, high, shapley)
 
 

@@ -34,6 +34,11 @@ def _worse(block: Block) -> list[str]:
 def _one_seed(block: Block) -> list[str]:
     if block.num_clusters is None or block.knows_seeds:
         return []
+    if not any(standing.row.trial.train.steps for standing in block.standings):
+        return [
+            "Nothing was trained: intervals and differences are of these very networks, on other queries. No p and no "
+            "groups are told, which speak of what training makes of settings."
+        ]
     lines = [
         "One seed a row: intervals and differences are of these very networks, on other queries; another seed may turn "
         "the order. So no p and no groups are told, which would speak of settings: train several seeds a row."
