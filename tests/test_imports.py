@@ -153,7 +153,7 @@ def test_a_library_lives_in_one_room(library: str) -> None:
         "vprdist.launch.dispatcher, vprdist.launch.node",
         "vprdist.search.driver, vprdist.search.trainable, vprdist.search.progress",
         "vprdist.report.leaderboard, vprdist.report.page.build, vprdist.plan.noise, vprdist.report.plots",
-        "vprdist.report.board, vprdist.report.pictures, vprdist.report.importance_tables",
+        "vprdist.report.publish, vprdist.report.pictures, vprdist.report.importance_tables",
         "vprdist.driver.drive, vprdist.probes.make, vprdist.probes.read, vprdist.launch.workers",
         "vprdist.attribution.attribute, vprdist.attribution.from_probes, vprdist.attribution.from_trials",
         "vprdist.sweep, vprdist.cli.commands, vprdist.driver.start, vprdist.demo, vprdist.semantics.importing",

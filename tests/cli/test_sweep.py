@@ -20,7 +20,7 @@ from vprdist.errors import LaunchError, RayUnavailable, UserError
 from vprdist.files import read_json, write_json, write_text
 from vprdist.launch.driver_job import RAY_REQUEUES
 from vprdist.prepare.prepare import Prepared
-from vprdist.report.board import leaderboard
+from vprdist.report.publish import leaderboard
 from vprdist.search.book import Book
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.search import SearchSpec

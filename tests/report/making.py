@@ -13,8 +13,9 @@ import numpy as np
 from vprdist.console import Console
 from vprdist.files import append_json_line, write_json, write_text
 from vprdist.parquet import write_parquet
-from vprdist.report.board import leaderboard, page_path
+from vprdist.report.board_page import page_path
 from vprdist.report.evidence import weigh
+from vprdist.report.publish import leaderboard
 from vprdist.report.rows import group_rows
 from vprdist.spec.data import DataSpec
 from vprdist.spec.input import InputSpec

@@ -19,11 +19,12 @@ from tests.report.test_leaderboard import blocks_of, result
 from vprdist.console import Console
 from vprdist.files import write_json, write_text
 from vprdist.report.attribution import write_attribution
-from vprdist.report.board import Wanted, leaderboard, page_path
+from vprdist.report.board_page import page_path
 from vprdist.report.page.build import page
 from vprdist.report.page.classes import A_CLASS
 from vprdist.report.page.contents import Contents, Figure, NoPictures, View
 from vprdist.report.page.flips import MOST_BYTES
+from vprdist.report.publish import Wanted, leaderboard
 from vprdist.report.wording import NO_CONTROL
 from vprdist.store.attribution_file import attribution_path
 

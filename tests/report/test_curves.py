@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vprdist.files import append_json_line
-from vprdist.report.board import _curve
+from vprdist.report.board_page import _curve
 from vprdist.store.trial_folder import TrialFolder
 
 

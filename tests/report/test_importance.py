@@ -16,7 +16,7 @@ import pytest
 from tests.report.making import HOSTILE, consistent, leave, records_of, result, write_queries, written
 from vprdist.cli import main
 from vprdist.game.shares import Told
-from vprdist.report.board import page_path
+from vprdist.report.board_page import page_path
 from vprdist.report.importance import Importance, importances
 from vprdist.report.importance_tables import answer, lines, markdown, reading
 from vprdist.report.rows import group_rows

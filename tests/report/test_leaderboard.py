@@ -15,7 +15,8 @@ from tests.report.making import KEYS, leave, of_the_paper, records_of, result, r
 from vprdist.console import Console
 from vprdist.errors import UserError
 from vprdist.files import write_json
-from vprdist.report.board import Wanted, leaderboard, page_path, read_board
+from vprdist.report.board import read_board
+from vprdist.report.board_page import page_path
 from vprdist.report.evidence import weigh
 from vprdist.report.leaderboard import (
     PUBLISHED_HEADERS,
@@ -26,6 +27,7 @@ from vprdist.report.leaderboard import (
     show,
     write_leaderboard,
 )
+from vprdist.report.publish import Wanted, leaderboard
 from vprdist.report.published import NOTES, TABLE_I, is_papers, published_name, published_rows
 from vprdist.spec.doors import BackboneName
 from vprdist.spec.input import InputSpec

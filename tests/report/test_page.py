@@ -16,7 +16,8 @@ import pytest
 from tests.report.making import HOSTILE, four, leave, record, records_of, result, written
 from tests.report.test_page_contents import Painted, contents_of
 from vprdist.files import append_json_line, write_json
-from vprdist.report.board import page_path, read_board, write_page
+from vprdist.report.board import read_board
+from vprdist.report.board_page import page_path, write_page
 from vprdist.report.page.build import page
 
 COLUMN = """(() => [...document.querySelectorAll('#table1 tbody tr')].map((row) => row.cells[0].textContent))()"""

@@ -15,12 +15,14 @@ from PIL import Image
 from tests.report.making import four, leave, records_of, result, written
 from vprdist.console import Console
 from vprdist.files import append_json_line, write_json, write_text
-from vprdist.report import board
-from vprdist.report.board import leaderboard, page_path, read_board, watch, write_page
+from vprdist.report import publish
+from vprdist.report.board import Board, read_board
+from vprdist.report.board_page import page_path, write_page
 from vprdist.report.page.build import page
 from vprdist.report.page.contents import Contents, Figure, NoPictures, Progress, View
 from vprdist.report.page.figures import figures_of, kinds_of_mask
 from vprdist.report.page.flips import MOST_BYTES, Album
+from vprdist.report.publish import leaderboard, watch
 from vprdist.spec.input import InputSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.status.status import show_sweep
@@ -50,12 +52,12 @@ def test_the_last_page_has_a_result_that_came_while_the_board_was_read(tmp_path,
     text = waiting.read_text()
     waiting.unlink()
 
-    def read_slowly(*places: Path) -> board.Board:
+    def read_slowly(*places: Path) -> Board:
         found = read_board(*places)
         write_text(waiting, text)
         return found
 
-    monkeypatch.setattr(board, "read_board", read_slowly)
+    monkeypatch.setattr(publish, "read_board", read_slowly)
     assert watch(folder, tmp_path, Console(file=io.StringIO()), 7, lambda seconds: None) == 0
     assert "4 of 4 trials" in page_path(folder).read_text()
 

@@ -13,10 +13,11 @@ from rich.console import Console
 
 from tests.report.making import KEYS, judged, leave, records_of, result, rows_of, written
 from vprdist.report import seeds
-from vprdist.report.board import leaderboard, read_board
+from vprdist.report.board import read_board
 from vprdist.report.evidence import weigh
 from vprdist.report.latex import latex
 from vprdist.report.leaderboard import markdown, show, write_leaderboard
+from vprdist.report.publish import leaderboard
 from vprdist.report.rows import group_rows
 from vprdist.report.seeds import spread_elsewhere
 

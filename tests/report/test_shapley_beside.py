@@ -12,8 +12,9 @@ from tests.report.making import leave
 from vprdist.console import Console
 from vprdist.files import write_text
 from vprdist.report.attribution import write_attribution
-from vprdist.report.board import leaderboard, page_path
+from vprdist.report.board_page import page_path
 from vprdist.report.learnt import FILE
+from vprdist.report.publish import leaderboard
 from vprdist.report.shapley import HOW, METHODS, class_values
 from vprdist.report.wording import effect_text
 from vprdist.spec.attribution import AttributionReport

@@ -11,10 +11,11 @@ import pytest
 
 from tests.report.making import leave, records_of, result, rows_of
 from vprdist.console import Console
-from vprdist.report.board import leaderboard, page_path
+from vprdist.report.board_page import page_path
 from vprdist.report.evidence import weigh
 from vprdist.report.latex import latex
 from vprdist.report.leaderboard import markdown, show
+from vprdist.report.publish import leaderboard
 from vprdist.report.sources import by_source, code_lines, source_words
 from vprdist.source import Source
 

@@ -20,7 +20,7 @@ from vprdist.files import digest_json
 from vprdist.launch.array_folder import Array
 from vprdist.launch.driver_job import driver_name
 from vprdist.probes.make import make_probes
-from vprdist.report.board import watch
+from vprdist.report.publish import watch
 from vprdist.spec.probes import How
 from vprdist.spec.profile import read_profile
 from vprdist.store.driving import DriverRecord, write_driver

@@ -16,7 +16,8 @@ from vprdist.files import append_json_line, write_json, write_text
 from vprdist.launch.queue_rows import QueueRow
 from vprdist.probes.make import array_of, order_of
 from vprdist.probes.order import ProbeOrder
-from vprdist.report.board import page_path, watch
+from vprdist.report.board_page import page_path
+from vprdist.report.publish import watch
 from vprdist.search.subset_rule import network_point
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.status.arrays import Probing, read_array, to_json, words

@@ -22,7 +22,7 @@ from vprdist.errors import LaunchError
 from vprdist.files import canonical_json, digest_json, read_json
 from vprdist.launch.driver_job import driver_script, read_driver
 from vprdist.probes.order import PartReport, ProbeOrder
-from vprdist.report.board import leaderboard
+from vprdist.report.publish import leaderboard
 from vprdist.search.points import decode, encode
 from vprdist.search.subset_rule import families, network_point
 from vprdist.semantics.cache.format import read_manifest as read_cache_manifest

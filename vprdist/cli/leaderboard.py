@@ -7,7 +7,7 @@ import argparse
 from vprdist.cli.options import add_every, add_runs
 from vprdist.console import Commands, Console, add_command
 from vprdist.errors import UserError
-from vprdist.report import board
+from vprdist.report import publish
 from vprdist.report.latex import COLUMNS
 from vprdist.store.manifest import sweep_folder
 
@@ -36,14 +36,14 @@ def _leaderboard(args: argparse.Namespace, console: Console) -> int:
     runs = args.runs.resolve()
     folder = sweep_folder(runs, args.sweep)
     if not args.watch:
-        wanted = board.Wanted(
+        wanted = publish.Wanted(
             parts=args.parts, plots=args.plots, published=args.published, columns=tuple(args.columns),
             caption=args.caption,
         )  # fmt: skip
-        return board.leaderboard(folder, runs, console, wanted)
+        return publish.leaderboard(folder, runs, console, wanted)
     if args.every < 1:
         raise UserError("--every", "a page can be written every second, not more often", args.every, "Ask for more.")
     if args.parts or args.plots or args.columns or args.caption:
         remedy = "Ask for --parts, --plots, --columns and --caption without it."
         raise UserError("--watch", "parts, plots and LaTeX cannot be written again and again", None, remedy)
-    return board.watch(folder, runs, console, int(args.every), published=args.published)
+    return publish.watch(folder, runs, console, int(args.every), published=args.published)

@@ -16,7 +16,7 @@ from vprdist.launch.driver_job import asked_at, in_driver_job, requeue_self, req
 from vprdist.prepare.prepare import Prepared
 from vprdist.probes.make import make_probes, orders_of
 from vprdist.report.attribution import replace_attribution
-from vprdist.report.board import leaderboard
+from vprdist.report.publish import leaderboard
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.subsets import Point
 from vprdist.spec.sweep import SweepSpec, trial_at
