@@ -2,14 +2,14 @@
 
     python tests/benchmarks/one_network.py --runs /tmp/runs             all of it: some 100 trainings, about an hour
     python tests/benchmarks/one_network.py --runs /tmp/runs --cost      the cost of both sides alone, minutes
-    python tests/benchmarks/one_network.py --runs /tmp/runs --pooled    one pass of a network that nobody trained alone
+    python tests/benchmarks/one_network.py --runs /tmp/runs --pooled    one pass alone, a third of an hour a seed
 
 The truth: all 31 subsets of five groups of classes, trained on their own on the demo city, three seeds. Beside it: one
 network for all subsets (with and without placebos in its training, and one of twice the steps), the untrained network
 under every mask, the same with masks at the features, where one pass over the pictures gives all subsets (`pooled`),
 and what leave-one-out and add-one-in say of all subsets if what players add is summed. Everything is run by vprdist's
 own sweeps, so a second run reads what is there. --cost wants a machine without other work. --pooled compares the one
-pass with the trainings that are there, whatever seeds they have, and starts none.
+pass with networks trained on each subset alone, at the features, and with the truth's where it is there.
 """
 
 from __future__ import annotations
@@ -109,44 +109,65 @@ def network_orders(runs: Path, folder: Path) -> list[Any]:
 
 
 def at_features(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The same sweep with masks at the features, where all subsets follow from one pass over the pictures."""
+    """The same sweep with masks at the features, where all subsets of one network follow from one pass."""
     trial = {**content["trial"], "input": {"mode": "masked", "mask_at": "features"}}
-    search = {**content["search"], "probes": {"how": "pooled"}}
-    return {**content, "name": f"{content['name']}_pooled", "trial": trial, "search": search}
+    pooled = {"probes": {"how": "pooled"}} if "searcher" in content["search"] else {}
+    name = f"{content['name']}_{'pooled' if pooled else 'features'}"
+    return {**content, "name": name, "trial": trial, "search": {**content["search"], **pooled}}
 
 
-def pooled(runs: Path, steps: int) -> None:
-    """One pass of the network that nobody trained, beside the trainings of the truth that are there already."""
+def pooled(runs: Path, steps: int, seeds: Sequence[int]) -> None:
+    """One pass over the pictures beside networks that are trained on each subset alone, at the features as well.
+
+    Beside the truth of black masks too, of whichever seeds it is there: that is another form of the mask.
+    """
     one = {"searcher": "one_network", "subsets": {"finalists": 0}}
-    folder = run_sweep(runs, at_features(sweep_file("one_untrained", 0, [0], one)))
-    [order] = network_orders(runs, folder)
-    queries = queries_of(Path(order.trial)).only("all")
-    known = chances(TrialFolder(Path(order.trial)).trial(), OBJECTIVE)
+    lists = {"subsets": {"take": [names_of(subset) for subset in SUBSETS]}}
+    folders = [
+        run_sweep(runs, at_features(sweep_file("one_untrained", 0, [0], one))),
+        run_sweep(runs, at_features(sweep_file("one_plain", steps, seeds, one))),
+    ]
+    run_sweep(runs, at_features(sweep_file("truth", steps, seeds, lists)))
+    orders = [order for folder in folders for order in network_orders(runs, folder)]
+    names = ["nobody trained it", *(f"trained under all subsets, seed {seed}" for seed in sorted(seeds))]
+    trial = Path(orders[0].trial)
+    queries, known = queries_of(trial).only("all"), chances(TrialFolder(trial).trial(), OBJECTIVE)
     nobody = np.array([known[at] for at in zip(queries.city, queries.query, strict=True)])
-    truth, seconds = truth_that_is_there(runs, steps)
-    whole = {seed: values for seed, values in truth.items() if len(values) == len(SUBSETS)}
-    own = probed_values(order)
-    print("\nmethod | tau with single seeds of the truth, mean | with their mean [95 %] | 32 values, nobody included")
-    if whole:
-        print(f"untrained, one pass | {compare(own, list(whole.values()), queries.cluster, nobody)}")
-    for seed, values in truth.items():
-        subsets = sorted(values)
-        if len(subsets) > 2:
-            sides = (np.stack([each[s] for s in subsets]) for each in (own, values))
-            found = agreement(*sides, queries.cluster)
-            print(f"the {len(subsets)} subsets of seed {seed} | {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]")
+    truths = {form: truth_that_is_there(runs, steps, form) for form in ("features", "black")}
+    for form, (truth, seconds) in truths.items():
+        if not truth:
+            continue
+        print(f"\none pass, beside trainings under {form} masks, seeds {', '.join(map(str, truth))}")
+        print("network | tau with single seeds, mean | with their mean [95 %] | 32 values, nobody included")
+        for name, order in zip(names, orders, strict=True):
+            print(f"{name} | {compare(probed_values(order), list(truth.values()), queries.cluster, nobody)}")
+        for name, order in zip(names, orders, strict=True):
+            print_cost(name, order, seconds)
+    both = [list(truth.values()) for truth, _ in truths.values() if truth]
+    if len(both) > 1:
+        between = compare(mean_of(both[0]), both[1], queries.cluster, nobody)
+        print(f"\ntrainings at the features, beside those under black masks | {between}")
+
+
+def print_cost(name: str, order: Any, seconds: Mapping[int, Sequence[float]]) -> None:
+    """What a pass and its subsets took, with and without the network's own trial, beside each seed of the truth."""
     took = sum(part.seconds for part in reports(order))
-    print(f"\none pass and {len(order.probes)} subsets: {took:.1f} core-seconds")
+    whole = took + read_result(TrialFolder(Path(order.trial)).result_file).wall_s
+    print(f"{name}: {took:.1f} core-seconds for {len(order.probes)} subsets, {whole:.1f} with its own trial")
     for seed, some in seconds.items():
-        trial = np.median(some)
-        print(
-            f"truth, seed {seed}: {len(some)} trainings, {trial:.0f} s the middle one; {len(SUBSETS)} of them take "
-            f"{len(SUBSETS) * trial / took:.0f} times the pass"
-        )
+        ratios = f"{sum(some) / took:.0f} times the pass, {sum(some) / whole:.0f} times all of it"
+        print(f"  seed {seed} of the truth: {len(some)} trainings, {sum(some):.0f} core-seconds: {ratios}")
 
 
-def truth_that_is_there(runs: Path, steps: int) -> tuple[dict[int, Values], dict[int, list[float]]]:
-    """By seed the values of networks that were trained on each subset alone, and the seconds that each took."""
+def mean_of(values: Sequence[Values]) -> Values:
+    return {s: np.mean([each[s] for each in values], axis=0) for s in SUBSETS}
+
+
+def truth_that_is_there(runs: Path, steps: int, form: str) -> tuple[dict[int, Values], dict[int, list[float]]]:
+    """By seed the values of networks that were trained on each subset alone, and the seconds that each took.
+
+    Seeds of which every subset is there, whichever sweeps trained them.
+    """
     by_classes = {frozenset(c for name in names_of(s) for c in GROUPS[name]): s for s in SUBSETS}
     found, seconds = dict[int, Values](), dict[int, list[float]]()
     for path in sorted((runs / "trials").iterdir()):
@@ -154,12 +175,17 @@ def truth_that_is_there(runs: Path, steps: int) -> tuple[dict[int, Values], dict
         if not trial.result_file.exists():
             continue
         spec = trial.trial()
-        subset = by_classes.get(frozenset(spec.input.class_names)) if spec.input.mode == "masked" else None
-        if subset is None or spec.train.arms is not None or spec.train.steps != steps or spec.input.form != "black":
+        given = spec.input
+        is_arm = (
+            given.mode == "masked" and given.form == form and given.placebo == "none" and given.learnt.name == "none"
+        )
+        subset = by_classes.get(frozenset(given.class_names)) if is_arm and given.mask_reduce == "sum" else None
+        if subset is None or spec.train.arms is not None or spec.train.steps != steps:
             continue
         found.setdefault(spec.seed, {})[subset] = queries_of(path).only("all").metrics[OBJECTIVE]
         seconds.setdefault(spec.seed, []).append(read_result(trial.result_file).wall_s)
-    return found, seconds
+    whole = {seed: values for seed, values in sorted(found.items()) if len(values) == len(SUBSETS)}
+    return whole, {seed: seconds[seed] for seed in whole}
 
 
 def probed_values(order: Any) -> Values:
@@ -184,7 +210,7 @@ def compare(method: Values, truth: Sequence[Values], cluster: np.ndarray, nobody
     def matrix(values: Values, with_nobody: bool) -> np.ndarray:
         return np.stack([*([nobody] if with_nobody else []), *(values[s] for s in SUBSETS)])
 
-    mean = {s: np.mean([each[s] for each in truth], axis=0) for s in SUBSETS}
+    mean = mean_of(truth)
     singles = [agreement(matrix(method, False), matrix(each, False), cluster).value for each in truth]
     whole, with_nobody = (agreement(matrix(method, flag), matrix(mean, flag), cluster) for flag in (False, True))
     single = np.mean([value for value in singles if value is not None])
@@ -231,10 +257,8 @@ def show(runs: Path, steps: int, seeds: Sequence[int]) -> None:
             print(
                 f"one network, {name}, seed {seed} | {compare(values, list(truth.values()), queries.cluster, nobody)}"
             )
-        mean = {s: np.mean([each[s] for each in some], axis=0) for s in SUBSETS}
-        print(
-            f"one network, {name}, mean of {len(some)} | {compare(mean, list(truth.values()), queries.cluster, nobody)}"
-        )
+        mean = compare(mean_of(some), list(truth.values()), queries.cluster, nobody)
+        print(f"one network, {name}, mean of {len(some)} | {mean}")
     for title, folder in {"untrained network": untrained, "untrained network, one pass": one_pass}.items():
         [raw] = [probed_values(order) for order in network_orders(runs, folder)]
         print(f"{title} | {compare(raw, list(truth.values()), queries.cluster, nobody)}")
@@ -306,11 +330,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--cost", action="store_true", help="time both sides in this process, after a whole run")
-    parser.add_argument("--pooled", action="store_true", help="only the one pass, beside trainings that are there")
+    parser.add_argument("--pooled", action="store_true", help="only the one pass, beside trainings at the features")
     parser.add_argument("--arms", type=int, default=4, help="arms of the truth that --cost times")
     args = parser.parse_args()
     if args.pooled:
-        pooled(args.runs.resolve(), args.steps)
+        pooled(args.runs.resolve(), args.steps, args.seeds)
     elif args.cost:
         cost(args.runs.resolve(), args.steps, args.arms)
     else:
