@@ -32,6 +32,7 @@ from vprdist.attribution.chances import chances
 from vprdist.game.agreement import agreement
 from vprdist.probes.make import order_of
 from vprdist.probes.read import queries_of, reports, values_of
+from vprdist.spec.result import ResultRow
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.manifest import read_manifest
@@ -87,12 +88,17 @@ def truth_values(runs: Path, folder: Path) -> dict[int, Values]:
     """By seed the values of networks that were trained on each subset alone."""
     by_classes = {frozenset(c for name in names_of(s) for c in GROUPS[name]): s for s in SUBSETS}
     out: dict[int, Values] = {}
-    for entry in read_manifest(folder)["trials"]:
-        trial = TrialFolder.of(runs, entry["trial"])
-        spec = trial.trial()
-        queries = queries_of(trial.path).only("all")
-        out.setdefault(spec.seed, {})[by_classes[frozenset(spec.input.class_names)]] = queries.metrics[OBJECTIVE]
+    for result in results_of(runs, folder):
+        queries = queries_of(TrialFolder.of(runs, result.trial_id).path).only("all")
+        subset = by_classes[frozenset(result.trial.input.class_names)]
+        out.setdefault(result.trial.seed, {})[subset] = queries.metrics[OBJECTIVE]
     return out
+
+
+def results_of(runs: Path, folder: Path) -> list[ResultRow]:
+    """Of all trials of a sweep; none where it never ran."""
+    trials = read_manifest(folder)["trials"] if folder.is_dir() else []
+    return [read_result(TrialFolder.of(runs, entry["trial"]).result_file) for entry in trials]
 
 
 def is_network(trial: TrialSpec) -> bool:
@@ -127,65 +133,42 @@ def pooled(runs: Path, steps: int, seeds: Sequence[int]) -> None:
         run_sweep(runs, at_features(sweep_file("one_untrained", 0, [0], one))),
         run_sweep(runs, at_features(sweep_file("one_plain", steps, seeds, one))),
     ]
-    run_sweep(runs, at_features(sweep_file("truth", steps, seeds, lists)))
+    truth_folders = {
+        "features": run_sweep(runs, at_features(sweep_file("truth", steps, seeds, lists))),
+        "black": runs / "sweeps" / "truth",
+    }
     orders = [order for folder in folders for order in network_orders(runs, folder)]
     names = ["nobody trained it", *(f"trained under all subsets, seed {seed}" for seed in sorted(seeds))]
     trial = Path(orders[0].trial)
     queries, known = queries_of(trial).only("all"), chances(TrialFolder(trial).trial(), OBJECTIVE)
     nobody = np.array([known[at] for at in zip(queries.city, queries.query, strict=True)])
-    truths = {form: truth_that_is_there(runs, steps, form) for form in ("features", "black")}
-    for form, (truth, seconds) in truths.items():
-        if not truth:
-            continue
+    truths = {form: truth_values(runs, folder) for form, folder in truth_folders.items() if folder.is_dir()}
+    for form, truth in truths.items():
         print(f"\none pass, beside trainings under {form} masks, seeds {', '.join(map(str, truth))}")
         print("network | tau with single seeds, mean | with their mean [95 %] | 32 values, nobody included")
         for name, order in zip(names, orders, strict=True):
             print(f"{name} | {compare(probed_values(order), list(truth.values()), queries.cluster, nobody)}")
         for name, order in zip(names, orders, strict=True):
-            print_cost(name, order, seconds)
-    both = [list(truth.values()) for truth, _ in truths.values() if truth]
+            print_cost(name, order, results_of(runs, truth_folders[form]))
+    both = [list(truth.values()) for truth in truths.values()]
     if len(both) > 1:
         between = compare(mean_of(both[0]), both[1], queries.cluster, nobody)
         print(f"\ntrainings at the features, beside those under black masks | {between}")
 
 
-def print_cost(name: str, order: Any, seconds: Mapping[int, Sequence[float]]) -> None:
+def print_cost(name: str, order: Any, truth: Sequence[ResultRow]) -> None:
     """What a pass and its subsets took, with and without the network's own trial, beside each seed of the truth."""
     took = sum(part.seconds for part in reports(order))
     whole = took + read_result(TrialFolder(Path(order.trial)).result_file).wall_s
     print(f"{name}: {took:.1f} core-seconds for {len(order.probes)} subsets, {whole:.1f} with its own trial")
-    for seed, some in seconds.items():
-        ratios = f"{sum(some) / took:.0f} times the pass, {sum(some) / whole:.0f} times all of it"
-        print(f"  seed {seed} of the truth: {len(some)} trainings, {sum(some):.0f} core-seconds: {ratios}")
+    for seed in sorted({row.trial.seed for row in truth}):
+        alone = sum(row.wall_s for row in truth if row.trial.seed == seed)
+        ratios = f"{alone / took:.0f} times the pass, {alone / whole:.0f} times all of it"
+        print(f"  seed {seed} of the truth: {alone:.0f} core-seconds: {ratios}")
 
 
 def mean_of(values: Sequence[Values]) -> Values:
     return {s: np.mean([each[s] for each in values], axis=0) for s in SUBSETS}
-
-
-def truth_that_is_there(runs: Path, steps: int, form: str) -> tuple[dict[int, Values], dict[int, list[float]]]:
-    """By seed the values of networks that were trained on each subset alone, and the seconds that each took.
-
-    Seeds of which every subset is there, whichever sweeps trained them.
-    """
-    by_classes = {frozenset(c for name in names_of(s) for c in GROUPS[name]): s for s in SUBSETS}
-    found, seconds = dict[int, Values](), dict[int, list[float]]()
-    for path in sorted((runs / "trials").iterdir()):
-        trial = TrialFolder(path)
-        if not trial.result_file.exists():
-            continue
-        spec = trial.trial()
-        given = spec.input
-        is_arm = (
-            given.mode == "masked" and given.form == form and given.placebo == "none" and given.learnt.name == "none"
-        )
-        subset = by_classes.get(frozenset(given.class_names)) if is_arm and given.mask_reduce == "sum" else None
-        if subset is None or spec.train.arms is not None or spec.train.steps != steps:
-            continue
-        found.setdefault(spec.seed, {})[subset] = queries_of(path).only("all").metrics[OBJECTIVE]
-        seconds.setdefault(spec.seed, []).append(read_result(trial.result_file).wall_s)
-    whole = {seed: values for seed, values in sorted(found.items()) if len(values) == len(SUBSETS)}
-    return whole, {seed: seconds[seed] for seed in whole}
 
 
 def probed_values(order: Any) -> Values:
@@ -235,7 +218,7 @@ def show(runs: Path, steps: int, seeds: Sequence[int]) -> None:
     queries = queries_of(first.path).only("all")
     known = chances(first.trial(), OBJECTIVE)
     nobody = np.array([known[at] for at in zip(queries.city, queries.query, strict=True)])
-    results = [read_result(TrialFolder.of(runs, e["trial"]).result_file) for e in read_manifest(truth_folder)["trials"]]
+    results = results_of(runs, truth_folder)
     print(f"\n{len(queries.query)} queries, {len(np.unique(queries.cluster))} clusters; nobody {nobody.mean():.3f}")
     print("subset | truth, mean of seeds | seeds | one network, mean of seeds")
     folders = {"plain": plain, "twice the steps": long, "placebo": placebo, "at the features, pooled": weighed}
