@@ -145,6 +145,9 @@ class AttentionName(Named):
         return tuple(self.parameters.get("at", ()))
 
 
+FLAT = "its learning rate is that of the network, so many times: σ is flat at the start"
+
+
 class MaskTraining(Spec):
     """How a mask that is learnt is trained: what every one is told beside its own parameters."""
 
@@ -152,19 +155,20 @@ class MaskTraining(Spec):
         default="all", description="what it shows at the start: everything, or the classes of input.classes"
     )
     budget: float = Field(default=0.5, gt=0, le=1, description="share of the picture that it should show, on average")
-    budget_weight: float = Field(default=1.0, ge=0, description="weight of its squared distance to the budget; 0: none")
+    budget_weight: float = Field(
+        default=0.05,
+        ge=0,
+        description="weight of its squared distance to the budget (GCL is some 0.03); 0: none",
+    )
     lr_factor: float = Field(default=1.0, gt=0, description="its learning rate is that of the network, so many times")
 
 
 class _ClassWeights(MaskTraining):
-    lr_factor: float = Field(
-        default=30.0,
-        gt=0,
-        description="its learning rate is that of the network, so many times: σ is flat at the start",
-    )
+    lr_factor: float = Field(default=300.0, gt=0, description=FLAT)
 
 
 class _SqueezeExcite(MaskTraining):
+    lr_factor: float = Field(default=100.0, gt=0, description=FLAT)
     hidden: int = Field(default=5, ge=1, description="width between its two layers")
 
 
