@@ -87,8 +87,7 @@ def sweep_of(
 
 def networks_of(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> Iterator[tuple[dict[str, Any], TrialSpec]]:
     """Each setting, and the trials of its networks."""
-    at = [{**point, "seed": seed} for point in sweep.points for seed in sweep.seeds]
-    by_point = {canonical_json(point): trial for point, trial in zip(at, trials, strict=True)}
+    by_point = {canonical_json({**p, "seed": trial.seed}): trial for p, trial in zip(sweep.points, trials, strict=True)}
     for setting in sweep.settings:
         for seed in sweep.seeds:
             yield setting, by_point[canonical_json(network_point(sweep, setting, seed))]
