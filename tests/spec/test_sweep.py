@@ -411,16 +411,17 @@ name: sections
 trial: {data: {root: demo}}
 search:
   grid:
-    input: [{mode: rgb}, {mode: masked, classes: static}, {mode: masked, mask_at: features, placebo: image}]
+    input: [{mode: rgb}, {mode: masked, classes: static}, {mode: masked, mask_at: features, placebo: image, cache: a/b}]
     train: [{steps: 3}, {steps: 3, lr: 0.2}]
     network: [{backbone: resnet18, weights: none}, {backbone: efficientnet_lite0, unfreeze: 0-4}]
 """
     spec = sweep(tmp_path, text)
     axes = spec.telling_axes
-    assert {"input.mode", "input.classes", "input.mask_at", "input.placebo", "train.lr", "network"} == set(axes)
+    keys = {f"input.{key}" for key in ("mode", "classes", "mask_at", "placebo", "cache")}
+    assert {*keys, "train.lr", "network"} == set(axes)
     names = [row_name(trial, axes) for trial in spec.trials]
     assert len(set(names)) == len(spec.trials) == 12
-    assert not any("{" in name or "steps" in name for name in names), names
+    assert not any("{" in name or "steps" in name or "/" in name for name in names), names
     one = sweep(tmp_path, "name: one\ntrial: {data: {root: demo}}\nsearch: {grid: {input: [{mode: rgb}]}}\n")
     assert one.telling_axes == ("input",), "nothing differs"
 

@@ -30,7 +30,8 @@ READING = (
     "A class's weight is how much of it the mask shows on average over validation pictures: mean ± sd over seeds. Each "
     "mask shows most of some class, which has 1; squeeze_excite does so picture by picture, so no mean need be 1.",
     "The budget counts pixels: hiding a large class meets it soonest, whatever the class tells. The placebo learns "
-    "under the same budget from another picture's activations: what a class tells is its weight less the placebo's.",
+    "under the same budget from another picture's activations: what a class tells the loss is its weight less the "
+    "placebo's. The loss of training pairs is not recall, which Shapley values are of.",
     f"[95 %]: over the seeds of both, for all classes of a row together (Bonferroni); {BEYOND}: it leaves zero.",
 )
 

@@ -55,6 +55,8 @@ def _value(trial: TrialSpec, axis: str, axes: Sequence[str], players: Players | 
         return trial.input.table.name
     if axis == "train.arms":
         return "one network"
+    if axis == "input.cache":
+        return Path(str(value)).name
     if isinstance(value, dict):
         value = _own_name(value) if _is_own(value) else value.get("name", value)
     if isinstance(value, list):

@@ -12,7 +12,7 @@ from vprdist.network.masks.base import HIDDEN, SHOWN, Mask, gauged, weighed
 
 
 class ClassWeights(Mask):
-    """m = Σ_k g_k a_k / Σ_k a_k with g = σ(w) / max σ(w) (methods.md, A8): K numbers, an answer by themselves."""
+    """m = Σ_k g_k a_k / Σ_k a_k with g = σ(w) / max σ(w) (methods.md, A8): K numbers, all that is learnt."""
 
     def __init__(self, classes: Sequence[str], chosen: Sequence[str]) -> None:
         super().__init__()
