@@ -436,11 +436,18 @@ search:
     network.aggregator: [gem, {name: netvlad, clusters: 8}]
 """
     spec = sweep(tmp_path, grid)
-    names = [row_name(trial, spec.telling_axes) for trial in spec.trials]
-    losses, pools = ("gcl", "gcl margin=0.3", "contrastive"), ("gem", "netvlad clusters=8")
+    names = [row_name(trial, spec.telling_axes, None, spec.telling_parameters) for trial in spec.trials]
+    losses, pools = ("gcl", "gcl margin=0.3", "contrastive"), ("gem", "netvlad")
     assert names == [f"{loss} {pool}" for loss in losses for pool in pools]
     both = (
         "name: both\ntrial: {data: {root: demo}}\nsearch: {grid: {train.loss: [gcl], train.loss.margin: [0.2, 0.3]}}\n"
     )
     spec = sweep(tmp_path, both)
     assert [row_name(trial, spec.telling_axes) for trial in spec.trials] == ["gcl 0.2", "gcl 0.3"], "once"
+    assert spec.telling_parameters == {}
+    alike = (
+        "name: a\ntrial: {data: {root: demo}, train: {margin: 0.4}}\nsearch: {grid: {train.loss: [gcl, contrastive]}}\n"
+    )
+    spec = sweep(tmp_path, alike)
+    found = [row_name(trial, spec.telling_axes, None, spec.telling_parameters) for trial in spec.trials]
+    assert found == ["gcl", "contrastive"], "what all rows have tells nothing"

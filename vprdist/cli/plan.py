@@ -106,7 +106,8 @@ def _show(args: argparse.Namespace, console: Console) -> int:
     with with_lines(sweep):
         plan = survey(sweep, profile, args.runs.resolve())
     players = None if sweep.search.subsets is None else sweep.search.subsets.players
-    names = [row_name(planned.trial, sweep.telling_axes, players) or sweep.name for planned in plan.trials]
+    axes, telling = sweep.telling_axes, sweep.telling_parameters
+    names = [row_name(planned.trial, axes, players, telling) or sweep.name for planned in plan.trials]
     show_plan(plan, names, console, args.full)
     script = script_of(plan)
     if script is not None:

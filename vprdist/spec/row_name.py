@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -22,17 +23,24 @@ Players = Mapping[str, tuple[str, ...]]
 FORM_AXES = ("input.mask_at", "input.mask_fill")
 
 
-def row_name(trial: TrialSpec, axes: Sequence[str], players: Players | None = None) -> str:
+def row_name(
+    trial: TrialSpec, axes: Sequence[str], players: Players | None = None,
+    telling: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> str:  # fmt: skip
     """A trial's values on the swept axes, without those that its mode ignores.
 
     Args:
         players: of a search of subsets: masks are then named by them.
+        telling: by axis the parameters that tell values of the same choice apart.
     """
-    words = (_form(trial, axis, axes) if axis in FORM_AXES else _value(trial, axis, axes, players) for axis in axes)
+    words = (
+        _form(trial, axis, axes) if axis in FORM_AXES else _value(trial, axis, players, telling.get(axis, ()))
+        for axis in axes
+    )
     return " ".join(filter(None, words))
 
 
-def _value(trial: TrialSpec, axis: str, axes: Sequence[str], players: Players | None) -> str:
+def _value(trial: TrialSpec, axis: str, players: Players | None, telling: Collection[str]) -> str:
     if axis == "input.classes" and trial.input.uses_mask and players:
         shown = [name for name, classes in players.items() if set(classes) <= set(trial.input.class_names)]
         if {c for name in shown for c in players[name]} == set(trial.input.class_names):
@@ -45,7 +53,7 @@ def _value(trial: TrialSpec, axis: str, axes: Sequence[str], players: Players | 
     if isinstance(chosen, Named) and not chosen.is_own:
         if axis == "network.backbone" and chosen.fact("elsewhere"):
             return chosen.title
-        return _with_parameters(chosen, own_axes=[a.rpartition(".")[2] for a in axes if a.startswith(f"{axis}.")])
+        return _with_parameters(chosen, telling)
     value: object = trial.to_json()
     for part in axis.split("."):
         value = _below(value, part) if isinstance(value, dict) else None
@@ -96,9 +104,9 @@ def value_name(key: str, value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _with_parameters(named: Named, own_axes: Sequence[str] = ()) -> str:
-    """A choice, and its parameters that are not as usual, without those that have an axis of their own."""
-    usual = {name: field.default for name, field in _parameters_of(named).items() if name not in own_axes}
+def _with_parameters(named: Named, only: Collection[str] | None = None) -> str:
+    """A choice, and its parameters that are not as usual; those alone that are asked for."""
+    usual = {name: field.default for name, field in _parameters_of(named).items() if only is None or name in only}
     words = [f"{name}={value}" for name, value in named.parameters.items() if value != usual.get(name, value)]
     return " ".join([named.title, *words])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -129,6 +130,11 @@ class SweepSpec(Spec):
     def telling_axes(self) -> tuple[str, ...]:
         """The dotted keys that rows are named by: of a whole section (a network has a name) the keys that differ."""
         return tuple(key for axis in self.axes for key in _telling_keys(axis, self.grid.get(axis, ())))
+
+    @property
+    def telling_parameters(self) -> dict[str, set[str]]:
+        """By axis of the grid the parameters that tell its values of the same choice apart: [gcl, {name: gcl, …}]."""
+        return {axis: found for axis, values in self.grid.items() if (found := _telling_parameters(values))}
 
     @property
     def settings(self) -> tuple[Point, ...]:
@@ -262,6 +268,13 @@ def _telling_keys(axis: str, values: Sequence[Any]) -> list[str]:
         return [axis]
     keys = dict.fromkeys(key for section in values for key in section)
     return [f"{axis}.{key}" for key in keys if any(s.get(key) != values[0].get(key) for s in values)] or [axis]
+
+
+def _telling_parameters(values: Sequence[Any]) -> set[str]:
+    given = [{"name": each} if isinstance(each, str) else each for each in values]
+    choices = [each for each in given if isinstance(each, dict) and isinstance(each.get("name"), str)]
+    pairs = [(one, other) for one, other in combinations(choices, 2) if one["name"] == other["name"]]
+    return {key for one, other in pairs for key in (*one, *other) if one.get(key) != other.get(key)}
 
 
 def grid_points(grid: Mapping[str, Sequence[Any]]) -> list[Point]:

@@ -84,7 +84,7 @@ class Manifest:
     def add(self, trial: TrialSpec) -> None:
         """One more trial. Rows that differ in what names leave out, a segmenter's weights, are told apart by id."""
         axes = self.sweep.telling_axes
-        name = row_name(trial, axes, self.players) if axes else self.sweep.name
+        name = row_name(trial, axes, self.players, self.sweep.telling_parameters) if axes else self.sweep.name
         row = trial.model_copy(update={"seed": 0}).trial_id
         if self._rows.setdefault(name, row) != row:
             name = f"{name} {row[:6]}"
