@@ -96,7 +96,7 @@ def truth_values(runs: Path, folder: Path) -> dict[int, Values]:
 
 
 def results_of(runs: Path, folder: Path) -> list[ResultRow]:
-    """Of all trials of a sweep; none where it never ran."""
+    """The results of all trials of a sweep; none where it never ran."""
     trials = read_manifest(folder)["trials"] if folder.is_dir() else []
     return [read_result(TrialFolder.of(runs, entry["trial"]).result_file) for entry in trials]
 
