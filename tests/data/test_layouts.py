@@ -385,7 +385,7 @@ def test_the_package_asks_for_cities_by_their_layout():
         for path in package.rglob("*.py")
         if "layouts.msls" in path.read_text() and path.parent.name != "layouts"
     }
-    assert knowing == {"spec/doors.py"}, "the registry names it; all else goes through open_layout"
+    assert knowing == {"spec/doors/layout.py"}, "the registry names it; all else goes through open_layout"
 
 
 def test_a_layout_is_one_object_for_its_folder(small_tree, tmp_path):
