@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import yaml
 
 from vprdist.errors import SweepFileError
+from vprdist.spec.base import Names, hashed_unless
 from vprdist.spec.doors import AggregatorName, LossName
+from vprdist.spec.named import BuiltIn, parameters
 from vprdist.spec.sweep import trial_at
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import CHOICES, TrialSpec
@@ -185,3 +188,14 @@ def test_a_resolved_sweep_over_a_parameter_stays_what_it_was_when_the_file_chang
     again = read(folder, resolved)
     assert [t.network.aggregator for t in again.trials] == [t.network.aggregator for t in sweep.trials]
     assert [t.network.aggregator.parameters["width"] for t in again.trials] == [2, 4]
+
+
+def test_a_parameter_that_came_later_changes_no_earlier_id() -> None:
+    model = parameters(width=(int, 8), sides=(Names, hashed_unless(())), end=(str, hashed_unless("a")))
+
+    class Later(AggregatorName):
+        door = replace(AggregatorName.door, built_in={"old": BuiltIn("", model)})
+
+    assert Later.of("old").parameters == {"width": 8, "sides": [], "end": "a"}
+    assert Later.of("old").hashed() == {"name": "old", "width": 8}, "as when there was no end and no sides"
+    assert Later.of("old", end="b", sides=["x"]).hashed() == {"name": "old", "width": 8, "sides": ["x"], "end": "b"}

@@ -15,7 +15,7 @@ import importlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -24,7 +24,7 @@ from pydantic import ValidationError, create_model, model_serializer, model_vali
 
 from vprdist.errors import RuleError, nearest
 from vprdist.files import at_home
-from vprdist.spec.base import Spec
+from vprdist.spec.base import Spec, marks_of
 from vprdist.spec.findings import finding_of
 from vprdist.spec.own_code import FORMS, checked_parameters, class_name, is_own, read_own, settled
 from vprdist.spec.own_load import blamed, load_own, place_of_class
@@ -231,10 +231,16 @@ class Named(Spec):
         return {"name": self.name, **self.parameters} if self.parameters else self.name
 
     def hashed(self) -> Any:
-        """What identifies the choice: where a user's file lies does not, its text does (`Digests.code`)."""
-        name = f"own:{class_name(self.name)}" if self.is_own else self.name
-        path = "" if self.is_own else self.door.built_in[self.name].path
-        chosen = {key: value for key, value in self.parameters.items() if key != path}
+        """What identifies the choice: where a user's file lies does not, its text does (`Digests.code`).
+
+        A parameter that a built-in got later is made by `hashed_unless`, as every spec's field: earlier ids stay.
+        """
+        if self.is_own:
+            name, chosen = f"own:{class_name(self.name)}", self.parameters
+        else:
+            name, built_in = self.name, self.door.built_in[self.name]
+            left = {built_in.path, *_as_before(built_in.parameters, self.parameters)}
+            chosen = {key: value for key, value in self.parameters.items() if key not in left}
         return {"name": name, **chosen} if chosen else name
 
     @property
@@ -298,6 +304,14 @@ def _checked(model: type[Spec], given: dict[str, Any]) -> dict[str, Any]:
         return model.model_validate_json(json.dumps(given), strict=True).model_dump(mode="json")
     except ValidationError as error:
         raise finding_of(error, model).as_rule() from None
+
+
+def _as_before(model: type[Spec], given: Mapping[str, Any]) -> Iterator[str]:
+    """The parameters that came later, and are at the value that keeps the behaviour of before."""
+    for key, info in model.model_fields.items():
+        marks = marks_of(info)
+        if "hashed_unless" in marks and given.get(key) == json.loads(json.dumps(marks["hashed_unless"])):
+            yield key
 
 
 def load_built_in(chosen: BuiltIn) -> Any:
