@@ -207,13 +207,14 @@ def set_mode(network: PlaceNetwork, batch_norm: BatchNormMode, training: bool) -
     """Training or evaluation mode.
 
     `frozen` keeps every BatchNorm layer in evaluation mode always, `sync` those of frozen units; under `reference` all
-    of them are in training mode, as they were when GCL was published.
+    of them are in training mode, as they were when GCL was published. Attention always trains: its BatchNorm is kept
+    under `frozen` alone.
     """
     network.train(training)
     if batch_norm == "reference":
         return
-    for name, unit in network.units.items():
-        if batch_norm == "frozen" or name not in network.trained:
-            for module in unit.modules():
-                if isinstance(module, BATCH_NORM):
-                    module.eval()
+    kept = [unit for name, unit in network.units.items() if batch_norm == "frozen" or name not in network.trained]
+    for part in [*kept, network.attention] if batch_norm == "frozen" else kept:
+        for module in part.modules():
+            if isinstance(module, BATCH_NORM):
+                module.eval()

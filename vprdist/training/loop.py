@@ -3,8 +3,8 @@
 A step takes `batch_pairs` pairs, divided among the ranks and then into micro-batches; gradients are means over the
 whole batch, exchanged once a step. With `batch_norm: reference` every BatchNorm layer, frozen units included, runs in
 training mode and sees the images of one side of one micro-batch (GCL's published behaviour). With `frozen` all of them
-use and keep the initial statistics; with `sync` those of trained units see both sides of a micro-batch on all ranks.
-Under the last two, ranks change nothing but rounding.
+use and keep the initial statistics; with `sync` those of trained units and of attention see both sides of a micro-batch
+on all ranks. Under the last two, ranks change nothing but rounding.
 
 Nothing in a step waits for a GPU: losses stay on the device until they are reported, saved or judged.
 """
@@ -116,6 +116,7 @@ class Trainer:
         """The forward pass of a micro-batch: compiled, synchronised and wrapped as the trial asks for."""
         if self.spec.batch_norm == "sync":
             synchronise(network.units, network.trained)
+            synchronise(network.attention, list(network.attention))
         forward: nn.Module = _PairForward(network, joint=self.spec.batch_norm != "reference")
         if self.trial.run.compile:
             forward.compile()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -12,7 +12,16 @@ class Attention(nn.Module):
 
     A subclass is made once for each unit that it stands behind, with `channels` (C) and its own parameters. It need not
     inherit from here. It always trains, also behind frozen units.
+
+    Its BatchNorm, where it has any, follows the trial: `batch_norm: frozen` keeps it at the statistics that it begins
+    with, 0 and 1, so that it scales and shifts alone; `sync` takes those of all ranks' pictures; `reference` those of
+    each side's.
+
+    Attributes:
+        logits: the layers that answer with its logits, by which the contract of attention measures whether it matters.
     """
+
+    logits: ClassVar[tuple[str, ...]] = ()
 
     def forward(self, features_BChw: Tensor, **more: Any) -> Tensor:
         """(B, C, h, w) features.

@@ -28,6 +28,8 @@ class Spatial(Attention):
         budget, budget_weight: λ (mean(A) - budget)² of each picture is added to the loss: A cannot stay all ones.
     """
 
+    logits = ("mix",)
+
     def __init__(self, channels: int, budget: float = 0.5, budget_weight: float = 0.0) -> None:
         super().__init__()
         self.budget, self.budget_weight = budget, budget_weight

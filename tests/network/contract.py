@@ -1,0 +1,233 @@
+"""The contract of attention, measured: five numbers of a built-in one (methods.md, A0).
+
+Nothing in here names a word of the registry: what is added later is asked the same.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vprdist.network.batch_norm import BATCH_NORM
+from vprdist.network.model import PlaceNetwork, build_network, set_mode
+from vprdist.spec.doors import AttentionName
+from vprdist.spec.network import NetworkSpec
+from vprdist.spec.trial import Digests, TrialSpec
+
+WORDS = sorted(word for word in AttentionName.door.built_in if word != "none")
+DIGESTS = Digests(dataset="d", cache="c", weights="none")
+SIZES = ((15, 20), (20, 15))
+CHANNELS = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """A word with parameters beside it."""
+
+    word: str
+    parameters: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def title(self) -> str:
+        return " ".join([self.word, *(f"{name}={value}" for name, value in self.parameters)])
+
+    @property
+    def given(self) -> dict[str, Any]:
+        return dict(self.parameters)
+
+    def network(self, at: str = "layer3", unfreeze: str = "all") -> PlaceNetwork:
+        """A ResNet-18 with it, from a seed."""
+        return plain_network(unfreeze, AttentionName.of(self.word, at=(at,), **self.given))
+
+    def module(self, channels: int = CHANNELS) -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            made: nn.Module = AttentionName.of(self.word, **self.given).make(channels=channels)
+        return made
+
+
+def plain_network(unfreeze: str = "all", attention: AttentionName | None = None) -> PlaceNetwork:
+    chosen = attention or AttentionName.of("none")
+    spec = NetworkSpec(backbone="resnet18", unfreeze=unfreeze, weights="none", attention=chosen)
+    return build_network(TrialSpec(network=spec).resolved(DIGESTS), None)
+
+
+def words_of(word: str) -> Iterator[tuple[str, str]]:
+    """Parameters whose values are words, with each word that they may have and that is not the default."""
+    for name, field in AttentionName.door.built_in[word].parameters.model_fields.items():
+        if get_origin(field.annotation) is Literal:
+            yield from ((name, each) for each in get_args(field.annotation) if each != field.default)
+
+
+def cancels(case: Case) -> bool:
+    """Whether it is in the order as published, in which the features' norm divides attention out again."""
+    return case.given.get("order") == "published"
+
+
+CASES = [case for word in WORDS for case in (Case(word), *(Case(word, (pair,)) for pair in words_of(word)))]
+IDENTITY = [case for case in CASES if case.given.get("start") != "published" and not cancels(case)]
+
+
+def pictures(count: int = 4) -> Tensor:
+    """(count, 3, 96, 128) uint8 pictures, of blocks: places differ."""
+    blocks = torch.rand(count, 3, 6, 8, generator=torch.Generator().manual_seed(0)) * 255
+    return nn.functional.interpolate(blocks, scale_factor=16).to(torch.uint8)
+
+
+def features(size: tuple[int, int], count: int = 2, channels: int = CHANNELS, seed: int = 0) -> Tensor:
+    """Features as they are behind a ReLU: half of them zero."""
+    return torch.randn(count, channels, *size, generator=torch.Generator().manual_seed(seed)).relu()
+
+
+def shake(module: nn.Module, seed: int) -> None:
+    """Other parameters, far from where they begin: another attention of the same kind."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        size = 1 / math.sqrt(parameter[0].numel()) if parameter.ndim > 1 else 0.5
+        parameter.data += (size * noise if parameter.ndim else 0.5 + noise.abs()).to(parameter.dtype)
+
+
+@torch.no_grad()
+def identity(case: Case) -> float:
+    """The largest difference of a descriptor to the plain network's, in training mode and in evaluation mode."""
+    largest = 0.0
+    for training in (False, True):
+        plain, ours = plain_network(), case.network()
+        for each in (plain, ours):
+            set_mode(each, "sync", training)
+        largest = max(largest, float((ours(pictures()) - plain(pictures())).abs().max()))
+    return largest
+
+
+class Influence(NamedTuple):
+    """Attributes:
+    moved: how far another attention moves a descriptor, at least.
+    share: the norm of a pair distance's gradient to the logits, as a share of that to the features, at least.
+    """
+
+    moved: float
+    share: float
+
+
+def influence(case: Case) -> Influence:
+    network = case.network().eval()
+    (at, module) = next(iter(network.attention.items()))
+    found, held = [], dict[str, Tensor]()
+
+    def keep(name: str) -> Any:
+        def hook(_: nn.Module, __: Any, answer: Tensor) -> None:
+            answer.retain_grad()
+            held[name] = answer
+
+        return hook
+
+    start = copy.deepcopy(module.state_dict())
+    for seed in (1, 2):
+        module.load_state_dict(start)
+        shake(module, seed)
+        with torch.no_grad():
+            found.append(network(pictures()))
+    logits = tuple(module.logits)
+    assert logits, "it must name the layers that answer with its logits: `logits = (…)` in the body of its class"
+    for name in logits:
+        module.get_submodule(name).register_forward_hook(keep(name))
+    network.units[at].register_forward_hook(keep("features"))
+    first, second, *_ = network(pictures())
+    (first - second).norm().backward()
+    norms = {name: float(held[name].grad.norm()) for name in (*logits, "features")}  # type: ignore[union-attr]
+    moved = float((found[0] - found[1]).norm(dim=1).min())
+    return Influence(moved, min(norms[name] for name in logits) / norms["features"])
+
+
+@torch.no_grad()
+def shape(case: Case, module: nn.Module | None = None) -> float | None:
+    """How much a change of one column changes what is pooled over all places, at least; None: nothing is.
+
+    What is pooled is whatever answers of a layer with parameters have one place where the features have many.
+    """
+    module = case.module() if module is None else module
+    shake(module.eval(), 1)
+    seen: dict[nn.Module, Tensor] = {}
+
+    def keep(layer: nn.Module, _: Any, answer: Tensor) -> None:
+        if answer.ndim == 2 or answer.shape[2:].numel() == 1:
+            seen[layer] = answer
+
+    for layer in module.modules():
+        if not list(layer.children()) and list(layer.parameters()):
+            layer.register_forward_hook(keep)
+    changes = []
+    for size in SIZES:
+        plain = features(size)
+        assert module(plain).shape == plain.shape
+        before = dict(seen)
+        for column in range(size[1]):
+            other = plain.clone()
+            other[:, :, :, column] += 1.0
+            assert not torch.equal(module(other)[..., column], module(plain)[..., column])
+            module(other)
+            changes += [float((seen[layer] - before[layer]).abs().max()) for layer in before]
+    return min(changes, default=None)
+
+
+@torch.no_grad()
+def slow(case: Case) -> tuple[float, float]:
+    """The largest difference to the loop of `slowly`, as a share of the largest answer: in float32, in float64."""
+    loop = importlib.import_module(f"tests.network.slowly.{case.word}").slowly
+    out = []
+    for kind in (torch.float32, torch.float64):
+        module, given = case.module().to(kind).eval(), features((5, 6)).to(kind)
+        shake(module, 1)
+        _shake_statistics(module)
+        expected: np.ndarray = loop(module, given)
+        difference = module(given).double().numpy() - expected
+        out.append(float(np.abs(difference).max() / np.abs(expected).max()))
+    return out[0], out[1]
+
+
+def _shake_statistics(module: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(3)
+    for layer in module.modules():
+        if isinstance(layer, BATCH_NORM):
+            layer.running_mean.copy_(torch.randn(layer.num_features, generator=generator) / 10)  # type: ignore[union-attr]
+            layer.running_var.copy_(0.5 + torch.rand(layer.num_features, generator=generator))  # type: ignore[union-attr]
+
+
+class Frozen(NamedTuple):
+    """Attributes:
+    trained: the weights of attention that moved, as a share of all.
+    frozen: the parameters and BatchNorm statistics of frozen units that moved.
+    """
+
+    trained: float
+    frozen: int
+
+
+def frozen(case: Case, mode: Literal["frozen", "sync"], steps: int = 4) -> Frozen:
+    """What some steps move where it stands behind a frozen unit, and behind a trained one."""
+    moved, all_of, wrong = 0, 0, 0
+    for at in ("layer2", "layer4"):
+        network = case.network(at, unfreeze="0-2")
+        set_mode(network, mode, training=True)
+        before = copy.deepcopy(network.state_dict())
+        optimizer = torch.optim.SGD([each for each in network.parameters() if each.requires_grad], lr=0.1)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            found = network(pictures())
+            (found[0] - found[1]).square().sum().backward()
+            optimizer.step()
+        changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+        weights = [f"attention.{name}" for name, each in network.attention.named_parameters() if each.ndim != 1]
+        moved, all_of = moved + sum(name in changed for name in weights), all_of + len(weights)
+        still = [name for name in network.units if name not in network.trained]
+        wrong += sum(name.split(".")[0] == "units" and name.split(".")[1] in still for name in changed)
+    return Frozen(moved / all_of, wrong)
