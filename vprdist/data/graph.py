@@ -26,6 +26,7 @@ from vprdist.spec.data import DataSpec
 from vprdist.spec.trial import TrialSpec
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

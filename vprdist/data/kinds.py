@@ -51,6 +51,23 @@ def city_kinds(city: City, spec: DataSpec, labels: str = FOV) -> CityKinds:
     return CityKinds(city.name, int(queries.sum()), int(gallery.sum()), frozenset(found))
 
 
+def num_places(city: City, spec: DataSpec, labels: str, num: int, enough: int) -> int:
+    """How many queries of a training city have `num` positives; it is counted no further than `enough`.
+
+    Raises:
+        DataError: a label file that cannot be used.
+    """
+    queries, gallery = trained_on(city, spec)
+    found = begin = 0
+    for block in label_blocks(city, spec, labels):
+        block, begin = block[queries[begin : begin + block.shape[0]]][:, gallery], begin + block.shape[0]
+        block.data = (block.data >= POSITIVE_SIMILARITY).astype(block.data.dtype)
+        found += int((block.sum(axis=1) >= num).sum())
+        if found >= enough:
+            break
+    return min(found, enough)
+
+
 def check_kinds(cities: Sequence[CityKinds], shares: Shares) -> tuple[str, ...]:
     """Every kind with a share is found in some training city: else its draws would be skipped, the others' shares grow.
 
@@ -71,3 +88,28 @@ def check_kinds(cities: Sequence[CityKinds], shares: Shares) -> tuple[str, ...]:
         if without:
             notices.append(f"no {NAMES[kind]} in {counts}: {shares[kind]:.0%} of the draws there are skipped")
     return tuple(notices)
+
+
+def check_places(cities: Sequence[CityKinds], wide: Sequence[int], num: int) -> tuple[str, ...]:
+    """Some queries have enough positives for places of several pictures.
+
+    Args:
+        wide: how many queries of each city have `num` positives.
+
+    Returns:
+        What a person should know: how many queries of a city take no part.
+
+    Raises:
+        TrainingError: no query of any city has as many.
+    """
+    if not any(wide):
+        fault = f"no query of a training city has {num} positives, which a place of {num + 1} pictures needs"
+        found = ", ".join(f"{city.name}: {city.num_queries} queries" for city in cities)
+        remedy = "Set trial.train.place_pictures lower, or train on other cities."
+        raise TrainingError("trial.train.place_pictures", fault, found, remedy)
+    few = [(city, count) for city, count in zip(cities, wide, strict=True) if count < city.num_queries]
+    return tuple(
+        f"{city.num_queries - count} of {city.num_queries} queries of {city.name} have fewer than {num} positives: no "
+        "places are made of them"
+        for city, count in few
+    )

@@ -8,44 +8,23 @@ queries, each chunk from its own stream of random numbers, so that a run can be 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from vprdist.data.graph import CityGraph, Ints
+from vprdist.data.graph import CityGraph
 from vprdist.data.kinds import KINDS, SHARES, Shares, check_kinds
 from vprdist.data.partners import Partners
+from vprdist.data.query_chunks import Pairs, QueryChunks
 from vprdist.errors import TrainingError
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """P pairs: city index, query row, database row, each (P,) int64, and similarity (P,) float32."""
-
-    city: Ints
-    query: Ints
-    database: Ints
-    similarity: npt.NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.city)
-
-    def part(self, which: slice | Ints) -> Pairs:
-        return Pairs(self.city[which], self.query[which], self.database[which], self.similarity[which])
-
-
-class PairSampler:
+class PairSampler(QueryChunks):
     """The endless row of pairs of a trial, the same for every rank and worker count.
 
     Args:
-        graphs: one a training city.
-        seed: the trial's seed.
-        chunk_queries: queries drawn (without repetition as far as there are that many) a chunk.
+        graphs, seed, chunk_queries, passes: see `QueryChunks`.
         shares: how often a positive, a soft and a hard negative are drawn.
-        passes: each query is drawn once before any comes again, over the chunks (the reference); the last chunk of a
-            pass may be short, and panoramas count as queries of a chunk, which are then skipped. Else each chunk draws
-            anew from the queries that take part.
 
     Attributes:
         notices: what is to be recorded beside the result: cities without one of the kinds of partner.
@@ -57,40 +36,30 @@ class PairSampler:
     def __init__(
         self, graphs: Sequence[CityGraph], seed: int, chunk_queries: int, shares: Shares = SHARES, passes: bool = False
     ) -> None:
-        self.graphs, self.seed, self.chunk_queries = list(graphs), seed, chunk_queries
-        self.shares, self.passes = shares, passes
+        super().__init__(graphs, seed, chunk_queries, passes)
+        self.shares = shares
         self._partners = [Partners(graph) for graph in graphs]
         self.notices = check_kinds([partners.kinds for partners in self._partners], shares)
-        rows = [np.arange(g.similarity.shape[0]) if passes else g.queries for g in graphs]
-        self._city = np.concatenate([np.full(len(of_city), i, np.int64) for i, of_city in enumerate(rows)])
-        self._query = np.concatenate(rows)
-        takes_part = [np.isin(of_city, g.queries) for of_city, g in zip(rows, graphs, strict=True)]
-        self._takes_part = np.concatenate(takes_part)
 
     def chunk(self, index: int) -> Pairs:
         """The pairs of chunk `index`; its length is the number of queries that found a partner."""
-        rng = np.random.default_rng([self.seed, 0x9A15, index])
-        order = self._queries(index, rng)
-        order = order[self._takes_part[order]]
-        kinds = rng.choice(len(KINDS), size=len(order), p=self.shares)
-        city, query = self._city[order], self._query[order]
-        rows = np.full(len(order), -1, np.int64)
-        similarity = np.zeros(len(order), np.float32)
+        rng = self.rng(index)
+        city, query = self.queries(index, rng)
+        kinds = rng.choice(len(KINDS), size=len(query), p=self.shares)
+        rows = np.full(len(query), -1, np.int64)
+        similarity = np.zeros(len(query), np.float32)
         for number, partners in enumerate(self._partners):
             places = np.flatnonzero(city == number)
             rows[places], similarity[places] = partners.draw(query[places], kinds[places], rng)
         found = rows >= 0
         return Pairs(city[found], query[found], rows[found], similarity[found])
 
-    def _queries(self, index: int, rng: np.random.Generator) -> Ints:
-        """Which queries a chunk asks, in which order."""
-        total = len(self._query)
-        if self.passes:
-            chunks_a_pass = -(-total // self.chunk_queries)
-            order = np.random.default_rng([self.seed, 0x9A55, index // chunks_a_pass]).permutation(total)
-            return order[index % chunks_a_pass * self.chunk_queries :][: self.chunk_queries]
-        rounds = -(-self.chunk_queries // total)
-        return np.concatenate([rng.permutation(total) for _ in range(rounds)])[: self.chunk_queries]
+
+class Chunks(Protocol):
+    """What a row of chunks is made of."""
+
+    def chunk(self, index: int) -> Pairs:
+        """The pairs of a chunk, in order."""
 
 
 class ChunkRow:
@@ -100,8 +69,12 @@ class ChunkRow:
         size_of: how long a chunk is, in the units that positions count.
     """
 
-    def __init__(self, sampler: PairSampler, size_of: Callable[[Pairs], int] = len) -> None:
+    def __init__(self, sampler: Chunks, size_of: Callable[[Pairs], int] = len) -> None:
         self._sampler, self._size_of, self._begins = sampler, size_of, [0]
+        self.forget()
+
+    def forget(self) -> None:
+        """Ask the sampler again for the chunk that was asked for last."""
         self._index, self._pairs = -1, Pairs(*(np.empty(0, np.int64),) * 3, np.empty(0, np.float32))
 
     def locate(self, position: int) -> tuple[int, int]:
@@ -137,7 +110,7 @@ class ChunkRow:
 class PairStream:
     """Pairs by their position in the endless row: `take(position, count)`; a chunk's end is no gap."""
 
-    def __init__(self, sampler: PairSampler) -> None:
+    def __init__(self, sampler: Chunks) -> None:
         self._row = ChunkRow(sampler)
 
     def take(self, position: int, count: int) -> Pairs:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from vprdist.data.graph import CityGraph, Ints
+from vprdist.data.graph import CityGraph, Floats, Ints
 from vprdist.data.kinds import HARD, KINDS, POSITIVE, POSITIVE_SIMILARITY, SOFT, CityKinds
 
 NUM_ROUNDS = 16
 """How often hard negatives are drawn from the whole gallery before the few left are drawn from a list of theirs."""
-Floats = npt.NDArray[np.float32]
 
 
 class Partners:
@@ -39,6 +37,29 @@ class Partners:
         graph = self.graph
         found = frozenset(kind for kind in KINDS if self._counts[kind][graph.queries].any())
         return CityKinds(graph.name, len(graph.queries), len(graph.gallery), found)
+
+    @property
+    def num_positives(self) -> Ints:
+        """(N,) how many positives each query has."""
+        counts: Ints = self._counts[POSITIVE]
+        return counts
+
+    def draw_positives(
+        self, queries_P: Ints, num: int, rng: np.random.Generator, fewer: bool = False
+    ) -> tuple[Ints, Floats]:
+        """(P, num) rows of different positives of each query, and their similarities.
+
+        Args:
+            fewer: a query that has fewer gets all of them, and -1 behind; else -1 alone.
+        """
+        rows, values = np.full((len(queries_P), num), -1, np.int64), np.zeros((len(queries_P), num), np.float32)
+        begins, counts = self._begins[POSITIVE][queries_P], self._counts[POSITIVE][queries_P]
+        for place in np.flatnonzero(counts > 0 if fewer else counts >= num):
+            count = min(num, int(counts[place]))
+            entry = self._entries[POSITIVE][begins[place] + rng.choice(counts[place], size=count, replace=False)]
+            rows[place, :count] = self.graph.similarity.indices[entry]
+            values[place, :count] = self.graph.similarity.data[entry]
+        return rows, values
 
     def draw(self, queries_P: Ints, kinds_P: Ints, rng: np.random.Generator) -> tuple[Ints, Floats]:
         """(P,) database rows, -1 where a query has no partner of its kind, and (P,) similarities."""

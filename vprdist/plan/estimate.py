@@ -65,8 +65,8 @@ def total_hours(estimates: Iterable[Estimate]) -> float | None:
 
 def _seconds(trial: TrialSpec, profile: ClusterProfile, row: ResultRow) -> float:
     pixels = math.prod(trial.train.image_size) / math.prod(row.trial.train.image_size)
-    pairs = trial.train.batch_pairs / row.trial.train.batch_pairs
-    step = row.train_s / row.steps * pixels * pairs * row.num_ranks / profile.num_ranks
+    pictures = trial.train.num_pictures / row.trial.train.num_pictures
+    step = row.train_s / row.steps * pixels * pictures * row.num_ranks / profile.num_ranks
     rest = max(0.0, row.wall_s - row.train_s) if row.starts == 1 else 0.0
     return step * trial.train.steps + rest * pixels
 
@@ -79,7 +79,8 @@ def _recipe(trial: TrialSpec, ranks: int) -> tuple[object, ...]:
     train = trial.train
     return (
         *_kin(trial, ranks), trial.network.unfreeze_name, trial.input.mode, train.image_size, train.batch_pairs,
-        train.micro_pairs, train.batch_norm, train.precision, train.pairs, ranks, trial.data.validate_cities,
+        train.micro_pairs, train.num_pictures, train.batch_norm, train.precision, train.pairs, ranks,
+        trial.data.validate_cities,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vprdist.console import Bar, late
 from vprdist.data.apart import check_apart
-from vprdist.data.kinds import POSITIVE, check_kinds, city_kinds
+from vprdist.data.kinds import POSITIVE, check_kinds, city_kinds, num_places
 from vprdist.data.labels import is_official, without_angles
 from vprdist.data.layouts import layout_of, read_city_cached
 from vprdist.data.layouts.less import left_out_words
@@ -168,9 +168,32 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
             fault = f"no query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
             remedy = "Check its positions (easting, northing) and compass angles (ca)."
             raise DataError(read_city_cached(layout, city_kind.name).folder, fault, None, remedy)
-    check_kinds(kinds, tuple(trial.train.loss.fact("draws")))
+    check_kinds(kinds, trial.train.draws)
+    _check_places(trial)
     tasks = build_tasks([read_city_cached(layout, name) for name in data.validate_cities], trial)
     return sum(len(task.queries) for task in tasks), (*unasked(tasks, trial), *facts)
+
+
+def _check_places(trial: TrialSpec) -> None:
+    """There are as many places of so many pictures as a batch has.
+
+    Raises:
+        SweepFileError: there are fewer.
+    """
+    train, layout = trial.train, layout_of(trial.data)
+    if train.batches != "places" or not train.steps:
+        return
+    labels, missing = str(train.loss.fact("labels")), train.batch_pairs
+    for name in trial.data.train:
+        city = read_city_cached(layout, name)
+        missing -= num_places(city, trial.data, labels, train.num_partners, missing)
+        if not missing:
+            return
+    found = train.batch_pairs - missing
+    fault = f"a batch of {train.batch_pairs} places of {train.place_pictures} pictures cannot be filled"
+    have = f"{found} queries of the training cities have {train.num_partners} positives"
+    remedy = "Set trial.train.batch_pairs or trial.train.place_pictures lower, or train on more cities."
+    raise SweepFileError("trial.train.batch_pairs", fault, have, remedy)
 
 
 def _key_of_city(trial: TrialSpec, name: str) -> str:

@@ -69,6 +69,14 @@ def _chunks(trial: TrialSpec) -> str | None:
     return _trains(trial) or (None if trial.train.chunked else "only `chunked` training ends after chunks")
 
 
+def _groups(kind: str) -> Unread:
+    def unread_of(trial: TrialSpec) -> str | None:
+        batches = trial.train.batches
+        return _trains(trial) or (None if batches == kind else f"batches are of {batches}")
+
+    return unread_of
+
+
 def _drops(trial: TrialSpec) -> str | None:
     return _trains(trial) or (
         None if trial.train.schedule == "step" else f"schedule {trial.train.schedule} has no drop"
@@ -94,12 +102,14 @@ IDLE: Mapping[str, Unread] = {
     **{
         f"train.{name}": _trains
         for name in (
-            "recipe", "batch_pairs", "micro_pairs", "chunk_queries", "chunked", "pairs", "loss", "optimizer", "lr",
-            "weight_decay", "schedule", "warmup", "batch_norm",
+            "recipe", "batch_pairs", "micro_pairs", "chunk_queries", "chunked", "batches", "pairs", "loss", "optimizer",
+            "lr", "weight_decay", "schedule", "warmup", "batch_norm",
         )
     },
     "train.image_size": _sizes,
     "train.chunks": _chunks,
+    "train.place_pictures": _groups("places"),
+    "train.mining": _groups("triplets"),
     "train.lr_drop_pairs": _drops,
     "evaluate.before_training": _trains,
     **{f"run.{name}": _trains for name in ("compile", "checkpoint_s", "log_steps", "evaluate_steps")},

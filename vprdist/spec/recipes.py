@@ -12,6 +12,7 @@ REFERENCE: dict[str, Any] = {
     "micro_pairs": 2,
     "chunk_queries": 10_000,
     "chunked": True,
+    "batches": "pairs",
     "pairs": "drawn",
     "loss": "gcl",
     "optimizer": "sgd",

@@ -17,8 +17,19 @@ from vprdist.spec.vocabulary import BatchNormMode, Precision
 GCL = LossName.of("gcl")
 
 
+class MiningSpec(Spec):
+    """Which triplets a chunk of queries gives. Descriptors are renewed at its start, of its own candidates alone."""
+
+    negatives: int = Field(default=5, ge=1, description="negatives of each query: the hardest of the pool")
+    pool: int = Field(
+        default=1000, ge=1, description="database images of a city that a chunk's negatives are chosen from, at most"
+    )
+    positives: int = Field(default=10, ge=1, description="positives of a query that the nearest is chosen from")
+
+
 class TrainSpec(Spec):
     """How a network is trained: `steps` optimizer steps of `batch_pairs` pairs, in micro-batches of `micro_pairs`.
+    Where `batches` are of triplets or places, `batch_pairs` counts these: queries, with their partners.
 
     `recipe` names the set of values that the others started from (`spec/recipes.py`); the values are what counts.
     """
@@ -40,6 +51,14 @@ class TrainSpec(Spec):
     chunks: int | None = hashed_unless(
         None, ge=1, description="`chunked`: end after so many chunks, if `steps` are more"
     )
+    batches: Literal["pairs", "triplets", "places"] = hashed_unless(
+        "pairs",
+        description="what each query of a batch comes with: a partner, a positive and hard negatives, or positives",
+    )
+    place_pictures: int = hashed_unless(
+        4, ge=2, description="`batches: places`: pictures of a place, a query and different positives of it"
+    )
+    mining: MiningSpec = hashed_unless(MiningSpec(), description="`batches: triplets`: how they are chosen")
     pairs: Literal["drawn", "all"] = hashed_unless("drawn", description="all: each query with every partner of a batch")
     loss: LossName = Field(default=GCL, description="what is minimised")
     margin: float | None = old_spelling("loss.margin")
@@ -74,6 +93,7 @@ class TrainSpec(Spec):
                 "micro_pairs", f"this must divide batch_pairs, {self.batch_pairs}", self.micro_pairs, remedy
             )
         self._check_stated()
+        self._check_batches()
         whole = "`pairs: all`" if self.pairs == "all" else f"the loss {self.loss.title}"
         if self.counts_all_pairs and self.micro_pairs != self.batch_pairs:
             fault = f"{whole} needs a batch in one piece: micro_pairs must be batch_pairs, {self.batch_pairs}"
@@ -85,6 +105,12 @@ class TrainSpec(Spec):
             fault = f"a chunk must fill a micro-batch of {self.micro_pairs} pairs"
             raise RuleError("chunk_queries", fault, self.chunk_queries, "Draw more queries a chunk.")
         return self
+
+    def _check_batches(self) -> None:
+        """What batches of triplets and places need."""
+        if self.batches == "triplets" and not self.chunked:
+            fault = "batches of triplets must end with their chunk of queries, at whose start descriptors are renewed"
+            raise RuleError("chunked", fault, False, "Set trial.train.chunked: true.")
 
     def _check_stated(self) -> None:
         """What a user's loss states of itself."""
@@ -99,6 +125,35 @@ class TrainSpec(Spec):
         if wants not in ("pairs", "all"):
             fault = f"the class {self.loss.title} must want pairs or all"
             raise RuleError("loss", fault, wants, 'Write wants = "all" in its body.')
+
+    @property
+    def num_partners(self) -> int:
+        """How many partners each query of a batch has."""
+        return {"pairs": 1, "triplets": 1 + self.mining.negatives, "places": self.place_pictures - 1}[self.batches]
+
+    @property
+    def num_pictures(self) -> int:
+        """How many pictures a step trains on."""
+        return self.batch_pairs * (1 + self.num_partners)
+
+    @property
+    def draws(self) -> tuple[float, float, float]:
+        """How often a partner is a positive, a soft negative, a hard negative: what must be there has a share."""
+        if self.batches == "pairs":
+            positive, soft, hard = self.loss.fact("draws")
+            return positive, soft, hard
+        negatives = self.mining.negatives / self.num_partners if self.batches == "triplets" else 0.0
+        return 1 - negatives, 0.0, negatives
+
+    def resolved(self) -> TrainSpec:
+        """The same with every field at its default that nothing reads."""
+        fields = type(self).model_fields
+        idle = {
+            **({} if self.chunked else {"chunks": None}),
+            **({} if self.batches == "places" else {"place_pictures": fields["place_pictures"].default}),
+            **({} if self.batches == "triplets" else {"mining": MiningSpec()}),
+        }
+        return self.model_copy(update=idle)
 
     @property
     def counts_all_pairs(self) -> bool:

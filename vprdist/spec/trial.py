@@ -159,13 +159,12 @@ class TrialSpec(Spec):
         Two that are equal are one experiment."""
         units = self.network.trained
         evaluate = self.evaluate.model_copy(update={"image_size": self.evaluate.image_size or self.train.image_size})
-        train = self.train if self.train.chunked else self.train.model_copy(update={"chunks": None})
         name = self.network.unfreeze
         network = self.network.model_copy(update={"unfreeze": name if isinstance(name, str) else units})
         changes = {
             "input": self.input.resolved(),
             "network": network,
-            "train": train,
+            "train": self.train.resolved(),
             "evaluate": evaluate,
             "digests": None,
         }

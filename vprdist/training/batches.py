@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -17,7 +18,8 @@ from vprdist.training.steps import RankPart
 
 @dataclass(frozen=True)
 class PairBatch:
-    """One rank's pairs of a step: queries, partners, their graded similarity, float32; and how they are divided."""
+    """One rank's pairs of a step: P queries, their P K partners, each query's behind each other; the graded similarity,
+    float32, as `RankPart` has it; and how they are divided."""
 
     query: Batch
     partner: Batch
@@ -27,6 +29,11 @@ class PairBatch:
     @property
     def tensors(self) -> list[Tensor]:
         return [*self.query.tensors, *self.partner.tensors, self.similarity]
+
+    def sides(self, which: slice) -> tuple[Batch, Batch]:
+        """Some of its queries, and their partners."""
+        num = self.part.pairs.num_partners
+        return self.query.part(which), self.partner.part(slice(which.start * num, which.stop * num))
 
     def to(self, device: torch.device) -> PairBatch:
         similarity = self.similarity.to(device, non_blocking=True)
@@ -54,14 +61,16 @@ class PairImages(Dataset[PairBatch | UserError]):
 
     def _read(self, part: RankPart) -> PairBatch:
         pairs = part.pairs
+        rows = (pairs.query, pairs.database.ravel())
+        cities = (pairs.city, np.repeat(pairs.city, pairs.num_partners))
         query, partner = (
             stack(
                 [
                     self.reader.read(self.cities[c][side], int(row), part.arm)
-                    for c, row in zip(pairs.city, rows, strict=True)
+                    for c, row in zip(cities[side], rows[side], strict=True)
                 ]
             )
-            for side, rows in enumerate((pairs.query, pairs.database))
+            for side in (0, 1)
         )
         outline = None if part.arm is None else part.arm.placebo == "outline"
         query, partner = replace(query, outline=outline), replace(partner, outline=outline)

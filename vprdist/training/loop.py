@@ -1,10 +1,10 @@
 """The training loop of one trial. What comes next depends on the step number alone, so a resumed run is exact.
 
-A step takes `batch_pairs` pairs, divided among the ranks and then into micro-batches; gradients are means over the
-whole batch, exchanged once a step. With `batch_norm: reference` every BatchNorm layer, frozen units included, runs in
-training mode and sees the images of one side of one micro-batch (GCL's published behaviour). With `frozen` all of them
-use and keep the initial statistics; with `sync` those of trained units and of attention see both sides of a micro-batch
-on all ranks. Under the last two, ranks change nothing but rounding.
+A step takes `batch_pairs` pairs (or triplets, or places), divided among the ranks and then into micro-batches;
+gradients are means over the whole batch, exchanged once a step. With `batch_norm: reference` every BatchNorm layer,
+frozen units included, runs in training mode and sees the images of one side of one micro-batch (GCL's published
+behaviour). With `frozen` all of them use and keep the initial statistics; with `sync` those of trained units and of
+attention see both sides of a micro-batch on all ranks. Under the last two, ranks change nothing but rounding.
 
 Nothing in a step waits for a GPU: losses stay on the device until they are reported, saved or judged.
 """
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vprdist.data.graph import CityGraph
-from vprdist.data.pairs import PairSampler
+from vprdist.data.groups import TripletSampler
 from vprdist.data.places import City
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import CheckpointError, Stopped, TrainingError, shown
@@ -37,8 +37,10 @@ from vprdist.training.batches import PairBatch, PairImages
 from vprdist.training.checkpoint import BROKEN, FILE, Progress, fill, load_checkpoint, read_progress, save_checkpoint
 from vprdist.training.losses import build_loss
 from vprdist.training.mask_budget import MaskBudget
+from vprdist.training.mining import Miner
 from vprdist.training.objective import drawn_pairs, every_pair, whole_batch
 from vprdist.training.optimizer import build_optimizer
+from vprdist.training.samplers import sampler_of
 from vprdist.training.schedule import learning_rate
 from vprdist.training.steps import RankParts, Steps
 
@@ -51,7 +53,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 class _PairForward(nn.Module):
-    """Both sides of a micro-batch in one call, which is the unit that DDP synchronises."""
+    """Queries and partners of a micro-batch in one call, which is the unit that DDP synchronises."""
 
     def __init__(self, network: PlaceNetwork, joint: bool) -> None:
         super().__init__()
@@ -64,8 +66,8 @@ class _PairForward(nn.Module):
             return first, self.network.described(partner.image, partner.extra, partner.outline)
         extra = None if query.extra is None or partner.extra is None else torch.cat([query.extra, partner.extra])
         both = self.network.described(torch.cat([query.image, partner.image]), extra, query.outline)
-        half = len(query.image)
-        return both.part(slice(half)), both.part(slice(half, None))
+        num = len(query.image)
+        return both.part(slice(num)), both.part(slice(num, None))
 
 
 class Trainer:
@@ -98,16 +100,19 @@ class Trainer:
         self.folder, self.report = folder / "checkpoint", report
         self.should_stop, self.evaluate = should_stop, evaluate
         self.graphs = graphs
-        shares = tuple(spec.loss.fact("draws"))
-        sampler = PairSampler(graphs, trial.seed, spec.chunk_queries, shares, passes=spec.chunked)
+        sampler = sampler_of(spec, graphs, trial.seed)
         self.notices = sampler.notices
         self.steps = Steps(sampler, spec)
+        self.miner = None
+        if isinstance(sampler, TripletSampler):
+            self.miner = Miner(sampler, network, reader, cities, ranks, trial.run.workers)
         self.pictures = PairImages(reader, [(city.query, city.database) for city in cities])
         self.loss = build_loss(spec)
         self.optimizer = build_optimizer(spec, network)
-        self.budget = MaskBudget(network, ranks)
+        self.budget = MaskBudget(network, ranks, 1 + spec.num_partners)
         self.progress = Progress()
         self._pending: list[dict[str, Tensor]] = []
+        self._said = 0.0
         self._resume()
         self._reported = (self.progress.step, self.progress.train_s)
         self.forward = self._prepared(network)
@@ -168,10 +173,36 @@ class Trainer:
         return False
 
     def _batches(self) -> Iterator[PairBatch]:
-        """The steps to come."""
-        parts = RankParts(self.trial, self.steps, self.progress.step, self.ranks, self.graphs)
+        """The steps to come. Triplets are chosen by the network as it is at the start of their chunk."""
+        if self.miner is None:
+            yield from self._batches_of(range(self.progress.step, self.steps.count))
+            return
+        while self.progress.step < self.steps.count:
+            wanted = self.steps.rest_of_chunk(self.progress.step)
+            self._mine(self.steps.chunk(wanted.start))
+            yield from self._batches_of(wanted)
+
+    def _batches_of(self, wanted: range) -> Iterator[PairBatch]:
+        parts = RankParts(self.trial, self.steps, wanted, self.ranks, self.graphs)
         on_gpu = self.ranks.device.type == "cuda"
         return loaded(self.pictures, self.trial.run.workers, batch_size=None, sampler=parts, pin_memory=on_gpu)
+
+    def _mine(self, chunk: int) -> None:
+        """Choose the triplets of a chunk, unless a checkpoint of its midst held them."""
+        assert self.miner is not None, "only triplets are mined"
+        if self.miner.chunk == chunk:
+            return
+        self.ranks.share_first(list(self.network.buffers()))
+        set_mode(self.network, self.spec.batch_norm, training=False)
+        self.miner.mine(chunk, self._say_mined)
+        set_mode(self.network, self.spec.batch_norm, training=True)
+        self.steps.renew()
+
+    def _say_mined(self, done: int, total: int) -> None:
+        """Say how far the descriptors of candidates are, at most once a second."""
+        if done in (0, total) or time.monotonic() - self._said > 1:
+            self._said = time.monotonic()
+            self.report({"kind": "stage", "stage": "choosing triplets", "done": done, "total": total})
 
     def _evaluates_now(self) -> bool:
         """Schedulers need to know how a trial does before it ends."""
@@ -192,26 +223,30 @@ class Trainer:
     def _drawn_pairs(self, batch: PairBatch) -> dict[str, Tensor]:
         """Gradients of the mean over the step's pairs; returns this rank's part of the loss and of the null share."""
         part, weight = batch.part, self._weight(batch)
+        share = weight / self.spec.num_partners
         loss, null = torch.zeros(2, device=self.ranks.device)
         mean, budgets = self.budget.look(batch), list[Tensor | None]()
         for micro in part.micro:
             with self._synchronised(micro is part.micro[-1]):
-                query, partner = sides = self.forward(batch.query.part(micro), batch.partner.part(micro))
+                query, partner = sides = self.forward(*batch.sides(micro))
                 total, nulls = drawn_pairs(query.descriptors, partner.descriptors, batch.similarity[micro], self.loss)
-                (total * weight + self.budget.pull(sides, mean, weight)).backward()
-            loss, null = loss + total.detach() * weight, null + nulls * weight
+                (total * share + self.budget.pull(sides, mean, weight)).backward()
+            loss, null = loss + total.detach() * share, null + nulls * share
             budgets.append(self.budget.penalties(sides, weight))
         return {"loss": loss, "null_share": null, **self.budget.logged(mean, budgets)}
 
     def _weight(self, batch: PairBatch) -> float:
-        """What a pair of this rank counts: DDP takes the mean over the ranks, so that it weighs as many times more."""
+        """What a query of this rank counts: DDP takes the mean over the ranks, so that it weighs as many times more."""
         return self.ranks.world_size / batch.part.total if batch.part.counts[self.ranks.rank] else 0.0
 
     def _every_pair(self, batch: PairBatch) -> dict[str, Tensor]:
         """Gradients of the loss over every pair of the step; each rank computes it whole, for its own descriptors."""
         mean, weight = self.budget.look(batch), self._weight(batch)
         sides = self.forward(batch.query, batch.partner)
-        query, partner = (self.ranks.gather_with_gradient(side.descriptors, batch.part.counts) for side in sides)
+        counts = batch.part.counts
+        query = self.ranks.gather_with_gradient(sides[0].descriptors, counts)
+        theirs = [count * self.spec.num_partners for count in counts]
+        partner = self.ranks.gather_with_gradient(sides[1].descriptors, theirs)
         if self.spec.loss.fact("wants") == "all":
             loss, logged = whole_batch(query, partner, batch.similarity, self.loss, self.spec.loss.name)
         else:
@@ -290,6 +325,7 @@ class Trainer:
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "progress": vars(self.progress),
+                **({} if self.miner is None else {"mined": self.miner.state()}),
             }
             save_checkpoint(self.folder, state)
             self.report({"kind": "checkpoint", "step": self.progress.step})
@@ -307,8 +343,12 @@ class Trainer:
         try:
             if (state := load_checkpoint(self.folder, self.trial.trial_id)) is not None:
                 progress = read_progress(state, self.folder)
+                if self.miner is not None:
+                    self.miner.check(state.get("mined"), self.folder / FILE)
                 fill(self.network, self.optimizer, state, self.folder)
                 self.progress = progress
+                if self.miner is not None:
+                    self.miner.restore(state["mined"])
         except CheckpointError as error:
             self._start_anew(error)
         first = torch.tensor(self.progress.step)

@@ -21,10 +21,14 @@ from vprdist.training.batches import PairBatch
 
 
 class MaskBudget:
-    """Adds to the loss of a step what its masks and its attention cost, and logs it apart from the loss."""
+    """Adds to the loss of a step what its masks and its attention cost, and logs it apart from the loss.
 
-    def __init__(self, network: PlaceNetwork, ranks: Ranks) -> None:
-        self.mask, self.ranks = network.mask, ranks
+    Args:
+        pictures: how many a query and its partners are.
+    """
+
+    def __init__(self, network: PlaceNetwork, ranks: Ranks, pictures: int) -> None:
+        self.mask, self.ranks, self.pictures = network.mask, ranks, pictures
         spec = None if self.mask is None else self.mask.training_spec
         self.weight, self.budget = (0.0, 1.0) if spec is None else (spec.budget_weight, spec.budget)
 
@@ -35,10 +39,10 @@ class MaskBudget:
             return None
         total, part = torch.zeros((), device=self.ranks.device), batch.part
         for micro in part.micro if part.counts[self.ranks.rank] else ():
-            for side in (batch.query.part(micro), batch.partner.part(micro)):
+            for side in batch.sides(micro):
                 assert side.extra is not None, "a mask is learnt from activations"
                 total = total + self.mask(side.image, side.extra).mean(dim=(1, 2, 3)).sum()
-        return self.ranks.mean(total) * self.ranks.world_size / (2 * part.total)
+        return self.ranks.mean(total) * self.ranks.world_size / (self.pictures * part.total)
 
     def pull(self, sides: tuple[Described, Described], mean: Tensor | None, weight: float) -> Tensor | float:
         """What is added to the loss before its gradient is taken; a number that a gradient flows through, or 0.
@@ -46,20 +50,20 @@ class MaskBudget:
         Args:
             sides: queries and partners of a micro-batch.
             mean: what `look` said.
-            weight: of a pair of this rank in the mean over all of the step's.
+            weight: of a query of this rank in the mean over all of the step's.
         """
         out: Tensor | float = 0.0
         for side in sides:
             if mean is not None and side.shown is not None:
-                out = out + self.weight * (mean - self.budget) * side.shown.sum() * weight
+                out = out + self.weight * (mean - self.budget) * side.shown.sum() * weight * 2 / self.pictures
             if side.penalty is not None:
-                out = out + side.penalty.sum() * weight / 2
+                out = out + side.penalty.sum() * weight / self.pictures
         return out
 
     def penalties(self, sides: tuple[Described, Described], weight: float) -> Tensor | None:
         """This rank's part of what attention cost in a micro-batch; None where it has no budget."""
         found = [side.penalty.detach().sum() for side in sides if side.penalty is not None]
-        return torch.stack(found).sum() * weight / 2 if found else None
+        return torch.stack(found).sum() * weight / self.pictures if found else None
 
     def logged(self, mean: Tensor | None, penalties: Sequence[Tensor | None]) -> dict[str, Tensor]:
         """What the budgets cost in a step, and M.

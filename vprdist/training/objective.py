@@ -10,9 +10,15 @@ from vprdist.training.losses.base import BatchLoss, PairLoss
 from vprdist.training.losses.distance import all_distances, pair_distance
 
 
-def drawn_pairs(query_BD: Tensor, partner_BD: Tensor, similarity_B: Tensor, loss: PairLoss) -> tuple[Tensor, Tensor]:
-    """The sum of the losses of B pairs, each query with its own partner, and how many of them are null."""
-    losses = loss(pair_distance(query_BD, partner_BD), similarity_B)
+def drawn_pairs(query_BD: Tensor, partner_PD: Tensor, similarity: Tensor, loss: PairLoss) -> tuple[Tensor, Tensor]:
+    """The sum of the losses of all pairs of B queries with their own partners, and how many of them are null.
+
+    Args:
+        partner_PD: K for each query, behind each other.
+        similarity: (B,) or (B, K).
+    """
+    num = len(partner_PD) // max(1, len(query_BD))
+    losses = loss(pair_distance(query_BD.repeat_interleave(num, dim=0), partner_PD), similarity.flatten())
     return losses.sum(), (losses.detach() == 0).sum()
 
 

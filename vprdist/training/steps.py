@@ -14,7 +14,8 @@ import numpy.typing as npt
 from torch.utils.data import Sampler
 
 from vprdist.data.graph import CityGraph
-from vprdist.data.pairs import ChunkRow, Pairs, PairSampler, PairStream
+from vprdist.data.pairs import ChunkRow, Chunks, PairStream
+from vprdist.data.query_chunks import Pairs
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import TrainingError
 from vprdist.spec.arms import Arm
@@ -33,7 +34,7 @@ class Steps:
     left out.
     """
 
-    def __init__(self, sampler: PairSampler, spec: TrainSpec) -> None:
+    def __init__(self, sampler: Chunks, spec: TrainSpec) -> None:
         self.spec = spec
         self._stream = PairStream(sampler)
         self._row = ChunkRow(sampler, lambda pairs: -(-self._usable(pairs) // spec.batch_pairs))
@@ -60,6 +61,15 @@ class Steps:
         """The chunk that a step of `chunked` training is of; 0 in any other."""
         return self._row.locate(step)[0] if self.spec.chunked else 0
 
+    def rest_of_chunk(self, step: int) -> range:
+        """The steps from one on that are of the same chunk of `chunked` training."""
+        index, _ = self._row.locate(step)
+        return range(step, min(self._row.length(index + 1), self.count))
+
+    def renew(self) -> None:
+        """Ask the sampler again for the chunk that was asked for last: what it holds was chosen meanwhile."""
+        self._row.forget()
+
     def _usable(self, pairs: Pairs) -> int:
         return len(pairs) // self.spec.micro_pairs * self.spec.micro_pairs
 
@@ -71,7 +81,8 @@ class RankPart:
     Attributes:
         pairs: the pairs that it reads.
         micro: its micro-batches, as slices of them.
-        similarity: of its pairs, (P,); or, where all pairs count, of the step's queries with its partners, (N, N).
+        similarity: of its pairs, (P,) or (P, K); or, where all pairs count, of the step's queries with its partners,
+            (N, N K).
         total: how many pairs the step has on all ranks.
         counts: how many of them each rank has. A short step may leave this rank none; it then reads one micro-batch
             that counts for nothing, since all ranks must meet.
@@ -115,27 +126,28 @@ def _bounds(count: int, world_size: int) -> list[int]:
 
 
 def similarity_of_all(pairs: Pairs, graphs: Sequence[CityGraph]) -> Floats:
-    """(N, N): of every query with every partner; 0 between cities."""
-    out = np.zeros((len(pairs), len(pairs)), np.float32)
+    """(N, N K): of every query with every partner, each query's K behind each other; 0 between cities."""
+    partners, cities = pairs.database.ravel(), np.repeat(pairs.city, pairs.num_partners)
+    out = np.zeros((len(pairs), len(partners)), np.float32)
     for city in np.unique(pairs.city):
-        of_city = np.flatnonzero(pairs.city == city)
-        out[np.ix_(of_city, of_city)] = graphs[city].similarity_of(pairs.query[of_city], pairs.database[of_city])
+        queries, theirs = np.flatnonzero(pairs.city == city), np.flatnonzero(cities == city)
+        out[np.ix_(queries, theirs)] = graphs[city].similarity_of(pairs.query[queries], partners[theirs])
     return out
 
 
 class RankParts(Sampler[RankPart]):
-    """The parts of one rank of a trial from a step on: what the data loader is to read."""
+    """The parts of one rank of a trial in some steps: what the data loader is to read."""
 
     def __init__(
-        self, trial: TrialSpec, steps: Steps, first: int, ranks: Ranks, graphs: Sequence[CityGraph]
+        self, trial: TrialSpec, steps: Steps, wanted: range, ranks: Ranks, graphs: Sequence[CityGraph]
     ) -> None:  # fmt: skip
-        self.trial, self.steps, self.first, self.ranks, self.graphs = trial, steps, first, ranks, graphs
+        self.trial, self.steps, self.wanted, self.ranks, self.graphs = trial, steps, wanted, ranks, graphs
 
     def __len__(self) -> int:
-        return self.steps.count - self.first
+        return len(self.wanted)
 
     def __iter__(self) -> Iterator[RankPart]:
-        for step in range(self.first, self.steps.count):
+        for step in self.wanted:
             ranks, spec = self.ranks, self.steps.spec
             part = rank_part(self.steps.pairs(step), spec, ranks.rank, ranks.world_size, self.graphs)
             yield replace(part, arm=arm_of_step(self.trial, step))
