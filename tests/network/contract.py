@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import importlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -26,6 +26,8 @@ WORDS = sorted(word for word in AttentionName.door.built_in if word != "none")
 DIGESTS = Digests(dataset="d", cache="c", weights="none")
 SIZES = ((15, 20), (20, 15))
 CHANNELS = 32
+WIDE = 128
+"""So many that no bottleneck is dead behind its ReLU, where a column would count for nothing."""
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,12 @@ def influence(case: Case) -> Influence:
 
 
 @torch.no_grad()
-def shape(case: Case, module: nn.Module | None = None) -> float | None:
+def shape(case: Case, module: nn.Module | None = None, sizes: Sequence[tuple[int, int]] = SIZES) -> float | None:
     """How much a change of one column changes what is pooled over all places, at least; None: nothing is.
 
     What is pooled is whatever answers of a layer with parameters have one place where the features have many.
     """
-    module = case.module() if module is None else module
+    module = case.module(WIDE) if module is None else module
     shake(module.eval(), 1)
     seen: dict[nn.Module, Tensor] = {}
 
@@ -166,15 +168,15 @@ def shape(case: Case, module: nn.Module | None = None) -> float | None:
         if not list(layer.children()) and list(layer.parameters()):
             layer.register_forward_hook(keep)
     changes = []
-    for size in SIZES:
-        plain = features(size)
-        assert module(plain).shape == plain.shape
+    for size in sizes:
+        plain = features(size, channels=WIDE)
+        answer = module(plain)
+        assert answer.shape == plain.shape
         before = dict(seen)
         for column in range(size[1]):
             other = plain.clone()
             other[:, :, :, column] += 1.0
-            assert not torch.equal(module(other)[..., column], module(plain)[..., column])
-            module(other)
+            assert not torch.equal(module(other)[..., column], answer[..., column])
             changes += [float((seen[layer] - before[layer]).abs().max()) for layer in before]
     return min(changes, default=None)
 
@@ -219,7 +221,8 @@ def frozen(case: Case, mode: Literal["frozen", "sync"], steps: int = 4) -> Froze
         network = case.network(at, unfreeze="0-2")
         set_mode(network, mode, training=True)
         before = copy.deepcopy(network.state_dict())
-        optimizer = torch.optim.SGD([each for each in network.parameters() if each.requires_grad], lr=0.1)
+        trained = [each for each in network.parameters() if each.requires_grad]
+        optimizer = torch.optim.Adam(trained, lr=1e-3, eps=1e-12)  # small gradients show as well
         for _ in range(steps):
             optimizer.zero_grad()
             found = network(pictures())

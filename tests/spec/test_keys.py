@@ -83,6 +83,7 @@ SAMPLES: dict[str, Any] = {
     "search.subsets.groups.<group>": ["building", "wall"], "search.space.<key of trial>": [7],
     **{f"trial.network.backbone.{name}": "b" for name in ("model", "file", "repo", "entry")},
     "trial.network.backbone.answers": "features",
+    "trial.network.attention.reduction": 4,
     "search.grid.<key of trial>": [7], "trial.network.gem_p": 4.0, "trial.train.margin": 0.25,
     **{f"{name}.name": next(iter(named.door.built_in)) for name, named in CHOICES.items()},
     **{f"{name}.<parameter>": 7 for name in (*CHOICES, "trial.input.segmenter")},
@@ -102,6 +103,11 @@ AROUND: dict[str, dict[str, Any]] = {
     "trial.input.segmenter.<parameter>": {"trial": {"input": {"segmenter": {"name": "own.py:Own", "weights": None}}}},
     "trial.input.learnt.hidden": {"trial": {"input": {"learnt": {"name": "squeeze_excite"}}}},
     "trial.input.learnt.width": {"trial": {"input": {"learnt": {"name": "conv_head"}}}},
+    **{f"trial.network.attention.{name}": {"trial": {"network": {"attention": {"name": word}}}}
+       for word, names in (
+           ("bam", ("reduction", "dilation", "combine", "start")), ("cbam", ("kernel",)),
+           ("residual_attention", ("levels",)),
+       ) for name in names},
     "trial.network.attention.budget": {"trial": {"network": {"attention": {"name": "spatial"}}}},
     "trial.network.attention.budget_weight": {"trial": {"network": {"attention": {"name": "spatial"}}}},
     "trial.train.arms": {"trial": {

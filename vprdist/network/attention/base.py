@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
+
+Start = Literal["identity", "published"]
+"""Where attention begins: it changes nothing, so that pretrained weights are kept; or as its authors begin."""
 
 
 class Attention(nn.Module):
@@ -31,3 +34,8 @@ class Attention(nn.Module):
                 of classes) in [0, 1] at its own size, as cells of the picture, or None where it adds nothing.
         """
         raise NotImplementedError
+
+
+def reduced(channels: int, reduction: int) -> int:
+    """The width of a bottleneck, at least one channel."""
+    return max(1, channels // reduction)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,37 @@ class _Spatial(AttentionPlaces):
     budget_weight: float = Field(default=0.0, ge=0, description="weight of its squared distance to it; 0: none")
 
 
+class _Started(AttentionPlaces):
+    start: Literal["identity", "published"] = Field(
+        default="identity", description="it changes nothing at the start, or begins as its authors' does"
+    )
+
+
+class _Reduced(_Started):
+    reduction: int = Field(default=16, ge=1, description="channels over the width of its bottleneck")
+
+
+class _BAM(_Reduced):
+    dilation: int = Field(default=4, ge=1, description="of its convolutions over places")
+    combine: Literal["sum", "product"] = Field(
+        default="sum", description="of channels and places: as in the paper, or as in its public code"
+    )
+
+
+class _CBAM(_Reduced):
+    kernel: Literal[3, 7] = Field(default=7, description="side of its convolution over places")
+
+
+class _ResidualAttention(_Started):
+    levels: int = Field(
+        default=1, ge=1, le=6, description="how often its map is halved; the paper: 3, 2, 1 behind stages 1, 2, 3"
+    )
+
+
+class _NonLocal(AttentionPlaces):
+    reduction: int = Field(default=8, ge=1, description="channels over those of its queries and keys")
+
+
 class AttentionName(Named):
     """Features to features, behind named units; `none` leaves them as they are."""
 
@@ -29,6 +60,13 @@ class AttentionName(Named):
         {
             "none": BuiltIn(""),
             "spatial": BuiltIn("vprdist.network.attention.spatial:Spatial", _Spatial),
+            "bam": BuiltIn("vprdist.network.attention.bam:BAM", _BAM),
+            "cbam": BuiltIn("vprdist.network.attention.cbam:CBAM", _CBAM),
+            "squeeze_excite": BuiltIn("vprdist.network.attention.squeeze_excite:SqueezeExcite", _Reduced),
+            "residual_attention": BuiltIn(
+                "vprdist.network.attention.residual_attention:ResidualAttention", _ResidualAttention
+            ),
+            "non_local": BuiltIn("vprdist.network.attention.non_local:NonLocal", _NonLocal),
         },
         provided=("channels",),
         beside=AttentionPlaces,
