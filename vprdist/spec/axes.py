@@ -17,6 +17,7 @@ from vprdist.spec.read import Key, Origin, expand_environment, validate
 from vprdist.spec.search import Point, Range, SearchSpec
 from vprdist.spec.settle import settle, settle_choice
 from vprdist.spec.trial import TrialSpec
+from vprdist.spec.trial_values import WHOLE
 
 RANGES = ("uniform", "loguniform", "randint")
 
@@ -64,6 +65,9 @@ def read_grid(raw: dict[str, Any], origin: Origin) -> dict[str, list[Any]]:
                 origin.where(where), "seeds cannot be an axis of the grid", None, "Use `seeds: [0, 1, 2]`."
             )
         _check_axis(dotted, where, origin)
+        if dotted == WHOLE:
+            for place, value in enumerate(values):
+                _check_whole(value, (*where, str(place)), origin)
         found = [settle(dotted, value, origin, where) for value in expand_environment(values, where, origin)]
         now = present_key(dotted)
         origin.move(("search", "grid", now), where)
@@ -122,12 +126,31 @@ def read_search(raw: dict[str, Any], origin: Origin, class_table: str | Names = 
     return validate(SearchSpec, values, origin, ("search",))
 
 
+def _check_whole(value: Any, where: Key, origin: Origin) -> None:
+    """A value of the axis `trial` has keys of a trial alone.
+
+    Raises:
+        SweepFileError: it has others, or is no mapping.
+    """
+    for key, given in mapping(value, where, origin).items():
+        if str(key).split(".")[0] in ("digests", "seed"):
+            remedy = "Use `seeds: [0, 1, 2]`." if str(key) == "seed" else "Delete it."
+            raise SweepFileError(origin.where((*where, str(key))), "this key cannot be tried", None, remedy)
+        if isinstance(given, dict) and key in TrialSpec.model_fields:
+            for name in given:
+                _check_axis(f"{key}.{name}", (*where, key, str(name)), origin)
+        else:
+            _check_axis(str(key), (*where, str(key)), origin)
+
+
 def _check_axis(dotted: str, where: Key, origin: Origin) -> None:
     """Every name of an axis is a key of a trial; names that people choose are the models' to judge.
 
     Raises:
         SweepFileError: one is not.
     """
+    if dotted == WHOLE:
+        return
     model: type[BaseModel] = TrialSpec
     parts = dotted.split(".")
     for depth, part in enumerate(parts):

@@ -103,5 +103,8 @@ class Origin:
                 if self.knows(axis):
                     tried = self.tried.get(axis, [])
                     place = (str(tried.index(value)),) if value in tried else ()
-                    moved[("trial", *dotted.split("."))] = (*axis, *place)
+                    if dotted == "trial" and isinstance(value, dict):  # of several sections
+                        moved |= {("trial", *name.split(".")): (*axis, *place, name) for name in value}
+                    else:
+                        moved[("trial", *dotted.split("."))] = (*axis, *place)
         return replace(self, moved=moved)

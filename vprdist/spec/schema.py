@@ -37,6 +37,7 @@ def sweep_schema() -> Fragment:
     # An axis may be a whole section: its values are laid over the trial's own.
     sections = [key for key in trial if len(key.path) == 2 and key.is_section]
     search["grid"]["properties"] |= {key.path[1]: listed(_ref(key.path)) for key in sections}
+    search["grid"]["properties"]["trial"] = listed(_ref(("trial",)))
     search["space"] |= _by_axis(axes, lambda key: searched(_ref(key.path), number_kind(key.schema)))
     at_axes = {**SECTION, **_by_axis(axes, lambda key: _ref(key.path))}
     top["baseline"]["anyOf"] = [at_axes if one.get("type") == "object" else one for one in top["baseline"]["anyOf"]]

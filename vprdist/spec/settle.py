@@ -23,6 +23,8 @@ def settle(dotted: str, value: Any, origin: Origin, where: Key) -> Any:
         return CHOICES[key].anchored(value, folder)
     if key[:-1] in CHOICES:
         return CHOICES[key[:-1]].anchored(value, folder, parameter=key[-1])
+    if isinstance(value, dict) and dotted == "trial":  # several sections
+        return {name: settle(name, each, origin, (*where, name)) for name, each in value.items()}
     if isinstance(value, dict) and dotted in TrialSpec.model_fields:  # a whole section
         return {name: settle(f"{dotted}.{name}", each, origin, (*where, name)) for name, each in value.items()}
     return value

@@ -18,7 +18,7 @@ from vprdist.spec.scales import SCALES
 from vprdist.spec.search import Point, SearchSpec
 from vprdist.spec.subsets import SubsetSpec
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.trial_values import leaves, resolve_trial
+from vprdist.spec.trial_values import WHOLE, leaves, resolve_trial
 from vprdist.spec.vocabulary import KS
 
 OBJECTIVES = tuple(f"{metric}@{k}" for metric in ("recall", "map") for k in KS)
@@ -134,7 +134,11 @@ class SweepSpec(Spec):
     @property
     def telling_parameters(self) -> dict[str, set[str]]:
         """By axis of the grid the parameters that tell its values of the same choice apart: [gcl, {name: gcl, …}]."""
-        return {axis: found for axis, values in self.grid.items() if (found := _telling_parameters(values))}
+        values = {axis: list(each) for axis, each in self.grid.items() if axis != WHOLE}
+        given = [_dotted(each) for each in self.grid.get(WHOLE, ())]
+        for key in dict.fromkeys(key for each in given for key in each):
+            values.setdefault(key, []).extend(each[key] for each in given if key in each)
+        return {key: found for key, each in values.items() if (found := _telling_parameters(each))}
 
     @property
     def settings(self) -> tuple[Point, ...]:
@@ -262,8 +266,17 @@ def trial_at(sweep: SweepSpec, point: Point) -> TrialSpec:
     return resolve_trial(values, sweep.own_train, point, seed, Origin(Path(f"{sweep.name} (proposed)")))
 
 
+def _dotted(value: Any) -> dict[str, Any]:
+    """A value of the axis `trial` by dotted keys."""
+    return {".".join(key): each for key, each in leaves({WHOLE: value})}
+
+
 def _telling_keys(axis: str, values: Sequence[Any]) -> list[str]:
-    """The axis; in the place of a section its keys, if their values differ."""
+    """The axis; in the place of a section, or of several, their keys, if their values differ."""
+    if axis == WHOLE:
+        given = [_dotted(each) for each in values]
+        every = dict.fromkeys(key for each in given for key in each)
+        return [key for key in every if any(each.get(key) != given[0].get(key) for each in given)]
     if axis not in TrialSpec.model_fields or axis == "network" or not all(isinstance(each, dict) for each in values):
         return [axis]
     keys = dict.fromkeys(key for section in values for key in section)

@@ -16,6 +16,10 @@ from vprdist.spec.subsets import Point
 from vprdist.spec.trial import CHOICES, TrialSpec
 from vprdist.spec.yaml_loader import DEEPEST
 
+RECIPE: Key = ("train", "recipe")
+WHOLE = "trial"
+"""The axis whose values are of several sections."""
+
 
 def resolve_trial(
     trial: dict[str, Any], own_train: Sequence[str], point: Point, seed: int, origin: Origin
@@ -28,9 +32,9 @@ def resolve_trial(
     values, point = copy.deepcopy(trial), present_keys(point)
     values["seed"] = seed
     origin = origin.at_point(point)
-    if point.get("train.recipe") is not None:
-        where = ("search", "grid", "train.recipe")
-        for name, given in recipe_values(point["train.recipe"], origin, where).items():
+    recipe = next((value for key, value in leaves(point) if key == RECIPE), None)
+    if recipe is not None:
+        for name, given in recipe_values(recipe, origin, ("trial", *RECIPE)).items():
             if name not in own_train:
                 put_value(values, ("train", name), given, origin)
     # Names before parameters, whatever order the axes have.
@@ -60,9 +64,12 @@ def _check_named(values: Mapping[str, Any], point: Point, origin: Origin) -> Non
 
 
 def leaves(point: Point) -> Iterator[tuple[Key, Any]]:
-    """Keys and values of a point; a whole section (`network: {…}`) is laid over the trial's, key by key."""
+    """Keys and values of a point; a whole section (`network: {…}`) is laid over the trial's, key by key, and so are the
+    several sections of the axis `trial` (`{network: {…}, train: {…}}`)."""
     for dotted, value in point.items():
-        if dotted in TrialSpec.model_fields and isinstance(value, dict):
+        if dotted == WHOLE and isinstance(value, dict):
+            yield from leaves(value)
+        elif dotted in TrialSpec.model_fields and isinstance(value, dict):
             yield from (((dotted, *str(name).split(".")), each) for name, each in value.items())
         else:
             yield tuple(dotted.split(".")), value

@@ -21,6 +21,7 @@ from vprdist.spec.scales import SCALES
 from vprdist.spec.search import Choice, Range
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.trial import TrialSpec
+from vprdist.spec.trial_values import RECIPE, leaves
 from vprdist.spec.vocabulary import METRICS
 from vprdist.store.reading import found_in
 
@@ -165,7 +166,8 @@ def compared(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> list[tuple[TrialS
 def resolved_file(sweep: SweepSpec) -> dict[str, Any]:
     """A sweep file again: every default written out, so that it says the same when defaults or scales change."""
     trial = {key: value for key, value in sweep.trial.to_json().items() if key not in ("seed", "digests")}
-    if "train.recipe" in sweep.axes:
+    tried = [*sweep.settings, *({axis: None} for axis in sweep.search.space)]
+    if any(key == RECIPE for point in tried for key, _ in leaves(point)):
         # Written out, they would win over every recipe.
         recipe_keys = set(next(iter(RECIPES.values()))) - set(sweep.own_train)
         trial["train"] = {key: value for key, value in trial["train"].items() if key not in recipe_keys}
