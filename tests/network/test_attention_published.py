@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -97,6 +98,65 @@ def test_squeeze_excite_and_cbam_are_timms() -> None:
     theirs = timm.SEModule(64, rd_channels=4).eval()
     copied(ours, theirs)
     assert far(ours(given), theirs(given)) < 1e-5
+
+
+GRAPH = ("VPRDIST_RESIDUAL_ATTENTION", "fwang91+residual-attention-network", "imagenet_model")
+
+
+def layers_of(text: str, name: str) -> list[tuple[str, list[str], str, list[int]]]:
+    """Type, bottoms, top, and output channels and side of the kernel, of a network's layers in one module's mask."""
+    out = []
+    for block in re.split(r"^layer\s*{", text, flags=re.MULTILINE)[1:]:
+        (own,), bottoms = re.findall(r'name: "(.+)"', block), re.findall(r'bottom: "(.+)"', block)
+        if own.startswith(f"{name}/mask"):
+            sizes = [int(each) for each in re.findall(r"(?:num_output|kernel_size): (\d+)", block)]
+            kind, top = re.findall(r'(?:type|top): "(.+)"', block)
+            out.append((kind, bottoms, top, sizes))
+    return out
+
+
+def called(module: nn.Module, given: Tensor) -> dict[type, list[nn.Module]]:
+    """Its convolutions and its norms, in the order in which they are called."""
+    found: dict[type, list[nn.Module]] = {nn.Conv2d: [], nn.BatchNorm2d: []}
+    for layer in module.modules():
+        if type(layer) in found:
+            layer.register_forward_hook(lambda each, *_: found[type(each)].append(each))
+    module(given)
+    return {kind: list(each) for kind, each in found.items()}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "channels", "levels"), [("A", 256, 3), ("B", 512, 2), ("C", 1024, 1)])
+def test_residual_attention_is_its_authors_graph(
+    name: str, channels: int, levels: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Their graph, walked with our layers in the order of our calls, gives our mask."""
+    text = (checkout(*GRAPH, tmp_path_factory) / "imagenet_model/Attention-56-deploy.prototxt").read_text()
+    module = changed(Case("residual_attention", (("levels", levels), ("start", "published"))), channels)
+    module.get_parameter("gamma").fill_(1.0)
+    given = features((15, 20), count=1, channels=channels)
+    ours = {kind: iter(each) for kind, each in called(module, given).items()}
+    graph = layers_of(text, f"Attention{name}_1")
+    blobs: dict[str, Tensor] = {}
+    for kind, bottoms, top, sizes in graph:
+        first, *more = (blobs.get(each, given) for each in bottoms)  # the trunk, which is F here
+        if kind == "Convolution":
+            layer: Any = next(ours[nn.Conv2d])
+            assert [layer.out_channels, layer.kernel_size[0]] == sizes
+            blobs[top] = layer(first)
+        elif kind == "BN":
+            blobs[top] = next(ours[nn.BatchNorm2d])(first)
+        elif kind == "Pooling":
+            blobs[top] = nn.functional.max_pool2d(first, sizes[0], stride=2, ceil_mode=True)
+        elif kind == "Interp":
+            blobs[top] = nn.functional.interpolate(first, more[0].shape[2:], mode="bilinear", align_corners=True)
+        elif kind == "Eltwise":
+            blobs[top] = first + more[0]
+        else:
+            blobs[top] = {"ReLU": torch.relu, "Sigmoid": torch.sigmoid}[kind](first)
+    assert not any(list(rest) for rest in ours.values()), "each of our layers is one of theirs"
+    theirs = blobs[f"Attention{name}_1/mask"]
+    assert far(module(given), given * (1 + theirs)) < 1e-5
 
 
 PARAMETERS = {
