@@ -101,7 +101,8 @@ def test_an_exported_network_is_the_trials_and_a_sweep_evaluates_it(
         (
             "efficientnet_lite0",
             "rgb",
-            "that the public GCL code builds, resnet18, resnet34, resnet50, resnet152; found 'efficientnet_lite0'",
+            "that the public GCL code builds, resnet18, resnet34, resnet50, resnet152, resnext101_32x8d, vgg16, "
+            "densenet121, densenet161; found 'efficientnet_lite0'",
         ),
         ("resnet101", "rgb", "found 'resnet101'"),
         ("resnet18", "rgb+mask", "needs three channels (input.mode rgb or masked); found 'rgb+mask'"),

@@ -26,12 +26,15 @@ def _export(args: argparse.Namespace, console: Console) -> int:
     folder = find_trial(args.runs.resolve(), args.trial)
     trial = folder.trial()
     step, dimensions = export(folder, trial, args.file)
+    from vprdist.network.gcl_release import PUBLIC_NAMES
+
     height, width = trial.train.image_size
+    theirs = PUBLIC_NAMES[trial.network.backbone.name]
     lines = [
         f"{args.file}: {trial.network.backbone.title} with GeM after {step} of {trial.train.steps} steps",
         "with the public GCL code:",
         f"    python3 extract_predictions.py --dataset MSLS --root_dir MSLS/ --subset val --model_file {args.file} "
-        f"--backbone {trial.network.backbone.title} --pool GeM --f_length {dimensions} --image_size {height},{width}",
+        f"--backbone {theirs} --pool GeM --f_length {dimensions} --image_size {height},{width}",
         f"with vprdist:            trial.network.weights={args.file.resolve()}",
     ]
     if trial.input.mode != "rgb":
@@ -50,13 +53,13 @@ def export(folder: TrialFolder, trial: TrialSpec, file: Path) -> tuple[int, int]
     Raises:
         WeightsError: the form cannot express this network, the trial has no checkpoint, or the file is there.
     """
-    from vprdist.network.gcl_release import PUBLIC_BACKBONES, to_release
+    from vprdist.network.gcl_release import PUBLIC_NAMES, to_release
     from vprdist.tensors import save_tensors
     from vprdist.training.trained import last_network
 
     backbone, mode = trial.network.backbone.name, trial.input.mode
-    if backbone not in PUBLIC_BACKBONES:
-        fault = f"the backbone must be one that the public GCL code builds, {', '.join(PUBLIC_BACKBONES)}"
+    if backbone not in PUBLIC_NAMES or trial.network.backbone.parameters.get("end", "pool5") != "pool5":
+        fault = f"the backbone must be one that the public GCL code builds, {', '.join(PUBLIC_NAMES)}"
         raise WeightsError(folder.trial_file, fault, backbone, "Export a trial of one of these backbones.")
     for choice, name in ((trial.network.aggregator, "gem"), (trial.network.attention, "none")):
         if choice.name != name:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+BEHIND = ("drop", "act")
+"""What a BatchNorm of timm's may hold, in the order in which it calls them."""
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
@@ -36,8 +38,12 @@ class SyncedBatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(input)
+        found = self._synced(input) if self.training else super().forward(input)
+        for name in BEHIND:
+            found = getattr(self, name)(found) if hasattr(self, name) else found
+        return found
+
+    def _synced(self, input: Tensor) -> Tensor:
         features_BCHW = input.float()
         count = torch.full((1,), features_BCHW.numel() / self.num_features, dtype=torch.float64, device=input.device)
         sums = [features_BCHW.sum(dim=(0, 2, 3), dtype=torch.float64)]
@@ -64,24 +70,30 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 def synchronise(module: nn.Module, names: Collection[str]) -> None:
     """Give every BatchNorm2d in the named children its synchronised form, in place; parameters and names stay.
 
-    Does nothing where there is one rank.
+    Does nothing where there is one rank. A layer that holds what follows it (`timm.layers.BatchNormAct2d`) keeps it.
     """
     if not (dist.is_initialized() and dist.get_world_size() > 1):
         return
     for name, child in module.named_children():
         if name in names:
-            if type(child) is nn.BatchNorm2d:
+            if type(child) is nn.BatchNorm2d or _holds_more(child):
                 setattr(module, name, _synced(child))
             else:
                 synchronise(child, [below for below, _ in child.named_children()])
 
 
+def _holds_more(norm: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+    return isinstance(norm, nn.BatchNorm2d) and all(isinstance(getattr(norm, name, None), nn.Module) for name in BEHIND)
+
+
 def _synced(norm: nn.BatchNorm2d) -> nn.Module:
-    if next(norm.parameters()).is_cuda:
+    if type(norm) is nn.BatchNorm2d and next(norm.parameters()).is_cuda:
         on_gpu: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)
         return on_gpu
     synced = SyncedBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     synced.load_state_dict(norm.state_dict())
     # The very parameters: an optimizer may hold them already.
     synced.weight, synced.bias = norm.weight, norm.bias
+    for name in BEHIND if _holds_more(norm) else ():
+        setattr(synced, name, getattr(norm, name))
     return synced

@@ -36,6 +36,8 @@ def read_checkpoint(path: Path, network: NetworkSpec) -> dict[str, Tensor]:
             raise WeightsError(path, fault, other, f"Set network.backbone: {other}, or name another checkpoint.")
         if found == "no pool.p":
             found = "no pool.p: the average or the maximum is pooled"
+        if network.aggregator.name != "netvlad" and "pool.centres" in state:
+            raise WeightsError(path, fault, "netvlad", "Set network.aggregator: netvlad, or name another checkpoint.")
         raise WeightsError(path, fault, found, "Name another checkpoint.")
     if (found := not_finite(state)) is not None:
         remedy = "Its training diverged: name another checkpoint, or start from `network.weights: imagenet`."
@@ -65,7 +67,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     loaded = load_tensors(path, FORMS, REMEDY)
     state = find_state(loaded)
     if state is not None and is_release(state):
-        return from_release(state, path)
+        return from_release(state)
     if state is not None and any(key.startswith("units.") for key in state):
         return state
     raise no_state(path, FORMS, loaded, REMEDY)

@@ -1,69 +1,88 @@
 """The checkpoints of the public GCL release (Leyva-Vallina et al., CVPR 2023), read and written.
 
 Their file is a dict with the network under `model_state_dict` (older ones: `state_dict`), beside step, optimizer and
-scheduler. The network's keys are `backbone.N.…`, where N counts a ResNet's children from conv1 to layer4, and
-`pool.p` of GeM; `module.` stands before all of them where nn.DataParallel was saved.
+scheduler. The network's keys are `backbone.N.…`, where N counts a ResNet's children from conv1 to layer4 or the layers
+of VGG's features, or `backbone.NAME.…` of a DenseNet's, and `pool.p` of GeM; `module.` stands before all of them where
+nn.DataParallel was saved.
+
+The public GCL code has no NetVLAD. Its networks are read as the code writes them that the field's NetVLAD is trained
+with (Nanne/pytorch-NetVlad): `encoder.N.…`, or `backbone.N.…`, with `pool.centroids` and `pool.conv`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from vprdist.errors import WeightsError
-from vprdist.spec.doors import RESNET_UNITS, BackboneName
+from vprdist.network.backbones.vgg import feature_key, unit_key
+from vprdist.spec.doors import DENSENET_UNITS, RESNET_UNITS
 
-UNITS = RESNET_UNITS
-"""What N counts: the units of every ResNet."""
-PUBLIC_BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet152")
-"""The backbones of ours that the public code builds."""
+ROOMS = ("backbone", "encoder")
+"""What their keys call the backbone."""
+PUBLIC_NAMES: dict[str, str] = {
+    **{name: name for name in ("resnet18", "resnet34", "resnet50", "resnet152")},
+    "resnext101_32x8d": "resnext", "vgg16": "vgg16", "densenet121": "densenet121", "densenet161": "densenet161",
+}  # fmt: skip
+"""The backbones of ours that the public code builds, and what it calls them."""
+NETVLAD = {
+    "pool.centroids": "pool.centres",
+    "pool.conv.weight": "pool.assignment.weight",
+    "pool.conv.bias": "pool.assignment.bias",
+}
+"""NetVLAD's parameters there, and here."""
 
 
 def is_release(state: Mapping[str, Tensor]) -> bool:
     """Whether a state dict has the release's form."""
-    return any(key.startswith("backbone.") for key in state)
+    return any(key.partition(".")[0] in ROOMS for key in state)
 
 
-def from_release(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+def from_release(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The network of such a state, named as in `PlaceNetwork`; keys that ours has not are left as they are.
 
-    Raises:
-        WeightsError: one of the release's networks that vprdist does not have.
+    NetVLAD's first form has no offsets of its assignments: they are zero.
     """
-    if (other := _other_network(state)) is not None:
-        built_in = BackboneName.door.built_in
-        known = ", ".join(name for name, each in built_in.items() if each.facts["units"] == UNITS)
-        fault = f"the network must be one of the GCL release's ResNets ({known})"
-        raise WeightsError(path, fault, other, "Name another of its checkpoints.")
-    return {_ours(key): value for key, value in state.items()}
+    plain = {key.replace(".module.", ".", 1): value for key, value in state.items()}
+    numbered = f"{_room(plain)}.28.weight" in plain  # no ResNet has so many children
+    ours = {_ours(key, numbered): value for key, value in plain.items()}
+    centres, offsets = ours.get(NETVLAD["pool.centroids"]), NETVLAD["pool.conv.bias"]
+    if centres is not None and centres.dim() and NETVLAD["pool.conv.weight"] in ours:
+        ours.setdefault(offsets, torch.zeros_like(centres[..., 0]))
+    return ours
 
 
 def to_release(state: Mapping[str, Tensor], step: int) -> dict[str, Any]:
-    """A checkpoint in the release's form of a ResNet's `PlaceNetwork` state after so many steps."""
+    """A checkpoint in the release's form of a `PlaceNetwork` state after so many steps."""
+    inverse = {here: there for there, here in NETVLAD.items()}
     theirs = {}
     for key, value in state.items():
         room, _, rest = key.partition(".")
-        unit, _, name = rest.partition(".")
-        theirs[f"backbone.{UNITS.index(unit)}.{name}" if room == "units" else key] = value
+        theirs[f"{ROOMS[0]}.{_theirs(rest)}" if room == "units" else inverse.get(key, key)] = value
     return {"step": step, "model_state_dict": theirs}
 
 
-def _ours(key: str) -> str:
+def _room(state: Mapping[str, Tensor]) -> str:
+    return next(room for key in state if (room := key.partition(".")[0]) in ROOMS)
+
+
+def _ours(key: str, is_vgg: bool) -> str:
     room, _, rest = key.partition(".")
-    number, _, name = rest.partition(".")
-    if room == "backbone" and number.isdecimal() and int(number) < len(UNITS):
-        return f"units.{UNITS[int(number)]}.{name}"
-    return key
+    if room not in ROOMS:
+        return NETVLAD.get(key, key)
+    child, _, name = rest.partition(".")
+    if is_vgg:
+        return f"units.{unit_key(rest)}"
+    if child.isdecimal() and int(child) < len(RESNET_UNITS):
+        return f"units.{RESNET_UNITS[int(child)]}.{name}"
+    return f"units.{rest}" if child in DENSENET_UNITS else key
 
 
-def _other_network(state: Mapping[str, Tensor]) -> str | None:
-    """The published networks that vprdist has no backbone for, by what no ResNet has."""
-    if "backbone.28.weight" in state:
-        return "VGG16"
-    if "backbone.conv0.weight" in state:
-        return "DenseNet"
-    first = state.get("backbone.4.0.conv1.weight")
-    return "ResNeXt101 32x8d" if first is not None and first.shape[:1] == (256,) else None
+def _theirs(key: str) -> str:
+    """What the release calls a tensor of a unit; of a ResNet's by its number."""
+    unit, _, name = key.partition(".")
+    if unit in RESNET_UNITS:
+        return f"{RESNET_UNITS.index(unit)}.{name}"
+    return key if unit in DENSENET_UNITS else feature_key(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,8 +75,16 @@ class PlaceNetwork(nn.Module):
         self._learns_pixels = mask is not None and not stem.at_features
         first = 0 if self._learns_pixels else first
         self._front, self._rest = names[:first], names[first:]
+        self.held: frozenset[str] = frozenset()
         # Convolutions are fastest so, on GPUs and on the CPU; parameters keep their shapes.
         self.to(memory_format=torch.channels_last)
+
+    def hold(self, names: Collection[str]) -> None:
+        """Keep some of the state of trained units as it is: parameters, and the statistics of BatchNorm."""
+        self.held = frozenset(names)
+        for name, parameter in self.units.named_parameters():
+            if name in self.held:
+                parameter.requires_grad_(False)
 
     def forward(self, image_B3HW: Tensor, extra_BChw: Tensor | None = None, outline: bool | None = None) -> Tensor:
         """Descriptors. `outline`: see `InputStem`."""
@@ -167,9 +176,11 @@ def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
     Raises:
         WeightsError: the file is not this backbone's.
         OwnCodeError: a user's class that cannot be made, or is not what its kind must be.
-        SweepFileError: the mode adds channels, and the first unit cannot take them.
+        SweepFileError: the mode adds channels, and the first unit cannot take them; or more parts of the backbone are
+            to be trained than it has.
     """
     spec, mode = trial.network, trial.input.mode
+    trains = trial.train.steps > 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(trial.seed)
         backbone, attention, pool = build_parts(spec, trial.picture_size)
@@ -192,10 +203,13 @@ def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
     if mask is not None:
         full, grid = 1, "cells"  # as it answers
     stem = InputStem(mode, full, grid, *form_of(trial.input), backbone.mean, backbone.std)
-    return PlaceNetwork(
-        stem, units, pool, spec.trained, int(pool.dimensions), trial.train.precision, attention, spec.attention.name,
-        not (spec.backbone.is_own or spec.backbone.fact("elsewhere")), mask,
+    network = PlaceNetwork(
+        stem, units, pool, spec.trained if trains else spec.at_rest, int(pool.dimensions), trial.train.precision,
+        attention, spec.attention.name, not (spec.backbone.is_own or spec.backbone.fact("elsewhere")), mask,
     )  # fmt: skip
+    if trains:
+        network.hold(backbone.held(spec.unfreeze, trial.picture_size))
+    return network
 
 
 def form_of(given: InputSpec) -> tuple[MaskFill | None, bool]:
@@ -206,15 +220,17 @@ def form_of(given: InputSpec) -> tuple[MaskFill | None, bool]:
 def set_mode(network: PlaceNetwork, batch_norm: BatchNormMode, training: bool) -> None:
     """Training or evaluation mode.
 
-    `frozen` keeps every BatchNorm layer in evaluation mode always, `sync` those of frozen units; under `reference` all
-    of them are in training mode, as they were when GCL was published. Attention always trains: its BatchNorm is kept
-    under `frozen` alone.
+    `frozen` keeps every BatchNorm layer in evaluation mode always, `sync` those of frozen units, or parts of units;
+    under `reference` all of them are in training mode, as they were when GCL was published. Attention always trains:
+    its BatchNorm is kept under `frozen` alone.
     """
     network.train(training)
     if batch_norm == "reference":
         return
-    kept = [unit for name, unit in network.units.items() if batch_norm == "frozen" or name not in network.trained]
-    for part in [*kept, network.attention] if batch_norm == "frozen" else kept:
-        for module in part.modules():
-            if isinstance(module, BATCH_NORM):
+    moving = {f"units.{name}" for name in network.trained}
+    for name, module in network.named_modules():
+        if isinstance(module, BATCH_NORM) and name.startswith(("units.", "attention.")):
+            unit = ".".join(name.split(".")[:2])
+            moves = unit in moving and f"{name.removeprefix('units.')}.running_mean" not in network.held
+            if batch_norm == "frozen" or not (moves or name.startswith("attention.")):
                 module.eval()

@@ -59,6 +59,7 @@ def _key(trial: TrialSpec) -> str:
     values = [
         train.loss.model_dump(mode="json"),
         trial.picture_size,
+        trial.evaluate.image_size,
         train.steps > 0,
         train.batch_norm,
         train.counts_all_pairs,

@@ -15,7 +15,7 @@ from vprdist.store.trial_folder import trials_folder
 
 CHANNELS = {
     **dict.fromkeys(("resnet18", "resnet34"), 512), **dict.fromkeys(("resnet50", "resnet101", "resnet152"), 2048),
-    "efficientnet_lite0": 1280,
+    "efficientnet_lite0": 1280, "vgg16": 512, "densenet121": 1024, "densenet161": 2208, "resnext101_32x8d": 2048,
 }  # fmt: skip
 """Channels of the features of built-in backbones; those of others are known where torch is loaded."""
 FOLDER = "probes/sums"

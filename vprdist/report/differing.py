@@ -109,6 +109,11 @@ def layers_text(rows: Sequence[Row]) -> str:
         return ""
     network = shown.trial.network
     same = all(row.trial.network.units == network.units for row in sets)
+    if same and network.backbone.fact("parts"):
+        return (
+            f"X-Y in a name: the first X and the last Y of {network.backbone.title}'s parts are trained, which are "
+            "its stem and each of its stages or blocks."
+        )
     units = f"{len(network.units)} units ({', '.join(network.units)})" if same else "units"
     example = f"{network.unfreeze_name} trains {', '.join(network.trained) or 'none'}"
     return f"X-Y in a name: the first X and the last Y of the backbone's {units} are trained; {example}."

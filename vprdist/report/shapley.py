@@ -96,7 +96,7 @@ def beside(row: Row, found: Sequence[ClassValues]) -> ClassValues | None:
 
     def distance(each: ClassValues) -> tuple[bool, bool]:
         is_other = own is None or (each.form.at, each.form.fill) != (own.at, own.fill)
-        return is_other, each.trial.network.trained != row.trial.network.trained
+        return is_other, each.trial.network.layers != row.trial.network.layers
 
     return min(fitting, key=distance, default=None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -25,7 +26,9 @@ class NetworkSpec(Spec):
 
     backbone: BackboneName = Field(default=RESNET50, description="pictures to features, in ordered units")
     unfreeze: str | Names = Field(
-        default="0-2", description="the units that are trained: the first X and the last Y, all, or a list of units",
+        default="0-2",
+        description="the units that are trained: the first X and the last Y, all, or a list of units; of a model of "
+        "timm's X-Y counts its stem and its stages or blocks",
         json_schema_extra=marked(words=("all",), other="X-Y"),
     )  # fmt: skip
     weights: str = Field(
@@ -50,7 +53,8 @@ class NetworkSpec(Spec):
             raise impossible
         for name in self.attention.at:
             if name not in self.units:
-                remedy = nearest(name, self.units)
+                whole = "Attention stands behind a model of timm's as a whole: delete the key."
+                remedy = whole if self.backbone.fact("parts") else nearest(name, self.units)
                 raise RuleError("attention.at", f"{self.backbone.title} has no such unit", name, remedy)
         return self
 
@@ -62,6 +66,8 @@ class NetworkSpec(Spec):
     @property
     def layers_fault(self) -> RuleError | None:
         """Why the backbone cannot have this set of trained units."""
+        if self._parts is not None:
+            return None  # how many parts there are, the model says when it is made
         try:
             trained_units(self.units, self.unfreeze, self.backbone.title)
         except ValueError as error:
@@ -74,11 +80,35 @@ class NetworkSpec(Spec):
         return len(self.units) == 1 and self.unfreeze == type(self).model_fields["unfreeze"].default
 
     @property
+    def _parts(self) -> tuple[int, int] | None:
+        """How many parts of its unit are trained, of both sides; None: whole units are."""
+        counted = re.fullmatch(r"(\d+)-(\d+)", self.unfreeze) if isinstance(self.unfreeze, str) else None
+        return (int(counted[1]), int(counted[2])) if counted and self.backbone.fact("parts") else None
+
+    @property
     def trained(self) -> Names:
-        """The units that are trained, in the backbone's order; none of a network that cannot be."""
-        if not self.backbone.fact("trains") or self.layers_fault is not None:
+        """The units that are trained, in the backbone's order; none of a network that cannot be. A unit of which parts
+        are trained is one of them."""
+        if self._parts is not None:
+            return self.units if any(self._parts) else ()
+        return self.at_rest
+
+    @property
+    def layers(self) -> Names:
+        """What is trained, told from every other layer set: units, or how many parts of one."""
+        if self._parts is None or not any(self._parts):
+            return self.trained
+        first, last = self._parts
+        return tuple(f"{unit} {first}-{last}" for unit in self.units)
+
+    @property
+    def at_rest(self) -> Names:
+        """The trained units where no unit has parts; it identifies networks that nobody trains."""
+        try:
+            units = trained_units(self.units, self.unfreeze, self.backbone.title)
+        except ValueError:
             return ()
-        return trained_units(self.units, self.unfreeze, self.backbone.title)
+        return units if self.backbone.fact("trains") else ()
 
     @property
     def pools(self) -> bool:

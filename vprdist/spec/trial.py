@@ -192,7 +192,7 @@ class TrialSpec(Spec):
         assert self.digests is not None, "a trial is hashed after its digests are resolved"
         value = self.hashed()
         # "0-2" and [layer3, layer4] are the same experiment: the id is that of the trained units.
-        value["network"]["unfreeze"] = list(self.network.trained)
+        value["network"]["unfreeze"] = list(self.network.layers if self.train.steps else self.network.at_rest)
         return digest_json(value)
 
     def to_json(self) -> dict[str, Any]:

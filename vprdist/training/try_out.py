@@ -25,6 +25,7 @@ from vprdist.errors import OwnCodeError, UserError, WeightsError
 from vprdist.machine import answers, keep_stdout_for_answers
 from vprdist.network.masks.base import check_range
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
+from vprdist.network.parts import build_parts
 from vprdist.network.weights import said_of
 from vprdist.spec.doors import LossName
 from vprdist.spec.own_load import blamed
@@ -53,6 +54,9 @@ def try_out(trial: TrialSpec) -> None:
 
 
 def _try_out(trial: TrialSpec, names: list[str]) -> None:
+    asked = trial.evaluate.image_size
+    if trial.train.steps and asked not in (None, trial.train.image_size) and trial.network.backbone.fact("elsewhere"):
+        build_parts(trial.network, asked)  # `build_network` asks for pictures of the size that it trains on
     with blamed(*names, at_once=True):
         network = build_network(trial, None)
         loss = build_loss(trial.train)

@@ -42,6 +42,19 @@ class Backbone(nn.Module):
         """The units in order."""
         return OrderedDict((name, self.get_submodule(name)) for name in self.units)
 
+    def held(self, unfreeze: str | Sequence[str], image_size: tuple[int, int]) -> set[str]:
+        """What stays as it is within the units that are trained: names of their state, led by the unit's.
+
+        Nothing, but where a unit has parts that its own library knows (fact `parts`): `unfreeze: X-Y` counts these.
+
+        Args:
+            image_size: (height, width) of a picture that it takes.
+
+        Raises:
+            SweepFileError: there are fewer parts than are to be trained.
+        """
+        return set()
+
     def find_weights(self) -> Path:
         """The file of the ImageNet weights, fetched once where the family's library does that.
 

@@ -85,7 +85,8 @@ class OneUnit(Backbone):
         except Exception as error:  # it may raise whatever it likes
             height, width = image_size
             fault = f"the network must take pictures of {height}x{width}, in batches of {NUM} and of one"
-            remedy = "Set trial.train.image_size: [height, width] to a size that it takes."
+            near = self.fitting(image_size)
+            remedy = f"Set trial.train.image_size and evaluate.image_size to sizes that it takes{near and f': {near}'}."
             raise WeightsError(self.where, fault, _words(error), remedy) from None
         features = found[0] if isinstance(found, tuple) else found
         if not all(each.isfinite().all() for each in (found if isinstance(found, tuple) else (found,))):
@@ -95,6 +96,10 @@ class OneUnit(Backbone):
             raise WeightsError(self.where, "what the network answers with must be finite", wrong, remedy)
         self.channels = int(features.shape[1])
         self.network.train(training)
+
+    def fitting(self, image_size: tuple[int, int]) -> str:
+        """Which sizes of pictures it takes that are near to one that it does not take, where that is known."""
+        return ""
 
     def load_weights(self, path: Path) -> None:
         """Nothing is left to fill: such a network comes with its weights."""

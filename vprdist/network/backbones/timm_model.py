@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vprdist.errors import WeightsError, first_line
 from vprdist.network.backbones.one_unit import OneUnit, Unit
 from vprdist.network.backbones.state import read_state
+from vprdist.network.backbones.timm_parts import Parts
 from vprdist.tensors import difference, not_finite
 
 ANSWER_S = 5.0
@@ -28,6 +29,9 @@ HALVES = ("model.safetensors", "pytorch_model.bin")
 
 class TimmModel(OneUnit):
     """A model of timm's, randomly initialised. Its pictures are normalised as timm's data configuration says.
+
+    Its stem and its stages or blocks are what `unfreeze: X-Y` counts (`timm_parts`). Position embeddings of a
+    transformer are resampled to each picture's grid, as timm does.
 
     Raises:
         WeightsError: timm is not installed, or has no such model.
@@ -44,6 +48,26 @@ class TimmModel(OneUnit):
             net.num_features if answers == "features" else getattr(net, "head_hidden_size", net.num_features)
         )
         self.network = _TimmUnit(net, answers, model)
+
+    def held(self, unfreeze: str | Sequence[str], image_size: tuple[int, int]) -> set[str]:
+        from timm.models import group_parameters
+
+        parts = Parts(self.network, image_size, group_parameters)
+        return {f"network.net.{name}" for name in parts.held(unfreeze, self.name)}
+
+    def fitting(self, image_size: tuple[int, int]) -> str:
+        patch = getattr(getattr(self.network.net, "patch_embed", None), "patch_size", None)
+        if not isinstance(patch, tuple) or len(patch) != 2:
+            return ""
+        around = [
+            {each // step * step or step, -(-each // step) * step} for each, step in zip(image_size, patch, strict=True)
+        ]
+        both = [(height, width) for height in around[0] for width in around[1]]
+        if image_size in both:
+            return ""
+        near = sorted(both, key=lambda size: (abs(size[0] - image_size[0]) + abs(size[1] - image_size[1]), size))
+        named = " and ".join(f"[{height}, {width}]" for height, width in near[:2])
+        return f"its patches are of {patch[0]}x{patch[1]}; the nearest sizes that fit are {named}"
 
     def find_weights(self) -> Path:
         repo, url = self.config.get("hf_hub_id"), self.config.get("url")

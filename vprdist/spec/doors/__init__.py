@@ -6,13 +6,13 @@ CONTRIBUTING.md shows how a user brings one without touching this package.
 
 from vprdist.spec.doors.aggregator import AggregatorName
 from vprdist.spec.doors.attention import AttentionName, AttentionPlaces
-from vprdist.spec.doors.backbone import LITE_UNITS, RESNET_UNITS, BackboneName
+from vprdist.spec.doors.backbone import DENSENET_UNITS, LITE_UNITS, RESNET_UNITS, VGG_UNITS, BackboneName
 from vprdist.spec.doors.layout import MSLS, LayoutName
 from vprdist.spec.doors.loss import LossName
 from vprdist.spec.doors.mask import MaskName, MaskTraining
 from vprdist.spec.doors.searcher import SearcherName
 
 __all__ = [
-    "LITE_UNITS", "MSLS", "RESNET_UNITS", "AggregatorName", "AttentionName", "AttentionPlaces", "BackboneName",
-    "LayoutName", "LossName", "MaskName", "MaskTraining", "SearcherName",
+    "DENSENET_UNITS", "LITE_UNITS", "MSLS", "RESNET_UNITS", "VGG_UNITS", "AggregatorName", "AttentionName",
+    "AttentionPlaces", "BackboneName", "LayoutName", "LossName", "MaskName", "MaskTraining", "SearcherName",
 ]  # fmt: skip

@@ -10,6 +10,11 @@ from vprdist.spec.base import Spec, marked
 from vprdist.spec.named import BuiltIn, Door, Named, parameters
 
 RESNET_UNITS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+VGG_UNITS = ("conv1_1", "conv1_2", "conv2", "conv3", "conv4", "conv5")
+DENSENET_UNITS = (
+    "conv0", "norm0", "relu0", "pool0", "denseblock1", "transition1", "denseblock2", "transition2", "denseblock3",
+    "transition3", "denseblock4", "norm5",
+)  # fmt: skip
 LITE_UNITS = ("stem_conv", "stem_bn", "blocks1", "blocks2", "blocks3", "blocks4", "blocks5", "head")
 
 Answers = Literal["features", "descriptors"]
@@ -50,28 +55,51 @@ class BackboneName(Named):
     """Pictures to features, in ordered units: (B, 3+, H, W) -> (B, C, h, w); or to descriptors, (B, D).
 
     Facts: `units`; `num_parameters`, of which memory is told; `answers`, `features` or `descriptors`; `elsewhere`: a
-    network from elsewhere as one unit, tried before anything starts; `trains`: it can be trained here.
+    network from elsewhere as one unit, tried before anything starts; `trains`: it can be trained here; `parts`:
+    X-Y of `unfreeze` counts parts of its only unit, which are known where torch is loaded.
     """
 
     door: ClassVar[Door] = Door(
         "backbone",
         {
             **{
-                f"resnet{depth}": BuiltIn(
-                    "vprdist.network.backbones.resnet:ResNet",
-                    facts={"units": RESNET_UNITS, "num_parameters": count},
-                    fixed={"depth": depth},
+                name: BuiltIn(
+                    f"vprdist.network.backbones.{family}",
+                    facts={"units": units, "num_parameters": count},
+                    fixed={"name": name},
                 )
-                for depth, count in (
-                    (18, 11_176_512), (34, 21_284_672), (50, 23_508_032), (101, 42_500_160), (152, 58_143_808),
+                for name, family, units, count in (
+                    ("resnet18", "resnet:ResNet", RESNET_UNITS, 11_176_512),
+                    ("resnet34", "resnet:ResNet", RESNET_UNITS, 21_284_672),
+                    ("resnet50", "resnet:ResNet", RESNET_UNITS, 23_508_032),
+                    ("resnet101", "resnet:ResNet", RESNET_UNITS, 42_500_160),
+                    ("resnet152", "resnet:ResNet", RESNET_UNITS, 58_143_808),
+                    ("resnext101_32x8d", "resnet:ResNet", RESNET_UNITS, 86_742_336),
+                    ("densenet121", "densenet:DenseNet", DENSENET_UNITS, 6_953_856),
+                    ("densenet161", "densenet:DenseNet", DENSENET_UNITS, 26_472_000),
                 )
             },
+            "vgg16": BuiltIn(
+                "vprdist.network.backbones.vgg:VGG16",
+                parameters(
+                    end=(
+                        Literal["pool5", "conv5_3"],
+                        Field(
+                            default="pool5",
+                            description="where the features end: behind the last pooling, or at the last convolution",
+                        ),
+                    )
+                ),
+                facts={"units": VGG_UNITS, "num_parameters": 14_714_688},
+                fixed={"name": "vgg16"},
+            ),
             "efficientnet_lite0": BuiltIn(
                 "vprdist.network.backbones.efficientnet_lite:EfficientNetLite0",
                 facts={"units": LITE_UNITS, "num_parameters": 3_371_008},
             ),
             "timm": BuiltIn(
-                "vprdist.network.backbones.timm_model:TimmModel", _elsewhere("features", model=_MODEL), facts=_ONE_UNIT,
+                "vprdist.network.backbones.timm_model:TimmModel", _elsewhere("features", model=_MODEL),
+                facts={**_ONE_UNIT, "parts": True},
                 short="model", example="timm:resnet18", titled=("model",),
             ),
             "torchscript": BuiltIn(
@@ -90,7 +118,10 @@ class BackboneName(Named):
                 facts={**_ONE_UNIT, "trains": False}, path="repo", titled=("repo", "entry"),
             ),
         },
-        facts={"units": (), "num_parameters": None, "answers": "features", "elsewhere": False, "trains": True},
+        facts={
+            "units": (), "num_parameters": None, "answers": "features", "elsewhere": False, "trains": True,
+            "parts": False,
+        },
     )  # fmt: skip
 
     @property
