@@ -334,11 +334,14 @@ def test_what_a_network_of_descriptors_cannot_have_is_refused_when_the_file_is_r
         trial("torchscript:net.pt", **values)
 
 
-def test_a_network_of_one_unit_needs_no_layers_until_it_is_trained():
-    assert trial("timm:resnet18").network.trained == ()
+def test_a_network_of_one_unit_needs_no_layers_until_it_is_trained(tmp_path):
+    (tmp_path / "mine.py").write_text("class Mine:\n    units = ('body',)\n")
+    mine = f"{tmp_path}/mine.py:Mine"
+    assert trial(mine).network.trained == ()
     with pytest.raises(ValueError, match="impossible layer set"):
-        trial("timm:resnet18", train={"steps": 3})
-    assert trial("timm:resnet18", train={"steps": 3}, network={"unfreeze": "all"}).network.trained == ("network",)
+        trial(mine, train={"steps": 3})
+    assert trial(mine, train={"steps": 3}, network={"unfreeze": "all"}).network.trained == ("body",)
+    assert trial("timm:resnet18", train={"steps": 3}).network.trained == ("network",), "of which parts are trained"
 
 
 def test_a_users_class_may_answer_with_descriptors(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -38,7 +40,7 @@ def test_every_backbone_has_the_units_that_sweep_files_may_name(backbone):
     built = BackboneName.of(backbone).make()
     units, channels = built.modules_by_unit(), built.channels
     assert tuple(units) == tuple(BackboneName.of(backbone).fact("units"))
-    assert len(units) == 8
+    assert sum(each.numel() for each in built.parameters()) == BackboneName.of(backbone).fact("num_parameters")
     features = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         for unit in units.values():
@@ -66,14 +68,15 @@ def test_a_folded_network_describes_as_the_network_in_evaluation_mode(backbone):
             whole.train()
     assert whole.training, "folding leaves the network as it was"
     assert all(torch.equal(value, before[name]) for name, value in whole.state_dict().items() if "running" not in name)
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in lean.modules())
+    if not backbone.startswith("densenet"):  # whose BatchNorm stands before a convolution's ReLU, too
+        assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in lean.modules())
 
 
 def test_resnet_units_are_torchvisions_network():
     torch.manual_seed(0)
     reference = torchvision.models.resnet18(weights=None).eval()
     torch.manual_seed(0)
-    units = ResNet(18).modules_by_unit()
+    units = ResNet("resnet18").modules_by_unit()
     image = torch.rand(2, 3, 64, 96)
     features = image
     for unit in units.values():
@@ -103,6 +106,30 @@ def test_other_weights_are_refused(tmp_path):
     (tmp_path / "cut.pth").write_bytes((tmp_path / "r34.pth").read_bytes()[:1000])
     with pytest.raises(WeightsError, match="must hold a state dict"):
         network(weights=tmp_path / "cut.pth")
+
+
+@pytest.mark.parametrize("name", ["vgg16", "densenet121"])
+def test_published_weights_of_torchvisions_other_families_load(tmp_path, name):
+    reference = torchvision.models.get_model(name, weights=None).eval()
+    old = {re.sub(r"(denselayer\d+\.\w+)([12])\.", r"\1.\2.", key): v for key, v in reference.state_dict().items()}
+    torch.save({key: v for key, v in old.items() if "num_batches" not in key}, tmp_path / "published.pth")
+    built = network(backbone=name, weights=tmp_path / "published.pth")
+    normalised = (IMAGES / 255 - built.stem.mean) / built.stem.std
+    with torch.no_grad():
+        torch.testing.assert_close(built.features(IMAGES, None)[0], reference.features(normalised), rtol=0, atol=1e-5)
+
+
+def test_vgg_may_end_at_its_last_convolution():
+    torch.manual_seed(0)
+    reference = torchvision.models.vgg16(weights=None).features[:-2].eval()
+    torch.manual_seed(0)
+    built = BackboneName.of("vgg16", end="conv5_3").make().eval()
+    image = torch.rand(2, 3, 64, 96)
+    features = image.clone()
+    with torch.no_grad():
+        for unit in built.modules_by_unit().values():
+            features = unit(features)
+        assert torch.equal(features, reference(image)) and features.shape == (2, 512, 4, 6)
 
 
 def test_resnet_weights_load(tmp_path):
