@@ -77,6 +77,7 @@ CHOSEN = {
 }
 SAMPLES: dict[str, Any] = {
     "name": "mine", "scale": "demo", "trial.data.demo": {}, "trial.data.demo.planted": {},
+    "trial.data.demo.conditions": {},
     "trial.data.demo.planted.carry.<class>": 0.5, "trial.input.learnt.lr_factor": 2.0,
     "trial.input.segmenter.name": "deeplabv3plus", "trial.input.segmenter.weights": "a.pth",
     "trial.train.arms.players": [["building"], ["pole"]],
@@ -98,6 +99,7 @@ AROUND: dict[str, dict[str, Any]] = {
            ({"name": "onnx", "file": "net.onnx"}, ("file", "mean", "std")),
            ({"name": "hub", "repo": "a/b", "entry": "net"}, ("repo", "entry", "arguments")),
        ) for name in names},
+    "trial.data.demo.conditions": {"trial": {"data": {"demo": {"database_visits": 3}}}},
     "trial.network.aggregator.clusters": {"trial": {"network": {"aggregator": {"name": "netvlad"}}}},
     "trial.input.segmenter": {"trial": {"input": {"segmenter": {"name": "deeplabv3plus", "weights": "a.pth"}}}},
     "trial.input.segmenter.<parameter>": {"trial": {"input": {"segmenter": {"name": "own.py:Own", "weights": None}}}},

@@ -35,6 +35,9 @@ def add_commands(commands: Commands) -> None:
     sheet.add_argument("folder", type=Path, help="a demo city, e.g. runs/data/demo-…")
     sheet.add_argument("out", type=Path, help="the PNG to write")
     add_city(sheet, "one of its cities")
+    sheet.add_argument(
+        "--conditions", action="store_true", help="one pose in every weather, at every time, in more and more traffic"
+    )
     info = add_command(
         group,
         "info",
@@ -66,8 +69,12 @@ def _demo(args: argparse.Namespace, console: Console) -> int:
 
 
 def _sheet(args: argparse.Namespace, console: Console) -> int:
-    from vprdist.demo import sheet
+    from vprdist.demo import conditions_sheet, sheet
 
+    if args.conditions:
+        conditions_sheet(args.folder, args.out, city=args.cities)
+        console.print(f"{args.out}: one pose in every weather at every time; below, traffic and its classes.")
+        return 0
     sheet(args.folder, args.out, city=args.cities)
     console.print(f"{args.out}: visits of one place side by side; picture, classes, static mask.")
     return 0

@@ -60,14 +60,14 @@ def _tree(build: Builder, x: float, y: float, look: Floats, leaf: Floats, bare: 
 def _trees(build: Builder, spec: DemoSpec, street: Street, drive: Visit, leaf: Floats) -> None:
     bare = drive.season == "winter" and weathering(spec, "vegetation") > 0.5
     slots = int((street.x1 - street.x0) / 11)
-    table = looks(spec, "vegetation", street.city, street.number + 20_000, 2 * slots, drive.number)
+    table = looks(spec, "vegetation", street.city, street.number + 20_000, 2 * slots, drive.drawn_as)
     for number, look in enumerate(table):
         side = 1 if number < slots else -1
         x = street.x0 + (number % slots + 0.5) * 11 + 5 * (float(look[9]) - 0.5)
         if look[0] < street.green and all(abs(x - c) > CROSSING_M / 2 + 2 for c in street.crossings):
             _tree(build, x, side * (ROAD_M + 0.9), look, leaf, bare)
             build.shadows.append((x, side * (ROAD_M + 0.9), 1.6, 1.2))
-    gardens = looks(spec, "vegetation", street.city, street.number + 30_000, len(street.lots), drive.number)
+    gardens = looks(spec, "vegetation", street.city, street.number + 30_000, len(street.lots), drive.drawn_as)
     for lot, look in zip(street.lots, gardens, strict=True):
         if lot.kind == "flush":
             continue
@@ -86,7 +86,7 @@ def _pole(build: Builder, x: float, y: float, height: float, metal: Floats, widt
 
 def _lamps(build: Builder, spec: DemoSpec, street: Street, drive: Visit) -> None:
     places = lamp_places(street)
-    table = looks(spec, "pole", street.city, street.number, len(places), drive.number)
+    table = looks(spec, "pole", street.city, street.number, len(places), drive.drawn_as)
     for number, (x, look) in enumerate(zip(places, table, strict=True)):
         side = 1 if number % 2 else -1
         metal = METALS[min(int(look[1] * 4), 3)][None]
@@ -106,8 +106,8 @@ def lamp_places(street: Street) -> Floats:
 
 def _signs(build: Builder, spec: DemoSpec, street: Street, drive: Visit) -> None:
     slots = int((street.x1 - street.x0) / 14)
-    table = looks(spec, "traffic sign", street.city, street.number, 2 * slots, drive.number)
-    poles = looks(spec, "pole", street.city, street.number + 40_000, 2 * slots, drive.number)
+    table = looks(spec, "traffic sign", street.city, street.number, 2 * slots, drive.drawn_as)
+    poles = looks(spec, "pole", street.city, street.number + 40_000, 2 * slots, drive.drawn_as)
     for number, (look, pole) in enumerate(zip(table, poles, strict=True)):
         if look[0] > 0.72:
             continue
@@ -134,7 +134,7 @@ def _lights(build: Builder, spec: DemoSpec, street: Street, drive: Visit) -> Non
     """Traffic lights at side streets: one at the kerb for each direction, some hanging over the road."""
     spots = street.light_spots
     count = 4 * len(spots)
-    table = looks(spec, "traffic light", street.city, street.number, count, drive.number)
+    table = looks(spec, "traffic light", street.city, street.number, count, drive.drawn_as)
     case = colour((0.10, 0.11, 0.10), (0.10, 0.10, 0.10), (0.24, 0.22, 0.20), (0, 0, 0), (0, 0, 0))
     lamp = {0: (0.95, 0.12, 0.08), 1: (0.98, 0.65, 0.08), 2: (0.10, 0.85, 0.45)}
     for number, look in enumerate(table):

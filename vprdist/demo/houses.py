@@ -111,8 +111,10 @@ def place(build: Builder, spec: DemoSpec, street: Street, drive: Visit, leaf: Fl
     """All buildings and borders of a street during a visit; `leaf` is (4, 3), the hedges' colours."""
     most = 1 + max(lot.number for lot in street.lots)
     number = street.number
-    buildings = looks(spec, "building", street.city, number, 2 * most, drive.number)
-    borders = {c: looks(spec, c, street.city, number, 2 * most, drive.number) for c in ("wall", "fence", "vegetation")}
+    buildings = looks(spec, "building", street.city, number, 2 * most, drive.drawn_as)
+    borders = {
+        c: looks(spec, c, street.city, number, 2 * most, drive.drawn_as) for c in ("wall", "fence", "vegetation")
+    }
     for lot in street.lots:
         row = lot.number + (most if lot.side < 0 else 0)
         look = buildings[row]

@@ -55,9 +55,9 @@ _VIEW_M = {"clear": 900.0, "overcast": 600.0, "rain": 180.0, "fog": 42.0, "snow"
 def _sky_looks(spec: DemoSpec, street: Street, drive: Visit) -> Floats:
     """Looks of the sky: of the place without churn, else one for the whole drive, often from the common stock."""
     count = int((street.x1 - street.x0) / SEGMENT_M) + 2
-    seen = drive.number if spec.misleads("sky", drive.number) else None
+    seen = drive.drawn_as if spec.misleads("sky", drive.drawn_as) else None
     place = looks(spec, "sky", street.city, street.number, count, seen)
-    rng = generator(spec.seed, "fresh sky", drive.city, drive.street, drive.number)
+    rng = generator(spec.seed, "fresh sky", drive.city, drive.street, drive.drawn_as)
     _, churn, repeat = spec.knobs("sky")
     stock = generator(spec.seed, "stock", "sky").random((NUM_STOCK, NUM_NUMBERS), np.float32)
     dice = rng.random(3)
@@ -86,6 +86,9 @@ def light(spec: DemoSpec, street: Street, drive: Visit) -> Light:
         horizon = horizon * colour((0.16, 0.14, 0.13))[0]
         zenith, clouds = zenith * colour((0.035, 0.04, 0.07))[0], clouds * colour((0.11, 0.10, 0.11))[0]
         ambient, sun, lamps, gain = ambient * colour((0.13, 0.14, 0.20))[0], sun * 0.0, 1.0, 1.25
+    if spec.conditions is not None and drive.weather == "fog":
+        # Thick air has one colour: what is far is no brighter than the sky above it. Other cities keep their bytes.
+        zenith = clouds = horizon
     turn, rise = drive.sun_azimuth, drive.sun_elevation
     sun_to = np.array([math.cos(turn) * math.cos(rise), math.sin(turn) * math.cos(rise), math.sin(rise)], np.float32)
     places = lamp_places(street)

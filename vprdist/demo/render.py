@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vprdist.demo import furniture, houses, raster, shade, traffic
+from vprdist.demo.expose import expose
 from vprdist.demo.light import Light, light
 from vprdist.demo.looks import TRAIN_ID, Floats, colour, dot, looks, weathering
 from vprdist.demo.quads import NUM_PARTS, Builder, Quads
@@ -32,6 +33,8 @@ class Scene:
     street: Street
     drive: Visit
     quads: Quads
+    still: Quads
+    """Those of them that are no traffic."""
     ground: shade.Ground
     light: Light
 
@@ -54,7 +57,7 @@ class Picture:
 def _ground(spec: DemoSpec, place: Street, drive: Visit) -> shade.Ground:
     count = int((place.x1 - place.x0) / SEGMENT_M) + 2
     tables = {
-        name: looks(spec, name, place.city, place.number, count, drive.number)
+        name: looks(spec, name, place.city, place.number, count, drive.drawn_as)
         for name in ("road", "sidewalk", "terrain")
     }
     along = np.arange(place.x0, place.x1, 0.5)
@@ -79,9 +82,10 @@ def _scene(text: str, city: str, number: int, visit_number: int) -> Scene:
     build = Builder()
     houses.place(build, spec, place, drive, leaf)
     furniture.place(build, spec, place, drive, leaf)
+    still = build.build()
     traffic.place(build, spec, place, drive)
     return Scene(
-        street=place, drive=drive, quads=build.build(), ground=_ground(spec, place, drive),
+        street=place, drive=drive, quads=build.build(), still=still, ground=_ground(spec, place, drive),
         light=light(spec, place, drive),
     )  # fmt: skip
 
@@ -256,51 +260,33 @@ def _resolve(label: NDArray[np.uint8], depth: Floats, s: int) -> tuple[NDArray[n
     return labels, cover
 
 
-def _weather_veil(rgb: Floats, drive: Visit, now: Light, rng: np.random.Generator) -> None:
-    """Falling snow and streaks of rain between the lens and the street."""
-    height, width = rgb.shape[:2]
-    if drive.weather not in ("snow", "rain"):
-        return
-    snow = drive.weather == "snow"
-    tint = now.horizon * (1.1 if snow else 0.9) + np.float32(0.12 * now.lamps)
-    for _ in range(int((260 if snow else 120) * height * width / 12288)):
-        r, c = int(rng.random() * height), int(rng.random() * width)
-        tall = max(1, int(height / 96 * (1 if snow else 5)))
-        spot = rgb[r : r + tall, c : c + max(1, height // 96)]
-        spot += (tint - spot) * np.float32(0.55 if snow else 0.16)
+def _rays(scene: Scene, spec: DemoSpec, pose: Pose) -> tuple[Floats, NDArray[np.uint8], Floats]:
+    """As `_view`, of a picture. A panorama is four views of 90 degrees side by side, its middle ahead."""
+    if not pose.pano:
+        return _view(scene, spec, pose, spec.width, scene.drive.view_degrees, 0.0)
+    turns = [math.radians(turn) for turn in (135, 45, -45, -135)]
+    views = [_view(scene, spec, pose, spec.width // 4, 90.0, turn) for turn in turns]
+    rgb, label, depth = zip(*views, strict=True)
+    return np.concatenate(rgb, 1), np.concatenate(label, 1), np.concatenate(depth, 1)
 
 
-def _expose(rgb: Floats, scene: Scene, pose: Pose) -> NDArray[np.uint8]:
-    """The camera: white balance, exposure, vignette, a soft shoulder, noise."""
-    drive, now = scene.drive, scene.light
-    rng = np.random.default_rng(pose.seed)
-    _weather_veil(rgb, drive, now, rng)
-    height, width = rgb.shape[:2]
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    vignette = (1 - 0.13 * (x * x + y * y)).astype(np.float32)
-    # The camera's automatic exposure follows the light half-way.
-    level = float(np.clip(rgb, 0, 1).mean())
-    gain = now.gain * (0.42 / max(level, 0.05)) ** 0.45
-    out = rgb * vignette[..., None] * np.float32(gain) * np.array(drive.balance, np.float32)
-    out = np.where(out > 0.75, 0.75 + 0.25 * (1 - np.exp(-(out - 0.75) / 0.25)), np.maximum(out, 0))
-    grain = 0.008 + 0.014 * min(1.0, now.lamps)
-    out = out + grain * rng.standard_normal(out.shape, np.float32)
-    result: NDArray[np.uint8] = (out.clip(0, 1) * 255 + 0.5).astype(np.uint8)
-    return result
+def _measured(scene: Scene, spec: DemoSpec, pose: Pose) -> float | None:
+    """The light that the exposure follows where conditions are chosen; None: the picture's own.
+
+    It is that of the street without traffic: a car more makes nothing brighter or darker that it does not hide.
+    """
+    if spec.conditions is None:
+        return None
+    empty = replace(scene, quads=scene.still, drive=replace(scene.drive, leader_m=0.0))
+    rgb, _, _ = _rays(empty, spec.model_copy(update={"supersample": 1}), pose)
+    return float(rgb.clip(0, 1).mean())
 
 
 def render(spec: DemoSpec, drive: Visit, pose: Pose) -> Picture:
-    """Render one picture. A panorama is four views of 90 degrees side by side, its middle ahead."""
+    """Render one picture."""
     here, s = scene(spec, drive), spec.supersample
-    if pose.pano:
-        turns = [math.radians(turn) for turn in (135, 45, -45, -135)]
-        views = [_view(here, spec, pose, spec.width // 4, 90.0, turn) for turn in turns]
-        rgb = np.concatenate([view[0] for view in views], 1)
-        label = np.concatenate([view[1] for view in views], 1)
-        depth = np.concatenate([view[2] for view in views], 1)
-    else:
-        rgb, label, depth = _view(here, spec, pose, spec.width, drive.view_degrees, 0.0)
+    rgb, label, depth = _rays(here, spec, pose)
     labels, cover = _resolve(label, depth, s)
     # Lamps are cut before averaging, or one bright ray would outshine its pixel.
     fine = _average(rgb.clip(0, 1.6), s)
-    return Picture(rgb=_expose(fine, here, pose), labels=labels, cover=cover)
+    return Picture(rgb=expose(fine, drive, here.light, pose, _measured(here, spec, pose)), labels=labels, cover=cover)

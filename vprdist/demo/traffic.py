@@ -1,7 +1,8 @@
 """What moves and what is parked: cars, trucks, buses, trams, motorcycles, bicycles, riders, people.
 
 Traffic stands in slots along the street; a visit fills the slots anew as far as churn says. It is frozen during a
-drive, except for the vehicle that may drive ahead of the camera.
+drive, except for the vehicle that may drive ahead of the camera. More traffic (`Visit.traffic`) takes slots that were
+free and leaves all else as it is.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def _cycle(build: Builder, x: float, y: float, ahead: int, look: Floats, kind: s
 def _slots(spec: DemoSpec, street: Street, drive: Visit, name: str, spacing: float) -> list[tuple[int, float, Floats]]:
     """(side, x, look) of every slot of a class, on both sides of the street."""
     count = int((street.x1 - street.x0) / spacing)
-    table = looks(spec, name, street.city, street.number, 2 * count, drive.number)
+    table = looks(spec, name, street.city, street.number, 2 * count, drive.drawn_as)
     places = street.x0 + (np.arange(count) + 0.5) * spacing
     return [(1 if n < count else -1, float(places[n % count]), look) for n, look in enumerate(table)]
 
@@ -149,18 +150,18 @@ def _parked(build: Builder, spec: DemoSpec, street: Street, drive: Visit) -> Non
         if any(abs(x - c) < clear + 4 for c in street.crossings):
             continue
         closed.append((side, x, 7.8))
-        if look[0] < 0.25:
+        if look[0] < 0.25 * drive.traffic:
             _long(build, x + 2 * (float(look[8]) - 0.5), side * (KERB_M - 0.15), -side, look, "truck", driving=False)
     for side, x, look in _slots(spec, street, drive, "car", 6.2):
         free = all(s != side or abs(x - c) > half for s, c, half in closed)
-        if free and look[0] < street.parking:
+        if free and look[0] < street.parking * drive.traffic:
             x += 0.8 * (float(look[8]) - 0.5)
             _car(build, x, side * KERB_M, -side if look[9] < 0.9 else side, look, driving=False)
     for side, x, look in _slots(spec, street, drive, "motorcycle", 17):
-        if look[0] < 0.3:
+        if look[0] < 0.3 * drive.traffic:
             _cycle(build, x, side * (ROAD_M + 0.15), -side, look, "motorcycle", ridden=False)
     for side, x, look in _slots(spec, street, drive, "bicycle", 13):
-        if look[0] < 0.3:
+        if look[0] < 0.3 * drive.traffic:
             _cycle(build, x, side * (ROAD_M + 0.7 + float(look[8])), -side, look, "bicycle", ridden=False)
 
 
@@ -176,17 +177,17 @@ def _moving(build: Builder, spec: DemoSpec, street: Street, drive: Visit) -> Non
     cars = (("car", 4.0, 0.4), ("car", 17.0, 0.4), ("car", 28.0, 0.4))
     slots = LANE_SLOTS if street.tram else (*cars, *LANE_SLOTS[1:])
     for number, (name, offset, share) in enumerate(slots):
-        table = looks(spec, name, street.city, street.number + 50_000 + 1000 * number, count, drive.number)
+        table = looks(spec, name, street.city, street.number + 50_000 + 1000 * number, count, drive.drawn_as)
         for k, look in enumerate(table):
             x = street.x0 + k * STRETCH_M + offset + 1.5 * float(look[8])
-            if look[0] >= share:
+            if look[0] >= share * drive.traffic:
                 continue
             if name == "car":
                 _car(build, x, ahead * LANE_M, -ahead, look, driving=True)
             else:
                 _long(build, x, ahead * LANE_M, -ahead, look, name, driving=True)
     for _, x, look in _slots(spec, street, drive, "rider", 30):
-        if look[0] < 0.22:
+        if look[0] < 0.22 * drive.traffic:
             kind = "motorcycle" if look[9] > 0.6 else "bicycle"
             side = 1 if look[10] > 0.5 else -1
             _cycle(build, x + 9 * float(look[8]), side * 2.75, -side, look, kind, ridden=True)
@@ -197,7 +198,7 @@ def leader(spec: DemoSpec, street: Street, drive: Visit, x: float) -> Builder:
     build = Builder()
     if not drive.leader_m:
         return build
-    rng = generator(spec.seed, "leader", drive.city, drive.street, drive.number)
+    rng = generator(spec.seed, "leader", drive.city, drive.street, drive.drawn_as)
     ahead = -1 if drive.backward else 1
     # Only as much traffic churns as its recipe says: without churn nothing that drives along with a visit exists.
     if rng.random() > spec.knobs("car")[1]:
@@ -213,11 +214,11 @@ def place(build: Builder, spec: DemoSpec, street: Street, drive: Visit) -> None:
     _parked(build, spec, street, drive)
     _moving(build, spec, street, drive)
     for side, x, look in _slots(spec, street, drive, "person", 7):
-        if look[0] < 0.33:
+        if look[0] < 0.33 * drive.traffic:
             away = ROAD_M + 0.7 + 2.0 * float(look[8])
             _person(build, x + 5 * (float(look[9]) - 0.5), side * away, look)
     count = len(street.crossings)
-    crossing = looks(spec, "person", street.city, street.number + 60_000, count, drive.number)
+    crossing = looks(spec, "person", street.city, street.number + 60_000, count, drive.drawn_as)
     for x, look in zip(street.crossings, crossing, strict=True):
-        if look[0] < 0.6:
+        if look[0] < 0.6 * drive.traffic:
             _person(build, x - CROSSING_M / 2 - 1.5, (3.5 if look[9] > 0.5 else -4.0) + 1.5 * float(look[8]), look)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vprdist.demo.looks import generator
+from vprdist.spec.conditions import Condition
 from vprdist.spec.demo import DemoSpec
 
 LANE_M = 1.6
@@ -32,6 +33,8 @@ class Visit:
     city: str
     street: int
     number: int
+    drawn_as: int
+    """Number of the visit whose draws it has: its own, but for a query drive that repeats one of the database."""
     side: str
     """"database" or "query"."""
     weather: str
@@ -51,6 +54,8 @@ class Visit:
     sun_elevation: float
     leader_m: float
     """Distance of the vehicle that drives ahead; 0 when the lane is free."""
+    traffic: float
+    """As many times the usual vehicles and people."""
     seed: int
 
     @property
@@ -91,36 +96,44 @@ def _date(season: str, year: int, day: float) -> datetime.date:
 
 
 @functools.lru_cache(maxsize=4096)
-def _draw(seed: int, city: str, street: int, number: int, database_visits: int) -> Visit:
-    side = "database" if number < database_visits else "query"
+def _draw(seed: int, city: str, street: int, number: int, side: str, condition: Condition) -> Visit:
+    """A visit as it is drawn, but for what the condition says: no other number changes with it."""
     rng = generator(seed, "visit", city, street, number)
     u = rng.random(20)
     day = {"day": 0.78, "dusk": 0.12, "night": 0.10} if side == "database" else {"day": 0.6, "dusk": 0.2, "night": 0.2}
-    light = _pick(u[0], day)
+    light = condition.time or _pick(u[0], day)
     # Thirds of the year in turn, so that even a small city has summers and winters on both sides.
     season = SEASONS[(int(u[1] * 1.7) + number + street) % 4]
     cold = season == "winter"
     snow, fog = (0.35, 0.12) if cold else (0.0, 0.12)
-    weather = _pick(
-        u[2], {"clear": 0.38 - snow / 3, "rain": 0.16 - snow / 3, "fog": fog, "snow": snow, "overcast": 1.0}
-    )
+    shares = {"clear": 0.38 - snow / 3, "rain": 0.16 - snow / 3, "fog": fog, "snow": snow, "overcast": 1.0}
+    weather = condition.weather or _pick(u[2], shares)
+    traffic = 1.0 if condition.traffic is None else condition.traffic
     # Database drives come first: the years of a street only grow.
     year = 2011 + int(generator(seed, "years", city, street).random() * 5) + number
     height = {"day": 0.35 + 0.65 * u[5], "dusk": 0.14, "night": 0.5}[light]
     return Visit(
-        city=city, street=street, number=number, side=side, weather=weather, light=light, season=season,
+        city=city, street=street, number=number, drawn_as=number, side=side, traffic=traffic,
+        weather=weather, light=light, season=season,
         date=_date(season, year, u[4]), backward=bool(side == "query" and u[6] < 0.10),
         lateral_m=0.6 * (u[7] - 0.5), camera_height_m=1.6 + 0.25 * (u[8] - 0.5), view_degrees=74 + 14 * u[9],
         exposure=math.exp(0.30 * (u[10] - 0.5)),
         balance=(1 + 0.12 * (u[11] - 0.5), 1.0, 1 + 0.16 * (u[12] - 0.5)),
         sun_azimuth=2 * math.pi * u[13], sun_elevation=height * math.radians(62),
-        leader_m=9 + 22 * u[15] if u[14] < 0.35 else 0.0, seed=int(u[16] * 2**31),
+        leader_m=9 + 22 * u[15] if u[14] < 0.35 * traffic else 0.0, seed=int(u[16] * 2**31),
     )  # fmt: skip
 
 
 def visit(spec: DemoSpec, city: str, street: int, number: int) -> Visit:
     """The visit of that number; database visits come first, in number and in time."""
-    drawn = _draw(spec.seed, city, street, number, spec.database_visits)
+    side = "database" if number < spec.database_visits else "query"
+    condition = spec.condition(city, side)
+    if spec.conditions is not None and side == "query":
+        repeated = number - spec.database_visits
+        drive = _draw(spec.seed, city, street, repeated, "database", condition)
+        later = datetime.timedelta(days=365 * spec.database_visits)  # in the same season of a later year
+        return dataclasses.replace(drive, number=number, side=side, date=drive.date + later)
+    drawn = _draw(spec.seed, city, street, number, side, condition)
     if spec.planted is None or "sky" in spec.planted.noise:
         return drawn
     return dataclasses.replace(drawn, **STEADY)
@@ -135,7 +148,7 @@ def visits(spec: DemoSpec, city: str, side: str) -> list[Visit]:
 
 def poses(spec: DemoSpec, drive: Visit) -> list[Pose]:
     """The pictures of a drive in the order they were taken."""
-    rng = generator(spec.seed, "poses", drive.city, drive.street, drive.number)
+    rng = generator(spec.seed, "poses", drive.city, drive.street, drive.drawn_as)
     strays = spec.strays if drive.side == "query" else 0
     places = list(range(spec.places + strays))
     shift = 0.0

@@ -8,6 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from vprdist.errors import RuleError, nearest
 from vprdist.spec.base import Spec, marked
+from vprdist.spec.conditions import Condition, ConditionsSpec
 from vprdist.spec.names import CityNames
 from vprdist.spec.vocabulary import CLASSES
 
@@ -137,14 +138,15 @@ class DemoSpec(Spec):
         json_schema_extra=marked(key="class", names=CLASSES),
     )  # fmt: skip
     planted: PlantedSpec | None = Field(default=None, description="a truth for tests of attribution; null: natural")
+    conditions: ConditionsSpec | None = Field(
+        default=None, description="the same poses under conditions of choice; null: each drive has poses of its own"
+    )
 
     @model_serializer(mode="wrap")
-    def _without_planted(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Left out while it is null: cities that were made before it existed keep their folders."""
+    def _without_later(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Later keys are left out while they are null: cities that were made before them keep their folders."""
         value: dict[str, Any] = plain(self)
-        if self.planted is None:
-            value.pop("planted", None)
-        return value
+        return {key: each for key, each in value.items() if key not in ("planted", "conditions") or each is not None}
 
     @model_validator(mode="after")
     def _possible(self) -> DemoSpec:
@@ -166,11 +168,22 @@ class DemoSpec(Spec):
         if self.planted is not None and self.planted.mislead and self.streets < 2:
             fault = "a class misleads to another street of its city, which must have two or more"
             raise RuleError("streets", fault, self.streets, "Raise streets, or delete planted.mislead.")
+        if self.conditions is not None:
+            self._check_conditions()
         if self.width % 8:
             raise ValueError(f"`width` must be a multiple of 8; found {self.width}")
         if self.height % self.divisor or self.width % self.divisor:
             raise ValueError(f"`divisor` must divide height and width; found {self.divisor}")
         return self
+
+    def _check_conditions(self) -> None:
+        if self.planted is not None:
+            fault = "conditions cannot stand beside a planted truth, where every day is the same"
+            raise RuleError("conditions", fault, None, "Delete one of them.")
+        if self.query_visits > self.database_visits:
+            fault = "there are too few database drives: under conditions each query drive repeats one of its own"
+            remedy = f"Set database_visits: {self.query_visits}, or lower query_visits."
+            raise RuleError("conditions", fault, self.database_visits, remedy)
 
     @property
     def cities(self) -> CityNames:
@@ -191,6 +204,14 @@ class DemoSpec(Spec):
         chosen = (own.identity, own.churn, own.repeat)
         identity, churn, repeat = (n if c is None else float(c) for c, n in zip(chosen, NATURAL[name], strict=True))
         return identity, churn, repeat
+
+    def condition(self, city: str, side: str) -> Condition:
+        """What the drives of one side of a city meet; all null where none is asked for."""
+        if self.conditions is None:
+            return Condition()
+        own = self.conditions.train if city in self.train else None
+        chosen = own or self.conditions
+        return chosen.query if side == "query" else chosen.database
 
     def misleads(self, name: str, visit: int | None) -> bool:
         """Whether a class looks like another street's during that visit."""
