@@ -14,8 +14,10 @@ from vprdist.demo import conditions_sheet, make, tables, visits
 from vprdist.demo.render import Picture, render
 from vprdist.errors import DataError
 from vprdist.files import digest_json
+from vprdist.prepare.folders import with_data
 from vprdist.spec.conditions import Condition, ConditionsSpec, SideConditions
 from vprdist.spec.demo import DemoSpec, PlantedSpec
+from vprdist.spec.row_name import row_name
 from vprdist.spec.vocabulary import CLASSES
 
 PLAIN = Condition(weather="clear", time="day", traffic=1.0)
@@ -27,7 +29,7 @@ TIMES = [Condition(time="dusk"), Condition(time="night")]
 
 def city(query: Condition, database: Condition = PLAIN, train: SideConditions | None = None) -> DemoSpec:
     return DemoSpec(
-        height=48, width=64, train=("alder",), validate_cities=("elm",), streets=2, places=4, database_visits=2,
+        height=48, width=64, train=("alder",), validate=("elm",), streets=2, places=4, database_visits=2,
         query_visits=2, pano_share=0.2, conditions=ConditionsSpec(query=query, database=database, train=train),
     )  # fmt: skip
 
@@ -141,6 +143,7 @@ def test_without_conditions_a_city_is_what_it_was() -> None:
     assert DemoSpec.model_validate_json(city(PLAIN).model_dump_json(by_alias=True)) == city(PLAIN)
 
 
+AXIS = "data.demo.conditions.query.weather"
 PREFIX = "trial:\n  data:\n    demo:\n      "
 
 
@@ -153,7 +156,7 @@ PREFIX = "trial:\n  data:\n    demo:\n      "
         ("conditions: {query: {traffic: -1.0}}", ("trial.data.demo.conditions.query.traffic", "-1.0")),
         ("conditions: {queries: {}}", ("unknown key", "'query'")),
         ("conditions: {query: {wether: rain}}", ("unknown key", "'weather'")),
-        ("conditions: {}", (":4: trial.data.demo.conditions", "too few database drives", "database_visits: 3")),
+        ("conditions: {}", (":4: trial.data.demo.conditions", "cannot be more query drives", "database_visits: 3")),
         (
             "{database_visits: 3, conditions: {}, planted: {}}",
             ("trial.data.demo.conditions", "planted truth", "Delete one"),
@@ -170,9 +173,11 @@ def test_a_refusal_is_one_line_that_says_where_and_how_to_mend_it(tmp_path: Path
 def test_a_sweep_tries_conditions_as_an_axis(tmp_path: Path) -> None:
     text = (
         f"{PREFIX}{{database_visits: 2, query_visits: 2, conditions: {{query: {{time: night}}}}}}\n"
-        "search: {grid: {data.demo.conditions.query.weather: [clear, rain]}}\n"
+        f"search: {{grid: {{{AXIS}: [clear, rain]}}}}\n"
     )
     asked = [trial.data.demo.conditions.query for trial in sweep(tmp_path, text).trials]
+    names = [row_name(with_data(trial, tmp_path), [AXIS]) for trial in sweep(tmp_path, text).trials]
+    assert names == ["clear", "rain"], "rows are named where the city is a folder"
     assert [(each.weather, each.time) for each in asked] == [("clear", "night"), ("rain", "night")]
 
 

@@ -108,6 +108,7 @@ def _in_demo_city(trial: TrialSpec, spec: DemoSpec, folder: Path) -> TrialSpec:
         update={
             "root": str(folder),
             "demo": None,
+            "made_as": trial.data.demo,  # axes below it name rows
             "train": trial.data.train or spec.train,
             "validate_cities": trial.data.validate_cities or spec.validate_cities,
         }

@@ -26,6 +26,9 @@ class DataSpec(Spec):
     )  # fmt: skip
     layout: LayoutName = hashed_unless(MSLS, description="how the pictures lie in `root`")
     demo: DemoSpec | None = not_hashed(None, description="the built-in city in other sizes; null: as it is")
+    made_as: DemoSpec | None = not_hashed(
+        None, description="the built-in city that lies in `root`", json_schema_extra=marked(in_files=False)
+    )
     train: CityNames = Field(default=(), description="training cities; empty: every one of the demo city's")
     validate_cities: CityNames = Field(
         default=(), alias="validate", description="cities to evaluate on; empty: every one of the demo city's"

@@ -181,7 +181,7 @@ class DemoSpec(Spec):
             fault = "conditions cannot stand beside a planted truth, where every day is the same"
             raise RuleError("conditions", fault, None, "Delete one of them.")
         if self.query_visits > self.database_visits:
-            fault = "there are too few database drives: under conditions each query drive repeats one of its own"
+            fault = "there cannot be more query drives than database drives, which they repeat under conditions"
             remedy = f"Set database_visits: {self.query_visits}, or lower query_visits."
             raise RuleError("conditions", fault, self.database_visits, remedy)
 

@@ -55,6 +55,8 @@ def _value(trial: TrialSpec, axis: str, players: Players | None, telling: Collec
             return chosen.title
         return _with_parameters(chosen, telling)
     value: object = trial.to_json()
+    if axis.startswith("data.demo.") and trial.data.made_as is not None:
+        axis = axis.replace("demo", "made_as", 1)
     for part in axis.split("."):
         value = _below(value, part) if isinstance(value, dict) else None
     if value is None:
