@@ -96,6 +96,7 @@ AROUND: dict[str, dict[str, Any]] = {
     **{f"trial.network.backbone.{name}": {"trial": {"network": {"backbone": beside}, "train": {"steps": 0}}}
        for beside, names in (
            ({"name": "timm", "model": "resnet18"}, ("model", "answers")),
+           ({"name": "vgg16"}, ("end",)),
            ({"name": "onnx", "file": "net.onnx"}, ("file", "mean", "std")),
            ({"name": "hub", "repo": "a/b", "entry": "net"}, ("repo", "entry", "arguments")),
        ) for name in names},
