@@ -91,6 +91,8 @@ CASES: list[tuple[str, Any, dict[str, Any], dict[str, Any]]] = [
     ("train.schedule", "cosine", STILL, {}),
     ("train.warmup", 0.1, STILL, {}),
     ("train.batch_norm", "sync", STILL, {}),
+    ("train.backbone_lr_factor", 0.3, STILL, {}),
+    ("train.augment", {"flip": 0.25}, STILL, {}),
     ("train.image_size", [64, 64], {**STILL, "evaluate": {"image_size": [32, 32]}}, STILL),
     ("train.chunks", 3, {}, {"train": {"chunked": True}}),
     ("train.batches", "places", STILL, {}),

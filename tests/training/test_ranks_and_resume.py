@@ -24,6 +24,7 @@ from vprdist.errors import Stopped, TrainingError, WeightsError
 from vprdist.evaluation.evaluate import evaluate
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
+from vprdist.spec.augment import AugmentSpec
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import RunSpec, TrialSpec
 from vprdist.training.checkpoint import load_checkpoint, save_checkpoint
@@ -89,6 +90,7 @@ RECIPES = {
     # Statistics of a few images magnify rounding: a low rate keeps it small.
     "sync": {"micro_pairs": 2, "batch_norm": "sync", "lr": 1e-3},
     "all": {"pairs": "all"},
+    "augmented": {"pairs": "all", "augment": AugmentSpec(), "backbone_lr_factor": 0.3, "schedule": "linear"},
     "reference": {"micro_pairs": 2, "batch_norm": "reference", "chunked": True, "chunk_queries": 7, "lr": 1e-4},
     "moving statistics": {"micro_pairs": 2, "batch_norm": "reference"},
 }
@@ -146,7 +148,7 @@ def on_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["frozen", "sync", "all", "reference"])
+@pytest.mark.parametrize("name", ["frozen", "sync", "all", "augmented", "reference"])
 def test_two_gloo_ranks_equal_one(on_two_ranks, tmp_path, name):
     (folder, trials), recipe = on_two_ranks, RECIPES[name]
     trial, here = trials[name], folder / name

@@ -42,3 +42,18 @@ def test_warm_up_and_cosine(warmup, steps):
         optimizer.step()
         schedule.step()
     assert 0 < rates[-1] < 0.3 or steps - warm == 1
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0.0, 10), (0.1, 50), (0.25, 7)])
+def test_warm_up_and_a_line(warmup, steps):
+    spec = TrainSpec(lr=0.3, warmup=warmup, schedule="linear", lr_drop_pairs=None)
+    rates = [learning_rate(spec, step, steps) for step in range(steps)]
+    warm = math.ceil(warmup * steps)
+    assert rates[:warm] == pytest.approx([0.3 * (step + 1) / warm for step in range(warm)])
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps - warm)
+    for rate in rates[warm:]:
+        assert rate == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0) and rates[-1] > 0

@@ -103,7 +103,7 @@ IDLE: Mapping[str, Unread] = {
         f"train.{name}": _trains
         for name in (
             "recipe", "batch_pairs", "micro_pairs", "chunk_queries", "chunked", "batches", "pairs", "loss", "optimizer",
-            "lr", "weight_decay", "schedule", "warmup", "batch_norm",
+            "lr", "weight_decay", "backbone_lr_factor", "schedule", "warmup", "batch_norm", "augment",
         )
     },
     "train.image_size": _sizes,

@@ -18,10 +18,12 @@ REFERENCE: dict[str, Any] = {
     "optimizer": "sgd",
     "lr": 0.1,
     "weight_decay": 0.0,
+    "backbone_lr_factor": 1.0,
     "schedule": "step",
     "warmup": 0.0,
     "lr_drop_pairs": 250_000,
     "batch_norm": "reference",
+    "augment": None,
     "precision": "float32",
 }
 """The published training of GCL (Leyva-Vallina et al.): 16 micro-batches of 2 pairs, SGD without momentum, the rate

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError
 from vprdist.spec.arms import ArmsSpec
+from vprdist.spec.augment import AugmentSpec
 from vprdist.spec.base import ImageSize, Spec, hashed_unless, marked, not_hashed
 from vprdist.spec.doors import LossName
 from vprdist.spec.old_spellings import move_parameter, old_spelling
@@ -65,8 +66,11 @@ class TrainSpec(Spec):
     optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd is without momentum")
     lr: float = Field(default=0.1, gt=0, description="learning rate")
     weight_decay: float = Field(default=0.0, ge=0, description="the optimizer's weight decay")
-    schedule: Literal["step", "cosine"] = hashed_unless(
-        "step", description="cosine: from `lr` to zero at the last step"
+    backbone_lr_factor: float = hashed_unless(
+        1.0, gt=0, le=1, description="learning rate of the backbone's units, as a multiple of `lr`"
+    )
+    schedule: Literal["step", "cosine", "linear"] = hashed_unless(
+        "step", description="cosine, linear: from `lr` to zero behind the last step"
     )
     warmup: float = hashed_unless(0.0, ge=0, lt=1, description="share of the steps in which the rate rises to `lr`")
     lr_drop_pairs: int | None = Field(
@@ -77,6 +81,7 @@ class TrainSpec(Spec):
         default="reference",
         description="statistics are of a side of a micro-batch, kept still, or of a micro-batch over all ranks",
     )
+    augment: AugmentSpec | None = hashed_unless(None, description="how training pictures are changed; null: not")
     arms: ArmsSpec | None = hashed_unless(None, description="one network for all subsets of some players' classes")
     precision: Precision = hashed_unless("float32", description="bf16: convolutions in bfloat16, the rest in float32")
 

@@ -102,7 +102,7 @@ def recipe_values(name: Any, origin: Origin, where: Key) -> dict[str, Any]:
         raise SweepFileError(origin.where(where), "a recipe must be one word", name, remedy)
     if name not in RECIPES:
         raise SweepFileError(origin.where(where), "no such recipe", name, nearest(name, RECIPES))
-    return RECIPES[name]
+    return copy.deepcopy(RECIPES[name])  # keys of the file may be laid over its sections
 
 
 def put_value(values: dict[str, Any], key: Key, value: Any, origin: Origin) -> None:

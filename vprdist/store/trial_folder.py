@@ -51,6 +51,7 @@ class TrialFolder:
         self.failure_file = self.path / "failure.json"
         self.predictions = self.path / "predictions"
         self.masks_picture = self.predictions / "masks.png"
+        self.augmented_picture = self.predictions / "augmented.png"
         self.rendezvous_file = self.path / "rendezvous.json"
         self.log = self.path / "log"
         self.starts_file = self.log / "starts.jsonl"

@@ -12,7 +12,9 @@ from torch.utils.data import Dataset
 
 from vprdist.data.places import Side
 from vprdist.errors import UserError
-from vprdist.network.inputs import Batch, PlaceReader, stack
+from vprdist.network.inputs import Batch, PlaceReader, Reading, stack
+from vprdist.spec.augment import AugmentSpec
+from vprdist.training.augment import draw
 from vprdist.training.steps import RankPart
 
 
@@ -50,8 +52,10 @@ class PairImages(Dataset[PairBatch | UserError]):
     What a person can mend is handed over instead of raised: torch would wrap it, and its traceback, in another error.
     """
 
-    def __init__(self, reader: PlaceReader, cities: Sequence[tuple[Side, Side]]) -> None:
-        self.reader, self.cities = reader, list(cities)
+    def __init__(
+        self, reader: PlaceReader, cities: Sequence[tuple[Side, Side]], augment: AugmentSpec | None = None
+    ) -> None:
+        self.reader, self.cities, self.augment = reader, list(cities), augment
 
     def __getitem__(self, part: RankPart) -> PairBatch | UserError:
         try:
@@ -66,8 +70,8 @@ class PairImages(Dataset[PairBatch | UserError]):
         query, partner = (
             stack(
                 [
-                    self.reader.read(self.cities[c][side], int(row), part.arm)
-                    for c, row in zip(cities[side], rows[side], strict=True)
+                    self._picture(part, side, number, c, int(row))
+                    for number, (c, row) in enumerate(zip(cities[side], rows[side], strict=True))
                 ]
             )
             for side in (0, 1)
@@ -75,3 +79,23 @@ class PairImages(Dataset[PairBatch | UserError]):
         outline = None if part.arm is None else part.arm.placebo == "outline"
         query, partner = replace(query, outline=outline), replace(partner, outline=outline)
         return PairBatch(query, partner, torch.from_numpy(part.similarity.copy()), part)
+
+    def _picture(self, part: RankPart, side: int, number: int, city: int, row: int) -> Reading:
+        """A picture of a rank's part of a step, as it is trained on."""
+        return self.changed(self.reader.read(self.cities[city][side], row, part.arm), part, side, number)
+
+    def changed(self, reading: Reading, part: RankPart, side: int, number: int) -> Reading:
+        """A picture and what the mode adds, augmented as its place in the step says.
+
+        Args:
+            side: 0 of the queries, 1 of their partners.
+            number: of the picture among those of its side in the rank's part.
+        """
+        if self.augment is None:
+            return reading
+        height, width = self.reader.image_size
+        query, partner = divmod(number, part.pairs.num_partners if side else 1)
+        seed = (self.reader.seed, part.step, side + partner, int(part.places[query]))
+        drawn = draw(self.augment, width / height, seed)
+        image, extra = reading
+        return drawn.picture(image), None if extra is None else drawn.added(extra, self.reader.grid)

@@ -33,6 +33,8 @@ from vprdist.network.inputs import Batch, PlaceReader
 from vprdist.network.loading import loaded
 from vprdist.network.model import Described, PlaceNetwork, set_mode
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.trial_folder import TrialFolder
+from vprdist.training.augmented_sheet import write_augmented
 from vprdist.training.batches import PairBatch, PairImages
 from vprdist.training.checkpoint import BROKEN, FILE, Progress, fill, load_checkpoint, read_progress, save_checkpoint
 from vprdist.training.losses import build_loss
@@ -42,7 +44,7 @@ from vprdist.training.objective import drawn_pairs, every_pair, whole_batch
 from vprdist.training.optimizer import build_optimizer
 from vprdist.training.samplers import sampler_of
 from vprdist.training.schedule import learning_rate
-from vprdist.training.steps import RankParts, Steps
+from vprdist.training.steps import RankPart, RankParts, Steps
 
 NOT_LEARNT = (
     "Nothing was learnt yet, so that no other rate helps: see to the initial weights (trial.network.weights), the "
@@ -106,13 +108,14 @@ class Trainer:
         self.miner = None
         if isinstance(sampler, TripletSampler):
             self.miner = Miner(sampler, network, reader, cities, ranks, trial.run.workers)
-        self.pictures = PairImages(reader, [(city.query, city.database) for city in cities])
+        self.pictures = PairImages(reader, [(city.query, city.database) for city in cities], spec.augment)
         self.loss = build_loss(spec)
         self.optimizer = build_optimizer(spec, network)
         self.budget = MaskBudget(network, ranks, 1 + spec.num_partners)
         self.progress = Progress()
         self._pending: list[dict[str, Tensor]] = []
         self._said = 0.0
+        self._shows = spec.augment is not None and ranks.is_first
         self._resume()
         self._reported = (self.progress.step, self.progress.train_s)
         self.forward = self._prepared(network)
@@ -145,6 +148,7 @@ class Trainer:
         set_mode(self.network, self.spec.batch_norm, training=True)
         saved, clock = time.monotonic(), time.perf_counter()
         for batch in self._batches():
+            self._show_augmented(batch.part)
             self._step(batch.to(self.ranks.device))
             self.progress.step += 1
             clock = self._account(clock)
@@ -181,6 +185,12 @@ class Trainer:
             wanted = self.steps.rest_of_chunk(self.progress.step)
             self._mine(self.steps.chunk(wanted.start))
             yield from self._batches_of(wanted)
+
+    def _show_augmented(self, part: RankPart) -> None:
+        """Draw what the first pictures are changed to, once, before hours are trained on such (rank 0)."""
+        if self._shows and not (path := TrialFolder(self.folder.parent).augmented_picture).exists():
+            write_augmented(path, self.pictures, part, self.network.stem.mean.flatten().tolist())
+        self._shows = False
 
     def _batches_of(self, wanted: range) -> Iterator[PairBatch]:
         parts = RankParts(self.trial, self.steps, wanted, self.ranks, self.graphs)

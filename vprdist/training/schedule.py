@@ -12,7 +12,7 @@ def learning_rate(spec: TrainSpec, step: int, steps: int, chunk: int = 0) -> flo
 
     Args:
         step: counted from 0.
-        steps: of the whole training; the warm-up is a share of it, a cosine ends with it.
+        steps: of the whole training; the warm-up is a share of it, a cosine and a line end with it.
         chunk: which chunk the step's pairs are of; matters where training is `chunked`.
     """
     warm = math.ceil(spec.warmup * steps)
@@ -20,6 +20,8 @@ def learning_rate(spec: TrainSpec, step: int, steps: int, chunk: int = 0) -> flo
         return spec.lr * (step + 1) / warm
     if spec.schedule == "cosine":
         return spec.lr * (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2
+    if spec.schedule == "linear":
+        return spec.lr * (steps - step) / (steps - warm)
     return spec.lr * 0.1 ** _drops(spec, step, chunk)
 
 

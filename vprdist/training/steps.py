@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
-from vprdist.data.graph import CityGraph
+from vprdist.data.graph import CityGraph, Ints
 from vprdist.data.pairs import ChunkRow, Chunks, PairStream
 from vprdist.data.query_chunks import Pairs
 from vprdist.distributed.ranks import Ranks
@@ -86,6 +86,8 @@ class RankPart:
         total: how many pairs the step has on all ranks.
         counts: how many of them each rank has. A short step may leave this rank none; it then reads one micro-batch
             that counts for nothing, since all ranks must meet.
+        places: where in the step its pairs stand, (P,).
+        step: its number.
         arm: through which the step shows its pictures; None: through the trial's own mask, if any.
     """
 
@@ -94,6 +96,8 @@ class RankPart:
     similarity: Floats
     total: int
     counts: tuple[int, ...]
+    places: Ints
+    step: int = 0
     arm: Arm | None = None
 
 
@@ -117,7 +121,7 @@ def rank_part(pairs: Pairs, spec: TrainSpec, rank: int, world_size: int, graphs:
         mine = np.arange(min(size, total))
     similarity = similarity_of_all(pairs, graphs) if spec.counts_all_pairs else pairs.similarity[mine]
     micro = tuple(slice(begin, begin + size) for begin in range(0, len(mine), size))
-    return RankPart(pairs.part(mine), micro, similarity, total, tuple(counts))
+    return RankPart(pairs.part(mine), micro, similarity, total, tuple(counts), mine)
 
 
 def _bounds(count: int, world_size: int) -> list[int]:
@@ -150,4 +154,4 @@ class RankParts(Sampler[RankPart]):
         for step in self.wanted:
             ranks, spec = self.ranks, self.steps.spec
             part = rank_part(self.steps.pairs(step), spec, ranks.rank, ranks.world_size, self.graphs)
-            yield replace(part, arm=arm_of_step(self.trial, step))
+            yield replace(part, step=step, arm=arm_of_step(self.trial, step))
