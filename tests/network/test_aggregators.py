@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from tests.public_code import checkout
-from vprdist.network.aggregators.base import LEAST_WEIGHT
+from vprdist.network.aggregators.base import LEAST_WEIGHT, Samples
 from vprdist.network.aggregators.gem import GeM
 from vprdist.network.aggregators.netvlad import SHARPNESS, NetVLAD
+from vprdist.network.aggregators.sralnet import SRALNet
+from vprdist.network.clusters import centres_of
 from vprdist.spec.doors import AggregatorName
+from vprdist.spec.vocabulary import CLASSES
 
 BUILT_IN = sorted(AggregatorName.door.built_in)
 SIZES = ((1, 1), (7, 7), (9, 12), (15, 20), (30, 41))
@@ -105,7 +109,7 @@ def netvlad_slowly(pool: NetVLAD, features: Tensor, weights: Tensor | None) -> n
     """Equations 1 and 4 of the paper, place by place and cluster by cluster, in float64."""
     centres = pool.centres.detach().double().numpy()
     filters = pool.assignment.weight.detach().double().numpy()[:, :, 0, 0]
-    offsets = pool.assignment.bias.detach().double().numpy()
+    offsets = np.zeros(len(centres)) if pool.form == 1 else pool.assignment.bias.detach().double().numpy()
     out = []
     for image, picture in enumerate(features.double().numpy()):
         residuals = np.zeros(centres.shape)
@@ -121,9 +125,10 @@ def netvlad_slowly(pool: NetVLAD, features: Tensor, weights: Tensor | None) -> n
     return np.stack(out)
 
 
+@pytest.mark.parametrize("form", [1, 2])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_netvlad_is_what_its_paper_says(weighted):
-    features, pool = drawn(3, 6, 4, 5), pool_of("netvlad", 6, clusters=4)
+def test_netvlad_is_what_its_paper_says(weighted, form):
+    features, pool = drawn(3, 6, 4, 5), pool_of("netvlad", 6, clusters=4, form=form)
     weights = masks(3, 2, (4, 5))[:, :1] if weighted else None
     found = pool(features, weights=weights)
     assert found.shape == (3, 24)
@@ -140,18 +145,167 @@ def test_netvlad_starts_with_assignments_by_distance():
     assert torch.allclose(pool.centres.norm(dim=1), torch.ones(7))
 
 
-def test_netvlad_equals_a_public_implementation(tmp_path_factory):
+def test_both_forms_of_netvlad_start_as_one_function_of_random_centres():
+    features, found = drawn(2, 5, 3, 4), []
+    for form in (1, 2):
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            found.append(NetVLAD(channels=5, clusters=7, form=form)(features))
+    assert torch.allclose(*found, atol=1e-5)
+
+
+def samples_of(count: int = 300, channels: int = 6, seed: int = 0, labels: int = 0) -> Samples:
+    """Features, with the label of the first `labels` classes where there are such."""
+    found = None if not labels else torch.arange(count) % labels
+    return Samples(drawn(count, channels, seed=seed), found, CLASSES if labels else (), seed=2)
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_netvlad_starts_from_clusters_and_prefers_the_nearest_a_hundred_times(form):
+    pool, samples = NetVLAD(channels=6, clusters=5, start="clusters", form=form), samples_of()
+    pool.start_from(samples)
+    x = nn.functional.normalize(samples.features_NC, dim=1)
+    assert torch.equal(pool.centres, centres_of(x, 5, seed=2).float())
+    centres, shares = pool.centres.detach().double().numpy(), pool._assigned(x.T[None, :, :, None])[0, :, :, 0]
+    logarithms = []
+    for place, feature in enumerate(x.double().numpy()):
+        cosines = [float(feature @ centre / np.linalg.norm(centre)) for centre in centres]
+        nearness = cosines if form == 1 else [-float(((feature - centre) ** 2).sum()) for centre in centres]
+        order = np.argsort(nearness)[::-1]
+        share = shares[:, place].detach().double().numpy()
+        assert list(np.argsort(share)[::-1][:2]) == list(order[:2])
+        logarithms.append(np.log(share[order[0]] / share[order[1]]))
+    assert np.mean(logarithms) == pytest.approx(np.log(100), rel=1e-4)
+    assert NetVLAD(channels=6).starts is False and pool.starts is True
+
+
+def public_netvlad(factory) -> Any:
     pytest.importorskip("sklearn", reason="the public file imports it")
-    folder = checkout("VPRDIST_NETVLAD", "Nanne+pytorch-NetVlad", "netvlad.py", tmp_path_factory)
+    folder = checkout("VPRDIST_NETVLAD", "Nanne+pytorch-NetVlad", "netvlad.py", factory)
     found = importlib.util.spec_from_file_location("public_netvlad", Path(folder) / "netvlad.py")
     assert found is not None and found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
-    theirs, ours = module.NetVLAD(num_clusters=5, dim=6, vladv2=True), pool_of("netvlad", 6, clusters=5)
+    return module.NetVLAD
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_netvlad_equals_a_public_implementation(form, tmp_path_factory):
+    public = public_netvlad(tmp_path_factory)
+    theirs, ours = public(num_clusters=5, dim=6, vladv2=form == 2), pool_of("netvlad", 6, clusters=5, form=form)
     theirs.centroids.data.copy_(ours.centres.data)
     theirs.conv.load_state_dict(ours.assignment.state_dict())
     features = drawn(2, 6, 4, 3)
     assert torch.allclose(theirs(features), ours(features), atol=1e-5)
+
+
+def test_netvlad_starts_as_a_public_implementation_does_from_the_same_centres(tmp_path_factory):
+    theirs = public_netvlad(tmp_path_factory)(num_clusters=5, dim=6, vladv2=False)
+    ours, samples = NetVLAD(channels=6, clusters=5, start="clusters", form=1), samples_of()
+    ours.start_from(samples)
+    x = nn.functional.normalize(samples.features_NC, dim=1).numpy()
+    theirs.init_params(ours.centres.detach().numpy().copy(), x)
+    assert torch.allclose(theirs.conv.weight, ours.assignment.weight, rtol=1e-4)
+    features = drawn(2, 6, 4, 3)
+    assert torch.allclose(theirs(features), ours(features), atol=1e-5)
+
+
+def sralnet_slowly(pool: SRALNet, features: Tensor, weights: Tensor | None) -> np.ndarray:
+    """The equations of the paper, over places i, clusters k and shadows m, in float64."""
+    centres = pool.centres.detach().double().numpy()
+    filters = pool.assignment.weight.detach().double().numpy()[:, :, 0, 0]
+    offsets = pool.assignment.bias.detach().double().numpy()
+    shadow_filters = pool.shadow_weight.detach().double().numpy()
+    shadow_offsets = pool.shadow_bias.detach().double().numpy()
+    out = []
+    for image, picture in enumerate(features.double().numpy()):
+        residuals = np.zeros(centres.shape)
+        for row, column in np.ndindex(picture.shape[1:]):
+            x = picture[:, row, column] / np.linalg.norm(picture[:, row, column])
+            scores = [float(filters[k] @ x + offsets[k]) for k in range(len(centres))]
+            weight = 1.0 if weights is None else float(weights[image, 0, row, column])
+            for k in range(len(centres)):
+                a = 1 / sum(np.exp(other - scores[k]) for other in scores)
+                against = 0.0
+                for m in range(shadow_offsets.shape[1]):
+                    against += np.exp(shadow_filters[k, m] @ x + shadow_offsets[k, m] - scores[k])
+                residuals[k] += weight * a / (1 + against) * (x - centres[k])
+        residuals /= np.linalg.norm(residuals, axis=1, keepdims=True)
+        out.append(residuals.ravel() / np.linalg.norm(residuals))
+    return np.stack(out)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sralnet_is_what_its_paper_says(weighted):
+    features, pool = drawn(3, 6, 4, 5), pool_of("sralnet", 6, clusters=4, shadows=3)
+    weights = masks(3, 2, (4, 5))[:, :1] if weighted else None
+    for sharpness in (1.0, 0.05):  # as sharp as it starts, and so soft that every shadow counts
+        for value in (pool.assignment.weight, pool.assignment.bias, pool.shadow_weight, pool.shadow_bias):
+            value.data *= sharpness
+        found = pool(features, weights=weights).detach().numpy()
+        assert np.allclose(found, sralnet_slowly(pool, features, weights), atol=1e-5)
+
+
+def netvlad_of(pool: SRALNet) -> NetVLAD:
+    plain = NetVLAD(channels=6, clusters=len(pool.centres))
+    state = pool.state_dict()
+    plain.load_state_dict({name: value for name, value in state.items() if not name.startswith("shadow")})
+    return plain
+
+
+def test_sralnet_without_shadows_or_with_distant_ones_is_netvlad():
+    features = drawn(2, 6, 4, 5)
+    none = pool_of("sralnet", 6, clusters=4, shadows=0)
+    assert torch.equal(none(features), netvlad_of(none)(features))
+    assert len(list(none.parameters())) == len(list(netvlad_of(none).parameters()))
+    far = pool_of("sralnet", 6, clusters=4, shadows=3)
+    assert not torch.allclose(far(features), netvlad_of(far)(features), atol=1e-3)
+    far.shadow_bias.data.fill_(-1e9)
+    assert torch.equal(far(features), netvlad_of(far)(features))
+
+
+def test_a_shadow_takes_all_weight_of_what_it_was_made_from():
+    """A picture half road, half car, whose features lie near each other: what is of the car tells nothing."""
+    road, car = torch.tensor([1.0, 0.0, 0.2, 0.0]), torch.tensor([1.0, 0.0, 0.0, 0.2])
+    noise = 0.01 * drawn(400, 4, seed=5)
+    features = torch.cat([road.expand(200, 4), car.expand(200, 4)]) + noise
+    labels = torch.tensor([CLASSES.index("road")] * 200 + [CLASSES.index("car")] * 200)
+    pool = SRALNet(channels=4, clusters=2, shadows=1, centre_classes=("road",))
+    pool.start_from(Samples(features, labels, CLASSES, seed=0))
+    picture = torch.stack([road, car], dim=1)[None, :, :, None].expand(1, 4, 2, 3)
+    shares = pool._assigned(nn.functional.normalize(picture, dim=1))[0].sum(dim=0)
+    assert (shares[0] > 0.99).all() and (shares[1] < 0.01).all()
+    other = picture.clone()
+    other[:, :, 1] = (car + torch.tensor([0.0, 0.0, -0.01, 0.05]))[None, :, None]
+    assert torch.allclose(pool(picture), pool(other), atol=1e-3)
+    plain = netvlad_slowly(pool, picture, None), netvlad_slowly(pool, other, None)
+    assert np.abs(plain[0] - plain[1]).max() > 0.02, "and without its shadow it does"
+
+
+def test_sralnet_starts_from_classes():
+    """Centres are of their classes; shadows are means of the others, the nearest by directions, then other centres."""
+    samples = samples_of(count=700, labels=14)  # road to car are seen, train is not
+    chosen = ("road", "building", "sky")
+    pool = SRALNet(channels=6, clusters=6, shadows=4, centre_classes=chosen, shadow_classes=("car", "pole", "train"))
+    pool.start_from(samples)
+    x = nn.functional.normalize(samples.features_NC, dim=1)
+    names = np.array(CLASSES)[samples.labels_N.numpy()]
+    mine = x[torch.from_numpy(np.isin(names, chosen))]
+    assert torch.equal(pool.centres, centres_of(mine, 6, seed=2).float())
+    means = [x[torch.from_numpy(names == name)].double().mean(dim=0) for name in ("car", "pole")]
+    alpha = float((pool.assignment.weight.detach()[0, :, 0, 0] / pool.centres.detach()[0] / 2).mean())
+    shadows = pool.shadow_weight.detach().double() / (2 * alpha)
+    assert torch.allclose(pool.shadow_bias.detach().double(), -alpha * shadows.square().sum(dim=2), rtol=1e-4)
+    centres = pool.centres.detach().double()
+
+    def far(one: Tensor, other: Tensor) -> float:
+        return float((one / one.norm() - other / other.norm()).norm())
+
+    for k, centre in enumerate(centres):
+        expected = sorted(means, key=lambda other: far(centre, other))
+        others = [other for place, other in enumerate(centres) if place != k]
+        expected += sorted(others, key=lambda other: far(centre, other))[:2]
+        assert torch.allclose(shadows[k], torch.stack(expected), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

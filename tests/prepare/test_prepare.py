@@ -189,6 +189,36 @@ def test_what_is_not_installed_is_refused_by_both(
         assert looked(sweep, tmp_path / "runs").trials, "nobody asks for it"
 
 
+@pytest.mark.parametrize(
+    ("aggregator", "words"),
+    [
+        ("{name: netvlad, clusters: 3201, start: clusters}",
+         "aggregator.clusters: clusters of the training pictures' features must not be more "
+         "than these, 3200 at most; found 3201. Lower it, or train on more."),
+        ("{name: netvlad, clusters: 3201}", None),
+        ("{name: netvlad, clusters: 3200, start: clusters}", None),
+        ("{name: sralnet, clusters: 3201}", "found 3201"),
+        ("{name: sralnet, clusters: 4}", "aggregator.shadows: shadows are filled up by other"),
+        ("{name: sralnet, centre_classes: [road, sky], shadow_classes: [sky]}", "a class cannot be of centres and of"),
+        ("{name: sralnet, centre_classes: [rode]}",
+         "aggregator.centre_classes: every entry must be one of the 19 classes; found 'rode'"),
+        ("{name: sralnet, centre_classes: []}", "trial.network.aggregator.centre_classes"),
+    ],
+)  # fmt: skip
+def test_more_clusters_than_features_are_refused_before_anything_starts(
+    sweep: SweepSpec, tmp_path: Path, aggregator: str, words: str | None
+) -> None:
+    text = SWEEP.format(root=sweep.trial.data.root, source=f"cache: {sweep.trial.input.cache}").replace(
+        "unfreeze: 0-2}", f"unfreeze: 0-2,\n    aggregator: {aggregator}}}", 1
+    )
+    if words is None:
+        assert looked(sweep_of(tmp_path, text), tmp_path / "runs").trials
+        return
+    with pytest.raises(UserError) as caught:
+        looked(sweep_of(tmp_path, text), tmp_path / "runs")
+    assert "mine.yaml:6: trial.network.aggregator." in str(caught.value) and words in str(caught.value)
+
+
 def segmented(tree: Path, tmp_path: Path, weights: Path) -> SweepSpec:
     source = f"segmenter: {{name: deeplabv3plus, weights: {weights}, image_size: [32, 48]}}"
     return sweep_of(tmp_path, SWEEP.format(root=tree, source=source))

@@ -199,3 +199,13 @@ def test_a_parameter_that_came_later_changes_no_earlier_id() -> None:
     assert Later.of("old").parameters == {"width": 8, "sides": [], "end": "a"}
     assert Later.of("old").hashed() == {"name": "old", "width": 8}, "as when there was no end and no sides"
     assert Later.of("old", end="b", sides=["x"]).hashed() == {"name": "old", "width": 8, "sides": ["x"], "end": "b"}
+
+
+def test_netvlads_with_random_centres_keep_their_ids() -> None:
+    pooled = AggregatorName.of("netvlad", clusters=64)
+    assert pooled.parameters == {"clusters": 64, "start": "random", "form": 2}
+    assert pooled.hashed() == {"name": "netvlad", "clusters": 64}, "as it was when there was no start and no form"
+    assert AggregatorName.of("netvlad", start="clusters").hashed() == {
+        "name": "netvlad", "clusters": 64, "start": "clusters",
+    }  # fmt: skip
+    assert AggregatorName.of("netvlad", form=1).hashed() == {"name": "netvlad", "clusters": 64, "form": 1}

@@ -29,6 +29,7 @@ from vprdist.prepare.left_out import find_broken, mark_whole, was_opened
 from vprdist.prepare.making import Making, check_caches, make_caches, make_cities
 from vprdist.prepare.own_code import try_own_code
 from vprdist.prepare.resolve import Resolver, absolute
+from vprdist.prepare.start import check_start
 from vprdist.prepare.sums_room import check_sums_room, num_kinds
 from vprdist.semantics import segmenting
 from vprdist.spec.base import Spec
@@ -78,6 +79,7 @@ class Prepared:
         check_stem(trial)
         trial = with_data(trial, self.runs)  # a city is read once a path
         check_placebo(trial)
+        check_start(trial)
         return self.resolver.resolve(segmenting.with_cache(trial, self.runs, self.profile))
 
 
@@ -136,8 +138,11 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
         trials = [trial if demo_folder(trial, runs) in absent else with_data(trial, runs) for trial in sweep.trials]
     ready = [trial for trial in trials if _has_data(trial)]
     num_queries, opened, facts = _look_at_data(ready, runs, making)
-    for trial in ready:
-        check_placebo(trial, _placebos(sweep))
+    for place, trial in enumerate(trials):
+        if _has_data(trial):
+            check_placebo(trial, _placebos(sweep))
+            with with_line_of(sweep, place):
+                check_start(trial)
     with leading_there("trial.input.segmenter"):
         trials = [segmenting.with_cache(trial, runs, profile) if _has_data(trial) else trial for trial in trials]
     orders = orders_for(sweep, [trial for trial in trials if _has_data(trial)], profile, runs, absent)

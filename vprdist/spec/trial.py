@@ -137,6 +137,14 @@ class TrialSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _seeded(self) -> TrialSpec:
+        pool = self.network.aggregator
+        for field in ("centre_classes", "shadow_classes") if pool.name == "sralnet" else ():
+            for name in pool.parameters[field]:
+                self.input.table.check_class(f"network.aggregator.{field}", name)
+        return self
+
+    @model_validator(mode="after")
     def _learns(self) -> TrialSpec:
         if self.input.learns_mask and not self.train.steps:
             fault = "a mask cannot be learnt where nothing is trained (train.steps: 0): it would show everything"

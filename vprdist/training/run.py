@@ -41,6 +41,7 @@ from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.checks import check_cache, check_inputs, check_shards_of, initial_weights
 from vprdist.training.loop import Trainer
 from vprdist.training.metrics_log import Watch
+from vprdist.training.start import start_aggregator
 
 ALONE = World()
 
@@ -137,6 +138,7 @@ class _Run:
         weights, fell = initial_weights(trial)
         fallbacks += (*fell, *unasked(tasks, trial))
         network = build_network(trial, weights).to(self.ranks.device)
+        start_aggregator(network, trial, self.folder.parents[1], self.ranks, self.stage, self.say)
         learn_on = whitening_cities(trial)
         for asked in filter(None, (tasks, predict)):
             check_whitening(trial.evaluate, asked, learn_on, network.dimensions)

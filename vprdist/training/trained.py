@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
+from vprdist.distributed.ranks import Ranks
 from vprdist.errors import WeightsError
 from vprdist.network.model import PlaceNetwork, build_network
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.checkpoint import FILE, fill_network, load_checkpoint, read_progress
 from vprdist.training.checks import initial_weights
+from vprdist.training.start import start_aggregator
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 def trained_network(trial: TrialSpec, folder: Path) -> PlaceNetwork:
@@ -22,7 +28,9 @@ def trained_network(trial: TrialSpec, folder: Path) -> PlaceNetwork:
     """
     if not trial.train.steps:
         weights, _ = initial_weights(trial)
-        return build_network(trial, weights)
+        network = build_network(trial, weights)
+        start_aggregator(network, trial, folder.parents[1], ALONE, lambda *stage: None, lambda said: None)
+        return network
     network, _ = last_network(trial, folder)
     return network
 

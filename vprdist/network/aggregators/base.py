@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from vprdist.network.clusters import Advanced, silent
 
 LEAST_WEIGHT = 1e-12
 """Less than this in all places together is nothing, and no weight is divided by less.
@@ -13,6 +17,28 @@ LEAST_WEIGHT = 1e-12
 Nothing is added to each weight instead: an empty mask would then weigh all places alike, as no mask does, and a mask of
 a rare class, empty on most pictures, would look like a good one.
 """
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Local features of training pictures, from which an aggregator may start.
+
+    features_NC: float32 on the CPU, as the network pools them before it is trained.
+    labels_N: for each the number of the class that covers most of its place; None: the aggregator asks for none.
+    classes: the names that labels count.
+    seed: the trial's, for whatever is drawn.
+    """
+
+    features_NC: Tensor
+    labels_N: Tensor | None
+    classes: tuple[str, ...]
+    seed: int
+
+    def of(self, names: Collection[str]) -> Tensor:
+        """(M, C) the features of some classes."""
+        assert self.labels_N is not None, "an aggregator that asks for classes states it"
+        wanted = torch.tensor([place for place, name in enumerate(self.classes) if name in names], dtype=torch.long)
+        return self.features_NC[torch.isin(self.labels_N, wanted)]
 
 
 class Aggregator(nn.Module):
@@ -24,6 +50,9 @@ class Aggregator(nn.Module):
     - `weighs = True`: `forward` honours `weights`, so that masks can be applied to features.
     - `sums = True`: what it pools is a sum over places, which `sums_of` and `from_sums` tell apart, so that the
       descriptors under all masks follow from one pass over the pictures.
+    - `starts = True`: before the first step `start_from` is given local features of training pictures, on one rank;
+      whatever it sets in the state is shared with the others, and kept for other trials.
+    - `activations = "start"`: it is given their classes too, from the cache that the trial must have then.
     """
 
     dimensions: int
@@ -47,6 +76,17 @@ class Aggregator(nn.Module):
 
     def from_sums(self, sums_BM: Tensor) -> Tensor:
         """(B, D): the descriptors that `forward` gives with the map as `weights`, from the map's sums."""
+        raise NotImplementedError
+
+    def start_from(self, samples: Samples, advanced: Advanced = silent) -> None:
+        """Set the parameters that start from data; all that is random in it comes from `samples.seed`.
+
+        Args:
+            advanced: told now and then how much is done, of how much; it may raise to end it.
+
+        Raises:
+            TrainingError: there are too few features.
+        """
         raise NotImplementedError
 
 
