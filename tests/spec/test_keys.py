@@ -101,7 +101,11 @@ AROUND: dict[str, dict[str, Any]] = {
            ({"name": "hub", "repo": "a/b", "entry": "net"}, ("repo", "entry", "arguments")),
        ) for name in names},
     "trial.data.demo.conditions": {"trial": {"data": {"demo": {"database_visits": 3}}}},
-    "trial.network.aggregator.clusters": {"trial": {"network": {"aggregator": {"name": "netvlad"}}}},
+    **{f"trial.network.aggregator.{name}": {"trial": {"network": {"aggregator": {"name": pool}}}}
+       for pool, names in (
+           ("netvlad", ("clusters", "start", "form")),
+           ("sralnet", ("shadows", "centre_classes", "shadow_classes")),
+       ) for name in names},
     "trial.input.segmenter": {"trial": {"input": {"segmenter": {"name": "deeplabv3plus", "weights": "a.pth"}}}},
     "trial.input.segmenter.<parameter>": {"trial": {"input": {"segmenter": {"name": "own.py:Own", "weights": None}}}},
     "trial.input.learnt.hidden": {"trial": {"input": {"learnt": {"name": "squeeze_excite"}}}},
