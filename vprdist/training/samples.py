@@ -127,7 +127,7 @@ def _seen(
         image, extra = batch.image.to(device), None if batch.extra is None else batch.extra.to(device)
         if network.mask is not None and extra is not None:
             extra = network.mask(image, extra)
-        features, _ = network.features(image, extra)
+        features = network.features(image, extra)[0]
         weights = None
         if network.stem.at_features and extra is not None:
             weights = network.stem.weights(extra, (features.shape[2], features.shape[3]))
