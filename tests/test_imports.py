@@ -34,6 +34,7 @@ OWNERS = {
     "transformers": ("semantics/segmenters/huggingface.py",),
     "huggingface_hub": ("semantics/segmenters/weights.py", "network/backbones/timm_model.py"),
     "timm": ("network/backbones/timm_model.py",),
+    "pytorch_metric_learning": ("training/losses/metric.py",),
     "onnxruntime": ("network/backbones/onnx_file.py",),
     "jinja2": ("report/page/",),
     "markupsafe": ("report/page/",),

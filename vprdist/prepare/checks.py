@@ -32,6 +32,8 @@ from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
 
 PROBE_BYTES = 2**20
+PACKAGES = {"metric": "pytorch_metric_learning"}
+"""By extra, the package that tells whether it is installed."""
 
 
 def check_runs_folder(runs: Path, trust: Trust) -> None:
@@ -96,6 +98,10 @@ def check_installed(trials: Iterable[TrialSpec]) -> None:
     if any(trial.run.tensorboard for trial in trials) and importlib.util.find_spec("tensorboard") is None:
         remedy = "pip install 'vprdist[tensorboard]', or leave it out."
         raise LaunchError("trial.run.tensorboard", "TensorBoard is not installed", None, remedy)
+    for extra, name in {trial.train.loss.extra: trial.train.loss.name for trial in trials if trial.train.steps}.items():
+        if extra and importlib.util.find_spec(PACKAGES[extra]) is None:
+            fault = f"the loss {name} needs the package {PACKAGES[extra].replace('_', '-')}"
+            raise LaunchError("trial.train.loss", fault, None, f"Install it: pip install 'vprdist[{extra}]'.")
 
 
 def check_demo_cities(trial: TrialSpec) -> None:

@@ -1,4 +1,4 @@
-"""A user's own classes of network and loss, and networks from elsewhere, are tried before anything is submitted."""
+"""A user's own classes of network and loss, and those from elsewhere, are tried before anything is submitted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def try_own_code(trials: Iterable[TrialSpec], at: Callable[[int], AbstractContex
     """
     each, places = dict[str, TrialSpec](), list[int]()
     for place, trial in enumerate(trials):
-        asked = trial.own_code or trial.network.backbone.fact("elsewhere")
+        named = trial.train.loss.fact("elsewhere") and trial.train.steps
+        asked = trial.own_code or trial.network.backbone.fact("elsewhere") or named
         if asked and (key := _key(trial)) not in each:
             each[key] = trial
             places.append(place)
@@ -42,7 +43,8 @@ def try_own_code(trials: Iterable[TrialSpec], at: Callable[[int], AbstractContex
     answer = done.stdout.strip()
     if done.returncode or not answer:
         tried = [named.name for trial in each.values() for named in trial.own_code.values()]
-        tried += [trial.network.backbone.title for trial in each.values() if trial.network.backbone.fact("elsewhere")]
+        chosen = [named for trial in each.values() for named in (trial.network.backbone, trial.train.loss)]
+        tried += [named.title for named in chosen if named.fact("elsewhere")]
         names = ", ".join(sorted(set(tried)))
         last = done.stderr.strip()[-400:]
         raise OwnCodeError(names, "the process that tries these died", last, "Mend them, or try them alone.")

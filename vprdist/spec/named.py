@@ -52,6 +52,7 @@ class BuiltIn:
         example: a word with it, for messages.
         path: the parameter that is a path, or a name in a local store: its content is hashed, as a digest.
         titled: the parameters that tables show in the word's place; of a path its last part.
+        extra: what must be installed beside vprdist for it: `pip install 'vprdist[EXTRA]'`.
     """
 
     target: str
@@ -62,6 +63,7 @@ class BuiltIn:
     example: str = ""
     path: str = ""
     titled: tuple[str, ...] = ()
+    extra: str = ""
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,11 @@ class Named(Spec):
         chosen = self.door.built_in.get(self.name)
         shown = [str(self.parameters[name]) for name in chosen.titled] if chosen else []
         return ":".join(Path(each).name for each in shown) or class_name(self.name)
+
+    @property
+    def extra(self) -> str:
+        """The extra of vprdist that it needs; empty: none."""
+        return "" if self.is_own else self.door.built_in[self.name].extra
 
     def fact(self, name: str) -> Any:
         """A fact of the choice: its own, or the kind's default."""

@@ -130,6 +130,9 @@ class TrainSpec(Spec):
         if wants not in ("pairs", "all"):
             fault = f"the class {self.loss.title} must want pairs or all"
             raise RuleError("loss", fault, wants, 'Write wants = "all" in its body.')
+        if self.loss.parameters.get("negatives") == "own" and not self.loss.is_own:
+            fault = f"the loss {self.loss.title} needs negatives that are drawn for a query, which pairs have none of"
+            raise RuleError("loss.negatives", fault, "own", "Write negatives: hardest, or all.")
 
     @property
     def num_partners(self) -> int:

@@ -22,22 +22,22 @@ def drawn_pairs(query_BD: Tensor, partner_PD: Tensor, similarity: Tensor, loss: 
     return losses.sum(), (losses.detach() == 0).sum()
 
 
-def every_pair(query_ND: Tensor, partner_ND: Tensor, similarity_NN: Tensor, loss: PairLoss) -> tuple[Tensor, Tensor]:
+def every_pair(query_ND: Tensor, partner_MD: Tensor, similarity_NM: Tensor, loss: PairLoss) -> tuple[Tensor, Tensor]:
     """A mean of the losses of every query with every partner, and the share of null losses.
 
     Nearly all pairs of a batch show different places, most of them far apart already: a plain mean would be a mean of
     zeros. So it is the mean over pairs that overlap, plus the mean over pairs that do not and whose loss is not null.
     """
-    losses = loss(all_distances(query_ND, partner_ND), similarity_NN)
+    losses = loss(all_distances(query_ND, partner_MD), similarity_NM)
     null = losses.detach() == 0
-    overlap = similarity_NN > 0
+    overlap = similarity_NM > 0
     pull = (losses * overlap).sum() / overlap.sum().clamp(min=1)
     push = (losses * ~overlap).sum() / (~overlap & ~null).sum().clamp(min=1)
     return pull + push, null.float().mean()
 
 
 def whole_batch(
-    query_ND: Tensor, partner_ND: Tensor, similarity_NN: Tensor, loss: BatchLoss, name: str
+    query_ND: Tensor, partner_MD: Tensor, similarity_NM: Tensor, loss: BatchLoss, name: str
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """What a loss says of a whole batch, and what it has to log.
 
@@ -47,7 +47,7 @@ def whole_batch(
     Raises:
         OwnCodeError: it answers with something else than a scalar that a gradient can be taken of.
     """
-    told = loss(query_ND, partner_ND, similarity_NN)
+    told = loss(query_ND, partner_MD, similarity_NM)
     value, more = told if isinstance(told, tuple) else (told, {})
     fault = "a loss must answer with one number, a tensor that gradients flow through"
     if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():

@@ -59,11 +59,10 @@ def _try_out(trial: TrialSpec, names: list[str]) -> None:
         build_parts(trial.network, asked)  # `build_network` asks for pictures of the size that it trains on
     with blamed(*names, at_once=True):
         network = build_network(trial, None)
-        loss = build_loss(trial.train)
         set_mode(network, trial.train.batch_norm, training=True)
         query, partner = (_describe(trial, network, seed) for seed in (0, 1))
         if trial.train.steps or trial.train.loss.is_own:
-            _try_loss(trial, loss, query, partner)
+            _try_loss(trial, build_loss(trial.train), query, partner)
     aggregator = trial.network.aggregator
     if aggregator.is_own:
         set_mode(network, trial.train.batch_norm, training=False)

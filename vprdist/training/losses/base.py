@@ -44,13 +44,13 @@ class PairLoss(Loss):
 class BatchLoss(Loss):
     """A loss of a whole batch: of every query with every partner, over all ranks."""
 
-    def __call__(self, query_ND: Tensor, partner_ND: Tensor, similarity_NN: Tensor) -> Told:
+    def __call__(self, query_ND: Tensor, partner_MD: Tensor, similarity_NM: Tensor) -> Told:
         """A scalar, with or without more for the log.
 
         Args:
             query_ND: descriptors of the batch's N queries, of unit length, float32. Those of other ranks carry no
                 gradient: each rank computes the whole loss, and the gradient of its own.
-            partner_ND: of the partner that each query drew, in the same order.
-            similarity_NN: graded, in [0, 1]: of query i with partner j; 0 between cities.
+            partner_MD: of their partners, M a whole multiple of N: partner j was drawn for query j // (M // N).
+            similarity_NM: graded, in [0, 1]: of query i with partner j; 0 between cities.
         """
         raise NotImplementedError
