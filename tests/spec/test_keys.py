@@ -86,6 +86,7 @@ SAMPLES: dict[str, Any] = {
     "trial.network.backbone.answers": "features",
     "trial.network.attention.reduction": 4,
     "search.grid.<key of trial>": [7], "trial.network.gem_p": 4.0, "trial.train.margin": 0.25,
+    "trial.train.loss.margin": 0.25, "trial.train.loss.negatives": "all", "trial.train.loss.loss": "NTXentLoss",
     **{f"{name}.name": next(iter(named.door.built_in)) for name, named in CHOICES.items()},
     **{f"{name}.<parameter>": 7 for name in (*CHOICES, "trial.input.segmenter")},
 }  # fmt: skip
@@ -117,6 +118,13 @@ AROUND: dict[str, dict[str, Any]] = {
        ) for name in names},
     "trial.network.attention.budget": {"trial": {"network": {"attention": {"name": "spatial"}}}},
     "trial.network.attention.budget_weight": {"trial": {"network": {"attention": {"name": "spatial"}}}},
+    **{f"trial.train.loss.{name}": {"trial": {"train": {"recipe": "fast", "loss": beside}}}
+       for beside, names in (
+           ({"name": "sharpened_triplet", "negatives": "all"}, ("negatives", "margin_pn", "version")),
+           ({"name": "multi_similarity"}, ("alpha", "beta", "base", "epsilon")),
+           ({"name": "metric", "loss": "NTXentLoss"},
+            ("loss", "arguments", "miner", "miner_arguments", "distance", "distance_arguments")),
+       ) for name in names},
     "trial.train.arms": {"trial": {
         "input": {"mode": "masked", "mask_reduce": "sum", "classes": ["building", "pole"]},
         "train": {"arms": {"players": [["building"], ["pole"]]}},
