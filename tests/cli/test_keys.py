@@ -58,7 +58,13 @@ def test_one_key_is_shown_with_all_that_is_known_of_it(capsys):
 def test_a_choice_is_shown_with_its_names_and_their_parameters(capsys):
     assert main(["keys", "trial.train.loss"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    for word in ("gcl | contrastive | triplet |", "| path/file.py:Name", "margin number > 0 gcl: 0.5, triplet: 0.1", "<parameter>"):
+    words = (
+        "gcl | contrastive | triplet |",
+        "| path/file.py:Name",
+        "margin number > 0 gcl: 0.5, triplet: 0.1",
+        "<parameter>",
+    )
+    for word in words:
         assert word in text
 
 

@@ -116,6 +116,12 @@ class TrainSpec(Spec):
         if self.batches == "triplets" and not self.chunked:
             fault = "batches of triplets must end with their chunk of queries, at whose start descriptors are renewed"
             raise RuleError("chunked", fault, False, "Set trial.train.chunked: true.")
+        if self.batches != "triplets" and not self.loss.is_own and self.loss.parameters.get("negatives") == "own":
+            fault = (
+                f"the loss {self.loss.title} needs negatives of each query's own, which batches of triplets alone have"
+            )
+            remedy = "Set trial.train.batches: triplets, or write negatives: hardest (or all)."
+            raise RuleError("loss.negatives", fault, self.batches, remedy)
 
     def _check_stated(self) -> None:
         """What a user's loss states of itself."""
@@ -130,9 +136,6 @@ class TrainSpec(Spec):
         if wants not in ("pairs", "all"):
             fault = f"the class {self.loss.title} must want pairs or all"
             raise RuleError("loss", fault, wants, 'Write wants = "all" in its body.')
-        if self.loss.parameters.get("negatives") == "own" and not self.loss.is_own:
-            fault = f"the loss {self.loss.title} needs negatives that are drawn for a query, which pairs have none of"
-            raise RuleError("loss.negatives", fault, "own", "Write negatives: hardest, or all.")
 
     @property
     def num_partners(self) -> int:
