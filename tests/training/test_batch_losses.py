@@ -292,7 +292,7 @@ def test_they_train_and_two_ranks_are_one(small_tree: Path, tmp_path: Path) -> N
         lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         steps = [line for line in lines if line["kind"] == "train"]
         told = LOGGED.get(name, "loss/active_triplets")
-        assert len(steps) == 3 and any(step["loss"] > 0 and step[told] > 0 for step in steps) or told == "null_share"
+        assert (len(steps) == 3 and any(step["loss"] > 0 and step[told] > 0 for step in steps)) or told == "null_share"
         found, expected = losses(tmp_path / f"two {name}"), losses(tmp_path / name)
         assert found == pytest.approx(expected, rel=1e-4), name
         theirs, still = weights_of(tmp_path / f"two {name}", trial), build_network(trial, None).state_dict()
