@@ -101,6 +101,7 @@ AROUND: dict[str, dict[str, Any]] = {
            ({"name": "onnx", "file": "net.onnx"}, ("file", "mean", "std")),
            ({"name": "hub", "repo": "a/b", "entry": "net"}, ("repo", "entry", "arguments")),
        ) for name in names},
+    "trial.evaluate.rerank.score": {"trial": {"evaluate": {"rerank": {"name": "mutual_nearest"}}}},
     "trial.data.demo.conditions": {"trial": {"data": {"demo": {"database_visits": 3}}}},
     **{f"trial.network.aggregator.{name}": {"trial": {"network": {"aggregator": {"name": pool}}}}
        for pool, names in (

@@ -165,7 +165,8 @@ def test_a_trial_is_written_and_read_without_its_file(folder: Path) -> None:
 
 def test_every_choice_of_a_trial_is_found() -> None:
     assert {".".join(key) for key in CHOICES} == {
-        "data.layout", "input.learnt", "network.backbone", "network.attention", "network.aggregator", "train.loss"
+        "data.layout", "input.learnt", "network.backbone", "network.attention", "network.aggregator", "train.loss",
+        "evaluate.rerank",
     }  # fmt: skip
 
 

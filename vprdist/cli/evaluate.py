@@ -16,6 +16,7 @@ from vprdist.console import Console, add_command, bar, fitting, styled, table_wi
 from vprdist.errors import UserError
 from vprdist.files import write_json
 from vprdist.spec.data import DataSpec
+from vprdist.spec.doors import RerankName
 from vprdist.spec.evaluate import EvaluateSpec
 from vprdist.spec.read import Origin, validate
 from vprdist.spec.result import Protocol
@@ -84,6 +85,8 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--whitening", choices=get_args(Whitening), help="PCA, and what it is learnt on")
     parser.add_argument("--dimensions", nargs="+", type=int, metavar="D", help="after whitening")
     parser.add_argument("--storage", choices=get_args(Storage), help="of descriptors")
+    parser.add_argument("--rerank", metavar="NAME", help="a second stage: none, mutual_nearest, or a class of your own")
+    parser.add_argument("--top", type=int, help="images that the second stage orders anew (default: 100)")
     parser.add_argument("--out", type=Path, help="a folder for the results (default: beside what is evaluated)")
     add_runs(parser)
 
@@ -247,6 +250,9 @@ def _foreign(args: argparse.Namespace) -> TrialSpec:
         raise UserError(
             "--image-size", "the size of pictures cannot be chosen for files", args.image_size, "Leave it out."
         )
+    if args.rerank is not None or args.top is not None:
+        fault = "files have no local features, so that no second stage can be chosen"
+        raise UserError("--rerank" if args.rerank is not None else "--top", fault, None, "Leave it out.")
     return TrialSpec()
 
 
@@ -260,6 +266,7 @@ def _under(trial: TrialSpec, args: argparse.Namespace) -> TrialSpec:
     changes = {name: getattr(args, name) for name in given if getattr(args, name) is not None}
     if changes.get("whitening") == "none":
         changes.setdefault("dimensions", [])
+    changes |= _second_stage(trial, args)
     values: Mapping[str, Any] = {**trial.evaluate.model_dump(mode="json"), **changes}
     evaluate = validate(EvaluateSpec, values, Origin(Path("vprdist evaluate")))
     root = trial.data.root if args.data is None else str(args.data)
@@ -271,7 +278,25 @@ def _under(trial: TrialSpec, args: argparse.Namespace) -> TrialSpec:
     )
     left_out = left_out_given(args.leave_out, trial.data.leave_out)
     data = data.model_copy(update={"layout": layout_given(args.layout, trial.data.layout), "leave_out": left_out})
-    return trial.model_copy(update={"evaluate": evaluate, "data": data})
+    changed = trial.model_copy(update={"evaluate": evaluate, "data": data})
+    if evaluate.rerank != trial.evaluate.rerank:  # what a trial allows
+        validate(
+            TrialSpec,
+            {**trial.to_json(), "evaluate": evaluate.model_dump(mode="json")},
+            Origin(Path("vprdist evaluate")),
+        )
+    return changed
+
+
+def _second_stage(trial: TrialSpec, args: argparse.Namespace) -> dict[str, Any]:
+    """The re-ranker of the command line, as a file would have it."""
+    if args.rerank is None and args.top is None:
+        return {}
+    before = trial.evaluate.rerank.as_written()
+    chosen = before if args.rerank is None else RerankName.anchored(args.rerank, Path.cwd())
+    if args.top is None:
+        return {"rerank": chosen}
+    return {"rerank": {**(chosen if isinstance(chosen, dict) else {"name": chosen}), "top": args.top}}
 
 
 def _as_json(source: Source, protocol: Protocol, evaluation: Evaluation, parts: Sequence[Part]) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from vprdist.distributed.ranks import Ranks
 from vprdist.evaluation.breakdown import write_queries
 from vprdist.evaluation.descriptors import Descriptors, Rows, Wanted, describe_arms
 from vprdist.evaluation.predictions import write_predictions, write_submission
-from vprdist.evaluation.ranking import Ranking, rank
+from vprdist.evaluation.ranking import DEPTH, Ranking, rank
+from vprdist.evaluation.rerank.second_stage import SecondStage, cut
 from vprdist.evaluation.retrieve import Neighbours
 from vprdist.evaluation.whitening import check_dimensions, check_images, whitened
 from vprdist.network.inputs import KeptPictures, PlaceReader
@@ -47,7 +48,7 @@ NOTHING = Extra()
 
 @dataclass(frozen=True)
 class Variant:
-    """One evaluation of the descriptors; `dimensions` is None where all were kept."""
+    """One evaluation of the descriptors, by the first stage alone; `dimensions` is None where all were kept."""
 
     whitening: str
     dimensions: int | None
@@ -73,11 +74,26 @@ class Evaluation:
         """Means over the queries of each city."""
         return self.ranking.city_metrics
 
+    @property
+    def rankings(self) -> list[Ranking]:
+        """All that was ranked under the trial's own protocol."""
+        return [self.ranking, *self.subtasks.values(), *([] if self.predicted is None else [self.predicted])]
+
+    def reordered(self, found: Iterator[Ranking], spec: EvaluateSpec) -> Evaluation:
+        """The same with rankings of a second stage, as `rankings` has them; the first stage's is the first variant."""
+        dimensions = spec.dimensions[0] if spec.dimensions else None
+        first = Variant(spec.whitening, dimensions, cut(self.ranking))
+        ranking, subtasks = next(found), {name: next(found) for name in self.subtasks}
+        predicted = None if self.predicted is None else next(found)
+        return Evaluation(ranking, (first, *self.variants), subtasks, predicted)
+
     def results(self, protocol: Protocol) -> tuple[VariantResult, ...]:
         """The variants for the result row; `protocol` is that of the result."""
         return tuple(
             VariantResult(
-                protocol=protocol.model_copy(update={"whitening": each.whitening, "dimensions": each.dimensions}),
+                protocol=protocol.model_copy(
+                    update={"whitening": each.whitening, "dimensions": each.dimensions, "rerank": None}
+                ),
                 metrics=each.ranking.metrics,
                 city_metrics=each.ranking.city_metrics,
             )
@@ -111,6 +127,7 @@ def describe_protocol(tasks: Sequence[Task], trial: TrialSpec, dataset: str) -> 
         database=evaluate.database,
         dimensions=evaluate.dimensions[0] if evaluate.dimensions else None,
         storage=evaluate.storage,
+        rerank=evaluate.rerank.told,
         computation=trial.computation,
         num_left_out=sum(side.num_left_out for task in tasks for side in task.city.sides),
     )
@@ -172,7 +189,24 @@ def evaluate_arms(
 
     workers, storage = trial.run.workers, trial.evaluate.storage
     found = describe_arms(network, reader, wanted, arms, ranks, workers, storage, advanced)
-    return None if found is None else [assess(each, trial.evaluate, tasks, learning, extra) for each in found]
+    first = [assess(each, trial.evaluate, tasks, learning, extra) for each in found or ()]
+    if trial.evaluate.rerank.top is not None:
+        assert arms is None, "no network is asked under many masks in two stages"
+        second = SecondStage(network, reader, wanted, trial.evaluate.rerank, ranks, workers)
+        first = reranked(
+            first, found[0] if found else None, second, trial.evaluate, lambda *done: stage("re-ranking", *done)
+        )
+    return None if found is None else first
+
+
+def reranked(
+    first: Sequence[Evaluation], descriptors: Descriptors | None, second: SecondStage, spec: EvaluateSpec,
+    advanced: Callable[[int, int], None],
+) -> list[Evaluation]:  # fmt: skip
+    """An evaluation, on rank 0 alone, with its rankings ordered anew; the first stage's becomes its first variant."""
+    rankings = [ranking for each in first for ranking in each.rankings]
+    found = iter(second.reorder(rankings, descriptors, advanced))
+    return [each.reordered(found, spec) for each in first]
 
 
 def assess(
@@ -188,12 +222,13 @@ def assess(
     """
     evaluations = whitened(descriptors, spec, _places(descriptors, learning))
     _, _, values = next(evaluations)
-    ranking = rank(tasks, values, spec.gallery)
-    subtasks = {name: rank(some, values, spec.gallery) for name, some in extra.subtasks.items()}
+    depth = max(DEPTH, spec.rerank.top or 0)  # as a second stage looks
+    ranking = rank(tasks, values, spec.gallery, depth=depth)
+    subtasks = {name: rank(some, values, spec.gallery, depth=depth) for name, some in extra.subtasks.items()}
     if extra.predict and spec.whitening == "database":  # learnt on these cities: they are what is evaluated there
         own = _places(descriptors, learning_rows(spec, extra.predict, ()))
         _, _, values = next(whitened(descriptors, spec, own))
-    predicted = rank(extra.predict, values, spec.gallery) if extra.predict else None
+    predicted = rank(extra.predict, values, spec.gallery, depth=depth) if extra.predict else None
     del values  # one set of whitened descriptors at a time
     variants = [Variant(how, dimensions, rank(tasks, values, spec.gallery)) for how, dimensions, values in evaluations]
     return Evaluation(ranking, variants, subtasks, predicted)

@@ -25,7 +25,7 @@ class Ranking:
     Images are counted through the galleries of all tasks, one after the other.
 
     tasks: a city each, some without queries.
-    retrieved: for each task one array a query, of up to 20 images.
+    retrieved: for each task one array a query, of up to 20 images; between two stages of as many as the second asks.
     other_keys: images that were retrieved (by somebody else) outside the galleries; they are counted after these.
     """
 
@@ -82,16 +82,17 @@ def gallery_starts(tasks: Sequence[Task]) -> list[int]:
 
 
 def rank(
-    tasks: Sequence[Task], descriptors: Descriptors, gallery: str, neighbours: Neighbours | None = None
-) -> Ranking:
-    """Search each city's gallery, or the one of all of them (`merged`), for the nearest 20.
+    tasks: Sequence[Task], descriptors: Descriptors, gallery: str, neighbours: Neighbours | None = None,
+    depth: int = DEPTH,
+) -> Ranking:  # fmt: skip
+    """Search each city's gallery, or the one of all of them (`merged`), for the nearest 20, or `depth`.
 
     Args:
         neighbours: what proposes them; see `retrieve`.
     """
 
     def search(asked: Values, rows: Rows) -> Rows:
-        return retrieve(asked, descriptors.values_ND, DEPTH, rows, neighbours=neighbours)
+        return retrieve(asked, descriptors.values_ND, depth, rows, neighbours=neighbours)
 
     places = [descriptors.of(task.city.database, task.gallery) for task in tasks]
     merged = np.concatenate(places)

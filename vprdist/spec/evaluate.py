@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError
 from vprdist.spec.base import ImageSize, Spec, hashed_unless, marked, not_hashed
+from vprdist.spec.doors import NO_RERANK, RerankName
 from vprdist.spec.names import CityNames
 from vprdist.spec.vocabulary import Gallery, Scope, Storage, Subtask, Whitening
 
@@ -38,6 +39,7 @@ class EvaluateSpec(Spec):
     dimensions: tuple[Annotated[int, Field(ge=1)], ...] = hashed_unless(
         (), description="lengths of descriptors after whitening, the result's first; empty: as the network's"
     )
+    rerank: RerankName = hashed_unless(NO_RERANK, description="the second stage: orders what was retrieved first anew")
     storage: Storage = hashed_unless("float32", description="the type that descriptors are kept in")
     predict: CityNames = not_hashed((), description="cities whose ground truth is not there, to write predictions for")
 

@@ -46,6 +46,7 @@ class Protocol(Spec):
     database: str = hashed_unless("subtask")
     dimensions: int | None = hashed_unless(None, description="null: as many as the network has")
     storage: str = hashed_unless("float32")
+    rerank: str | None = hashed_unless(None, description="the second stage; null: there is none")
     computation: int = hashed_unless(FIRST, description="the one that was evaluated by; see `spec.computation`")
     num_left_out: int = hashed_unless(0, description="pictures of the cities that take no part; see `data.leave_out`")
 
@@ -65,11 +66,12 @@ class Protocol(Spec):
         pca = f"PCA to {self.dimensions or 'all'} dimensions{where.get(self.whitening, '')}"
         whitening = "whitening none" if self.whitening == "none" else f"whitening by {pca}"
         left_out = f", {self.num_left_out} pictures left out" if self.num_left_out else ""
+        second = "" if self.rerank is None else f", re-ranked by {self.rerank}"
         stored = "" if self.storage == "float32" else f", {self.storage} descriptors"
         return (
             f"{'+'.join(self.cities)}, subtask {self.subtask}, {self.num_queries} {queries} against "
             f"{self.num_database} {database}{left_out}, {gallery}, {size}, "
-            f"positives within {self.positive_radius_m:g} m, {whitening}{stored}, {self.select} checkpoint"
+            f"positives within {self.positive_radius_m:g} m, {whitening}{second}{stored}, {self.select} checkpoint"
             f"{'' if self.computation == FIRST else f', computation {self.computation}'}"
         )
 
@@ -96,7 +98,9 @@ class ResultRow(Spec):
     metrics: dict[str, float]
     untrained: dict[str, float] | None = None
     city_metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
-    variants: tuple[VariantResult, ...] = Field(default=(), description="other dimensions, and the raw descriptors")
+    variants: tuple[VariantResult, ...] = Field(
+        default=(), description="other dimensions, the raw descriptors, the first stage alone"
+    )
     mask_weights: dict[str, float] | None = Field(
         default=None,
         description="of a learnt mask that weighs classes: how much of each it shows, the most shown 1, on average "

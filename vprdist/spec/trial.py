@@ -49,7 +49,13 @@ class RunSpec(Spec):
 
 def _choices() -> dict[tuple[str, ...], type[Named]]:
     """The keys of named choices, found in the sections of a trial."""
-    sections: dict[str, type[Spec]] = {"data": DataSpec, "input": InputSpec, "network": NetworkSpec, "train": TrainSpec}
+    sections: dict[str, type[Spec]] = {
+        "data": DataSpec,
+        "input": InputSpec,
+        "network": NetworkSpec,
+        "train": TrainSpec,
+        "evaluate": EvaluateSpec,
+    }
     return {
         (section, name): field.annotation
         for section, model in sections.items()
@@ -142,6 +148,19 @@ class TrialSpec(Spec):
         for field in ("centre_classes", "shadow_classes") if pool.name == "sralnet" else ():
             for name in pool.parameters[field]:
                 self.input.table.check_class(f"network.aggregator.{field}", name)
+        return self
+
+    @model_validator(mode="after")
+    def _reranks(self) -> TrialSpec:
+        chosen = self.evaluate.rerank
+        if chosen.top is None:
+            return self
+        if not self.network.pools:
+            fault = f"{self.network.backbone.title} answers with descriptors: there are no local features to compare"
+            raise RuleError("evaluate.rerank", fault, chosen.title, "Delete the key.")
+        if self.train.arms is not None:
+            fault = "a network that is asked under many masks (one_network) cannot have a second stage"
+            raise RuleError("evaluate.rerank", fault, chosen.title, "Delete the key.")
         return self
 
     @model_validator(mode="after")

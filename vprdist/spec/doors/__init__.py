@@ -10,9 +10,11 @@ from vprdist.spec.doors.backbone import DENSENET_UNITS, LITE_UNITS, RESNET_UNITS
 from vprdist.spec.doors.layout import MSLS, LayoutName
 from vprdist.spec.doors.loss import LossName
 from vprdist.spec.doors.mask import MaskName, MaskTraining
+from vprdist.spec.doors.rerank import NO_RERANK, RerankName
 from vprdist.spec.doors.searcher import SearcherName
 
 __all__ = [
-    "DENSENET_UNITS", "LITE_UNITS", "MSLS", "RESNET_UNITS", "VGG_UNITS", "AggregatorName", "AttentionName",
-    "AttentionPlaces", "BackboneName", "LayoutName", "LossName", "MaskName", "MaskTraining", "SearcherName",
+    "DENSENET_UNITS", "LITE_UNITS", "MSLS", "NO_RERANK", "RESNET_UNITS", "VGG_UNITS", "AggregatorName", "AttentionName",
+    "AttentionPlaces", "BackboneName", "LayoutName", "LossName", "MaskName", "MaskTraining", "RerankName",
+    "SearcherName",
 ]  # fmt: skip
