@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vprdist.errors import WeightsError
-from vprdist.network.gcl_release import from_release, is_release
+from vprdist.network.gcl_release import from_release, is_release, with_offsets
 from vprdist.network.parts import build_parts
 from vprdist.spec.doors import BackboneName
 from vprdist.spec.network import NetworkSpec
@@ -28,8 +28,9 @@ def read_checkpoint(path: Path, network: NetworkSpec) -> dict[str, Tensor]:
     Raises:
         WeightsError: unreadable, no checkpoint, or another network's than this one with RGB input.
     """
-    state = _read(path)
-    if (found := difference(state, _network_state(network))) is not None:
+    wanted = _network_state(network)
+    state = with_offsets(_read(path), wanted)
+    if (found := difference(state, wanted)) is not None:
         pooled = "GeM" if network.aggregator.name == "gem" else network.aggregator.title
         fault = f"the checkpoint must be that of {network.backbone.title} with three input channels and {pooled}"
         if (other := _backbone_of(state)) not in (None, network.backbone.name):

@@ -41,17 +41,17 @@ def is_release(state: Mapping[str, Tensor]) -> bool:
 
 
 def from_release(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The network of such a state, named as in `PlaceNetwork`; keys that ours has not are left as they are.
-
-    NetVLAD's first form has no offsets of its assignments: they are zero.
-    """
+    """The network of such a state, named as in `PlaceNetwork`; keys that ours has not are left as they are."""
     plain = {key.replace(".module.", ".", 1): value for key, value in state.items()}
     numbered = f"{_room(plain)}.28.weight" in plain  # no ResNet has so many children
-    ours = {_ours(key, numbered): value for key, value in plain.items()}
-    centres, offsets = ours.get(NETVLAD["pool.centroids"]), NETVLAD["pool.conv.bias"]
-    if centres is not None and centres.dim() and NETVLAD["pool.conv.weight"] in ours:
-        ours.setdefault(offsets, torch.zeros_like(centres[..., 0]))
-    return ours
+    return {_ours(key, numbered): value for key, value in plain.items()}
+
+
+def with_offsets(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state with offsets of NetVLAD's assignments where a network has some and the file's form has none: zeros."""
+    offsets = NETVLAD["pool.conv.bias"]
+    lacks = offsets in wanted and offsets not in state and NETVLAD["pool.conv.weight"] in state
+    return {**state, **({offsets: torch.zeros(wanted[offsets].shape)} if lacks else {})}
 
 
 def to_release(state: Mapping[str, Tensor], step: int) -> dict[str, Any]:
