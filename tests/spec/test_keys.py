@@ -85,6 +85,7 @@ SAMPLES: dict[str, Any] = {
     **{f"trial.network.backbone.{name}": "b" for name in ("model", "file", "repo", "entry")},
     "trial.network.backbone.answers": "features",
     "trial.network.attention.reduction": 4,
+    **{f"trial.network.aggregator.{name}": 2 for name in ("out_channels", "rows", "depth")},
     "search.grid.<key of trial>": [7], "trial.network.gem_p": 4.0, "trial.train.margin": 0.25,
     "trial.train.loss.margin": 0.25, "trial.train.loss.negatives": "all", "trial.train.loss.loss": "NTXentLoss",
     **{f"{name}.name": next(iter(named.door.built_in)) for name, named in CHOICES.items()},
@@ -107,6 +108,8 @@ AROUND: dict[str, dict[str, Any]] = {
        for pool, names in (
            ("netvlad", ("clusters", "start", "form")),
            ("sralnet", ("shadows", "centre_classes", "shadow_classes")),
+           ("gem+linear", ("length",)), ("mixvpr", ("out_channels", "rows", "depth", "ratio")),
+           ("salad", ("token_channels", "hidden", "iterations")), ("boq", ("queries",)),
        ) for name in names},
     "trial.input.segmenter": {"trial": {"input": {"segmenter": {"name": "deeplabv3plus", "weights": "a.pth"}}}},
     "trial.input.segmenter.<parameter>": {"trial": {"input": {"segmenter": {"name": "own.py:Own", "weights": None}}}},

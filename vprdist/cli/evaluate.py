@@ -269,6 +269,8 @@ def _under(trial: TrialSpec, args: argparse.Namespace) -> TrialSpec:
     changes |= _second_stage(trial, args)
     values: Mapping[str, Any] = {**trial.evaluate.model_dump(mode="json"), **changes}
     evaluate = validate(EvaluateSpec, values, Origin(Path("vprdist evaluate")))
+    if (impossible := trial.size_fault(evaluate.image_size)) is not None:
+        raise UserError("--image-size", impossible.fault, impossible.value, impossible.remedy)
     root = trial.data.root if args.data is None else str(args.data)
     cities = tuple(args.cities) if args.cities else trial.data.validate_cities
     data = validate(

@@ -8,6 +8,7 @@ from pathlib import Path
 from vprdist.cli.options import add_runs
 from vprdist.console import Commands, Console, add_command
 from vprdist.errors import WeightsError
+from vprdist.spec.doors import GEMS
 from vprdist.spec.trial import TrialSpec
 from vprdist.status.find import find_trial
 from vprdist.store.trial_folder import TrialFolder
@@ -61,8 +62,8 @@ def export(folder: TrialFolder, trial: TrialSpec, file: Path) -> tuple[int, int]
     if backbone not in PUBLIC_NAMES or trial.network.backbone.parameters.get("end", "pool5") != "pool5":
         fault = f"the backbone must be one that the public GCL code builds, {', '.join(PUBLIC_NAMES)}"
         raise WeightsError(folder.trial_file, fault, backbone, "Export a trial of one of these backbones.")
-    for choice, name in ((trial.network.aggregator, "gem"), (trial.network.attention, "none")):
-        if choice.name != name:
+    for choice, names in ((trial.network.aggregator, GEMS), (trial.network.attention, ("none",))):
+        if choice.name not in names:
             fault = f"the public GCL code needs a network with GeM and without attention, not {choice.title}"
             raise WeightsError(folder.trial_file, fault, None, "Export a trial of such a network.")
     if trial.input.learns_mask:

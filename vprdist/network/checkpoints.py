@@ -11,27 +11,31 @@ from torch import Tensor, nn
 
 from vprdist.errors import WeightsError
 from vprdist.network.gcl_release import from_release, is_release, with_offsets
-from vprdist.network.parts import build_parts
-from vprdist.spec.doors import BackboneName
+from vprdist.network.parts import Shown, build_parts
+from vprdist.spec.doors import GEMS, BackboneName
 from vprdist.spec.network import NetworkSpec
 from vprdist.tensors import difference, find_state, load_tensors, no_state, not_finite
 
-SIZE = (64, 64)
-"""A picture by which the channels behind a unit are found; the state does not depend on it."""
+SHOWN = Shown((64, 64))
+"""A picture by which the channels behind a unit are found; the state does not depend on it, but for aggregators that
+ask for what they are shown."""
 FORMS = "initial weights must be a checkpoint of the GCL release (.pth) or of a trial (checkpoint/last.pt)"
 REMEDY = "Name such a file; ImageNet weights are `network.weights: imagenet`."
 
 
-def read_checkpoint(path: Path, network: NetworkSpec) -> dict[str, Tensor]:
+def read_checkpoint(path: Path, network: NetworkSpec, shown: Shown = SHOWN) -> dict[str, Tensor]:
     """The network of a checkpoint, named as in `PlaceNetwork`: `units.*`, `attention.*` and `pool.*`, on the CPU.
+
+    Args:
+        shown: by the trial that starts from it, where the aggregator asks (`spec.doors.AggregatorName`).
 
     Raises:
         WeightsError: unreadable, no checkpoint, or another network's than this one with RGB input.
     """
-    wanted = _network_state(network)
+    wanted = _network_state(network, shown)
     state = with_offsets(_read(path), wanted)
     if (found := difference(state, wanted)) is not None:
-        pooled = "GeM" if network.aggregator.name == "gem" else network.aggregator.title
+        pooled = "GeM" if network.aggregator.name in GEMS else network.aggregator.title
         fault = f"the checkpoint must be that of {network.backbone.title} with three input channels and {pooled}"
         if (other := _backbone_of(state)) not in (None, network.backbone.name):
             raise WeightsError(path, fault, other, f"Set network.backbone: {other}, or name another checkpoint.")
@@ -39,11 +43,13 @@ def read_checkpoint(path: Path, network: NetworkSpec) -> dict[str, Tensor]:
             found = "no pool.p: the average or the maximum is pooled"
         if network.aggregator.name != "netvlad" and "pool.centres" in state:
             raise WeightsError(path, fault, "netvlad", "Set network.aggregator: netvlad, or name another checkpoint.")
+        if "places" in network.aggregator.fact("asks"):
+            fault = f"{fault}, trained on pictures of {shown.size[0]}x{shown.size[1]}"
         raise WeightsError(path, fault, found, "Name another checkpoint.")
     if (found := not_finite(state)) is not None:
         remedy = "Its training diverged: name another checkpoint, or start from `network.weights: imagenet`."
         raise WeightsError(path, "weights must be finite", found, remedy)
-    if network.aggregator.name != "gem":
+    if network.aggregator.name not in GEMS:
         return state
     p = float(state["pool.p"])
     if p <= 0:
@@ -74,12 +80,12 @@ def _read(path: Path) -> dict[str, Tensor]:
     raise no_state(path, FORMS, loaded, REMEDY)
 
 
-def _network_state(network: NetworkSpec) -> dict[str, Tensor]:
+def _network_state(network: NetworkSpec, shown: Shown = SHOWN) -> dict[str, Tensor]:
     """What the state of an RGB network has: names, shapes and types; of built-in ones without values."""
     parts = (network.backbone, network.attention, network.aggregator)
     others = network.backbone.fact("elsewhere") or any(each.is_own for each in parts)
     with torch.device("cpu" if others else "meta"):
-        backbone, attention, pool = build_parts(network, SIZE, ask=False)
+        backbone, attention, pool = build_parts(network, shown if network.aggregator.fact("asks") else SHOWN, ask=False)
         place = {"units": nn.ModuleDict(backbone.modules_by_unit()), "attention": attention, "pool": pool}
         return nn.ModuleDict(place).state_dict()
 

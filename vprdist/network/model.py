@@ -14,7 +14,7 @@ from vprdist.network.attention.spatial import Spatial
 from vprdist.network.batch_norm import BATCH_NORM
 from vprdist.network.checkpoints import is_backbones_alone, read_checkpoint
 from vprdist.network.masks.learnt import LearntMask
-from vprdist.network.parts import build_mask, build_parts, unfit
+from vprdist.network.parts import Shown, build_mask, build_parts, unfit
 from vprdist.network.stem import InputStem, widen
 from vprdist.semantics.cache import grid_of
 from vprdist.semantics.masks import FULL, full_level
@@ -179,15 +179,15 @@ def build_network(trial: TrialSpec, weights: Path | None) -> PlaceNetwork:
         SweepFileError: the mode adds channels, and the first unit cannot take them; or more parts of the backbone are
             to be trained than it has.
     """
-    spec, mode = trial.network, trial.input.mode
+    spec, mode, shown = trial.network, trial.input.mode, Shown(trial.picture_size, trial.input.at_features)
     trains = trial.train.steps > 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(trial.seed)
-        backbone, attention, pool = build_parts(spec, trial.picture_size)
+        backbone, attention, pool = build_parts(spec, shown)
         units = nn.ModuleDict(backbone.modules_by_unit())
         if weights is not None and spec.checkpoint is not None and not is_backbones_alone(weights, spec):
             place = nn.ModuleDict({"units": units, "attention": attention, "pool": pool})
-            place.load_state_dict(read_checkpoint(weights, spec))
+            place.load_state_dict(read_checkpoint(weights, spec, shown))
         elif weights is not None:
             backbone.load_weights(weights)
         if trial.input.num_added:

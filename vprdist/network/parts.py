@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vprdist.errors import OwnCodeError
 from vprdist.network.aggregators.as_answered import AsAnswered
@@ -19,11 +19,23 @@ from vprdist.spec.vocabulary import Grid
 Size = tuple[int, int]
 
 
-def build_parts(spec: NetworkSpec, image_size: Size, ask: bool = True) -> tuple[Backbone, nn.ModuleDict, Any]:
+class Shown(NamedTuple):
+    """What a network is built to be shown.
+
+    Attributes:
+        size: (height, width) of a picture.
+        masked: a mask weighs the features: no class token reaches the aggregator.
+    """
+
+    size: Size
+    masked: bool = False
+
+
+def build_parts(spec: NetworkSpec, shown: Shown, ask: bool = True) -> tuple[Backbone, nn.ModuleDict, Any]:
     """The backbone, its attention by unit, and the aggregator, with random weights, in this order.
 
     Args:
-        image_size: (height, width) of a picture; by it the channels behind a unit are found, where that is asked.
+        shown: by it the channels behind a unit are found, and what an aggregator asks for, where that is asked.
         ask: let a network from elsewhere answer, which tells what of.
 
     Raises:
@@ -41,15 +53,16 @@ def build_parts(spec: NetworkSpec, image_size: Size, ask: bool = True) -> tuple[
         fault = "must not have a parameter outside of its units, which are all that is called"
         raise unfit(spec.backbone.name, fault, outside[0])
     if ask:
-        backbone.measure(image_size)
+        backbone.measure(shown.size)
     attention = nn.ModuleDict()
     if spec.attention.name != "none":
-        channels = _channels_behind(backbone, spec.attention.at or spec.units[-1:], image_size)
+        channels = _channels_behind(backbone, spec.attention.at or spec.units[-1:], shown.size)
         for name, count in channels.items():
             attention[name] = _module(spec.attention.name, spec.attention.make(channels=count))
     if not spec.pools:
         return backbone, attention, AsAnswered(backbone.channels)
-    pool = _module(spec.aggregator.name, spec.aggregator.make(channels=backbone.channels))
+    asked = _asked(spec, backbone, shown)
+    pool = _module(spec.aggregator.name, spec.aggregator.make(channels=backbone.channels, **asked))
     if not isinstance(getattr(pool, "dimensions", None), int):
         raise unfit(spec.aggregator.name, "must say its dimensions, a whole number", getattr(pool, "dimensions", None))
     return backbone, attention, pool
@@ -83,19 +96,37 @@ def unfit(name: str, fault: str, found: Any) -> OwnCodeError:
     return OwnCodeError(name, f"the class {fault}", found, "Mend the file, and run the sweep again.")
 
 
-@torch.no_grad()
 def _channels_behind(backbone: Backbone, names: Sequence[str], image_size: Size) -> dict[str, int]:
-    """How many channels the features have behind some units: a black picture is passed through."""
-    units = backbone.modules_by_unit()
-    if list(names) == list(units)[-1:]:
+    """How many channels the features have behind some units."""
+    if list(names) == list(backbone.modules_by_unit())[-1:]:
         return {names[0]: backbone.channels}
+    found = _answers(backbone, image_size)
+    return {name: int(found[name][0].shape[1]) for name in names}
+
+
+def _asked(spec: NetworkSpec, backbone: Backbone, shown: Shown) -> dict[str, Any]:
+    """What an aggregator asks to be made with: the features' (h, w), the channels of the class token or None."""
+    asks = spec.aggregator.fact("asks")
+    if not asks:
+        return {}
+    features, *token = _answers(backbone, shown.size)[spec.units[-1]]
+    known = {
+        "places": tuple(features.shape[2:]),
+        "token": int(token[0].shape[1]) if token and not shown.masked else None,
+    }
+    return {name: known[name] for name in asks}
+
+
+@torch.no_grad()
+def _answers(backbone: Backbone, image_size: Size) -> dict[str, tuple[Tensor, ...]]:
+    """What each unit answers a black picture with: features, and a class token behind them or not."""
     modes = {module: module.training for module in backbone.modules()}
     backbone.eval()
-    features: Any = torch.zeros(1, 3, *image_size)
+    answer: Any = torch.zeros(1, 3, *image_size)
     found = {}
-    for name, unit in units.items():
-        features = unit(features)
-        found[name] = int((features[0] if isinstance(features, tuple) else features).shape[1])
+    for name, unit in backbone.modules_by_unit().items():
+        answer = unit(answer)
+        found[name] = answer if isinstance(answer, tuple) else (answer,)
     for module, training in modes.items():
         module.training = training
-    return {name: found[name] for name in names}
+    return found

@@ -1,7 +1,7 @@
 """Which file the initial weights come from, and its digest: `python -m vprdist.network.weights`.
 
-The network comes as JSON on standard input. It runs as a process of its own so that the driver of a sweep, which may
-live on a login node, never loads torch.
+The network comes as JSON on standard input, beside the size of its pictures and whether masks weigh its features. It
+runs as a process of its own so that the driver of a sweep, which may live on a login node, never loads torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 from vprdist.errors import UserError, WeightsError
 from vprdist.files import digest_file
 from vprdist.machine import answers, keep_stdout_for_answers
-from vprdist.network.checkpoints import is_backbones_alone, read_checkpoint
+from vprdist.network.checkpoints import SHOWN, is_backbones_alone, read_checkpoint
+from vprdist.network.parts import Shown
 from vprdist.spec.network import NetworkSpec
 
 
@@ -41,7 +42,7 @@ def weights_digest(network: NetworkSpec, path: Path) -> str:
     return str(network.backbone.make().digest_weights(path)) if network.weights == "imagenet" else digest_file(path, 16)
 
 
-def look(network: NetworkSpec) -> dict[str, object]:
+def look(network: NetworkSpec, shown: Shown = SHOWN) -> dict[str, object]:
     """{"path", "digest"}; {"missing"}, a WeightsError's arguments, where ImageNet weights cannot be had, whose sweep
     may fall back to random ones; {"refused"}, the same, where the backbone cannot be built or the checkpoint is not its
     own."""
@@ -58,7 +59,7 @@ def look(network: NetworkSpec) -> dict[str, object]:
         if is_backbones_alone(path, network):
             backbone.load_weights(path)
         else:
-            read_checkpoint(path, network)
+            read_checkpoint(path, network, shown)
         return {"path": str(path), "digest": digest_file(path, 16)}
     except WeightsError as error:
         # Nobody else knows where they are, or it is the question what this very network sees: no fallback then.
@@ -79,4 +80,7 @@ def said_of(network: NetworkSpec, error: WeightsError) -> WeightsError:
 
 if __name__ == "__main__":
     keep_stdout_for_answers()
-    print(json.dumps(look(NetworkSpec.model_validate_json(sys.stdin.read()))), file=answers(), flush=True)
+    asked = json.load(sys.stdin)
+    size, masked = asked["shown"]
+    found = look(NetworkSpec.model_validate_json(json.dumps(asked["network"])), Shown((size[0], size[1]), masked))
+    print(json.dumps(found), file=answers(), flush=True)

@@ -1,4 +1,5 @@
-"""A user's own classes of network and loss, and those from elsewhere, are tried before anything is submitted."""
+"""A user's own classes of network and loss, those from elsewhere, and aggregators that are made to fit the features are
+tried before anything is submitted."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ def _anywhere(place: int) -> AbstractContextManager[None]:
 
 
 def try_own_code(trials: Iterable[TrialSpec], at: Callable[[int], AbstractContextManager[None]] = _anywhere) -> None:
-    """Every different network and loss with a class of a user's own, or from elsewhere, answers as its kind must.
+    """Every different network and loss with a class of a user's own, or from elsewhere, answers as its kind must; an
+    aggregator that asks what features there are can be made of them.
 
     It takes some seconds, in a process of its own; nothing for trials without such.
 
@@ -27,12 +29,13 @@ def try_own_code(trials: Iterable[TrialSpec], at: Callable[[int], AbstractContex
         at: what is wrong with a trial, by its place among them, is raised inside.
 
     Raises:
-        OwnCodeError: one of them cannot be made or called, or returns another shape or dtype.
+        OwnCodeError: one of them cannot be made or called, or returns another shape or dtype, or does not fit.
     """
     each, places = dict[str, TrialSpec](), list[int]()
     for place, trial in enumerate(trials):
-        named = trial.train.loss.fact("elsewhere") and trial.train.steps
-        asked = trial.own_code or trial.network.backbone.fact("elsewhere") or named
+        network, loss = trial.network, trial.train.loss
+        asked = trial.own_code or network.backbone.fact("elsewhere") or network.aggregator.fact("asks")
+        asked = asked or (loss.fact("elsewhere") and trial.train.steps)
         if asked and (key := _key(trial)) not in each:
             each[key] = trial
             places.append(place)
@@ -45,6 +48,8 @@ def try_own_code(trials: Iterable[TrialSpec], at: Callable[[int], AbstractContex
         tried = [named.name for trial in each.values() for named in trial.own_code.values()]
         chosen = [named for trial in each.values() for named in (trial.network.backbone, trial.train.loss)]
         tried += [named.title for named in chosen if named.fact("elsewhere")]
+        fitted = [trial.network.aggregator for trial in each.values()]
+        tried += [named.title for named in fitted if named.fact("asks")]
         names = ", ".join(sorted(set(tried)))
         last = done.stderr.strip()[-400:]
         raise OwnCodeError(names, "the process that tries these died", last, "Mend them, or try them alone.")

@@ -15,7 +15,6 @@ from vprdist.errors import CacheError, LaunchError, WeightsError, leading_there
 from vprdist.files import at_home
 from vprdist.spec.class_table import WORDS, ClassTable, table_of
 from vprdist.spec.computation import COMPUTATION
-from vprdist.spec.network import NetworkSpec
 from vprdist.spec.trial import Digests, TrialSpec
 
 if TYPE_CHECKING:
@@ -91,8 +90,10 @@ class Resolver:
             return Start("none", network.backbone.title)
         parts = {"backbone", "weights"} | (set() if network.checkpoint is None else {"attention", "aggregator"})
         key = network.model_dump_json(include=parts)
+        if network.aggregator.fact("asks"):  # the checkpoint of a network that is made to fit what it is shown
+            key += json.dumps(_shown(trial))
         if key not in self._starts:
-            self._starts[key] = _find_weights(network)
+            self._starts[key] = _find_weights(trial)
         return self._starts[key]
 
     @property
@@ -162,17 +163,24 @@ def _check_classes(table: ClassTable, cache: Cache) -> None:
         raise CacheError(cache.path, fault, differs, f"Set trial.input.class_table: {named}.")
 
 
-def _find_weights(network: NetworkSpec) -> Start:
+def _shown(trial: TrialSpec) -> tuple[tuple[int, int], bool]:
+    """The size of pictures that a network is built for, and whether a mask weighs its features."""
+    return trial.picture_size, trial.input.at_features
+
+
+def _find_weights(trial: TrialSpec) -> Start:
     """In a process of its own: see network/weights.py.
 
     Raises:
         WeightsError: no such backbone here, or the checkpoint is missing or another network's.
     """
+    network = trial.network
     command = [sys.executable, "-m", "vprdist.network.weights"]
+    asked = json.dumps({"network": network.model_dump(mode="json"), "shown": _shown(trial)})
     if network.backbone.name == "timm" and network.weights == "imagenet":
         told = f"looking for the published weights of timm's {network.backbone.title}; they are fetched if not here"
         Console(stderr=True, soft_wrap=True).print(told)  # it may take long; standard output is the command's own
-    done = subprocess.run(command, input=network.model_dump_json(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LaunchError(" ".join(command), "looking for weights failed", done.stderr.strip()[-400:])
     answer = json.loads(done.stdout.splitlines()[-1])

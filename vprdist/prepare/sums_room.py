@@ -61,7 +61,10 @@ def sums_bytes(sweep: SweepSpec, trial: TrialSpec) -> float | None:
     if channels is None or subsets is None or trial.network.aggregator.is_own:
         return None
     pictures = sum(len(rows) for task in tasks_of(trial) for _, rows in task.sides)
-    numbers = channels * int(trial.network.aggregator.parameters.get("clusters", 1)) + 1
+    pool = trial.network.aggregator.parameters
+    if "clusters" in pool:  # each sums so many numbers: those of the features where it does not map them first
+        channels = int(pool["clusters"]) * int(pool.get("out_channels", channels))
+    numbers = channels + 1
     return 4 * pictures * len(trial.input.table.classes) * numbers * num_kinds(sweep)
 
 

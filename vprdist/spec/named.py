@@ -74,6 +74,7 @@ class Door:
         word: what it is called in messages.
         built_in: the registry.
         provided: arguments that vprdist passes to every class of the kind.
+        offered: arguments that it passes to those classes alone whose fact `asks` names them.
         facts: names of the facts that a user's class may state, with their defaults.
         beside: keys that may stand beside the parameters of every user's class; they are the choice's, not the class's.
         default: what parameters without a name are those of; None: a name is needed.
@@ -82,6 +83,7 @@ class Door:
     word: str
     built_in: Mapping[str, BuiltIn]
     provided: tuple[str, ...] = ()
+    offered: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     beside: type[Spec] = NoParameters
     default: str | None = None
@@ -189,10 +191,24 @@ class Named(Spec):
         own = read_own(name)
         beside = {key: given[key] for key in cls.door.beside.model_fields if key in given}
         given = {key: each for key, each in given.items() if key not in beside}
-        chosen = checked_parameters(own, given, cls.door.provided) | _checked(cls.door.beside, beside)
         facts = {key: own.facts[key] for key in cls.door.facts if key in own.facts}
+        provided = (*cls.door.provided, *cls._asked(own.name, facts.get("asks", ())))
+        chosen = checked_parameters(own, given, provided) | _checked(cls.door.beside, beside)
         facts = json.loads(json.dumps(facts))
         return {"name": name, "parameters": chosen, "facts": facts, "digest": own.digest}
+
+    @classmethod
+    def _asked(cls, name: str, asks: Any) -> tuple[str, ...]:
+        """What a user's class wants to be made with beside its parameters.
+
+        Raises:
+            RuleError: something that nobody can tell it.
+        """
+        known = cls.door.offered
+        if isinstance(asks, (list, tuple)) and all(each in known for each in asks):
+            return tuple(asks)
+        fault = f"the class {name} must ask for no other than {', '.join(known)}"
+        raise RuleError("name", fault, asks, f'Write asks = ("{known[0]}",) in its body, or delete it.')
 
     @model_serializer
     def _write(self) -> Any:

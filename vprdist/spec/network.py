@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError, nearest
 from vprdist.spec.base import Names, Spec, marked
-from vprdist.spec.doors import AggregatorName, AttentionName, BackboneName
+from vprdist.spec.doors import GEMS, AggregatorName, AttentionName, BackboneName
 from vprdist.spec.old_spellings import move_parameter, old_spelling
 from vprdist.spec.vocabulary import WEIGHTS, trained_units
 
@@ -139,7 +139,8 @@ class NetworkSpec(Spec):
         if not set(self.weights) & {"/", "."}:
             remedy = f"{nearest(self.weights, WEIGHTS)} A file in this folder: ./{self.weights}."
             raise RuleError("weights", "weights must be a word or the path of a checkpoint", self.weights, remedy)
-        if self.aggregator.name == "gem" and self.aggregator != GEM and not self.backbone.fact("elsewhere"):
+        pool, usual = self.aggregator, GEM.parameters
+        if pool.name in GEMS and pool.parameters != usual and not self.backbone.fact("elsewhere"):
             fault = "p cannot be chosen: the checkpoint of network.weights holds the p of GeM"
             raise RuleError("aggregator.p", fault, self.aggregator.parameters["p"], "Delete the key.")
         return self

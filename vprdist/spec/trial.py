@@ -138,8 +138,28 @@ class TrialSpec(Spec):
             raise RuleError("input.mask_at", fault, "features", "Set trial.input.mask_at: picture.")
         if self.input.at_features and not pool.fact("weighs"):
             fault = f"at the features a mask must weigh the pooling, and the aggregator {pool.title} takes no weights"
-            remedy = "Use gem or netvlad, or `weighs = True` in the body of a class of your own that takes `weights`."
+            ours = ", ".join(name for name, each in pool.door.built_in.items() if each.facts.get("weighs"))
+            remedy = f"Use {ours}, or `weighs = True` in the body of a class of your own that takes `weights`."
             raise RuleError("input.mask_at", fault, self.input.mask_at, remedy)
+        if pool.fact("needs_mask") and self.network.pools and not self.input.at_features:
+            fault = f"the aggregator {pool.title} weighs places by a mask, and none is at the features"
+            remedy = "Set trial.input.mode: masked and trial.input.mask_at: features, or use another aggregator: gem."
+            raise RuleError("network.aggregator", fault, f"mode {self.input.mode}", remedy)
+        return self
+
+    def size_fault(self, size: tuple[int, int] | None) -> RuleError | None:
+        """Why its network cannot be shown pictures of another size than it is built for; None: it can."""
+        pool = self.network.aggregator
+        if size in (None, self.picture_size) or not self.network.pools or "places" not in pool.fact("asks"):
+            return None
+        fault = "the aggregator {} must be shown pictures of the size that it is made for, {}x{}"
+        remedy = "Leave the size out, or use an aggregator that takes any."
+        return RuleError("evaluate.image_size", fault.format(pool.title, *self.picture_size), list(size or ()), remedy)
+
+    @model_validator(mode="after")
+    def _sized(self) -> TrialSpec:
+        if (impossible := self.size_fault(self.evaluate.image_size)) is not None:
+            raise impossible
         return self
 
     @model_validator(mode="after")

@@ -25,7 +25,7 @@ from vprdist.errors import OwnCodeError, UserError, WeightsError
 from vprdist.machine import answers, keep_stdout_for_answers
 from vprdist.network.masks.base import check_range
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
-from vprdist.network.parts import build_parts
+from vprdist.network.parts import Shown, build_parts
 from vprdist.network.weights import said_of
 from vprdist.spec.doors import LossName
 from vprdist.spec.own_load import blamed
@@ -56,7 +56,7 @@ def try_out(trial: TrialSpec) -> None:
 def _try_out(trial: TrialSpec, names: list[str]) -> None:
     asked = trial.evaluate.image_size
     if trial.train.steps and asked not in (None, trial.train.image_size) and trial.network.backbone.fact("elsewhere"):
-        build_parts(trial.network, asked)  # `build_network` asks for pictures of the size that it trains on
+        build_parts(trial.network, Shown(asked))  # `build_network` asks for pictures of the size that it trains on
     with blamed(*names, at_once=True):
         network = build_network(trial, None)
         set_mode(network, trial.train.batch_norm, training=True)
@@ -64,16 +64,21 @@ def _try_out(trial: TrialSpec, names: list[str]) -> None:
         if trial.train.steps or trial.train.loss.is_own:
             _try_loss(trial, build_loss(trial.train), query, partner)
     aggregator = trial.network.aggregator
+    other = trial.evaluate.image_size
+    if aggregator.fact("asks") and other is not None and other != trial.picture_size:
+        set_mode(network, trial.train.batch_norm, training=False)
+        with torch.no_grad():
+            _describe(trial, network, 0, other)
     if aggregator.is_own:
         set_mode(network, trial.train.batch_norm, training=False)
         with blamed(*names, otherwise=aggregator.name, at_once=True):
             try_weights(network, *_batch(trial, 0), aggregator)
 
 
-def _batch(trial: TrialSpec, seed: int) -> tuple[Tensor, Tensor | None]:
+def _batch(trial: TrialSpec, seed: int, size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor | None]:
     """Pictures, and what the mode adds to them."""
     generator = torch.Generator().manual_seed(seed)
-    height, width = trial.picture_size
+    height, width = size or trial.picture_size
     images = torch.randint(0, 256, (NUM, 3, height, width), generator=generator, dtype=torch.uint8)
     extra = None
     if trial.input.needs_cache:
@@ -82,8 +87,8 @@ def _batch(trial: TrialSpec, seed: int) -> tuple[Tensor, Tensor | None]:
     return images, extra
 
 
-def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int) -> Tensor:
-    images, extra = _batch(trial, seed)
+def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int, size: tuple[int, int] | None = None) -> Tensor:
+    images, extra = _batch(trial, seed, size)
     mine = [trial.network.aggregator, trial.network.attention, trial.network.backbone, trial.input.learnt]
     with blamed(*(each.name for each in mine), otherwise=next((each.name for each in mine if each.is_own), None)):
         if network.mask is not None and extra is not None:

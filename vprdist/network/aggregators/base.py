@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vprdist.errors import UserError
 from vprdist.network.clusters import Advanced, silent
 
 LEAST_WEIGHT = 1e-12
@@ -48,6 +49,8 @@ class Aggregator(nn.Module):
     inherit from here: any torch module that does so will do. In the body of the class it may state, as plain values:
 
     - `weighs = True`: `forward` honours `weights`, so that masks can be applied to features.
+    - `asks = ("places",)`: it is made with `places=` as well, the (h, w) of features, and bound to them: pictures of
+      another size are refused. `"token"`: with `token=`, the channels of the backbone's class token, or None.
     - `sums = True`: what it pools is a sum over places, which `sums_of` and `from_sums` tell apart, so that the
       descriptors under all masks follow from one pass over the pictures.
     - `starts = True`: before the first step `start_from` is given local features of training pictures, on one rank;
@@ -98,6 +101,21 @@ def shares_of(weights_B1hw: Tensor) -> tuple[Tensor, Tensor]:
     total_B1 = weights_B1hw.sum(dim=(2, 3))
     mean_B1 = total_B1.clamp(min=LEAST_WEIGHT) / (weights_B1hw.shape[2] * weights_B1hw.shape[3])
     return weights_B1hw / mean_B1[:, :, None, None], total_B1 >= LEAST_WEIGHT
+
+
+def check_clusters(clusters: int, num: int) -> None:
+    """What features are assigned to are fewer than they.
+
+    Args:
+        num: features that there are to assign.
+
+    Raises:
+        UserError: they are not.
+    """
+    if clusters >= num:
+        fault = f"clusters must be fewer than the features that are assigned to them, {num}"
+        remedy = f"Set at most {num - 1}, or larger pictures." if num > 1 else "Use larger pictures."
+        raise UserError("trial.network.aggregator.clusters", fault, clusters, remedy)
 
 
 def places_of(features_BChw: Tensor) -> Tensor:

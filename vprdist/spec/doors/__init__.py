@@ -4,7 +4,7 @@ To add a built-in: write its file in the room that its line names, and the line 
 CONTRIBUTING.md shows how a user brings one without touching this package.
 """
 
-from vprdist.spec.doors.aggregator import AggregatorName
+from vprdist.spec.doors.aggregator import GEMS, AggregatorName
 from vprdist.spec.doors.attention import AttentionName, AttentionPlaces
 from vprdist.spec.doors.backbone import DENSENET_UNITS, LITE_UNITS, RESNET_UNITS, VGG_UNITS, BackboneName
 from vprdist.spec.doors.layout import MSLS, LayoutName
@@ -14,7 +14,7 @@ from vprdist.spec.doors.rerank import NO_RERANK, RerankName
 from vprdist.spec.doors.searcher import SearcherName
 
 __all__ = [
-    "DENSENET_UNITS", "LITE_UNITS", "MSLS", "NO_RERANK", "RESNET_UNITS", "VGG_UNITS", "AggregatorName", "AttentionName",
-    "AttentionPlaces", "BackboneName", "LayoutName", "LossName", "MaskName", "MaskTraining", "RerankName",
-    "SearcherName",
+    "DENSENET_UNITS", "GEMS", "LITE_UNITS", "MSLS", "NO_RERANK", "RESNET_UNITS", "VGG_UNITS", "AggregatorName",
+    "AttentionName", "AttentionPlaces", "BackboneName", "LayoutName", "LossName", "MaskName", "MaskTraining",
+    "RerankName", "SearcherName",
 ]  # fmt: skip

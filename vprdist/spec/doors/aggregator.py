@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from vprdist.errors import RuleError
 from vprdist.spec.base import Names, Spec, hashed_unless, marked
 from vprdist.spec.named import BuiltIn, Door, Named, parameters
+
+GEMS = ("gem", "gem_weighted")
+"""Those that are generalized mean pooling and nothing more: their one parameter is its exponent."""
+Length = Literal["pooled", "places"]
 
 CENTRE_CLASSES = ("road", "building", "wall", "pole", "traffic light", "traffic sign", "vegetation")
 """What SRALNet's authors take for places' own; everything else is a candidate for a shadow."""
@@ -46,22 +50,41 @@ class _SRALNet(Spec):
         return self
 
 
+_SUMS: dict[str, Any] = {"weighs": True, "sums": True}
+_P = (float, Field(default=3.0, gt=0, description="exponent at the start; it is learnt"))
+_GEM = parameters(p=_P)
+_ABOUT_LENGTH = "what is divided by its length before the linear map: what GeM pooled, or each place, as published"
+
+
+def _count(default: int, about: str) -> tuple[Any, Any]:
+    return int, Field(default=default, ge=1, description=about)
+
+
 class AggregatorName(Named):
     """Features to one descriptor: (B, C, h, w) -> (B, D).
 
     Facts: `weighs`, whether it honours how much each place counts; `sums`, whether what it pools is a sum over places,
     so that the descriptors under all masks follow from one pass; `starts`, whether its parameters start from local
     features of training pictures; `activations`, whether those of training pictures are needed: at the `start`, for the
-    class of each feature (`network.aggregators.base`).
+    class of each feature (`network.aggregators.base`); `needs_mask`, whether without a mask at the features it is
+    refused; `asks`, what it is made with beside the channels: `places`, the features' (h, w), to which it is bound
+    then; `token`, the channels of the backbone's class token, None without one.
     """
 
     door: ClassVar[Door] = Door(
         "aggregator",
         {
-            "gem": BuiltIn(
-                "vprdist.network.aggregators.gem:GeM",
-                parameters(p=(float, Field(default=3.0, gt=0, description="exponent at the start; it is learnt"))),
-                facts={"weighs": True, "sums": True},
+            "gem": BuiltIn("vprdist.network.aggregators.gem:GeM", _GEM, facts=_SUMS),
+            "gem_weighted": BuiltIn(
+                "vprdist.network.aggregators.gem:GeM", _GEM, facts={**_SUMS, "needs_mask": True}
+            ),
+            "gem+linear": BuiltIn(
+                "vprdist.network.aggregators.gem_linear:GeMLinear",
+                parameters(
+                    out_channels=_count(512, "dimensions of the descriptor"), p=_P,
+                    length=(Length, Field(default="pooled", description=_ABOUT_LENGTH)),
+                ),
+                facts=_SUMS,
             ),
             "netvlad": BuiltIn(
                 "vprdist.network.aggregators.netvlad:NetVLAD",
@@ -73,11 +96,42 @@ class AggregatorName(Named):
                 _SRALNet,
                 facts={"weighs": True, "sums": True, "starts": True, "activations": "start"},
             ),
+            "mixvpr": BuiltIn(
+                "vprdist.network.aggregators.mixvpr:MixVPR",
+                parameters(
+                    out_channels=_count(1024, "channels after their linear map"),
+                    rows=_count(4, "numbers a channel after the linear map of places"),
+                    depth=_count(4, "mixing blocks"), ratio=_count(1, "hidden numbers of a block, as times the places"),
+                ),
+                facts={"asks": ("places",)},
+            ),
+            "salad": BuiltIn(
+                "vprdist.network.aggregators.salad:SALAD",
+                parameters(
+                    clusters=_count(64, "clusters that places are assigned to, beside one that takes the rest"),
+                    out_channels=_count(128, "numbers that a cluster sums"),
+                    token_channels=_count(256, "numbers that are made of the class token"),
+                    hidden=_count(512, "hidden channels of all maps"),
+                    iterations=_count(3, "rounds of Sinkhorn's algorithm"),
+                ),
+                facts={**_SUMS, "asks": ("token",)},
+            ),
+            "boq": BuiltIn(
+                "vprdist.network.aggregators.boq:BoQ",
+                parameters(
+                    out_channels=(int, Field(
+                        default=512, ge=64, multiple_of=64, description="channels of places and queries; 64 a head"
+                    )),
+                    queries=_count(64, "learnt queries of a block"), depth=_count(2, "blocks"),
+                    rows=_count(32, "numbers a channel after the linear map of queries"),
+                ),
+            ),
         },
         provided=("channels",),
-        facts={"weighs": False, "sums": False, "starts": False, "activations": ""},
+        offered=("places", "token"),
+        facts={"weighs": False, "sums": False, "starts": False, "activations": "", "needs_mask": False, "asks": ()},
         default="gem",
-    )
+    )  # fmt: skip
 
     @property
     def starts_from_data(self) -> bool:
