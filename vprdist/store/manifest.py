@@ -166,6 +166,7 @@ def compared(sweep: SweepSpec, trials: Sequence[TrialSpec]) -> list[tuple[TrialS
 def resolved_file(sweep: SweepSpec) -> dict[str, Any]:
     """A sweep file again: every default written out, so that it says the same when defaults or scales change."""
     trial = {key: value for key, value in sweep.trial.to_json().items() if key not in ("seed", "digests")}
+    del trial["data"]["made_as"]  # no file has it: it is known when the city was made
     tried = [*sweep.settings, *({axis: None} for axis in sweep.search.space)]
     if any(key == RECIPE for point in tried for key, _ in leaves(point)):
         # Written out, they would win over every recipe.
