@@ -17,7 +17,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tests.evaluation.rerank_ranks import TRIAL, evaluated, two_stages
+from tests.evaluation.ranks import TRIAL
+from tests.evaluation.rerank_ranks import evaluated, two_stages
+from vprdist.cli import main
 from vprdist.data.layouts.msls import read_city
 from vprdist.data.tasks import build_tasks, prediction_task
 from vprdist.distributed.ranks import Ranks
@@ -32,6 +34,7 @@ from vprdist.spec.doors import NO_RERANK, RerankName
 from vprdist.spec.evaluate import EvaluateSpec
 from vprdist.spec.input import InputSpec
 from vprdist.spec.trial import TrialSpec
+from vprdist.training.try_out import try_out
 
 CPU = Ranks(0, 1, torch.device("cpu"))
 
@@ -76,8 +79,8 @@ def test_cosines_are_exact_in_whatever_order_they_are_summed() -> None:
     turn = torch.randperm(300, generator=torch.Generator().manual_seed(2))
     turned = [replace(each, features_NC=each.features_NC[:, turn]) for each in (query, other)]
     for score in ("count", "cosines"):
-        first = MutualNearest(score).scores(query, [other])  # type: ignore[arg-type]
-        assert (first == MutualNearest(score).scores(turned[0], turned[1:])).all()  # type: ignore[arg-type]
+        first = MutualNearest(score).scores(query, [other])
+        assert (first == MutualNearest(score).scores(turned[0], turned[1:])).all()
 
 
 def test_places_without_weight_or_features_do_not_count() -> None:
@@ -170,7 +173,7 @@ def test_it_is_a_protocol_of_its_own_and_earlier_ids_stay(small_tree: Path) -> N
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ("torch.zeros(1)", "one number an image"),
+        ("torch.zeros(3)", "one number an image"),
         ("torch.full((len(candidates),), float('nan'))", "must be finite"),
         ("1 / 0", "ZeroDivisionError"),
     ],
@@ -186,6 +189,17 @@ def test_a_class_of_a_users_own_enters_and_is_looked_at(tmp_path: Path, answer: 
     bad = RerankName.of(f"{tmp_path}/bad.py:Mine")
     with pytest.raises(OwnCodeError, match=words):
         scored(bad.make(), bad, features, [features, features])
+    tried = TRIAL.model_copy(update={"evaluate": EvaluateSpec(rerank=bad)})
+    with pytest.raises(OwnCodeError, match=words):
+        try_out(tried)  # before anything is submitted
+    try_out(TRIAL.model_copy(update={"evaluate": EvaluateSpec(rerank=good)}))
+
+
+@pytest.mark.parametrize("word", ["--rerank mutual_nearest", "--top 5"])
+def test_files_have_no_second_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str) -> None:
+    (tmp_path / "theirs.txt").write_text("a b\n")
+    assert main(["evaluate", f"{tmp_path}/theirs.txt", "--data", str(tmp_path), "--cities", "ada", *word.split()]) == 2
+    assert "files have no local features" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

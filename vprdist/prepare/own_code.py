@@ -65,6 +65,7 @@ def _key(trial: TrialSpec) -> str:
     train = trial.train
     values = [
         train.loss.model_dump(mode="json"),
+        trial.evaluate.rerank.model_dump(mode="json"),
         trial.picture_size,
         trial.evaluate.image_size,
         train.steps > 0,

@@ -22,7 +22,9 @@ import torch
 from torch import Tensor
 
 from vprdist.errors import OwnCodeError, UserError, WeightsError
+from vprdist.evaluation.rerank.base import features_of, scored
 from vprdist.machine import answers, keep_stdout_for_answers
+from vprdist.network.inputs import Batch
 from vprdist.network.masks.base import check_range
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
 from vprdist.network.parts import Shown, build_parts
@@ -73,6 +75,12 @@ def _try_out(trial: TrialSpec, names: list[str]) -> None:
         set_mode(network, trial.train.batch_norm, training=False)
         with blamed(*names, otherwise=aggregator.name, at_once=True):
             try_weights(network, *_batch(trial, 0), aggregator)
+    rerank = trial.evaluate.rerank
+    if rerank.is_own:
+        set_mode(network, trial.train.batch_norm, training=False)
+        with blamed(*names, otherwise=rerank.name, at_once=True), torch.inference_mode():
+            first, *others = features_of(network, Batch(*_batch(trial, 0)))
+            scored(rerank.make(), rerank, first, others)
 
 
 def _batch(trial: TrialSpec, seed: int, size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor | None]:
