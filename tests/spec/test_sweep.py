@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 import yaml
 
 from vprdist.errors import SweepFileError
+from vprdist.spec.augment import AugmentSpec
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.row_name import row_name
 from vprdist.spec.sweep import trial_at
@@ -82,10 +84,38 @@ def test_a_recipe_gives_way_to_what_the_file_says_itself(tmp_path):
 
 
 @pytest.mark.parametrize("scale", ["demo", "paper"])
-def test_both_recipes_fit_both_scales(tmp_path, monkeypatch, scale):
+def test_every_recipe_fits_both_scales(tmp_path, monkeypatch, scale):
     monkeypatch.setenv("MSLS_ROOT", "/data/msls")
-    spec = sweep(tmp_path, f"scale: {scale}\nsearch: {{grid: {{train.recipe: [reference, fast]}}}}\n")
-    assert [trial.train.pairs for trial in spec.trials] == ["drawn", "all"]
+    spec = sweep(tmp_path, f"scale: {scale}\nsearch: {{grid: {{train.recipe: [reference, fast, current]}}}}\n")
+    assert [(t.train.batches, t.train.pairs, t.train.loss.name) for t in spec.trials] == [
+        ("pairs", "drawn", "gcl"), ("pairs", "all", "gcl"), ("places", "all", "multi_similarity")
+    ]  # fmt: skip
+    assert [trial.train.augment is not None for trial in spec.trials] == [False, False, True]
+
+
+def test_keys_of_a_file_are_laid_over_a_recipes_augmentations_and_leave_the_recipe_as_it_is(tmp_path):
+    before = copy.deepcopy(RECIPES)
+    found = sweep(tmp_path, "trial: {train: {recipe: current, augment: {flip: 0.0}}}\n").trial.train.augment
+    assert found is not None and (found.flip, found.num_ops, found.crop_scale) == (0.0, 3, (0.5, 1.0))
+    assert sweep(tmp_path, "trial: {train: {recipe: current, augment: null}}\n").trial.train.augment is None
+    text = "trial: {train: {recipe: fast}}\nsearch: {grid: {train.augment: [null, {flip: 0.0}, {num_ops: 0}]}}\n"
+    assert [t.train.augment for t in sweep(tmp_path, text).trials] == [
+        None, AugmentSpec(flip=0.0), AugmentSpec(num_ops=0)
+    ]  # fmt: skip
+    assert before == RECIPES
+
+
+@pytest.mark.parametrize(("value", "said"), [
+    ("{crop_scale: [0.9, 0.5]}", r"crop_scale: the least must not be above the most; found \[0.9, 0.5\]"),
+    ("{crop_ratio: [1, 0.9]}", "crop_ratio: the least must not be above the most"),
+    ("{crop_scale: [0, 1]}", "crop_scale.0: this must be above 0"),
+    ("{flip: 2}", "flip: this must be at most 1"),
+    ("{flips: 1}", "flips: unknown key. Did you mean 'flip'"),
+    ("[flip]", "augment: this must be a mapping"),
+])  # fmt: skip
+def test_augmentations_that_cannot_be_are_refused_at_their_line(tmp_path, value, said):
+    with pytest.raises(SweepFileError, match=said):
+        sweep(tmp_path, f"trial:\n  train:\n    augment: {value}\n")
 
 
 @pytest.mark.parametrize("search", ["grid", "space"])

@@ -45,4 +45,19 @@ FAST: dict[str, Any] = {
 }
 """Every query with every partner of a batch, AdamW with warm-up and a cosine, BatchNorm kept still, bfloat16."""
 
-RECIPES: dict[str, dict[str, Any]] = {"reference": REFERENCE, "fast": FAST}
+CURRENT: dict[str, Any] = {
+    **FAST,
+    "batch_pairs": 60,
+    "micro_pairs": 60,
+    "batches": "places",
+    "loss": "multi_similarity",
+    "lr": 2e-4,
+    "weight_decay": 1e-3,
+    "backbone_lr_factor": 0.3,
+    "schedule": "linear",
+    "augment": {"crop_scale": [0.5, 1.0], "crop_ratio": [0.75, 4 / 3], "flip": 0.5, "num_ops": 3, "magnitude": 9.0},
+}
+"""What the systems of 2022 to 2025 share (GSV-Cities, MixVPR, SALAD, BoQ): 60 places of 4 pictures, multi-similarity
+loss, AdamW at 2e-4 for what is new and 6e-5 for the backbone, linear decay, RandAugment with three operations."""
+
+RECIPES: dict[str, dict[str, Any]] = {"reference": REFERENCE, "fast": FAST, "current": CURRENT}

@@ -63,22 +63,12 @@ def moved(values_Chw: Tensor, matrix: Matrix, grid: Grid = "cells") -> Tensor:
         values_Chw: pixels (`cells`), levels of a mask, or activations.
         grid: how they lie on the picture.
     """
-    found, outside_hw = _looked_at(values_Chw.float(), matrix, grid, "bilinear")
+    found, outside_hw = _looked_at(values_Chw.float(), matrix, grid)
     # What is rounded is never negative: cutting the rest off is rounding down.
     return found.add_(0.5).to(values_Chw.dtype).masked_fill_(outside_hw, 0)
 
 
-def moved_labels(labels_Chw: Tensor, matrix: Matrix, grid: Grid, outside: int) -> Tensor:
-    """Numbers of classes as they lie on the new picture: those of the nearest point.
-
-    Args:
-        outside: what stands where the new picture shows nothing of the old one.
-    """
-    found, outside_hw = _looked_at(labels_Chw.float(), matrix, grid, "nearest")
-    return found.to(labels_Chw.dtype).masked_fill_(outside_hw, outside)
-
-
-def _looked_at(values_Chw: Tensor, matrix: Matrix, grid: Grid, mode: str) -> tuple[Tensor, Tensor]:
+def _looked_at(values_Chw: Tensor, matrix: Matrix, grid: Grid) -> tuple[Tensor, Tensor]:
     """What is seen at every new point, (C, h, w), and where it is outside the old picture, (h, w)."""
     height, width = values_Chw.shape[1:]
     x_w, y_h = _relative(width, grid), _relative(height, grid)[:, None]
@@ -88,7 +78,7 @@ def _looked_at(values_Chw: Tensor, matrix: Matrix, grid: Grid, mode: str) -> tup
     if np.abs((matrix @ corners_34)[:2]).max() > EDGE:  # what has its corners inside lies inside
         outside = (points_hw2[..., 0].abs() > EDGE) | (points_hw2[..., 1].abs() > EDGE)
     found = nn.functional.grid_sample(
-        values_Chw[None], points_hw2[None], mode=mode, padding_mode="border", align_corners=grid == "corners"
+        values_Chw[None], points_hw2[None], mode="bilinear", padding_mode="border", align_corners=grid == "corners"
     )
     return found[0], outside
 
