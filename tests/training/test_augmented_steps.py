@@ -21,6 +21,7 @@ from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.loading import loaded
 from vprdist.network.model import build_network
 from vprdist.spec.augment import AugmentSpec
+from vprdist.spec.doors import LossName
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.augment import draw
 from vprdist.training.augmented_sheet import GAP, LINE, write_augmented
@@ -136,7 +137,17 @@ def test_no_augmentation_reads_what_was_read_before_there_was_any(small_tree, tm
 
 
 TRIPLETS = {"batches": "triplets", "mining": {"negatives": 2, "pool": 10, "positives": 3}, "chunked": True}
-RESUMED = {"mean of many": {}, "features": SPLIT["places"], "rgb+semantics": {**TRIPLETS, "chunk_queries": 8}}
+CURRENT = {
+    **SPLIT["places"], "micro_pairs": 4, "loss": LossName.of("multi_similarity"), "precision": "bf16",
+    "weight_decay": 1e-3,
+}  # fmt: skip
+"""As `recipe: current`."""
+RESUMED = {
+    "black": CURRENT,
+    "mean of many": {},
+    "features": SPLIT["places"],
+    "rgb+semantics": {**TRIPLETS, "chunk_queries": 8},
+}
 
 
 @pytest.mark.parametrize("form", RESUMED)
