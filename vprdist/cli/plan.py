@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """example: vprdist plan sweeps/table1.yaml scale=paper cluster=example-gpu
 
+         vprdist plan sweeps/table1.yaml --measure
          vprdist plan --check cluster=example-gpu
 
 Nothing is written and nothing is submitted. Exit code 2: the sweep, or the profile, would be refused.
@@ -33,6 +35,8 @@ def add_commands(commands: Commands) -> None:
     plan.add_argument("overrides", nargs="*", metavar="key=value", help="dotted keys of the sweep file")
     add_runs(plan)
     plan.add_argument("--full", action="store_true", help="show every trial")
+    measure = "train each network of the sweep for some seconds here, and show how fast it is"
+    plan.add_argument("--measure", action="store_true", help=measure)
     plan.add_argument("--check", action="store_true", help="check the profile alone against the cluster at hand")
     plan.set_defaults(work=_plan)
 
@@ -83,7 +87,9 @@ def _profile_named(words: Sequence[str]) -> str:
 
 
 def _show(args: argparse.Namespace, console: Console) -> int:
+    from vprdist.console import bar
     from vprdist.launch.check import COMMANDS, check_cluster
+    from vprdist.plan.networks import network_costs, show_networks
     from vprdist.plan.show import example_name, script_of, show_plan
     from vprdist.plan.survey import survey
     from vprdist.prepare.checks import paths_of
@@ -109,6 +115,7 @@ def _show(args: argparse.Namespace, console: Console) -> int:
     axes, telling = sweep.telling_axes, sweep.telling_parameters
     names = [row_name(planned.trial, axes, players, telling) or sweep.name for planned in plan.trials]
     show_plan(plan, names, console, args.full)
+    show_networks(network_costs(plan.looked.trials, args.measure, partial(bar, console)), console)
     script = script_of(plan)
     if script is not None:
         console.print(f"\nthe sbatch script of {example_name(plan)}", style="bold")

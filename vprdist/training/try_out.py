@@ -34,6 +34,7 @@ from vprdist.spec.own_load import blamed
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.losses import build_loss
 from vprdist.training.losses.distance import pair_distance
+from vprdist.training.made_up import made_up
 from vprdist.training.objective import every_pair, whole_batch
 from vprdist.training.try_weights import try_weights
 
@@ -74,29 +75,17 @@ def _try_out(trial: TrialSpec, names: list[str]) -> None:
     if aggregator.is_own:
         set_mode(network, trial.train.batch_norm, training=False)
         with blamed(*names, otherwise=aggregator.name, at_once=True):
-            try_weights(network, *_batch(trial, 0), aggregator)
+            try_weights(network, *made_up(trial, NUM), aggregator)
     rerank = trial.evaluate.rerank
     if rerank.is_own:
         set_mode(network, trial.train.batch_norm, training=False)
         with blamed(*names, otherwise=rerank.name, at_once=True), torch.inference_mode():
-            first, *others = features_of(network, Batch(*_batch(trial, 0)))
+            first, *others = features_of(network, Batch(*made_up(trial, NUM)))
             scored(rerank.make(), rerank, first, others)
 
 
-def _batch(trial: TrialSpec, seed: int, size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor | None]:
-    """Pictures, and what the mode adds to them."""
-    generator = torch.Generator().manual_seed(seed)
-    height, width = size or trial.picture_size
-    images = torch.randint(0, 256, (NUM, 3, height, width), generator=generator, dtype=torch.uint8)
-    extra = None
-    if trial.input.needs_cache:
-        added = 1 if trial.input.uses_mask else len(trial.input.map_names)
-        extra = torch.randint(0, 256, (NUM, added, height // 4, width // 4), generator=generator, dtype=torch.uint8)
-    return images, extra
-
-
 def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int, size: tuple[int, int] | None = None) -> Tensor:
-    images, extra = _batch(trial, seed, size)
+    images, extra = made_up(trial, NUM, seed, size)
     mine = [trial.network.aggregator, trial.network.attention, trial.network.backbone, trial.input.learnt]
     with blamed(*(each.name for each in mine), otherwise=next((each.name for each in mine if each.is_own), None)):
         if network.mask is not None and extra is not None:
