@@ -52,8 +52,21 @@ class Case:
     def module(self, channels: int = CHANNELS) -> nn.Module:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            made: nn.Module = AttentionName.of(self.word, **self.given).make(channels=channels)
-        return made
+            chosen = AttentionName.of(self.word, **self.given)
+            made: nn.Module = chosen.make(channels=channels)
+        return Multiplied(made) if chosen.fact("answers") == "factor" else made
+
+
+class Multiplied(nn.Module):
+    """Features to features, of attention that answers with a factor of each place."""
+
+    def __init__(self, factor: nn.Module) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, features_BChw: Tensor) -> Tensor:
+        out: Tensor = features_BChw * self.factor(features_BChw)
+        return out
 
 
 def plain_network(unfreeze: str = "all", attention: AttentionName | None = None) -> PlaceNetwork:
@@ -230,6 +243,7 @@ def frozen(case: Case, mode: Literal["frozen", "sync"], steps: int = 4) -> Froze
             optimizer.step()
         changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
         weights = [f"attention.{name}" for name, each in network.attention.named_parameters() if each.ndim != 1]
+        weights = [name for name in weights if ".taught." not in name]  # which nothing here teaches
         moved, all_of = moved + sum(name in changed for name in weights), all_of + len(weights)
         still = [name for name in network.units if name not in network.trained]
         wrong += sum(name.split(".")[0] == "units" and name.split(".")[1] in still for name in changed)

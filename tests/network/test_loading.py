@@ -17,7 +17,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from vprdist.errors import DataError, UserError
 from vprdist.network import loading
-from vprdist.network.inputs import Batch
+from vprdist.network.batch import Batch
 from vprdist.network.loading import loaded
 
 

@@ -104,6 +104,7 @@ AROUND: dict[str, dict[str, Any]] = {
        ) for name in names},
     "trial.evaluate.rerank.score": {"trial": {"evaluate": {"rerank": {"name": "mutual_nearest"}}}},
     "trial.data.demo.conditions": {"trial": {"data": {"demo": {"database_visits": 3}}}},
+    "trial.network.aggregator.at": {"trial": {"network": {"aggregator": {"name": "multi_scale_gem"}}}},
     **{f"trial.network.aggregator.{name}": {"trial": {"network": {"aggregator": {"name": pool}}}}
        for pool, names in (
            ("netvlad", ("clusters", "start", "form")),
@@ -120,6 +121,8 @@ AROUND: dict[str, dict[str, Any]] = {
            ("bam", ("reduction", "dilation", "combine", "start")), ("cbam", ("kernel",)),
            ("residual_attention", ("levels",)),
        ) for name in names},
+    **{f"trial.network.attention.{name}": {"trial": {"network": {"attention": {"name": "deattention"}}}}
+       for name in ("rejected", "version", "weight", "order")},
     "trial.network.attention.budget": {"trial": {"network": {"attention": {"name": "spatial"}}}},
     "trial.network.attention.budget_weight": {"trial": {"network": {"attention": {"name": "spatial"}}}},
     **{f"trial.train.loss.{name}": {"trial": {"train": {"recipe": "fast", "loss": beside}}}

@@ -19,8 +19,9 @@ from vprdist.data.places import Side
 from vprdist.disk import written
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import TrainingError, UserError
+from vprdist.network.batch import Batch
 from vprdist.network.folded import folded
-from vprdist.network.inputs import Batch, PlaceReader, Reading, SideImages, stack_or_error
+from vprdist.network.inputs import PlaceReader, Reading, SideImages, stack_or_error
 from vprdist.network.loading import loaded
 from vprdist.network.model import PlaceNetwork
 from vprdist.spec.arms import Arm

@@ -26,6 +26,8 @@ REMEDY = "Name such a file; ImageNet weights are `network.weights: imagenet`."
 def read_checkpoint(path: Path, network: NetworkSpec, shown: Shown = SHOWN) -> dict[str, Tensor]:
     """The network of a checkpoint, named as in `PlaceNetwork`: `units.*`, `attention.*` and `pool.*`, on the CPU.
 
+    What attention is taught through describes no picture, and depends on the classes of a cache: it is left out.
+
     Args:
         shown: by the trial that starts from it, where the aggregator asks (`spec.doors.AggregatorName`).
 
@@ -33,7 +35,7 @@ def read_checkpoint(path: Path, network: NetworkSpec, shown: Shown = SHOWN) -> d
         WeightsError: unreadable, no checkpoint, or another network's than this one with RGB input.
     """
     wanted = _network_state(network, shown)
-    state = with_offsets(_read(path), wanted)
+    state = {key: value for key, value in with_offsets(_read(path), wanted).items() if not _is_taught(key)}
     if (found := difference(state, wanted)) is not None:
         pooled = "GeM" if network.aggregator.name in GEMS else network.aggregator.title
         fault = f"the checkpoint must be that of {network.backbone.title} with three input channels and {pooled}"
@@ -87,7 +89,18 @@ def _network_state(network: NetworkSpec, shown: Shown = SHOWN) -> dict[str, Tens
     with torch.device("cpu" if others else "meta"):
         backbone, attention, pool = build_parts(network, shown if network.aggregator.fact("asks") else SHOWN, ask=False)
         place = {"units": nn.ModuleDict(backbone.modules_by_unit()), "attention": attention, "pool": pool}
-        return nn.ModuleDict(place).state_dict()
+        state = nn.ModuleDict(place).state_dict()
+    return {key: value for key, value in state.items() if not _is_taught(key)}
+
+
+def taught_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a network's state that attention is taught through."""
+    return {key: value for key, value in state.items() if _is_taught(key)}
+
+
+def _is_taught(key: str) -> bool:
+    """Whether a tensor is of the sub-module `taught` of attention: see `attention.base`."""
+    return key.startswith("attention.") and ".taught." in key
 
 
 def _backbone_of(state: Mapping[str, Tensor]) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.utils.data import Dataset
 from vprdist.data.images import loader_of
 from vprdist.data.places import Side
 from vprdist.errors import CacheError, UserError
+from vprdist.network.batch import Batch
 from vprdist.network.picture_store import PictureStore
 from vprdist.semantics.arms import masks_of, other_row
 from vprdist.semantics.cache import Cache, open_cache
@@ -25,34 +25,6 @@ from vprdist.spec.vocabulary import Grid, Placebo
 
 Reading = tuple[Tensor, Tensor | None]
 """One picture and what the mode adds; see `Batch`."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B pictures, (B, 3, H, W) uint8 with the channels last in memory, and what the mode adds or None.
-
-    What is added are whole numbers, (B, C, h, w): a quarter of the bytes of a float; `InputStem` divides them.
-    `outline`: whether a mask's outline is shown in its place; None: as the trial says.
-    """
-
-    image: Tensor
-    extra: Tensor | None
-    outline: bool | None = None
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        return [self.image] if self.extra is None else [self.image, self.extra]
-
-    def to(self, device: torch.device) -> Batch:
-        extra = None if self.extra is None else self.extra.to(device, non_blocking=True)
-        return replace(self, image=self.image.to(device, non_blocking=True), extra=extra)
-
-    def pin_memory(self) -> Batch:
-        extra = None if self.extra is None else self.extra.pin_memory()
-        return replace(self, image=self.image.pin_memory(), extra=extra)
-
-    def part(self, which: slice) -> Batch:
-        return replace(self, image=self.image[which], extra=None if self.extra is None else self.extra[which])
 
 
 class KeptPictures:
@@ -124,17 +96,21 @@ class PlaceReader:
 
     Args:
         kept: where decoded pictures are kept, used where they are of the same size.
+        teaches: it reads for training, which activations of all classes may teach (`TrialSpec.taught`).
     """
 
-    def __init__(self, trial: TrialSpec, image_size: tuple[int, int], kept: KeptPictures | None = None) -> None:
+    def __init__(
+        self, trial: TrialSpec, image_size: tuple[int, int], kept: KeptPictures | None = None, teaches: bool = False
+    ) -> None:  # fmt: skip
+        self.taught = teaches and trial.taught
         self.input, self.image_size, self.seed = trial.input, image_size, trial.seed
         self.load = loader_of(trial.computation)
         self.kept = kept if kept is not None and kept.image_size == image_size else None
         self._cache: Cache | None = None
-        if trial.input.needs_cache:
+        if trial.input.needs_cache or self.taught:
             if trial.input.cache is None:
                 raise CacheError(
-                    "trial.input.cache", f"mode {trial.input.mode} needs a cache of semantic activations", None,
+                    "trial.input.cache", f"{trial.who_needs_cache} needs a cache of semantic activations", None,
                     "Import one: vprdist cache import SOURCE --data ROOT --out FOLDER.",
                 )  # fmt: skip
             self._cache = open_cache(Path(trial.input.cache))
@@ -150,7 +126,7 @@ class PlaceReader:
         Args:
             arm: another mask than the trial's own.
         """
-        if self._cache is None:
+        if self._cache is None or not self.input.needs_cache:
             return self._picture(side, row), None
         if self.input.uses_mask:
             return self._picture(side, row), self._levels(side, row, [arm or self.input.arm])
@@ -161,6 +137,14 @@ class PlaceReader:
         assert self._cache is not None, "only modes with a cache have activations"
         if self.input.learns_mask and self.input.placebo == "image":
             row = other_row(side, row, self.seed)
+        return self._activations(side, row)
+
+    def teaching(self, side: Side, row: int) -> Tensor | None:
+        """(K, h, w) uint8 of every class, of the picture itself, where training is taught by them; else None."""
+        return self._activations(side, row) if self.taught else None
+
+    def _activations(self, side: Side, row: int) -> Tensor:
+        assert self._cache is not None, "only trials with a cache have activations"
         activations = self._cache.activations(side.city, side.side, str(side.keys[row]))
         return torch.from_numpy(activations)
 

@@ -12,9 +12,10 @@ from vprdist.errors import OwnCodeError
 from vprdist.network.aggregators.as_answered import AsAnswered
 from vprdist.network.backbones.base import Backbone
 from vprdist.network.masks.learnt import LearntMask
+from vprdist.spec.base import Names
 from vprdist.spec.input import InputSpec
 from vprdist.spec.network import NetworkSpec
-from vprdist.spec.vocabulary import Grid
+from vprdist.spec.vocabulary import CLASSES, Grid
 
 Size = tuple[int, int]
 
@@ -25,10 +26,12 @@ class Shown(NamedTuple):
     Attributes:
         size: (height, width) of a picture.
         masked: a mask weighs the features: no class token reaches the aggregator.
+        classes: those whose activations teach attention, where they do.
     """
 
     size: Size
     masked: bool = False
+    classes: Names = CLASSES
 
 
 def build_parts(spec: NetworkSpec, shown: Shown, ask: bool = True) -> tuple[Backbone, nn.ModuleDict, Any]:
@@ -54,15 +57,17 @@ def build_parts(spec: NetworkSpec, shown: Shown, ask: bool = True) -> tuple[Back
         raise unfit(spec.backbone.name, fault, outside[0])
     if ask:
         backbone.measure(shown.size)
-    attention = nn.ModuleDict()
-    if spec.attention.name != "none":
-        channels = _channels_behind(backbone, spec.attention.at or spec.units[-1:], shown.size)
-        for name, count in channels.items():
-            attention[name] = _module(spec.attention.name, spec.attention.make(channels=count))
+    wanted = [name for name in spec.units if name in {*spec.attended, *spec.scales}]
+    channels = _channels_behind(backbone, wanted, shown.size) if wanted else {}
+    known, attention = {"classes": shown.classes, "last_channels": backbone.channels}, nn.ModuleDict()
+    for name in spec.attended:
+        more = {each: known[each] for each in spec.attention.fact("asks")}
+        attention[name] = _module(spec.attention.name, spec.attention.make(channels=channels[name], **more))
     if not spec.pools:
         return backbone, attention, AsAnswered(backbone.channels)
     asked = _asked(spec, backbone, shown)
-    pool = _module(spec.aggregator.name, spec.aggregator.make(channels=backbone.channels, **asked))
+    width = tuple(channels[name] for name in spec.scales) or backbone.channels
+    pool = _module(spec.aggregator.name, spec.aggregator.make(channels=width, **asked))
     if not isinstance(getattr(pool, "dimensions", None), int):
         raise unfit(spec.aggregator.name, "must say its dimensions, a whole number", getattr(pool, "dimensions", None))
     return backbone, attention, pool

@@ -53,6 +53,10 @@ def _held(trial: TrialSpec, size: tuple[int, int], ranks: int, pooled_kinds: int
     if trial.input.learnt.name != "none":
         remedy = "Choose a coarser cache, fewer micro_pairs or run.workers, or a smaller class table."
         return "trial.input.learnt", classes, ranks * learnt_bytes(trial, size), remedy
+    if trial.taught:
+        remedy = "Choose a coarser cache, fewer micro_pairs or run.workers, or a smaller class table."
+        held = 2 * trial.train.micro_pairs * classes * (_read_bytes(trial, size) + ENLARGED * 4 * size[0] * size[1])
+        return "trial.network.attention", classes, ranks * held, remedy
     if pooled_kinds and trial.input.at_features:  # of one process: many share a machine by its memory
         remedy = "Choose a coarser cache, fewer run.workers or placebos, or search.probes.how: each."
         count = classes * pooled_kinds

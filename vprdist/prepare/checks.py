@@ -126,7 +126,7 @@ def check_demo_classes(trial: TrialSpec) -> None:
     """
     shown = trial.input
     is_theirs = trial.data.root == "demo" and shown.cache is None and shown.segmenter is None
-    if is_theirs and shown.needs_cache and not shown.table.is_default:
+    if is_theirs and trial.needs_cache and not shown.table.is_default:
         fault = "the class table must be cityscapes, whose 19 classes the built-in data are drawn with"
         remedy = "Delete the key, or name data or a cache of your own (trial.data.root, trial.input.cache)."
         raise SweepFileError("trial.input.class_table", fault, shown.table.words, remedy)

@@ -113,6 +113,6 @@ def _in_demo_city(trial: TrialSpec, spec: DemoSpec, folder: Path) -> TrialSpec:
             "validate_cities": trial.data.validate_cities or spec.validate_cities,
         }
     )
-    own = trial.input.needs_cache and trial.input.segmenter is None
+    own = trial.needs_cache and trial.input.segmenter is None
     cache = trial.input.cache or (str(folder / CACHE) if own else None)
     return trial.model_copy(update={"data": data, "input": trial.input.model_copy(update={"cache": cache})})

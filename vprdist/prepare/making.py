@@ -105,8 +105,8 @@ def check_caches(trials: Iterable[TrialSpec], runs: Path, making: Making) -> Non
     """
     wanted: dict[str, set[str]] = {}
     for trial in trials:
-        if trial.input.cache is not None and trial.input.needs_cache:
-            wanted.setdefault(trial.input.cache, set()).update(trial.cities)
+        if trial.input.cache is not None and trial.needs_cache:
+            wanted.setdefault(trial.input.cache, set()).update(trial.cached_cities)
     for cache, cities in wanted.items():
         with late(making.bar, "checking the cache") as advance:
             note = check_shards(Path(cache), cities, runs, advance)

@@ -74,7 +74,7 @@ def _key(trial: TrialSpec) -> str:
         train.precision,
     ]
     given = trial.input
-    maps = given.map_names if given.needs_cache and not given.uses_mask else ()
+    maps = given.map_names if (given.needs_cache and not given.uses_mask) or trial.taught else ()
     first = given.class_names if given.starts_from_classes else ()
     shown = [given.mode, given.at_features, given.learnt.model_dump(mode="json"), maps, first]
     return json.dumps([network.model_dump(mode="json"), shown, values], default=str)

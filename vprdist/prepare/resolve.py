@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vprdist.semantics.cache import Cache
 
 CacheKey = tuple[str, str, str, tuple[str, ...]]
-"""A cache, its class table, and the cities that it must hold: those of the data, as JSON, and those to predict."""
+"""A cache, its class table, and the data, as JSON, and the cities that it must hold."""
 
 
 class Start(NamedTuple):
@@ -121,22 +121,21 @@ def absolute(trial: TrialSpec) -> TrialSpec:
 def _cache_digest(trial: TrialSpec, known: dict[CacheKey, str]) -> str | None:
     from vprdist.semantics.cache import open_cache
 
-    if not trial.input.needs_cache:
+    if not trial.needs_cache:
         return None
     if trial.input.cache is None:
         raise CacheError(
             "trial.input.cache",
-            f"mode {trial.input.mode} needs a cache of semantic activations",
+            f"{trial.who_needs_cache} needs a cache of semantic activations",
             None,
             f"Name a segmenter (trial.input.segmenter), or import one: vprdist cache import SOURCE --data "
             f"{trial.data.root} --out FOLDER.",
         )
-    key = (trial.input.cache, str(trial.input.class_table), trial.data.model_dump_json(), trial.evaluate.predict)
+    key = (trial.input.cache, str(trial.input.class_table), trial.data.model_dump_json(), trial.cached_cities)
     if key not in known:
-        cities = (*trial.data.train, *trial.data.validate_cities)
         layout = layout_of(trial.data)
-        digests = {city: whole_digest_cached(layout, city) for city in trial.cities}
-        sides = [side for name in trial.cities for side in read_city_cached(layout, name).sides]
+        digests = {city: whole_digest_cached(layout, city) for city in trial.cached_cities}
+        sides = [side for name in trial.cached_cities for side in read_city_cached(layout, name).sides]
         with leading_there("trial.input.cache"):
             cache = open_cache(Path(trial.input.cache))
             _check_classes(trial.input.table, cache)
@@ -146,7 +145,7 @@ def _cache_digest(trial: TrialSpec, known: dict[CacheKey, str]) -> str | None:
                 if counts[side.city, side.side] != side.num_whole:  # it was made without some pictures
                     cache.holds(side.city, side.side, side.keys.tolist())
         # The digest of what makes the result alone: a city added to the cache later changes no trial.
-        known[key] = cache.manifest.digest_of(cities)
+        known[key] = cache.manifest.digest_of(trial.measured_cities)
     return known[key]
 
 

@@ -58,7 +58,7 @@ def sums_bytes(sweep: SweepSpec, trial: TrialSpec) -> float | None:
     """What the sums of one network take: of every class, and once more for each kind of maps; None: not known here."""
     channels = CHANNELS.get(trial.network.backbone.name)
     subsets = sweep.search.subsets
-    if channels is None or subsets is None or trial.network.aggregator.is_own:
+    if channels is None or subsets is None or trial.network.aggregator.is_own or trial.network.scales:
         return None
     pictures = sum(len(rows) for task in tasks_of(trial) for _, rows in task.sides)
     pool = trial.network.aggregator.parameters

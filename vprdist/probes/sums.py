@@ -22,8 +22,9 @@ from vprdist.data.places import Side
 from vprdist.errors import TrainingError, UserError
 from vprdist.evaluation.descriptors import BATCH_IMAGES, NOT_FINITE, Wanted
 from vprdist.files import digest_json, locked, write_json
+from vprdist.network.batch import Batch
 from vprdist.network.folded import folded
-from vprdist.network.inputs import Batch, PlaceReader, Reading, SideImages, stack_or_error
+from vprdist.network.inputs import PlaceReader, Reading, SideImages, stack_or_error
 from vprdist.network.loading import loaded
 from vprdist.network.model import PlaceNetwork
 from vprdist.prepare.sums_room import no_room

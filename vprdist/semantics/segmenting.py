@@ -62,7 +62,7 @@ def with_cache(trial: TrialSpec, runs: Path, profile: ClusterProfile) -> TrialSp
         WeightsError: the segmenter's weights are not there.
     """
     spec = trial.input.segmenter
-    if not trial.input.needs_cache or spec is None:
+    if not trial.needs_cache or spec is None:
         return trial
     if trial.input.cache is not None:
         return trial
@@ -85,12 +85,12 @@ def orders_of(trials: Iterable[TrialSpec], profile: ClusterProfile) -> list[Cach
     orders: dict[str, CacheOrder] = {}
     for trial in trials:
         wanted = trial.input
-        if not wanted.needs_cache or wanted.segmenter is None:
+        if not trial.needs_cache or wanted.segmenter is None:
             continue
         assert wanted.cache is not None, "with_cache has named it"
         order = CacheOrder(
             root=trial.data.root, layout=trial.data.layout, leave_out=read_names(trial.data.leave_out),
-            cities=trial.cities, out=wanted.cache,
+            cities=trial.cached_cities, out=wanted.cache,
             segmenter=wanted.segmenter, device=device_of(profile, wanted.segmenter), compression=wanted.compression,
             class_table=wanted.class_table, top_k=wanted.top_k,
         )  # fmt: skip

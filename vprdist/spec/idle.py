@@ -54,7 +54,7 @@ def _adds(trial: TrialSpec) -> str | None:
 
 
 def _caches(trial: TrialSpec) -> str | None:
-    return None if trial.input.needs_cache else f"mode {trial.input.mode} needs no activations"
+    return None if trial.needs_cache else f"mode {trial.input.mode} needs no activations"
 
 
 def _segments(trial: TrialSpec) -> str | None:

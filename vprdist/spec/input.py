@@ -215,8 +215,14 @@ class InputSpec(Spec):
         """Whether there is a mask of chosen classes, reduced to one."""
         return self.mode in ("masked", "rgb+mask") and not self.learns_mask
 
-    def resolved(self) -> InputSpec:
-        """The same input with every field that the mode ignores null, and classes as a sorted list."""
+    def resolved(self, needs_cache: bool | None = None) -> InputSpec:
+        """The same input with every field that the mode ignores null, and classes as a sorted list.
+
+        Args:
+            needs_cache: whether the trial reads activations, which training may where the mode does not; None: as the
+                mode says.
+        """
+        needs_cache = self.needs_cache if needs_cache is None else needs_cache
         return self.model_copy(
             update={
                 "classes": self.class_names if self.uses_mask or self.starts_from_classes else None,
@@ -226,9 +232,9 @@ class InputSpec(Spec):
                 "mask_fill": self.mask_fill if self.hides else "black",
                 "placebo": self.placebo if self.uses_mask or self.learns_mask else "none",
                 "learnt": self.learnt if self.learns_mask else NO_MASK,
-                "cache": self.cache if self.needs_cache else None,
-                "segmenter": self.segmenter if self.needs_cache else None,
-                "class_table": self.class_table if self.needs_cache else CITYSCAPES,
+                "cache": self.cache if needs_cache else None,
+                "segmenter": self.segmenter if needs_cache else None,
+                "class_table": self.class_table if needs_cache else CITYSCAPES,
             }
         )
 

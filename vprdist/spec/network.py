@@ -51,17 +51,53 @@ class NetworkSpec(Spec):
             raise RuleError("backbone", fault, self.backbone.fact("units"), "Write them as a plain tuple in its body.")
         if (impossible := self.layers_fault) is not None and not self._may_stay_whole:
             raise impossible
-        for name in self.attention.at:
-            if name not in self.units:
-                whole = "Attention stands behind a model of timm's as a whole: delete the key."
-                remedy = whole if self.backbone.fact("parts") else nearest(name, self.units)
-                raise RuleError("attention.at", f"{self.backbone.title} has no such unit", name, remedy)
+        for field, chosen in (("attention.at", self.attention.at), ("aggregator.at", self.aggregator.at)):
+            for name in chosen:
+                if name not in self.units:
+                    whole = "Attention stands behind a model of timm's as a whole: delete the key."
+                    remedy = whole if self.backbone.fact("parts") else nearest(name, self.units)
+                    raise RuleError(field, f"{self.backbone.title} has no such unit", name, remedy)
+            if len(set(chosen)) != len(chosen):
+                raise RuleError(field, "a unit is named twice", list(chosen))
+        return self
+
+    @model_validator(mode="after")
+    def _reaches(self) -> NetworkSpec:
+        attention, pool = self.attention, self.aggregator
+        for name, known in (("answers", ("features", "factor")), ("activations", ("", "training"))):
+            if attention.fact(name) not in known:
+                fault = f"the class {attention.title} must state `{name}` as {known[-1]}, or not at all"
+                raise RuleError("attention", fault, attention.fact(name), "Mend it, or delete the line.")
+        by_itself = pool.normalises == "within" and not pool.fact("weighs")
+        if by_itself and attention.fact("answers") == "factor" and attention.parameters.get("order") != "published":
+            fault = (
+                f"the aggregator {pool.title} divides features by their length at each place, and takes no weights: "
+                "attention, a factor of each place, would cancel"
+            )
+            raise RuleError("attention", fault, attention.title, "Use gem, multi_scale_gem or netvlad.")
         return self
 
     @property
     def units(self) -> Names:
         """The backbone's units, input side first."""
         return tuple(self.backbone.fact("units"))
+
+    @property
+    def attended(self) -> Names:
+        """The units behind which attention stands, in the backbone's order."""
+        if self.attention.name == "none":
+            return ()
+        finest = self.scales[:1] if self.attention.fact("answers") == "factor" else ()
+        chosen = self.attention.at or finest or self.units[-1:]
+        return tuple(name for name in self.units if name in chosen)
+
+    @property
+    def scales(self) -> Names:
+        """The units whose features are pooled, in the backbone's order; empty: the last one's, as most have it."""
+        if not (self.pools and self.aggregator.fact("scales")):
+            return ()
+        chosen = self.aggregator.at or self.units[-2:]
+        return tuple(name for name in self.units if name in chosen)
 
     @property
     def layers_fault(self) -> RuleError | None:

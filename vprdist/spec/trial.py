@@ -184,6 +184,14 @@ class TrialSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _rejects(self) -> TrialSpec:
+        attention = self.network.attention
+        checks = self.taught and not attention.is_own
+        for name in attention.parameters.get("rejected", ()) if checks else ():
+            self.input.table.check_class("network.attention.rejected", name)
+        return self
+
+    @model_validator(mode="after")
     def _learns(self) -> TrialSpec:
         if self.input.learns_mask and not self.train.steps:
             fault = "a mask cannot be learnt where nothing is trained (train.steps: 0): it would show everything"
@@ -194,6 +202,43 @@ class TrialSpec(Spec):
     def choices(self) -> dict[str, Named]:
         """Every named choice, by its dotted key."""
         return {f"{section}.{name}": getattr(getattr(self, section), name) for section, name in CHOICES}
+
+    @property
+    def _taught(self) -> tuple[Named, ...]:
+        """Attention and aggregator, where they need the activations of training pictures."""
+        network, trains = self.network, self.train.steps > 0
+        begins = network.checkpoint is None or network.backbone.fact("elsewhere")
+        wanted = {"training": trains, "start": begins, "": False}
+        return tuple(each for each in (network.attention, network.aggregator) if wanted[each.fact("activations")])
+
+    @property
+    def taught(self) -> bool:
+        """Whether training is given the activations of all classes beside each picture, whatever the mode."""
+        return any(each.fact("activations") == "training" for each in self._taught)
+
+    @property
+    def needs_cache(self) -> bool:
+        """Whether it reads activations: its mode does, or what is taught by them."""
+        return self.input.needs_cache or bool(self._taught)
+
+    @property
+    def who_needs_cache(self) -> str:
+        """What reads them, for messages."""
+        if self.input.needs_cache or not self._taught:
+            return f"mode {self.input.mode}"
+        return f"the {self._taught[0].door.word} {self._taught[0].title}"
+
+    @property
+    def cached_cities(self) -> Names:
+        """The cities whose activations are read: only what is trained on teaches."""
+        if self.input.needs_cache:
+            return self.cities
+        return tuple(dict.fromkeys(self.data.train)) if self.needs_cache else ()
+
+    @property
+    def measured_cities(self) -> Names:
+        """Those of them that make its result, for the cache's digest."""
+        return (*self.data.train, *self.data.validate_cities) if self.input.needs_cache else self.cached_cities
 
     @property
     def own_code(self) -> dict[str, Named]:
@@ -209,7 +254,7 @@ class TrialSpec(Spec):
         name = self.network.unfreeze
         network = self.network.model_copy(update={"unfreeze": name if isinstance(name, str) else units})
         changes = {
-            "input": self.input.resolved(),
+            "input": self.input.resolved(self.needs_cache),
             "network": network,
             "train": self.train.resolved(),
             "evaluate": evaluate,

@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 
 from vprdist.data.places import Side
 from vprdist.errors import UserError
-from vprdist.network.inputs import Batch, PlaceReader, Reading, stack
+from vprdist.network.batch import Batch
+from vprdist.network.inputs import PlaceReader, Reading, stack
 from vprdist.spec.augment import AugmentSpec
-from vprdist.training.augment import draw
+from vprdist.training.augment import Drawn, draw
 from vprdist.training.steps import RankPart
 
 
@@ -68,21 +69,23 @@ class PairImages(Dataset[PairBatch | UserError]):
         rows = (pairs.query, pairs.database.ravel())
         cities = (pairs.city, np.repeat(pairs.city, pairs.num_partners))
         query, partner = (
-            stack(
-                [
-                    self._picture(part, side, number, c, int(row))
-                    for number, (c, row) in enumerate(zip(cities[side], rows[side], strict=True))
-                ]
+            self._batch(
+                part, side, [(self.cities[c][side], int(row)) for c, row in zip(cities[side], rows[side], strict=True)]
             )
             for side in (0, 1)
         )
-        outline = None if part.arm is None else part.arm.placebo == "outline"
-        query, partner = replace(query, outline=outline), replace(partner, outline=outline)
         return PairBatch(query, partner, torch.from_numpy(part.similarity.copy()), part)
 
-    def _picture(self, part: RankPart, side: int, number: int, city: int, row: int) -> Reading:
-        """A picture of a rank's part of a step, as it is trained on."""
-        return self.changed(self.reader.read(self.cities[city][side], row, part.arm), part, side, number)
+    def _batch(self, part: RankPart, side: int, pictures: Sequence[tuple[Side, int]]) -> Batch:
+        """The pictures of a side of a rank's part of a step, as they are trained on."""
+        readings, beside = list[Reading](), list[Tensor]()
+        for number, (place, row) in enumerate(pictures):
+            readings.append(self.changed(self.reader.read(place, row, part.arm), part, side, number))
+            if (activations := self.reader.teaching(place, row)) is not None:
+                drawn = self._drawn(part, side, number)
+                beside.append(activations if drawn is None else drawn.added(activations, self.reader.grid))
+        outline = None if part.arm is None else part.arm.placebo == "outline"
+        return replace(stack(readings), outline=outline, activations=torch.stack(beside) if beside else None)
 
     def changed(self, reading: Reading, part: RankPart, side: int, number: int) -> Reading:
         """A picture and what the mode adds, augmented as its place in the step says.
@@ -91,11 +94,16 @@ class PairImages(Dataset[PairBatch | UserError]):
             side: 0 of the queries, 1 of their partners.
             number: of the picture among those of its side in the rank's part.
         """
-        if self.augment is None:
+        if (drawn := self._drawn(part, side, number)) is None:
             return reading
+        image, extra = reading
+        return drawn.picture(image), None if extra is None else drawn.added(extra, self.reader.grid)
+
+    def _drawn(self, part: RankPart, side: int, number: int) -> Drawn | None:
+        """What happens to a picture; the same whenever it is asked."""
+        if self.augment is None:
+            return None
         height, width = self.reader.image_size
         query, partner = divmod(number, part.pairs.num_partners if side else 1)
         seed = (self.reader.seed, part.step, side + partner, int(part.places[query]))
-        drawn = draw(self.augment, width / height, seed)
-        image, extra = reading
-        return drawn.picture(image), None if extra is None else drawn.added(extra, self.reader.grid)
+        return draw(self.augment, width / height, seed)

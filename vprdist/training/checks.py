@@ -58,7 +58,7 @@ def check_cache(trial: TrialSpec) -> None:
     assert trial.digests is not None
     if trial.input.cache is None:
         return
-    held = read_manifest(Path(trial.input.cache)).digest_of((*trial.data.train, *trial.data.validate_cities))
+    held = read_manifest(Path(trial.input.cache)).digest_of(trial.measured_cities)
     if held != trial.digests.cache:
         fault = f"the cache must have the digest of the submission, {trial.digests.cache}"
         raise CacheError(trial.input.cache, fault, held, CHANGED)
@@ -70,8 +70,8 @@ def check_shards_of(trial: TrialSpec, runs: Path, progress: Callable[[int, int],
     Raises:
         CacheError: they are not.
     """
-    if trial.input.needs_cache and trial.input.cache is not None:
-        check_shards(Path(trial.input.cache), trial.cities, runs, progress)
+    if trial.needs_cache and trial.input.cache is not None:
+        check_shards(Path(trial.input.cache), trial.cached_cities, runs, progress)
 
 
 def initial_weights(trial: TrialSpec) -> tuple[Path | None, tuple[str, ...]]:

@@ -28,10 +28,11 @@ from vprdist.data.groups import TripletSampler
 from vprdist.data.places import City
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import CheckpointError, Stopped, TrainingError, shown
+from vprdist.network.batch import Batch, Described
 from vprdist.network.batch_norm import synchronise
-from vprdist.network.inputs import Batch, PlaceReader
+from vprdist.network.inputs import PlaceReader
 from vprdist.network.loading import loaded
-from vprdist.network.model import Described, PlaceNetwork, set_mode
+from vprdist.network.model import PlaceNetwork, set_mode
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.augmented_sheet import write_augmented
@@ -64,10 +65,9 @@ class _PairForward(nn.Module):
     def forward(self, query: Batch, partner: Batch) -> tuple[Described, Described]:
         if not self.joint:
             # The sides pass apart, so that BatchNorm in training mode sees one side's images (the reference).
-            first = self.network.described(query.image, query.extra, query.outline)
-            return first, self.network.described(partner.image, partner.extra, partner.outline)
-        extra = None if query.extra is None or partner.extra is None else torch.cat([query.extra, partner.extra])
-        both = self.network.described(torch.cat([query.image, partner.image]), extra, query.outline)
+            first = self.network.described(*query.parts)
+            return first, self.network.described(*partner.parts)
+        both = self.network.described(*query.joined(partner).parts)
         num = len(query.image)
         return both.part(slice(num)), both.part(slice(num, None))
 
@@ -124,7 +124,7 @@ class Trainer:
         """The forward pass of a micro-batch: compiled, synchronised and wrapped as the trial asks for."""
         if self.spec.batch_norm == "sync":
             synchronise(network.units, network.trained)
-            synchronise(network.attention, list(network.attention))
+            synchronise(network, ("attention", "pool"))
         forward: nn.Module = _PairForward(network, joint=self.spec.batch_norm != "reference")
         if self.trial.run.compile:
             forward.compile()
@@ -235,15 +235,15 @@ class Trainer:
         part, weight = batch.part, self._weight(batch)
         share = weight / self.spec.num_partners
         loss, null = torch.zeros(2, device=self.ranks.device)
-        mean, budgets = self.budget.look(batch), list[Tensor | None]()
+        mean, told = self.budget.look(batch), list[dict[str, Tensor]]()
         for micro in part.micro:
             with self._synchronised(micro is part.micro[-1]):
                 query, partner = sides = self.forward(*batch.sides(micro))
                 total, nulls = drawn_pairs(query.descriptors, partner.descriptors, batch.similarity[micro], self.loss)
                 (total * share + self.budget.pull(sides, mean, weight)).backward()
             loss, null = loss + total.detach() * share, null + nulls * share
-            budgets.append(self.budget.penalties(sides, weight))
-        return {"loss": loss, "null_share": null, **self.budget.logged(mean, budgets)}
+            told.append(self.budget.told(sides, weight))
+        return {"loss": loss, "null_share": null, **self.budget.logged(mean, told)}
 
     def _weight(self, batch: PairBatch) -> float:
         """What a query of this rank counts: DDP takes the mean over the ranks, so that it weighs as many times more."""
@@ -263,7 +263,7 @@ class Trainer:
             loss, null = every_pair(query, partner, batch.similarity, self.loss)
             logged = {"null_share": null}
         (loss * self.ranks.world_size + self.budget.pull(sides, mean, weight)).backward()
-        return {"loss": loss.detach(), **logged, **self.budget.logged(mean, [self.budget.penalties(sides, weight)])}
+        return {"loss": loss.detach(), **logged, **self.budget.logged(mean, [self.budget.told(sides, weight)])}
 
     def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[None]:
         """Gradients are exchanged with the last micro-batch of a step alone."""

@@ -1,11 +1,13 @@
-"""What keeps a mask that is learnt from showing everything: λ (M - budget)², M the mean of the step's masks.
+"""What is minimised beside the loss of pairs: budgets of masks, and what attention or the aggregator adds by name.
+
+A mask that is learnt is kept from showing everything: λ (M - budget)², M the mean of the step's masks.
 
 M is of all pictures of a step, over all micro-batches and ranks, so it is looked at before any of them is trained on:
 masks alone, which cost little beside the network. The gradient of λ (M - b)² is that of 2 λ (M - b) · M with the first
 factor kept still, and so it is exact however a step is divided.
 
-A budget of attention (`network.attention.spatial`) is of each picture alone: a look at its factor would be a whole
-forward pass.
+What attention adds (`network.attention.base`) is of each picture alone: a look at it would be a whole forward pass. The
+mean over all pictures of a step does not depend on how it is divided.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ import torch
 from torch import Tensor
 
 from vprdist.distributed.ranks import Ranks
-from vprdist.network.model import Described, PlaceNetwork
+from vprdist.network.batch import Described
+from vprdist.network.model import PlaceNetwork
 from vprdist.training.batches import PairBatch
 
 
 class MaskBudget:
-    """Adds to the loss of a step what its masks and its attention cost, and logs it apart from the loss.
+    """Adds to the loss of a step what its masks, attention and aggregator cost, and logs it apart from the loss.
 
     Args:
         pictures: how many a query and its partners are.
@@ -44,7 +47,7 @@ class MaskBudget:
                 total = total + self.mask(side.image, side.extra).mean(dim=(1, 2, 3)).sum()
         return self.ranks.mean(total) * self.ranks.world_size / (self.pictures * part.total)
 
-    def pull(self, sides: tuple[Described, Described], mean: Tensor | None, weight: float) -> Tensor | float:
+    def pull(self, sides: Sequence[Described], mean: Tensor | None, weight: float) -> Tensor | float:
         """What is added to the loss before its gradient is taken; a number that a gradient flows through, or 0.
 
         Args:
@@ -56,24 +59,24 @@ class MaskBudget:
         for side in sides:
             if mean is not None and side.shown is not None:
                 out = out + self.weight * (mean - self.budget) * side.shown.sum() * weight * 2 / self.pictures
-            if side.penalty is not None:
-                out = out + side.penalty.sum() * weight / self.pictures
+            for each in side.losses.values():
+                out = out + each.sum() * weight / self.pictures
         return out
 
-    def penalties(self, sides: tuple[Described, Described], weight: float) -> Tensor | None:
-        """This rank's part of what attention cost in a micro-batch; None where it has no budget."""
-        found = [side.penalty.detach().sum() for side in sides if side.penalty is not None]
-        return torch.stack(found).sum() * weight / self.pictures if found else None
+    def told(self, sides: Sequence[Described], weight: float) -> dict[str, Tensor]:
+        """This rank's part of what attention and the aggregator added in a micro-batch, by name."""
+        names = dict.fromkeys(name for side in sides for name in side.losses)
+        found = {name: torch.stack([side.losses[name].detach().sum() for side in sides]) for name in names}
+        return {name: each.sum() * weight / self.pictures for name, each in found.items()}
 
-    def logged(self, mean: Tensor | None, penalties: Sequence[Tensor | None]) -> dict[str, Tensor]:
-        """What the budgets cost in a step, and M.
+    def logged(self, mean: Tensor | None, told: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What was added to the loss in a step, each by its name, and M.
 
         Args:
-            penalties: of its micro-batches.
+            told: of its micro-batches.
         """
         out = {}
         if mean is not None:
             out = {"loss/mask_budget": self.weight * (mean - self.budget).square(), "mask_mean": mean}
-        if found := [each for each in penalties if each is not None]:
-            out["loss/attention_budget"] = torch.stack(found).sum()
-        return out
+        names = dict.fromkeys(name for each in told for name in each)
+        return out | {f"loss/{name}": torch.stack([each[name] for each in told]).sum() for name in names}

@@ -112,7 +112,7 @@ class _Run:
             return trial, ()
         copying = staged(
             Path(trial.input.cache),
-            trial.cities,
+            trial.cached_cities,
             scratch,
             lambda done, total: self.stage("copying the cache", done, total),
             self.world.trust,
@@ -159,7 +159,7 @@ class _Run:
         trainer = None
         if trial.train.steps:
             check_cache(trial)
-            reader = PlaceReader(trial, trial.train.image_size, kept)
+            reader = PlaceReader(trial, trial.train.image_size, kept, teaches=True)
             graphs, notices = training_graphs(trial, cities, self.folder.parents[1], self.say)
             trainer = Trainer(
                 trial, network, cities, graphs, reader, self.ranks, self.folder, self.report, self.world.should_stop,

@@ -16,7 +16,8 @@ from vprdist.data.places import Side
 from vprdist.errors import CacheError, UserError
 from vprdist.network.aggregators.base import Samples
 from vprdist.network.areas import area_means
-from vprdist.network.inputs import Batch, PlaceReader, Reading, SideImages, stack_or_error
+from vprdist.network.batch import Batch
+from vprdist.network.inputs import PlaceReader, Reading, SideImages, stack_or_error
 from vprdist.network.loading import loaded
 from vprdist.network.model import PlaceNetwork
 from vprdist.semantics.cache import Cache, open_cache
@@ -127,7 +128,7 @@ def _seen(
         image, extra = batch.image.to(device), None if batch.extra is None else batch.extra.to(device)
         if network.mask is not None and extra is not None:
             extra = network.mask(image, extra)
-        features = network.features(image, extra)[0]
+        features = network.features(image, extra).last
         weights = None
         if network.stem.at_features and extra is not None:
             weights = network.stem.weights(extra, (features.shape[2], features.shape[3]))

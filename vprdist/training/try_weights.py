@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vprdist.errors import OwnCodeError
 from vprdist.network.model import PlaceNetwork
+from vprdist.network.wiring import Maps, each
 from vprdist.spec.doors import AggregatorName
 
 TOLERANCE = 1e-5
@@ -33,21 +34,20 @@ def try_weights(network: PlaceNetwork, image_B3HW: Tensor, extra_BChw: Tensor | 
         return
     if network.mask is not None and extra_BChw is not None:
         extra_BChw = network.mask(image_B3HW, extra_BChw)
-    features, _ = network.features(image_B3HW, extra_BChw)
-    shape = (len(features), MAPS, *features.shape[2:])
-    maps = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(features)
+    features, generator = network.features(image_B3HW, extra_BChw).maps, torch.Generator().manual_seed(0)
+    maps = each(features, lambda one: torch.rand((len(one), MAPS, *one.shape[2:]), generator=generator).to(one))
     pool: Any = network.pool
 
-    def described(weights: Tensor | None) -> Tensor:
+    def described(weights: Maps) -> Tensor:
         return nn.functional.normalize(pool(features, token=None, weights=weights), dim=1)
 
-    plain, ones = described(None), torch.ones_like(maps[:, :1])
+    plain, ones = described(None), each(maps, lambda one: torch.ones_like(one[:, :1]))
     if off := _apart(described(ones), plain):
         raise OwnCodeError(
             spec.name, "an aggregator that states `weighs = True` must answer equal weights as it does none", off,
             "Divide by the sum of the weights.",
         )  # fmt: skip
-    if bool((features != features[:, :, :1, :1]).any()) and torch.equal(described(maps.sum(1, keepdim=True)), plain):
+    if _varies(features) and torch.equal(described(each(maps, _mask)), plain):
         fault = "an aggregator that states `weighs = True` must use `weights`"
         raise OwnCodeError(
             spec.name, fault, "the same descriptor under a mask", "Weigh each place, or do not state it."
@@ -60,11 +60,22 @@ def try_weights(network: PlaceNetwork, image_B3HW: Tensor, extra_BChw: Tensor | 
             raise OwnCodeError(
                 spec.name, fault, None, "Write it (`vprdist.network.aggregators.base`), or state no sums."
             )
-    for shown in (maps, maps * 0):
+    for shown in (maps, each(maps, torch.zeros_like)):
         mixed = pool.sums_of(features, shown).sum(dim=1)
-        if off := _apart(network.from_sums(mixed), described(shown.sum(dim=1, keepdim=True))):
+        if off := _apart(network.from_sums(mixed), described(each(shown, _mask))):
             fault = "`from_sums` must answer the sums of maps as `forward` does their mask as weights"
             raise OwnCodeError(spec.name, fault, off, "Mend sums_of or from_sums, or do not state `sums = True`.")
+
+
+def _mask(maps_BKhw: Tensor) -> Tensor:
+    return maps_BKhw.sum(dim=1, keepdim=True)
+
+
+def _varies(features: Maps) -> bool:
+    """Whether places differ, of one scale at least."""
+    return any(
+        bool((one != one[:, :, :1, :1]).any()) for one in ([*features] if isinstance(features, tuple) else [features])
+    )
 
 
 def _apart(found_BD: Tensor, wanted_BD: Tensor) -> str | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vprdist.errors import OwnCodeError
-from vprdist.network.inputs import Batch
+from vprdist.network.batch import Batch
 from vprdist.network.model import PlaceNetwork
 from vprdist.spec.doors import RerankName
 from vprdist.spec.own_load import blamed
@@ -54,7 +54,7 @@ def features_of(network: PlaceNetwork, batch: Batch) -> list[LocalFeatures]:
     extra = batch.extra
     if network.mask is not None and extra is not None:
         extra = network.mask(batch.image, extra)
-    features, _ = network.features(batch.image, extra, batch.outline)
+    features = network.features(batch.image, extra, batch.outline).last
     counts_BN = features.flatten(2).abs().amax(dim=1) > 0
     size = (features.shape[2], features.shape[3])
     if network.stem.at_features:

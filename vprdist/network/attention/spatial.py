@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vprdist.network.attention.base import Attention
+from vprdist.network.attention.base import Answer, Attention
 from vprdist.network.masks.base import SHOWN, gauged
 
 KERNELS: tuple[tuple[int, int], ...] = ((3, 32), (5, 32), (7, 20))
@@ -40,8 +40,12 @@ class Spatial(Attention):
         nn.init.zeros_(self.mix.weight)
         nn.init.constant_(self.mix.bias, SHOWN)  # type: ignore[arg-type]
 
-    def forward(self, features_BChw: Tensor, **more: Any) -> Tensor:
-        return features_BChw * self.factor(features_BChw)
+    def forward(self, features_BChw: Tensor, **more: Any) -> Answer:
+        factor = self.factor(features_BChw)
+        if not self.budget_weight:
+            return features_BChw * factor
+        apart_B = factor.mean(dim=(1, 2, 3)) - self.budget
+        return features_BChw * factor, {"attention_budget": self.budget_weight * apart_B.square()}
 
     def factor(self, features_BChw: Tensor) -> Tensor:
         """(B, 1, h, w) in (0, 1], the largest of a picture 1."""
@@ -49,9 +53,3 @@ class Spatial(Attention):
         unit_BChw = nn.functional.normalize(features_BChw, dim=1) * math.sqrt(features_BChw.shape[1])
         seen = torch.cat([torch.relu(each(unit_BChw)) for each in self.convolutions], dim=1)
         return gauged(self.mix(seen), dim=(2, 3))
-
-    def penalties(self, factor_B1hw: Tensor) -> list[Tensor]:
-        """What the budget adds to the loss of each picture, (B,); nothing without a weight."""
-        if not self.budget_weight:
-            return []
-        return [self.budget_weight * (factor_B1hw.mean(dim=(1, 2, 3)) - self.budget).square()]

@@ -66,9 +66,11 @@ class AggregatorName(Named):
     Facts: `weighs`, whether it honours how much each place counts; `sums`, whether what it pools is a sum over places,
     so that the descriptors under all masks follow from one pass; `starts`, whether its parameters start from local
     features of training pictures; `activations`, whether those of training pictures are needed: at the `start`, for the
-    class of each feature (`network.aggregators.base`); `needs_mask`, whether without a mask at the features it is
-    refused; `asks`, what it is made with beside the channels: `places`, the features' (h, w), to which it is bound
-    then; `token`, the channels of the backbone's class token, None without one.
+    class of each feature, or in `training` beside each picture (`network.aggregators.base`); `scales`, whether it is
+    given the features of several units, `at`; `normalises`, who divides features by their length at each place, after
+    which alone attention to places tells: `before` the network, `within` itself; `needs_mask`, whether without a mask
+    at the features it is refused; `asks`, what it is made with beside the channels: `places`, the features' (h, w), to
+    which it is bound then; `token`, the channels of the backbone's class token, None without one.
     """
 
     door: ClassVar[Door] = Door(
@@ -86,15 +88,23 @@ class AggregatorName(Named):
                 ),
                 facts=_SUMS,
             ),
+            "multi_scale_gem": BuiltIn(
+                "vprdist.network.aggregators.multi_scale_gem:MultiScaleGeM",
+                parameters(
+                    at=(tuple[str, ...], Field(default=(), description="units that are pooled; empty: the last two")),
+                    p=(float, Field(default=3.0, gt=0, description="exponent at the start, of all; it is learnt")),
+                ),
+                facts={"weighs": True, "sums": True, "scales": True, "normalises": "before"},
+            ),
             "netvlad": BuiltIn(
                 "vprdist.network.aggregators.netvlad:NetVLAD",
                 _NetVLAD,
-                facts={"weighs": True, "sums": True, "starts": True},
+                facts={**_SUMS, "starts": True, "normalises": "within"},
             ),
             "sralnet": BuiltIn(
                 "vprdist.network.aggregators.sralnet:SRALNet",
                 _SRALNet,
-                facts={"weighs": True, "sums": True, "starts": True, "activations": "start"},
+                facts={**_SUMS, "starts": True, "activations": "start", "normalises": "within"},
             ),
             "mixvpr": BuiltIn(
                 "vprdist.network.aggregators.mixvpr:MixVPR",
@@ -129,7 +139,10 @@ class AggregatorName(Named):
         },
         provided=("channels",),
         offered=("places", "token"),
-        facts={"weighs": False, "sums": False, "starts": False, "activations": "", "needs_mask": False, "asks": ()},
+        facts={
+            "weighs": False, "sums": False, "starts": False, "activations": "", "needs_mask": False, "asks": (),
+            "scales": False, "normalises": "",
+        },
         default="gem",
     )  # fmt: skip
 
@@ -137,3 +150,13 @@ class AggregatorName(Named):
     def starts_from_data(self) -> bool:
         """Whether local features of training pictures set its parameters before the first step."""
         return bool(self.fact("starts")) and self.parameters.get("start") != "random"
+
+    @property
+    def at(self) -> tuple[str, ...]:
+        """The units whose features it is given; empty: the last one's, or of several scales the last two."""
+        return tuple(self.parameters.get("at", ())) if self.fact("scales") else ()
+
+    @property
+    def normalises(self) -> str:
+        """Who divides features by their length at each place: `before` the network, `within` itself; empty: nobody."""
+        return "within" if self.parameters.get("length") == "places" else str(self.fact("normalises"))

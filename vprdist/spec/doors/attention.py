@@ -52,13 +52,38 @@ class _NonLocal(AttentionPlaces):
     reduction: int = Field(default=8, ge=1, description="channels over those of its queries and keys")
 
 
+REJECTED = ("sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
+"""Cityscapes' categories human, vehicle and sky."""
+_TAUGHT = {"answers": "factor", "activations": "training", "asks": ("classes", "last_channels")}
+_ORDER = "works: it comes after features are divided by their length; published: before, where it cancels"
+
+
+class _SegVPR(AttentionPlaces):
+    weight: float = Field(default=0.5, ge=0, description="weight of the cross-entropy of its segmentation")
+    order: Literal["works", "published"] = Field(default="works", description=_ORDER)
+
+
+class _DeAttention(AttentionPlaces):
+    rejected: tuple[str, ...] = Field(default=REJECTED, description="classes whose places are to count for nothing")
+    version: Literal[1, 2] = Field(default=1, description="1: F times A; 2: F plus F times A")
+    weight: float = Field(default=0.1, ge=0, description="weight of A's squared distance to what is not rejected")
+    order: Literal["works", "published"] = Field(default="works", description=_ORDER)
+
+
 class AttentionName(Named):
-    """Features to features, behind named units; `none` leaves them as they are."""
+    """Features to features, behind named units; `none` leaves them as they are.
+
+    Facts: `answers`, `features`, or `factor` of each place, which the network multiplies into all that is pooled;
+    `activations`, `training` where its training is given those of all classes beside each picture, from the cache;
+    `asks`, what it is made with beside the channels: `classes`, their names, and `last_channels`, of the last unit.
+    """
 
     door: ClassVar[Door] = Door(
         "attention",
         {
             "none": BuiltIn(""),
+            "segvpr": BuiltIn("vprdist.network.attention.segvpr:SegVPR", _SegVPR, facts=_TAUGHT),
+            "deattention": BuiltIn("vprdist.network.attention.deattention:DeAttention", _DeAttention, facts=_TAUGHT),
             "spatial": BuiltIn("vprdist.network.attention.spatial:Spatial", _Spatial),
             "bam": BuiltIn("vprdist.network.attention.bam:BAM", _BAM),
             "cbam": BuiltIn("vprdist.network.attention.cbam:CBAM", _CBAM),
@@ -69,6 +94,8 @@ class AttentionName(Named):
             "non_local": BuiltIn("vprdist.network.attention.non_local:NonLocal", _NonLocal),
         },
         provided=("channels",),
+        offered=("classes", "last_channels"),
+        facts={"answers": "features", "activations": "", "asks": ()},
         beside=AttentionPlaces,
     )
 
