@@ -82,7 +82,7 @@ def test_its_gradient_is_that_of_one_graph_however_a_step_is_divided(
         with torch.no_grad():
             for parameter in network.attention.parameters():
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-        (part,) = RankParts(trial, trainer.steps, 0, CPU, trainer.graphs)
+        (part,) = RankParts(trial, trainer.steps, range(1), CPU, trainer.graphs)
         batch = trainer.pictures[part]
         set_mode(network, trial.train.batch_norm, training=True)
         logged = trainer._drawn_pairs(batch)
