@@ -72,7 +72,7 @@ def test_a_start_is_the_clusters_of_what_the_network_sees(small_tree, tmp_path):
     for side in city.sides:
         for row in range(len(side)):
             with torch.no_grad():
-                seen, _ = network.features(stack([reader.read(side, row)]).image, None)
+                seen = network.features(stack([reader.read(side, row)]).image, None).last
             features.append(nn.functional.normalize(seen[0].flatten(1).T, dim=1))
     assert sum(map(len, features)) == 32 * 15
     together = torch.cat(features)
