@@ -91,7 +91,7 @@ def test_places_without_weight_or_features_do_not_count() -> None:
     mask[0, 0, 0, 1] = mask[0, 0, 1, 2] = 200
     with torch.inference_mode():
         first, nothing = features_of(network, Batch(images, mask))
-        features, _ = network.features(images, None)
+        features = network.features(images, None).last
     assert first.size == (2, 3) and first.places_N.tolist() == [1, 5]
     unit = torch.nn.functional.normalize(features[0].flatten(1).T[[1, 5]], dim=1)
     assert torch.equal(first.features_NC, unit.half())

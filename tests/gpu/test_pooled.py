@@ -60,7 +60,7 @@ def test_masks_at_the_features_weigh_on_a_gpu_as_on_a_cpu_and_ones_are_rgb_to_th
         images, masks = images.cuda(), masks.cuda()
         assert (on_gpu(images, masks).cpu() - here).abs().max() < 1e-3
         ones = torch.full_like(masks, network.stem.full)
-        features, _ = on_gpu.features(images, ones)
+        features = on_gpu.features(images, ones).last
         plain = torch.nn.functional.normalize(on_gpu.pool(features, token=None, weights=None), dim=1)
         assert torch.equal(on_gpu(images, ones), plain)
 

@@ -155,7 +155,7 @@ def test_position_embeddings_are_resampled_to_the_grid_of_a_picture():
     other.load_state_dict({**state, "pos_embed": torch.cat([token, resampled], dim=1)})
     picture = (IMAGES / 255 - network.stem.mean) / network.stem.std
     torch.testing.assert_close(net.forward_features(picture), other.forward_features(picture), rtol=0, atol=1e-5)
-    features, found = network.features(IMAGES, None)
+    features, found, _ = network.features(IMAGES, None)
     assert features.shape == (2, 64, 4, 6) and found is not None and found.shape == (2, 64)
 
 
@@ -164,7 +164,7 @@ def test_position_embeddings_are_resampled_to_the_grid_of_a_picture():
 def test_dinos_give_a_grid_and_a_class_token(model):
     size = [70, 98] if "patch14" in model else [64, 96]
     network = built(model, "0-4", train={"image_size": size}).eval()
-    features, token = network.features(torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8), None)
+    features, token, _ = network.features(torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8), None)
     net: Any = network.units["network"].net
     tokens = net.forward_features((torch.zeros(1, 3, *size) - network.stem.mean) / network.stem.std)
     assert features.shape[2:] == ((5, 7) if "patch14" in model else (4, 6)) and token is not None

@@ -24,7 +24,7 @@ from torch import Tensor
 from vprdist.errors import OwnCodeError, UserError, WeightsError
 from vprdist.evaluation.rerank.base import features_of, scored
 from vprdist.machine import answers, keep_stdout_for_answers
-from vprdist.network.inputs import Batch
+from vprdist.network.batch import Batch
 from vprdist.network.masks.base import check_range
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
 from vprdist.network.parts import Shown, build_parts
