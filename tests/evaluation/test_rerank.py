@@ -28,7 +28,7 @@ from vprdist.evaluation.evaluate import Extra, describe_protocol, evaluate
 from vprdist.evaluation.rerank import second_stage
 from vprdist.evaluation.rerank.base import LocalFeatures, features_of, scored
 from vprdist.evaluation.rerank.mutual_nearest import MutualNearest
-from vprdist.network.inputs import Batch
+from vprdist.network.batch import Batch
 from vprdist.network.model import build_network
 from vprdist.spec.doors import NO_RERANK, RerankName
 from vprdist.spec.evaluate import EvaluateSpec

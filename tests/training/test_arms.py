@@ -133,7 +133,7 @@ def test_the_pictures_of_a_step_are_shown_through_its_arm(small_tree: Path, tmp_
     images = PairImages(PlaceReader(trial, (32, 40)), [city.sides])
     stored = {side.side: np.load(tmp_path / "npz" / f"ada_{side.side}.npz")["activations"] for side in city.sides}
     seen = set()
-    for step, part in enumerate(RankParts(trial, steps, 0, CPU, [graph])):
+    for step, part in enumerate(RankParts(trial, steps, range(steps.count), CPU, [graph])):
         arm = arm_of_step(trial, step)
         assert part.arm == arm is not None
         seen.add((arm.placebo, bool(arm.classes)))
@@ -151,10 +151,12 @@ def test_a_resumed_step_has_its_arm(small_tree: Path, tmp_path: Path) -> None:
     trial = arm_trial(small_tree, make_cache(small_tree, tmp_path), steps=9)
     graph = city_graph(read_city(small_tree, "ada"), trial.data)
     steps = Steps(PairSampler([graph], trial.seed, trial.train.chunk_queries), trial.train)
-    whole = [part.arm for part in RankParts(trial, steps, 0, CPU, [graph])]
-    assert [part.arm for part in RankParts(trial, steps, 5, CPU, [graph])] == whole[5:]
+    whole = [part.arm for part in RankParts(trial, steps, range(steps.count), CPU, [graph])]
+    assert [part.arm for part in RankParts(trial, steps, range(5, steps.count), CPU, [graph])] == whole[5:]
     second = Ranks(1, 2, torch.device("cpu"))
-    assert [part.arm for part in RankParts(trial, steps, 0, second, [graph])] == whole, "ranks show the same arm"
+    assert [part.arm for part in RankParts(trial, steps, range(steps.count), second, [graph])] == whole, (
+        "ranks show the same arm"
+    )
 
 
 def test_a_resumed_run_under_arms_equals_an_uninterrupted_one(small_tree: Path, tmp_path: Path) -> None:

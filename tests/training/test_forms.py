@@ -87,7 +87,7 @@ def test_a_step_shows_an_outline_where_its_arm_is_one(small_tree: Path, tmp_path
     steps = Steps(PairSampler([graph], trial.seed, trial.train.chunk_queries), trial.train)
     images, seen = PairImages(PlaceReader(trial, (32, 40)), [city.sides]), set()
     network = build_network(trial, None).eval()
-    for step, part in enumerate(RankParts(trial, steps, 0, CPU, [graph])):
+    for step, part in enumerate(RankParts(trial, steps, range(steps.count), CPU, [graph])):
         arm, batch = arm_of_step(trial, step), images[part]
         assert arm is not None and batch.query.outline == batch.partner.outline == (arm.placebo == "outline")
         assert batch.query.part(slice(0, 1)).to(CPU.device).outline == batch.query.outline

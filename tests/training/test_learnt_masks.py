@@ -145,7 +145,7 @@ def test_the_budget_is_of_all_pictures_of_a_step_and_its_gradient_is_exact(small
         graphs = [city_graph(city, trial.data)]
         rows: list[dict[str, object]] = []
         trainer = Trainer(trial, network, [city], graphs, reader, CPU, tmp_path / str(micro), rows.append)
-        (part,) = RankParts(trial, trainer.steps, 0, CPU, graphs)
+        (part,) = RankParts(trial, trainer.steps, range(1), CPU, graphs)
         batch = PairImages(reader, [city.sides])[part]
         set_mode(network, trial.train.batch_norm, training=True)
         logged = trainer._drawn_pairs(batch)
