@@ -24,3 +24,11 @@ def made_up(
         added = 1 if trial.input.uses_mask else len(trial.input.map_names)
         extra = torch.randint(0, 256, (num, added, height // 4, width // 4), generator=generator, dtype=torch.uint8)
     return images, extra
+
+
+def taught_by(trial: TrialSpec, num: int, seed: int = 0, size: tuple[int, int] | None = None) -> Tensor | None:
+    """(num, K, H/4, W/4) uint8, activations of all classes; None where training is not taught by them."""
+    if not trial.taught:
+        return None
+    shape = (num, len(trial.input.map_names), *(max(1, side // 4) for side in size or trial.picture_size))
+    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)

@@ -23,10 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from vprdist.distributed.ranks import pick_device
 from vprdist.errors import UserError
 from vprdist.machine import answers, keep_stdout_for_answers
+from vprdist.network.batch import Batch, Described
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.losses import build_loss
-from vprdist.training.made_up import made_up
+from vprdist.training.made_up import made_up, taught_by
 from vprdist.training.objective import drawn_pairs, every_pair, whole_batch
 from vprdist.training.optimizer import build_optimizer
 from vprdist.training.run import device_name
@@ -88,14 +89,15 @@ def pace(trial: TrialSpec) -> float:
     device, spec = pick_device(0), trial.train
     network = build_network(trial, None).to(device)
     loss, optimizer = build_loss(spec), build_optimizer(spec, network)
-    sides = [_on(device, made_up(trial, num)) for num in (spec.micro_pairs, spec.micro_pairs * spec.num_partners)]
+    sides = [_side(device, trial, num) for num in (spec.micro_pairs, spec.micro_pairs * spec.num_partners)]
     set_mode(network, spec.batch_norm, training=True)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         for _ in range(spec.batch_pairs // spec.micro_pairs):
             query, partner = _described(network, sides, joint=spec.batch_norm != "reference")
-            _loss(trial, loss, query, partner).backward()
+            beside = [each.mean() for side in (query, partner) for each in side.losses.values()]
+            (_loss(trial, loss, query.descriptors, partner.descriptors) + sum(beside)).backward()
         optimizer.step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -108,18 +110,19 @@ def pace(trial: TrialSpec) -> float:
     return spec.batch_pairs * done / (time.perf_counter() - begin)
 
 
-def _on(device: torch.device, given: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
-    images, extra = given
-    return images.to(device, memory_format=torch.channels_last), None if extra is None else extra.to(device)
+def _side(device: torch.device, trial: TrialSpec, num: int) -> Batch:
+    images, extra = made_up(trial, num)
+    images = images.to(memory_format=torch.channels_last)
+    return Batch(images, extra, activations=taught_by(trial, num)).to(device)
 
 
-def _described(network: PlaceNetwork, sides: list[tuple[Tensor, Tensor | None]], joint: bool) -> list[Tensor]:
-    """Descriptors of both sides, in one pass or in two, as training has them (`loop._PairForward`)."""
+def _described(network: PlaceNetwork, sides: list[Batch], joint: bool) -> list[Described]:
+    """Both sides, in one pass or in two, as training has them (`loop._PairForward`)."""
     if not joint:
-        return [network(*side) for side in sides]
-    (first, extra), (second, more) = sides
-    both = torch.cat([first, second]), None if extra is None or more is None else torch.cat([extra, more])
-    return list(network(*both).split([len(first), len(second)]))
+        return [network.described(*side.parts) for side in sides]
+    first, second = sides
+    both, num = network.described(*first.joined(second).parts), len(first.image)
+    return [both.part(slice(num)), both.part(slice(num, None))]
 
 
 def _loss(trial: TrialSpec, loss: Any, query_ND: Tensor, partner_MD: Tensor) -> Tensor:

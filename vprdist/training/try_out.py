@@ -34,7 +34,7 @@ from vprdist.spec.own_load import blamed
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.losses import build_loss
 from vprdist.training.losses.distance import pair_distance
-from vprdist.training.made_up import made_up
+from vprdist.training.made_up import made_up, taught_by
 from vprdist.training.objective import every_pair, whole_batch
 from vprdist.training.try_weights import try_weights
 
@@ -84,21 +84,13 @@ def _try_out(trial: TrialSpec, names: list[str]) -> None:
             scored(rerank.make(), rerank, first, others)
 
 
-def _taught(trial: TrialSpec, seed: int, size: tuple[int, int] | None) -> Tensor | None:
-    """Activations of all classes, where training is taught by them."""
-    if not trial.taught:
-        return None
-    shape = (NUM, len(trial.input.map_names), *(max(1, side // 4) for side in size or trial.picture_size))
-    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-
-
 def _describe(trial: TrialSpec, network: PlaceNetwork, seed: int, size: tuple[int, int] | None = None) -> Tensor:
     images, extra = made_up(trial, NUM, seed, size)
     mine = [trial.network.aggregator, trial.network.attention, trial.network.backbone, trial.input.learnt]
     with blamed(*(each.name for each in mine), otherwise=next((each.name for each in mine if each.is_own), None)):
         if network.mask is not None and extra is not None:
             check_range(network.mask(images, extra), trial.input.learnt.name)
-        found: Any = network.described(images, extra, None, _taught(trial, seed, size)).descriptors
+        found: Any = network.described(images, extra, None, taught_by(trial, NUM, seed, size)).descriptors
     wanted = (NUM, network.dimensions)
     if not isinstance(found, Tensor) or tuple(found.shape) != wanted or found.dtype != torch.float32:
         got = f"{tuple(found.shape)}, {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
