@@ -158,5 +158,5 @@ class AggregatorName(Named):
 
     @property
     def normalises(self) -> str:
-        """The part that divides features by their length at each place: `before` the network, `within` itself; or ""."""
+        """What divides features by their length at each place: `before` the network, `within` itself; or ""."""
         return "within" if self.parameters.get("length") == "places" else str(self.fact("normalises"))
