@@ -87,6 +87,7 @@ CASES: list[tuple[str, Any, dict[str, Any], dict[str, Any]]] = [
     ("train.loss.margin", 0.7, STILL, {}),
     ("train.optimizer", "adamw", STILL, {}),
     ("train.lr", 0.3, STILL, {}),
+    ("train.momentum", 0.9, {"train": {"optimizer": "adamw"}}, {}),
     ("train.weight_decay", 0.1, STILL, {}),
     ("train.schedule", "cosine", STILL, {}),
     ("train.warmup", 0.1, STILL, {}),

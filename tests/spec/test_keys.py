@@ -322,7 +322,7 @@ def test_words_are_those_of_the_models():
     assert by_name["trial.input.mode"].words == ("rgb", "masked", "rgb+mask", "rgb+semantics")
     assert {"static", "all", "building", "traffic sign"} < set(by_name["trial.input.classes"].words)
     assert "resnet50" in by_name["trial.network.backbone"].words
-    assert by_name["trial.train.recipe"].words == ("reference", "fast", "current")
+    assert by_name["trial.train.recipe"].words == ("reference", "fast", "current", "segvpr", "deattention")
     assert by_name["search.searcher"].words == ("random", "optuna", "greedy", "shapley", "one_network")
     assert by_name["profile.kind"].words == ("local", "slurm")
     assert by_name["trial.train.image_size"].type == "2 × whole number 32 to 4096"

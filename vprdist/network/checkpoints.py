@@ -38,15 +38,15 @@ def read_checkpoint(path: Path, network: NetworkSpec, shown: Shown = SHOWN) -> d
     state = {key: value for key, value in with_offsets(_read(path), wanted).items() if not _is_taught(key)}
     if (found := difference(state, wanted)) is not None:
         pooled = "GeM" if network.aggregator.name in GEMS else network.aggregator.title
-        fault = f"the checkpoint must be that of {network.backbone.title} with three input channels and {pooled}"
+        size = "{}x{}".format(*shown.size) if "places" in network.aggregator.fact("asks") else "any size"
+        what = f"{network.backbone.title} with three input channels and {pooled}"
+        fault = f"the checkpoint must be that of {what}, trained on pictures of {size}"
         if (other := _backbone_of(state)) not in (None, network.backbone.name):
             raise WeightsError(path, fault, other, f"Set network.backbone: {other}, or name another checkpoint.")
         if found == "no pool.p":
             found = "no pool.p: the average or the maximum is pooled"
         if network.aggregator.name != "netvlad" and "pool.centres" in state:
             raise WeightsError(path, fault, "netvlad", "Set network.aggregator: netvlad, or name another checkpoint.")
-        if "places" in network.aggregator.fact("asks"):
-            fault = f"{fault}, trained on pictures of {shown.size[0]}x{shown.size[1]}"
         raise WeightsError(path, fault, found, "Name another checkpoint.")
     if (found := not_finite(state)) is not None:
         remedy = "Its training diverged: name another checkpoint, or start from `network.weights: imagenet`."

@@ -77,6 +77,11 @@ def _groups(kind: str) -> Unread:
     return unread_of
 
 
+def _moves(trial: TrialSpec) -> str | None:
+    other = None if trial.train.optimizer == "sgd" else f"{trial.train.optimizer} has a momentum of its own"
+    return _trains(trial) or other
+
+
 def _drops(trial: TrialSpec) -> str | None:
     return _trains(trial) or (
         None if trial.train.schedule == "step" else f"schedule {trial.train.schedule} has no drop"
@@ -108,6 +113,7 @@ IDLE: Mapping[str, Unread] = {
     },
     "train.image_size": _sizes,
     "train.chunks": _chunks,
+    "train.momentum": _moves,
     "train.place_pictures": _groups("places"),
     "train.mining": _groups("triplets"),
     "train.lr_drop_pairs": _drops,

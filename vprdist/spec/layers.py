@@ -133,8 +133,8 @@ def _laid(leaves: Sequence[Leaf], origin: Origin, needed: bool = True) -> TrialV
         leaves[built_in:built_in] = [((), ("train", name), value) for name, value in given.items()]
     for section, key, value in leaves:
         where = _written(section, key, origin)
-        if key[0] in ("seed", "digests"):
-            remedy = "Use `seeds: [0, 1, 2]`." if key[0] == "seed" else "Delete it: digests are computed."
+        if key[0] in ("seed", "digests") or key[:2] == ("data", "made_as"):
+            remedy = "Use `seeds: [0, 1, 2]`." if key[0] == "seed" else "Delete it: vprdist finds it out."
             raise SweepFileError(origin.where(where), "this key cannot stand in a sweep file", None, remedy)
         now = tuple(present_key(".".join(key)).split("."))
         if section:

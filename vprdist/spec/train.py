@@ -63,7 +63,8 @@ class TrainSpec(Spec):
     pairs: Literal["drawn", "all"] = hashed_unless("drawn", description="all: each query with every partner of a batch")
     loss: LossName = Field(default=GCL, description="what is minimised")
     margin: float | None = old_spelling("loss.margin")
-    optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd is without momentum")
+    optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd is with `momentum`, if any")
+    momentum: float = hashed_unless(0.0, ge=0, lt=1, description="of sgd")
     lr: float = Field(default=0.1, gt=0, description="learning rate")
     weight_decay: float = Field(default=0.0, ge=0, description="the optimizer's weight decay")
     backbone_lr_factor: float = hashed_unless(
@@ -161,6 +162,7 @@ class TrainSpec(Spec):
         fields = type(self).model_fields
         idle = {
             **({} if self.chunked else {"chunks": None}),
+            **({} if self.optimizer == "sgd" else {"momentum": 0.0}),
             **({} if self.batches == "places" else {"place_pictures": fields["place_pictures"].default}),
             **({} if self.batches == "triplets" else {"mining": MiningSpec()}),
         }

@@ -30,4 +30,4 @@ def build_optimizer(spec: TrainSpec, network: PlaceNetwork) -> torch.optim.Optim
         groups.append({"params": learnt, "weight_decay": 0.0, "factor": network.mask.training_spec.lr_factor})
     if spec.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
-    return torch.optim.SGD(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=True)
+    return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=True)

@@ -82,7 +82,7 @@ class SALAD(Aggregator):
         return torch.cat([F.normalize(self.token(token), dim=1), found_BD], dim=1)
 
     def _seen(self, sums_BML: Tensor, seen_B1: Tensor) -> Tensor:
-        """Of length one each; where nothing counts, one constant direction."""
+        """Each is of length one; where nothing counts, one constant direction."""
         return torch.where(seen_B1, _lengths_one(sums_BML), self.dimensions**-0.5)
 
 
