@@ -64,7 +64,7 @@ class TrainSpec(Spec):
     loss: LossName = Field(default=GCL, description="what is minimised")
     margin: float | None = old_spelling("loss.margin")
     optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd is with `momentum`, if any")
-    momentum: float = hashed_unless(0.0, ge=0, lt=1, description="of sgd")
+    momentum: float = hashed_unless(0.0, ge=0, lt=1, description="how much of its last update sgd goes on with")
     lr: float = Field(default=0.1, gt=0, description="learning rate")
     weight_decay: float = Field(default=0.0, ge=0, description="the optimizer's weight decay")
     backbone_lr_factor: float = hashed_unless(
