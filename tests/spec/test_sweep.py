@@ -413,7 +413,7 @@ AXES = f"name: a\nsearch:\n  grid:\n    train.lr: &hundred {[i + 0.5 for i in ra
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (AXES + "    train.weight_decay: *hundred\n    train.momentum: *hundred\n", "unknown key"),
+        (AXES + "    train.weight_decay: *hundred\n    train.inertia: *hundred\n", "unknown key"),
         (AXES + "    train.weight_decay: *hundred\n    data.fov_radius_m: *hundred\n    train.loss.margin: *hundred\n"
          "seeds: [0, 1]\n", "mine.yaml:3: search.grid: a sweep may not have more than 20000 trials: '200000000: 100 "),
         (f"name: a\nseeds: {[*range(20001)]}\n", "mine.yaml:2: seeds: a sweep may not have more"),
