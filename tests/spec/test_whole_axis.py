@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
 from vprdist.errors import SweepFileError
+from vprdist.spec.network import NetworkSpec
 from vprdist.spec.recipes import RECIPES
-from vprdist.spec.row_name import row_name
+from vprdist.spec.row_name import network_name, row_name
 from vprdist.spec.sweep import SweepSpec
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.store.manifest import resolved_file
@@ -65,6 +67,18 @@ def test_a_resolved_file_reads_back_to_the_same_trials(tmp_path):
     again = sweep_of(tmp_path, yaml.safe_dump(resolved_file(sweep), sort_keys=False))
     assert [trial.to_json() for trial in again.trials] == [trial.to_json() for trial in sweep.trials]
     assert names(again) == names(sweep)
+
+
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [
+        ({"attention": "deattention"}, "resnet50 deattention"),
+        ({"attention": {"name": "cbam", "at": ["layer3", "layer4"]}}, "resnet50 cbam at=layer3+layer4"),
+        ({"aggregator": {"name": "netvlad", "clusters": 8}}, "resnet50 netvlad clusters=8"),
+    ],
+)
+def test_a_network_is_named_by_what_is_not_usual(network, name):
+    assert network_name(NetworkSpec.model_validate_json(json.dumps(network))) == name
 
 
 @pytest.mark.parametrize(

@@ -108,9 +108,19 @@ def value_name(key: str, value: Any) -> str:
 
 def _with_parameters(named: Named, only: Collection[str] | None = None) -> str:
     """A choice, and its parameters that are not as usual; those alone that are asked for."""
-    usual = {name: field.default for name, field in _parameters_of(named).items() if only is None or name in only}
-    words = [f"{name}={value}" for name, value in named.parameters.items() if value != usual.get(name, value)]
+    chosen = {name: field for name, field in _parameters_of(named).items() if only is None or name in only}
+    usual = {name: _as_json(field.default) for name, field in chosen.items()}
+    words = [f"{name}={_short(value)}" for name, value in named.parameters.items() if value != usual.get(name, value)]
     return " ".join([named.title, *words])
+
+
+def _short(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _as_json(value: Any) -> Any:
+    """A default as a choice's parameters have it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _parameters_of(named: Named) -> Mapping[str, FieldInfo]:
