@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.probing import EVERY, PLAYERS, at_features, copied, finished_trial, order_of, silent
+from tests.training.choices import SMALL
 from tests.training.making import CPU
 from vprdist.arrow import map_rows, write_rows
 from vprdist.data.layouts.msls import read_city
@@ -72,6 +73,16 @@ def pooled_of(trial_folder: Path, probes=EVERY) -> tuple[TrialSpec, Pooled, Plac
 
 
 def test_descriptors_are_those_of_a_pass_under_each_mask(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_passes(own, monkeypatch)
+
+
+@pytest.mark.parametrize("word", ["salad", "gem+linear", "sralnet", "multi_scale_gem"])
+def test_so_are_those_of_other_aggregators_of_sums(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fewer = {"clusters": 1} if word == "salad" else {}  # two places are there
+    check_passes(finished_trial(tmp_path, at_features(word, **{**SMALL[word], **fewer})), monkeypatch)
+
+
+def check_passes(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(making, "BLOCK_PICTURES", 5)
     _, pooled, reader = pooled_of(own)
     arms = [Arm(classes_of(PLAYERS, subset, TABLE), kind) for subset, kind in EVERY]
