@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from tests.training.choices import METRIC
 from vprdist.data.graph import CityGraph, city_graph
 from vprdist.data.kinds import HARD, KINDS, POSITIVE, SHARES, SOFT, check_kinds, city_kinds
 from vprdist.data.layouts.msls import read_city
@@ -120,7 +121,7 @@ def test_a_kind_that_is_never_drawn_may_be_missing():
 
 def test_the_shares_known_without_torch_are_those_of_the_losses():
     for name, loss in LossName.door.built_in.items():
-        made = LossName.of(name).make()
+        made = LossName.of(name, **METRIC.get(name, {})).make()
         assert (made.wants, made.draws, made.labels) == (loss.facts["wants"], loss.facts["draws"], loss.facts["labels"])
         assert made.labels in DATASETS
 

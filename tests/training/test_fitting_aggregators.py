@@ -151,7 +151,7 @@ def _starts_from(trial: TrialSpec, folder: Path) -> None:
         read_checkpoint(path, start, Shown((96, 128)))["pool.row_map.weight"],
     )
     larger = good.model_copy(update={"train": good.train.model_copy(update={"image_size": (128, 160)})})
-    with pytest.raises(WeightsError, match=r"mixvpr, trained on pictures of 128x160; found '.*not "):
+    with pytest.raises(WeightsError, match=r"mixvpr on pictures of 128x160; found '.*not "):
         Resolver().check_checkpoint(larger)
 
 

@@ -38,9 +38,9 @@ def read_checkpoint(path: Path, network: NetworkSpec, shown: Shown = SHOWN) -> d
     state = {key: value for key, value in with_offsets(_read(path), wanted).items() if not _is_taught(key)}
     if (found := difference(state, wanted)) is not None:
         pooled = "GeM" if network.aggregator.name in GEMS else network.aggregator.title
-        size = "{}x{}".format(*shown.size) if "places" in network.aggregator.fact("asks") else "any size"
+        bound = " on pictures of {}x{}".format(*shown.size) if "places" in network.aggregator.fact("asks") else ""
         what = f"{network.backbone.title} with three input channels and {pooled}"
-        fault = f"the checkpoint must be that of {what}, trained on pictures of {size}"
+        fault = f"the checkpoint must be that of {what}{bound}"
         if (other := _backbone_of(state)) not in (None, network.backbone.name):
             raise WeightsError(path, fault, other, f"Set network.backbone: {other}, or name another checkpoint.")
         if found == "no pool.p":
