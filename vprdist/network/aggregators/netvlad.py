@@ -39,7 +39,7 @@ class NetVLAD(Aggregator):
 
     def __init__(self, channels: int, clusters: int = 64, start: str = "random", form: int = 2) -> None:
         super().__init__()
-        self.dimensions, self.form, self.starts = clusters * channels, form, start != "random"
+        self.dimensions, self.form, self.starts = clusters * channels, form, start == "clusters"
         centres_KC = F.normalize(torch.rand(clusters, channels), dim=1)
         self.centres = nn.Parameter(centres_KC.clone())
         self.assignment = nn.Conv2d(channels, clusters, kernel_size=1, bias=form == 2)

@@ -149,7 +149,7 @@ class AggregatorName(Named):
     @property
     def starts_from_data(self) -> bool:
         """Whether local features of training pictures set its parameters before the first step."""
-        return bool(self.fact("starts")) and self.parameters.get("start") != "random"
+        return bool(self.fact("starts")) and self.parameters.get("start", "clusters") == "clusters"
 
     @property
     def at(self) -> tuple[str, ...]:
