@@ -42,8 +42,11 @@ class Origin:
             # A section that keys below it made: `trial.netwrok.unfreeze=all` makes `netwrok`.
             if word := next((each for other, each in self.overrides.items() if other[: len(key)] == key), None):
                 return f"override {shown(word)}: {dotted}"
-            if written := next((each for other, each in self.moved.items() if other[: len(key)] == key), None):
-                return self.where(written)
+            if other := next((other for other in self.moved if other[: len(key)] == key), None):
+                written, below = self.moved[other], len(other) - len(key)
+                # Written as a section, its own line says it; as a dotted key, that of the whole key.
+                is_section = written[-below:] == other[-below:] and self.knows(written[:-below])
+                return self.where(written[:-below] if is_section else written)
         for depth in range(len(key), 0, -1):
             if word := self.overrides.get(key[:depth]):
                 return f"override {shown(word)}: {dotted}"
