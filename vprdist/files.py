@@ -324,3 +324,16 @@ def locked(path: Path, blocking: bool = True, shared: bool = False) -> Iterator[
         yield True
     finally:
         os.close(descriptor)
+
+
+def hold_for_making(stack: contextlib.ExitStack, place: Path) -> bool:
+    """Hold a file that is not there yet for the one who makes it, until the stack is left.
+
+    Returns:
+        False where it cannot be written to, or its folder has no locks: it is made, and not kept.
+    """
+    try:
+        stack.enter_context(locked(place.with_suffix(".lock")))
+    except (OSError, UserError):
+        return False
+    return True

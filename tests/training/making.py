@@ -8,13 +8,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from tests.worlds import write_activations
+from vprdist.data.graph import city_graph
 from vprdist.data.layouts import dataset_digest
+from vprdist.data.layouts.msls import read_city
 from vprdist.distributed.ranks import Ranks
 from vprdist.distributed.world import World
+from vprdist.errors import Stopped
 from vprdist.files import read_json_lines
+from vprdist.network.inputs import PlaceReader
+from vprdist.network.model import build_network
 from vprdist.semantics.cache import open_cache
 from vprdist.semantics.importing import import_cache
 from vprdist.spec.computation import COMPUTATION
@@ -25,6 +31,7 @@ from vprdist.spec.result import ResultRow
 from vprdist.spec.train import TrainSpec
 from vprdist.spec.trial import Digests, RunSpec, TrialSpec
 from vprdist.training.checkpoint import load_checkpoint
+from vprdist.training.loop import Trainer
 from vprdist.training.run import run_trial
 
 REPO = Path(__file__).resolve().parents[2]
@@ -55,6 +62,18 @@ def make_trial(root: Path, cache: Path | None = None, mode: str = "rgb", **train
 def run_here(trial: TrialSpec, folder: Path) -> ResultRow:
     run_trial(trial, folder, World(num_threads=1))
     return ResultRow.model_validate_json((folder / "result.json").read_text())
+
+
+def cut_here(trial: TrialSpec, root: Path, folder: Path, steps: int) -> None:
+    """Train so many steps in this process, on `ada`, and stop there as a job that is asked to leave does."""
+    city, rows = read_city(root, "ada"), list[dict[str, Any]]()
+    reader = PlaceReader(trial, trial.train.image_size, teaches=True)
+    made = Trainer(
+        trial, build_network(trial, None), [city], [city_graph(city, trial.data)], reader, CPU, folder, rows.append,
+        lambda: sum(row["kind"] == "train" for row in rows) >= steps,
+    )  # fmt: skip
+    with pytest.raises(Stopped):
+        made.run()
 
 
 def losses(folder: Path) -> dict[int, float]:

@@ -8,16 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.making import CPU, losses, make_trial, run_here, start_ranks, weights_of
-from vprdist.data.graph import city_graph
-from vprdist.data.layouts.msls import read_city
-from vprdist.errors import Stopped
+from tests.training.making import cut_here, losses, make_trial, run_here, start_ranks, weights_of
 from vprdist.network.batch_norm import BATCH_NORM
-from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network, set_mode
 from vprdist.spec.doors import AttentionName
 from vprdist.spec.trial import TrialSpec
-from vprdist.training.loop import Trainer
 
 
 def attended(root: Path, word: str, at: tuple[str, ...] = ("layer2", "layer3"), **train: object) -> TrialSpec:
@@ -52,12 +47,7 @@ def test_two_ranks_train_attention_with_batch_norm_as_one_does(small_tree: Path,
 def test_a_run_with_attention_resumes_exactly(small_tree: Path, tmp_path: Path) -> None:
     trial = attended(small_tree, "bam", batch_norm="reference", micro_pairs=1)
     run_here(trial, tmp_path / "whole")
-    city, steps = read_city(small_tree, "ada"), list[object]()
-    with pytest.raises(Stopped):
-        Trainer(
-            trial, build_network(trial, None), [city], [city_graph(city, trial.data)],
-            PlaceReader(trial, trial.train.image_size), CPU, tmp_path / "cut", steps.append, lambda: len(steps) >= 2,
-        ).run()  # fmt: skip
+    cut_here(trial, small_tree, tmp_path / "cut", 2)
     run_here(trial, tmp_path / "cut")
     whole, cut = weights_of(tmp_path / "whole", trial), weights_of(tmp_path / "cut", trial)
     assert all(torch.equal(value, cut[name]) for name, value in whole.items())

@@ -10,23 +10,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tests.training.making import CPU, losses, make_cache, make_trial, run_here, weights_of
+from tests.training.making import cut_here, losses, make_cache, make_trial, run_here, weights_of
 from vprdist.data.graph import city_graph
 from vprdist.data.layouts.msls import read_city
 from vprdist.data.places import City
 from vprdist.distributed.ranks import Ranks
-from vprdist.errors import Stopped
 from vprdist.evaluation.sheet import network_views
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.loading import loaded
-from vprdist.network.model import build_network
 from vprdist.spec.augment import AugmentSpec
 from vprdist.spec.doors import LossName
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.augment import draw
 from vprdist.training.augmented_sheet import GAP, LINE, write_augmented
 from vprdist.training.batches import PairBatch, PairImages
-from vprdist.training.loop import Trainer
 from vprdist.training.samplers import sampler_of
 from vprdist.training.steps import RankParts, Steps
 
@@ -158,15 +155,7 @@ def test_a_resumed_run_with_augmentations_is_exact(small_tree, tmp_path, form):
     )  # fmt: skip
     whole = run_here(trial, tmp_path / "whole")
     assert (tmp_path / "whole" / "predictions" / "augmented.png").is_file()
-    city = read_city(small_tree, "ada")
-    steps: list[dict[str, object]] = []
-    cut = Trainer(
-        trial, build_network(trial, None), [city], [city_graph(city, trial.data)],
-        PlaceReader(trial, trial.train.image_size), CPU, tmp_path / "cut", steps.append,
-        lambda: steps[-1].get("step", 0) >= 3,
-    )  # fmt: skip
-    with pytest.raises(Stopped):
-        cut.run()
+    cut_here(trial, small_tree, tmp_path / "cut", 3)
     resumed = run_here(trial, tmp_path / "cut")
     assert (resumed.metrics, resumed.final_loss) == (whole.metrics, whole.final_loss)
     for name, value in weights_of(tmp_path / "whole", trial).items():

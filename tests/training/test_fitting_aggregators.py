@@ -11,14 +11,11 @@ import torch
 import yaml
 from pydantic import ValidationError
 
-from tests.training.making import CPU, losses, make_cache, make_trial, run_here, start_ranks, weights_of
+from tests.training.making import cut_here, losses, make_cache, make_trial, run_here, start_ranks, weights_of
 from tests.training.test_own_parts import PARTS, with_own
 from vprdist.cli import main
-from vprdist.data.graph import city_graph
-from vprdist.data.layouts.msls import read_city
-from vprdist.errors import OwnCodeError, Stopped, SweepFileError, UserError, WeightsError
+from vprdist.errors import OwnCodeError, SweepFileError, UserError, WeightsError
 from vprdist.network.checkpoints import read_checkpoint
-from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
 from vprdist.network.parts import Shown
 from vprdist.prepare.own_code import try_own_code
@@ -28,7 +25,6 @@ from vprdist.spec.doors import AggregatorName
 from vprdist.spec.profile import read_profile
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
-from vprdist.training.loop import Trainer
 from vprdist.training.try_out import try_out
 
 SMALL = {
@@ -56,13 +52,7 @@ def test_two_ranks_train_as_one_does_and_a_cut_run_goes_on_exactly(small_tree: P
     assert [rank.wait(300) for rank in ranks] == [0, 0]
     for step, loss in losses(tmp_path / "whole").items():
         assert losses(tmp_path / "two")[step] == pytest.approx(loss, rel=1e-4), step
-    cities, steps = [read_city(small_tree, "ada")], list[object]()
-    graphs = [city_graph(city, trial.data) for city in cities]
-    with pytest.raises(Stopped):
-        Trainer(
-            trial, build_network(trial, None), cities, graphs, PlaceReader(trial, trial.train.image_size), CPU,
-            tmp_path / "cut", steps.append, lambda: len(steps) >= 2,
-        ).run()  # fmt: skip
+    cut_here(trial, small_tree, tmp_path / "cut", 2)
     assert run_here(trial, tmp_path / "cut").metrics == whole.metrics
     found, start = weights_of(tmp_path / "cut", trial), build_network(trial, None).state_dict()
     for key, value in weights_of(tmp_path / "whole", trial).items():

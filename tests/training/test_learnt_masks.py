@@ -11,10 +11,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.training.making import CPU, losses, make_cache, make_trial, run_here, start_ranks, weights_of
+from tests.training.making import CPU, cut_here, losses, make_cache, make_trial, run_here, start_ranks, weights_of
 from vprdist.data.graph import city_graph
 from vprdist.data.layouts.msls import read_city
-from vprdist.errors import CheckpointError, OwnCodeError, Stopped, SweepFileError
+from vprdist.errors import CheckpointError, OwnCodeError, SweepFileError
 from vprdist.network.inputs import PlaceReader, stack
 from vprdist.network.model import build_network, set_mode
 from vprdist.semantics.cache import open_cache
@@ -224,12 +224,7 @@ def test_a_resumed_run_with_a_learnt_mask_equals_an_uninterrupted_one(
 ) -> None:
     trial = learnt_trial(small_tree, tmp_path, fast("conv_head", lr_factor=3.0), micro_pairs=2, **recipe)
     whole = run_here(trial, tmp_path / "whole")
-    city, steps = read_city(small_tree, "ada"), list[object]()
-    with pytest.raises(Stopped):
-        Trainer(
-            trial, build_network(trial, None), [city], [city_graph(city, trial.data)],
-            PlaceReader(trial, trial.train.image_size), CPU, tmp_path / "cut", steps.append, lambda: len(steps) >= 2,
-        ).run()  # fmt: skip
+    cut_here(trial, small_tree, tmp_path / "cut", 2)
     assert run_here(trial, tmp_path / "cut").metrics == whole.metrics
     for name, value in weights_of(tmp_path / "whole", trial).items():
         assert torch.equal(value, weights_of(tmp_path / "cut", trial)[name]), name

@@ -10,18 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.making import CPU, losses, make_cache, make_trial, run_here, start_ranks, weights_of
-from vprdist.data.graph import city_graph
-from vprdist.data.layouts.msls import read_city
-from vprdist.errors import OwnCodeError, Stopped
-from vprdist.network.inputs import PlaceReader
+from tests.training.making import cut_here, losses, make_cache, make_trial, run_here, start_ranks, weights_of
+from vprdist.errors import OwnCodeError
 from vprdist.network.model import build_network
 from vprdist.prepare.own_code import try_own_code
 from vprdist.spec.doors import AggregatorName, AttentionName, BackboneName, LossName, MaskName
 from vprdist.spec.input import InputSpec
 from vprdist.spec.row_name import row_name
 from vprdist.spec.trial import TrialSpec
-from vprdist.training.loop import Trainer
 from vprdist.training.try_out import try_out
 
 PARTS = '''
@@ -220,14 +216,7 @@ def test_a_run_with_parts_of_ones_own_resumes_exactly(small_tree: Path, tmp_path
         make_trial(small_tree, chunk_queries=10), parts, attention={"name": "Same", "at": ["layer1"]}, loss="Nearest"
     )
     whole = run_here(trial, tmp_path / "whole")
-    cities = [read_city(small_tree, "ada")]
-    graphs = [city_graph(city, trial.data) for city in cities]
-    steps: list[object] = []
-    with pytest.raises(Stopped):
-        Trainer(
-            trial, build_network(trial, None), cities, graphs, PlaceReader(trial, trial.train.image_size), CPU,
-            tmp_path / "cut", steps.append, lambda: len(steps) >= 2,
-        ).run()  # fmt: skip
+    cut_here(trial, small_tree, tmp_path / "cut", 2)
     assert run_here(trial, tmp_path / "cut").metrics == whole.metrics
     for name, value in weights_of(tmp_path / "whole", trial).items():
         assert torch.equal(value, weights_of(tmp_path / "cut", trial)[name]), name

@@ -20,8 +20,8 @@ from vprdist.data.layouts import layout_of
 from vprdist.data.official import FOV, official_blocks, official_digest
 from vprdist.data.places import Bools, City
 from vprdist.data.similarity import similarity_blocks
-from vprdist.errors import DataError, UserError, first_line
-from vprdist.files import digest_json, locked, publish
+from vprdist.errors import DataError, first_line
+from vprdist.files import digest_json, hold_for_making, publish
 from vprdist.spec.data import DataSpec
 from vprdist.spec.vocabulary import OFFICIAL_VIEW
 
@@ -123,7 +123,7 @@ def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = 
         if (kept := _read(place, shape, say)) is not None:
             return kept
     with contextlib.ExitStack() as stack:
-        ours = next((place for place in places if _lock(stack, place)), None)
+        ours = next((place for place in places if hold_for_making(stack, place)), None)
         # Somebody may have made them meanwhile. What cannot be used was said above.
         if ours is not None and (kept := _read(ours, shape, lambda message: None)) is not None:
             return kept
@@ -149,15 +149,6 @@ def _content_digest(city: City, spec: DataSpec, labels: str) -> str:
     for side in city.sides:
         digest.update(f" {len(side)} ".encode() + side.positions.tobytes() + side.headings.tobytes())
     return digest.hexdigest()[:16]
-
-
-def _lock(stack: contextlib.ExitStack, place: Path) -> bool:
-    """Hold a place for the one who makes it; False where it cannot be written to, or its folder has no locks."""
-    try:
-        stack.enter_context(locked(place.with_suffix(".lock")))
-    except (OSError, UserError):
-        return False
-    return True
 
 
 def _read(place: Path, shape: tuple[int, int], say: Say) -> csr_matrix | None:

@@ -24,6 +24,16 @@ def area_means(maps_BChw: Tensor, size: tuple[int, int], grid: Grid) -> Tensor:
     return rows @ maps_BChw @ columns.T
 
 
+def cells_of(levels_BChw: Tensor, full: int, grid: Grid, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(B, C, h, w) in [0, 1]: levels at their own size, as cells of the picture, whatever their grid.
+
+    Args:
+        full: the level that stands for 1.
+    """
+    shares = levels_BChw.to(dtype) / full
+    return shares if grid == "cells" else area_means(shares, (shares.shape[2], shares.shape[3]), grid)
+
+
 @lru_cache(maxsize=64)
 def _made(count: int, parts: int, grid: Grid, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(parts, count): how much each point of an axis counts in the mean over each equal part of it."""

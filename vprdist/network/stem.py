@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vprdist.network.areas import area_means
+from vprdist.network.areas import area_means, cells_of
 from vprdist.network.fill import filled
 from vprdist.semantics.masks import FULL
 from vprdist.spec.vocabulary import ConvInit, Grid, InputMode, MaskFill
@@ -95,10 +95,7 @@ class InputStem(nn.Module):
 
     def cells(self, extra_BChw: Tensor) -> Tensor:
         """What the mode adds, in [0, 1] at its own size, as cells, whatever its grid: (B, C, h, w) float."""
-        extra = self.shares(extra_BChw)
-        if self.grid == "cells":
-            return extra
-        return area_means(extra, (extra.shape[2], extra.shape[3]), self.grid)
+        return cells_of(extra_BChw, self.full, self.grid, self.mean.dtype)
 
     def shares(self, extra_BChw: Tensor) -> Tensor:
         """What the mode adds, in [0, 1] at its own size, (B, C, h, w) float."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.nn import functional as F
 
-from vprdist.network.areas import area_means
+from vprdist.network.areas import cells_of
 from vprdist.network.parts import unfit
 from vprdist.semantics.masks import FULL
 from vprdist.spec.base import Names
@@ -61,10 +61,7 @@ class Wiring:
 
     def cells(self, activations_BKhw: Tensor | None) -> Tensor | None:
         """Levels of all classes in [0, 1] at their own size, as cells of the picture."""
-        if activations_BKhw is None:
-            return None
-        shares = activations_BKhw.float() / FULL
-        return shares if self.grid == "cells" else area_means(shares, (shares.shape[2], shares.shape[3]), self.grid)
+        return None if activations_BKhw is None else cells_of(activations_BKhw, FULL, self.grid)
 
 
 PLAIN = Wiring()

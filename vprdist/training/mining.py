@@ -23,8 +23,7 @@ from vprdist.errors import CheckpointError
 from vprdist.evaluation.descriptors import Descriptors, Rows, Values, describe
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import PlaceNetwork
-
-REMEDY = "Move the trial's folder away and run the sweep again: it trains the trial anew."
+from vprdist.training.checkpoint import REMEDY
 
 
 class Miner:

@@ -15,8 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from vprdist.distributed.ranks import Ranks
-from vprdist.errors import UserError, WeightsError
-from vprdist.files import digest_json, locked
+from vprdist.errors import WeightsError
+from vprdist.files import digest_json, hold_for_making
 from vprdist.network.checkpoints import is_backbones_alone
 from vprdist.network.model import PlaceNetwork
 from vprdist.spec.trial import TrialSpec
@@ -84,7 +84,7 @@ def _first_state(network: PlaceNetwork, trial: TrialSpec, runs: Path, stage: Sta
     place, title = runs / "data" / "starts" / f"{start_digest(trial)}.pt", trial.network.aggregator.title
     with contextlib.ExitStack() as stack:
         kept = _read(place, network, say)
-        is_ours = kept is None and _lock(stack, place)
+        is_ours = kept is None and hold_for_making(stack, place)
         kept = _read(place, network, lambda message: None) if is_ours else kept  # somebody may have made it meanwhile
         if kept is not None:
             say(f"{title} starts from what an earlier run made of the training pictures: {place}")
@@ -99,15 +99,6 @@ def _first_state(network: PlaceNetwork, trial: TrialSpec, runs: Path, stage: Sta
             _write(place, {name: value.clone() for name, value in state.items()}, say)
         pool.to(next(network.stem.buffers()).device)
     return state
-
-
-def _lock(stack: contextlib.ExitStack, place: Path) -> bool:
-    """Hold a place for the one who makes it; False where it cannot be written to."""
-    try:
-        stack.enter_context(locked(place.with_suffix(".lock")))
-    except (OSError, UserError):
-        return False
-    return True
 
 
 def _read(place: Path, network: PlaceNetwork, say: Say) -> Mapping[str, Tensor] | None:

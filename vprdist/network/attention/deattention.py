@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vprdist.network.areas import area_means
 from vprdist.network.attention.base import Answer, Attention
-from vprdist.network.attention.labels import UNKNOWN, likeliest
+from vprdist.network.attention.labels import UNKNOWN, likeliest, mean_where
 from vprdist.spec.doors.attention import REJECTED
 from vprdist.spec.vocabulary import CLASSES
 
@@ -95,5 +95,4 @@ class DeAttention(Attention):
         size = (shown_B1hw.shape[2], shown_B1hw.shape[3])
         shares = area_means(torch.stack([known, kept], dim=1).to(shown_B1hw.dtype), size, "cells")
         counts, target = shares[:, 0], shares[:, 1] / shares[:, 0].clamp(min=1e-6)
-        squares = (shown_B1hw[:, 0] - target).square() * counts
-        return squares.sum(dim=(1, 2)) / counts.sum(dim=(1, 2)).clamp(min=1e-6)
+        return mean_where((shown_B1hw[:, 0] - target).square(), counts)

@@ -15,6 +15,6 @@ def likeliest(activations_BKhw: Tensor) -> Tensor:
 
 
 def mean_where(values_Bhw: Tensor, counts_Bhw: Tensor) -> Tensor:
-    """(B,) means over the places that count; 0 where none does."""
+    """(B,) means over the places, each by how much it counts; 0 where none does."""
     counts = counts_Bhw.to(values_Bhw.dtype)
     return (values_Bhw * counts).sum(dim=(1, 2)) / counts.sum(dim=(1, 2)).clamp(min=1e-6)

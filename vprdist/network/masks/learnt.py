@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vprdist.network.areas import area_means
+from vprdist.network.areas import cells_of
 from vprdist.network.masks.base import check_shape
 from vprdist.semantics.masks import FULL
 from vprdist.spec.doors import MaskTraining
@@ -44,10 +44,7 @@ class LearntMask(nn.Module):
 
     def activations(self, extra_BKhw: Tensor) -> Tensor:
         """Activations in [0, 1], as cells of the picture."""
-        shares_BKhw = extra_BKhw.float() / FULL
-        if self.grid == "cells":
-            return shares_BKhw
-        return area_means(shares_BKhw, (shares_BKhw.shape[2], shares_BKhw.shape[3]), self.grid)
+        return cells_of(extra_BKhw, FULL, self.grid)
 
     def gates(self, extra_BKhw: Tensor) -> Tensor | None:
         """(B, K) how much each class is shown in each picture; None: the mask does not weigh classes."""
