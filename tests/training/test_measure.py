@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.training.choices import make_world, trial_of
 from tests.training.making import make_cache, make_trial
 from vprdist.spec.doors import AggregatorName, BackboneName
 from vprdist.spec.network import NetworkSpec
@@ -78,6 +80,35 @@ def test_what_the_mode_adds_is_counted(small_tree: Path, tmp_path: Path) -> None
     apart = count(more).multiply_adds, count(plain).multiply_adds
     assert None not in apart and apart[0] - apart[1] == 64 * 49 * 16 * 20, "conv1, of one channel more"
     assert count(plain).parameters == 11_176_512 + 1 == count(more).parameters - 64 * 49
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"backbone": "vgg16"},
+        {"attention": "deattention", "aggregator": "netvlad"},
+        {"aggregator": "multi_scale_gem", "attention": "segvpr"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("form", ["rgb", "features"])
+def test_built_in_networks_are_counted_without_their_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], form: str
+) -> None:
+    """Those of a large sweep would take gigabytes and minutes to fill: only one that looks at values may need it."""
+    trial = trial_of(make_world(tmp_path), form, network={"unfreeze": "2-2", **more})
+    with_values = measure._counted(trial, measure.build_network(trial, None), {})
+    monkeypatch.setattr(measure, "build_network", only_empty(measure.build_network))
+    assert count(trial) == with_values
+
+
+def only_empty(build: Any) -> Any:
+    def built(*args: Any) -> Any:
+        network = build(*args)
+        assert all(each.is_meta for each in network.parameters())
+        return network
+
+    return built
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,11 @@ def pick_device(local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank % torch.cuda.device_count())
 
 
+def device_name(device: torch.device) -> str:
+    """The GPU, or the CPU and its threads."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu x{torch.get_num_threads()}"
+
+
 def _make_exact(device: torch.device) -> None:
     """The same seed gives the same result on this GPU, and float32 is float32."""
     torch.cuda.set_device(device)

@@ -11,6 +11,7 @@ from typing import Any
 
 from vprdist.console import Bar, Console, fitted_table
 from vprdist.errors import LaunchError
+from vprdist.spec.input import InputSpec
 from vprdist.spec.row_name import network_name
 from vprdist.spec.trial import TrialSpec
 
@@ -71,7 +72,7 @@ def show_networks(found: Networks, console: Console) -> None:
     """A table, a network a row; columns of words that are alike in all rows are left out."""
     words: dict[str, list[str]] = {
         "network": [network_name(trial.network) for trial in found.trials],
-        "input": [trial.input.mode for trial in found.trials],
+        "input": [_input(trial.input) for trial in found.trials],
         "size": ["x".join(map(str, trial.picture_size)) for trial in found.trials],
         "loss": [trial.train.loss.title for trial in found.trials],
         "batches": [f"{trial.train.batches} of {trial.train.batch_pairs}" for trial in found.trials],
@@ -86,6 +87,10 @@ def show_networks(found: Networks, console: Console) -> None:
     console.print(fitted_table(console, (*heads, *numbers), lines, words=(0,)))
     for line in _notes(found):
         console.print(f"  {line}", soft_wrap=True)
+
+
+def _input(given: InputSpec) -> str:
+    return f"{given.mode} at features" if given.at_features else given.mode
 
 
 def _numbers(cost: dict[str, Any]) -> Row:

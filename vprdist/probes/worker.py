@@ -18,7 +18,7 @@ from vprdist.data.layouts import layout_of
 from vprdist.data.tasks import breakdown_tasks, build_tasks
 from vprdist.data.unchanged import check_unchanged
 from vprdist.disk import full_disk
-from vprdist.distributed.ranks import join
+from vprdist.distributed.ranks import device_name, join
 from vprdist.distributed.world import World
 from vprdist.errors import UserError
 from vprdist.evaluation.evaluate import Extra, evaluate_arms
@@ -32,7 +32,7 @@ from vprdist.probes.pooled import Asked, pooled
 from vprdist.spec.arms import Arm
 from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.checks import check_cache, check_inputs, check_shards_of
-from vprdist.training.run import device_name, whitening_cities
+from vprdist.training.run import whitening_cities
 from vprdist.training.trained import trained_network
 
 

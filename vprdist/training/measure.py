@@ -12,15 +12,17 @@ import json
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vprdist.distributed.ranks import pick_device
+from vprdist.distributed.ranks import device_name, pick_device
 from vprdist.errors import UserError
 from vprdist.machine import answers, keep_stdout_for_answers
 from vprdist.network.batch import Batch, Described
@@ -30,7 +32,6 @@ from vprdist.training.losses import build_loss
 from vprdist.training.made_up import made_up, taught_by
 from vprdist.training.objective import drawn_pairs, every_pair, whole_batch
 from vprdist.training.optimizer import build_optimizer
-from vprdist.training.run import device_name
 
 STEPS, ENOUGH_S = 3, 10.0
 """So many steps are timed after a first one, or as many as begin within these seconds."""
@@ -62,19 +63,25 @@ def count(trial: TrialSpec) -> Cost:
         UserError: the network cannot be built.
     """
     try:
-        with FakeTensorMode():
-            return _counted(trial)
-    except Exception:  # of somebody's own, or one that looks at values
-        return _counted(trial)
+        with torch.device("meta"):
+            network = build_network(trial, None)
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            state = {
+                name: torch.empty(each.shape, dtype=each.dtype)
+                for name, each in chain(network.named_parameters(), network.named_buffers())
+            }
+            return _counted(trial, network, state)
+    except Exception:  # of somebody's own or elsewhere: one that looks at values
+        return _counted(trial, build_network(trial, None), {})
 
 
 @torch.no_grad()
-def _counted(trial: TrialSpec) -> Cost:
-    network = build_network(trial, None).eval()
+def _counted(trial: TrialSpec, network: PlaceNetwork, state: dict[str, Tensor]) -> Cost:
+    """Of a network with some state in the place of its own."""
     counter = FlopCounterMode(display=False)
     # The fused kernel of CPUs is not looked into; the plain one is made of products.
     with counter, sdpa_kernel(SDPBackend.MATH):
-        network(*made_up(trial, 1))
+        functional_call(network.eval(), state, made_up(trial, 1))
     sizes = [(each.numel(), each.requires_grad) for each in network.parameters()]
     products = counter.get_total_flops() // 2
     return Cost(sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained), products or None)

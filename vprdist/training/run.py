@@ -22,7 +22,7 @@ from vprdist.data.layouts.less import left_out_words
 from vprdist.data.places import City
 from vprdist.data.tasks import breakdown_tasks, build_tasks, prediction_task, unasked
 from vprdist.data.unchanged import check_unchanged
-from vprdist.distributed.ranks import Ranks, join
+from vprdist.distributed.ranks import Ranks, device_name, join
 from vprdist.distributed.world import World
 from vprdist.errors import Stopped
 from vprdist.evaluation.evaluate import NOTHING, Evaluation, Extra, check_whitening, describe_protocol, evaluate
@@ -305,11 +305,6 @@ def _device_fallbacks(trial: TrialSpec, device: torch.device, asked: bool) -> tu
         has = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_has_bf16()
         found += () if has else (f"no bfloat16 arithmetic in this {'GPU' if on_gpu else 'CPU'}: emulated, and slow",)
     return found
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU, or the CPU and its threads."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu x{torch.get_num_threads()}"
 
 
 def _peak_memory_mb(device: torch.device) -> float:
