@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vprdist.network.batch_norm import BATCH_NORM
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
-from vprdist.spec.doors import AttentionName
+from vprdist.spec.doors import AggregatorName, AttentionName
 from vprdist.spec.network import NetworkSpec
 from vprdist.spec.trial import Digests, TrialSpec
 
@@ -26,6 +26,7 @@ WORDS = sorted(word for word in AttentionName.door.built_in if word != "none")
 DIGESTS = Digests(dataset="d", cache="c", weights="none")
 SIZES = ((15, 20), (20, 15))
 CHANNELS = 32
+GEM = AggregatorName.of("gem")
 WIDE = 128
 """So many that no bottleneck is dead behind its ReLU, where a column would count for nothing."""
 
@@ -45,9 +46,13 @@ class Case:
     def given(self) -> dict[str, Any]:
         return dict(self.parameters)
 
-    def network(self, at: str = "layer3", unfreeze: str = "all") -> PlaceNetwork:
+    def spec(self, at: str = "layer3", unfreeze: str = "all", aggregator: AggregatorName = GEM) -> NetworkSpec:
+        chosen = AttentionName.of(self.word, at=(at,), **self.given)
+        return plain_spec(unfreeze, chosen, aggregator)
+
+    def network(self, at: str = "layer3", unfreeze: str = "all", aggregator: AggregatorName = GEM) -> PlaceNetwork:
         """A ResNet-18 with it, from a seed."""
-        return plain_network(unfreeze, AttentionName.of(self.word, at=(at,), **self.given))
+        return network_of(self.spec(at, unfreeze, aggregator))
 
     def module(self, channels: int = CHANNELS) -> nn.Module:
         with torch.random.fork_rng():
@@ -69,10 +74,17 @@ class Multiplied(nn.Module):
         return out
 
 
-def plain_network(unfreeze: str = "all", attention: AttentionName | None = None) -> PlaceNetwork:
-    chosen = attention or AttentionName.of("none")
-    spec = NetworkSpec(backbone="resnet18", unfreeze=unfreeze, weights="none", attention=chosen)
+def plain_spec(unfreeze: str, attention: AttentionName, aggregator: AggregatorName) -> NetworkSpec:
+    given = {"attention": attention, "aggregator": aggregator}
+    return NetworkSpec(backbone="resnet18", unfreeze=unfreeze, weights="none", **given)
+
+
+def network_of(spec: NetworkSpec) -> PlaceNetwork:
     return build_network(TrialSpec(network=spec).resolved(DIGESTS), None)
+
+
+def plain_network(unfreeze: str = "all") -> PlaceNetwork:
+    return network_of(plain_spec(unfreeze, AttentionName.of("none"), GEM))
 
 
 def words_of(word: str) -> Iterator[tuple[str, str]]:
@@ -133,10 +145,23 @@ class Influence(NamedTuple):
     share: float
 
 
+def moved(network: PlaceNetwork) -> float:
+    """How far another attention moves a descriptor, at least."""
+    (module,) = network.eval().attention.values()
+    start, found = copy.deepcopy(module.state_dict()), list[Tensor]()
+    for seed in (1, 2):
+        module.load_state_dict(start)
+        shake(module, seed)
+        with torch.no_grad():
+            found.append(network(pictures()))
+    return float((found[0] - found[1]).norm(dim=1).min())
+
+
 def influence(case: Case) -> Influence:
-    network = case.network().eval()
-    (at, module) = next(iter(network.attention.items()))
-    found, held = [], dict[str, Tensor]()
+    network = case.network()
+    far = moved(network)
+    ((at, module),) = network.attention.items()
+    held = dict[str, Tensor]()
 
     def keep(name: str) -> Any:
         def hook(_: nn.Module, __: Any, answer: Tensor) -> None:
@@ -145,12 +170,6 @@ def influence(case: Case) -> Influence:
 
         return hook
 
-    start = copy.deepcopy(module.state_dict())
-    for seed in (1, 2):
-        module.load_state_dict(start)
-        shake(module, seed)
-        with torch.no_grad():
-            found.append(network(pictures()))
     logits = tuple(module.logits)
     assert logits, "it must name the layers that answer with its logits: `logits = (…)` in the body of its class"
     for name in logits:
@@ -159,8 +178,7 @@ def influence(case: Case) -> Influence:
     first, second, *_ = network(pictures())
     (first - second).norm().backward()
     norms = {name: float(held[name].grad.norm()) for name in (*logits, "features")}  # type: ignore[union-attr]
-    moved = float((found[0] - found[1]).norm(dim=1).min())
-    return Influence(moved, min(norms[name] for name in logits) / norms["features"])
+    return Influence(far, min(norms[name] for name in logits) / norms["features"])
 
 
 @torch.no_grad()

@@ -7,10 +7,26 @@ from typing import Literal
 import pytest
 import torch
 
-from tests.network.contract import CASES, IDENTITY, Case, cancels, features, frozen, identity, influence, shape, slow
+from tests.network.contract import (
+    CASES,
+    IDENTITY,
+    Case,
+    cancels,
+    features,
+    frozen,
+    identity,
+    influence,
+    moved,
+    shape,
+    slow,
+)
+from vprdist.spec.doors import AggregatorName
 
 WORKING = [case for case in CASES if not cancels(case)]
+PLAIN = [case for case in CASES if not case.parameters]
 CANCELLING = [case for case in CASES if cancels(case)]
+POOLS = [AggregatorName.of("gem"), AggregatorName.of("gem+linear", length="places")]
+POOLS += [pool for pool in map(AggregatorName.of, AggregatorName.door.built_in) if pool.normalises]
 ids = pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
 working = pytest.mark.parametrize("case", WORKING, ids=lambda case: case.title)
 
@@ -31,6 +47,18 @@ def test_influence_another_attention_is_another_descriptor(case: Case) -> None:
 def test_influence_the_order_as_published_divides_attention_out_again(case: Case) -> None:
     found = influence(case)
     assert found.moved < 1e-5 and found.share < 1e-3, found
+
+
+@pytest.mark.parametrize("at", ["layer3", "layer4"])
+@pytest.mark.parametrize("aggregator", POOLS, ids=lambda pool: pool.title)
+@pytest.mark.parametrize("case", [*PLAIN, *CANCELLING], ids=lambda case: case.title)
+def test_what_goes_with_the_features_length_is_said(case: Case, aggregator: AggregatorName, at: str) -> None:
+    """And nothing else is: under every aggregator that divides features by their length, behind each unit."""
+    found = moved(case.network(at, aggregator=aggregator))
+    if case.spec(at, aggregator=aggregator).divides_out:
+        assert found < 1e-5
+    else:
+        assert found > 1e-3
 
 
 @ids

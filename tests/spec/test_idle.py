@@ -282,3 +282,28 @@ def test_the_sweeps_that_ship_say_nothing_and_so_do_their_resolved_files(tmp_pat
     (tmp_path / "again.yaml").write_text(yaml.safe_dump(resolved_file(sweep)))
     again = read_sweep(tmp_path / "again.yaml")
     assert [note for note in idle_settings(again, LOCAL) if "says what each trial has" not in note] == []
+
+
+@pytest.mark.parametrize(
+    ("attention", "aggregator", "says"),
+    [
+        ("spatial", "netvlad", "the aggregator netvlad divides features by their length at each place"),
+        ("spatial", "multi_scale_gem", "behind the last unit (an earlier unit keeps it)"),
+        ("{name: spatial, at: [layer3]}", "netvlad", None),
+        ("spatial", "gem", None),
+        ("bam", "netvlad", None),
+        ("segvpr", "netvlad", None),
+        ("{name: segvpr, order: published}", "gem", "(order: works keeps it)"),
+    ],
+)
+def test_attention_that_changes_no_descriptor_is_said_though_other_rows_have_one_that_does(
+    tmp_path, attention, aggregator, says
+):
+    axis = f"network.attention: [none, {attention}]"
+    text = f"trial: {{network: {{backbone: resnet18, aggregator: {aggregator}}}}}\nsearch: {{grid: {{{axis}}}}}\n"
+    found = notes(tmp_path, text)
+    if says is None:
+        assert found == []
+    else:
+        (note,) = found
+        assert note.startswith("mine.yaml:2: search.grid.network.attention: no effect, since ") and says in note

@@ -176,7 +176,13 @@ def idle_settings(sweep: SweepSpec, profile: ClusterProfile) -> list[str]:
     Settings at their default, their scale's or their recipe's value are not named: they ask for nothing.
     """
     found: dict[str, list[str]] = {}
-    for where, reason in (*_of_trials(sweep), *_of_axes(sweep), *_of_sweep(sweep), *_of_profile(profile)):
+    for where, reason in (
+        *_of_trials(sweep),
+        *_of_axes(sweep),
+        *_of_attention(sweep),
+        *_of_sweep(sweep),
+        *_of_profile(profile),
+    ):
         found.setdefault(reason, []).append(where)
     said = [f"{', '.join(places)}: no effect, since {reason}" for reason, places in found.items()]
     return [*sweep.origin.notes, *said]
@@ -196,6 +202,13 @@ def _of_axes(sweep: SweepSpec) -> Iterator[tuple[str, str]]:
     for axis in (*sweep.grid, *sweep.search.space):
         if (reason := unread(sweep, axis)) is not None:
             yield sweep.where(f"trial.{axis}"), reason
+
+
+def _of_attention(sweep: SweepSpec) -> Iterator[tuple[str, str]]:
+    """Each kind of trial is asked: other rows of the sweep may well read it."""
+    for reason in dict.fromkeys(trial.network.divides_out for trial in sweep.trials):
+        if reason is not None:
+            yield sweep.where("trial.network.attention"), reason
 
 
 def unread(sweep: SweepSpec, dotted: str) -> str | None:

@@ -78,6 +78,20 @@ class NetworkSpec(Spec):
         return self
 
     @property
+    def divides_out(self) -> str | None:
+        """Why attention changes no descriptor: its factor of each place goes with the features' length (methods.md,
+        A0); None: it does, or there is none."""
+        attention, pool = self.attention, self.aggregator
+        if attention.parameters.get("order") == "published":
+            return f"attention {attention.title} as published goes with the features' length (order: works keeps it)"
+        if self.pools and pool.normalises and attention.fact("factors") and self.attended == self.units[-1:]:
+            return (
+                f"the aggregator {pool.name} divides features by their length at each place, and with it the factor of "
+                f"attention {attention.name} behind the last unit (an earlier unit keeps it)"
+            )
+        return None
+
+    @property
     def units(self) -> Names:
         """The backbone's units, input side first."""
         return tuple(self.backbone.fact("units"))

@@ -77,7 +77,7 @@ def count(trial: TrialSpec) -> Cost:
 
 @torch.no_grad()
 def _counted(trial: TrialSpec, network: PlaceNetwork, state: dict[str, Tensor]) -> Cost:
-    """Of a network with some state in the place of its own."""
+    """Counts a network which has some state in the place of its own."""
     counter = FlopCounterMode(display=False)
     # The fused kernel of CPUs is not looked into; the plain one is made of products.
     with counter, sdpa_kernel(SDPBackend.MATH):

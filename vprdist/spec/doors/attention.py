@@ -74,6 +74,7 @@ class AttentionName(Named):
     """Features to features, behind named units; `none` leaves them as they are.
 
     Facts: `answers`, `features`, or `factor` of each place, which the network multiplies into all that is pooled;
+    `factors`, whether its features are those that it was given times a factor of each place;
     `activations`, `training` where its training is given those of all classes beside each picture, from the cache;
     `asks`, what it is made with beside the channels: `classes`, their names, and `last_channels`, of the last unit.
     """
@@ -84,7 +85,7 @@ class AttentionName(Named):
             "none": BuiltIn(""),
             "segvpr": BuiltIn("vprdist.network.attention.segvpr:SegVPR", _SegVPR, facts=_TAUGHT),
             "deattention": BuiltIn("vprdist.network.attention.deattention:DeAttention", _DeAttention, facts=_TAUGHT),
-            "spatial": BuiltIn("vprdist.network.attention.spatial:Spatial", _Spatial),
+            "spatial": BuiltIn("vprdist.network.attention.spatial:Spatial", _Spatial, facts={"factors": True}),
             "bam": BuiltIn("vprdist.network.attention.bam:BAM", _BAM),
             "cbam": BuiltIn("vprdist.network.attention.cbam:CBAM", _CBAM),
             "squeeze_excite": BuiltIn("vprdist.network.attention.squeeze_excite:SqueezeExcite", _Reduced),
@@ -95,7 +96,7 @@ class AttentionName(Named):
         },
         provided=("channels",),
         offered=("classes", "last_channels"),
-        facts={"answers": "features", "activations": "", "asks": ()},
+        facts={"answers": "features", "factors": False, "activations": "", "asks": ()},
         beside=AttentionPlaces,
     )
 
