@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from pydantic import ValidationError
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from vprdist.errors import WeightsError
 from vprdist.network.aggregators.gem import GeM
@@ -76,13 +78,34 @@ def test_resnet_units_are_torchvisions_network():
     torch.manual_seed(0)
     reference = torchvision.models.resnet18(weights=None).eval()
     torch.manual_seed(0)
-    units = ResNet("resnet18").modules_by_unit()
+    units = ResNet("resnet18", end="layer4").modules_by_unit()
     image = torch.rand(2, 3, 64, 96)
     features = image
     for unit in units.values():
         features = unit.eval()(features)
     pooled = reference.fc(features.mean(dim=(2, 3)))
     assert torch.allclose(pooled, reference(image), atol=1e-5)
+
+
+def test_a_resnet_that_ends_early_is_the_beginning_of_the_whole_one(tmp_path):
+    reference = torchvision.models.resnet50(weights=None).eval()
+    torch.save(reference.state_dict(), tmp_path / "r50.pth")
+    cut = network(backbone={"name": "resnet50", "end": "layer3"}, unfreeze="0-1", weights=tmp_path / "r50.pth")
+    assert cut.trained == ("layer3",) and cut.dimensions == 1024 == cut(IMAGES).shape[1]
+    features = cut.stem(IMAGES, None)
+    answers = create_feature_extractor(reference, ["layer3"])(features)["layer3"]
+    assert torch.allclose(cut.features(IMAGES, None).maps, answers, rtol=1e-4, atol=1e-4)  # of up to 11
+    pooled = GeM(1024, 3.0)(answers)
+    assert torch.allclose(cut(IMAGES), torch.nn.functional.normalize(pooled, dim=1), atol=1e-5)
+
+
+def test_where_a_resnet_ends_is_part_of_what_it_is():
+    whole = NetworkSpec(backbone="resnet50")
+    assert NetworkSpec(backbone={"name": "resnet50", "end": "layer4"}).hashed() == whole.hashed()
+    cut = NetworkSpec(backbone={"name": "resnet50", "end": "layer3"})
+    assert cut.hashed() != whole.hashed() and cut.units == whole.units[:-1] and cut.trained == ("layer2", "layer3")
+    with pytest.raises(ValidationError, match="no such unit"):
+        NetworkSpec(backbone={"name": "resnet50", "end": "layer3"}, attention={"name": "bam", "at": ["layer4"]})
 
 
 def test_efficientnet_lite_carries_its_imagenet_weights():

@@ -83,7 +83,7 @@ SAMPLES: dict[str, Any] = {
     "trial.train.arms.players": [["building"], ["pole"]],
     "search.subsets.groups.<group>": ["building", "wall"], "search.space.<key of trial>": [7],
     **{f"trial.network.backbone.{name}": "b" for name in ("model", "file", "repo", "entry")},
-    "trial.network.backbone.answers": "features",
+    "trial.network.backbone.answers": "features", "trial.network.backbone.end": "conv5_3",
     "trial.network.attention.reduction": 4, "trial.network.attention.weight": 0.5,
     **{f"trial.network.aggregator.{name}": 2 for name in ("out_channels", "rows", "depth")},
     "search.grid.<key of trial>": [7], "trial.network.gem_p": 4.0, "trial.train.margin": 0.25,

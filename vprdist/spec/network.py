@@ -94,7 +94,7 @@ class NetworkSpec(Spec):
     @property
     def units(self) -> Names:
         """The backbone's units, input side first."""
-        return tuple(self.backbone.fact("units"))
+        return self.backbone.units
 
     @property
     def attended(self) -> Names:

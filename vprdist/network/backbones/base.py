@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 from torch import nn
 
@@ -26,7 +25,7 @@ class Backbone(nn.Module):
     `mean` and `std`, of RGB in [0, 1], say how its pictures are normalised.
     """
 
-    units: ClassVar[tuple[str, ...]] = ()
+    units: tuple[str, ...] = ()
     channels: int
     mean: Sequence[float] = IMAGENET_MEAN
     std: Sequence[float] = IMAGENET_STD

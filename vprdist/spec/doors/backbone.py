@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from vprdist.spec.base import Spec, marked
-from vprdist.spec.named import BuiltIn, Door, Named, parameters
+from vprdist.spec.base import Spec, hashed_unless, marked
+from vprdist.spec.named import BuiltIn, Door, Named, NoParameters, parameters
 
 RESNET_UNITS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 VGG_UNITS = ("conv1_1", "conv1_2", "conv2", "conv3", "conv4", "conv5")
@@ -48,15 +48,18 @@ _NORMALISED: dict[str, Any] = {
     "mean": (Three, Field(default=IMAGENET_MEAN, description="of RGB in [0, 1], taken from a picture first")),
     "std": (Three, Field(default=(0.229, 0.224, 0.225), description="of RGB in [0, 1], by which it is divided then")),
 }
+_RESNET = parameters(
+    end=(Literal["layer4", "layer3"], hashed_unless("layer4", description="the last unit: MixVPR ends at layer3"))
+)
 _ONE_UNIT = {"units": ("network",), "elsewhere": True}
 
 
 class BackboneName(Named):
     """Pictures to features, in ordered units: (B, 3+, H, W) -> (B, C, h, w); or to descriptors, (B, D).
 
-    Facts: `units`; `num_parameters`, of which memory is told; `answers`, `features` or `descriptors`; `elsewhere`: a
-    network from elsewhere as one unit, tried before anything starts; `trains`: it can be trained here; `parts`:
-    X-Y of `unfreeze` counts parts of its only unit, which are known where torch is loaded.
+    Facts: `units` and `num_parameters` of the whole, of which memory is told; `answers`, `features` or `descriptors`;
+    `elsewhere`: a network from elsewhere as one unit, tried before anything starts; `trains`: it can be trained here;
+    `parts`: X-Y of `unfreeze` counts parts of its only unit, which are known where torch is loaded.
     """
 
     door: ClassVar[Door] = Door(
@@ -65,6 +68,7 @@ class BackboneName(Named):
             **{
                 name: BuiltIn(
                     f"vprdist.network.backbones.{family}",
+                    _RESNET if units == RESNET_UNITS else NoParameters,
                     facts={"units": units, "num_parameters": count},
                     fixed={"name": name},
                 )
@@ -123,6 +127,12 @@ class BackboneName(Named):
             "parts": False,
         },
     )  # fmt: skip
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Its units, input side first, up to the one where it ends."""
+        whole, end = tuple(self.fact("units")), self.parameters.get("end")
+        return whole[: whole.index(end) + 1] if end in whole else whole
 
     @property
     def answers(self) -> str:
