@@ -17,6 +17,7 @@ from vprdist.data.layouts.msls import read_city
 from vprdist.distributed.world import World
 from vprdist.files import write_json
 from vprdist.parquet import read_parquet
+from vprdist.spec.doors import RerankName
 from vprdist.store.result_file import read_result
 from vprdist.training.run import run_trial
 
@@ -97,6 +98,34 @@ def test_another_protocol_is_another_folder_beside_the_trial(runs):
     assert (found["protocol"]["gallery"], found["protocol"]["image_size"]) == ("merged", [48, 64])
     assert [each["protocol"]["dimensions"] for each in found["variants"]] == [4, None]
     assert read_result(folder / "result.json").metrics != found["metrics"]
+
+
+def test_a_second_stage_orders_the_first_images_of_a_trained_network_anew(runs, tmp_path):
+    """Those of the trial itself are had again; without, the same are found in another order."""
+    trial = make_trial(runs.parent / "tree", steps=1, lr=0.02)
+    chosen = {"rerank": RerankName.of("mutual_nearest", score="cosines", top=5), "whitening": "database"}
+    trial = trial.model_copy(update={"evaluate": trial.evaluate.model_copy(update={**chosen, "dimensions": (8,)})})
+    path = tmp_path / "runs" / "trials" / trial.trial_id
+    write_json(path / "trial.json", trial.to_json())
+    run_trial(trial, path, World(num_threads=1))
+    row = read_result(path / "result.json")
+    assert "mutual_nearest" in row.protocol.summary
+    for name, words in (("again", ()), ("first", ("--rerank", "none")), ("counted", ("--rerank", "mutual_nearest"))):
+        assert main(["evaluate", str(path), *words, "--out", str(tmp_path / name)]) == 0
+    again, first, counted = (evaluated(tmp_path / name) for name in ("again", "first", "counted"))
+    assert (again["metrics"], again["fingerprint"]) == (row.metrics, row.protocol.fingerprint)
+    assert first["protocol"]["rerank"] is None and len({each["fingerprint"] for each in (again, first, counted)}) == 3
+    assert first["metrics"]["recall@5"] == again["metrics"]["recall@5"]
+    assert first["metrics"] == row.variants[0].metrics
+
+    def found(name: str) -> list[list[str]]:
+        (file,) = (tmp_path / name).glob("*/bob.txt")
+        return [line.split() for line in file.read_text().splitlines()]
+
+    before, after = found("first"), found("again")
+    assert before != after
+    for (query, *images), (asked, *anew) in zip(before, after, strict=True):
+        assert query == asked and set(images[:5]) == set(anew[:5]) and images[5:] == anew[5:]
 
 
 def test_files_of_predictions_and_descriptors_give_the_trials_numbers(runs, tmp_path):
