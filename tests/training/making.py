@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from vprdist.training.loop import Trainer
 from vprdist.training.run import run_trial
 
 REPO = Path(__file__).resolve().parents[2]
+RANK = (sys.executable, "-m", "tests.training.ranks")
 CPU = Ranks(0, 1, torch.device("cpu"))
 
 
@@ -89,15 +92,50 @@ def make_cache(root: Path, folder: Path) -> Path:
 
 def start_ranks(world: int, *runs: tuple[TrialSpec, Path], **options: Any) -> list[subprocess.Popen[bytes]]:
     """So many processes, each one rank of every trial in turn; `runs`: (trial, its folder)."""
+    words = [[*RANK, str(rank), str(world), *_written(runs)] for rank in range(world)]
+    return [subprocess.Popen(each, cwd=REPO, **options) for each in words]
+
+
+def _written(runs: Sequence[tuple[TrialSpec, Path]]) -> list[str]:
+    """The folders of runs, each with its trial."""
     for trial, folder in runs:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "trial.json").write_text(json.dumps(trial.to_json()))
         # A rank that reads the address of an earlier start waits there for ever: each has a rendezvous of its own.
         (folder / "rendezvous.json").unlink(missing_ok=True)
-    folders = [str(folder) for _, folder in runs]
-    command = [sys.executable, "-m", "tests.training.ranks"]
-    words = [[*command, str(rank), str(world), *folders] for rank in range(world)]
-    return [subprocess.Popen(each, cwd=REPO, **options) for each in words]
+    return [str(folder) for _, folder in runs]
+
+
+class TwoRanks:
+    """Two processes, each one rank of every trial that they are given: they load torch once for many tests."""
+
+    def __init__(self) -> None:
+        self._ranks: list[subprocess.Popen[str]] = []
+
+    def run(self, *runs: tuple[TrialSpec, Path]) -> None:
+        """Train and evaluate each in turn. The next call starts new processes where one of these failed."""
+        order = json.dumps(_written(runs))
+        if not self._ranks:
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            words = [[*RANK, str(rank), "2"] for rank in range(2)]
+            self._ranks = [subprocess.Popen(each, cwd=REPO, **pipes) for each in words]  # type: ignore[call-overload]
+        late = threading.Timer(600, self.close)
+        late.start()
+        try:
+            for rank in self._ranks:
+                print(order, file=rank.stdin, flush=True)
+            said = [rank.stdout.readline() for rank in self._ranks]  # type: ignore[union-attr]
+        finally:
+            late.cancel()
+        if said != ["done\n", "done\n"]:
+            self.close()
+            raise AssertionError("a rank failed, or took ten minutes: see above")
+
+    def close(self) -> None:
+        for rank in self._ranks:
+            rank.kill()
+            rank.wait()
+        self._ranks = []
 
 
 def weights_of(folder: Path, trial: TrialSpec) -> dict[str, torch.Tensor]:

@@ -1,6 +1,7 @@
 """Run a trial in this process as one rank: `python -m tests.training.ranks RANK WORLD FOLDER…`.
 
-The trials of several folders are run one after the other.
+The trials of several folders are run one after the other. Without a folder, lines of standard input name them, each a
+JSON list, and `done` answers each.
 
 With ASK_RANK_TO_STOP that rank, and no other, is asked to leave in its first evaluation; it then exits with 75. With
 GLOO_ON_GPU all ranks exchange by gloo, which lets two of them share a GPU."""
@@ -8,6 +9,7 @@ GLOO_ON_GPU all ranks exchange by gloo, which lets two of them share a GPU."""
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -19,6 +21,7 @@ import torch.distributed as dist
 
 from vprdist.distributed.world import World
 from vprdist.errors import Stopped
+from vprdist.machine import answers, keep_stdout_for_answers
 from vprdist.spec.trial import TrialSpec
 from vprdist.training.run import run_trial
 
@@ -40,9 +43,14 @@ if __name__ == "__main__":
     here = World(rank=int(rank), world_size=int(world), local_rank=int(rank), num_threads=1)
     if os.environ.get("ASK_RANK_TO_STOP") == rank:
         here = replace(here, should_stop=asked_later())
+    if not folders:
+        keep_stdout_for_answers()
     try:
-        for folder in map(Path, folders):
-            trial = TrialSpec.model_validate_json((folder / "trial.json").read_text())
-            run_trial(trial, folder, replace(here, rendezvous=folder / "rendezvous.json"))
+        for some in [folders] if folders else map(json.loads, sys.stdin):
+            for folder in map(Path, some):
+                trial = TrialSpec.model_validate_json((folder / "trial.json").read_text())
+                run_trial(trial, folder, replace(here, rendezvous=folder / "rendezvous.json"))
+            if not folders:
+                print("done", file=answers(), flush=True)
     except Stopped:
         sys.exit(75)

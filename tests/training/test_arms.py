@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.making import CPU, losses, make_cache, make_trial, run_here, start_ranks, weights_of
+from tests.training.making import CPU, TwoRanks, losses, make_cache, make_trial, run_here, weights_of
 from vprdist.data.graph import city_graph
 from vprdist.data.layouts.msls import read_city
 from vprdist.data.pairs import PairSampler
@@ -190,11 +190,10 @@ def test_workers_change_nothing_and_placebos_do(small_tree: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_two_gloo_ranks_under_arms_equal_one(small_tree: Path, tmp_path: Path) -> None:
+def test_two_gloo_ranks_under_arms_equal_one(small_tree: Path, tmp_path: Path, two_ranks: TwoRanks) -> None:
     trial = arm_trial(small_tree, make_cache(small_tree, tmp_path), "rgb+mask", micro_pairs=1, steps=3)
     run_here(trial, tmp_path / "one")
-    ranks = start_ranks(2, (trial, tmp_path / "two"))
-    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
+    two_ranks.run((trial, tmp_path / "two"))
     assert ResultRow.model_validate_json((tmp_path / "two" / "result.json").read_text()).num_ranks == 2
     found, expected = losses(tmp_path / "two"), losses(tmp_path / "one")
     assert np.allclose([found[s] for s in expected], list(expected.values()), rtol=1e-4)

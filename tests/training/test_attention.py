@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.making import cut_here, losses, make_trial, run_here, start_ranks, weights_of
+from tests.training.making import TwoRanks, cut_here, losses, make_trial, run_here, weights_of
 from vprdist.network.batch_norm import BATCH_NORM
 from vprdist.network.model import build_network, set_mode
 from vprdist.spec.doors import AttentionName
@@ -27,12 +27,13 @@ def statistics(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: value for name, value in weights.items() if name.startswith("attention") and "running" in name}
 
 
-def test_two_ranks_train_attention_with_batch_norm_as_one_does(small_tree: Path, tmp_path: Path) -> None:
+def test_two_ranks_train_attention_with_batch_norm_as_one_does(
+    small_tree: Path, tmp_path: Path, two_ranks: TwoRanks
+) -> None:
     trials = {"sync": attended(small_tree, "bam", batch_norm="sync"), "frozen": attended(small_tree, "cbam")}
-    ranks = start_ranks(2, *((trial, tmp_path / "two" / name) for name, trial in trials.items()))
+    two_ranks.run(*((trial, tmp_path / "two" / name) for name, trial in trials.items()))
     for name, trial in trials.items():
         run_here(trial, tmp_path / name)
-    assert [rank.wait(500) for rank in ranks] == [0, 0]
     for name, trial in trials.items():
         alone, together = losses(tmp_path / name), losses(tmp_path / "two" / name)
         assert alone.keys() == together.keys()

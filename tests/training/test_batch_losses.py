@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.public_code import checkout
-from tests.training.making import losses, make_trial, run_here, start_ranks, weights_of
+from tests.training.making import TwoRanks, losses, make_trial, run_here, weights_of
 from vprdist.errors import LaunchError, OwnCodeError, SweepFileError
 from vprdist.network.model import build_network
 from vprdist.prepare.checks import check_installed
@@ -282,10 +282,9 @@ LOGGED = {"multi": "loss/positives", "metric": "loss/triplets", "gcl of all": "n
 
 
 @pytest.mark.slow
-def test_they_train_and_two_ranks_are_one(small_tree: Path, tmp_path: Path) -> None:
+def test_they_train_and_two_ranks_are_one(small_tree: Path, tmp_path: Path, two_ranks: TwoRanks) -> None:
     trials = {name: make_trial(small_tree, steps=3, lr=0.01, **chosen) for name, chosen in CHOSEN.items()}
-    ranks = start_ranks(2, *((trial, tmp_path / f"two {name}") for name, trial in trials.items()))
-    assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
+    two_ranks.run(*((trial, tmp_path / f"two {name}") for name, trial in trials.items()))
     for name, trial in trials.items():
         row = run_here(trial, tmp_path / name)
         assert row.trial.train.loss == trial.train.loss and row.num_ranks == 1

@@ -11,7 +11,7 @@ import torch
 import yaml
 from pydantic import ValidationError
 
-from tests.training.making import cut_here, losses, make_cache, make_trial, run_here, start_ranks, weights_of
+from tests.training.making import TwoRanks, cut_here, losses, make_cache, make_trial, run_here, weights_of
 from tests.training.test_own_parts import PARTS, with_own
 from vprdist.cli import main
 from vprdist.errors import OwnCodeError, SweepFileError, UserError, WeightsError
@@ -45,11 +45,12 @@ def pooled(trial: TrialSpec, name: str, size: tuple[int, int] | None = None, **m
     return read.resolved(trial.digests)
 
 
-def test_two_ranks_train_as_one_does_and_a_cut_run_goes_on_exactly(small_tree: Path, tmp_path: Path) -> None:
+def test_two_ranks_train_as_one_does_and_a_cut_run_goes_on_exactly(
+    small_tree: Path, tmp_path: Path, two_ranks: TwoRanks
+) -> None:
     trial = pooled(make_trial(small_tree, steps=4, chunk_queries=10), "salad")
     whole = run_here(trial, tmp_path / "whole")
-    ranks = start_ranks(2, (trial, tmp_path / "two"))
-    assert [rank.wait(300) for rank in ranks] == [0, 0]
+    two_ranks.run((trial, tmp_path / "two"))
     for step, loss in losses(tmp_path / "whole").items():
         assert losses(tmp_path / "two")[step] == pytest.approx(loss, rel=1e-4), step
     cut_here(trial, small_tree, tmp_path / "cut", 2)

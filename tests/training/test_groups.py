@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.training.making import CPU, cut_here, losses, make_cache, make_trial, run_here, start_ranks, weights_of
+from tests.training.making import CPU, cut_here, losses, make_cache, make_trial, run_here, weights_of
 from vprdist.data.graph import city_graph
 from vprdist.data.groups import TripletSampler
 from vprdist.data.layouts.msls import read_city
@@ -47,11 +47,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(small_tree, tmp_path, recipe)
 
 
 @pytest.mark.parametrize("recipe", [TRIPLETS, {**PLACES, "pairs": "all"}])
-def test_two_ranks_equal_one(small_tree, tmp_path, recipe):
+def test_two_ranks_equal_one(small_tree, tmp_path, recipe, two_ranks):
     trial = make_trial(small_tree, **{"steps": 5, **recipe})
     run_here(trial, tmp_path / "one")
-    started = start_ranks(2, (trial, tmp_path / "two"))
-    assert [each.wait(timeout=600) for each in started] == [0, 0]
+    two_ranks.run((trial, tmp_path / "two"))
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert one.keys() == two.keys() and len(one) == 5
     assert all(abs(one[step] - two[step]) < 1e-5 for step in one)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.training.making import CPU, cut_here, losses, make_cache, make_trial, run_here, start_ranks, weights_of
+from tests.training.making import CPU, TwoRanks, cut_here, losses, make_cache, make_trial, run_here, weights_of
 from vprdist.data.graph import city_graph
 from vprdist.data.layouts.msls import read_city
 from vprdist.errors import CheckpointError, OwnCodeError, SweepFileError
@@ -240,12 +240,11 @@ def test_a_resumed_run_with_a_learnt_mask_equals_an_uninterrupted_one(
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [{"micro_pairs": 1}, {"pairs": "all"}], ids=["drawn", "all"])
 def test_two_gloo_ranks_learn_the_mask_that_one_does(
-    small_tree: Path, tmp_path: Path, recipe: dict[str, object]
+    small_tree: Path, tmp_path: Path, recipe: dict[str, object], two_ranks: TwoRanks
 ) -> None:
     trial = learnt_trial(small_tree, tmp_path, fast("class_weights", lr_factor=50.0), **recipe)
     run_here(trial, tmp_path / "one")
-    ranks = start_ranks(2, (trial, tmp_path / "two"))
-    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
+    two_ranks.run((trial, tmp_path / "two"))
     found, expected = losses(tmp_path / "two"), losses(tmp_path / "one")
     assert np.allclose([found[step] for step in expected], list(expected.values()), rtol=1e-4)
     mine, theirs = (weights_of(tmp_path / name, trial) for name in ("one", "two"))

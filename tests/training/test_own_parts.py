@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.making import cut_here, losses, make_cache, make_trial, run_here, start_ranks, weights_of
+from tests.training.making import TwoRanks, cut_here, losses, make_cache, make_trial, run_here, weights_of
 from vprdist.errors import OwnCodeError
 from vprdist.network.model import build_network
 from vprdist.prepare.own_code import try_own_code
@@ -198,11 +198,12 @@ def test_attention_that_changes_nothing_changes_nothing_and_trains_behind_frozen
     assert frozen and all(parameter.grad is None for parameter in frozen)
 
 
-def test_two_ranks_train_a_loss_of_the_whole_batch_as_one_does(small_tree: Path, tmp_path: Path, parts: Path) -> None:
+def test_two_ranks_train_a_loss_of_the_whole_batch_as_one_does(
+    small_tree: Path, tmp_path: Path, parts: Path, two_ranks: TwoRanks
+) -> None:
     trial = with_own(make_trial(small_tree, steps=4), parts, aggregator="Mean", loss="Nearest")
     alone = run_here(trial, tmp_path / "one")
-    ranks = start_ranks(2, (trial, tmp_path / "two"))
-    assert [rank.wait(300) for rank in ranks] == [0, 0]
+    two_ranks.run((trial, tmp_path / "two"))
     for step, loss in losses(tmp_path / "one").items():
         assert losses(tmp_path / "two")[step] == pytest.approx(loss, rel=1e-5), step
     found = weights_of(tmp_path / "two", trial)

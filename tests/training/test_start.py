@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.making import CPU, losses, make_cache, make_trial, run_here, start_ranks, weights_of
+from tests.training.making import CPU, losses, make_cache, make_trial, run_here, weights_of
 from tests.worlds import write_small_tree
 from vprdist.data.layouts.msls import read_city
 from vprdist.distributed.world import World
@@ -220,12 +220,11 @@ def test_classes_need_a_cache(small_tree, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_gloo_ranks_equal_one(tmp_path):
+def test_two_gloo_ranks_equal_one(tmp_path, two_ranks):
     tree = write_small_tree(tmp_path / "tree")
     trial = vlad_trial(tree, train={"micro_pairs": 1})
     one = run_here(trial, tmp_path / "one/trials/t")
-    ranks = start_ranks(2, (trial, tmp_path / "two/trials/t"))
-    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
+    two_ranks.run((trial, tmp_path / "two/trials/t"))
     two = ResultRow.model_validate_json((tmp_path / "two/trials/t/result.json").read_text())
     assert two.num_ranks == 2 and two.untrained == one.untrained
     kept = [next((tmp_path / name / "data/starts").glob("*.pt")) for name in ("one", "two")]

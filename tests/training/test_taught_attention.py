@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.training.making import CPU, losses, make_cache, make_trial, run_here, start_ranks, weights_of
+from tests.training.making import CPU, TwoRanks, losses, make_cache, make_trial, run_here, weights_of
 from vprdist.data.graph import city_graph
 from vprdist.data.layouts.msls import read_city
 from vprdist.errors import CacheError, Stopped
@@ -127,12 +127,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     ids=["drawn", "all", "sync"],
 )
 def test_two_gloo_ranks_learn_what_one_does(
-    small_tree: Path, tmp_path: Path, word: str, recipe: dict[str, object]
+    small_tree: Path, tmp_path: Path, word: str, recipe: dict[str, object], two_ranks: TwoRanks
 ) -> None:
     trial = taught_trial(small_tree, tmp_path, word, steps=4, **recipe)
     run_here(trial, tmp_path / "one")
-    ranks = start_ranks(2, (trial, tmp_path / "two"))
-    assert [rank.wait(timeout=400) for rank in ranks] == [0, 0]
+    two_ranks.run((trial, tmp_path / "two"))
     found, expected = losses(tmp_path / "two"), losses(tmp_path / "one")
     assert np.allclose([found[step] for step in expected], list(expected.values()), rtol=1e-3)
     told = [[row[LOSSES[word]] for row in train_rows(tmp_path / name)] for name in ("one", "two")]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.making import losses, make_trial, run_here, start_ranks, weights_of
+from tests.training.making import losses, make_trial, run_here, weights_of
 from tests.worlds import write_small_tree
 from vprdist.network.model import build_network
 from vprdist.spec.network import NetworkSpec
@@ -33,12 +33,11 @@ def trial_of(root: Path, model: str) -> TrialSpec:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
-def test_two_ranks_train_the_same_parts_as_one(tmp_path, model):
+def test_two_ranks_train_the_same_parts_as_one(tmp_path, model, two_ranks):
     write_small_tree(tmp_path / "tree")
     trial, (_, _, parts) = trial_of(tmp_path / "tree", model), MODELS[model]
-    ranks = start_ranks(2, (trial, tmp_path / "two"))
+    two_ranks.run((trial, tmp_path / "two"))
     one = run_here(trial, tmp_path / "one")
-    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
     assert ResultRow.model_validate_json((tmp_path / "two" / "result.json").read_text()).num_ranks == 2
     found, expected = losses(tmp_path / "two"), losses(tmp_path / "one")
     assert np.allclose([found[step] for step in expected], list(expected.values()), rtol=1e-4)
