@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ FRESH = TrialSpec(network=NetworkSpec(backbone="resnet18", weights="none")).reso
 )
 
 
-def trial_of(root: Path, backbone: str = "resnet18", mode: str = "rgb", **train: object) -> TrialSpec:
+def trial_of(root: Path, backbone: Any = "resnet18", mode: str = "rgb", **train: object) -> TrialSpec:
     recipe = {"image_size": (32, 40), "steps": 3, "batch_pairs": 4, "micro_pairs": 2, "lr": 0.5}
     trial = TrialSpec(
         data=DataSpec(root=str(root), train=("ada",), validate_cities=("bob",)),
@@ -105,12 +106,13 @@ def test_an_exported_network_is_the_trials_and_a_sweep_evaluates_it(
             "densenet121, densenet161; found 'efficientnet_lite0'",
         ),
         ("resnet101", "rgb", "found 'resnet101'"),
+        ({"name": "resnet18", "end": "layer3"}, "rgb", "found {'name': 'resnet18', 'end': 'layer3'}"),
         ("resnet18", "rgb+mask", "needs three channels (input.mode rgb or masked); found 'rgb+mask'"),
         ("resnet18", "masked", "last.pt: the trial has no checkpoint. "),
     ],
 )
 def test_what_cannot_be_exported_is_said_and_nothing_is_written(
-    small_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], backbone: str, mode: str, words: str
+    small_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], backbone: Any, mode: str, words: str
 ) -> None:
     folder = folder_of(trial_of(small_tree, backbone, mode), tmp_path / "runs")
     file = tmp_path / "new" / "out.pth"

@@ -10,10 +10,14 @@ import torch
 
 from tests.training.choices import FORMS, SMALL, make_world, of_loss, trial_of, words
 from tests.training.making import run_here, weights_of
+from vprdist.errors import WeightsError
 from vprdist.network.model import build_network
 from vprdist.spec.doors import AggregatorName, AttentionName, LossName
 from vprdist.spec.trial import TrialSpec
 from vprdist.tensors import difference
+
+KEPT = ("units.", "attention.", "pool.")
+"""What a trial takes from the checkpoint of another, but for what attention is taught through."""
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +26,26 @@ def world(tmp_path_factory):
 
 
 def check(folder, trial: TrialSpec) -> None:
-    """It trains a step, which moves it, is evaluated, and its state is that of the network that would be built anew."""
+    """It trains a step, which moves it, is evaluated, its state is that of the network that would be built anew, and
+    another trial can start from its checkpoint."""
     row = run_here(trial, folder)
     assert row.steps == 1 and row.final_loss is not None and 0 <= row.metrics["recall@5"] <= 1
     fresh, after = build_network(trial, None).state_dict(), weights_of(folder, trial)
     assert difference(after, fresh) is None
     assert any(not torch.equal(after[name], value) for name, value in fresh.items())
+    file = folder / "checkpoint" / "last.pt"
+    network = trial.network.model_copy(update={"weights": str(file)})
+    later = trial.model_copy(update={"network": network})
+    if trial.input.num_added:
+        with pytest.raises(WeightsError, match="three input channels"):
+            build_network(later, file)
+        return
+    again = build_network(later, file).state_dict()
+    assert all(
+        torch.equal(after[name], value)
+        for name, value in again.items()
+        if name.startswith(KEPT) and ".taught." not in name
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)

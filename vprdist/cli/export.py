@@ -8,7 +8,7 @@ from pathlib import Path
 from vprdist.cli.options import add_runs
 from vprdist.console import Commands, Console, add_command
 from vprdist.errors import WeightsError
-from vprdist.spec.doors import GEMS
+from vprdist.spec.doors import GEMS, BackboneName
 from vprdist.spec.trial import TrialSpec
 from vprdist.status.find import find_trial
 from vprdist.store.trial_folder import TrialFolder
@@ -58,10 +58,12 @@ def export(folder: TrialFolder, trial: TrialSpec, file: Path) -> tuple[int, int]
     from vprdist.tensors import save_tensors
     from vprdist.training.trained import last_network
 
-    backbone, mode = trial.network.backbone.name, trial.input.mode
-    if backbone not in PUBLIC_NAMES or trial.network.backbone.parameters.get("end", "pool5") != "pool5":
+    backbone, mode = trial.network.backbone, trial.input.mode
+    is_usual = backbone.name in PUBLIC_NAMES and backbone == BackboneName.of(backbone.name)
+    if not is_usual:
         fault = f"the backbone must be one that the public GCL code builds, {', '.join(PUBLIC_NAMES)}"
-        raise WeightsError(folder.trial_file, fault, backbone, "Export a trial of one of these backbones.")
+        found = backbone.as_written() if backbone.name in PUBLIC_NAMES else backbone.title
+        raise WeightsError(folder.trial_file, fault, found, "Export a trial of one of these backbones.")
     for choice, names in ((trial.network.aggregator, GEMS), (trial.network.attention, ("none",))):
         if choice.name not in names:
             fault = f"the public GCL code needs a network with GeM and without attention, not {choice.title}"
