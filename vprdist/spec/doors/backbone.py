@@ -131,7 +131,7 @@ class BackboneName(Named):
     @property
     def units(self) -> tuple[str, ...]:
         """Its units, input side first, up to the one where it ends."""
-        whole, end = tuple(self.fact("units")), self.parameters.get("end")
+        whole, end = tuple(self.fact("units")), None if self.is_own else self.parameters.get("end")
         return whole[: whole.index(end) + 1] if end in whole else whole
 
     @property
