@@ -307,3 +307,12 @@ def test_attention_that_changes_no_descriptor_is_said_though_other_rows_have_one
     else:
         (note,) = found
         assert note.startswith("mine.yaml:2: search.grid.network.attention: no effect, since ") and says in note
+
+
+def test_a_parameter_of_a_users_own_that_is_called_order_says_nothing_of_its_factor(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n\nclass Own(nn.Module):\n    def __init__(self, channels, order: str = 'published'):\n"
+        "        super().__init__()\n"
+    )
+    own = f"{{name: {tmp_path}/own.py:Own, order: published}}"
+    assert notes(tmp_path, f"trial: {{network: {{attention: {own}}}}}\n") == []

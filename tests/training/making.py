@@ -119,12 +119,14 @@ class TwoRanks:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             words = [[*RANK, str(rank), "2"] for rank in range(2)]
             self._ranks = [subprocess.Popen(each, cwd=REPO, **pipes) for each in words]  # type: ignore[call-overload]
-        late = threading.Timer(600, self.close)
+        said, late = list[str](), threading.Timer(600, self.close)
         late.start()
         try:
             for rank in self._ranks:
                 print(order, file=rank.stdin, flush=True)
             said = [rank.stdout.readline() for rank in self._ranks]  # type: ignore[union-attr]
+        except BrokenPipeError:
+            pass  # it died between two orders: said below
         finally:
             late.cancel()
         if said != ["done\n", "done\n"]:

@@ -82,7 +82,7 @@ class NetworkSpec(Spec):
         """Why attention changes no descriptor: its factor of each place goes with the features' length (methods.md,
         A0); None: it does, or there is none."""
         attention, pool = self.attention, self.aggregator
-        if attention.parameters.get("order") == "published":
+        if attention.fact("answers") == "factor" and attention.parameters.get("order") == "published":
             return f"attention {attention.title} as published goes with the features' length (order: works keeps it)"
         if self.pools and pool.normalises and attention.fact("factors") and self.attended == self.units[-1:]:
             return (
