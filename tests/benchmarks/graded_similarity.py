@@ -71,7 +71,7 @@ def make_side(root: Path, name: str, rng: np.random.Generator, count: int, width
         city="large", side=name, folder=root / "train_val" / "large" / name, keys=np.arange(count).astype(str),
         paths=(), pano=nothing, ca=rng.uniform(0, 360, count), easting=5e5 + rng.uniform(0, width, count),
         northing=5e6 + rng.uniform(0, width, count), night=nothing, view_direction=np.zeros(count, "U1"), subtasks={},
-        sequence_key=np.zeros(count, "U1"), frame_number=np.arange(count),
+        sequence_key=np.zeros(count, "U1"), frame_number=np.arange(count), conditions=np.zeros(count, "U1"),
     )  # fmt: skip
 
 

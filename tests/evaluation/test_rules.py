@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from tests.evaluation.wild import slow_metrics, slow_rankings, wild_cities, wild_descriptors
+from tests.evaluation.wild import slow_metrics, slow_rankings, told_cities, wild_cities, wild_descriptors
 from vprdist.data.tasks import breakdown_tasks, city_task
 from vprdist.evaluation.breakdown import query_rows, write_queries
 from vprdist.evaluation.evaluate import Extra, assess
@@ -32,11 +32,20 @@ def protocols(seed: int) -> EvaluateSpec:
     )
 
 
+def told_protocols(seed: int) -> EvaluateSpec:
+    """The same, of conditions too, and with queries that nothing can answer."""
+    changes: dict[str, object] = {"no_positives": ("drop", "count")[seed // 7 % 2]}
+    if seed % 3:
+        changes |= {"subtask": ("night", "snow")[seed % 2], "queries": "subtask"}
+    return protocols(seed).model_copy(update=changes)
+
+
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_a_thousand_worlds(chunk):
+@pytest.mark.parametrize(("worlds", "protocol"), [(wild_cities, protocols), (told_cities, told_protocols)])
+def test_a_thousand_worlds(chunk, worlds, protocol):
     for seed in range(chunk * 100, chunk * 100 + 100):
-        cities = wild_cities(seed)
-        descriptors, evaluate = wild_descriptors(cities, seed), protocols(seed)
+        cities = worlds(seed)
+        descriptors, evaluate = wild_descriptors(cities, seed), protocol(seed)
         expected = slow_rankings(cities, descriptors, evaluate)
         ranking = rank([city_task(city, evaluate, 25.0) for city in cities], descriptors, evaluate.gallery)
         if not expected:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from tests.worlds import SUBTASKS, write_side
-from vprdist.data.places import City, Side
+from vprdist.data.places import City, Side, Truth
 from vprdist.evaluation.descriptors import Descriptors
 from vprdist.spec.evaluate import EvaluateSpec
 from vprdist.spec.vocabulary import SIDES
@@ -32,6 +34,7 @@ def wild_side(city: str, side: str, count: int, dead: np.ndarray, rng: np.random
         subtasks=subtasks | {"all": rng.random(count) < 0.9},
         sequence_key=np.full(count, f"{side}_seq"),
         frame_number=np.arange(count),
+        conditions=np.full(count, ""),
     )
 
 
@@ -72,6 +75,25 @@ def wild_descriptors(cities: list[City], seed: int, dimensions: int = 4) -> Desc
     return Descriptors(distinct[rng.integers(0, 9, begin)], places)
 
 
+def told_cities(seed: int) -> list[City]:
+    """Cities whose queries have conditions, and of which some know their positives by themselves."""
+    rng, cities = np.random.default_rng(seed), []
+    for city in wild_cities(seed):
+        words = rng.choice(["", "night", "snow"], len(city.query))
+        query = replace(city.query, conditions=words)
+        shape = (len(city.query), len(city.database))
+        truth = Truth(positives=csr_matrix(rng.random(shape) < 0.2), told="by hand") if rng.random() < 0.5 else None
+        cities.append(replace(city, query=query, truth=truth))
+    return cities
+
+
+def is_positive(city: City, query: int, row: int, radius_m: float) -> bool:
+    """By the city's own truth, or by the radius; its rim counts."""
+    if city.truth is not None:
+        return bool(city.truth.positives[query, row])
+    return bool(np.hypot(*(city.query.positions[query] - city.database.positions[row])) <= radius_m)
+
+
 def slow_rankings(
     cities: list[City], descriptors: Descriptors, evaluate: EvaluateSpec, radius_m: float = 25.0
 ) -> dict[tuple[str, str], tuple[list[tuple[str, str]], set[tuple[str, str]]]]:
@@ -79,7 +101,14 @@ def slow_rankings(
 
     Everything is named by (city, key).
     """
-    inside = {"subtask": lambda side, row: side.subtasks[evaluate.subtask][row], "every": lambda side, row: True}
+
+    def of_subtask(side: Side, row: int) -> bool:
+        if evaluate.subtask in SUBTASKS:
+            return bool(side.subtasks[evaluate.subtask][row])
+        right = side.side == "database" or side.conditions[row] == evaluate.subtask
+        return bool(side.subtasks["all"][row]) and right
+
+    inside = {"subtask": of_subtask, "every": lambda side, row: True}
     kept = {}
     for city in cities:
         scopes = (evaluate.queries, evaluate.database)
@@ -87,7 +116,7 @@ def slow_rankings(
             [row for row in range(len(side)) if not side.pano[row] and inside[scope](side, row)]
             for side, scope in zip(city.sides, scopes, strict=True)
         ]
-        if rows[0] and rows[1]:  # a city that lacks either is left out as a whole
+        if rows[0] and (rows[1] or evaluate.no_positives == "count"):  # a city that lacks either is left out as a whole
             kept[city.name] = (city, *rows)
     images = [(city, row) for city, _, database in kept.values() for row in database]
 
@@ -100,9 +129,9 @@ def slow_rankings(
             positives = {
                 (city.name, str(city.database.keys[row]))
                 for other, row in images
-                if other is city and np.hypot(*(city.query.positions[query] - city.database.positions[row])) <= radius_m
+                if other is city and is_positive(city, query, row, radius_m)
             }
-            if not positives:
+            if not positives and evaluate.no_positives == "drop":
                 continue
             searched = images if evaluate.gallery == "merged" else [image for image in images if image[0] is city]
             asked = vector(city.query, query)
@@ -123,5 +152,5 @@ def slow_metrics(names: list[tuple[str, str]], positives: set[tuple[str, str]]) 
                 hits += 1
                 score += hits / place
         out[f"recall@{k}"] = float(hits > 0)
-        out[f"map@{k}"] = score / min(len(positives), k)
+        out[f"map@{k}"] = score / min(len(positives), k) if positives else 0.0
     return out

@@ -23,7 +23,7 @@ READ = {
     "input": "mode",
     "network": "backbone weights attention aggregator gem_p",
     "train": "steps margin arms precision",
-    "evaluate": "subtask gallery queries database image_size whitening dimensions rerank storage predict",
+    "evaluate": "subtask gallery queries database no_positives image_size whitening dimensions rerank storage predict",
     "run": "workers keep_mb store_gb tensorboard",
 }
 """Keys that every trial reads; `evaluate.dimensions` without whitening and `data.demo` without the demo are refused."""

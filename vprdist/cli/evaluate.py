@@ -21,7 +21,7 @@ from vprdist.spec.evaluate import EvaluateSpec
 from vprdist.spec.read import Origin, validate
 from vprdist.spec.result import Protocol
 from vprdist.spec.trial import TrialSpec
-from vprdist.spec.vocabulary import KS, METRICS, SUBTASKS, Gallery, Scope, Storage, Whitening
+from vprdist.spec.vocabulary import KS, METRICS, SUBTASKS, Gallery, NoPositives, Scope, Storage, Whitening
 from vprdist.status.find import find_trial
 from vprdist.store.trial_folder import TrialFolder
 
@@ -77,10 +77,13 @@ def add_commands(commands: Commands) -> None:
         metavar="CITY",
         help="write predictions for cities whose ground truth is not there, for others to score",
     )
-    parser.add_argument("--subtask", choices=SUBTASKS)
+    parser.add_argument("--subtask", metavar="SUBTASK", help=f"{', '.join(SUBTASKS)}, or a condition of the queries")
     parser.add_argument("--gallery", choices=get_args(Gallery), help="one gallery a city, or one of all")
     parser.add_argument("--queries", choices=get_args(Scope), help="every: no matter of which subtask")
     parser.add_argument("--database", choices=get_args(Scope), help="every: images outside the subtask too")
+    parser.add_argument(
+        "--no-positives", choices=get_args(NoPositives), help="queries without a positive: drop them, or count misses"
+    )
     add_image_size(parser, "for the network")
     parser.add_argument("--whitening", choices=get_args(Whitening), help="PCA, and what it is learnt on")
     parser.add_argument("--dimensions", nargs="+", type=int, metavar="D", help="after whitening")
@@ -262,7 +265,10 @@ def _under(trial: TrialSpec, args: argparse.Namespace) -> TrialSpec:
     Raises:
         UserError: an impossible protocol.
     """
-    given = ("subtask", "gallery", "queries", "database", "image_size", "whitening", "dimensions", "storage", "predict")
+    given = (
+        "subtask", "gallery", "queries", "database", "no_positives", "image_size", "whitening", "dimensions", "storage",
+        "predict",
+    )  # fmt: skip
     changes = {name: getattr(args, name) for name in given if getattr(args, name) is not None}
     if changes.get("whitening") == "none":
         changes.setdefault("dimensions", [])

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vprdist.errors import RuleError, nearest
+from vprdist.spec.names import is_name
 from vprdist.spec.vocabulary import SUBTASKS
 
 FAR = 1e9
@@ -67,6 +68,21 @@ def subtask_flags(given: Mapping[str, npt.ArrayLike] | None, count: int) -> dict
             raise RuleError("subtasks", "no such subtask", name, nearest(name, SUBTASKS))
     everything = {"all": np.ones(count, bool)} | dict(given)
     return {name: flags(f"subtasks[{name!r}]", everything.get(name), count) for name in SUBTASKS}
+
+
+def condition_words(given: npt.ArrayLike | None, count: int) -> npt.NDArray[np.str_]:
+    """(count,) words, "" where no condition is known.
+
+    Raises:
+        RuleError: a condition that is no word, or one of MSLS' subtasks, which mean something else.
+    """
+    found = words("conditions", [""] * count if given is None else given, count)
+    for word in np.unique(found).tolist():
+        if word in SUBTASKS:
+            raise RuleError("conditions", "a condition must not be called as a subtask of MSLS", word, "Rename it.")
+        if word and (not is_name(word) or word != word.strip() or any(mark in word for mark in ',#"')):
+            raise RuleError("conditions", "a condition must be a word", word, "Rename it.")
+    return found
 
 
 def _column(name: str, values: npt.ArrayLike, count: int, kind: str) -> npt.NDArray[Any]:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_matrix
 
-from vprdist.data.columns import flags, numbers, subtask_flags, whole_numbers, words
+from vprdist.data.columns import condition_words, flags, numbers, subtask_flags, whole_numbers, words
 from vprdist.errors import DataError
 
 Floats = npt.NDArray[np.float64]
@@ -26,13 +27,16 @@ class Side:
 
     easting, northing in metres; ca in degrees clockwise from north. They are None where nobody knows them: without
     positions predictions can be written, and without ca no labels computed. `headings` says which of ca are angles.
-    A picture without a sequence is one of its
-    own; a picture without conditions is of subtask `all`.
+    A picture without a sequence is one of its own.
+
+    Whoever asks for a part of the queries names a subtask: one of MSLS' (`spec.vocabulary.SUBTASKS`), which chooses
+    pictures of both sides, or a condition, which chooses queries alone (see `chosen`).
 
     Attributes:
         folder: where the side lies; messages name it, or for a column the file in `files`.
         keys: one a picture, unique in its side; caches and predictions name pictures by them.
         paths: where each picture lies.
+        conditions: a word a picture for what it was taken in (night, winter, a year, a camera); "" where none is known.
         rows: where the pictures stand among all of the data set's side; None: these are all of them.
         num_left_out: how many of them are not here.
         every_angle: all of ca are angles, also -1, as computation 1 took them.
@@ -52,6 +56,7 @@ class Side:
     subtasks: dict[str, Bools]
     sequence_key: Words
     frame_number: Ints
+    conditions: Words
     files: Mapping[str, Path] = field(default_factory=dict)
     rows: Ints | None = None
     num_left_out: int = 0
@@ -74,6 +79,7 @@ class Side:
         subtasks: Mapping[str, npt.ArrayLike] | None = None,
         sequence_key: npt.ArrayLike | None = None,
         frame_number: npt.ArrayLike | None = None,
+        conditions: Sequence[str] | None = None,
         folder: Path | None = None,
     ) -> Side:
         """A side from what is known of its pictures, one value a picture; the rest is filled in.
@@ -85,6 +91,7 @@ class Side:
             keys: None: the files' names without their ending.
             subtasks: which pictures belong to each (see `spec.vocabulary.SUBTASKS`); None: all to `all`.
             sequence_key, frame_number: None: each picture is its own sequence.
+            conditions: words, "" where none is known; None: of no picture. Each becomes a subtask of the report.
             folder: None: the one that holds all pictures.
 
         Raises:
@@ -108,6 +115,7 @@ class Side:
             subtasks=subtask_flags(subtasks, count),
             sequence_key=named if sequence_key is None else words("sequence_key", sequence_key, count),
             frame_number=whole_numbers("frame_number", frame_number, count),
+            conditions=condition_words(conditions, count),
         )
 
     def __len__(self) -> int:
@@ -134,9 +142,16 @@ class Side:
             subtasks={name: chosen[rows] for name, chosen in self.subtasks.items()},
             sequence_key=self.sequence_key[rows],
             frame_number=self.frame_number[rows],
+            conditions=self.conditions[rows],
             rows=rows,
             num_left_out=len(self) - len(rows),
         )
+
+    def chosen(self, subtask: str) -> Bools:
+        """(N,) whether each picture is of a subtask: MSLS' own chooses on both sides, a condition queries alone."""
+        if subtask in self.subtasks:
+            return self.subtasks[subtask]
+        return np.asarray(self.subtasks["all"] & ((self.conditions == subtask) | (self.side == "database")))
 
     def image_path(self, row: int) -> Path:
         """Where the picture of a row lies."""
@@ -180,12 +195,30 @@ class Side:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Truth:
+    """Which database images show the place of each query, where the data set says so itself, by frames or a file.
+
+    Attributes:
+        positives: (N, M), query x database rows; every entry that is stored is a positive.
+        told: the rule in words, for the protocol: "within 10 frames".
+    """
+
+    positives: csr_matrix
+    told: str
+
+    def take(self, query: Ints, database: Ints) -> Truth:
+        """That of these rows of both sides."""
+        return replace(self, positives=self.positives[query][:, database])
+
+
+@dataclass(frozen=True, kw_only=True)
 class City:
     """Both sides of a city.
 
     Attributes:
         split: the part of the data set that it stands in; "" where there are none.
         label_file: where its official graded labels lie, if they are there; None where there can be none.
+        truth: whose place each query shows; None: the positions tell it.
     """
 
     name: str
@@ -193,6 +226,15 @@ class City:
     database: Side
     split: str = ""
     label_file: Path | None = None
+    truth: Truth | None = None
+
+    def take(self, query: Ints | None, database: Ints | None) -> City:
+        """These rows of both whole sides alone; None: all of a side."""
+        pairs = list(zip(self.sides, (query, database), strict=True))
+        sides = [side if rows is None else side.take(rows) for side, rows in pairs]
+        kept = [np.arange(len(side)) if rows is None else rows for side, rows in pairs]
+        truth = None if self.truth is None else self.truth.take(*kept)
+        return replace(self, query=sides[0], database=sides[1], truth=truth)
 
     @property
     def sides(self) -> tuple[Side, Side]:

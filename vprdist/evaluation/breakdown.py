@@ -26,7 +26,7 @@ def query_rows(subtask: str, ranking: Ranking) -> Iterator[dict[str, object]]:
     """One row a query that counts, in the order of the CSVs."""
     for number, task in enumerate(ranking.tasks):
         side, start, values = task.city.query, ranking.starts[number], ranking.values[number]
-        headings = side.headings.tolist()
+        headings, positions_N2 = side.headings.tolist(), None if side.easting is None else side.positions
         for index, row in enumerate(task.queries.tolist()):
             found = ranking.retrieved[number][index]
             yield {
@@ -37,8 +37,8 @@ def query_rows(subtask: str, ranking: Ranking) -> Iterator[dict[str, object]]:
                 "frame_number": int(side.frame_number[row]),
                 "view_direction": str(side.view_direction[row]),
                 "night": bool(side.night[row]),
-                "easting": float(side.positions[row, 0]),
-                "northing": float(side.positions[row, 1]),
+                "easting": None if positions_N2 is None else float(positions_N2[row, 0]),
+                "northing": None if positions_N2 is None else float(positions_N2[row, 1]),
                 "ca": None if isnan(headings[row]) else headings[row],
                 "num_positives": len(task.positives[index]),
                 "retrieved": ranking.keys[found].tolist(),
@@ -49,8 +49,10 @@ def query_rows(subtask: str, ranking: Ranking) -> Iterator[dict[str, object]]:
 
 
 def _nearest(task: Task, index: int) -> list[str]:
-    """Keys of a query's positives, nearest first, equal distances by row."""
-    rows = task.gallery[task.positives[index]]
-    away = task.city.database.positions[rows] - task.city.query.positions[task.queries[index]]
+    """Keys of a query's positives, nearest first, equal distances by row; without positions in the order of rows."""
+    rows, database = task.gallery[task.positives[index]], task.city.database
+    if database.easting is None or task.city.query.easting is None:
+        return [str(key) for key in database.keys[rows[:NUM_POSITIVES]]]
+    away = database.positions[rows] - task.city.query.positions[task.queries[index]]
     chosen = rows[np.argsort(np.hypot(*away.T), kind="stable")[:NUM_POSITIVES]]
-    return [str(key) for key in task.city.database.keys[chosen]]
+    return [str(key) for key in database.keys[chosen]]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vprdist.data.places import City, Side
-from vprdist.data.tasks import Task
+from vprdist.data.tasks import Task, truth_told
 from vprdist.distributed.ranks import Ranks
 from vprdist.evaluation.breakdown import write_queries
 from vprdist.evaluation.descriptors import Descriptors, Rows, Wanted, describe_arms
@@ -125,6 +125,8 @@ def describe_protocol(tasks: Sequence[Task], trial: TrialSpec, dataset: str) -> 
         whitening=evaluate.whitening,
         queries=evaluate.queries,
         database=evaluate.database,
+        no_positives=evaluate.no_positives,
+        truth=truth_told(tasks),
         dimensions=evaluate.dimensions[0] if evaluate.dimensions else None,
         storage=evaluate.storage,
         rerank=evaluate.rerank.told,

@@ -22,7 +22,7 @@ def per_query(
 
     Args:
         ranked: for each query the retrieved rows, nearest first, each row once.
-        positives: for each query the rows that show its place; none of them empty.
+        positives: for each query the rows that show its place; one that has none is missed at every k, its AP is 0.
     """
     depth = max(ks)
     hit_QK = np.zeros((len(ranked), depth), bool)
@@ -35,7 +35,7 @@ def per_query(
     values: dict[str, npt.NDArray[np.float64]] = {
         f"recall@{k}": np.asarray(hit_QK[:, :k].any(axis=1), np.float64) for k in ks
     }
-    return values | {f"map@{k}": gained_QK[:, k - 1] / np.minimum(counts, k) for k in ks}
+    return values | {f"map@{k}": gained_QK[:, k - 1] / np.clip(counts, 1, k) for k in ks}
 
 
 def average(values: dict[str, npt.NDArray[np.float64]]) -> dict[str, float]:

@@ -9,25 +9,32 @@ from pydantic import Field, model_validator
 from vprdist.errors import RuleError
 from vprdist.spec.base import ImageSize, Spec, hashed_unless, marked, not_hashed
 from vprdist.spec.doors import NO_RERANK, RerankName
-from vprdist.spec.names import CityNames
-from vprdist.spec.vocabulary import Gallery, Scope, Storage, Subtask, Whitening
+from vprdist.spec.names import CityNames, Name
+from vprdist.spec.vocabulary import SUBTASKS, Gallery, NoPositives, Scope, Storage, Whitening
 
 
 class EvaluateSpec(Spec):
     """How a trial is evaluated: the MSLS rules, and what is left open by them.
 
     The queries that count are those of the subtask that have a positive within the radius; `queries: every` asks
-    those outside `subtask_index.csv` too (of MSLS' validation cities, some 11,000 instead of 740). Panoramas are
-    dropped. PCA whitening is learnt on the training cities or on the evaluated database itself; the first of
-    `dimensions` is the trial's result, further ones and the raw descriptors are variants of it.
+    those outside `subtask_index.csv` too (of MSLS' validation cities, some 11,000 instead of 740), `no_positives:
+    count` those that nothing can answer. Panoramas are dropped. PCA whitening is learnt on the training cities or on
+    the evaluated database itself; the first of `dimensions` is the trial's result, further ones and the raw
+    descriptors are variants of it.
     """
 
-    subtask: Subtask = Field(
-        default="all", description="MSLS' subtask: summer, winter, old, new, day, night (s2w: from summer to winter)"
+    subtask: Name = Field(
+        default="all",
+        description="MSLS' subtask: summer, winter, old, new, day, night (s2w: from summer to winter); or a condition "
+        "of the data set's queries",
+        json_schema_extra=marked(words=SUBTASKS, other="a condition of the queries, as `vprdist data info` names them"),
     )
     gallery: Gallery = Field(default="city", description="one gallery a city, or all cities' images in one")
     queries: Scope = hashed_unless("subtask", description="which queries count; every: those outside the subtask too")
     database: Scope = hashed_unless("subtask", description="every: images outside the subtask are searched too")
+    no_positives: NoPositives = hashed_unless(
+        "drop", description="queries without a positive; count: as misses, as VPR-methods-evaluation does"
+    )
     image_size: ImageSize | None = Field(
         default=None, description="height and width of a picture; null: the training size",
         json_schema_extra=marked(unit="pixels"),

@@ -24,8 +24,9 @@ each query of it that counts.
 
 Every subtask is evaluated from the same descriptors, under the trial's protocol but for the subtask; `all` is always
 there. frame_number and num_positives are whole numbers, night is a bool, easting and northing are metres, ca degrees
-clockwise from north (null where the city has none). `retrieved` holds the keys of the first 20, nearest first, `hits`
-a bool for each, `positives` up to five keys, nearest to the query first. The metrics are those of the query alone.
+clockwise from north (each null where the city has none). `retrieved` holds the keys of the first 20, nearest first,
+`hits` a bool for each, `positives` up to five keys, nearest to the query first. The metrics are those of the query
+alone.
 """
 
 
@@ -44,6 +45,8 @@ class Protocol(Spec):
     select: str = Field(default="last", description="`val`, the reference's best checkpoint by R@5, is reserved")
     queries: str = hashed_unless("subtask")
     database: str = hashed_unless("subtask")
+    no_positives: str = hashed_unless("drop", description="queries without a positive; count: they are misses")
+    truth: str | None = hashed_unless(None, description="the data set's own rule for positives; null: the radius")
     dimensions: int | None = hashed_unless(None, description="null: as many as the network has")
     storage: str = hashed_unless("float32")
     rerank: str | None = hashed_unless(None, description="the second stage; null: there is none")
@@ -60,6 +63,8 @@ class Protocol(Spec):
         """One line for a person."""
         size = "unknown resolution" if self.image_size is None else "x".join(map(str, self.image_size))
         queries = "queries" if self.queries == "subtask" else "queries (every one)"
+        queries += "" if self.no_positives == "drop" else " (those without a positive count as misses)"
+        positives = f"within {self.positive_radius_m:g} m" if self.truth is None else self.truth
         database = "database images" if self.database == "subtask" else "database images (every one)"
         gallery = "one gallery a city" if self.gallery == "city" else "one gallery of all cities"
         where = {"train": ", learnt on the training cities", "database": ", learnt on this database"}
@@ -71,7 +76,7 @@ class Protocol(Spec):
         return (
             f"{'+'.join(self.cities)}, subtask {self.subtask}, {self.num_queries} {queries} against "
             f"{self.num_database} {database}{left_out}, {gallery}, {size}, "
-            f"positives within {self.positive_radius_m:g} m, {whitening}{second}{stored}, {self.select} checkpoint"
+            f"positives {positives}, {whitening}{second}{stored}, {self.select} checkpoint"
             f"{'' if self.computation == FIRST else f', computation {self.computation}'}"
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 CLASSES: tuple[str, ...] = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
@@ -43,12 +43,15 @@ OFFICIAL_VIEW: tuple[float, float] = (50.0, 90.0)
 """The field of view that GCL's official labels were made for: radius in metres, opening in degrees."""
 Gallery = Literal["city", "merged"]
 Scope = Literal["subtask", "every"]
+NoPositives = Literal["drop", "count"]
+"""Queries that no database image shows the place of: they are dropped (MSLS), or count as misses, as in
+VPR-methods-evaluation and most papers on Pitts30k, Tokyo 24/7 and SF-XL."""
 Whitening = Literal["none", "train", "database"]
 Storage = Literal["float32", "float16"]
 
 SIDES: tuple[str, ...] = ("query", "database")
-Subtask = Literal["all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d"]
-SUBTASKS: tuple[str, ...] = get_args(Subtask)
+SUBTASKS: tuple[str, ...] = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
+"""MSLS' own; a data set's conditions are subtasks too."""
 KS: tuple[int, ...] = (1, 5, 10, 20)
 """The cut-offs of recall@k and mAP@k in the paper and in the leaderboard."""
 METRICS: tuple[str, ...] = tuple(f"{metric}@{k}" for metric in ("recall", "map") for k in KS)

@@ -28,6 +28,11 @@ class Layout(abc.ABC):
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @classmethod
+    def evidence(cls, root: Path) -> str:
+        """What in a folder speaks for this layout, in words; "" where nothing does. It looks at few names alone."""
+        return ""
+
     @abc.abstractmethod
     def names(self) -> list[str]:
         """The cities that the folder holds, at least one.
@@ -85,7 +90,12 @@ def content_digest(city: City, root: Path) -> str:
                 _add(digest, name, np.ascontiguousarray(values).tobytes())
         for name, flags in sorted(side.subtasks.items()):
             _add(digest, f"subtask {name}", flags.tobytes())
+        if (side.conditions != "").any():  # a column added later keeps the digests of before
+            _add(digest, "conditions", "\0".join(side.conditions.tolist()).encode())
         _add(digest, "pictures", _pictures(side, root).encode())
+    if city.truth is not None:
+        _add(digest, "truth rows", city.truth.positives.indptr.astype(np.int64).tobytes())
+        _add(digest, "truth", city.truth.positives.indices.astype(np.int64).tobytes())
     return digest.hexdigest()[:16]
 
 

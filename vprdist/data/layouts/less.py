@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from vprdist.data.layouts.base import Layout
-from vprdist.data.places import City, Side
+from vprdist.data.places import City, Ints, Side
 from vprdist.errors import DataError
 from vprdist.files import at_home, digest_json, read_bytes
 
@@ -33,8 +32,7 @@ class LessLayout(Layout):
 
     def read(self, city: str) -> City:
         found = self.whole.read(city)
-        query, database = (self._less(side) for side in found.sides)
-        return replace(found, query=query, database=database)
+        return found.take(*(self._kept(side) for side in found.sides))
 
     def digest(self, city: str) -> str:
         """That of the whole city where it keeps all its pictures, so that names of other cities change nothing."""
@@ -50,14 +48,15 @@ class LessLayout(Layout):
     def label_file(self, city: str) -> Path | None:
         return self.whole.label_file(city)
 
-    def _less(self, side: Side) -> Side:
+    def _kept(self, side: Side) -> Ints | None:
+        """The rows that stay; None: all of them."""
         gone = gone_rows(side, self.left_out)
         if not gone:
-            return side
+            return None
         if len(gone) == len(side):
             fault = f"every picture of {side.city}/{side.side} is left out, and a side needs one"
             raise DataError(side.folder, fault, None, "Choose another city, or leave out fewer (trial.data.leave_out).")
-        return side.take(np.delete(np.arange(len(side)), gone))
+        return np.delete(np.arange(len(side)), gone)
 
 
 def gone_rows(side: Side, left_out: Collection[str]) -> list[int]:

@@ -28,6 +28,10 @@ SPLITS = ("train_val", "test")
 class Msls(Layout):
     """The layout of the functions below."""
 
+    @classmethod
+    def evidence(cls, root: Path) -> str:
+        return f"{SPLITS[0]}/ or {SPLITS[1]}/ with <city>/query" if city_names(root) else ""
+
     def names(self) -> list[str]:
         if not (found := city_names(self.root)):
             raise _no_tree(self.root)
@@ -140,6 +144,7 @@ def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
         subtasks={name: subtask.flags(name) for name in SUBTASKS},
         sequence_key=np.array(sequence.texts("sequence_key")),
         frame_number=sequence.whole_numbers("frame_number"),
+        conditions=np.full(count, ""),
         files={"ca": folder / "raw.csv", "easting": folder / "postprocessed.csv"},
     )
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from vprdist.data.columns import FAR, KINDS
 from vprdist.data.layouts.base import Layout
-from vprdist.data.places import City, Side
+from vprdist.data.places import City, Side, Truth
 from vprdist.errors import DataError, RuleError, UserError, first_line, nearest
 from vprdist.spec.names import is_name
 from vprdist.spec.vocabulary import SIDES, SUBTASKS
@@ -25,7 +26,8 @@ WORD = re.compile(r"[^\s,#]+")
 """City names and keys are words of prediction files, and names (see `spec.names`)."""
 DTYPES = {
     "keys": "words", "view_direction": "words", "sequence_key": "words", "frame_number": "whole numbers",
-    "pano": "booleans", "night": "booleans", "ca": "numbers", "easting": "numbers", "northing": "numbers",
+    "conditions": "words", "pano": "booleans", "night": "booleans", "ca": "numbers", "easting": "numbers",
+    "northing": "numbers",
 }  # fmt: skip
 REMEDY = "Mend the file."
 
@@ -132,6 +134,16 @@ def check_city(city: object, name: str) -> None:
             found = (side.city, side.side) if isinstance(side, Side) else type(side).__name__
             raise RuleError(word, f"the {word} must be the side {word!r} of {name!r}", found, REMEDY)
         _check_side(side, f"{name}/{word}")
+    if city.truth is not None:
+        _check_truth(city, (len(city.query), len(city.database)))
+
+
+def _check_truth(city: City, shape: tuple[int, int]) -> None:
+    truth = city.truth
+    if not isinstance(truth, Truth) or not isinstance(truth.positives, csr_matrix) or truth.positives.shape != shape:
+        fault = f"the truth of {city.name} must be a Truth with a csr_matrix of {shape[0]} x {shape[1]}"
+        found = getattr(getattr(truth, "positives", None), "shape", type(truth).__name__)
+        raise RuleError("truth", fault, found, "Give one row a query and one column a database image.")
 
 
 def _check_side(side: Side, what: str) -> None:

@@ -10,9 +10,11 @@ from vprdist.data.layouts.base import Layout
 from vprdist.data.layouts.less import LessLayout, read_names
 from vprdist.data.layouts.own import OwnLayout
 from vprdist.data.places import City
+from vprdist.errors import DataError
 from vprdist.files import digest_json
 from vprdist.spec.data import DataSpec
 from vprdist.spec.doors import MSLS, LayoutName
+from vprdist.spec.named import load_built_in
 from vprdist.spec.own_code import own_file
 
 
@@ -27,6 +29,23 @@ def open_layout(root: Path, choice: LayoutName = MSLS, leave_out: str | Sequence
         OwnCodeError: its file cannot be loaded, or is another than when the trial was submitted.
     """
     return _opened(root, choice.model_dump_json(), read_names(leave_out))
+
+
+def recognised(root: Path) -> LayoutName:
+    """The built-in layout of a folder whose choice nobody named.
+
+    Raises:
+        DataError: none fits, or more than one does.
+    """
+    doors = LayoutName.door.built_in
+    found = {word: told for word, each in doors.items() if (told := load_built_in(each).evidence(root))}
+    if len(found) == 1:
+        return LayoutName.of(next(iter(found)))
+    remedy = f"Name one: --layout {' or '.join(found or doors)}, or a class of your own (CONTRIBUTING.md)."
+    if not found:
+        raise DataError(root, "no layout is recognised in this folder", None, remedy)
+    told = "; ".join(f"{word}: {why}" for word, why in found.items())
+    raise DataError(root, "two layouts may be meant in this folder, and one must be named", told, remedy)
 
 
 def layout_of(data: DataSpec) -> Layout:
