@@ -159,7 +159,8 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
             if name in data.train and not is_official(city.label_file, data):
                 facts += without_angles(city)
         for side in city.sides:
-            if name in (*data.train, *data.validate_cities) and side.easting is None:
+            judged = name in (*data.train, *data.validate_cities)
+            if judged and side.easting is None and city.truth is None:
                 fault = "training and validation need ground truth"
                 remedy = (
                     "Put its CSVs there (those of MSLS' test cities are public since April 2026), or choose another "
