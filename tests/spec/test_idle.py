@@ -23,13 +23,15 @@ READ = {
     "input": "mode",
     "network": "backbone weights attention aggregator gem_p",
     "train": "steps margin arms precision",
-    "evaluate": "subtask gallery queries database no_positives image_size whitening dimensions rerank storage predict",
+    "evaluate": "subtask gallery queries database no_positives image_size whitening dimensions rerank storage predict "
+    "of_set",
     "run": "workers keep_mb store_gb tensorboard",
 }
 """Keys that every trial reads; `evaluate.dimensions` without whitening and `data.demo` without the demo are refused."""
 LOCAL = ClusterProfile(kind="local")
 MASKED = {"input": {"mode": "masked"}}
 STILL = {"train": {"steps": 0}}
+TWO_SETS = {"data": {"root": "/data", "train": ["ada"]}}
 
 
 def notes(tmp_path: Path, text: str, *words: str, profile: ClusterProfile = LOCAL) -> list[str]:
@@ -100,6 +102,7 @@ CASES: list[tuple[str, Any, dict[str, Any], dict[str, Any]]] = [
     ("train.place_pictures", 3, {}, {"train": {"batches": "places"}}),
     ("train.mining", {"negatives": 3}, {}, {"train": {"batches": "triplets", "chunked": True}}),
     ("train.lr_drop_pairs", 3000, {"train": {"schedule": "cosine"}}, {}),
+    ("data.shares", {"ada": 2.0}, {**STILL, **TWO_SETS}, TWO_SETS),
     ("evaluate.before_training", False, STILL, {}),
     ("run.compile", True, STILL, {}),
     ("run.checkpoint_s", 7.0, STILL, {}),

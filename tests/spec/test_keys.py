@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 from vprdist.errors import SweepFileError, UserError
+from vprdist.spec.base import marks_of
 from vprdist.spec.find_key import find_keys
 from vprdist.spec.key import Key
 from vprdist.spec.keys import model_of, profile_keys, sweep_keys
@@ -74,10 +75,12 @@ CHOSEN = {
     "<scale>": "demo",
     "<group>": "built",
     "<key of trial>": "train.steps",
+    "<city>": "ada",
+    "<data set>": "more",
 }
 SAMPLES: dict[str, Any] = {
     "name": "mine", "scale": "demo", "trial.data.demo": {}, "trial.data.demo.planted": {},
-    "trial.data.demo.conditions": {},
+    "trial.data.demo.conditions": {}, "trial.data.layout.sets": {"msls": {}}, "trial.data.shares.<city>": 2.0,
     "trial.data.demo.planted.carry.<class>": 0.5, "trial.input.learnt.lr_factor": 2.0,
     "trial.input.segmenter.name": "deeplabv3plus", "trial.input.segmenter.weights": "a.pth",
     "trial.train.arms.players": [["building"], ["pole"]],
@@ -95,6 +98,11 @@ SAMPLES: dict[str, Any] = {
 OWN_CLASSES = {name: nested(tuple(name.split(".")), {"name": "own.py:Own"}) for name in CHOICES}
 AROUND: dict[str, dict[str, Any]] = {
     "trial.data.layout.": {"trial": {"data": {"root": "/data"}}},
+    "trial.data.layout.sets": {"trial": {"data": {"layout": {"name": "mixed", "sets": {"msls": {}}}}}},
+    "trial.data.shares.<city>": {"trial": {"data": {"root": "/data", "train": ["ada"]}}},
+    "trial.evaluate.of_set.<data set>": {"trial": {"data": {
+        "root": "/data", "layout": {"name": "mixed", "sets": {"msls": {}, "more": {}}}, "validate": ["more.ada"],
+    }}},
     **{f"trial.network.backbone.{name}": {"trial": {"network": {"backbone": beside}, "train": {"steps": 0}}}
        for beside, names in (
            ({"name": "timm", "model": "resnet18"}, ("model", "answers")),
@@ -184,7 +192,8 @@ def fields_of(model: type[BaseModel], above: tuple[str, ...]) -> Iterator[tuple[
                 built_in = [name for each in option.door.built_in.values() for name in each.parameters.model_fields]
                 yield from ((*path, name) for name in dict.fromkeys([*option.model_fields, *built_in]))
             elif isinstance(option, type) and issubclass(option, BaseModel) and name not in ("space", "recipe"):
-                yield from fields_of(option, path)
+                under = marks_of(field).get("key")  # where people choose the names of sections
+                yield from fields_of(option, (*path, f"<{under}>") if under else path)
 
 
 @pytest.mark.parametrize("key", [*SWEEP, *PROFILE], ids=lambda key: key.name)

@@ -27,7 +27,7 @@ def num_clusters(tasks: Sequence[Task]) -> int:
 
 def chances(trial: TrialSpec, objective: str, subtask: str | None = None) -> dict[Place, float]:
     """For each query the mean of the objective over all orders of the gallery it is asked of."""
-    tasks, merged = tasks_of(trial, subtask), trial.evaluate.gallery == "merged"
+    tasks, merged = tasks_of(trial, subtask), trial.judged.evaluate.gallery == "merged"
     together = sum(len(task.gallery) for task in tasks)
     return {
         (task.city.name, str(task.city.query.keys[row])): value

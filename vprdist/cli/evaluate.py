@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from vprdist.evaluation.evaluate import Evaluation, Extra
     from vprdist.report.parts import Part
 
-Answer = Callable[["Sequence[Task]", "Extra"], "Evaluation"]
+Answer = Callable[[TrialSpec, "Sequence[Task]", "Extra"], "Evaluation"]
+"""To a trial as one of its data sets is evaluated."""
 Line = tuple[str, int, str, Mapping[str, float]]
 """A line of the table: a part of the queries or a variant, its queries, an interval, the metrics."""
 FIRST_LEFT_OUT = ("map@1", "map@5", "map@10", "recall@10", "map@20", "recall@20", "recall@5")
@@ -103,7 +104,8 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     if args.predict:
         _predict(source, args.predict, console)
     if args.cities or not args.predict:
-        _measure(source, console)
+        for judged in source.trial.judgements.values() or [source.trial]:
+            _measure(source, judged, console)
     return 0
 
 
@@ -115,13 +117,13 @@ def _predict(source: Source, cities: Sequence[str], console: Console) -> None:
 
     layout = layout_of(source.trial.data)
     tasks = [prediction_task(layout.read(city), source.trial.evaluate) for city in cities]
-    predictions = source.answer(tasks, NOTHING).ranking.predictions
+    predictions = source.answer(source.trial, tasks, NOTHING).ranking.predictions
     path = source.out / "submission.txt"
     write_submission(path, predictions)
     console.print(f"{path}: predictions for {sum(map(len, predictions.values()))} queries of {', '.join(cities)}.")
 
 
-def _measure(source: Source, console: Console) -> None:
+def _measure(source: Source, trial: TrialSpec, console: Console) -> None:
     from vprdist.data.apart import check_apart
     from vprdist.data.layouts import dataset_digest, layout_of
     from vprdist.data.layouts.less import left_out_words
@@ -130,7 +132,7 @@ def _measure(source: Source, console: Console) -> None:
     from vprdist.report.parts import parts_of
     from vprdist.store.queries import queries_file
 
-    trial, layout = source.trial, layout_of(source.trial.data)
+    layout = layout_of(trial.data)
     check_apart(trial.data.model_copy(update={"train": ()}))  # those that a trial trained on may be gone
     cities = [layout.read(name) for name in trial.data.validate_cities]
     tasks = build_tasks(cities, trial)
@@ -140,7 +142,7 @@ def _measure(source: Source, console: Console) -> None:
     subtasks: dict[str, list[Task]] = {trial.evaluate.subtask: tasks}
     if source.predicts:
         subtasks = breakdown_tasks(cities, trial) | subtasks
-    evaluation = source.answer(tasks, Extra(subtasks))
+    evaluation = source.answer(trial, tasks, Extra(subtasks))
     protocol = describe_protocol(tasks, trial, dataset_digest(trial.data, trial.data.validate_cities))
     if not source.knows_size:
         protocol = protocol.model_copy(update={"image_size": None})
@@ -175,7 +177,7 @@ def _of_trial(args: argparse.Namespace, console: Console) -> Source:
 
     notes = list[str]()
 
-    def answer(tasks: Sequence[Task], extra: Extra) -> Evaluation:
+    def answer(trial: TrialSpec, tasks: Sequence[Task], extra: Extra) -> Evaluation:
         from vprdist.data.unchanged import check_unchanged
         from vprdist.distributed.ranks import join
         from vprdist.distributed.world import World
@@ -212,7 +214,7 @@ def _of_descriptors(paths: Sequence[Path], args: argparse.Namespace) -> Source:
         fault = "files have no training images to learn it on, as a trial has"
         raise UserError("--whitening", fault, "train", "Say database.")
 
-    def answer(tasks: Sequence[Task], extra: Extra) -> Evaluation:
+    def answer(trial: TrialSpec, tasks: Sequence[Task], extra: Extra) -> Evaluation:
         from vprdist.evaluation.descriptor_files import read_descriptors
         from vprdist.evaluation.evaluate import assess, learning_rows, wanted_rows
 
@@ -228,7 +230,7 @@ def _of_predictions(path: Path, args: argparse.Namespace) -> Source:
     if trial.evaluate.whitening != "none" or trial.evaluate.storage != "float32":
         raise UserError(path, "a file of predictions has no descriptors", None, "Leave out --whitening and --storage.")
 
-    def answer(tasks: Sequence[Task], extra: Extra) -> Evaluation:
+    def answer(trial: TrialSpec, tasks: Sequence[Task], extra: Extra) -> Evaluation:
         from vprdist.evaluation.evaluate import Evaluation
         from vprdist.evaluation.predictions import read_predictions
 
@@ -273,6 +275,9 @@ def _under(trial: TrialSpec, args: argparse.Namespace) -> TrialSpec:
     if changes.get("whitening") == "none":
         changes.setdefault("dimensions", [])
     changes |= _second_stage(trial, args)
+    asked = trial.evaluate.of_set.items()  # what the command line says holds on every data set
+    own = {name: each.model_dump(mode="json", exclude_none=True) for name, each in asked}
+    changes["of_set"] = {name: {key: each[key] for key in each if key not in changes} for name, each in own.items()}
     values: Mapping[str, Any] = {**trial.evaluate.model_dump(mode="json"), **changes}
     evaluate = validate(EvaluateSpec, values, Origin(Path("vprdist evaluate")))
     if (impossible := trial.size_fault(evaluate.image_size)) is not None:

@@ -89,14 +89,15 @@ def _reader(asked: _Asked, refused: list[str]) -> QueriesOf:
     """Reads per-query results; a file that cannot be read costs its row, and is told."""
     known: dict[str, Queries] = {}
 
-    def queries_of(trial: str) -> Queries | None:
+    def queries_of(called: str) -> Queries | None:
+        trial, _, data_set = called.partition("@")
         try:
-            found = read_queries(queries_path(asked.results[trial].parent))
+            found = read_queries(queries_path(asked.results[trial].parent, data_set))
         except UserError as error:
             refused.append(str(error))
             return None
         if found is not None:
-            found = known[trial] = found.sharing(next(iter(known.values()), found))
+            found = known[called] = found.sharing(next(iter(known.values()), found))
         return found
 
     return queries_of

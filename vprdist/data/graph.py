@@ -34,12 +34,18 @@ class CityGraph:
     """What sampling needs of one city: queries and database rows that take part, and the graded similarity.
 
     similarity is (N, M), query x database rows, of values above 0; absent entries are 0.
+
+    Attributes:
+        group: the share of training that it is of, by name, and `share` how much that is beside the other groups';
+            equal names have equal shares. "" where each query counts alike.
     """
 
     name: str
     queries: Ints
     gallery: Ints
     similarity: csr_matrix
+    group: str = ""
+    share: float = 1.0
 
     def similarity_of(self, queries: Ints, rows: Ints) -> npt.NDArray[np.float32]:
         """(len(queries), len(rows)) float32: every query's similarity to every database row; rows may repeat."""
@@ -70,7 +76,12 @@ def training_graphs(
     if trial.computation == FIRST:
         cities = [_with_every_angle(city) for city in cities]
     learnt = str(trial.train.loss.fact("labels"))
-    graphs = [_graph(city, spec, read_labels(city, spec, runs, say, learnt)) for city in cities]
+    graphs = [
+        replace(
+            _graph(city, spec, read_labels(city, spec, runs, say, learnt)), group=name, share=spec.shares.get(name, 1)
+        )
+        for city, name in zip(cities, spec.share_names, strict=True)
+    ]
     computed = [city for city in cities if not is_official(city.label_file, spec)]
     notices = [fact for city in computed for fact in without_angles(city)]
     if found is not None and computed:

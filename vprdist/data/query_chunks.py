@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from vprdist.data.graph import CityGraph, Ints
+from vprdist.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,17 @@ class Pairs:
 class QueryChunks:
     """The chunks of queries of a trial, the same for every rank and worker count.
 
+    Where cities are of groups with shares (`CityGraph.group`), each group has its share of a chunk's queries, to the
+    nearest whole number; within a group each query counts alike.
+
     Args:
         graphs: one a training city.
         seed: the trial's seed.
         chunk_queries: queries drawn (without repetition as far as there are that many) a chunk.
         passes: each query is drawn once before any comes again, over the chunks (the reference); the last chunk of a
             pass may be short, and panoramas count as queries of a chunk, which are then skipped. Else each chunk draws
-            anew from the queries that take part.
+            anew from the queries that take part. With shares each group goes through passes of its own, one after
+            the other within a chunk, since a short part would change the shares.
     """
 
     def __init__(self, graphs: Sequence[CityGraph], seed: int, chunk_queries: int, passes: bool = False) -> None:
@@ -52,6 +57,7 @@ class QueryChunks:
         self._query = np.concatenate(rows)
         takes_part = [np.isin(of_city, g.queries) for of_city, g in zip(rows, graphs, strict=True)]
         self._takes_part = np.concatenate(takes_part)
+        self._groups = list(self._shared())
 
     def rng(self, index: int) -> np.random.Generator:
         """The random numbers of a chunk."""
@@ -59,15 +65,43 @@ class QueryChunks:
 
     def queries(self, index: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
         """The city index and the row of each query of a chunk that takes part, in the chunk's order."""
-        order = self._order(index, rng)
+        parts = [members[self._order(index, rng, len(members), count)] for members, count in self._groups]
+        order = parts[0] if len(parts) == 1 else rng.permutation(np.concatenate(parts))
         order = order[self._takes_part[order]]
         return self._city[order], self._query[order]
 
-    def _order(self, index: int, rng: np.random.Generator) -> Ints:
-        total = len(self._query)
+    def _shared(self) -> Iterator[tuple[Ints, int]]:
+        """For each group where its queries stand among all, and how many of them a chunk draws; empty groups are none.
+
+        Counts are rounded so that they add up to the chunk's: what is left over goes to the largest fractions.
+        """
+        group_of_city = np.array([graph.group for graph in self.graphs])
+        members = {name: np.flatnonzero(group_of_city[self._city] == name) for name in dict.fromkeys(group_of_city)}
+        members = {name: found for name, found in members.items() if len(found)}
+        shares = np.array([next(g.share for g in self.graphs if g.group == name) for name in members])
+        exact = self.chunk_queries * shares / shares.sum()
+        counts = np.floor(exact).astype(np.int64)
+        for place in np.argsort(counts - exact, kind="stable")[: self.chunk_queries - counts.sum()]:
+            counts[place] += 1
+        if not counts.all():
+            fault = f"each share of training must draw a query of every chunk of {self.chunk_queries}"
+            found = str(list(members)[int(counts.argmin())])
+            raise TrainingError("trial.data.shares", fault, found, "Raise it, or trial.train.chunk_queries.")
+        yield from zip(members.values(), counts.tolist(), strict=True)
+
+    def _order(self, index: int, rng: np.random.Generator, total: int, count: int) -> Ints:
+        """Which of a group's queries a chunk draws, and in which order."""
+        if self.passes and len(self._groups) > 1:
+            places = np.arange(index * count, (index + 1) * count)
+            orders = {number: self._pass(number, total) for number in np.unique(places // total).tolist()}
+            return np.array([orders[place // total][place % total] for place in places.tolist()])
         if self.passes:
-            chunks_a_pass = -(-total // self.chunk_queries)
-            order = np.random.default_rng([self.seed, 0x9A55, index // chunks_a_pass]).permutation(total)
-            return order[index % chunks_a_pass * self.chunk_queries :][: self.chunk_queries]
-        rounds = -(-self.chunk_queries // total)
-        return np.concatenate([rng.permutation(total) for _ in range(rounds)])[: self.chunk_queries]
+            chunks_a_pass = -(-total // count)
+            order = self._pass(index // chunks_a_pass, total)
+            return order[index % chunks_a_pass * count :][:count]
+        rounds = -(-count // total)
+        return np.concatenate([rng.permutation(total) for _ in range(rounds)])[:count]
+
+    def _pass(self, number: int, total: int) -> Ints:
+        """The order of the queries of a pass."""
+        return np.random.default_rng([self.seed, 0x9A55, number]).permutation(total)

@@ -148,11 +148,12 @@ def breakdown_tasks(cities: Sequence[City], trial: TrialSpec) -> dict[str, list[
 
 
 def tasks_of(trial: TrialSpec, subtask: str | None = None) -> Sequence[Task]:
-    """The questions of a trial, or those of another subtask.
+    """The questions of a trial's result, or those of another subtask.
 
     Raises:
         UserError: the cities cannot be read, or no query counts.
     """
+    trial = trial.judged
     cities = [read_city_cached(layout_of(trial.data), name) for name in trial.data.validate_cities]
     if subtask is None or subtask == trial.evaluate.subtask:
         return build_tasks(cities, trial)

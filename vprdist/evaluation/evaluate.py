@@ -100,14 +100,18 @@ class Evaluation:
             for each in self.variants
         )
 
-    def write(self, folder: Path) -> None:
-        """Predictions of each city, of cities without ground truth (`submission.txt`), and `queries.parquet`."""
+    def write(self, folder: Path, data_set: str = "") -> None:
+        """Predictions of each city, of cities without ground truth (`submission.txt`), and `queries.parquet`.
+
+        Args:
+            data_set: another than the first of a trial that has several: then `queries-<data set>.parquet`.
+        """
         for city, rows in self.ranking.predictions.items():
             write_predictions(folder / f"{city}.txt", rows)
         if self.predicted is not None:
             write_submission(folder / "submission.txt", self.predicted.predictions)
         if self.subtasks:
-            write_queries(queries_file(folder), self.subtasks)
+            write_queries(queries_file(folder, data_set), self.subtasks)
 
 
 def describe_protocol(tasks: Sequence[Task], trial: TrialSpec, dataset: str) -> Protocol:

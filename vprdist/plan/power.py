@@ -82,7 +82,7 @@ def power_of(
     num_comparisons, chosen = _num_comparisons(sweep, num_rows)
     if num_comparisons == 0:
         return None
-    trial = sweep.trials[0]
+    trial = sweep.trials[0].judged
     like = [
         row
         for row in results

@@ -136,7 +136,7 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
     """Every city can be read, every picture is there, and there is something to learn and to ask; none is opened.
 
     Returns:
-        How many queries count; and what a person should know of the cities.
+        How many queries make the result; and what a person should know of the cities.
 
     Raises:
         SweepFileError: no city to train or to validate.
@@ -159,8 +159,8 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
             if name in data.train and not is_official(city.label_file, data):
                 facts += without_angles(city)
         for side in city.sides:
-            judged = name in (*data.train, *data.validate_cities)
-            if judged and side.easting is None and city.truth is None:
+            is_measured = name in (*data.train, *data.validate_cities)
+            if is_measured and side.easting is None and city.truth is None:
                 fault = "training and validation need ground truth"
                 remedy = (
                     "Put its CSVs there (those of MSLS' test cities are public since April 2026), or choose another "
@@ -177,8 +177,12 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
             raise DataError(read_city_cached(layout, city_kind.name).folder, fault, None, remedy)
     check_kinds(kinds, trial.train.draws)
     _check_places(trial)
-    tasks = build_tasks([read_city_cached(layout, name) for name in data.validate_cities], trial)
-    return sum(len(task.queries) for task in tasks), (*unasked(tasks, trial), *facts)
+    counts = []
+    for judged in trial.judgements.values():
+        tasks = build_tasks([read_city_cached(layout, name) for name in judged.data.validate_cities], judged)
+        counts.append(sum(len(task.queries) for task in tasks))
+        facts = [*unasked(tasks, judged), *facts]
+    return counts[0], tuple(facts)
 
 
 def _check_places(trial: TrialSpec) -> None:
@@ -271,7 +275,8 @@ def _check_whole(trial: TrialSpec, checked: Path, bar: Bar) -> tuple[str, ...]:
 
 def paths_of(trials: Sequence[TrialSpec], runs: Path) -> list[Path]:
     """What jobs read and write, and compute nodes must see."""
-    roots = {Path(trial.data.root) for trial in trials if trial.data.root != "demo"}
+    layouts = [layout_of(trial.data) for trial in trials if trial.data.root != "demo"]
+    roots = {folder for layout in layouts for folder in layout.folders}
     caches = {Path(trial.input.cache) for trial in trials if trial.input.cache is not None}
     segmenters = [trial.input.segmenter for trial in trials if trial.input.segmenter is not None]
     weights = {path for path in (Path(spec.source) for spec in segmenters) if path.exists()}

@@ -50,30 +50,31 @@ def work(order: ProbeOrder, index: int, count: int, advanced: Callable[[int], No
     check_inputs(trial)
     runs = place.path.parents[1]
     check_shards_of(trial, runs, lambda done, total: None)
-    for note in check_unchanged(trial.data, trial.data.validate_cities, runs):
+    judged = trial.judged
+    for note in check_unchanged(trial.data, judged.data.validate_cities, runs):
         print(note, flush=True)
-    cities = [layout_of(trial.data).read(name) for name in trial.data.validate_cities]
-    tasks = build_tasks(cities, trial)
+    cities = [layout_of(trial.data).read(name) for name in judged.data.validate_cities]
+    tasks = build_tasks(cities, judged)
     with join(World(), place.rendezvous_file) as ranks:
         network = trained_network(trial, folder).to(ranks.device)
         size = trial.evaluate.image_size or trial.train.image_size
         store = store_of(trial, size, folder.parents[1], lambda text: None)
         kept = KeptPictures(trial, [side for city in cities for side in city.sides], size, store)
         named, training = device_name(ranks.device), whitening_cities(trial)
-        extra = Extra(breakdown_tasks(cities, trial))
+        extra = Extra(breakdown_tasks(cities, judged))
 
         def check() -> None:
             check_cache(trial)
 
         def each(arms: Sequence[Arm]) -> list[Retrieved]:
-            found = evaluate_arms(network, trial, tasks, arms, ranks, training=training, extra=extra, kept=kept)
+            found = evaluate_arms(network, judged, tasks, arms, ranks, training=training, extra=extra, kept=kept)
             assert found is not None, "there is one rank"
             return [evaluation.subtasks for evaluation in found]
 
         retrieved: Callable[[Sequence[Arm]], Sequence[Retrieved]] = each
         if order.how == "pooled":
             asked = Asked(tasks, extra.subtasks, training)
-            retrieved = pooled(order, network, trial, asked, kept, turn=index / count, device=named, check=check)
+            retrieved = pooled(order, network, judged, asked, kept, turn=index / count, device=named, check=check)
         make_parts(
             order, retrieved, num_pictures_of(tasks), table=trial.input.table,
             turn=len(order.parts) * index // count, advanced=advanced, device=named, check=check,

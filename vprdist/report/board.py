@@ -17,7 +17,7 @@ from vprdist.status.arrays import missing_words, read_probing
 from vprdist.status.find import find_sweep
 from vprdist.store.attribution_file import attribution_path, read_attribution
 from vprdist.store.manifest import is_started, read_manifest, sweep_names
-from vprdist.store.queries import Queries, queries_path, read_queries
+from vprdist.store.queries import Queries, asked_path, read_queries
 from vprdist.store.trial_folder import TrialFolder
 
 LEFT_OUT = 3
@@ -74,14 +74,14 @@ def read_board(folder: Path, runs: Path) -> Board:
     rows = group_rows(results, manifest["names"], manifest["objective"])
     queries: dict[str, Queries] = {}
 
-    def queries_of(trial: str) -> Queries | None:
+    def queries_of(asked: str) -> Queries | None:
         try:
-            found = read_queries(queries_path(TrialFolder.of(runs, trial).path))
+            found = read_queries(asked_path(runs, asked))
         except UserError as error:  # it costs its row the comparison, not the leaderboard
             refused.append(str(error))
             return None
         if found is not None:
-            found = queries[trial] = found.sharing(next(iter(queries.values()), found))
+            found = queries[asked] = found.sharing(next(iter(queries.values()), found))
         return found
 
     def spread_of(protocol: Protocol) -> SeedSpread | None:

@@ -22,7 +22,7 @@ from vprdist.status.facts import Facts
 from vprdist.status.find import find_sweep
 from vprdist.status.status import look
 from vprdist.store.manifest import sweep_file
-from vprdist.store.queries import queries_path, read_answers
+from vprdist.store.queries import asked_path, read_answers
 from vprdist.store.reading import found_in
 from vprdist.store.trial_folder import TrialFolder
 
@@ -56,7 +56,8 @@ def write_page(
         written = read_bytes(sweep_file(board.folder), MOST_JSON).decode("utf-8")
     except (OSError, ValueError) as error:
         left_out = [*left_out, f"{sweep_file(board.folder)} is not shown: {found_in(error)}"]
-    subtasks = {result.trial_id: result.protocol.subtask for result in board.results}
+    shown = [result for block in board.blocks for standing in block.standings for result in standing.row.results]
+    subtasks = {result.asked: result.protocol.subtask for result in shown}
     contents = Contents(
         title=board.title,
         objective=board.manifest["objective"],
@@ -65,9 +66,7 @@ def write_page(
         progress=[_progress(each, sweep.trials[each.trial]) for each in facts],
         curves=curves,
         queries=board.queries,
-        answers=lambda trial, wanted: read_answers(
-            queries_path(TrialFolder.of(board.runs, trial).path), wanted, subtasks[trial]
-        ),
+        answers=lambda asked, wanted: read_answers(asked_path(board.runs, asked), wanted, subtasks[asked]),
         pictures=_pictures(board.results),
         sweep_file=written,
         manifest=_to_repeat(board),

@@ -24,6 +24,7 @@ BEST_BASELINE = (
 )
 Interval = tuple[float, float]
 QueriesOf = Callable[[str], Queries | None]
+"""By `ResultRow.asked`."""
 """The per-query results of a trial id."""
 SpreadOf = Callable[[Protocol], SeedSpread | None]
 """How much seeds change scores of a protocol in other sweeps."""
@@ -194,7 +195,7 @@ def sample_of(rows: Sequence[Row], queries_of: QueriesOf) -> tuple[Sample | None
     differing: list[str] = []
     wrong: list[str] = []
     for row in (row for row in rows if not row.is_variant):
-        own = [queries_of(result.trial_id) for result in row.results]
+        own = [queries_of(result.asked) for result in row.results]
         found = [queries for queries in own if queries is not None]
         if len(found) < len(own):
             without.append(row.name)

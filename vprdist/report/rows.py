@@ -85,7 +85,8 @@ def check_result(path: Path, result: ResultRow) -> None:
     """
     if result.trial_id != path.parent.name:
         raise UserError(path, "a result must be that of its folder's trial", result.trial_id, RUN_AGAIN)
-    found = [result.metrics, *(variant.metrics for variant in result.variants)]
+    found = [one.metrics for one in _measured(result)]
+    found += [variant.metrics for one in _measured(result) for variant in one.variants]
     for scores in [*found, result.untrained] if result.untrained else found:
         for name in METRICS:
             if not -1e-9 <= scores.get(name, -1.0) <= 1 + 1e-9:
@@ -97,26 +98,36 @@ def check_result(path: Path, result: ResultRow) -> None:
 def group_rows(results: Sequence[ResultRow], names: Mapping[str, str], objective: str) -> list[Row]:
     """Rows, protocols together and best first within a protocol; equal rows by name.
 
-    Variants are rows of their own; protocols of variants alone come last.
+    Variants are rows of their own, and so is each data set of a trial that has several: the first sets' protocols come
+    first, those of variants alone last.
     """
     groups: dict[tuple[str, str, str, bool], list[ResultRow]] = {}
     for result in results:
         without_seed = result.trial.model_copy(update={"seed": 0}).trial_id
         name = names.get(result.trial_id, result.trial_id)
-        for each in (result, *_variants(result)):
-            key = (each.protocol.fingerprint, name, without_seed, each is not result)
-            groups.setdefault(key, []).append(each)
+        for measured in _measured(result):
+            for each in (measured, *_variants(measured)):
+                key = (each.protocol.fingerprint, name, without_seed, each is not measured)
+                groups.setdefault(key, []).append(each)
     rows = [
         Row(name, tuple(sorted(members, key=lambda r: r.trial.seed)), is_variant)
         for (_, name, _, is_variant), members in groups.items()
     ]
     asked = {row.protocol.fingerprint for row in rows if not row.is_variant}
+    first = {row.protocol.fingerprint for row in rows if not row.is_variant and not row.results[0].data_set}
 
-    def place(row: Row) -> tuple[bool, str, float, str]:
+    def place(row: Row) -> tuple[bool, bool, str, float, str]:
         protocol = row.protocol.fingerprint
-        return protocol not in asked, protocol, -row.metric(objective), row.name
+        return protocol not in asked, protocol not in first, protocol, -row.metric(objective), row.name
 
     return sorted(rows, key=place)
+
+
+def _measured(result: ResultRow) -> list[ResultRow]:
+    """A result on each of its data sets. The untrained network was asked on the first alone."""
+    named = ("protocol", "metrics", "city_metrics", "variants", "data_set")
+    others = [{name: getattr(other, name) for name in named} for other in result.others]
+    return [result, *(result.model_copy(update={**each, "untrained": None, "others": ()}) for each in others)]
 
 
 def _variants(result: ResultRow) -> list[ResultRow]:

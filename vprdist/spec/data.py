@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
-from vprdist.errors import RuleError
+from vprdist.errors import RuleError, nearest
 from vprdist.spec.base import Names, Spec, hashed_unless, marked, not_hashed
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.doors import MSLS, LayoutName
-from vprdist.spec.names import CityNames
+from vprdist.spec.names import CityNames, Name
 from vprdist.spec.vocabulary import OFFICIAL_VIEW, Broken, LabelSource
 
 
@@ -33,6 +35,12 @@ class DataSpec(Spec):
     validate_cities: CityNames = Field(
         default=(), alias="validate", description="cities to evaluate on; empty: every one of the demo city's"
     )
+    shares: dict[Name, Annotated[float, Field(gt=0)]] = hashed_unless(
+        {},
+        description="how much of training is of each city, or of each data set of the layout mixed: 1 and 3 are a "
+        "quarter and three; empty: each query alike",
+        json_schema_extra=marked(key="city"),
+    )
     positive_radius_m: float = Field(default=25.0, gt=0, description="a database image so near to a query is a hit")
     fov_radius_m: float = Field(default=50.0, gt=0, description="how far a view reaches, in the graded similarity")
     fov_degrees: float = Field(default=90.0, ge=1, le=180, description="how wide a view is, in the graded similarity")
@@ -56,6 +64,7 @@ class DataSpec(Spec):
                 raise RuleError(field, "a city is named twice", list(cities))
         if both := sorted(set(self.train) & set(self.validate_cities)):
             raise RuleError("validate", "a city to train on cannot validate", both[0], "Take it out of one list.")
+        self._check_shares()
         if self.demo is not None and self.root != "demo":
             raise RuleError(
                 "demo",
@@ -71,3 +80,26 @@ class DataSpec(Spec):
             fault = "official labels need a field of view of {:g} m and {:g} degrees".format(*OFFICIAL_VIEW)
             raise RuleError("labels", fault, "{:g} m and {:g} degrees".format(*view), "Use `labels: computed`.")
         return self
+
+    def _check_shares(self) -> None:
+        """Every training city is of one share, and every share is of some."""
+        if not self.shares:
+            return
+        if not self.train:
+            fault = "shares of training need the training cities by name"
+            raise RuleError("shares", fault, sorted(self.shares), "Name them: trial.data.train.")
+        named = {city: {city, self.layout.set_of(city)} & self.shares.keys() for city in self.train}
+        if idle := sorted(self.shares.keys() - set().union(*named.values())):
+            known = [*self.train, *dict.fromkeys(filter(None, map(self.layout.set_of, self.train)))]
+            raise RuleError("shares", "a share must be of a training city", idle[0], nearest(idle[0], known))
+        for city, found in named.items():
+            if len(found) != 1:
+                fault = f"the training city {city} must be of one share"
+                raise RuleError("shares", fault, sorted(found) or None, "Name each city, or its data set, once.")
+
+    @property
+    def share_names(self) -> tuple[str, ...]:
+        """For each training city the share that it is of; "" where nobody states shares."""
+        return tuple(
+            next((name for name in (city, self.layout.set_of(city)) if name in self.shares), "") for city in self.train
+        )

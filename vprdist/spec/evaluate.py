@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,22 @@ from vprdist.spec.base import ImageSize, Spec, hashed_unless, marked, not_hashed
 from vprdist.spec.doors import NO_RERANK, RerankName
 from vprdist.spec.names import CityNames, Name
 from vprdist.spec.vocabulary import SUBTASKS, Gallery, NoPositives, Scope, Storage, Whitening
+
+
+class SetEvaluation(Spec):
+    """What is evaluated otherwise on one data set of the layout `mixed`; null: as the trial says."""
+
+    subtask: Name | None = Field(default=None, description="as evaluate.subtask")
+    gallery: Gallery | None = Field(default=None, description="as evaluate.gallery")
+    queries: Scope | None = Field(default=None, description="as evaluate.queries")
+    database: Scope | None = Field(default=None, description="as evaluate.database")
+    no_positives: NoPositives | None = Field(default=None, description="as evaluate.no_positives")
+    positive_radius_m: float | None = Field(default=None, gt=0, description="as data.positive_radius_m")
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What differs, of `evaluate`."""
+        return self.model_dump(mode="json", exclude_none=True, exclude={"positive_radius_m"})
 
 
 class EvaluateSpec(Spec):
@@ -48,6 +64,10 @@ class EvaluateSpec(Spec):
     )
     rerank: RerankName = hashed_unless(NO_RERANK, description="the second stage: orders what was retrieved first anew")
     storage: Storage = hashed_unless("float32", description="the type that descriptors are kept in")
+    of_set: dict[Name, SetEvaluation] = hashed_unless(
+        {}, description="what is evaluated otherwise on a data set of the layout mixed, by its name",
+        json_schema_extra=marked(key="data set"),
+    )  # fmt: skip
     predict: CityNames = not_hashed((), description="cities whose ground truth is not there, to write predictions for")
 
     @model_validator(mode="after")
@@ -66,3 +86,23 @@ class EvaluateSpec(Spec):
             if len(set(values)) != len(values):
                 raise RuleError(field, "a value is named twice", list(values))
         return self
+
+    def hashed(self) -> dict[str, Any]:
+        """As every spec; what a data set does not change is left out, so that a field added later keeps ids."""
+        out = super().hashed()
+        if self.of_set:
+            out["of_set"] = {
+                name: each.model_dump(mode="json", exclude_none=True) for name, each in self.of_set.items()
+            }
+        return out
+
+    def on(self, name: str) -> EvaluateSpec:
+        """How a data set of the layout `mixed` is evaluated.
+
+        Raises:
+            ValueError: what it changes cannot stand beside the rest.
+        """
+        own = self.of_set.get(name)
+        if own is None or not own.changes:
+            return self
+        return EvaluateSpec.model_validate({**dict(self), "of_set": {}, **own.changes})

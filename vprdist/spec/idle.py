@@ -102,7 +102,7 @@ IDLE: Mapping[str, Unread] = {
     "input.conv1_init": _adds,
     **dict.fromkeys(("input.cache", "input.segmenter", "input.class_table"), _caches),
     **dict.fromkeys(("input.compression", "input.top_k"), _segments),
-    **dict.fromkeys(("data.labels", "data.fov_radius_m", "data.fov_degrees"), _trains),
+    **dict.fromkeys(("data.labels", "data.fov_radius_m", "data.fov_degrees", "data.shares"), _trains),
     "network.unfreeze": _trains,
     **{
         f"train.{name}": _trains

@@ -89,6 +89,13 @@ class VariantResult(Spec):
     city_metrics: dict[str, dict[str, float]]
 
 
+class SetResult(VariantResult):
+    """The evaluation on another data set of the layout `mixed`, under a protocol of its own."""
+
+    data_set: str
+    variants: tuple[VariantResult, ...] = ()
+
+
 NO_GPU = "no GPU: ran on the CPU"
 """What a row records of a machine without one: a fact, and no failing."""
 
@@ -106,6 +113,10 @@ class ResultRow(Spec):
     variants: tuple[VariantResult, ...] = Field(
         default=(), description="other dimensions, the raw descriptors, the first stage alone"
     )
+    others: tuple[SetResult, ...] = Field(
+        default=(), description="other data sets of the layout mixed; the first one's is the result"
+    )
+    data_set: str = Field(default="", description="of a row that a table makes of one of `others`: which")
     mask_weights: dict[str, float] | None = Field(
         default=None,
         description="of a learnt mask that weighs classes: how much of each it shows, the most shown 1, on average "
@@ -122,3 +133,8 @@ class ResultRow(Spec):
     fallbacks: tuple[str, ...] = ()
     environment: dict[str, Any] = Field(default_factory=dict)
     source: Source | None = Field(default=None, description="the code that computed it; null: it is not known")
+
+    @property
+    def asked(self) -> str:
+        """What its per-query results are called: the trial, and the data set where it is one of `others`."""
+        return f"{self.trial_id}@{self.data_set}" if self.data_set else self.trial_id

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from vprdist.errors import RuleError
+from vprdist.errors import RuleError, nearest
 from vprdist.files import digest_json
 from vprdist.spec.base import Names, Spec, hashed_unless, marked, not_hashed
 from vprdist.spec.computation import COMPUTATION, FIRST
 from vprdist.spec.data import DataSpec
 from vprdist.spec.evaluate import EvaluateSpec
+from vprdist.spec.findings import finding_of
 from vprdist.spec.input import InputSpec
 from vprdist.spec.named import Named
 from vprdist.spec.network import NetworkSpec
@@ -272,6 +273,44 @@ class TrialSpec(Spec):
         """Every city whose pictures are read: to train, to validate, to predict."""
         measured = (*self.data.train, *self.data.validate_cities)
         return (*measured, *(name for name in self.evaluate.predict if name not in measured))
+
+    @model_validator(mode="after")
+    def _asked_sets(self) -> TrialSpec:
+        known = tuple(dict.fromkeys(filter(None, map(self.data.layout.set_of, self.data.validate_cities))))
+        for name in self.evaluate.of_set:
+            if name not in known:
+                fault = "a data set that is evaluated otherwise must be one of trial.data.validate"
+                raise RuleError(f"evaluate.of_set.{name}", fault, name, nearest(name, known))
+            try:
+                self.evaluate.on(name)
+            except ValidationError as error:
+                wrong = finding_of(error, EvaluateSpec).as_rule()
+                where = f"evaluate.of_set.{name}.{wrong.field}"
+                raise RuleError(where, wrong.fault, wrong.value, wrong.remedy) from None
+        return self
+
+    @property
+    def judgements(self) -> dict[str, TrialSpec]:
+        """The trial as each of its validation data sets is evaluated, by their names; "" where there is one alone.
+
+        The first makes the trial's result: checkpoints, searches and attributions look at it. The others are measured
+        once, at the end, each under a protocol of its own. These are no trials: they have no id.
+        """
+        found: dict[str, list[str]] = {}
+        for city in self.data.validate_cities:
+            found.setdefault(self.data.layout.set_of(city), []).append(city)
+        out = {}
+        for name, cities in found.items():
+            own = self.evaluate.of_set.get(name)
+            radius_m = (own and own.positive_radius_m) or self.data.positive_radius_m
+            data = self.data.model_copy(update={"validate_cities": tuple(cities), "positive_radius_m": radius_m})
+            out[name] = self.model_copy(update={"data": data, "evaluate": self.evaluate.on(name)})
+        return out
+
+    @property
+    def judged(self) -> TrialSpec:
+        """The first of `judgements`; the trial itself where nothing is validated."""
+        return next(iter(self.judgements.values()), self)
 
     @property
     def computation(self) -> int:

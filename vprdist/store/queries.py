@@ -25,14 +25,20 @@ LONGEST_NAME = 500
 Words = npt.NDArray[Any]
 
 
-def queries_file(predictions: Path) -> Path:
-    """Where an evaluation keeps them, beside its predictions."""
-    return predictions / "queries.parquet"
+def queries_file(predictions: Path, data_set: str = "") -> Path:
+    """Where an evaluation keeps them, beside its predictions; on another data set of a trial that has several."""
+    return predictions / (f"queries-{data_set}.parquet" if data_set else "queries.parquet")
 
 
-def queries_path(trial_folder: Path) -> Path:
+def queries_path(trial_folder: Path, data_set: str = "") -> Path:
     """Where a trial keeps them."""
-    return queries_file(TrialFolder(trial_folder).predictions)
+    return queries_file(TrialFolder(trial_folder).predictions, data_set)
+
+
+def asked_path(runs: Path, asked: str) -> Path:
+    """Where those of `spec.result.ResultRow.asked` lie."""
+    trial, _, data_set = asked.partition("@")
+    return queries_path(TrialFolder.of(runs, trial).path, data_set)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import platform
 import resource
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,12 @@ from vprdist.evaluation.learnt_masks import mask_weights, write_masks
 from vprdist.evaluation.sheet import write_sheet
 from vprdist.machine import cpu_has_bf16
 from vprdist.network.inputs import KeptPictures, PlaceReader
-from vprdist.network.model import build_network
+from vprdist.network.model import PlaceNetwork, build_network
 from vprdist.network.picture_store import store_of
 from vprdist.semantics.cache.staging import staged
 from vprdist.source import running_source
 from vprdist.spec.own_load import blamed
-from vprdist.spec.result import NO_GPU, ResultRow
+from vprdist.spec.result import NO_GPU, ResultRow, SetResult
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.checks import check_cache, check_inputs, check_shards_of, initial_weights
@@ -131,19 +131,20 @@ class _Run:
             check_shards_of(self.trial, self.folder.parents[1], partial(self.stage, "checking the cache"))
 
     def _run(self, trial: TrialSpec, fallbacks: tuple[str, ...]) -> None:
-        layout = layout_of(trial.data)
-        validate = [layout.read(name) for name in trial.data.validate_cities]
-        tasks = build_tasks(validate, trial)
+        layout, judged = layout_of(trial.data), trial.judged
+        validate = [layout.read(name) for name in judged.data.validate_cities]
+        tasks = build_tasks(validate, judged)
         predict = [prediction_task(layout.read(name), trial.evaluate) for name in trial.evaluate.predict]
         weights, fell = initial_weights(trial)
-        fallbacks += (*fell, *unasked(tasks, trial))
+        fallbacks += (*fell, *unasked(tasks, judged))
         network = build_network(trial, weights).to(self.ranks.device)
         start_aggregator(network, trial, self.folder.parents[1], self.ranks, self.stage, self.say)
         learn_on = whitening_cities(trial)
         for asked in filter(None, (tasks, predict)):
             check_whitening(trial.evaluate, asked, learn_on, network.dimensions)
         cities = [layout.read(name) for name in trial.data.train] if trial.train.steps else []
-        sides = [side for city in (*cities, *validate) for side in city.sides]
+        also = [layout.read(name) for name in trial.data.validate_cities if name not in judged.data.validate_cities]
+        sides = [side for city in (*cities, *validate, *also) for side in city.sides]
         fallbacks += tuple(words for city in cities for words in left_out_words(city))
         store = store_of(trial, trial.train.image_size, self.folder.parents[1], self.say)
         kept = KeptPictures(trial, sides, trial.train.image_size, store)
@@ -151,7 +152,7 @@ class _Run:
         def measure(extra: Extra = NOTHING) -> Evaluation | None:
             check_cache(trial)
             stage = self.stage_together
-            found = evaluate(network, trial, tasks, self.ranks, stage, training=learn_on, extra=extra, kept=kept)
+            found = evaluate(network, judged, tasks, self.ranks, stage, training=learn_on, extra=extra, kept=kept)
             kept.share()
             return found
 
@@ -167,7 +168,8 @@ class _Run:
             )  # fmt: skip
             fallbacks += (*notices, *trainer.notices)
             trainer.run()
-        evaluation = measure(Extra(breakdown_tasks(validate, trial), predict))
+        evaluation = measure(Extra(breakdown_tasks(validate, judged), predict))
+        others = tuple(self._others(trial, network, learn_on, kept))
         if evaluation is None:
             return
         steps = trainer.progress.step if trainer else 0
@@ -178,7 +180,7 @@ class _Run:
             self.folder / "predictions" / "sheet.png", reader, evaluation.ranking, network.stem.mean.flatten().tolist()
         )
         write_masks(TrialFolder(self.folder).masks_picture, network, reader, tasks)
-        protocol = describe_protocol(tasks, trial, dataset_digest(trial.data, trial.data.validate_cities))
+        protocol = describe_protocol(tasks, judged, dataset_digest(judged.data, judged.data.validate_cities))
         fallbacks += _device_fallbacks(trial, self.ranks.device, self._asked_for_gpus())
         starts = self._starts()
         row = ResultRow(
@@ -189,6 +191,7 @@ class _Run:
             untrained=untrained if trial.train.steps else evaluation.metrics,
             city_metrics=evaluation.city_metrics,
             variants=evaluation.results(protocol),
+            others=others,
             mask_weights=mask_weights(network, reader, tasks),
             steps=steps,
             final_loss=trainer.progress.last_loss if trainer else None,
@@ -203,6 +206,27 @@ class _Run:
             source=running_source(),
         )
         TrialFolder(self.folder).write_result(row)
+
+    def _others(
+        self, trial: TrialSpec, network: PlaceNetwork, learn_on: Sequence[City], kept: KeptPictures
+    ) -> Iterator[SetResult]:
+        """The trained network on the trial's other data sets, each under its own protocol; on rank 0, which writes what
+        single queries found."""
+        for name, own in list(trial.judgements.items())[1:]:
+            cities = [layout_of(own.data).read(city) for city in own.data.validate_cities]
+            tasks = build_tasks(cities, own)
+            check_cache(trial)
+            extra = Extra(breakdown_tasks(cities, own))
+            found = evaluate(
+                network, own, tasks, self.ranks, self.stage_together, training=learn_on, extra=extra, kept=kept
+            )
+            if found is not None:
+                found.write(self.folder / "predictions", name)
+                protocol = describe_protocol(tasks, own, dataset_digest(own.data, own.data.validate_cities))
+                yield SetResult(
+                    data_set=name, protocol=protocol, metrics=found.metrics, city_metrics=found.city_metrics,
+                    variants=found.results(protocol),
+                )  # fmt: skip
 
     def _untrained(self, measure: Callable[[], Evaluation | None]) -> dict[str, float] | None:
         """Metrics before training; a resumed run takes them from the rows of its first start."""

@@ -73,6 +73,11 @@ class Layout(abc.ABC):
         for side in city.sides:
             (check_whole if whole else check_images)(side)
 
+    @property
+    def folders(self) -> list[Path]:
+        """Where its pictures lie: what compute nodes must see."""
+        return [self.root]
+
     def label_file(self, city: str) -> Path | None:
         """Where the official graded labels of a city would lie; None where there can be none."""
         return None

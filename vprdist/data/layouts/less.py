@@ -45,6 +45,10 @@ class LessLayout(Layout):
     def check(self, city: City, *, whole: bool = False) -> None:
         self.whole.check(city, whole=whole)
 
+    @property
+    def folders(self) -> list[Path]:
+        return self.whole.folders
+
     def label_file(self, city: str) -> Path | None:
         return self.whole.label_file(city)
 

@@ -88,7 +88,7 @@ def _flip_set(
 ) -> FlipSet:  # fmt: skip
     assert standing.difference is not None
     row, baseline = standing.row, rows[standing.difference.baseline]
-    ours, theirs = (queries[each.results[0].trial_id] for each in (row, baseline))
+    ours, theirs = (queries[each.results[0].asked] for each in (row, baseline))
     own = ours.subtask == block.protocol.subtask
     metric = found_metric(block.objective)
     hit, hit_before = ours.metrics[metric][own] > 0.5, theirs.metrics[metric][own] > 0.5

@@ -49,7 +49,7 @@ def choices(block: Block, queries: Mapping[str, Queries]) -> list[Choice]:
     out = []
     for standing in _shown(block):
         result = standing.row.results[0]
-        asked = queries[result.trial_id]
+        asked = queries[result.asked]
         own = asked.subtask == block.protocol.subtask
         hits, city = asked.metrics[metric][own] > 0.5, asked.city[own]
         digits = {str(c): "".join("01"[int(h)] for h in hits[city == c]) for c in sorted(set(city.tolist()))}
@@ -81,7 +81,7 @@ def kind_of(row: str, baseline: str) -> str:
 
 def city_maps(block: Block, queries: Mapping[str, Queries], row: Choice, baseline: Choice) -> list[CityMap]:
     """A map a city; cities without positions have none."""
-    asked = queries[next(s for s in block.standings if s.paired).row.results[0].trial_id]
+    asked = queries[next(s for s in block.standings if s.paired).row.results[0].asked]
     own = asked.subtask == block.protocol.subtask
     out = []
     for city in row.found:

@@ -1,0 +1,162 @@
+"""Several data sets in one trial: each is evaluated as if it were alone, and has its own protocol and its own block."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.training.making import make_trial, run_here
+from tests.worlds import write_city, write_small_tree
+from vprdist.data.layouts import City, dataset_digest, layout_of, open_layout
+from vprdist.errors import DataError, UserError
+from vprdist.report.evidence import weigh
+from vprdist.report.rows import group_rows
+from vprdist.spec.data import DataSpec
+from vprdist.spec.doors import LayoutName
+from vprdist.spec.evaluate import EvaluateSpec
+from vprdist.spec.read import Origin, validate
+from vprdist.spec.result import ResultRow
+from vprdist.spec.trial import TrialSpec
+from vprdist.store.queries import asked_path, read_queries
+from vprdist.store.trial_folder import TrialFolder
+
+MIXED = LayoutName.of("mixed", sets={"old": {"folder": "first"}, "new": {}})
+OTHERWISE = {"no_positives": "count", "positive_radius_m": 12.0, "queries": "every"}
+
+
+@pytest.fixture
+def two_trees(tmp_path):
+    """`first` with ada and bob, `new` with a bob of its own, of whose queries two are far from everything."""
+    write_small_tree(tmp_path / "first")
+    write_city(tmp_path / "new", "ada", num_query=6, num_database=9, seed=11)
+    write_city(tmp_path / "new", "bob", num_query=9, num_database=13, seed=12)
+    path = tmp_path / "new" / "train_val" / "bob" / "query" / "postprocessed.csv"
+    lines = path.read_text().splitlines()
+    far = [",".join([*line.split(",")[:2], "900000", *line.split(",")[3:]]) for line in lines[-2:]]
+    path.write_text("\n".join([*lines[:-2], *far]) + "\n")
+    return tmp_path
+
+
+def trial_on(data: DataSpec, **evaluate: object) -> TrialSpec:
+    base = (
+        make_trial(Path(data.root) / "first", steps=0) if data.layout == MIXED else make_trial(Path(data.root), steps=0)
+    )
+    spec = validate(EvaluateSpec, {"whitening": "database", "dimensions": [3], **evaluate}, Origin(Path("here")))
+    trial = base.model_copy(update={"data": data, "evaluate": spec})
+    digests = trial.digests.model_copy(update={"dataset": dataset_digest(data, (*data.train, *data.validate_cities))})
+    return TrialSpec.model_validate(trial.model_copy(update={"digests": digests}).to_json(), strict=False)
+
+
+def test_each_set_is_evaluated_as_if_it_were_alone(two_trees, tmp_path):
+    data = DataSpec(
+        root=str(two_trees), layout=MIXED, train=("old.ada",), validate_cities=("old.bob", "new.bob", "new.ada")
+    )
+    trial = trial_on(data, of_set={"new": OTHERWISE})
+    runs = tmp_path / "runs"
+    row = run_here(trial, TrialFolder.of(runs, trial.trial_id).path)
+
+    def alone(folder: str, cities: tuple[str, ...], radius_m: float = 25.0, **evaluate: object) -> ResultRow:
+        own = DataSpec(root=str(two_trees / folder), train=(), validate_cities=cities, positive_radius_m=radius_m)
+        return run_here(trial_on(own, **evaluate), tmp_path / f"alone-{folder}")
+
+    old = alone("first", ("bob",))
+    new = alone("new", ("bob", "ada"), 12.0, no_positives="count", queries="every")
+    (other,) = row.others
+    assert other.data_set == "new" and row.data_set == ""
+    for ours, theirs in ((row, old), (other, new)):
+        assert ours.metrics == theirs.metrics
+        assert [each.metrics for each in ours.variants] == [each.metrics for each in theirs.variants] != []
+        assert {name.partition(".")[2]: each for name, each in ours.city_metrics.items()} == theirs.city_metrics
+        same = theirs.protocol.model_dump() | {"dataset": ours.protocol.dataset, "cities": ours.protocol.cities}
+        assert ours.protocol.model_dump() == same
+    assert other.protocol.num_queries == 15 and "those without a positive count as misses" in other.protocol.summary
+    assert other.metrics["recall@20"] < 1, "two queries cannot be answered"
+    names = sorted(path.name for path in TrialFolder.of(runs, trial.trial_id).predictions.glob("*.txt"))
+    assert names == ["new.ada.txt", "new.bob.txt", "old.bob.txt"]
+
+    rows = group_rows([row], {trial.trial_id: "rgb"}, "recall@5")
+    blocks = weigh(rows, "recall@5", lambda asked: read_queries(asked_path(runs, asked)), {}, lambda protocol: None)
+    assert [block.protocol for block in blocks][:2] == [row.protocol, other.protocol]
+    assert all(block.standings[0].paired for block in blocks[:2]), "each block has intervals of its own queries"
+
+
+def test_sets_are_trained_on_together_by_shares(two_trees, tmp_path):
+    data = DataSpec(
+        root=str(two_trees), layout=MIXED, train=("old.ada", "new.ada"), validate_cities=("old.bob",),
+        shares={"old": 1.0, "new": 3.0},
+    )  # fmt: skip
+    base = trial_on(data)
+    trial = base.model_copy(update={"train": make_trial(two_trees / "first").train.resolved()})
+    row = run_here(trial, tmp_path / "run")
+    assert row.steps == 6 and row.others == ()
+    without = trial.model_copy(update={"data": data.model_copy(update={"shares": {}})})
+    assert without.trial_id != trial.trial_id, "other shares are another experiment"
+
+
+def test_a_city_of_a_set_is_that_citys(two_trees):
+    mixed, alone = open_layout(two_trees, MIXED), open_layout(two_trees / "new")
+    assert mixed.names() == ["old.ada", "old.bob", "new.ada", "new.bob"]
+    one, other = mixed.read("new.bob"), alone.read("bob")
+    assert isinstance(one, City) and {side.city for side in one.sides} == {one.name} == {"new.bob"}
+    for ours, theirs in zip(one.sides, other.sides, strict=True):
+        assert list(ours.paths) == list(theirs.paths) and (ours.keys == theirs.keys).all()
+        assert (ours.positions == theirs.positions).all()
+    assert mixed.digest("new.bob") == alone.digest("bob") != mixed.digest("old.bob")
+    assert mixed.folders == [two_trees / "first", two_trees / "new"]
+    mixed.check(one, whole=True)
+    one.query.image_path(3).unlink()
+    with pytest.raises(DataError, match="missing"):
+        mixed.check(one)
+
+
+def test_where_the_sets_lie_is_not_hashed(two_trees):
+    moved = LayoutName.of("mixed", sets={"old": {"folder": "/elsewhere/first"}, "new": {"folder": "second"}})
+    assert moved.hashed() == MIXED.hashed() != LayoutName.of("mixed", sets={"old": {}, "newer": {}}).hashed()
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        ({}, "a data set is missing"),
+        ({"a.b": {}}, "must be a word without"),
+        ({"a": {"layuot": "msls"}}, "unknown key"),
+        ({"a": {"layout": "mixed"}}, "must have another built-in layout"),
+        ({"a": {"layout": "nosuch"}}, "must have another built-in layout"),
+        ({"a": {"layout": "own.py:Walk"}}, "must have another built-in layout"),
+    ],
+)
+def test_sets_that_are_none_are_refused(sets, told):
+    with pytest.raises(UserError, match=told):
+        validate(DataSpec, {"root": "/data", "layout": {"name": "mixed", "sets": sets}}, Origin(Path("mine.yaml")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"evaluate": {"of_set": {"nwe": {"gallery": "merged"}}}}, "must be one of trial.data.validate"),
+        ({"evaluate": {"of_set": {"new": {"galery": "merged"}}}}, "unknown key"),
+        ({"evaluate": {"queries": "every", "of_set": {"new": {"subtask": "d2n"}}}}, "of_set.new.queries"),
+        ({"data": {"shares": {"nwe": 1.0}}}, "a share must be of a training city; found 'nwe'"),
+        ({"data": {"shares": {"old": 1.0}}}, "new.ada must be of one share"),
+        ({"data": {"shares": {"old": 1.0, "new": 1.0, "new.ada": 2.0}}}, "new.ada must be of one share"),
+        ({"data": {"shares": {"old": 1.0, "new": 0.0}}}, "shares.new"),
+    ],
+)
+def test_what_no_set_can_be_asked_is_refused(changes, told):
+    data = {
+        "root": "/data", "layout": json.loads(MIXED.model_dump_json()), "train": ["old.ada", "new.ada"],
+        "validate": ["old.bob", "new.bob"],
+    }  # fmt: skip
+    values = {"data": {**data, **changes.get("data", {})}, "evaluate": changes.get("evaluate", {})}
+    with pytest.raises(UserError, match=told):
+        validate(TrialSpec, values, Origin(Path("mine.yaml")))
+
+
+def test_an_unknown_set_is_named(two_trees):
+    with pytest.raises(DataError, match=r"must be called set\.city; found 'bob'"):
+        open_layout(two_trees, MIXED).read("bob")
+    data = DataSpec(root=str(two_trees), layout=MIXED, validate_cities=("old.bob",))
+    with pytest.raises(DataError, match="no such city"):
+        layout_of(data).read("old.nosuch")
