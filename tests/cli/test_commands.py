@@ -64,7 +64,7 @@ def test_a_city_is_made_looked_at_and_its_cache_imported(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("data", "info", "/nowhere"), "an MSLS tree must have train_val"),
+        (("data", "info", "/nowhere"), "there is no such folder"),
         (("cache", "info", "/nowhere"), "/nowhere"),
         (("leaderboard", "nothing", "--runs", "/tmp/nowhere"), "nothing: no such sweep."),
         (("data", "demo", "/tmp/never", "--streets", "0"), "streets"),

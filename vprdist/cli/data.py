@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vprdist.cli.layout import add_layout, add_leave_out, layout_given, left_out_given
+from vprdist.cli.convert import add_convert
+from vprdist.cli.layout import add_layout, add_leave_out, layout_or_recognised, left_out_given
 from vprdist.cli.options import add_cities, add_city, add_image_size, old_spelling
 from vprdist.console import Console, add_command, bar, fitted_table
 
@@ -46,10 +47,11 @@ def add_commands(commands: Commands) -> None:
         "/data/msls --cities zurich cph",
     )
     info.add_argument("root", type=Path, help="its folder; for MSLS the one that holds train_val/")
-    add_layout(info)
+    add_layout(info, "as it is recognised")
     add_leave_out(info)
     add_cities(info, "all")
     info.add_argument("--decode", action="store_true", help="decode every picture whole: finds more, and takes long")
+    add_convert(group)
 
 
 def _demo(args: argparse.Namespace, console: Console) -> int:
@@ -86,7 +88,8 @@ def _info(args: argparse.Namespace, console: Console) -> int:
 
     headings = ("city", "split", "queries", "with\npositives", "database", "panoramas", "sequences", "labels", "digest")
     lines, said, refused = list[tuple[str, ...]](), list[str](), list[str]()
-    layout = open_layout(args.root, layout_given(args.layout), left_out_given(args.leave_out))
+    chosen = layout_or_recognised(args.layout, args.root, console)
+    layout = open_layout(args.root, chosen, left_out_given(args.leave_out))
     cities = [layout.read(name) for name in args.cities or layout.names()]
     total, done = sum(len(side) for city in cities for side in city.sides), 0
     with bar(console, "looking at pictures") as advance:
@@ -130,8 +133,11 @@ def _count(city: City) -> tuple[tuple[str, ...], list[str]]:
     from vprdist.data.positives import rows_within
     from vprdist.errors import DataError
 
-    words, found, labels = list(left_out_words(city)), "-", "-"
-    if city.query.easting is not None and city.database.easting is not None:
+    words, found, labels = [*left_out_words(city), *_lacking(city)], "-", "-"
+    if city.truth is not None:
+        found = str(int((city.truth.positives.getnnz(axis=1) > 0).sum()))
+        words.append(f"{city.name}: positives are those {city.truth.told}, as the data set itself says")
+    elif city.query.easting is not None and city.database.easting is not None:
         rows = rows_within(city.query.positions, city.database.positions, 25.0)
         found = str(sum(len(row) > 0 for row in rows))
         if found == "0":
@@ -148,6 +154,24 @@ def _count(city: City) -> tuple[tuple[str, ...], list[str]]:
     panos = int(city.query.pano.sum() + city.database.pano.sum())
     sequences = len(set(city.query.sequence_key)) + len(set(city.database.sequence_key))
     return tuple(map(str, (len(city.query), found, len(city.database), panos, sequences, labels))), words
+
+
+def _lacking(city: City) -> list[str]:
+    """What nobody knows of a city's pictures, and what is known beyond: a line each."""
+    import numpy as np
+
+    lines, sides = list[str](), city.sides
+    absent = ["positions"] if any(side.easting is None for side in sides) else []
+    absent += ["headings"] if all(np.isnan(side.headings).all() for side in sides) else []
+    absent += ["sequences"] if all(len(np.unique(side.sequence_key)) == len(side) for side in sides) else []
+    if absent:
+        lines.append(f"{city.name}: not known of its pictures: {', '.join(absent)}")
+    for side in sides:
+        found, counts = np.unique(side.conditions[side.conditions != ""], return_counts=True)
+        told = ", ".join(f"{word} ({count})" for word, count in zip(found.tolist(), counts.tolist(), strict=True))
+        what = "conditions, each a subtask of the evaluation" if side is city.query else "conditions of the database"
+        lines += [f"{city.name}: {what}: {told}"] if told else []
+    return lines
 
 
 def _has_pictures(side: Side) -> bool:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from pydantic import Field
 
+from vprdist.console import Console
 from vprdist.spec.base import Names, Spec
 from vprdist.spec.doors import MSLS, LayoutName
 from vprdist.spec.read import Origin, parse_value, validate
 
-FORMS = "msls, path/file.py:Name, or '{name: path/file.py:Name, parameter: value}'"
+FORMS = "msls, utm, … (vprdist keys data.layout), path/file.py:Name, or '{name: path/file.py:Name, parameter: value}'"
 
 
 class _Chosen(Spec):
@@ -52,3 +53,19 @@ def layout_given(words: str | None, default: LayoutName = MSLS) -> LayoutName:
     chosen = validate(_Chosen, value, Origin(Path("--layout"))).layout
     settled: LayoutName = chosen.settled(Path.cwd())
     return settled
+
+
+def layout_or_recognised(words: str | None, root: Path, console: Console) -> LayoutName:
+    """The choice of the command line, or what the folder is recognised as, which is said.
+
+    Raises:
+        SweepFileError: as `layout_given`.
+        DataError: nothing is recognised, or two layouts are.
+    """
+    if words is not None:
+        return layout_given(words)
+    from vprdist.data.layouts import recognised
+
+    found, why = recognised(root)
+    console.print(f"recognised the layout {found.name}: {why}", soft_wrap=True)
+    return found

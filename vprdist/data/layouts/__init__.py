@@ -10,6 +10,7 @@ from vprdist.data.layouts.registry import (
     layout_of,
     open_layout,
     read_city_cached,
+    recognised,
     whole_digest_cached,
 )
 from vprdist.data.places import City, Side
@@ -23,5 +24,6 @@ __all__ = [
     "layout_of",
     "open_layout",
     "read_city_cached",
+    "recognised",
     "whole_digest_cached",
 ]

@@ -14,6 +14,7 @@ from vprdist.errors import DataError
 from vprdist.files import digest_json
 from vprdist.spec.data import DataSpec
 from vprdist.spec.doors import MSLS, LayoutName
+from vprdist.spec.doors.layout import MIXED
 from vprdist.spec.named import load_built_in
 from vprdist.spec.own_code import own_file
 
@@ -31,17 +32,21 @@ def open_layout(root: Path, choice: LayoutName = MSLS, leave_out: str | Sequence
     return _opened(root, choice.model_dump_json(), read_names(leave_out))
 
 
-def recognised(root: Path) -> LayoutName:
-    """The built-in layout of a folder whose choice nobody named.
+def recognised(root: Path) -> tuple[LayoutName, str]:
+    """The built-in layout of a folder whose choice nobody named, and what speaks for it.
 
     Raises:
         DataError: none fits, or more than one does.
     """
+    if not root.is_dir():
+        raise DataError(root, "there is no such folder", None, "Name the one that holds the pictures and their tables.")
     doors = LayoutName.door.built_in
     found = {word: told for word, each in doors.items() if (told := load_built_in(each).evidence(root))}
     if len(found) == 1:
-        return LayoutName.of(next(iter(found)))
-    remedy = f"Name one: --layout {' or '.join(found or doors)}, or a class of your own (CONTRIBUTING.md)."
+        ((word, why),) = found.items()
+        return LayoutName.of(word), why
+    words = " or ".join(found or (word for word in doors if word != MIXED))
+    remedy = f"Name one: --layout {words}, or a class of your own (CONTRIBUTING.md)."
     if not found:
         raise DataError(root, "no layout is recognised in this folder", None, remedy)
     told = "; ".join(f"{word}: {why}" for word, why in found.items())
