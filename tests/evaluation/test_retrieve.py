@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 from fractions import Fraction
 
 import faiss
 import numpy as np
 import pytest
+import torch
 
-from vprdist.evaluation.retrieve import retrieve
+from vprdist.evaluation.retrieve import GRID_BITS, _Grid, retrieve
+from vprdist.probes.pooled import neighbours_on
 
 
 def units(rng, count, dimensions):
@@ -103,6 +106,68 @@ def test_the_margin_covers_what_faiss_gets_wrong():
     assert np.abs(near - real).max() < 8 * np.sqrt(dimensions) * 2.0**-24 / 4
 
 
+def overshadowed(count, dimensions):
+    """One large number and many small ones, which a sum in float32 loses: its errors have one sign."""
+    rng = np.random.default_rng(dimensions)
+    values = np.full((count, dimensions), 1.7e-4) * rng.uniform(0.9, 1, (count, 1))
+    values[:, 0] = 1
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype("f4")
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 16, 64, 128, 192, 384, 768, 2048])
+@pytest.mark.parametrize("proposed_by", [faiss.knn, neighbours_on(torch.device("cpu"))])
+def test_the_margin_covers_small_numbers_that_a_sum_loses(dimensions, proposed_by):
+    gallery = overshadowed(1500, dimensions)
+    near, rows = proposed_by(gallery[:50], gallery, 30)
+    real = ((gallery[:50, None].astype("f8") - gallery[rows]) ** 2).sum(2)
+    assert np.abs(near - real).max() < _Grid(1.0, dimensions).float32_error
+
+
+def on_the_grid(query, gallery, k):
+    """The order by whole squared distances of descriptors of norm 1, put on the grid; equal ones by row."""
+    asked, known = (np.rint(values.astype("f8") * 2**GRID_BITS).astype("i8") for values in (query, gallery))
+    distances = np.stack([((row - known) ** 2).sum(axis=1) for row in asked])
+    return np.argsort(distances, axis=1, kind="stable")[:, :k]
+
+
+@pytest.mark.parametrize("kind", ["spread", "doubled", "collapsed", "constant", "overshadowed"])
+@pytest.mark.parametrize("lean", [-1, 0, 1])
+def test_distances_as_wrong_as_they_may_be_change_no_order(kind, lean):
+    """Whoever proposes rows may err by as much as is allowed for, at random or to one side, and in any order."""
+    query, gallery = crowded(kind) if kind != "overshadowed" else (overshadowed(40, 257), overshadowed(600, 257))
+    query, gallery = (values / np.linalg.norm(values, axis=1, keepdims=True) for values in (query, gallery))
+    rng, error = np.random.default_rng(0), 0.99 * _Grid(1.0, 257).float32_error
+
+    def wrong(query, block, k):
+        real = ((query[:, None].astype("f8") - block[None]) ** 2).sum(2)
+        near = real + error * (rng.uniform(-1, 1, real.shape) if lean == 0 else lean * rng.choice([-1, 1], real.shape))
+        rows = rng.permuted(np.argsort(near, axis=1)[:, :k], axis=1)
+        return np.take_along_axis(near, rows, 1).astype("f4"), rows
+
+    expected = on_the_grid(query, gallery, 20)
+    for block_bytes in (2**28, 4 * 257 * 100):
+        assert np.array_equal(retrieve(query, gallery, 20, block_bytes=block_bytes, neighbours=wrong), expected)
+    assert np.array_equal(retrieve(query, gallery, 20), expected)
+
+
+@pytest.mark.parametrize("kept", ["float16", "float32"])
+def test_descriptors_are_read_where_they_lie(kept, tmp_path):
+    """Mapped from a file that is not to be written to, transposed, every other one; all rows, or some of them."""
+    query, gallery = (values.astype(kept) for values in crowded("spread"))
+    np.save(tmp_path / "gallery.npy", gallery)
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
+    forms = [mapped, np.asfortranarray(gallery), np.repeat(gallery, 2, axis=0)[::2]]
+    whole = retrieve(query.astype("f4"), gallery.astype("f4"), 20)
+    middle = retrieve(query.astype("f4"), gallery[100:400].astype("f4"), 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for form in forms:
+            for block_bytes in (2**28, 4 * 257 * 90):
+                assert np.array_equal(retrieve(query, form, 20, block_bytes=block_bytes), whole)
+                some = retrieve(np.asfortranarray(query), form, 20, np.arange(100, 400), block_bytes)
+                assert np.array_equal(some, middle)
+
+
 def test_the_exact_pass_keeps_within_its_memory_where_descriptors_are_narrow():
     query, gallery = np.ones((64, 4), "f4"), np.ones((20_000, 4), "f4")
     tracemalloc.start()
@@ -113,6 +178,23 @@ def test_the_exact_pass_keeps_within_its_memory_where_descriptors_are_narrow():
         tracemalloc.stop()
     assert np.array_equal(found, np.tile(np.arange(20), (64, 1)))
     assert peak < 2 * 2**20, "a block's distances, 64 a row, are counted with its rows"
+
+
+@pytest.mark.parametrize("kept", ["float16", "float32"])
+def test_a_large_gallery_is_copied_a_part_at_a_time(kept):
+    """Float16 and rows here and there are copied, within the block; the gallery itself is 16 MB of float32."""
+    rng = np.random.default_rng(1)
+    gallery = units(rng, 16_000, 256).astype(kept)
+    query, rows = gallery[:50], np.sort(rng.permutation(16_000)[:15_000])
+    expected = retrieve(query.astype("f4"), gallery[rows].astype("f4"), 20)
+    tracemalloc.start()
+    try:
+        found = retrieve(query, gallery, 20, rows, block_bytes=2**20)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(found, expected)
+    assert peak < 4 * 2**20
 
 
 def test_small_and_empty_galleries():
