@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix, random_array, vstack
 
 from vprdist.data import positives, similarity
 from vprdist.data.positives import rows_within
 from vprdist.data.sectors import sector_overlap
-from vprdist.data.similarity import graded_similarity, similarity_blocks
+from vprdist.data.similarity import graded_similarity, joined, similarity_blocks
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -33,6 +35,78 @@ def test_positives_of_many_queries_equal_those_of_each_alone(monkeypatch):
     database = rng.integers(0, 90, (60, 2)).astype(float)
     alone = [rows_within(position[None], database, 25.0)[0].tolist() for position in query]
     assert [rows.tolist() for rows in rows_within(query, database, 25.0)] == alone
+
+
+@pytest.mark.parametrize("most", [1, 5, 40, 10**6])
+@pytest.mark.parametrize("seed", range(6))
+def test_images_on_top_of_each_other_equal_a_slow_loop(most, seed, monkeypatch):
+    """Panoramas cut into twelve, queries that stand still, and fewer pairs at once than one query has."""
+    monkeypatch.setattr(positives, "CHUNK_PAIRS", most)
+    monkeypatch.setattr(positives, "CHUNK_QUERIES", [3, 1000][seed % 2])
+    rng = np.random.default_rng(seed)
+    places = rng.integers(0, 70, (9, 2)).astype(float) + np.array([500_000, 7_000_000])
+    database = rng.permutation(np.repeat(places, 12, axis=0))[: rng.integers(0, 109)]
+    query = places[rng.integers(0, 9, rng.integers(0, 20))]
+    expected = [np.flatnonzero(np.hypot(*(database - position).T) <= 25).tolist() for position in query]
+    assert [rows.tolist() for rows in rows_within(query, database, 25.0)] == expected
+    chunks = list(positives.Neighbours(database).chunks(query, 25.0, most_queries=4))
+    assert [row for some, *_ in chunks for row in range(some.start, some.stop)] == list(range(len(query)))
+    for some, rows, near in chunks:
+        assert some.stop - some.start <= 4
+        assert len(near) <= most or some.stop - some.start == 1
+        assert sorted(zip(rows.tolist(), near.tolist(), strict=True)) == list(zip(rows, near, strict=True))
+
+
+def peak_bytes(step):
+    tracemalloc.start()
+    try:
+        done = step()
+        return done, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_crowd_at_one_place_takes_the_memory_of_the_result(monkeypatch):
+    """Four hundred queries among 20,000 images: 8 million pairs, of which a hundredth is there at once."""
+    monkeypatch.setattr(positives, "CHUNK_PAIRS", 2**16)
+    rng = np.random.default_rng(0)
+    for database in (rng.uniform(0, 5, (20_000, 2)), np.repeat(rng.uniform(0, 5, (20, 2)), 1000, axis=0)):
+        query = rng.uniform(0, 5, (400, 2))
+        rows, peak = peak_bytes(lambda query=query, database=database: rows_within(query, database, 25.0))
+        assert all(np.array_equal(each, np.arange(20_000)) for each in rows)
+        assert peak < 8 * 400 * 20_000 + 24 * 2**20
+
+
+@pytest.mark.parametrize("most", [1, 30, 10**6])
+@pytest.mark.parametrize("degrees", [1, 60, 90, 91, 150, 180])
+def test_pairs_that_are_not_looked_at_do_not_overlap(most, degrees, monkeypatch):
+    """Twelve views of each of some places, some without an angle, and cameras that face each other across two radii."""
+    monkeypatch.setattr(positives, "CHUNK_PAIRS", most)
+    rng = np.random.default_rng(degrees)
+    places = np.repeat(rng.uniform(0, 150, (4, 2)) + np.array([500_000, 7_000_000]), 12, axis=0)
+    ca = np.arange(48) * 30.0 + rng.uniform(0, 1, 48)
+    ca[[5, 17]] = np.nan
+    ahead = np.stack([np.sin(np.radians(ca)), np.cos(np.radians(ca))], axis=1)
+    across = np.nan_to_num(places + 99.9 * ahead)
+    query, ca_query = np.concatenate([places, across]), np.concatenate([ca, ca + 180])
+    sparse = graded_similarity(query, ca_query, places, ca, 50, degrees)
+    assert sparse.has_canonical_format
+    for q in range(len(query)):
+        expected = sector_overlap(places - query[q], np.full(48, ca_query[q]), ca, 50, degrees)
+        expected[np.isnan(ca + ca_query[q])] = 0
+        assert np.array_equal(sparse[[q]].toarray()[0], expected.astype(np.float32))
+
+
+def test_blocks_are_joined_in_the_memory_of_the_result(monkeypatch):
+    rng = np.random.default_rng(0)
+    parts = [random_array((50, 4000), density=0.5, rng=rng, dtype=np.float32, format="csr") for _ in range(40)]
+    parts = [csr_matrix(part) for part in (*parts, csr_matrix((3, 4000), dtype=np.float32))]
+    expected = vstack(parts, format="csr")
+    found, peak = peak_bytes(lambda: joined(iter(parts)))
+    assert found.shape == expected.shape
+    assert all(np.array_equal(getattr(found, name), getattr(expected, name)) for name in ("data", "indices", "indptr"))
+    assert (found.data.dtype, found.indices.dtype) == (expected.data.dtype, expected.indices.dtype)
+    assert peak < 1.5 * (expected.data.nbytes + expected.indices.nbytes)
 
 
 def test_the_rim_counts_and_a_hair_more_does_not():
