@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from vprdist.evaluation.retrieve import GRID_BITS, _Grid, retrieve
+from vprdist.evaluation.retrieve import GRID_BITS, _Grid, _widened, retrieve
 from vprdist.probes.pooled import neighbours_on
 
 
@@ -83,6 +83,15 @@ def test_neither_blocks_nor_threads_nor_companions_change_the_order(kind):
             assert (query_rows[same] < query_rows[same + 1]).all()
     if kind == "constant":
         assert np.array_equal(whole, np.tile(np.arange(20), (45, 1)))
+
+
+def test_every_half_is_widened_to_the_same_number():
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)].reshape(-1, 4)
+    for values in (halves, np.asfortranarray(halves), halves.astype(">f2")):
+        out = np.empty(halves.shape, np.float32)
+        assert _widened(values, out) is out
+        assert np.array_equal(out.view(np.uint32), halves.astype(np.float32).view(np.uint32)), "-0 too"
 
 
 def test_some_rows_alone_are_searched():
