@@ -12,6 +12,7 @@ from tests.worlds import write_city, write_small_tree
 from vprdist.data.layouts import City, dataset_digest, layout_of, open_layout
 from vprdist.errors import DataError, UserError
 from vprdist.report.evidence import weigh
+from vprdist.report.leaderboard import markdown
 from vprdist.report.rows import group_rows
 from vprdist.spec.data import DataSpec
 from vprdist.spec.doors import LayoutName
@@ -80,6 +81,8 @@ def test_each_set_is_evaluated_as_if_it_were_alone(two_trees, tmp_path):
     blocks = weigh(rows, "recall@5", lambda asked: read_queries(asked_path(runs, asked)), {}, lambda protocol: None)
     assert [block.protocol for block in blocks][:2] == [row.protocol, other.protocol]
     assert all(block.standings[0].paired for block in blocks[:2]), "each block has intervals of its own queries"
+    table = markdown(blocks, "mixed")
+    assert "positives within 12 m" in table and "positives within 25 m" in table
 
 
 def test_sets_are_trained_on_together_by_shares(two_trees, tmp_path):

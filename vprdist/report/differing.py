@@ -78,7 +78,9 @@ def _plain(value: Any) -> str | None:
     if isinstance(value, (list, tuple)):
         group = next((name for name, classes in CLASS_GROUPS.items() if classes == tuple(value)), None)
         return group or "+".join(map(str, value)) or "none"
-    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else str(value)
+    if isinstance(value, dict):
+        return json.dumps(value, sort_keys=True, default=lambda spec: spec.model_dump(mode="json", exclude_none=True))
+    return str(value)
 
 
 def naming(rows: Sequence[Row]) -> list[str]:
