@@ -10,7 +10,7 @@ import pytest
 from tests.worlds import write_side
 from vprdist.data.graph import city_graph, training_graphs
 from vprdist.data.kinds import city_kinds
-from vprdist.data.labels import without_angles
+from vprdist.data.label_choice import without_angles
 from vprdist.data.layouts.msls import read_city
 from vprdist.data.pairs import PairSampler
 from vprdist.data.places import City, Side
@@ -89,14 +89,17 @@ def test_pictures_without_an_angle_take_no_part_in_computed_labels(tmp_path):
 
 
 @pytest.mark.parametrize("angle", [-1.0, 720.0, float("nan")])
-def test_a_city_without_headings_validates_and_does_not_train(tmp_path, angle):
+def test_a_city_without_headings_validates_and_does_not_train_on_computed_labels(tmp_path, angle):
     write_angles(tmp_path, [angle] * 4, [angle] * 6)
     write_angles(tmp_path, [90.0] * 4, [90.0] * 6, city="bob")
     back = TrialSpec(data=DataSpec(root=str(tmp_path), train=("bob",), validate_cities=("ada",)))
     assert build_tasks([read_city(tmp_path, "ada")], back)[0].queries.tolist() == [0, 1, 2, 3]
-    trial = TrialSpec(data=DataSpec(root=str(tmp_path), train=("ada",), validate_cities=("bob",)))
+    data = DataSpec(root=str(tmp_path), train=("ada",), validate_cities=("bob",), labels="computed")
+    trial = TrialSpec(data=data)
     message = rf"query/raw.csv: training on computed labels needs compass angles \(ca\); found '{angle:g} for every "
-    with pytest.raises(DataError, match=message + r".*put its official labels at .*ada_gt.h5"):
+    with pytest.raises(
+        DataError, match=message + r".*Set trial.data.labels: distance, .*put its official labels at .*ada_gt.h5"
+    ):
         check_data(trial)
 
 

@@ -17,7 +17,8 @@ from vprdist.cli import main
 from vprdist.data import official
 from vprdist.data.graph import city_graph, training_graphs
 from vprdist.data.kinds import HARD, POSITIVE, city_kinds
-from vprdist.data.labels import is_official, labels_digest, read_labels
+from vprdist.data.label_choice import is_official, labels_digest
+from vprdist.data.labels import read_labels
 from vprdist.data.layouts.msls import city_digest, read_city
 from vprdist.data.official import official_blocks, official_digest
 from vprdist.errors import DataError

@@ -13,7 +13,8 @@ import pytest
 from scipy.sparse import vstack
 
 from tests.data.walks import WALK, own_file, walk_data, write_walk
-from vprdist.data.labels import label_blocks, labels_digest
+from vprdist.data.label_choice import labels_digest
+from vprdist.data.labels import label_blocks
 from vprdist.data.layouts import City, Layout, Side, dataset_digest, layout_of, open_layout
 from vprdist.data.layouts.base import content_digest
 from vprdist.data.layouts.msls import Msls, city_digest, read_city
@@ -299,13 +300,15 @@ def test_a_missing_picture_stops_before_anything_is_submitted(small_tree, tmp_pa
         check_data(TrialSpec(data=DataSpec.model_validate(values)))
 
 
-def test_without_headings_a_city_validates_and_does_not_train(small_tree, tmp_path):
+def test_without_headings_a_city_validates_and_trains_by_distance_alone(small_tree, tmp_path):
     text = WALK.replace(", ca=ca)", ")")
     root, file = write_walk(small_tree, tmp_path / "walk"), own_file(tmp_path, text)
     data = DataSpec.model_validate({"root": str(root), "layout": f"{file}:Walk", "train": ("ada",)})
     assert build_tasks([layout_of(data).read("bob")], TrialSpec(data=data))
+    _, facts = check_data(TrialSpec(data=data.model_copy(update={"validate_cities": ("bob",)})))
+    assert facts == ("labels: auto takes distance for ada (no image has a compass angle)",)
     with pytest.raises(DataError, match=r"ada/query: training on computed labels needs compass angles \(ca\)"):
-        check_data(TrialSpec(data=data.model_copy(update={"validate_cities": ("bob",)})))
+        check_data(TrialSpec(data=data.model_copy(update={"validate_cities": ("bob",), "labels": "computed"})))
 
 
 def test_a_layout_may_name_official_labels_and_give_its_own_digest(small_tree, tmp_path):

@@ -49,7 +49,7 @@ def test_what_is_broken_is_found_once_and_left_out_by_name(small_tree: Path, tmp
     assert trial.data.leave_out == tuple(sorted(BROKEN))
     titles = ["looking for broken pictures", "noting what pictures hold"]
     assert heard.titles == titles, "none is opened twice to see whether it is whole"
-    assert made.facts == (
+    assert tuple(fact for fact in made.facts if "left out" in fact) == (
         "ada is read without 1 of 12 query images and 1 of 20 database images: they are left out",
         "bob is read without 1 of 8 query images and 1 of 16 database images: they are left out",
     )

@@ -127,17 +127,18 @@ def _info(args: argparse.Namespace, console: Console) -> int:
 
 def _count(city: City) -> tuple[tuple[str, ...], list[str]]:
     """A city's cells of the table, and what there is to say of it beside its pictures."""
-    from vprdist.data.labels import without_angles
+    from vprdist.data.label_choice import angle_facts, label_kind, taken_labels
     from vprdist.data.layouts.less import left_out_words
     from vprdist.data.official import official_blocks
     from vprdist.data.positives import rows_within
-    from vprdist.errors import DataError
+    from vprdist.spec.data import DataSpec
 
     words, found, labels = [*left_out_words(city), *_lacking(city)], "-", "-"
+    plain, placed = DataSpec(), all(side.easting is not None for side in city.sides)
     if city.truth is not None:
         found = str(int((city.truth.positives.getnnz(axis=1) > 0).sum()))
         words.append(f"{city.name}: positives are those {city.truth.told}, as the data set itself says")
-    elif city.query.easting is not None and city.database.easting is not None:
+    elif placed:
         rows = rows_within(city.query.positions, city.database.positions, 25.0)
         found = str(sum(len(row) > 0 for row in rows))
         if found == "0":
@@ -145,12 +146,10 @@ def _count(city: City) -> tuple[tuple[str, ...], list[str]]:
     if city.label_file is not None and city.label_file.exists():
         labels = "official"
         next(official_blocks(city))  # says what is wrong with the file
-    elif all(side.ca is not None for side in city.sides):
-        try:
-            words += without_angles(city)
-            labels = "computed"
-        except DataError as error:
-            words.append(str(error))
+    elif placed:
+        labels = label_kind(city, plain)
+        words += angle_facts(city, plain)
+        words += taken_labels([city], plain) if labels == "distance" else ()
     panos = int(city.query.pano.sum() + city.database.pano.sum())
     sequences = len(set(city.query.sequence_key)) + len(set(city.database.sequence_key))
     return tuple(map(str, (len(city.query), found, len(city.database), panos, sequences, labels))), words

@@ -10,15 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix, vstack
 
-from vprdist.data.labels import (
-    Say,
-    is_official,
-    label_blocks,
-    labels_digest,
-    read_labels,
-    trained_on,
-    without_angles,
-)
+from vprdist.data.label_choice import fallen_back, label_kind, labels_digest, trained_on, without_angles
+from vprdist.data.labels import Say, label_blocks, read_labels
 from vprdist.data.places import City
 from vprdist.errors import DataError
 from vprdist.spec.computation import FIRST
@@ -70,11 +63,11 @@ def training_graphs(
     """
     assert trial.digests is not None
     spec = trial.data
-    if (found := labels_digest(spec)) != trial.digests.labels:
-        fault = f"the official labels must have the digest of the submission, {trial.digests.labels}"
-        raise DataError(spec.root, fault, found, "Run the sweep again: what changed makes other trials.")
     if trial.computation == FIRST:
         cities = [_with_every_angle(city) for city in cities]
+    if (found := labels_digest(spec, cities)) != trial.digests.labels:
+        fault = f"the official labels must have the digest of the submission, {trial.digests.labels}"
+        raise DataError(spec.root, fault, found, "Run the sweep again: what changed makes other trials.")
     learnt = str(trial.train.loss.fact("labels"))
     graphs = [
         replace(
@@ -82,12 +75,9 @@ def training_graphs(
         )
         for city, name in zip(cities, spec.share_names, strict=True)
     ]
-    computed = [city for city in cities if not is_official(city.label_file, spec)]
+    computed = [city for city in cities if label_kind(city, spec) == "computed"]
     notices = [fact for city in computed for fact in without_angles(city)]
-    if found is not None and computed:
-        names = ", ".join(city.name for city in computed)
-        notices.append(f"no official labels of {names}: computed, beside official ones of other cities")
-    return graphs, tuple(notices)
+    return graphs, (*notices, *fallen_back(cities, spec))
 
 
 def _with_every_angle(city: City) -> City:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vprdist.data.labels import label_blocks, trained_on
+from vprdist.data.label_choice import trained_on
+from vprdist.data.labels import label_blocks
 from vprdist.data.official import FOV
 from vprdist.data.places import City
 from vprdist.errors import TrainingError

@@ -1,5 +1,7 @@
 """The labels of a city: its graded similarity, from the official file or computed, and kept for the next job.
 
+What they are, `label_choice` decides.
+
 Computing a large city takes minutes, and so does reading its dense label file; a sweep's jobs would do it again and
 again. So the sparse matrix is kept in `<root>/vprdist_labels/`, or in the run folder where the root cannot be written
 to. The name of a file holds a digest of all that its content depends on: it is never out of date, only unused.
@@ -16,44 +18,22 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from vprdist.arrays import read_npz
-from vprdist.data.layouts import layout_of
+from vprdist.data.label_choice import LabelKind, label_kind, without_angles
 from vprdist.data.official import FOV, official_blocks, official_digest
-from vprdist.data.places import Bools, City
+from vprdist.data.places import City
 from vprdist.data.similarity import similarity_blocks
-from vprdist.errors import DataError, first_line
+from vprdist.errors import first_line
 from vprdist.files import digest_json, hold_for_making, publish
 from vprdist.spec.data import DataSpec
-from vprdist.spec.vocabulary import OFFICIAL_VIEW
 
+SOURCES: dict[LabelKind, str] = {
+    "official": "reading the official labels",
+    "computed": "computing the labels",
+    "distance": "computing the labels by distance alone",
+}
 Say = Callable[[str], None]
 ALGORITHM = 1
 """Raised by whoever changes what is computed: labels kept before are then unused."""
-
-
-def is_official(path: Path | None, spec: DataSpec) -> bool:
-    """Whether the labels of a training city are the official ones of its label file (see `DataSpec.labels`).
-
-    Raises:
-        DataError: they must be, and the city has none.
-    """
-    exists = path is not None and path.exists()
-    if spec.labels == "official" and not exists:
-        remedy = "Put the file there, or set trial.data.labels: auto."
-        raise DataError(path or spec.root, "with `labels: official` a training city needs a label file", None, remedy)
-    made_for = (spec.fov_radius_m, spec.fov_degrees) == OFFICIAL_VIEW
-    return exists and made_for and spec.labels != "computed"
-
-
-def labels_digest(spec: DataSpec) -> str | None:
-    """What the official labels of the training cities are, by content; None where all labels are computed.
-
-    Raises:
-        DataError: a label file that must be there is missing, or one cannot be read.
-    """
-    layout = layout_of(spec)
-    files = {name: layout.label_file(name) for name in spec.train}
-    found = {name: official_digest(path) for name, path in files.items() if is_official(path, spec) and path}
-    return digest_json(found) if found else None
 
 
 def label_blocks(city: City, spec: DataSpec, labels: str = FOV) -> Iterator[csr_matrix]:
@@ -65,43 +45,17 @@ def label_blocks(city: City, spec: DataSpec, labels: str = FOV) -> Iterator[csr_
     Raises:
         DataError: a label file that cannot be used, or neither one nor the compass angles to compute labels from.
     """
-    if is_official(city.label_file, spec):
+    kind = label_kind(city, spec)
+    if kind == "official":
         return official_blocks(city, labels)
     query, database = city.query, city.database
+    if kind == "distance":
+        still = [np.zeros(len(side)) for side in city.sides]
+        return similarity_blocks(query.positions, still[0], database.positions, still[1], spec.fov_radius_m, 360)
     without_angles(city)
     return similarity_blocks(
         query.positions, query.headings, database.positions, database.headings, spec.fov_radius_m, spec.fov_degrees
     )
-
-
-def without_angles(city: City) -> tuple[str, ...]:
-    """What a person should know of pictures without a compass angle in a city whose labels are computed: they take no
-    part in training.
-
-    Raises:
-        DataError: a side has no angle at all.
-    """
-    facts = []
-    for side in city.sides:
-        lacking = np.isnan(side.headings)
-        if lacking.all():
-            fault = "training on computed labels needs compass angles (ca)"
-            found = None if side.ca is None else f"{side.ca[0]:g} for every picture of {city.name}/{side.side}"
-            remedy = f"Choose another city, or put its official labels at {city.label_file}."
-            raise DataError(side.where("ca"), fault, found, remedy if city.label_file else "Choose another city.")
-        if count := int((lacking & ~side.pano).sum()):
-            facts.append(f"{count} of {len(side)} {side.side} images of {city.name} have no compass angle (-1 or nan): "
-                         "they take no part in training on computed labels")  # fmt: skip
-    return tuple(facts)
-
-
-def trained_on(city: City, spec: DataSpec) -> tuple[Bools, Bools]:
-    """Which queries and which database images training may draw: no panoramas, and none that labels cannot be
-    computed of."""
-    query, database = (
-        ~side.pano & (is_official(city.label_file, spec) | ~np.isnan(side.headings)) for side in city.sides
-    )
-    return query, database
 
 
 def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = FOV) -> csr_matrix:
@@ -127,7 +81,7 @@ def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = 
         # Somebody may have made them meanwhile. What cannot be used was said above.
         if ours is not None and (kept := _read(ours, shape, lambda message: None)) is not None:
             return kept
-        source = "reading the official labels" if is_official(city.label_file, spec) else "computing the labels"
+        source = SOURCES[label_kind(city, spec)]
         where = (
             f"kept in {ours}" if ours else f"NOT kept: neither {places[0].parent} nor {places[1].parent} can be locked"
         )
@@ -140,14 +94,19 @@ def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = 
 
 def _content_digest(city: City, spec: DataSpec, labels: str) -> str:
     """16 hex digits over what the labels are made from: much less than what a city is."""
-    if is_official(city.label_file, spec) and city.label_file:
+    kind = label_kind(city, spec)
+    if kind == "official" and city.label_file:
         what = ["official", labels, official_digest(city.label_file)]
         kept = [None if side.rows is None else side.rows.tolist() for side in city.sides]
         return digest_json(what if kept == [None, None] else [*what, kept])
-    without_angles(city)
-    digest = hashlib.sha256(f"computed {ALGORITHM} {spec.fov_radius_m!r} {spec.fov_degrees!r}".encode())
+    view = ""
+    if kind == "computed":
+        without_angles(city)
+        view = f" {spec.fov_degrees!r}"
+    digest = hashlib.sha256(f"{kind} {ALGORITHM} {spec.fov_radius_m!r}{view}".encode())
     for side in city.sides:
-        digest.update(f" {len(side)} ".encode() + side.positions.tobytes() + side.headings.tobytes())
+        angles = side.headings.tobytes() if kind == "computed" else b""
+        digest.update(f" {len(side)} ".encode() + side.positions.tobytes() + angles)
     return digest.hexdigest()[:16]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from vprdist.console import Bar, late
 from vprdist.data.apart import check_apart
 from vprdist.data.kinds import POSITIVE, check_kinds, city_kinds, num_places
-from vprdist.data.labels import is_official, without_angles
+from vprdist.data.label_choice import angle_facts, label_kind, taken_labels
 from vprdist.data.layouts import layout_of, read_city_cached
 from vprdist.data.layouts.less import left_out_words
 from vprdist.data.pictures import turned_pictures
@@ -156,8 +156,8 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
             city = read_city_cached(layout, name)
             layout.check(city)
             facts += left_out_words(city)
-            if name in data.train and not is_official(city.label_file, data):
-                facts += without_angles(city)
+            if name in data.train:
+                facts += angle_facts(city, data)
         for side in city.sides:
             is_measured = name in (*data.train, *data.validate_cities)
             if is_measured and side.easting is None and city.truth is None:
@@ -168,13 +168,15 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
                 )
                 raise DataError(side.where("easting"), fault, None, remedy)
     check_apart(data)
+    facts += taken_labels([read_city_cached(layout, name) for name in data.train], data)
     labels = trial.train.loss.fact("labels")
     kinds = [city_kinds(read_city_cached(layout, name), data, labels) for name in data.train]
     for city_kind in kinds:
         if POSITIVE not in city_kind.found:
             fault = f"no query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
-            remedy = "Check its positions (easting, northing) and compass angles (ca)."
-            raise DataError(read_city_cached(layout, city_kind.name).folder, fault, None, remedy)
+            city = read_city_cached(layout, city_kind.name)
+            angles = "" if label_kind(city, data) == "distance" else " and compass angles (ca)"
+            raise DataError(city.folder, fault, None, f"Check its positions (easting, northing){angles}.")
     check_kinds(kinds, trial.train.draws)
     _check_places(trial)
     counts = []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from vprdist.console import Console
-from vprdist.data.labels import labels_digest
+from vprdist.data.label_choice import labels_digest
 from vprdist.data.layouts import dataset_digest, layout_of, read_city_cached, whole_digest_cached
 from vprdist.errors import CacheError, LaunchError, WeightsError, leading_there
 from vprdist.files import at_home

@@ -18,8 +18,9 @@ class DataSpec(Spec):
     """Which places: a data set's folder, how it lies there, and its cities; or the built-in demo city (`root: demo`).
 
     Graded labels are the official ones (`<city>_gt.h5`) where they are there and were made for this field of view, or
-    computed; `labels` may ask for either. It is not hashed: the official files' content is, as one of the digests.
-    Nor are `leave_out` and `broken`: the digest of the cities without these pictures is.
+    computed of positions and compass angles, or of positions alone; `labels` may ask for each. It is not hashed: the
+    official files' content is, and which cities take distance alone, as one of the digests. Nor are `leave_out` and
+    `broken`: the digest of the cities without these pictures is.
     """
 
     root: str = not_hashed(
@@ -43,11 +44,15 @@ class DataSpec(Spec):
     )
     positive_radius_m: float = Field(default=25.0, gt=0, description="a database image so near to a query is a hit")
     fov_radius_m: float = Field(default=50.0, gt=0, description="how far a view reaches, in the graded similarity")
-    fov_degrees: float = Field(default=90.0, ge=1, le=180, description="how wide a view is, in the graded similarity")
+    fov_degrees: float = Field(
+        default=90.0, ge=1, le=360,
+        description="how wide a view is, in the graded similarity; 360: distance alone counts (`labels: distance`)",
+    )  # fmt: skip
     labels: LabelSource = not_hashed(
-        "auto", description="graded labels of the training cities; auto: official where they are there, else computed"
+        "auto",
+        description="graded labels of the training cities; auto: official where they are there, else computed where "
+        "there are compass angles, else of distance alone",
     )
-
     leave_out: str | Names = not_hashed(
         (), description="pictures that take no part: a list of key, city/key or city/side/key, or a file of them",
         json_schema_extra=marked(other="a file with one name a line"),

@@ -65,6 +65,10 @@ def _trains(trial: TrialSpec) -> str | None:
     return None if trial.train.steps else "nothing is trained (train.steps: 0)"
 
 
+def _opens(trial: TrialSpec) -> str | None:
+    return _trains(trial) or ("labels of distance know no opening" if trial.data.labels == "distance" else None)
+
+
 def _chunks(trial: TrialSpec) -> str | None:
     return _trains(trial) or (None if trial.train.chunked else "only `chunked` training ends after chunks")
 
@@ -102,7 +106,8 @@ IDLE: Mapping[str, Unread] = {
     "input.conv1_init": _adds,
     **dict.fromkeys(("input.cache", "input.segmenter", "input.class_table"), _caches),
     **dict.fromkeys(("input.compression", "input.top_k"), _segments),
-    **dict.fromkeys(("data.labels", "data.fov_radius_m", "data.fov_degrees", "data.shares"), _trains),
+    **dict.fromkeys(("data.labels", "data.fov_radius_m", "data.shares"), _trains),
+    "data.fov_degrees": _opens,
     "network.unfreeze": _trains,
     **{
         f"train.{name}": _trains
