@@ -18,6 +18,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -52,6 +53,11 @@ def main() -> int:
         measure("read, 10 chunks drawn", draw, city, folder)
         measure("positives within 25 m", positives, city, folder)
         loop_s = compare(city, Path(folder), min(args.sample, args.count))
+        made_s = {degrees: measure(f"made of {degrees:g} degrees", WIDE[degrees], city, folder) for degrees in WIDE}
+        for degrees in WIDE:
+            compare(city, Path(folder), min(args.sample, args.count) // 10, degrees)
+    for degrees, seconds in made_s.items():
+        print(f"{degrees:g} degrees / {DEGREES:g} degrees: {seconds / computed_s:.2f}")
     print(f"made / read: {computed_s / read_s:.0f}")
     print(f"shapely's loop / made: {loop_s / computed_s:.0f} (the loop is extrapolated)")
     return 0
@@ -79,7 +85,7 @@ def measure(name: str, step: Step, city: City, folder: str) -> float:
     """CPU seconds of a step, in a process of its own; prints them with the clock's and its peak memory."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         clock_s, seconds, memory_mb, note = pool.apply(timed, (step, city, folder))
-    print(f"{name:22} {seconds:8.2f} s ({clock_s:.2f} s by the clock)   peak {memory_mb:4.0f} MB   {note}", flush=True)
+    print(f"{name:26} {seconds:8.2f} s ({clock_s:.2f} s by the clock)   peak {memory_mb:4.0f} MB   {note}", flush=True)
     return seconds
 
 
@@ -91,14 +97,23 @@ def timed(step: Step, city: City, folder: str) -> tuple[float, float, float, str
 
 
 def compute(city: City, folder: Path) -> str:
-    return f"{read_labels(city, DataSpec(), folder, lambda message: None).nnz:,} pairs overlap"
+    return compute_of(DEGREES, city, folder)
 
 
-def kept(city: City, folder: Path) -> csr_matrix:
+def compute_of(degrees: float, city: City, folder: Path) -> str:
+    spec = DataSpec(root=str(folder), fov_degrees=degrees)
+    return f"{read_labels(city, spec, folder, lambda message: None).nnz:,} pairs overlap"
+
+
+WIDE: dict[float, Step] = {degrees: partial(compute_of, degrees) for degrees in (270.0, 360.0)}
+"""360 degrees are labels of distance, whatever the angles."""
+
+
+def kept(city: City, folder: Path, degrees: float = DEGREES) -> csr_matrix:
     def refuse(message: str) -> None:
         raise AssertionError(message)
 
-    return read_labels(city, DataSpec(), folder, refuse)
+    return read_labels(city, DataSpec(root=str(folder), fov_degrees=degrees), folder, refuse)
 
 
 def read(city: City, folder: Path) -> str:
@@ -118,15 +133,17 @@ def positives(city: City, folder: Path) -> str:
     return f"{sum(len(r) for r in rows):,} pairs"
 
 
-def compare(city: City, folder: Path, sample: int) -> float:
+def compare(city: City, folder: Path, sample: int, degrees: float = DEGREES) -> float:
     """Seconds that the loop would take for every query; prints the largest difference from our labels."""
     import shapely
 
     def sector(position: np.ndarray, ca: float) -> shapely.Polygon:
-        bearing = np.radians(ca + np.linspace(-0.5, 0.5, NUM_POINTS) * DEGREES)
-        return shapely.Polygon([position, *(position + RADIUS_M * np.stack([np.sin(bearing), np.cos(bearing)], 1))])
+        bearing = np.radians(ca + np.linspace(-0.5, 0.5, num_points) * degrees)
+        apex = [] if degrees == 360 else [position]
+        return shapely.Polygon([*apex, *(position + RADIUS_M * np.stack([np.sin(bearing), np.cos(bearing)], 1))])
 
-    labels = kept(city, folder)
+    num_points = round(NUM_POINTS * degrees / DEGREES)
+    labels = kept(city, folder, degrees)
     query, database = city.query.positions, city.database.positions
     tree, num_pairs, worst = cKDTree(database), 0, 0.0
     begin = time.process_time()
@@ -138,7 +155,8 @@ def compare(city: City, folder: Path, sample: int) -> float:
             num_pairs += 1
             worst = max(worst, abs(common / (own.area + theirs.area - common) - labels[row, other]))
     seconds = (time.process_time() - begin) * len(query) / sample
-    print(f"{'a loop over shapely':22} {seconds:8.0f} s   extrapolated from {sample} queries, {num_pairs:,} pairs")
+    name = f"shapely's loop, {degrees:g} degrees"
+    print(f"{name:26} {seconds:8.0f} s   extrapolated from {sample} queries, {num_pairs:,} pairs")
     print(f"largest difference from it: {worst:.1e} (its arcs are polygons)")
     return seconds
 
