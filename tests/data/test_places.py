@@ -78,7 +78,7 @@ def test_a_crowd_at_one_place_takes_the_memory_of_the_result(monkeypatch):
 
 
 @pytest.mark.parametrize("most", [1, 30, 10**6])
-@pytest.mark.parametrize("degrees", [1, 60, 90, 91, 150, 180])
+@pytest.mark.parametrize("degrees", [1, 60, 90, 91, 150, 180, 181, 270, 359, 360])
 def test_pairs_that_are_not_looked_at_do_not_overlap(most, degrees, monkeypatch):
     """Twelve views of each of some places, some without an angle, and cameras that face each other across two radii."""
     monkeypatch.setattr(positives, "CHUNK_PAIRS", most)

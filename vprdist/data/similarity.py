@@ -52,6 +52,8 @@ def similarity_blocks(
 
 def _circle(radius_m: float, degrees: float) -> tuple[float, float]:
     """How far ahead of the camera the smallest circle around a field of view has its centre, and its radius."""
+    if degrees >= 180:  # half a disc, or more
+        return 0.0, radius_m
     half = math.radians(degrees) / 2
     if half <= math.pi / 4:  # through the camera and both ends of the arc
         return (radius_m / (2 * math.cos(half)),) * 2
