@@ -103,6 +103,10 @@ AROUND: dict[str, dict[str, Any]] = {
     "trial.evaluate.of_set.<data set>": {"trial": {"data": {
         "root": "/data", "layout": {"name": "mixed", "sets": {"msls": {}, "more": {}}}, "validate": ["more.ada"],
     }}},
+    **{f"trial.data.layout.{name}": {"trial": {"data": {"layout": {"name": layout}}}}
+       for layout, names in (
+           ("frames", ("database", "queries", "tolerance", "truth", "array", "every", "sections", "endings")),
+       ) for name in names},
     **{f"trial.network.backbone.{name}": {"trial": {"network": {"backbone": beside}, "train": {"steps": 0}}}
        for beside, names in (
            ({"name": "timm", "model": "resnet18"}, ("model", "answers")),

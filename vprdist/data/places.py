@@ -201,14 +201,20 @@ class Truth:
     Attributes:
         positives: (N, M), query x database rows; every entry that is stored is a positive.
         told: the rule in words, for the protocol: "within 10 frames".
+        similarity: (N, M) float32, how similar both are, to learn from, where the data set knows more than yes and no;
+            values above 0, from 0.5 on for positives. None: positives are alike (1), all others not (0).
     """
 
     positives: csr_matrix
     told: str
+    similarity: csr_matrix | None = None
 
     def take(self, query: Ints, database: Ints) -> Truth:
         """That of these rows of both sides."""
-        return replace(self, positives=self.positives[query][:, database])
+        positives, alike = (
+            None if each is None else each[query][:, database] for each in (self.positives, self.similarity)
+        )
+        return replace(self, positives=positives, similarity=alike)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,6 +144,11 @@ def _check_truth(city: City, shape: tuple[int, int]) -> None:
         fault = f"the truth of {city.name} must be a Truth with a csr_matrix of {shape[0]} x {shape[1]}"
         found = getattr(getattr(truth, "positives", None), "shape", type(truth).__name__)
         raise RuleError("truth", fault, found, "Give one row a query and one column a database image.")
+    alike = truth.similarity
+    if alike is not None and (not isinstance(alike, csr_matrix) or alike.shape != shape):
+        fault = f"the similarity of the truth of {city.name} must be a csr_matrix of {shape[0]} x {shape[1]}"
+        found = getattr(alike, "shape", type(alike).__name__)
+        raise RuleError("truth", fault, found, "Give one row a query and one column a database image.")
 
 
 def _check_side(side: Side, what: str) -> None:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from vprdist.errors import RuleError, nearest
 from vprdist.spec.base import Spec
+from vprdist.spec.doors.frames import FramesParameters
 from vprdist.spec.findings import finding_of
 from vprdist.spec.named import BuiltIn, Door, Named
 from vprdist.spec.names import is_name
@@ -64,6 +65,7 @@ class LayoutName(Named):
         "layout",
         {
             "msls": BuiltIn("vprdist.data.layouts.msls:Msls"),
+            "frames": BuiltIn("vprdist.data.layouts.frames:FramesLayout", FramesParameters),
             MIXED: BuiltIn("vprdist.data.layouts.mixed:Mixed", _Mixed, example="{name: mixed, sets: {msls: {}}}"),
         },
         provided=("root",),
