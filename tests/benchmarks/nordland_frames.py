@@ -4,7 +4,8 @@
 
 The archive holds every tenth frame of summer (database) and winter (query), 3,387 each, as an MSLS tree whose frames
 stand 20 m apart; where the railway had a tunnel or stood still, frames were left out. Descriptors are the pixels, each
-patch of 8 x 8 with mean 0 and variance 1 (SeqSLAM, Milford and Wyeth 2012), at unit length. `vprdist evaluate` measures them by 25 m, which is one frame, and by tolerances.
+patch of 8 x 8 with mean 0 and variance 1 (SeqSLAM, Milford and Wyeth 2012), at unit length. `vprdist evaluate` measures
+them by 25 m, which is one frame, and by tolerances.
 """
 
 from __future__ import annotations
