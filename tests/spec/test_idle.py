@@ -79,6 +79,8 @@ CASES: list[tuple[str, Any, dict[str, Any], dict[str, Any]]] = [
     ("data.fov_radius_m", 40.0, STILL, {}),
     ("data.fov_degrees", 60.0, STILL, {}),
     ("data.fov_degrees", 60.0, {"data.labels": "distance"}, {}),
+    ("data.fov_degrees", 60.0, {"data.labels": "truth"}, {}),
+    ("data.fov_radius_m", 40.0, {"data.labels": "truth"}, {"data.labels": "distance"}),
     ("network.unfreeze", "all", STILL, {}),
     ("train.recipe", "fast", STILL, {}),
     ("train.batch_pairs", 48, STILL, {}),

@@ -85,6 +85,11 @@ def check_kinds(cities: Sequence[CityKinds], shares: Shares) -> tuple[str, ...]:
         if len(without) == len(cities):
             fault = f"no query of a training city has a {NAMES[kind]}, which are {shares[kind]:.0%} of the draws"
             remedy = "Check the positions and compass angles of these cities, or choose others."
+            if kind == SOFT:
+                remedy += (
+                    " Labels that say yes or no (a truth without grades) have none: take a loss or batches that draw "
+                    "none, e.g. trial.train.loss: contrastive, or batches: places with loss: multi_similarity."
+                )
             raise TrainingError("trial.data.train", f"{fault} ({counts})", None, remedy)
         if without:
             notices.append(f"no {NAMES[kind]} in {counts}: {shares[kind]:.0%} of the draws there are skipped")

@@ -1,7 +1,8 @@
-"""Which labels a training city takes: official ones, computed of positions and compass angles, or of distance alone.
+"""Which labels a training city takes: official ones, computed of positions and compass angles, of distance alone, or
+its own truth.
 
 `labels: auto` takes official ones where they are, computed ones where both sides have compass angles, else those of
-distance: without a compass no direction is made up.
+distance: without a compass no direction is made up. A city without positions that knows its positives takes these.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from vprdist.files import digest_json
 from vprdist.spec.data import DataSpec
 from vprdist.spec.vocabulary import OFFICIAL_VIEW
 
-LabelKind = Literal["official", "computed", "distance"]
+LabelKind = Literal["official", "computed", "distance", "truth"]
 
 
 def is_official(path: Path | None, spec: DataSpec) -> bool:
@@ -41,10 +42,20 @@ def label_kind(city: City, spec: DataSpec) -> LabelKind:
     """What the labels of a training city are.
 
     Raises:
-        DataError: they must be official, and the city has none.
+        DataError: they must be official, the city's truth, or of positions, and the city has none.
     """
     if is_official(city.label_file, spec):
         return "official"
+    placed = all(side.easting is not None for side in city.sides)
+    if city.truth is None and spec.labels == "truth":
+        fault = "with `labels: truth` a training city must know its positives by itself"
+        remedy = "Set trial.data.labels: auto; layouts of frames and places know them."
+        raise DataError(city.folder, fault, f"positions of {city.name} alone", remedy)
+    if city.truth is not None and (spec.labels == "truth" or (spec.labels == "auto" and not placed)):
+        return "truth"
+    if city.truth is not None and not placed:
+        fault = f"with `labels: {spec.labels}` a training city needs positions"
+        raise DataError(city.folder, fault, None, "Set trial.data.labels: truth, or delete the key.")
     if spec.labels == "distance" or spec.fov_degrees == 360:
         return "distance"
     return "distance" if spec.labels == "auto" and _sides_without(city) else "computed"
@@ -52,8 +63,8 @@ def label_kind(city: City, spec: DataSpec) -> LabelKind:
 
 def labels_digest(spec: DataSpec, cities: Sequence[City] = ()) -> str | None:
     """What the labels of the training cities are that their tables and the field of view do not say: official ones by
-    content, and which cities take distance alone ("distance" where all do); None where all labels are computed of
-    compass angles.
+    content, and which cities take distance alone or their truth ("distance", "truth" where all do); None where all
+    labels are computed of compass angles. What a truth is, the data set's digest says.
 
     Args:
         cities: those of them that were read already.
@@ -66,10 +77,11 @@ def labels_digest(spec: DataSpec, cities: Sequence[City] = ()) -> str | None:
         path = layout.label_file(name)
         if is_official(path, spec) and path:
             found[name] = official_digest(path)
-        elif label_kind(there.get(name) or read_city_cached(layout, name), spec) == "distance":
-            found[name] = "distance"
-    if found and all(found.get(name) == "distance" for name in spec.train):
-        return "distance"  # a word, which reports show where rows differ in it
+        elif (kind := label_kind(there.get(name) or read_city_cached(layout, name), spec)) in ("distance", "truth"):
+            found[name] = kind
+    for kind in ("distance", "truth"):
+        if found and all(found.get(name) == kind for name in spec.train):
+            return kind  # a word, which reports show where rows differ in it
     return digest_json(found) if found else None
 
 
@@ -77,10 +89,10 @@ def taken_labels(cities: Sequence[City], spec: DataSpec) -> tuple[str, ...]:
     """What `labels: auto` took of each city, in one sentence; nothing where a person chose."""
     if spec.labels != "auto":
         return ()
-    kinds: dict[LabelKind, list[str]] = {"official": [], "computed": [], "distance": []}
+    kinds: dict[LabelKind, list[str]] = {"official": [], "computed": [], "distance": [], "truth": []}
     for city in cities:
         kind = label_kind(city, spec)
-        why = _without_words(city) if kind == "distance" else ""
+        why = _without_words(city) if kind == "distance" else _truth_words(city) if kind == "truth" else ""
         kinds[kind].append(f"{city.name} ({why})" if why else city.name)
     parts = [f"{kind} for {', '.join(names)}" for kind, names in kinds.items() if names]
     return (f"labels: auto takes {'; '.join(parts)}",)
@@ -159,6 +171,14 @@ def trained_on(city: City, spec: DataSpec) -> tuple[Bools, Bools]:
 def _sides_without(city: City) -> list[Side]:
     """The sides of which no picture has a compass angle."""
     return [side for side in city.sides if np.isnan(side.headings).all()]
+
+
+def _truth_words(city: City) -> str:
+    """What a truth without positions says."""
+    if city.truth is None:
+        return ""
+    graded = "yes or no" if city.truth.similarity is None else "graded"
+    return f"no positions; {graded}, {city.truth.told}"
 
 
 def _without_words(city: City) -> str:

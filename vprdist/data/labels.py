@@ -48,6 +48,8 @@ def label_blocks(city: City, spec: DataSpec, labels: str = FOV) -> Iterator[csr_
     kind = label_kind(city, spec)
     if kind == "official":
         return official_blocks(city, labels)
+    if kind == "truth":
+        return iter([_of_truth(city)])
     query, database = city.query, city.database
     if kind == "distance":
         still = [np.zeros(len(side)) for side in city.sides]
@@ -56,6 +58,13 @@ def label_blocks(city: City, spec: DataSpec, labels: str = FOV) -> Iterator[csr_
     return similarity_blocks(
         query.positions, query.headings, database.positions, database.headings, spec.fov_radius_m, spec.fov_degrees
     )
+
+
+def _of_truth(city: City) -> csr_matrix:
+    """(N, M) float32: the graded similarity that a city knows, or 1 for each of its positives."""
+    assert city.truth is not None
+    found = city.truth.positives if city.truth.similarity is None else city.truth.similarity
+    return csr_matrix(found, dtype=np.float32)
 
 
 def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = FOV) -> csr_matrix:
@@ -70,6 +79,8 @@ def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = 
     Raises:
         DataError: a label file that cannot be used.
     """
+    if label_kind(city, spec) == "truth":
+        return _of_truth(city)  # it is there already
     name = f"{city.name}-{_content_digest(city, spec, labels)}.npz"
     shape = (len(city.query), len(city.database))
     places = (Path(spec.root) / "vprdist_labels" / name, runs / "data" / "labels" / name)

@@ -17,6 +17,7 @@ from vprdist.data.label_choice import angle_facts, label_kind, taken_labels
 from vprdist.data.layouts import layout_of, read_city_cached
 from vprdist.data.layouts.less import left_out_words
 from vprdist.data.pictures import turned_pictures
+from vprdist.data.places import City
 from vprdist.data.tasks import build_tasks, unasked
 from vprdist.data.unchanged import check_unchanged, note_pictures
 from vprdist.errors import DataError, LaunchError, SweepFileError, leading_there, nearest
@@ -25,6 +26,7 @@ from vprdist.launch.params import submission_parameters
 from vprdist.prepare.folders import checked_folder
 from vprdist.prepare.left_out import whole_mark
 from vprdist.private import Guard, Trust
+from vprdist.spec.data import DataSpec
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.elsewhere import places_of
 from vprdist.spec.own_code import own_file
@@ -173,10 +175,7 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
     kinds = [city_kinds(read_city_cached(layout, name), data, labels) for name in data.train]
     for city_kind in kinds:
         if POSITIVE not in city_kind.found:
-            fault = f"no query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
-            city = read_city_cached(layout, city_kind.name)
-            angles = "" if label_kind(city, data) == "distance" else " and compass angles (ca)"
-            raise DataError(city.folder, fault, None, f"Check its positions (easting, northing){angles}.")
+            raise _without_positives(read_city_cached(layout, city_kind.name), data)
     check_kinds(kinds, trial.train.draws)
     _check_places(trial)
     counts = []
@@ -185,6 +184,17 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
         counts.append(sum(len(task.queries) for task in tasks))
         facts = [*unasked(tasks, judged), *facts]
     return counts[0], tuple(facts)
+
+
+def _without_positives(city: City, data: DataSpec) -> DataError:
+    """What is to be said of a training city where no query has a positive."""
+    kind = label_kind(city, data)
+    if kind == "truth":
+        fault, told = "no query of a training city has a positive by the city's own truth", city.truth
+        return DataError(city.folder, fault, told.told if told else None, "Choose another city, or a wider rule.")
+    fault = f"no query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
+    angles = "" if kind == "distance" else " and compass angles (ca)"
+    return DataError(city.folder, fault, None, f"Check its positions (easting, northing){angles}.")
 
 
 def _check_places(trial: TrialSpec) -> None:

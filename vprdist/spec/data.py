@@ -18,9 +18,9 @@ class DataSpec(Spec):
     """Which places: a data set's folder, how it lies there, and its cities; or the built-in demo city (`root: demo`).
 
     Graded labels are the official ones (`<city>_gt.h5`) where they are there and were made for this field of view, or
-    computed of positions and compass angles, or of positions alone; `labels` may ask for each. It is not hashed: the
-    official files' content is, and which cities take distance alone, as one of the digests. Nor are `leave_out` and
-    `broken`: the digest of the cities without these pictures is.
+    computed of positions and compass angles, or of positions alone, or the data set's own; `labels` may ask for each.
+    It is not hashed: the official files' content is, and which cities take distance alone or their truth, as one of the
+    digests. Nor are `leave_out` and `broken`: the digest of the cities without these pictures is.
     """
 
     root: str = not_hashed(
@@ -51,7 +51,8 @@ class DataSpec(Spec):
     labels: LabelSource = not_hashed(
         "auto",
         description="graded labels of the training cities; auto: official where they are there, else computed where "
-        "there are compass angles, else of distance alone",
+        "there are compass angles, else of distance alone; truth: what the data set says itself, which auto takes of "
+        "cities without positions",
     )
     leave_out: str | Names = not_hashed(
         (), description="pictures that take no part: a list of key, city/key or city/side/key, or a file of them",

@@ -66,7 +66,11 @@ def _trains(trial: TrialSpec) -> str | None:
 
 
 def _opens(trial: TrialSpec) -> str | None:
-    return _trains(trial) or ("labels of distance know no opening" if trial.data.labels == "distance" else None)
+    return _reaches(trial) or ("labels of distance know no opening" if trial.data.labels == "distance" else None)
+
+
+def _reaches(trial: TrialSpec) -> str | None:
+    return _trains(trial) or ("labels of a data set's own know no view" if trial.data.labels == "truth" else None)
 
 
 def _chunks(trial: TrialSpec) -> str | None:
@@ -106,7 +110,8 @@ IDLE: Mapping[str, Unread] = {
     "input.conv1_init": _adds,
     **dict.fromkeys(("input.cache", "input.segmenter", "input.class_table"), _caches),
     **dict.fromkeys(("input.compression", "input.top_k"), _segments),
-    **dict.fromkeys(("data.labels", "data.fov_radius_m", "data.shares"), _trains),
+    **dict.fromkeys(("data.labels", "data.shares"), _trains),
+    "data.fov_radius_m": _reaches,
     "data.fov_degrees": _opens,
     "network.unfreeze": _trains,
     **{

@@ -29,7 +29,9 @@ class Digests(Spec):
     cache: str | None
     weights: str
     labels: str | None = hashed_unless(
-        None, description="of official label files, and which cities take distance alone; null: all are computed"
+        None,
+        description="of official label files, and which cities take distance alone, or their truth; null: all are "
+        "computed",
     )
     code: dict[str, str] | None = hashed_unless(None, description="of the files of a user's own classes, by their key")
     computation: int = hashed_unless(FIRST, ge=1, description="see `spec.computation`")

@@ -38,7 +38,7 @@ Precision = Literal["float32", "bf16"]
 WEIGHTS: tuple[str, ...] = ("imagenet", "none")
 """The words for initial weights; anything else is the path of a checkpoint."""
 Broken = Literal["refuse", "leave_out"]
-LabelSource = Literal["auto", "official", "computed", "distance"]
+LabelSource = Literal["auto", "official", "computed", "distance", "truth"]
 OFFICIAL_VIEW: tuple[float, float] = (50.0, 90.0)
 """The field of view that GCL's official labels were made for: radius in metres, opening in degrees."""
 Gallery = Literal["city", "merged"]

@@ -101,6 +101,9 @@ def content_digest(city: City, root: Path) -> str:
     if city.truth is not None:
         _add(digest, "truth rows", city.truth.positives.indptr.astype(np.int64).tobytes())
         _add(digest, "truth", city.truth.positives.indices.astype(np.int64).tobytes())
+        if (alike := city.truth.similarity) is not None:
+            for name, values in (("rows", alike.indptr), ("columns", alike.indices), ("values", alike.data)):
+                _add(digest, f"similarity {name}", values.astype(np.float64).tobytes())
     return digest.hexdigest()[:16]
 
 
