@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 
 from vprdist.data.label_choice import fallen_back, label_kind, labels_digest, trained_on, without_angles
 from vprdist.data.labels import Say, label_blocks, read_labels
 from vprdist.data.places import City
+from vprdist.data.similarity import joined
 from vprdist.errors import DataError
 from vprdist.spec.computation import FIRST
 from vprdist.spec.data import DataSpec
@@ -87,7 +88,7 @@ def _with_every_angle(city: City) -> City:
 
 def city_graph(city: City, spec: DataSpec) -> CityGraph:
     """One city's graph, made here and now."""
-    return _graph(city, spec, vstack(list(label_blocks(city, spec)), format="csr"))
+    return _graph(city, spec, joined(label_blocks(city, spec)))
 
 
 def _graph(city: City, spec: DataSpec, similarity: csr_matrix) -> CityGraph:

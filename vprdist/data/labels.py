@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 
 from vprdist.arrays import read_npz
 from vprdist.data.label_choice import LabelKind, label_kind, without_angles
 from vprdist.data.official import FOV, official_blocks, official_digest
 from vprdist.data.places import City
-from vprdist.data.similarity import similarity_blocks
+from vprdist.data.similarity import joined, similarity_blocks
 from vprdist.errors import first_line
 from vprdist.files import digest_json, hold_for_making, publish
 from vprdist.spec.data import DataSpec
@@ -97,7 +97,7 @@ def read_labels(city: City, spec: DataSpec, runs: Path, say: Say, labels: str = 
             f"kept in {ours}" if ours else f"NOT kept: neither {places[0].parent} nor {places[1].parent} can be locked"
         )
         say(f"{source} of {city.name}; they are {where}")
-        made = vstack(list(label_blocks(city, spec, labels)), format="csr")
+        made = joined(label_blocks(city, spec, labels))
         if ours is not None:
             _write(ours, made, say)
     return made
