@@ -28,7 +28,7 @@ OWNERS = {
     "argparse": ("cli/", "console.py"),
     "ray": ("search/",),
     "submitit": ("launch/",),
-    "pyarrow": ("semantics/cache/", "arrow.py", "parquet.py"),
+    "pyarrow": ("semantics/cache/", "data/pack/", "arrow.py", "parquet.py"),
     "faiss": ("evaluation/retrieve.py",),
     "h5py": ("data/hdf5.py",),
     "transformers": ("semantics/segmenters/huggingface.py",),

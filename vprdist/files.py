@@ -290,7 +290,12 @@ def digest_file(path: Path, length: int = 64) -> str:
 def content_number(path: Path) -> int:
     """64 bits of a digest of a file's bytes, never 0: much quicker to keep by the million than SHA-256."""
     with path.open("rb") as stream:
-        return int.from_bytes(hashlib.blake2b(stream.read(), digest_size=8).digest()) or 1
+        return number_of_content(stream.read())
+
+
+def number_of_content(data: bytes) -> int:
+    """`content_number` of a file that was read already."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) or 1
 
 
 def file_stamp(found: os.stat_result) -> int:

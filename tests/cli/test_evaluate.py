@@ -13,7 +13,9 @@ from tests.training.making import make_trial
 from tests.worlds import write_city
 from vprdist.cli import main
 from vprdist.console import Console
+from vprdist.data.layouts import open_layout
 from vprdist.data.layouts.msls import read_city
+from vprdist.data.pack.making import Wanted, make_pack
 from vprdist.distributed.world import World
 from vprdist.files import write_json
 from vprdist.parquet import read_parquet
@@ -98,6 +100,28 @@ def test_another_protocol_is_another_folder_beside_the_trial(runs):
     assert (found["protocol"]["gallery"], found["protocol"]["image_size"]) == ("merged", [48, 64])
     assert [each["protocol"]["dimensions"] for each in found["variants"]] == [4, None]
     assert read_result(folder / "result.json").metrics != found["metrics"]
+
+
+def test_a_pack_is_read_as_long_as_it_is_there_and_of_these_data(runs, tmp_path):
+    row = read_result(the_trial(runs) / "result.json")
+    make_pack(Wanted(open_layout(runs.parent / "tree"), ("bob",), processes=1), tmp_path / "pack")
+    folder = tmp_path / "runs" / "trials" / row.trial_id
+    shutil.copytree(the_trial(runs), folder)
+    given = json.loads((folder / "trial.json").read_text())
+    write_json(folder / "trial.json", {**given, "data": {**given["data"], "pack": str(tmp_path / "pack")}})
+    shutil.copytree(runs.parent / "tree", tmp_path / "tree")
+
+    def again(name: str, *words: str) -> dict:
+        assert main(["evaluate", str(folder), "--out", str(tmp_path / name), *words]) == 0
+        found = evaluated(tmp_path / name)
+        assert found["metrics"] == row.metrics
+        return found["notes"]
+
+    assert again("packed") == []
+    assert again("elsewhere", "--data", str(tmp_path / "tree")) == []
+    (tmp_path / "pack" / "manifest.json").unlink()
+    (note,) = again("gone")
+    assert note.startswith("pictures are read from files: the pack ") and note.endswith(" is not there any more")
 
 
 def test_a_second_stage_orders_the_first_images_of_a_trained_network_anew(runs, tmp_path):

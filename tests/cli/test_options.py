@@ -57,7 +57,12 @@ def test_a_word_and_its_plural_are_not_two_options() -> None:
 def test_pictures_have_an_image_size_and_activations_a_size() -> None:
     takers = {option: {command for command, each, action in options() if each == option
                        and action.help != argparse.SUPPRESS} for option in ("--image-size", "--size")}  # fmt: skip
-    assert takers["--image-size"] == {"vprdist evaluate", "vprdist data demo", "vprdist cache build"}
+    assert takers["--image-size"] == {
+        "vprdist evaluate",
+        "vprdist data demo",
+        "vprdist cache build",
+        "vprdist data pack",
+    }
     assert takers["--size"] == {"vprdist cache build", "vprdist cache import", "vprdist cache export"}
 
 

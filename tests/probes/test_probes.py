@@ -23,8 +23,9 @@ import torch
 from tests.probing import EVERY, KINDS, PLAYERS, files, finished_trial, order_of, values
 from tests.spec.test_sweep import sweep
 from tests.training.making import CPU
-from vprdist.data.layouts import city_digest_cached
+from vprdist.data.layouts import city_digest_cached, open_layout
 from vprdist.data.layouts.msls import read_city
+from vprdist.data.pack.making import Wanted, make_pack
 from vprdist.data.tasks import breakdown_tasks, build_tasks
 from vprdist.errors import DataError, LaunchError, TrainingError, UserError, WeightsError
 from vprdist.evaluation.evaluate import Extra, evaluate
@@ -99,6 +100,15 @@ def test_a_longer_order_finds_the_full_parts_of_a_shorter_one(own: Path) -> None
     assert {name: after[name] for name in before} == before
     work(short, 0, 1, made.append)
     assert made == [16, 2, 12], "the shorter one is still there"
+
+
+def test_packed_pictures_give_the_same_probes(finished: Path, own: Path, tmp_path: Path) -> None:
+    trial = TrialFolder(own).trial()
+    make_pack(Wanted(open_layout(Path(trial.data.root)), ("bob",), (32, 40), processes=1), tmp_path / "pack")
+    data = trial.data.model_copy(update={"pack": str(tmp_path / "pack")})
+    TrialFolder(own).write_trial(trial.model_copy(update={"data": data}))
+    work(order_of(own), 0, 1, nobody_told)
+    assert values(order_of(own)) == values(order_of(finished))
 
 
 @pytest.mark.parametrize("probe", [(7, "none"), (2, "random"), (5, "image"), (3, "classes")])

@@ -16,6 +16,7 @@ from torch import Tensor
 from vprdist.data.images import load_image
 from vprdist.data.layouts import open_layout
 from vprdist.data.layouts.msls import city_folder, read_city
+from vprdist.data.pack.making import Wanted, make_pack
 from vprdist.errors import CacheError, DataError, WeightsError
 from vprdist.semantics.sources import segmented
 from vprdist.semantics.sources.segmented import SegmentedSource
@@ -99,6 +100,18 @@ def test_a_shard_has_the_same_bytes_whoever_makes_it(small_tree: Path, weights: 
         other = source_of(small_tree, weights)
         assert [a.tobytes() for _, a in other.read("ada", "database", shard)] == whole[shard[0]]
     assert list(one.read("ada", "database", [])) == []
+
+
+@pytest.mark.parametrize("image_size", [None, (32, 40), (64, 48)])
+def test_packed_pictures_give_the_same_bytes(
+    small_tree: Path, weights: Path, network: Colours, tmp_path: Path, image_size: tuple[int, int] | None
+) -> None:
+    keys, plain = keys_of(small_tree), source_of(small_tree, weights)
+    wanted = [(key, each.tobytes()) for key, each in plain.read("ada", "database", keys)]
+    make_pack(Wanted(open_layout(small_tree), ("ada",), image_size, 9000, 1), tmp_path / "pack")
+    packed = SegmentedSource(plain.data, plain.spec, batch_images=3, pack=str(tmp_path / "pack"))
+    assert packed.fingerprint("ada", "database", keys) == plain.fingerprint("ada", "database", keys)
+    assert [(key, each.tobytes()) for key, each in packed.read("ada", "database", keys)] == wanted
 
 
 def test_the_fingerprint_follows_segmenter_weights_and_pictures(small_tree: Path, weights: Path) -> None:

@@ -19,7 +19,7 @@ from vprdist.store.manifest import resolved_file
 
 ROOT = Path(__file__).resolve().parents[2]
 READ = {
-    "data": "root layout demo train validate positive_radius_m leave_out broken",
+    "data": "root layout demo train validate positive_radius_m leave_out broken pack",
     "input": "mode",
     "network": "backbone weights attention aggregator gem_p",
     "train": "steps margin arms precision",

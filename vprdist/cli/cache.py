@@ -80,6 +80,7 @@ def _add_build(group: Commands) -> None:
     example = "--data lip6 --out cache/lip6 --segmenter litert:deeplab.tflite"
     make = add_command(group, "build", _build, "make a cache by segmenting pictures", example)
     make.add_argument("--data", type=Path, required=True, metavar="ROOT", help="the data set")
+    make.add_argument("--pack", type=Path, metavar="FOLDER", help="its packed pictures (vprdist data pack)")
     add_layout(make)
     add_leave_out(make)
     make.add_argument("--out", type=Path, required=True, help="the cache's folder")
@@ -130,8 +131,10 @@ def _named(text: str) -> dict[str, Any]:
 def _build(args: argparse.Namespace, console: Console) -> int:
     from vprdist.data.layouts import open_layout
     from vprdist.data.layouts.less import read_names
+    from vprdist.data.pack.use import check_pack
     from vprdist.semantics import segmenting
     from vprdist.semantics.order import CacheOrder
+    from vprdist.spec.data import DataSpec
     from vprdist.spec.profile import read_profile
     from vprdist.spec.profile_choice import AUTO, choose_profile
     from vprdist.spec.read import Origin, validate
@@ -157,6 +160,9 @@ def _build(args: argparse.Namespace, console: Console) -> int:
         "device": segmenting.device_of(profile, segmenter), "compression": args.compression,
         "shard_images": args.shard_images, "top_k": args.top_k, "class_table": args.class_table or CITYSCAPES,
     }  # fmt: skip
+    if args.pack is not None:
+        values["pack"] = str(args.pack.resolve())
+        check_pack(DataSpec(root=str(root), layout=layout, leave_out=values["leave_out"], pack=values["pack"]), cities)
     order = validate(CacheOrder, values, origin)
     for note in segmenting.check(order, profile):
         console.print(f"not checked: {note}", style="dim")

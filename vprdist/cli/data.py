@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vprdist.cli.convert import add_convert
 from vprdist.cli.layout import add_layout, add_leave_out, layout_or_recognised, left_out_given
 from vprdist.cli.options import add_cities, add_city, add_image_size, old_spelling
+from vprdist.cli.pack import add_pack
 from vprdist.console import Console, add_command, bar, fitted_table
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def add_commands(commands: Commands) -> None:
     add_cities(info, "all")
     info.add_argument("--decode", action="store_true", help="decode every picture whole: finds more, and takes long")
     add_convert(group)
+    add_pack(group)
 
 
 def _demo(args: argparse.Namespace, console: Console) -> int:

@@ -178,6 +178,7 @@ def _of_trial(args: argparse.Namespace, console: Console) -> Source:
     notes = list[str]()
 
     def answer(trial: TrialSpec, tasks: Sequence[Task], extra: Extra) -> Evaluation:
+        from vprdist.data.pack.use import settled_pack
         from vprdist.data.unchanged import check_unchanged
         from vprdist.distributed.ranks import join
         from vprdist.distributed.world import World
@@ -187,13 +188,15 @@ def _of_trial(args: argparse.Namespace, console: Console) -> Source:
         from vprdist.training.trained import trained_network
 
         check_computation(trial)
+        training = whitening_cities(trial)
+        asked, said = settled_pack(trial, [*(task.city.name for task in tasks), *(city.name for city in training)])
+        notes.extend(said)
         notes.extend(check_unchanged(trial.data, [task.city.name for task in tasks], folder.path.parents[1]))
         with join(World(), folder.rendezvous_file) as ranks, bar(console, "descriptors") as advance:
             network = trained_network(folder.trial(), folder.path).to(ranks.device)
-            training = whitening_cities(trial)
             found = evaluate(
                 network,
-                trial,
+                asked,
                 tasks,
                 ranks,
                 lambda _, done, total: advance(done, total),
@@ -291,6 +294,8 @@ def _under(trial: TrialSpec, args: argparse.Namespace) -> TrialSpec:
     )
     left_out = left_out_given(args.leave_out, trial.data.leave_out)
     data = data.model_copy(update={"layout": layout_given(args.layout, trial.data.layout), "leave_out": left_out})
+    if args.data is not None or args.layout is not None:  # the trial's pack is of its own data
+        data = data.model_copy(update={"pack": None})
     changed = trial.model_copy(update={"evaluate": evaluate, "data": data})
     if evaluate.rerank != trial.evaluate.rerank:  # what a trial allows
         validate(

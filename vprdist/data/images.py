@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +20,14 @@ from vprdist.files import NotAFile, open_file
 from vprdist.spec.computation import FIRST
 
 Pixels = npt.NDArray[np.uint8]
-Loader = Callable[[Path, int, int], Pixels]
-"""From a file to a picture of some height and width; see `load_image`."""
+Bytes = bytes | memoryview
+
+
+class Loader(Protocol):
+    """From a file, or its bytes, to a picture of some height and width; see `load_image`."""
+
+    def __call__(self, path: Path, height: int, width: int, data: Bytes | None = None) -> Pixels: ...
+
 
 MAX_PIXELS = 178_956_970
 """A picture may say that it has so many, as for Pillow: its pixels are allocated before any of them is seen."""
@@ -49,16 +57,19 @@ SMALLER_REMEDY = f"Scale it down; one that is smaller is damaged: fetch it again
 """For a picture that says it is too large."""
 
 
-def load_image(path: Path, height: int, width: int) -> Pixels:
+def load_image(path: Path, height: int, width: int, data: Bytes | None = None) -> Pixels:
     """(height, width, 3) uint8 RGB, equal to torchvision's `Resize` of the picture as Pillow opens it.
 
     It is decoded whole, and resized by bilinear filtering with antialiasing where its size differs. EXIF's orientation
     is applied. The high byte of 16 bits counts, for grey pictures as Pillow has it for those in colour.
 
+    Args:
+        data: what the file holds, where it was read already: the path is then for messages alone.
+
     Raises:
         DataError: missing or cut picture; one whose colours are not known: transparent in places, or of floats.
     """
-    with _opened(path) as image:
+    with _opened(path, data) as image:
         image.load()
         turn = TURNS.get(_orientation(image))
         rgb = _rgb(path, image)
@@ -66,7 +77,7 @@ def load_image(path: Path, height: int, width: int) -> Pixels:
     return _resized(rgb, height, width)
 
 
-def load_image_at_a_scale(path: Path, height: int, width: int) -> Pixels:
+def load_image_at_a_scale(path: Path, height: int, width: int, data: Bytes | None = None) -> Pixels:
     """What computation 1 reads: a JPEG of twice the size or more is decoded at a smaller scale, another filter.
 
     EXIF's orientation is not applied, and grey pictures of 16 bits are nearly white.
@@ -74,7 +85,7 @@ def load_image_at_a_scale(path: Path, height: int, width: int) -> Pixels:
     Raises:
         DataError: missing or cut picture.
     """
-    with _opened(path) as image:
+    with _opened(path, data) as image:
         image.draft("RGB", (width, height))
         rgb = image.convert("RGB")
     return _resized(rgb, height, width)
@@ -116,16 +127,20 @@ def is_turned(path: Path) -> bool:
 
 
 @contextmanager
-def open_picture(path: Path) -> Iterator[Image.Image]:
+def open_picture(path: Path, data: Bytes | None = None) -> Iterator[Image.Image]:
     """A picture of a size that can be decoded, whoever made it; nothing of it is decoded yet.
+
+    Args:
+        data: what the file holds; None: it is read.
 
     Raises:
         NotAFile: something else lies there.
         Image.DecompressionBombError: it is too large, or says so.
         OSError, ValueError, SyntaxError: as Pillow.
     """
-    with open_file(path) as stream:
-        if (size := os.fstat(stream.fileno()).st_size) > MAX_BYTES:
+    stream: BinaryIO = open_file(path) if data is None else io.BytesIO(data)
+    with stream:
+        if (size := os.fstat(stream.fileno()).st_size if data is None else len(data)) > MAX_BYTES:
             raise Image.DecompressionBombError(f"it has {size} bytes, more than {MAX_BYTES}")
         with Image.open(stream, formats=_formats()) as image:
             if (pixels := image.width * image.height) > MAX_PIXELS:
@@ -144,11 +159,11 @@ def _formats() -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path, data: Bytes | None = None) -> Iterator[Image.Image]:
     """A picture whose faults, also while it is decoded in the block, are those of the picture. An error of the storage
     stays: another attempt may work."""
     try:
-        with open_picture(path) as image:
+        with open_picture(path, data) as image:
             yield image
     except UserError:
         raise

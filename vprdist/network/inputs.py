@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vprdist.data.images import loader_of
+from vprdist.data.pack import PictureSource
 from vprdist.data.places import Side
 from vprdist.errors import CacheError, UserError
 from vprdist.network.batch import Batch
@@ -25,6 +26,8 @@ from vprdist.spec.vocabulary import Grid, Placebo
 
 Reading = tuple[Tensor, Tensor | None]
 """One picture and what the mode adds; see `Batch`."""
+NOT_KEPT, PACKED = -1, -2
+"""Places of pictures that are not in memory."""
 
 
 class KeptPictures:
@@ -34,56 +37,66 @@ class KeptPictures:
         trial: its computation says how pictures are read, and `run.keep_mb` how much memory they take at most; that
             grows with what is read. Forked workers share it.
         sides: whose pictures may be kept; those that do not fit, and other sides', are decoded every time.
-        store: where other jobs left theirs; those take no memory here.
+        store: where other jobs left theirs; those take no memory here. Packed pictures (`trial.data.pack`) need none.
     """
 
     def __init__(
         self, trial: TrialSpec, sides: Sequence[Side], image_size: tuple[int, int], store: PictureStore | None = None
     ) -> None:
-        self.image_size, self.read, self.store = image_size, loader_of(trial.computation), store
+        self.image_size, self.store = image_size, store
+        self.source = source_of(trial, image_size)
         picture_bytes = 3 * image_size[0] * image_size[1]
         capacity = min(sum(map(len, sides)), trial.run.keep_mb * 2**20 // picture_bytes)
         self._pixels = _mapped(capacity * picture_bytes).view(capacity, *image_size, 3)
         self._filled = _mapped(capacity)
-        self._paths: list[Path] = []
+        self._paths: list[Path | None] = []  # None: packed, and so not for the store
         self._places: dict[tuple[str, str], npt.NDArray[np.int64]] = {}
         for side in sides:
-            places = self._places[side.city, side.side] = np.full(len(side), -1)
-            for row, path in enumerate(side.paths):
+            packed = self.source.packed(side)
+            places = self._places[side.city, side.side] = np.where(packed, PACKED, NOT_KEPT)
+            # The page cache keeps packed pixels, for all ranks.
+            for row in np.flatnonzero(~packed).tolist() if self.source.has_pixels else range(len(side)):
                 if len(self._paths) == capacity:
                     break  # a side may have a million more
-                if store is None or path not in store:
+                path = None if packed[row] else side.image_path(row)
+                if path is None or store is None or path not in store:
                     places[row] = len(self._paths)
                     self._paths.append(path)
         self._stored = np.zeros(capacity, np.uint8)
 
     def load(self, side: Side, row: int) -> Tensor:
         """(H, W, 3) uint8. Errors as `load_image`."""
-        place, path = self._place(side, row), side.image_path(row)
+        place = self._place(side, row)
         if place < 0:
-            found = None if self.store is None else self.store.load(path)
-            return self._decoded(path) if found is None else found
+            found = None if self.store is None or place == PACKED else self.store.load(side.image_path(row))
+            return self._decoded(side, row) if found is None else found
         if not self._filled[place]:
             # Two workers may both decode it: they write the same bytes, and the mark comes after them.
-            self._pixels[place] = self._decoded(path)
+            self._pixels[place] = self._decoded(side, row)
             self._filled[place] = 1
         return self._pixels[place]
 
     def share(self) -> None:
-        """Keep what was decoded since the last call in the store, if any, for other jobs."""
+        """Keep what was decoded since the last call in the store, if any, for other jobs; but for packed pictures."""
         if self.store is None:
             return
         filled = self._filled.numpy().copy()
-        places = np.flatnonzero(filled > self._stored)
-        self.store.add([self._paths[place] for place in places], lambda i: self._pixels[places[i]])
+        fresh = [(place, self._paths[place]) for place in np.flatnonzero(filled > self._stored).tolist()]
+        new = [(place, path) for place, path in fresh if path is not None]
+        self.store.add([path for _, path in new], lambda i: self._pixels[new[i][0]])
         self._stored = filled
 
     def _place(self, side: Side, row: int) -> int:
         places = self._places.get((side.city, side.side))
-        return -1 if places is None else int(places[row])
+        return NOT_KEPT if places is None else int(places[row])
 
-    def _decoded(self, path: Path) -> Tensor:
-        return torch.from_numpy(self.read(path, *self.image_size).copy())
+    def _decoded(self, side: Side, row: int) -> Tensor:
+        return torch.from_numpy(self.source.load(side, row).copy())
+
+
+def source_of(trial: TrialSpec, image_size: tuple[int, int]) -> PictureSource:
+    """Where a trial's pictures of a size come from: the one door to them, of training and of evaluation."""
+    return PictureSource(loader_of(trial.computation), image_size, trial.computation, trial.data.pack)
 
 
 def _mapped(count: int) -> Tensor:
@@ -104,7 +117,7 @@ class PlaceReader:
     ) -> None:  # fmt: skip
         self.taught = teaches and trial.taught
         self.input, self.image_size, self.seed = trial.input, image_size, trial.seed
-        self.load = loader_of(trial.computation)
+        self.source = source_of(trial, image_size)
         self.kept = kept if kept is not None and kept.image_size == image_size else None
         self._cache: Cache | None = None
         if trial.input.needs_cache or self.taught:
@@ -168,7 +181,7 @@ class PlaceReader:
         if self.kept is not None:
             pixels = self.kept.load(side, row)
         else:
-            pixels = torch.from_numpy(self.load(side.image_path(row), *self.image_size).copy())
+            pixels = torch.from_numpy(self.source.load(side, row).copy())
         return pixels.permute(2, 0, 1)
 
     def _levels(self, side: Side, row: int, arms: Sequence[Arm]) -> Tensor:

@@ -296,4 +296,5 @@ def paths_of(trials: Sequence[TrialSpec], runs: Path) -> list[Path]:
     own = {own_file(name) for name in named | {spec.name for spec in segmenters if spec.is_own}}
     checkpoints = {at_home(path) for trial in trials if (path := trial.network.checkpoint) is not None}
     elsewhere = {place for trial in trials for place in places_of(trial.network.backbone) if place.exists()}
-    return sorted({runs} | roots | caches | weights | checkpoints | own | elsewhere)
+    packs = {Path(trial.data.pack) for trial in trials if trial.data.pack is not None}
+    return sorted({runs} | roots | packs | caches | weights | checkpoints | own | elsewhere)

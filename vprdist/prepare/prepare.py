@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vprdist.console import Bar, Tell
+from vprdist.data.pack.use import check_pack, check_packed_files, pack_words
 from vprdist.errors import leading_there
 from vprdist.prepare.channels import check_channels
 from vprdist.prepare.checks import (
@@ -138,6 +139,7 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
         trials = [trial if demo_folder(trial, runs) in absent else with_data(trial, runs) for trial in sweep.trials]
     ready = [trial for trial in trials if _has_data(trial)]
     num_queries, opened, facts = _look_at_data(ready, runs, making)
+    facts += _look_at_packs(ready, making)
     for place, trial in enumerate(trials):
         if _has_data(trial):
             check_placebo(trial, _placebos(sweep))
@@ -191,6 +193,20 @@ def _look_at_data(
             other = "it leaves out what cannot be read, which makes other trials than these"
             notes.append(f"the sweep opens each picture of {trial.data.root} once: {other}")
     return min(asked, default=None), notes, tuple(dict.fromkeys(facts))
+
+
+def _look_at_packs(trials: Iterable[TrialSpec], making: Making | None) -> tuple[str, ...]:
+    """Check the packs that trials read; what they read from files all the same, for a person to know."""
+    words = list[str]()
+    looked = set[str]()
+    for trial in trials:
+        if (data := trial.data.model_dump_json()) not in looked:
+            check_pack(trial.data, trial.cities)
+            if making is not None:
+                check_packed_files(trial.data, trial.cities)
+        looked.add(data)
+        words += pack_words(trial)
+    return tuple(dict.fromkeys(words))
 
 
 def _has_data(trial: TrialSpec) -> bool:

@@ -108,7 +108,8 @@ class Resolver:
 
 def absolute(trial: TrialSpec) -> TrialSpec:
     """Paths as a job on another machine, with another working folder, must see them."""
-    data = trial.data.model_copy(update={"root": str(at_home(trial.data.root).resolve())})
+    pack = trial.data.pack and str(at_home(trial.data.pack).resolve())
+    data = trial.data.model_copy(update={"root": str(at_home(trial.data.root).resolve()), "pack": pack})
     cache = trial.input.cache and str(at_home(trial.input.cache).resolve())
     segmenter = trial.input.segmenter and trial.input.segmenter.absolute()
     where = trial.input.model_copy(update={"cache": cache, "segmenter": segmenter})

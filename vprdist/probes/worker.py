@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from vprdist.data.layouts import layout_of
+from vprdist.data.pack.use import settled_pack
 from vprdist.data.tasks import breakdown_tasks, build_tasks
 from vprdist.data.unchanged import check_unchanged
 from vprdist.disk import full_disk
@@ -46,12 +47,12 @@ def work(order: ProbeOrder, index: int, count: int, advanced: Callable[[int], No
         torch.set_num_threads(order.threads)
     folder = Path(order.trial)
     place = TrialFolder(folder)
-    trial = place.trial()
+    trial, said = settled_pack(place.trial(), place.trial().cities)
     check_inputs(trial)
     runs = place.path.parents[1]
     check_shards_of(trial, runs, lambda done, total: None)
     judged = trial.judged
-    for note in check_unchanged(trial.data, judged.data.validate_cities, runs):
+    for note in (*said, *check_unchanged(trial.data, judged.data.validate_cities, runs)):
         print(note, flush=True)
     cities = [layout_of(trial.data).read(name) for name in judged.data.validate_cities]
     tasks = build_tasks(cities, judged)

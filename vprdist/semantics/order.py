@@ -23,7 +23,8 @@ SAME_KIND = "the cache there must be of this segmenter, size and compression"
 class CacheOrder(Spec):
     """Activations of some cities of a data set by a segmenter, in a folder of their own; absolute paths.
 
-    `device` is where the network runs: said by whoever orders, since the machine that plans may have no GPU.
+    `device` is where the network runs: said by whoever orders, since the machine that plans may have no GPU. `pack`,
+    where pictures are read from, is no part of the work.
     """
 
     root: str
@@ -37,6 +38,7 @@ class CacheOrder(Spec):
     shard_images: int = Field(default=256, ge=1)
     class_table: str | Names = CITYSCAPES
     top_k: int | None = Field(default=None, ge=1)
+    pack: str | None = None
 
     @model_validator(mode="after")
     def _table(self) -> CacheOrder:
@@ -55,7 +57,7 @@ class CacheOrder(Spec):
     @property
     def digest(self) -> str:
         """Names the work: the same order is the same work."""
-        value = self.model_dump(mode="json")
+        value = self.model_dump(mode="json", exclude={"pack"})
         # What came later is left out where it says nothing: arrays that wait in a queue are found by their old names.
         if self.layout == MSLS:
             del value["layout"]

@@ -92,10 +92,10 @@ def orders_of(trials: Iterable[TrialSpec], profile: ClusterProfile) -> list[Cach
             root=trial.data.root, layout=trial.data.layout, leave_out=read_names(trial.data.leave_out),
             cities=trial.cached_cities, out=wanted.cache,
             segmenter=wanted.segmenter, device=device_of(profile, wanted.segmenter), compression=wanted.compression,
-            class_table=wanted.class_table, top_k=wanted.top_k,
+            class_table=wanted.class_table, top_k=wanted.top_k, pack=trial.data.pack,
         )  # fmt: skip
         known = orders.setdefault(order.out, order)
-        if known.model_copy(update={"cities": order.cities, "leave_out": order.leave_out}) != order:
+        if known.model_copy(update={"cities": order.cities, "leave_out": order.leave_out, "pack": order.pack}) != order:
             fault = (
                 "a cache must hold the activations of one segmenter, data set, class table and compression; "
                 "trials name it for two"
@@ -103,7 +103,8 @@ def orders_of(trials: Iterable[TrialSpec], profile: ClusterProfile) -> list[Cach
             remedy = "Leave out trial.input.cache: then each has a folder of its own."
             raise CacheError(order.out, fault, f"{known.segmenter.name}, {order.segmenter.name}", remedy)
         cities = tuple(sorted({*known.cities, *order.cities}))
-        orders[order.out] = order.model_copy(update={"cities": cities, "leave_out": _left_out(known, order)})
+        more = {"cities": cities, "leave_out": _left_out(known, order), "pack": known.pack or order.pack}
+        orders[order.out] = order.model_copy(update=more)
     return list(orders.values())
 
 
@@ -158,7 +159,8 @@ def check(order: CacheOrder, profile: ClusterProfile) -> list[str]:
     """
     if profile.kind == "slurm":
         check_folder(Path(order.out), profile.kind)
-    paths = [path for path in map(Path, (order.root, order.out, order.segmenter.source)) if path.is_absolute()]
+    named = (order.root, order.out, order.segmenter.source, *(() if order.pack is None else (order.pack,)))
+    paths = [path for path in map(Path, named) if path.is_absolute()]
     notes = check_cluster(one_task(profile), paths)
     return [note for note in notes if not note.startswith("sbatch")]
 

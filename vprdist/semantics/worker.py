@@ -33,7 +33,7 @@ def open_order(order: CacheOrder) -> tuple[SegmentedSource, Plan]:
         UserError: weights or pictures that are missing, a network that is none.
     """
     data = open_layout(Path(order.root), order.layout, order.leave_out)
-    source = SegmentedSource(data, order.segmenter, order.device, class_table=order.class_table)
+    source = SegmentedSource(data, order.segmenter, order.device, class_table=order.class_table, pack=order.pack)
     cities, is_held = cities_to_plan(Path(order.out), data, order.cities, source.description)
     plan = make_plan(source, data, cities, None, order.shard_images, order.compression, is_held, order.top_k)
     return source, plan

@@ -54,6 +54,10 @@ class DataSpec(Spec):
         "there are compass angles, else of distance alone; truth: what the data set says itself, which auto takes of "
         "cities without positions",
     )
+    pack: str | None = not_hashed(
+        None, description="a folder of packed pictures (`vprdist data pack`), read in the place of files",
+        json_schema_extra=marked(other="the folder of a pack", absent="pictures are read from their files"),
+    )  # fmt: skip
     leave_out: str | Names = not_hashed(
         (), description="pictures that take no part: a list of key, city/key or city/side/key, or a file of them",
         json_schema_extra=marked(other="a file with one name a line"),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vprdist.data.layouts import dataset_digest
+from vprdist.data.pack.use import check_pack
 from vprdist.errors import CacheError, DataError, LaunchError, UserError
 from vprdist.network.weights import weights_digest, weights_file
 from vprdist.semantics.cache.format import read_manifest
@@ -30,6 +31,7 @@ def check_inputs(trial: TrialSpec) -> None:
     if found != trial.digests.dataset:
         fault = f"the cities {', '.join(cities)} must have the digest of the submission, {trial.digests.dataset}"
         raise DataError(trial.data.root, fault, found, CHANGED)
+    check_pack(trial.data, trial.cities)
     check_cache(trial)
 
 

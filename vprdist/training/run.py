@@ -19,6 +19,7 @@ from vprdist import __version__
 from vprdist.data.graph import training_graphs
 from vprdist.data.layouts import dataset_digest, layout_of
 from vprdist.data.layouts.less import left_out_words
+from vprdist.data.pack.use import pack_words
 from vprdist.data.places import City
 from vprdist.data.tasks import breakdown_tasks, build_tasks, prediction_task, unasked
 from vprdist.data.unchanged import check_unchanged
@@ -136,7 +137,7 @@ class _Run:
         tasks = build_tasks(validate, judged)
         predict = [prediction_task(layout.read(name), trial.evaluate) for name in trial.evaluate.predict]
         weights, fell = initial_weights(trial)
-        fallbacks += (*fell, *unasked(tasks, judged))
+        fallbacks += (*fell, *unasked(tasks, judged), *pack_words(trial))
         network = build_network(trial, weights).to(self.ranks.device)
         start_aggregator(network, trial, self.folder.parents[1], self.ranks, self.stage, self.say)
         learn_on = whitening_cities(trial)

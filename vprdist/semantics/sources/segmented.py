@@ -10,7 +10,9 @@ import numpy as np
 
 from vprdist.data.images import BROKEN_REMEDY, load_image, missing_remedy
 from vprdist.data.layouts import Layout, read_city_cached
+from vprdist.data.pack import PictureSource
 from vprdist.data.pictures import picture_sizes
+from vprdist.data.places import Side
 from vprdist.errors import CacheError, DataError
 from vprdist.files import digest_json
 from vprdist.semantics.masks import FULL, Activations
@@ -18,6 +20,7 @@ from vprdist.semantics.segmenters import open_segmenter
 from vprdist.semantics.segmenters.weights import weights_digest
 from vprdist.spec.base import Names
 from vprdist.spec.class_table import CITYSCAPES, table_of
+from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.segmenter import SegmenterSpec
 from vprdist.spec.vocabulary import Grid
 
@@ -43,6 +46,7 @@ class SegmentedSource:
         device: "cpu", "cuda" or "cuda:<index>". It is part of the fingerprint only where it changes the precision.
         batch_images: pictures a forward pass; in the fingerprint, since the last bit of a sum may depend on it.
         class_table: what the network answers with.
+        pack: the folder of a pack of the same data, read in the place of files where it holds a picture.
 
     Raises:
         WeightsError: the weights are not there.
@@ -50,10 +54,10 @@ class SegmentedSource:
 
     def __init__(
         self, data: Layout, spec: SegmenterSpec, device: str = "cpu", *, batch_images: int = BATCH_IMAGES,
-        class_table: str | Names = CITYSCAPES,
+        class_table: str | Names = CITYSCAPES, pack: str | None = None,
     ) -> None:  # fmt: skip
         self.path, self.data, self.spec, self.device, self.batch_images = data.root, data, spec, device, batch_images
-        self.weights = weights_digest(spec)
+        self.pack, self.weights = pack, weights_digest(spec)
         self.description = spec.words(self.weights, device)
         self.class_table = class_table
         self._segmenter: Segmenter | None = None
@@ -101,13 +105,14 @@ class SegmentedSource:
             DataError: a missing or cut picture.
             WeightsError: the segmenter cannot be opened.
         """
-        segmenter, paths = self._open(), self._paths(city, side)
-        height, width = segmenter.image_size
+        segmenter, of_side = self._open(), self._side(city, side)
+        rows = dict(zip(of_side.keys.tolist(), range(len(of_side)), strict=True))
+        pictures = PictureSource(load_image, segmenter.image_size, COMPUTATION, self.pack)
         batches = [keys[first : first + self.batch_images] for first in range(0, len(keys), self.batch_images)]
         with ThreadPoolExecutor(LOADERS, thread_name_prefix="pictures") as loaders:
 
             def load(batch: Sequence[str]) -> list[Any]:
-                return [loaders.submit(load_image, paths[key], height, width) for key in batch]
+                return [loaders.submit(pictures.load, of_side, rows[key]) for key in batch]
 
             # Pictures are decoded while the network works on those before them: one batch ahead, and no more.
             waiting = [load(batch) for batch in batches[:1]]
@@ -121,10 +126,13 @@ class SegmentedSource:
             self._segmenter = open_segmenter(self.spec, self.device, self.class_table)
         return self._segmenter
 
+    def _side(self, city: str, side: str) -> Side:
+        return next(each for each in read_city_cached(self.data, city).sides if each.side == side)
+
     def _paths(self, city: str, side: str) -> dict[str, Path]:
         """Where the picture of each key lies."""
         if (city, side) not in self._known:
-            found = next(each for each in read_city_cached(self.data, city).sides if each.side == side)
+            found = self._side(city, side)
             self._known[city, side] = dict(zip(found.keys.tolist(), found.paths, strict=True))
         return self._known[city, side]
 
