@@ -19,7 +19,7 @@ ROOMS = (
 """In the order of the way: a room imports those after it, never one before it, inside functions neither."""
 GROUND = (
     *("__init__", "arrays", "arrow", "console", "disk", "errors", "files", "machine", "parquet", "private"),
-    *("source", "tensors"),
+    *("source", "tensors", "text_columns"),
 )
 """Single files that every room may use; among themselves they make no loop."""
 KEPT_NAMES = {"training/probe_worker.py": "probes"}
@@ -28,7 +28,8 @@ OWNERS = {
     "argparse": ("cli/", "console.py"),
     "ray": ("search/",),
     "submitit": ("launch/",),
-    "pyarrow": ("semantics/cache/", "data/pack/", "arrow.py", "parquet.py"),
+    "pyarrow": ("semantics/cache/", "data/pack/", "arrow.py", "parquet.py", "text_columns.py"),
+    "pyproj": ("data/zones.py",),
     "faiss": ("evaluation/retrieve.py",),
     "h5py": ("data/hdf5.py",),
     "transformers": ("semantics/segmenters/huggingface.py",),

@@ -28,6 +28,8 @@ from vprdist.machine import usable_memory_gb
 
 MAGIC, ZIP_MAGIC = b"\x93NUMPY", b"PK\x03\x04"
 HEADER_BYTES = 2**16
+LOCAL_LENGTHS = 26
+"""Where a zip archive says, before each member, how long its name and the rest of that header are."""
 PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """The ways of numpy; others may ask for gigabytes to unpack a byte."""
 
@@ -76,6 +78,36 @@ def map_npy(path: Path) -> npt.NDArray[Any]:
         header = _read_header(stream, os.fstat(stream.fileno()).st_size)
         order = "F" if header.fortran_order else "C"
         return np.memmap(stream, header.dtype, "r", header.start, header.shape, order)  # type: ignore[call-overload,no-any-return]
+
+
+def map_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """All arrays of a `.npz` file whose values are not compressed, of which pages are read as they are used.
+
+    Their check sums are compared first, which reads the whole file once.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no such archive, or damaged.
+    """
+    out: dict[str, npt.NDArray[Any]] = {}
+    with _refused(), open_file(path) as file, zipfile.ZipFile(file) as archive:
+        if (spoilt := archive.testzip()) is not None:
+            raise ValueError(f"{spoilt!r} is spoilt")
+        for info in archive.infolist():
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{info.filename!r} is compressed")
+            with archive.open(info) as stream:
+                header = _read_header(stream, info.file_size)
+            file.seek(info.header_offset + LOCAL_LENGTHS)
+            name_bytes, extra_bytes = (int.from_bytes(file.read(2), "little") for _ in range(2))
+            start = info.header_offset + LOCAL_LENGTHS + 4 + name_bytes + extra_bytes + header.start
+            order: Any = "F" if header.fortran_order else "C"
+            out[info.filename.removesuffix(".npy")] = (
+                np.memmap(file, header.dtype, "r", start, header.shape, order)
+                if header.num_bytes
+                else np.empty(header.shape, header.dtype)
+            )
+    return out
 
 
 def npz_header(path: Path, name: str) -> Header:

@@ -107,6 +107,8 @@ AROUND: dict[str, dict[str, Any]] = {
        for layout, names in (
            ("frames", ("database", "queries", "tolerance", "truth", "array", "every", "sections", "endings")),
        ) for name in names},
+    **{f"trial.data.layout.{name}": {"trial": {"data": {"layout": {"name": "utm"}}}}
+       for name in ("queries", "sequence", "heading", "heading_shift", "zones")},
     **{f"trial.network.backbone.{name}": {"trial": {"network": {"backbone": beside}, "train": {"steps": 0}}}
        for beside, names in (
            ({"name": "timm", "model": "resnet18"}, ("model", "answers")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vprdist.data.images import BROKEN_REMEDY, is_turned, load_image, missing_remedy
+from vprdist.data.listing import cannot_list, list_files
+from vprdist.data.picture_paths import MadePaths
 from vprdist.data.places import City, Side
 from vprdist.errors import DataError
 from vprdist.files import NotAFile, file_stamp, open_file
+from vprdist.text_columns import BLOCK, Texts
 
 JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 HEAD_BYTES = 1024
@@ -77,7 +80,7 @@ def absent(side: Side) -> list[Fault]:
     Raises:
         DataError: a folder of pictures that cannot be listed.
     """
-    rows = [row for row, size in enumerate(picture_sizes(side.paths)) if not size]
+    rows = np.flatnonzero(picture_sizes(side.paths) == 0).tolist()
     return [Fault(row, "is empty" if side.image_path(row).exists() else "is missing") for row in rows]
 
 
@@ -129,18 +132,13 @@ def _may_be_turned(path: Path) -> bool:
     return not head.startswith(b"\xff\xd8") or b"Exif\0" in head or b"http://ns.adobe.com/xap" in head
 
 
-def picture_sizes(paths: Sequence[Path]) -> list[int]:
+def picture_sizes(paths: Sequence[Path]) -> npt.NDArray[np.int64]:
     """(N,) the bytes of each picture, 0 where there is none.
 
     Raises:
         DataError: a folder of pictures that cannot be listed.
     """
-    out = [0] * len(paths)
-    for folder, wanted in _by_folder(paths).items():
-        sizes = folder_sizes(Path(folder))
-        for row, name in wanted:
-            out[row] = sizes.get(name, 0)
-    return out
+    return _looked(paths, lambda found: found.st_size).astype(np.int64)
 
 
 def picture_files(paths: Sequence[Path]) -> npt.NDArray[np.uint64]:
@@ -150,7 +148,7 @@ def picture_files(paths: Sequence[Path]) -> npt.NDArray[np.uint64]:
     several disks are mounted, so equal ones are to be compared.
     """
     out = np.zeros(len(paths), np.uint64)
-    for folder, wanted in _by_folder(paths).items():
+    for folder, wanted in _by_folder(paths):
         numbers = _file_numbers(folder)
         for row, name in wanted:
             out[row] = numbers.get(name, 0)
@@ -163,21 +161,38 @@ def picture_stamps(paths: Sequence[Path]) -> npt.NDArray[np.uint64]:
     Raises:
         DataError: a folder of pictures that cannot be listed.
     """
+    return _looked(paths, file_stamp)
+
+
+def _looked(paths: Sequence[Path], what: Callable[[os.stat_result], int]) -> npt.NDArray[np.uint64]:
+    """(N,) something of each picture that is there, 0 where none is."""
     out = np.zeros(len(paths), np.uint64)
-    for folder, wanted in _by_folder(paths).items():
-        stamps = _of_files(Path(folder), file_stamp)
-        for row, name in wanted:
-            out[row] = stamps.get(name, 0)
+    if not isinstance(paths, MadePaths):
+        for folder, wanted in _by_folder(paths):
+            known = _of_files(Path(folder), what)
+            for row, name in wanted:
+                out[row] = known.get(name, 0)
+        return out
+    for folder, rows in paths.by_folder():
+        names, values = list_files(Path(folder), what)
+        for start in range(0, len(rows), BLOCK):
+            some = rows[start : start + BLOCK]
+            places = Texts.of_array(paths.names(some)).places_in(names)
+            out[some[places >= 0]] = values[places[places >= 0]]
     return out
 
 
-def _by_folder(paths: Sequence[Path]) -> dict[str, list[tuple[int, str]]]:
+def _by_folder(paths: Sequence[Path]) -> Iterator[tuple[str, Iterable[tuple[int, str]]]]:
     """The rows and file names of the pictures of each folder."""
+    if isinstance(paths, MadePaths):
+        for folder, places in paths.by_folder():
+            yield folder, zip(places.tolist(), paths.names(places).tolist(), strict=True)
+        return
     rows: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     for row, path in enumerate(paths):
         folder, name = os.path.split(path)
         rows[folder].append((row, name))
-    return rows
+    yield from rows.items()
 
 
 def _file_numbers(folder: str) -> dict[str, int]:
@@ -216,15 +231,7 @@ def folder_sizes(folder: Path, ending: str = "") -> dict[str, int]:
 
 def _of_files(folder: Path, what: Callable[[os.stat_result], int], ending: str = "") -> dict[str, int]:
     """By name, something of each file of a folder."""
-    try:
-        with os.scandir(folder) as entries:
-            # A link that leads nowhere is no file: the picture is missing.
-            found = (entry for entry in entries if entry.name.endswith(ending) and entry.is_file())
-            return {entry.name: what(entry.stat()) for entry in found}
-    except OSError as error:
-        raise DataError(
-            folder,
-            "the folder of pictures cannot be listed",
-            error.strerror,
-            "Unpack it again, or see to its permissions.",
-        ) from None
+    with cannot_list(folder), os.scandir(folder) as entries:
+        # A link that leads nowhere is no file: the picture is missing.
+        found = (entry for entry in entries if entry.name.endswith(ending) and entry.is_file())
+        return {entry.name: what(entry.stat()) for entry in found}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
 from vprdist.data.columns import condition_words, flags, numbers, subtask_flags, whole_numbers, words
+from vprdist.data.picture_paths import MadePaths
 from vprdist.errors import DataError
 
 Floats = npt.NDArray[np.float64]
@@ -132,7 +133,7 @@ class Side:
         return replace(
             self,
             keys=self.keys[rows],
-            paths=paths.take(rows) if isinstance(paths, KeyPaths) else [paths[row] for row in rows.tolist()],
+            paths=paths.take(rows) if isinstance(paths, MadePaths) else [paths[row] for row in rows.tolist()],
             pano=self.pano[rows],
             ca=None if self.ca is None else self.ca[rows],
             easting=None if self.easting is None else self.easting[rows],
@@ -225,6 +226,7 @@ class City:
         split: the part of the data set that it stands in; "" where there are none.
         label_file: where its official graded labels lie, if they are there; None where there can be none.
         truth: whose place each query shows; None: the positions tell it.
+        notes: what a person should know of how it was read, a line each.
     """
 
     name: str
@@ -233,6 +235,7 @@ class City:
     split: str = ""
     label_file: Path | None = None
     truth: Truth | None = None
+    notes: tuple[str, ...] = ()
 
     def take(self, query: Ints | None, database: Ints | None) -> City:
         """These rows of both whole sides alone; None: all of a side."""
@@ -250,25 +253,6 @@ class City:
     def folder(self) -> Path:
         """The folder that holds both sides."""
         return _common([self.query.folder / "side", self.database.folder / "side"])
-
-
-class KeyPaths(Sequence[Path]):
-    """`<folder>/<key>.jpg` for each key: a path is made when it is asked for, since a million of them take memory."""
-
-    def __init__(self, folder: Path, keys: Words) -> None:
-        self._folder, self._keys = folder, keys
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __getitem__(self, row):  # type: ignore[no-untyped-def]
-        if isinstance(row, slice):
-            return KeyPaths(self._folder, self._keys[row])
-        return self._folder / f"{self._keys[row]}.jpg"
-
-    def take(self, rows: Ints) -> KeyPaths:
-        """Those of these rows."""
-        return KeyPaths(self._folder, self._keys[rows])
 
 
 def _common(paths: Sequence[Path]) -> Path:

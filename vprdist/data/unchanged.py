@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from vprdist.data.images import BROKEN_REMEDY
 from vprdist.data.layouts import Layout, city_digest_cached, layout_of, read_city_cached
+from vprdist.data.picture_paths import ChainedPaths
 from vprdist.data.pictures import picture_sizes, picture_stamps
 from vprdist.data.places import City
 from vprdist.errors import DataError
@@ -82,8 +83,7 @@ def _noted_under(layout: Layout, name: str) -> str:
 
 
 def _compare(city: City, digest: str, seen: SeenPictures, runs: Path) -> str | None:
-    paths = _paths(city)
-    stamps = picture_stamps(paths)
+    paths, stamps = _paths(city), _stamps(city)
     if len(stamps) != len(seen.stamps):  # a layout's own digest may say that this is no other city
         return None
     written, known = stamps != seen.stamps, seen.contents != 0
@@ -111,10 +111,9 @@ def _compare(city: City, digest: str, seen: SeenPictures, runs: Path) -> str | N
 
 def _look(city: City) -> SeenPictures:
     """What is to be noted of a city: all stamps, and contents up to so many bytes."""
-    paths = _paths(city)
-    stamps = picture_stamps(paths)
+    paths, stamps = _paths(city), _stamps(city)
     contents = np.zeros(len(paths), np.uint64)
-    total = sum(size for side in city.sides for size in picture_sizes(side.paths))
+    total = sum(int(picture_sizes(side.paths).sum()) for side in city.sides)
     for row in _spread(len(paths), max(NUM_AT_LEAST, len(paths) * SAMPLE_BYTES // max(total, 1))).tolist():
         contents[row] = _content(paths[row])
     return SeenPictures(stamps, contents)
@@ -127,8 +126,12 @@ def _content(path: Path) -> int:
         raise DataError(path, "the picture cannot be read", error.strerror, BROKEN_REMEDY) from None
 
 
-def _paths(city: City) -> list[Path]:
-    return [path for side in city.sides for path in side.paths]
+def _paths(city: City) -> ChainedPaths:
+    return ChainedPaths([side.paths for side in city.sides])
+
+
+def _stamps(city: City) -> npt.NDArray[np.uint64]:
+    return np.concatenate([picture_stamps(side.paths) for side in city.sides])
 
 
 def _spread(count: int, most: int) -> npt.NDArray[np.int64]:

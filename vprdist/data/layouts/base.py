@@ -108,8 +108,9 @@ def content_digest(city: City, root: Path) -> str:
 
 
 def _pictures(side: Side, root: Path) -> str:
+    sizes = picture_sizes(side.paths).tolist()
     names = (path.relative_to(root) if path.is_relative_to(root) else path.name for path in side.paths)
-    return "".join(f"{name}\0{size}\n" for name, size in zip(names, picture_sizes(side.paths), strict=True))
+    return "".join(f"{name}\0{size}\n" for name, size in zip(names, sizes, strict=True))
 
 
 def _add(digest: hashlib._Hash, name: str, data: bytes) -> None:

@@ -11,6 +11,7 @@ from vprdist.data.layouts.base import Layout
 from vprdist.data.places import City, Ints, Side
 from vprdist.errors import DataError
 from vprdist.files import at_home, digest_json, read_bytes
+from vprdist.text_columns import BLOCK
 
 LIST_BYTES = 2**26
 
@@ -65,12 +66,12 @@ class LessLayout(Layout):
 
 def gone_rows(side: Side, left_out: Collection[str]) -> list[int]:
     """The rows of a whole side whose pictures are among these names."""
-    city, word = side.city, side.side
-    return [
-        row
-        for row, key in enumerate(side.keys.tolist())
-        if key in left_out or f"{city}/{key}" in left_out or f"{city}/{word}/{key}" in left_out
-    ]
+    keys = {name.removeprefix(f"{side.city}/").removeprefix(f"{side.side}/") for name in left_out}
+    near = keys.union(left_out)  # each picture that is meant is called by one of these, and few others are
+    blocks = ((start, side.keys[start : start + BLOCK].tolist()) for start in range(0, len(side) if near else 0, BLOCK))
+    names = ((start + row, key) for start, block in blocks for row, key in enumerate(block) if key in near)
+    ours = f"{side.city}/", f"{side.city}/{side.side}/"
+    return [row for row, key in names if key in left_out or any(f"{each}{key}" in left_out for each in ours)]
 
 
 def names_in(city: City, left_out: Collection[str]) -> Iterator[str]:
@@ -102,6 +103,7 @@ def read_names(given: str | Collection[str]) -> tuple[str, ...]:
 
 
 def left_out_words(city: City) -> tuple[str, ...]:
-    """What a person should know of a city that lacks pictures of the data set; nothing where it has them all."""
+    """What a person should know of how a city was read, and of pictures of the data set that it lacks."""
     counts = [f"{side.num_left_out} of {side.num_whole} {side.side} images" for side in city.sides if side.num_left_out]
-    return (f"{city.name} is read without {' and '.join(counts)}: they are left out",) if counts else ()
+    lacks = f"{city.name} is read without {' and '.join(counts)}: they are left out"
+    return (*city.notes, lacks) if counts else city.notes

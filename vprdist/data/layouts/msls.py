@@ -15,8 +15,9 @@ import numpy as np
 
 from vprdist.data.layouts.base import Layout
 from vprdist.data.layouts.csv_table import AGAIN, Table
+from vprdist.data.picture_paths import KeyPaths
 from vprdist.data.pictures import folder_sizes
-from vprdist.data.places import City, KeyPaths, Side, Words
+from vprdist.data.places import City, Side, Words
 from vprdist.errors import DataError, nearest
 from vprdist.files import open_file
 from vprdist.spec.names import first_no_name, is_name, name_remedy

@@ -89,7 +89,7 @@ class SegmentedSource:
             DataError: a picture is missing or empty. Finding it here stops a gap before anything is computed.
         """
         paths = self._paths(city, side)
-        sizes = picture_sizes([paths[key] for key in keys])
+        sizes = picture_sizes([paths[key] for key in keys]).tolist()
         for key, size in zip(keys, sizes, strict=True):
             if not size:
                 state = "empty" if paths[key].exists() else "missing"

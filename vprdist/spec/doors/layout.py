@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
@@ -58,6 +58,22 @@ class _Mixed(Spec):
     )
 
 
+class _Utm(Spec):
+    queries: tuple[str, ...] = Field(default=(), description="folders of queries that take part; none named: all")
+    sequence: Literal["panorama", "route", "none"] = Field(
+        default="panorama",
+        description="what makes pictures one sequence: their panorama; or the route along which the numbers at the "
+        "end of the field for it count",
+    )
+    heading: Literal["clockwise", "counterclockwise", "none"] = Field(
+        default="clockwise", description="how the headings in names are counted from north; none: they are not used"
+    )
+    heading_shift: float = Field(default=0.0, ge=-360, le=360, description="degrees, clockwise, that are added to each")
+    zones: Literal["one", "apart"] = Field(
+        default="one", description="a city lies in one zone of UTM, or in several that are set far apart"
+    )
+
+
 class LayoutName(Named):
     """How a data set lies in its folder: a folder -> cities with positions, headings, sequences, conditions."""
 
@@ -67,6 +83,7 @@ class LayoutName(Named):
             "msls": BuiltIn("vprdist.data.layouts.msls:Msls"),
             "frames": BuiltIn("vprdist.data.layouts.frames:FramesLayout", FramesParameters),
             MIXED: BuiltIn("vprdist.data.layouts.mixed:Mixed", _Mixed, example="{name: mixed, sets: {msls: {}}}"),
+            "utm": BuiltIn("vprdist.data.layouts.utm:Utm", _Utm),
         },
         provided=("root",),
         default="msls",
