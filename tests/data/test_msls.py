@@ -13,11 +13,19 @@ from PIL import Image
 
 from tests.worlds import write_city
 from vprdist.data.images import load_image
-from vprdist.data.layouts import dataset_digest
+from vprdist.data.layouts import dataset_digest, kept, msls
 from vprdist.data.layouts.msls import city_digest, city_names, read_city
 from vprdist.data.pictures import check_images, check_whole
 from vprdist.errors import DataError
 from vprdist.spec.data import DataSpec
+
+
+@pytest.fixture(autouse=True, params=["careful", "arrow"])
+def reader(request, monkeypatch):
+    """Small tables are read row by row, large ones by Arrow, and what is wrong is said in the same words."""
+    if request.param == "arrow":
+        monkeypatch.setattr(msls, "PLAIN_BYTES", 0)
+    return request.param
 
 
 def test_columns_come_in_row_order(small_tree):
@@ -270,3 +278,83 @@ def test_the_digest_of_cities_ignores_their_order(small_tree):
     data = DataSpec(root=str(small_tree))
     assert dataset_digest(data, ["ada", "bob"]) == dataset_digest(data, ["bob", "ada"])
     assert dataset_digest(data, ["ada", "bob"]) != dataset_digest(data, ["ada", "cyd"])
+
+
+def test_a_plain_city_is_read_by_arrow_alone(small_tree, reader, monkeypatch):
+    monkeypatch.setattr(msls, "_careful_tables" if reader == "arrow" else "_plain_tables", unread)
+    assert len(read_city(small_tree, "ada").query) == 12
+
+
+def unread(*_: object) -> None:
+    raise AssertionError("read in the other way")
+
+
+def columns_of(side) -> dict[str, np.ndarray]:
+    names = ("keys", "easting", "northing", "ca", "pano", "night", "sequence_key", "frame_number", "view_direction")
+    return {name: getattr(side, name) for name in names} | side.subtasks
+
+
+def odd_values(seed: int) -> list[str]:
+    """Numbers as they may stand in tables, some of which are none."""
+    rng = np.random.default_rng(seed)
+    words = ["1e3", "+4", "-0", "1_0", " 7", "7 ", "0x1F", "nan", "NaN", "inf", "", "007", "1e9", "1e400", "5.", ".5",
+             "٣", "1d3", "9223372036854775807", "9223372036854775808", "999999999.5"]  # fmt: skip
+    return [str(word) for word in rng.choice(words, 12)]
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("raw.csv", 4), ("postprocessed.csv", 2), ("seq_info.csv", 3), ("raw.csv", 6), ("subtask_index.csv", 2),
+     ("postprocessed.csv", 7), ("seq_info.csv", 2)],
+)  # fmt: skip
+def test_both_readers_say_the_same_of_odd_values(small_tree, monkeypatch, table, column):
+    path = small_tree / "train_val" / "ada" / "query" / table
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    for seed in range(25):
+        for row, word in zip(lines[1:], odd_values(seed), strict=True):
+            row[column] = word if seed % 2 or row is lines[3] else row[column]
+        path.write_text("".join(",".join(row) + "\n" for row in lines))
+        found = []
+        for least in (2**62, 0):
+            monkeypatch.setattr(msls, "PLAIN_BYTES", least)
+            try:
+                found.append(columns_of(read_city(small_tree, "ada").query))
+            except DataError as error:
+                found.append(str(error))
+        assert type(found[0]) is type(found[1])
+        if isinstance(found[0], str):
+            assert found[0] == found[1]
+        else:
+            assert all(np.array_equal(found[0][name], found[1][name], equal_nan=found[0][name].dtype.kind == "f")
+                       for name in found[0])  # fmt: skip
+
+
+def test_a_large_city_is_kept_for_its_tables_alone(small_tree, monkeypatch):
+    monkeypatch.setattr(msls, "KEPT_BYTES", 0)
+    first, digest = read_city(small_tree, "ada"), city_digest(small_tree, "ada")
+    with monkeypatch.context() as patch:
+        patch.setattr(msls, "_read_side", unread)
+        again = read_city(small_tree, "ada")
+    for one, other in zip(first.sides, again.sides, strict=True):
+        mine, theirs = columns_of(one), columns_of(other)
+        assert all(np.array_equal(mine[name], theirs[name]) and mine[name].dtype == theirs[name].dtype for name in mine)
+        assert list(one.paths) == list(other.paths) and one.files == other.files and one.city == other.city
+    assert city_digest(small_tree, "ada") == digest and not again.notes
+    swap(small_tree / "train_val" / "ada" / "query" / "postprocessed.csv", "5000001.0", "5000002.0")
+    assert 5_000_002 in read_city(small_tree, "ada").query.northing
+    for place in (small_tree / kept.FOLDER).glob("ada-query-*.npz"):
+        place.write_bytes(place.read_bytes()[:-50])
+    (note,) = read_city(small_tree, "ada").notes
+    assert "a kept index cannot be used and is made again" in note and not read_city(small_tree, "ada").notes
+
+
+def test_a_test_city_is_kept_without_ground_truth(small_tree, monkeypatch):
+    monkeypatch.setattr(msls, "KEPT_BYTES", 0)
+    folder = small_tree / "test" / "bob"
+    shutil.move(small_tree / "train_val" / "bob", folder)
+    for side in ("query", "database"):
+        (folder / side / "postprocessed.csv").unlink()
+        (folder / side / "raw.csv").unlink()
+    for _ in range(2):
+        city = read_city(small_tree, "bob")
+        assert city.query.ca is None and city.query.easting is None and len(city.query) == 8

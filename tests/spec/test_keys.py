@@ -109,6 +109,7 @@ AROUND: dict[str, dict[str, Any]] = {
        ) for name in names},
     **{f"trial.data.layout.{name}": {"trial": {"data": {"layout": {"name": "utm"}}}}
        for name in ("queries", "sequence", "heading", "heading_shift", "zones")},
+    **{f"trial.data.layout.{name}": {"trial": {"data": {"layout": {"name": "csv"}}}} for name in ("files", "images")},
     **{f"trial.network.backbone.{name}": {"trial": {"network": {"backbone": beside}, "train": {"steps": 0}}}
        for beside, names in (
            ({"name": "timm", "model": "resnet18"}, ("model", "answers")),

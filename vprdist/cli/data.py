@@ -177,7 +177,9 @@ def _lacking(city: City) -> list[str]:
 
 def _has_pictures(side: Side) -> bool:
     """Whether there is any folder of them: whoever only wants to evaluate predictions needs the tables alone."""
-    return any(folder.is_dir() for folder in {path.parent for path in side.paths})
+    from vprdist.data.pictures import picture_folders
+
+    return any(folder.is_dir() for folder in picture_folders(side.paths))
 
 
 def _broken(side: Side, decode: bool, looked: Callable[[], None]) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vprdist.text_columns import Texts
+
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.str_]
 
@@ -103,6 +105,32 @@ class FolderPaths(MadePaths):
             pairs = zip(keys.tolist(), names.tolist(), strict=True)
             return np.array([self._others.get(key, name) for key, name in pairs])
         return names
+
+
+class NamedPaths(MadePaths):
+    """`<top>/<name>` for each name, which may have folders in it, or be absolute."""
+
+    def __init__(self, top: Path, names: Words) -> None:
+        self._top, self._names = top, names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def at(self, row: int) -> Path:
+        return self._top / str(self._names[row])
+
+    def take(self, rows: Ints | slice) -> NamedPaths:
+        return NamedPaths(self._top, self._names[rows])
+
+    def by_folder(self) -> Iterator[tuple[str, Ints]]:
+        place, folders = Texts.of_array(self._names).replaced(r"[^/]*$", "").coded()
+        order = np.argsort(place, kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(place[order])) + 1):
+            if len(rows):
+                yield str(self._top / folders[place[rows[0]]]), rows
+
+    def names(self, rows: Ints) -> Words:
+        return Texts.of_array(self._names[rows]).replaced(r"^.*/", "").array()
 
 
 class ChainedPaths(Sequence[Path]):

@@ -132,6 +132,13 @@ def _may_be_turned(path: Path) -> bool:
     return not head.startswith(b"\xff\xd8") or b"Exif\0" in head or b"http://ns.adobe.com/xap" in head
 
 
+def picture_folders(paths: Sequence[Path]) -> set[Path]:
+    """The folders that pictures lie in, or should."""
+    if isinstance(paths, MadePaths):
+        return {Path(folder) for folder, _ in paths.by_folder()}
+    return {path.parent for path in paths}
+
+
 def picture_sizes(paths: Sequence[Path]) -> npt.NDArray[np.int64]:
     """(N,) the bytes of each picture, 0 where there is none.
 

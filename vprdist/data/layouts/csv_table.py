@@ -54,6 +54,10 @@ class Table:
         """A column as it stands there."""
         return self._columns[name]
 
+    def words(self, name: str) -> Any:
+        """(N,) a column as it stands there, as an array."""
+        return np.array(self._columns[name])
+
     def numbers(self, name: str, may_lack: bool = False) -> Any:
         """(N,) finite float64; with `may_lack` NaN where nothing stands, or nan."""
 

@@ -8,22 +8,33 @@ ground truth is public since April 2026, and they are read as any other city whe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from vprdist.data.layouts.base import Layout
 from vprdist.data.layouts.csv_table import AGAIN, Table
+from vprdist.data.layouts.msls_index import add_file, files_of, kept_side
+from vprdist.data.layouts.plain_table import NotPlain, PlainTable
 from vprdist.data.picture_paths import KeyPaths
 from vprdist.data.pictures import folder_sizes
-from vprdist.data.places import City, Side, Words
+from vprdist.data.places import City, Side
 from vprdist.errors import DataError, nearest
-from vprdist.files import open_file
 from vprdist.spec.names import first_no_name, is_name, name_remedy
 from vprdist.spec.vocabulary import SIDES, SUBTASKS
 
 SPLITS = ("train_val", "test")
+PLAIN_BYTES = 2**20
+"""Bytes of a side's `seq_info.csv`, some 20,000 rows, from which on Arrow reads it sooner than it is loaded."""
+KEPT_BYTES = 3 * 2**20
+"""The same from which on what was read is kept."""
+Read = TypeVar("Read", Table, PlainTable)
+NO_NAME = r"^(|\.|\.\.)$|[/\\\x00-\x1f\x7f]"
+"""What is no name (`spec.names`), as a regular expression."""
 
 
 class Msls(Layout):
@@ -77,8 +88,18 @@ def read_city(root: Path, city: str) -> City:
         DataError: a missing, cut or contradictory CSV; with file, line and remedy.
     """
     split, folder = city_folder(root, city)
-    query, database = (_read_side(folder / side, city, side, needs_truth=split == "train_val") for side in SIDES)
-    return City(name=city, split=split, query=query, database=database, label_file=_label_file(folder))
+    sides, notes = list[Side](), list[str]()
+    for side in SIDES:
+        read = partial(_read_side, folder / side, city, side, split == "train_val")
+        if _bytes(folder / side / "seq_info.csv") < KEPT_BYTES:
+            sides.append(read())
+        else:
+            found, told = kept_side(root, folder / side, read)
+            sides.append(found)
+            notes += told
+    return City(
+        name=city, split=split, query=sides[0], database=sides[1], label_file=_label_file(folder), notes=tuple(notes)
+    )
 
 
 def city_digest(root: Path, city: str) -> str:
@@ -88,19 +109,18 @@ def city_digest(root: Path, city: str) -> str:
     for side in SIDES:
         for path in sorted((folder / side).glob("*.csv")):
             digest.update(f"{side}/{path.name}\0".encode())
-            _digest_file(digest, path)
+            add_file(digest, path)
         for name, size in sorted(folder_sizes(folder / side / "images", ".jpg").items()):
             digest.update(f"{side}/{name}\0{size}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _digest_file(digest: hashlib._Hash, path: Path) -> None:
+def _bytes(path: Path) -> int:
+    """How many a CSV has; 0 where it is not there, which its reader says."""
     try:
-        with open_file(path) as stream:
-            while block := stream.read(2**20):
-                digest.update(block)
-    except OSError as error:
-        raise DataError(path, "the CSV cannot be read", error.strerror, AGAIN) from None
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _no_tree(root: Path) -> DataError:
@@ -112,23 +132,38 @@ def _label_file(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}_gt.h5")
 
 
+class _Tables(NamedTuple, Generic[Read]):
+    """The CSVs of a side; those of a test city that are not there are None."""
+
+    subtask: Read
+    sequence: Read
+    raw: Read | None
+    truth: Read | None
+
+
+def _tables(read: Callable[[Path, Sequence[str]], Read], folder: Path, needs_truth: bool) -> _Tables[Read]:
+    def optional(path: Path, columns: Sequence[str]) -> Read | None:
+        return read(path, columns) if needs_truth or path.exists() else None
+
+    return _Tables(
+        read(folder / "subtask_index.csv", SUBTASKS),
+        read(folder / "seq_info.csv", ("key", "sequence_key", "frame_number")),
+        optional(folder / "raw.csv", ("key", "ca", "pano")),
+        optional(folder / "postprocessed.csv", ("key", "easting", "northing", "night", "view_direction")),
+    )
+
+
 def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
-    subtask = Table(folder / "subtask_index.csv", SUBTASKS)
-    sequence = Table(folder / "seq_info.csv", ("key", "sequence_key", "frame_number"))
-    raw = _table(folder / "raw.csv", ("key", "ca", "pano"), needs_truth)
-    truth_columns = ("key", "easting", "northing", "night", "view_direction")
-    truth = _table(folder / "postprocessed.csv", truth_columns, needs_truth)
-    _check_names(sequence)
-    keys = np.array(sequence.texts("key"))
-    for table in (subtask, raw, truth):
-        _same_rows(sequence, table, keys)
-    seen: dict[str, int] = {}
-    for row, key in enumerate(keys.tolist()):
-        if key in seen:
-            raise DataError(
-                sequence.where(row), f"a key stands twice; it is also in row {seen[key]}", key, "Delete one."
-            )
-        seen[key] = row
+    """A large side by Arrow; by the careful reader where Arrow could read something otherwise, or it is wrong."""
+    if _bytes(folder / "seq_info.csv") >= PLAIN_BYTES:
+        with suppress(NotPlain):
+            return _side_of(folder, city, side, _plain_tables(folder, needs_truth))
+    return _side_of(folder, city, side, _careful_tables(folder, needs_truth))
+
+
+def _side_of(folder: Path, city: str, side: str, tables: _Tables[Table] | _Tables[PlainTable]) -> Side:
+    subtask, sequence, raw, truth = tables
+    keys = sequence.words("key")
     count = len(keys)
     return Side(
         city=city,
@@ -141,36 +176,67 @@ def _read_side(folder: Path, city: str, side: str, needs_truth: bool) -> Side:
         easting=truth.numbers("easting") if truth else None,
         northing=truth.numbers("northing") if truth else None,
         night=truth.flags("night") if truth else np.zeros(count, bool),
-        view_direction=np.array(truth.texts("view_direction") if truth else [""] * count),
+        view_direction=truth.words("view_direction") if truth else np.full(count, ""),
         subtasks={name: subtask.flags(name) for name in SUBTASKS},
-        sequence_key=np.array(sequence.texts("sequence_key")),
+        sequence_key=sequence.words("sequence_key"),
         frame_number=sequence.whole_numbers("frame_number"),
         conditions=np.full(count, ""),
-        files={"ca": folder / "raw.csv", "easting": folder / "postprocessed.csv"},
+        files=files_of(folder),
     )
 
 
-def _table(path: Path, columns: Sequence[str], needed: bool) -> Table | None:
-    """None where it is not there, and need not be."""
-    return Table(path, columns) if needed or path.exists() else None
+def _plain_tables(folder: Path, needs_truth: bool) -> _Tables[PlainTable]:
+    """The CSVs with equal rows, and keys that are unique names.
+
+    Raises:
+        NotPlain: they are not, or one is not plain.
+    """
+    tables = _tables(PlainTable, folder, needs_truth)
+    keys = tables.sequence.texts("key")
+    for table in (tables.raw, tables.truth):
+        if table is not None and not keys.same_as(table.texts("key")):
+            raise NotPlain
+    if len(tables.subtask) != len(keys) or keys.num_different() < len(keys) or keys.matches(NO_NAME).any():
+        raise NotPlain
+    return tables
 
 
-def _check_names(table: Table) -> None:
+def _careful_tables(folder: Path, needs_truth: bool) -> _Tables[Table]:
+    """The same with all that may be wrong said.
+
+    Raises:
+        DataError: a missing, cut or contradictory CSV.
+    """
+    tables = _tables(Table, folder, needs_truth)
+    sequence = tables.sequence
+    keys = sequence.texts("key")
+    _check_names(sequence, keys)
+    for table in (tables.subtask, tables.raw, tables.truth):
+        _same_rows(sequence, table, keys)
+    seen: dict[str, int] = {}
+    for row, key in enumerate(keys):
+        if key in seen:
+            fault = f"a key stands twice; it is also in row {seen[key]}"
+            raise DataError(sequence.where(row), fault, key, "Delete one.")
+        seen[key] = row
+    return tables
+
+
+def _check_names(table: Table, keys: Sequence[str]) -> None:
     """Keys are names of files: none leads to another folder."""
-    keys = table.texts("key")
     if (row := first_no_name(keys)) is not None:
         fault = "a key must be the name of a picture, not a path"
         raise DataError(table.where(row), fault, keys[row], "Mend the row in each CSV of the side.")
 
 
-def _same_rows(reference: Table, table: Table | None, keys: Words) -> None:
+def _same_rows(reference: Table, table: Table | None, keys: Sequence[str]) -> None:
     if table is None:
         return
     if len(table) != len(keys):
         fault = f"the CSVs of a side must have one row an image; {reference.path.name} has {len(keys)}"
         raise DataError(table.path, fault, len(table), AGAIN)
     if "key" in table:
-        for row, (here, there) in enumerate(zip(table.texts("key"), keys.tolist(), strict=True)):
+        for row, (here, there) in enumerate(zip(table.texts("key"), keys, strict=True)):
             if here != there:
                 fault = f"rows must stand in the order of {reference.path.name}, which has {there!r} here"
                 raise DataError(table.where(row), fault, here, f"Sort its rows so. {AGAIN}")

@@ -142,14 +142,20 @@ def _number(text: str) -> float:
         return math.inf if text else math.nan
 
 
+def looks_like_radians(heading: Floats) -> bool:
+    """Whether some headings have fractions and all lie between -2π and 2π, as those of no camera in degrees do."""
+    known = heading[~np.isnan(heading)]
+    few = len(np.unique(known)) < 3
+    return not few and bool(np.abs(known).max() <= 2 * math.pi) and not bool((known == np.round(known)).all())
+
+
 def check_radians(told: Told, where: Callable[[int], str]) -> None:
     """Headings are degrees: numbers with fractions that all lie between -2π and 2π are taken for radians.
 
     Raises:
         DataError: they are.
     """
-    known = told.heading[~np.isnan(told.heading)]
-    if len(np.unique(known)) < 3 or np.abs(known).max() > 2 * math.pi or (known == np.round(known)).all():
+    if not looks_like_radians(told.heading):
         return
     row = int(np.flatnonzero(~np.isnan(told.heading) & (told.heading != np.round(told.heading)))[0])
     fault = "headings must be degrees, and none of these leaves ±2π: they look like radians"

@@ -74,6 +74,11 @@ class _Utm(Spec):
     )
 
 
+class _Csv(Spec):
+    files: tuple[str, ...] = Field(default=(), description="the tables, below `root`; none named: every *.csv there")
+    images: str = Field(default="", description="the folder that the paths in a table count from, below `root`")
+
+
 class LayoutName(Named):
     """How a data set lies in its folder: a folder -> cities with positions, headings, sequences, conditions."""
 
@@ -84,6 +89,7 @@ class LayoutName(Named):
             "frames": BuiltIn("vprdist.data.layouts.frames:FramesLayout", FramesParameters),
             MIXED: BuiltIn("vprdist.data.layouts.mixed:Mixed", _Mixed, example="{name: mixed, sets: {msls: {}}}"),
             "utm": BuiltIn("vprdist.data.layouts.utm:Utm", _Utm),
+            "csv": BuiltIn("vprdist.data.layouts.places_table:PlacesTable", _Csv),
         },
         provided=("root",),
         default="msls",
