@@ -35,7 +35,7 @@ SUBTASKS = ("all", "s2w", "w2s", "o2n", "n2o", "d2n", "n2d")
 LINKS = 50_000
 """Names of one file; ext4 allows 65,000."""
 SHARE = 0.1
-"""Of all pictures that are queries."""
+"""The part of all pictures that is queries."""
 
 
 def write_msls(folder: Path, rows: int) -> None:
@@ -168,11 +168,12 @@ SAME = {
 
 def child(way: str, folder: Path) -> None:
     utm.FRESH_S = -1
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, start, used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter(), time.process_time()
     found = WAYS[way](folder)
-    seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, used = time.perf_counter() - start, time.process_time() - used
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({
-        "seconds": seconds, "peak_mb": (peak - before) / 1024,
+        "seconds": seconds, "used": used, "peak_mb": (peak - before) / 1024,
         "told": told(found) if isinstance(found, City) else "",
         "plainly": told_as_plainly(found) if way == "names, by Arrow" else
         told_plainly(folder) if way == "names, plain Python" else "",
@@ -216,8 +217,11 @@ def compare(ways: list[str], trees: dict[str, Path]) -> None:
         words = [sys.executable, __file__, "--work", str(tree), "--child", way]
         found[way] = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
         first = found[next(each for each in found if each.split(",")[0] == way.split(",")[0])]
-        ratio = first["seconds"] / found[way]["seconds"]
-        print(f"{way:28s} {found[way]['seconds']:8.2f} s {found[way]['peak_mb']:8.0f} MB {ratio:7.1f} x", flush=True)
+        each, ratio = found[way], first["used"] / found[way]["used"]
+        print(
+            f"{way:28s} {each['seconds']:8.2f} s {each['used']:8.2f} s CPU {each['peak_mb']:8.0f} MB {ratio:7.1f} x",
+            flush=True,
+        )
     for some in SAME.values():
         assert len({found[way]["told"] for way in some if way in found}) <= 1, "all ways answer the same columns"
     plainly = {each["plainly"] for each in found.values()} - {""}

@@ -65,7 +65,7 @@ def test_rows_tell_what_they_tell_read_plainly(tmp_path, quoted):
     if quoted:
         path.write_text(path.read_text().replace("fine", '"fi,ne"'))
     layout = PlacesTable(tmp_path)
-    assert layout.names() == ["cph", "sf"] and recognised(tmp_path) == LayoutName.of("csv")
+    assert layout.names() == ["cph", "sf"] and recognised(tmp_path)[0] == LayoutName.of("csv")
     for name, epsg in (("cph", 32633), ("sf", 32610)):
         city = layout.read(name)
         check_city(city, name)

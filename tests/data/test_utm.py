@@ -80,7 +80,7 @@ def test_parts_are_cities_wherever_the_folder_begins(tmp_path):
     assert Utm(tmp_path / "images" / "val").names() == ["val"]
     digests = {root: Utm(root).digest("val") for root in (tmp_path, tmp_path / "images", tmp_path / "images" / "val")}
     assert len(set(digests.values())) == 1
-    assert recognised(tmp_path) == LayoutName.of("utm")
+    assert recognised(tmp_path)[0] == LayoutName.of("utm")
     assert Utm.evidence(tmp_path / "images" / "extra") == "" == Utm.evidence(tmp_path / "nothing")
 
 

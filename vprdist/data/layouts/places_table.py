@@ -271,7 +271,7 @@ def _side(rows: Rows, city: str, side: str, metres: Sequence[Any], lies: tuple[P
     try:
         conditions = condition_words(rows.condition, count)
     except RuleError as error:
-        raise DataError(path, f"column 'condition': {error.fault}", error.value, error.remedy) from None
+        raise DataError(f"{path}: column 'condition'", error.fault, error.value, error.remedy) from None
     nothing = np.full(count, "")
     heading = None if rows.heading is None or np.isnan(rows.heading).all() else rows.heading
     sequence = rows.key if rows.sequence is None else np.where(rows.sequence == "", rows.key, rows.sequence)
