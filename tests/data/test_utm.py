@@ -95,10 +95,10 @@ def test_a_folder_of_queries_more_is_a_condition(tmp_path):
     trial = trial_of(tmp_path, "test")
     parts = breakdown_tasks([city], trial)
     assert {name: len(tasks[0].queries) for name, tasks in parts.items()} == {"all": 9, "night": 3, "rain": 4}
-    few = Utm(tmp_path, queries=["queries_rain"]).read("test")
+    few = Utm(tmp_path, query_folders=["queries_rain"]).read("test")
     assert few.query.conditions.tolist() == ["rain"] * 4 and few.query.folder == folder / "queries_rain"
     with pytest.raises(DataError, match=r"no such folder of queries: 'queries_rian'. Did you mean 'queries_rain'"):
-        Utm(tmp_path, queries=["queries_rian"]).read("test")
+        Utm(tmp_path, query_folders=["queries_rian"]).read("test")
     (folder / "queries_rain").rename(folder / "queries_all")
     with pytest.raises(DataError, match=r"a condition must not be called as a subtask of MSLS; found 'all'. Rename"):
         Utm(tmp_path).read("test")
@@ -319,7 +319,7 @@ def test_a_large_city_is_read_from_its_index_while_no_folder_changes(large, monk
     (large / "test" / "queries" / "s2").mkdir()
     (large / "test" / "queries" / "s2" / utm_name(8, 8)).write_bytes(PIXEL)
     assert len(Utm(large).read("test").query) == 9
-    assert len(Utm(large, queries=["queries"], sequence="none").read("test").query) == 9
+    assert len(Utm(large, query_folders=["queries"], sequence="none").read("test").query) == 9
     assert len(list((large / kept.FOLDER).glob("*.npz"))) == 4, "another reading is another index"
 
 

@@ -108,7 +108,7 @@ AROUND: dict[str, dict[str, Any]] = {
            ("frames", ("database", "queries", "tolerance", "truth", "array", "every", "sections", "endings")),
        ) for name in names},
     **{f"trial.data.layout.{name}": {"trial": {"data": {"layout": {"name": "utm"}}}}
-       for name in ("queries", "sequence", "heading", "heading_shift", "zones")},
+       for name in ("query_folders", "sequence", "heading", "heading_shift", "zones")},
     **{f"trial.data.layout.{name}": {"trial": {"data": {"layout": {"name": "csv"}}}} for name in ("files", "images")},
     **{f"trial.network.backbone.{name}": {"trial": {"network": {"backbone": beside}, "train": {"steps": 0}}}
        for beside, names in (

@@ -54,7 +54,7 @@ class Utm(Layout):
     """The layout of this module.
 
     Args:
-        queries: the folders of queries that take part; none: all.
+        query_folders: those of queries that take part; none: all.
         sequence: what makes pictures one sequence: their panorama, the route that their numbers count along, nothing.
         heading: how the headings in names are counted from north; none: they are not used.
         heading_shift: degrees that are added, clockwise, to each.
@@ -62,11 +62,11 @@ class Utm(Layout):
     """
 
     def __init__(
-        self, root: Path, queries: Sequence[str] = (), sequence: str = "panorama", heading: str = "clockwise",
+        self, root: Path, query_folders: Sequence[str] = (), sequence: str = "panorama", heading: str = "clockwise",
         heading_shift: float = 0.0, zones: str = "one",
     ) -> None:  # fmt: skip
         super().__init__(root)
-        self.queries = tuple(queries)
+        self.query_folders = tuple(query_folders)
         self.reading = Reading(sequence, heading, heading_shift, zones)
 
     @classmethod
@@ -117,10 +117,10 @@ class Utm(Layout):
         if city not in names:
             raise DataError(self.root, f"no such city: {city!r}", None, nearest(city, names))
         part = parts(self.root)[city]
-        for folder in self.queries:
+        for folder in self.query_folders:
             if folder not in part.queries:
                 raise DataError(part.top, "no such folder of queries", folder, nearest(folder, part.queries))
-        return Part(part.top, part.database, self.queries or part.queries)
+        return Part(part.top, part.database, self.query_folders or part.queries)
 
     def _side(self, city: str, part: Part, side: str, notes: list[str]) -> Columns:
         folders = part.folders(side)

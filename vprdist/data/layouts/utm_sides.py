@@ -139,7 +139,7 @@ def _check_twice(tree: Tree, told: Told) -> None:
     fault = f"two pictures of a side must have different names; this one's is that of {first}"
     remedy = (
         "Delete one. Where one folder of queries repeats another's, name those that take part: "
-        "layout: {name: utm, queries: [queries]}."
+        "layout: {name: utm, query_folders: [queries]}."
     )
     raise DataError(second, fault, None, remedy)
 

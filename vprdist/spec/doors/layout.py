@@ -59,7 +59,7 @@ class _Mixed(Spec):
 
 
 class _Utm(Spec):
-    queries: tuple[str, ...] = Field(default=(), description="folders of queries that take part; none named: all")
+    query_folders: tuple[str, ...] = Field(default=(), description="those that take part; none named: all")
     sequence: Literal["panorama", "route", "none"] = Field(
         default="panorama",
         description="what makes pictures one sequence: their panorama; or the route along which the numbers at the "
