@@ -98,7 +98,7 @@ def _of_city(city: City, root: Path, image_size: tuple[int, int] | None, shard_b
 
 
 def _planned(side: Side, root: Path) -> Iterator[PlannedPicture]:
-    sizes, stamps = picture_sizes(side.paths), picture_stamps(side.paths).tolist()
+    sizes, stamps = picture_sizes(side.paths).tolist(), picture_stamps(side.paths).tolist()
     for key, path, size, stamp in zip(side.keys.tolist(), side.paths, sizes, stamps, strict=True):
         name = str(path.relative_to(root)) if path.is_relative_to(root) else path.name
         yield PlannedPicture(key, name, path, size, stamp)
