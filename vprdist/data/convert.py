@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from vprdist.data.layouts.base import Layout
+from vprdist.data.layouts.beside import BESIDE
 from vprdist.data.places import City, Side
 from vprdist.errors import DataError
 from vprdist.files import publish
@@ -24,8 +25,6 @@ FORMS = ("msls", "utm")
 JPEG = (".jpg", ".jpeg")
 NAME_BYTES = 255
 """Longer names of files no file system takes."""
-BESIDE = ("file", "pano", "night", "view_direction", "sequence_key", "frame_number", "condition", *SUBTASKS)
-"""Columns of the table beside the pictures of a `utm` side: what names cannot tell."""
 PARTIAL = ".partial"
 Advance = Callable[[int], None]
 

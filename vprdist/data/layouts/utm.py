@@ -1,8 +1,9 @@
 """Folders of pictures whose names tell where they were taken: the form of VPR-datasets-downloader.
 
 On disk: `[images/]<part>/{database,queries}/`, or `database/` and `queries/` alone; pictures may lie in folders of
-theirs. `gallery` is another word for the database. Further folders `queries_<word>/` hold queries of the condition
-<word>: `queries_night`. Parts are cities: train, val, test.
+theirs. What names cannot tell may stand in a table beside a folder (see `beside`). `gallery` is another word for the
+database. Further folders `queries_<word>/` hold queries of the condition <word>: `queries_night`. Parts are cities:
+train, val, test.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from vprdist.data.columns import condition_words, subtask_flags
 from vprdist.data.layouts.base import Layout
+from vprdist.data.layouts.beside import add_tables, tables_of, with_table
 from vprdist.data.layouts.kept import KEPT_FROM, Columns, Index, disk_time_ns
 from vprdist.data.layouts.utm_names import FORM
 from vprdist.data.layouts.utm_sides import Reading, check_city, side_columns
@@ -91,11 +93,14 @@ class Utm(Layout):
         query, database = (self._side(city, part, side, notes) for side in SIDES)
         check_city(query, database, part.top)
         pairs = zip(SIDES, (query, database), strict=True)
-        sides = [_side_of(city, word, part, columns) for word, columns in pairs]
+        sides = [
+            with_table(_side_of(city, word, part, columns), tables_of(part.top, part.folders(word)))
+            for word, columns in pairs
+        ]
         return City(name=city, query=sides[0], database=sides[1], split=city, notes=tuple(notes))
 
     def digest(self, city: str) -> str:
-        """16 hex digits over the pictures' names and sizes, from which all else follows: never the pixels."""
+        """16 hex digits over the pictures' names and sizes, and the tables beside them: never the pixels."""
         part, digest = self._part(city), hashlib.sha256(b"utm 1")
         for side in SIDES:
             tree = list_tree(part.top, part.folders(side), sizes=True)
@@ -105,6 +110,7 @@ class Utm(Layout):
             for data in tree.names.bytes_of():
                 digest.update(data)
             digest.update(tree.sizes.tobytes() if tree.sizes is not None else b"")
+            add_tables(digest, tables_of(part.top, part.folders(side)))
         return digest.hexdigest()[:16]
 
     def _part(self, city: str) -> Part:

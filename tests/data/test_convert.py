@@ -1,0 +1,174 @@
+"""A data set in another layout is the same data set: pictures, positives, recalls; what is lost is said."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from tests.evaluation.wild import wild_descriptors
+from tests.worlds import write_side
+from vprdist.data.convert import Target, check_convertible, convert, lost
+from vprdist.data.layouts import City, open_layout
+from vprdist.data.places import Truth
+from vprdist.data.tasks import city_task
+from vprdist.errors import DataError
+from vprdist.evaluation.ranking import rank
+from vprdist.spec.doors import LayoutName
+from vprdist.spec.evaluate import EvaluateSpec
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """An MSLS city with panoramas, pictures outside `all`, equal positions, pairs on the rim, missing headings."""
+    rng, root = np.random.default_rng(5), tmp_path / "msls"
+    for side, count in (("query", 17), ("database", 23)):
+        east = rng.integers(0, 9, count)
+        write_side(
+            root / "train_val" / "ada" / side,
+            [f"-{side[0]}_{row}" for row in range(count)],
+            [(500_000.1 + 5 * int(e), 5_000_000.7) for e in east],
+            angles=[-1.0 if row % 5 == 0 else 0.1 + 15 * row for row in range(count)],
+            panos=(rng.random(count) < 0.2).tolist(),
+            subtasks={"all": (rng.random(count) < 0.8).tolist(), "d2n": (rng.random(count) < 0.5).tolist()},
+        )
+    return root
+
+
+def write(root: Path, layout: str, out: Path, form: str, copy: bool = False) -> Path:
+    source = open_layout(root, LayoutName.of(layout))
+    convert(source, source.names(), Target(out, form, copy), lambda count: None)
+    return out
+
+
+def recalls(root: Path, layout: str, protocol: EvaluateSpec) -> dict[str, float]:
+    """With descriptors by the pictures' contents, so that neither keys nor the order of rows matter."""
+    city = open_layout(root, LayoutName.of(layout)).read("ada")
+    contents = [[side.image_path(row).read_bytes() for row in range(len(side))] for side in city.sides]
+    known = wild_descriptors([city], 3)
+    for side, found in zip(city.sides, contents, strict=True):
+        for place, data in zip(known.places[side.city, side.side], found, strict=True):
+            known.values_ND[place] = np.random.default_rng(list(data[-64:])).random(known.values_ND.shape[1])
+    return rank([city_task(city, protocol, 25.0)], known, "city").metrics
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_there_and_back_gives_equal_recalls(tree, tmp_path, copy):
+    there = write(tree, "msls", tmp_path / "utm", "utm", copy)
+    back = write(there, "utm", tmp_path / "back", "msls", copy)
+    for protocol in (
+        EvaluateSpec(), EvaluateSpec(queries="every", database="every"), EvaluateSpec(subtask="d2n"),
+        EvaluateSpec(no_positives="count"),
+    ):  # fmt: skip
+        expected = recalls(tree, "msls", protocol)
+        assert expected["recall@20"] > 0
+        for root, layout in ((there, "utm"), (back, "msls")):
+            found = recalls(root, layout, protocol)
+            assert found == pytest.approx(expected, abs=1e-12), "the mean of mAP is taken in another order of queries"
+            assert all(found[f"recall@{k}"] == expected[f"recall@{k}"] for k in (1, 5, 10, 20))
+    links = [path.is_symlink() for path in back.rglob("*.jpg")]
+    assert len(links) == 40 and set(links) == {not copy}
+
+
+def columns(city: City) -> list[list[tuple[object, ...]]]:
+    """A row a picture of each side, by what it holds."""
+    out = []
+    for side in city.sides:
+        pictures = [path.read_bytes() for path in side.paths]
+        angles = np.nan_to_num(side.headings, nan=-1)
+        named = [side.subtasks["all"], side.subtasks["d2n"], side.sequence_key, side.frame_number]
+        rows = zip(pictures, side.easting, side.northing, angles, side.pano, side.night, *named, strict=True)
+        out.append(sorted(rows))
+    return out
+
+
+def test_nothing_that_is_known_of_a_picture_is_lost(tree, tmp_path):
+    there = write(tree, "msls", tmp_path / "utm", "utm")
+    back = write(there, "utm", tmp_path / "back", "msls")
+    expected = columns(open_layout(tree).read("ada"))
+    assert columns(open_layout(there, LayoutName.of("utm")).read("ada")) == expected
+    assert columns(open_layout(back).read("ada")) == expected
+
+
+def test_what_is_there_stays_and_a_broken_off_city_is_gone_on_with(tree, tmp_path):
+    out = tmp_path / "out"
+    picture = next((tree / "train_val" / "ada" / "database" / "images").iterdir())
+    kept = picture.read_bytes()
+    picture.unlink()
+    with pytest.raises(DataError, match="the picture is missing"):
+        write(tree, "msls", out, "msls", copy=True)
+    assert not (out / "train_val" / "ada").exists() and list(out.rglob("*.jpg")), "nothing half-written has its name"
+    picture.write_bytes(kept)
+    write(tree, "msls", out, "msls", copy=True)
+    assert columns(open_layout(out).read("ada")) == columns(open_layout(tree).read("ada"))
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    told = convert(open_layout(tree), ["ada"], Target(out, "msls", True), lambda count: None)
+    assert "is there already" in told["ada"][0]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_what_a_form_has_no_place_for_is_said(tree):
+    city = open_layout(tree).read("ada")
+    assert lost(city, "msls") == lost(city, "utm") == []
+    query = replace(city.query, conditions=np.array(["snow"] * len(city.query)))
+    truth = Truth(positives=csr_matrix((17, 23), dtype=bool), told="within 2 frames")
+    told = lost(replace(city, query=query, truth=truth), "msls")
+    assert "snow" in told[0] and "within 2 frames" in told[1]
+    nowhere = replace(city, query=replace(city.query, easting=None, northing=None), truth=truth)
+    for form in ("msls", "utm"):
+        with pytest.raises(DataError, match=f"the layout {form} must have positions"):
+            check_convertible(nowhere, Target(Path("out"), form))
+    with pytest.raises(DataError, match="written over the one that is read"):
+        check_convertible(city, Target(tree, "msls"))
+
+
+def test_the_command_says_what_was_made_and_what_to_do_next(tree, tmp_path):
+    command = [sys.executable, "-m", "vprdist", "data", "convert", str(tree), str(tmp_path / "out"), "--to", "utm"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "recognised the layout msls" in done.stdout and "1 cities" not in done.stdout
+    assert f"trial.data.root={tmp_path / 'out'} trial.data.layout=utm" in done.stdout
+    shutil.rmtree(tree / "train_val" / "ada" / "query")
+    again = subprocess.run([*command[:-2], "--to", "utm"], capture_output=True, text=True, check=False)
+    assert again.returncode == 2 and "Traceback" not in again.stderr
+
+
+def spoil(path: Path, change: str) -> None:
+    lines = path.read_text().splitlines()
+    if change == "missing":
+        path.unlink()
+        return
+    changed = {
+        "short": lines[:-1],
+        "twice": [*lines[:-1], lines[1]],
+        "other": [*lines[:-1], lines[-1].replace("@ada", "@bob").replace("_ada@", "_bob@")],
+        "flag": [*lines[:-1], lines[-1].replace("True", "yes").replace("False", "no")],
+        "word": [*lines[:-1], lines[-1].replace(",,", ",all,")],
+    }[change]
+    path.write_text("\n".join(changed) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("short", "must have a row each: 17"), ("twice", "must have a row each: 17"), ("other", "must name each"),
+        ("flag", "must hold True or False"), ("word", "must not be called as a subtask of MSLS"),
+        ("missing", None),
+    ],
+)  # fmt: skip
+def test_a_table_beside_pictures_that_does_not_fit_is_one_message(tree, tmp_path, change, told):
+    there = write(tree, "msls", tmp_path / "utm", "utm")
+    layout, path = open_layout(there, LayoutName.of("utm")), there / "images" / "ada" / "queries.csv"
+    before = layout.digest("ada")
+    spoil(path, change)
+    if told is None:  # names tell all, but for what only the table knew
+        assert not layout.read("ada").query.pano.any() and layout.digest("ada") != before
+        return
+    with pytest.raises(DataError, match=told) as caught:
+        layout.read("ada")
+    assert str(path) in str(caught.value)
