@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from tests.data.test_gsv_cities import write_gsv
 from tests.end_to_end.test_layout import vprdist
 
 FRAMES = 16
@@ -78,3 +79,25 @@ def test_traversals_are_planned_trained_and_measured_a_condition(tmp_path):
     assert "winter" in (folder / "leaderboard.html").read_text()
     shown = vprdist("leaderboard", "seasons", "--runs", runs, "--parts")
     assert shown.returncode == 0 and "winter" in shown.stdout, shown.stderr
+
+
+PLACES = """
+name: places
+seeds: [0]
+trial:
+  data: {{root: {root}, layout: gsv_cities, labels: truth, train: [London], validate: [Melbourne]}}
+  network: {{backbone: resnet18, weights: none, unfreeze: all}}
+  train: {{recipe: current, image_size: [32, 40], steps: 2, batch_pairs: 4, micro_pairs: 4, precision: float32}}
+"""
+
+
+@pytest.mark.slow
+def test_places_of_gsv_cities_are_trained_on(tmp_path):
+    """Places of four pictures and multi-similarity loss, as the data set was made for."""
+    root, runs, sweep = write_gsv(tmp_path / "gsv"), tmp_path / "runs", tmp_path / "sweep.yaml"
+    sweep.write_text(PLACES.format(root=root))
+    done = vprdist("sweep", sweep, "--runs", runs)
+    assert done.returncode == 0, done.stderr + done.stdout
+    (result,) = (json.loads(path.read_text()) for path in runs.glob("trials/*/result.json"))
+    assert result["trial"]["digests"]["labels"] == "truth" and result["protocol"]["truth"] == "of the same place_id"
+    assert result["protocol"]["num_queries"] == 6 and np.isfinite(result["final_loss"])

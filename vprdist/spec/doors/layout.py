@@ -87,6 +87,7 @@ class LayoutName(Named):
         {
             "msls": BuiltIn("vprdist.data.layouts.msls:Msls"),
             "frames": BuiltIn("vprdist.data.layouts.frames:FramesLayout", FramesParameters),
+            "gsv_cities": BuiltIn("vprdist.data.layouts.gsv_cities:GsvCities"),
             MIXED: BuiltIn("vprdist.data.layouts.mixed:Mixed", _Mixed, example="{name: mixed, sets: {msls: {}}}"),
             "utm": BuiltIn("vprdist.data.layouts.utm:Utm", _Utm),
             "csv": BuiltIn("vprdist.data.layouts.places_table:PlacesTable", _Csv),
