@@ -145,8 +145,9 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
         DataError: whatever is wrong with a city, or two cities that share pictures.
     """
     data = trial.data
-    for name, cities in (("train", data.train), ("validate", data.validate_cities)):
-        if not cities:
+    learns = trial.train.steps > 0 or trial.evaluate.whitening == "train"
+    for name, cities, needed in (("train", data.train, learns), ("validate", data.validate_cities, True)):
+        if needed and not cities:
             raise SweepFileError(
                 f"trial.data.{name}", "no city is named, and one is needed", None, f"Name cities of {data.root}."
             )
@@ -170,14 +171,8 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
                 )
                 raise DataError(side.where("easting"), fault, None, remedy)
     check_apart(data)
-    facts += taken_labels([read_city_cached(layout, name) for name in data.train], data)
-    labels = trial.train.loss.fact("labels")
-    kinds = [city_kinds(read_city_cached(layout, name), data, labels) for name in data.train]
-    for city_kind in kinds:
-        if POSITIVE not in city_kind.found:
-            raise _without_positives(read_city_cached(layout, city_kind.name), data)
-    check_kinds(kinds, trial.train.draws)
-    _check_places(trial)
+    if trial.train.steps:
+        facts += _check_training(trial)
     counts = []
     for judged in trial.judgements.values():
         tasks = build_tasks([read_city_cached(layout, name) for name in judged.data.validate_cities], judged)
@@ -195,6 +190,26 @@ def _without_positives(city: City, data: DataSpec) -> DataError:
     fault = f"no query overlaps a database image by half, within {2 * data.fov_radius_m:g} m"
     angles = "" if kind == "distance" else " and compass angles (ca)"
     return DataError(city.folder, fault, None, f"Check its positions (easting, northing){angles}.")
+
+
+def _check_training(trial: TrialSpec) -> tuple[str, ...]:
+    """There is something to learn: what batches draw is there in some training city.
+
+    Returns:
+        What a person should know of the labels.
+
+    Raises:
+        DataError, TrainingError, SweepFileError: there is not.
+    """
+    data, labels = trial.data, trial.train.loss.fact("labels")
+    cities = [read_city_cached(layout_of(data), name) for name in data.train]
+    kinds = [city_kinds(city, data, labels) for city in cities]
+    for city, city_kind in zip(cities, kinds, strict=True):
+        if POSITIVE not in city_kind.found:
+            raise _without_positives(city, data)
+    check_kinds(kinds, trial.train.draws)
+    _check_places(trial)
+    return taken_labels(cities, data)
 
 
 def _check_places(trial: TrialSpec) -> None:
