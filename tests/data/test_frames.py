@@ -233,7 +233,7 @@ def test_every_form_of_a_public_truth_says_the_same(tmp_path, form, tolerance):
         near = {frame for frame in range(6) for right in TRUTH[row] if abs(frame - right) <= wide}
         assert {number_of(key) - 10 for key in found} == near
     assert city.truth is not None and city.truth.similarity is None
-    assert city.truth.told == f"as {form} says" + (" and within 2 frames of it" if tolerance else "")
+    assert city.truth.told == f"that {form} names" + (", or within 2 frames of these" if tolerance else "")
 
 
 def test_one_database_frame_a_query_may_stand_in_a_column(tmp_path):

@@ -56,7 +56,7 @@ def test_a_truth_without_grades_is_yes_or_no(tmp_path):
     data = spec_of(tmp_path / "data", layout)
     city = layout_of(data).read("a")
     assert read_labels(city, data, tmp_path, print).toarray().tolist() == matrix(TRUTH).astype(float).tolist()
-    assert "(no positions; yes or no, as gt.npy says)" in taken_labels([city], data)[0]
+    assert "(no positions; yes or no, that gt.npy names)" in taken_labels([city], data)[0]
     with pytest.raises(TrainingError, match=r"no query .* soft negative .* take a loss or batches that draw none"):
         check_data(TrialSpec(data=data))
     trial = TrialSpec.model_validate({"data": data, "train": {"loss": "contrastive"}})

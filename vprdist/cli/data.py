@@ -148,10 +148,10 @@ def _count(city: City) -> tuple[tuple[str, ...], list[str]]:
     if city.label_file is not None and city.label_file.exists():
         labels = "official"
         next(official_blocks(city))  # says what is wrong with the file
-    elif placed:
+    elif placed or city.truth is not None:
         labels = label_kind(city, plain)
         words += angle_facts(city, plain)
-        words += taken_labels([city], plain) if labels == "distance" else ()
+        words += taken_labels([city], plain) if labels in ("distance", "truth") else ()
     panos = int(city.query.pano.sum() + city.database.pano.sum())
     sequences = len(set(city.query.sequence_key)) + len(set(city.database.sequence_key))
     return tuple(map(str, (len(city.query), found, len(city.database), panos, sequences, labels))), words

@@ -154,8 +154,8 @@ class FramesLayout(Layout):
             path = own if own.exists() else route / self.truth
             read = read_truth(path, self.array, query, database)
             found.append(widened(read, self.tolerance))
-        more = f" and within {_frames(self.tolerance)} of it" if self.tolerance else ""
-        return Truth(positives=_stacked(found), told=f"as {self.truth} says{more}")
+        more = f", or within {_frames(self.tolerance)} of these" if self.tolerance else ""
+        return Truth(positives=_stacked(found), told=f"that {self.truth} names{more}")
 
     def _rows(self, frames: Frames, section: tuple[int, int] | None) -> range:
         """The frames of a traversal that take part."""
