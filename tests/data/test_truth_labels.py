@@ -98,3 +98,23 @@ def test_places_are_drawn_of_a_truth(routes):
     drawn = sampler.chunk(0)
     for query, rows in zip(drawn.query.tolist(), drawn.database.tolist(), strict=True):
         assert all(abs(NUMBERS[query] - NUMBERS[row]) <= 1 for row in rows)
+
+
+def test_pictures_that_are_left_out_leave_the_truth_too(routes):
+    whole = layout_of(spec_of(routes)).read("a")
+    gone = f"frame{NUMBERS[1]}"
+    city = layout_of(spec_of(routes, leave_out=(f"a/query/{gone}", f"a/database/frame{NUMBERS[0]}"))).read("a")
+    assert whole.truth is not None and city.truth is not None and city.truth.similarity is not None
+    for name in ("positives", "similarity"):
+        expected = getattr(whole.truth, name).toarray()[[0, *range(2, len(NUMBERS))]][:, 1:]
+        assert np.array_equal(getattr(city.truth, name).toarray(), expected)
+
+
+def test_a_truth_goes_through_several_data_sets(routes):
+    sets = {"seasons": {"folder": "data", "layout": {"name": "frames", "database": "day", "tolerance": 1}}}
+    given = {"root": str(routes.parent), "layout": {"name": "mixed", "sets": sets}}
+    data = DataSpec.model_validate({**given, "train": ("seasons.a",), "validate_cities": ("seasons.b",)})
+    assert labels_digest(data) == "truth"
+    count, facts = check_data(TrialSpec(data=data))
+    assert count == len(NUMBERS)
+    assert "labels: auto takes truth for seasons.a (no positions; graded, within 1 frame)" in facts
