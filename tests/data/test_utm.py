@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -351,6 +353,24 @@ def test_where_the_data_cannot_be_written_to_the_index_lies_in_the_user_s_cache(
         same(first, Utm(large).read("test"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(large / kept.FOLDER))
     same(first, Utm(large).read("test"))
+
+
+def test_of_several_jobs_one_lists_and_the_others_wait(large, monkeypatch):
+    listed, list_tree = [], utm.list_tree
+
+    def slowly(*args, **more):
+        listed.append(args)
+        found = list_tree(*args, **more)
+        started.wait(1)  # whoever did not wait for this one would list meanwhile
+        return found
+
+    started = threading.Event()
+    monkeypatch.setattr(utm, "list_tree", slowly)
+    with ThreadPoolExecutor(4) as jobs:
+        first, *others = jobs.map(lambda _: Utm(large).read("test"), range(4))
+    assert len(listed) == 2, "each side once"
+    for other in others:
+        same(first, other)
 
 
 def test_a_small_city_is_kept_nowhere(tmp_path):

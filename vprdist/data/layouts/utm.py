@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy.typing as npt
 from vprdist.data.columns import condition_words, subtask_flags
 from vprdist.data.layouts.base import Layout
 from vprdist.data.layouts.beside import add_tables, tables_of, with_table
-from vprdist.data.layouts.kept import KEPT_FROM, Columns, Index, disk_time_ns
+from vprdist.data.layouts.kept import FOLDER, KEPT_FROM, Columns, Index, disk_time_ns
 from vprdist.data.layouts.utm_names import FORM
 from vprdist.data.layouts.utm_sides import Reading, check_city, side_columns
 from vprdist.data.listing import PICTURES, folder_stamps, has_many, list_tree
@@ -35,6 +36,7 @@ DATABASES = ("database", "gallery")
 QUERIES = re.compile(r"queries(?:_(.+))?")
 FRESH_S = 60
 """Seconds for which a folder must have stayed as it is before an index of it is kept: a disk's clock is coarse."""
+DAY_NS = 24 * 3600 * 10**9
 LOOKED = 100
 """Entries of a folder that are looked at to guess what it holds."""
 
@@ -195,8 +197,11 @@ def _is_of(kept: Columns, top: Path, root: Path) -> bool:
     """Whether columns were made from what lies in their folders now, and nobody may still be changing that."""
     try:
         stamps = folder_stamps(top, kept["folders"].tolist())
-        settled = disk_time_ns(root) - int(kept["stamps"].max()) > FRESH_S * 10**9
-        return settled and stamps is not None and np.array_equal(stamps, kept["stamps"])
+        if stamps is None or not np.array_equal(stamps, kept["stamps"]):
+            return False
+        # Within one tick of the disk's clock a folder may change without another stamp. Clocks differ by seconds.
+        newest = int(stamps.max())
+        return time.time_ns() - newest > DAY_NS or disk_time_ns(root / FOLDER) - newest > FRESH_S * 10**9
     except (KeyError, AttributeError, TypeError, ValueError):
         return False
 
