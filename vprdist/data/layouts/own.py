@@ -16,9 +16,10 @@ from scipy.sparse import csr_matrix
 
 from vprdist.data.columns import FAR, KINDS
 from vprdist.data.layouts.base import Layout
+from vprdist.data.picture_paths import MadePaths
 from vprdist.data.places import City, Side, Truth
 from vprdist.errors import DataError, RuleError, UserError, first_line, nearest
-from vprdist.spec.names import is_name
+from vprdist.spec.names import first_no_name, is_name
 from vprdist.spec.vocabulary import SIDES, SUBTASKS
 
 Answer = TypeVar("Answer")
@@ -155,7 +156,7 @@ def _check_side(side: Side, what: str) -> None:
     if not len(side):
         fault = f"{what} must have at least one picture"
         raise RuleError("paths", fault, None, "Check trial.data.root, and which files the layout takes.")
-    if not all(isinstance(path, Path) for path in side.paths):
+    if not isinstance(side.paths, MadePaths) and not all(isinstance(path, Path) for path in side.paths):
         raise RuleError("paths", f"paths of {what} must be pathlib.Paths", str(side.paths[0])[:60], "Use Side.of.")
     columns = {each.name: getattr(side, each.name) for each in fields(side) if each.name in DTYPES}
     columns |= {f"subtasks[{name!r}]": side.subtasks.get(name) for name in SUBTASKS}
@@ -164,7 +165,7 @@ def _check_side(side: Side, what: str) -> None:
     if (side.easting is None) != (side.northing is None):
         raise RuleError("easting", f"{what} must have easting and northing, or neither", None, "Give both.")
     keys = side.keys.tolist()
-    if (bad := next((key for key in keys if not _is_word(key)), None)) is not None:
+    if (bad := _first_no_word(keys)) is not None:
         fault = f"a key of {what} must be without spaces, commas, `#` and `/`"
         raise RuleError("keys", fault, bad, "Give Side.of others: keys=[…].")
     if len(set(keys)) < len(keys):
@@ -184,6 +185,13 @@ def _check_column(what: str, name: str, values: Any, count: int) -> None:
         row = int(np.flatnonzero(~fine)[0])
         fault = f"{name} of {what} must be finite, and below {FAR:g}; row {row} is not"
         raise RuleError(name, fault, float(values[row]), REMEDY)
+
+
+def _first_no_word(keys: list[str]) -> str | None:
+    """The first that is none; quick for a million of them that all are."""
+    if first_no_name(keys) is None and WORD.fullmatch("".join(keys)):
+        return None
+    return next((key for key in keys if not _is_word(key)), None)
 
 
 def _is_word(text: str) -> bool:
