@@ -268,3 +268,33 @@ def test_what_was_written_over_at_the_same_size_stops_the_next_start(
         assert caught.value.where == str(path)
         path.write_bytes(whole)
         prepared(sweep, runs)
+
+
+PLAIN = """
+trial:
+  data: {{root: {root}, {cities}}}
+  network: {{backbone: resnet18, weights: none}}
+  train: {{image_size: [32, 40], {train}}}
+  evaluate: {{{evaluate}}}
+"""
+
+
+def plain(folder: Path, root: Path, cities: str, train: str, evaluate: str = "gallery: city") -> SweepSpec:
+    return sweep_of(folder, PLAIN.format(root=root, cities=cities, train=train, evaluate=evaluate))
+
+
+def test_what_batches_draw_is_looked_for_before_anything_starts(small_tree: Path, tmp_path: Path) -> None:
+    both = "train: [ada], validate: [bob]"
+    places = "steps: 3, batches: places, place_pictures: 3, loss: multi_similarity, batch_pairs: 64, micro_pairs: 64"
+    for look_at in (looked, prepared):
+        with pytest.raises(UserError, match="a batch of 64 places of 3 pictures cannot be filled"):
+            look_at(plain(tmp_path, small_tree, both, places), tmp_path / "runs")
+
+
+def test_who_learns_nothing_needs_no_cities_to_train_on(small_tree: Path, tmp_path: Path) -> None:
+    """Data sets with a test part alone are evaluated so."""
+    alone = plain(tmp_path, small_tree, "validate: [bob]", "steps: 0")
+    assert prepared(alone, tmp_path / "runs").num_queries == 8
+    for train, evaluate in (("steps: 1", "gallery: city"), ("steps: 0", "whitening: train, dimensions: [3]")):
+        with pytest.raises(UserError, match=r"trial\.data\.train: no city is named, and one is needed"):
+            looked(plain(tmp_path, small_tree, "validate: [bob]", train, evaluate), tmp_path / "runs")

@@ -43,6 +43,9 @@ from vprdist.store.driving import Check, wanted_by_all
 AnySpec = TypeVar("AnySpec", bound=Spec)
 ONLY_DATA = {name: field.default for name, field in TrialSpec.model_fields.items() if name not in ("data", "evaluate")}
 
+DRAWN = ("loss", "batches", "batch_pairs", "place_pictures", "mining", "chunk_queries")
+"""What of `train` says which partners batches draw, and how many."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -215,8 +218,9 @@ def _has_data(trial: TrialSpec) -> bool:
 
 
 def _only_data(trial: TrialSpec) -> TrialSpec:
-    """What its data are looked at for: their places, the questions, and which kinds of pairs its loss draws."""
-    return trial.model_copy(update={**ONLY_DATA, "train": TrainSpec().model_copy(update={"loss": trial.train.loss})})
+    """What its data are looked at for: their places, the questions, whether it learns, and what its batches draw."""
+    drawn = {name: getattr(trial.train, name) for name in DRAWN} | {"steps": min(trial.train.steps, 1)}
+    return trial.model_copy(update={**ONLY_DATA, "train": TrainSpec().model_copy(update=drawn)})
 
 
 def _placebos(sweep: SweepSpec) -> tuple[str, ...]:
