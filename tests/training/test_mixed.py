@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.training.making import make_trial, run_here
 from tests.worlds import write_city, write_small_tree
+from vprdist.cli import main
 from vprdist.data.layouts import City, dataset_digest, layout_of, open_layout
 from vprdist.errors import DataError, UserError
+from vprdist.files import write_json
+from vprdist.prepare.checks import check_data
 from vprdist.report.evidence import weigh
 from vprdist.report.leaderboard import markdown
 from vprdist.report.rows import group_rows
@@ -19,6 +24,7 @@ from vprdist.spec.doors import LayoutName
 from vprdist.spec.evaluate import EvaluateSpec
 from vprdist.spec.read import Origin, validate
 from vprdist.spec.result import ResultRow
+from vprdist.spec.shares import share_counts
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.queries import asked_path, read_queries
 from vprdist.store.trial_folder import TrialFolder
@@ -124,7 +130,9 @@ def test_where_the_sets_lie_is_not_hashed(two_trees):
     [
         ({}, "a data set is missing"),
         ({"a.b": {}}, "must be a word without"),
-        ({"a": {"layuot": "msls"}}, "unknown key"),
+        ({"a": {"layuot": "msls"}}, r"layout\.sets\.a\.layuot: unknown key"),
+        ({"a": "first"}, r"layout\.sets\.a: this must be a mapping"),
+        ({"a": {"layout": {"name": "frames", "nosuch": 1}}}, r"layout\.sets\.a\.layout\.nosuch: unknown key"),
         ({"a": {"layout": "mixed"}}, "must have another built-in layout"),
         ({"a": {"layout": "nosuch"}}, "must have another built-in layout"),
         ({"a": {"layout": "own.py:Walk"}}, "must have another built-in layout"),
@@ -141,6 +149,17 @@ def test_sets_that_are_none_are_refused(sets, told):
         ({"evaluate": {"of_set": {"nwe": {"gallery": "merged"}}}}, "must be one of trial.data.validate"),
         ({"evaluate": {"of_set": {"new": {"galery": "merged"}}}}, "unknown key"),
         ({"evaluate": {"queries": "every", "of_set": {"new": {"subtask": "d2n"}}}}, "of_set.new.queries"),
+        ({"data": {"validate": ["old.bob", "bob"]}}, r"validate\.1: a city of the layout mixed must be called by its"),
+        ({"data": {"train": ["nwe.ada"]}}, r"train\.0: .*found 'nwe\.ada'\. Did you mean 'new'"),
+        ({"data": {"validate": ["old."]}}, "must be called by its data set"),
+        (
+            {"data": {"layout": "msls", "train": ["a"], "validate": ["b"]}, "evaluate": {"of_set": {"new": {}}}},
+            r"of_set: only the layout mixed has data sets that can be evaluated otherwise: 'msls'",
+        ),
+        (
+            {"data": {"shares": {"old": 1e-9, "new": 1.0}}},
+            r"shares\.old: each share of training must draw a query of every chunk of 10000, and this draws none",
+        ),
         ({"data": {"shares": {"nwe": 1.0}}}, "a share must be of a training city; found 'nwe'"),
         ({"data": {"shares": {"old": 1.0}}}, "new.ada must be of one share"),
         ({"data": {"shares": {"old": 1.0, "new": 1.0, "new.ada": 2.0}}}, "new.ada must be of one share"),
@@ -155,6 +174,68 @@ def test_what_no_set_can_be_asked_is_refused(changes, told):
     values = {"data": {**data, **changes.get("data", {})}, "evaluate": changes.get("evaluate", {})}
     with pytest.raises(UserError, match=told):
         validate(TrialSpec, values, Origin(Path("mine.yaml")))
+
+
+def test_shares_count_by_their_ratios_alone():
+    for scale in (1e307, 5e-320, 1.0):
+        assert share_counts([3 * scale, scale], 40) == [30, 10]
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        shares, total = rng.integers(1, 9, rng.integers(1, 6)).tolist(), int(rng.integers(1, 60))
+        counts, exact = share_counts(shares, total), [Fraction(total * each, sum(shares)) for each in shares]
+        assert sum(counts) == total and all(abs(a - b) < 1 for a, b in zip(counts, exact, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"evaluate": {"of_set": {"new": {"subtask": "rain"}}}}, r"of_set\.new\.subtask: .*must be one of MSLS'"),
+        ({"evaluate": {"of_set": {"old": {"subtask": "d2n"}}}}, r"of_set\.old\.subtask: .*needs queries of subtask"),
+        ({"evaluate": {"of_set": {"new": {"positive_radius_m": 1e-9}}}}, r"of_set\.new: .*needs queries"),
+        ({"evaluate": {"subtask": "rain"}}, r"trial\.evaluate\.subtask: .*found 'rain'"),
+        (
+            {"layout": {"sets": {"old": {"folder": "first"}, "new": {"folder": "gone"}}}},
+            r"layout\.sets\.new: .*/gone: ",
+        ),
+    ],
+)
+def test_what_is_wrong_with_one_set_is_told_by_its_key_before_anything_starts(two_trees, changes, key):
+    layout = {"name": "mixed", **changes.get("layout", {"sets": MIXED.parameters["sets"]})}
+    data = {"root": str(two_trees), "layout": layout, "train": ["old.ada"], "validate": ["old.bob", "new.bob"]}
+    values = {"data": data, "evaluate": changes.get("evaluate", {})}
+    trial = validate(TrialSpec, values, Origin(Path("mine.yaml")))
+    with pytest.raises(UserError, match=key):
+        check_data(trial)
+
+
+def test_too_few_pictures_for_whitening_in_a_later_set_are_told_before_training(two_trees, tmp_path):
+    write_city(two_trees / "new", "cy", num_query=4, num_database=3, seed=13)
+    data = DataSpec(root=str(two_trees), layout=MIXED, train=("old.ada",), validate_cities=("old.bob", "new.cy"))
+    trial = trial_on(data, dimensions=[5]).model_copy(update={"train": make_trial(two_trees / "first").train})
+    with pytest.raises(UserError, match="whitening to 5 dimensions must be learnt on more images than that; found 3"):
+        run_here(trial, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("checkpoint/*")), "nothing was trained"
+
+
+def test_a_trial_of_sets_is_asked_otherwise_on_the_command_line(two_trees, tmp_path, capsys):
+    data = DataSpec(
+        root=str(two_trees), layout=MIXED, train=("old.ada", "new.ada"), validate_cities=("old.bob", "new.bob"),
+        shares={"old": 1.0, "new": 1.0},
+    )  # fmt: skip
+    trial = trial_on(data, whitening="none", dimensions=[], of_set={"new": OTHERWISE})
+    folder = TrialFolder.of(tmp_path / "runs", trial.trial_id)
+    write_json(folder.trial_file, trial.to_json())
+    run_here(trial, folder.path)
+
+    def asked(*words: str) -> str:
+        code = main(["evaluate", str(folder.path), *words])
+        out = capsys.readouterr()
+        return out.out if code == 0 else out.err
+
+    assert "of_set.new.queries: subtask d2n chooses the queries" in asked("--subtask", "d2n")
+    assert "old.bob, subtask all" in asked("--cities", "old.bob")
+    alone = asked("--data", str(two_trees / "new"), "--layout", "msls", "--cities", "bob")
+    assert "bob, subtask all, 7 queries" in alone, "the sets of the trial say nothing of another data set"
 
 
 def test_an_unknown_set_is_named(two_trees):

@@ -132,6 +132,7 @@ def _measure(source: Source, trial: TrialSpec, console: Console) -> None:
     from vprdist.report.parts import parts_of
     from vprdist.store.queries import queries_file
 
+    source.notes.clear()  # those of the data set before
     layout = layout_of(trial.data)
     check_apart(trial.data.model_copy(update={"train": ()}))  # those that a trial trained on may be gone
     cities = [layout.read(name) for name in trial.data.validate_cities]
@@ -278,25 +279,28 @@ def _under(trial: TrialSpec, args: argparse.Namespace) -> TrialSpec:
     if changes.get("whitening") == "none":
         changes.setdefault("dimensions", [])
     changes |= _second_stage(trial, args)
+    layout = layout_given(args.layout, trial.data.layout)
+    cities = tuple(args.cities) if args.cities else trial.data.validate_cities
     asked = trial.evaluate.of_set.items()  # what the command line says holds on every data set
-    own = {name: each.model_dump(mode="json", exclude_none=True) for name, each in asked}
+    sets = {layout.set_of(city) for city in cities}
+    own = {name: each.model_dump(mode="json", exclude_none=True) for name, each in asked if name in sets}
     changes["of_set"] = {name: {key: each[key] for key in each if key not in changes} for name, each in own.items()}
     values: Mapping[str, Any] = {**trial.evaluate.model_dump(mode="json"), **changes}
     evaluate = validate(EvaluateSpec, values, Origin(Path("vprdist evaluate")))
     if (impossible := trial.size_fault(evaluate.image_size)) is not None:
         raise UserError("--image-size", impossible.fault, impossible.value, impossible.remedy)
     root = trial.data.root if args.data is None else str(args.data)
-    cities = tuple(args.cities) if args.cities else trial.data.validate_cities
-    data = validate(
-        DataSpec,
-        trial.data.model_dump(mode="json", by_alias=True) | {"root": root, "validate": cities, "demo": None},
-        Origin(Path("vprdist evaluate")),
-    )
-    left_out = left_out_given(args.leave_out, trial.data.leave_out)
-    data = data.model_copy(update={"layout": layout_given(args.layout, trial.data.layout), "leave_out": left_out})
+    place: dict[str, Any] = {"root": root, "layout": layout.model_dump(mode="json"), "validate": cities, "demo": None}
+    if layout != trial.data.layout:  # there its training cities are called otherwise
+        place |= {"train": [], "shares": {}}
+    written = trial.data.model_dump(mode="json", by_alias=True) | place
+    data = validate(DataSpec, written, Origin(Path("vprdist evaluate")))
+    data = data.model_copy(update={"leave_out": left_out_given(args.leave_out, trial.data.leave_out)})
     if args.data is not None or args.layout is not None:  # the trial's pack is of its own data
         data = data.model_copy(update={"pack": None})
     changed = trial.model_copy(update={"evaluate": evaluate, "data": data})
+    if (wrong := changed.set_fault()) is not None:
+        raise UserError(f"vprdist evaluate: {wrong.field}", wrong.fault, wrong.value, "Say --subtask and --queries.")
     if evaluate.rerank != trial.evaluate.rerank:  # what a trial allows
         validate(
             TrialSpec,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from vprdist.data.graph import CityGraph, Ints
 from vprdist.errors import TrainingError
+from vprdist.spec.shares import share_counts
 
 
 @dataclass(frozen=True)
@@ -71,23 +72,17 @@ class QueryChunks:
         return self._city[order], self._query[order]
 
     def _shared(self) -> Iterator[tuple[Ints, int]]:
-        """For each group where its queries stand among all, and how many of them a chunk draws; empty groups are none.
-
-        Counts are rounded so that they add up to the chunk's: what is left over goes to the largest fractions.
-        """
+        """For each group where its queries stand among all, and how many of them a chunk draws; empty ones are none."""
         group_of_city = np.array([graph.group for graph in self.graphs])
         members = {name: np.flatnonzero(group_of_city[self._city] == name) for name in dict.fromkeys(group_of_city)}
         members = {name: found for name, found in members.items() if len(found)}
-        shares = np.array([next(g.share for g in self.graphs if g.group == name) for name in members])
-        exact = self.chunk_queries * shares / shares.sum()
-        counts = np.floor(exact).astype(np.int64)
-        for place in np.argsort(counts - exact, kind="stable")[: self.chunk_queries - counts.sum()]:
-            counts[place] += 1
-        if not counts.all():
+        shares = [next(g.share for g in self.graphs if g.group == name) for name in members]
+        counts = share_counts(shares, self.chunk_queries)
+        if not all(counts):
             fault = f"each share of training must draw a query of every chunk of {self.chunk_queries}"
-            found = str(list(members)[int(counts.argmin())])
+            found = str(list(members)[counts.index(0)])
             raise TrainingError("trial.data.shares", fault, found, "Raise it, or trial.train.chunk_queries.")
-        yield from zip(members.values(), counts.tolist(), strict=True)
+        yield from zip(members.values(), counts, strict=True)
 
     def _order(self, index: int, rng: np.random.Generator, total: int, count: int) -> Ints:
         """Which of a group's queries a chunk draws, and in which order."""

@@ -105,8 +105,7 @@ def check_subtask(cities: Sequence[City], trial: TrialSpec) -> None:
     subtask, known = trial.evaluate.subtask, conditions_of(cities)
     if cities and subtask not in (*SUBTASKS, *known):
         fault = "a subtask must be one of MSLS' or a condition of the queries"
-        where = f"trial.evaluate.subtask of {cities[0].folder}"
-        raise DataError(where, fault, subtask, nearest(subtask, (*SUBTASKS, *known)))
+        raise DataError(cities[0].folder, fault, subtask, nearest(subtask, (*SUBTASKS, *known)))
 
 
 def conditions_of(cities: Sequence[City]) -> list[str]:

@@ -174,8 +174,9 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
     if trial.train.steps:
         facts += _check_training(trial)
     counts = []
-    for judged in trial.judgements.values():
-        tasks = build_tasks([read_city_cached(layout, name) for name in judged.data.validate_cities], judged)
+    for data_set, judged in trial.judgements.items():
+        with leading_there(_key_of_question(trial, data_set)):
+            tasks = build_tasks([read_city_cached(layout, name) for name in judged.data.validate_cities], judged)
         counts.append(sum(len(task.queries) for task in tasks))
         facts = [*unasked(tasks, judged), *facts]
     return counts[0], tuple(facts)
@@ -232,6 +233,14 @@ def _check_places(trial: TrialSpec) -> None:
     have = f"{found} queries of the training cities have {train.num_partners} positives"
     remedy = "Set trial.train.batch_pairs or trial.train.place_pictures lower, or train on more cities."
     raise SweepFileError("trial.train.batch_pairs", fault, have, remedy)
+
+
+def _key_of_question(trial: TrialSpec, data_set: str) -> str:
+    """The key of a sweep file that says what a validation data set is asked."""
+    own = trial.evaluate.of_set.get(data_set)
+    if own is None:
+        return "trial.evaluate.subtask"
+    return f"trial.evaluate.of_set.{data_set}{'' if own.subtask is None else '.subtask'}"
 
 
 def _key_of_city(trial: TrialSpec, name: str) -> str:

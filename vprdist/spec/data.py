@@ -10,6 +10,7 @@ from vprdist.errors import RuleError, nearest
 from vprdist.spec.base import Names, Spec, hashed_unless, marked, not_hashed
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.doors import MSLS, LayoutName
+from vprdist.spec.doors.layout import BETWEEN, MIXED
 from vprdist.spec.names import CityNames, Name
 from vprdist.spec.vocabulary import OFFICIAL_VIEW, Broken, LabelSource
 
@@ -74,6 +75,7 @@ class DataSpec(Spec):
                 raise RuleError(field, "a city is named twice", list(cities))
         if both := sorted(set(self.train) & set(self.validate_cities)):
             raise RuleError("validate", "a city to train on cannot validate", both[0], "Take it out of one list.")
+        self._check_sets()
         self._check_shares()
         if self.demo is not None and self.root != "demo":
             raise RuleError(
@@ -90,6 +92,18 @@ class DataSpec(Spec):
             fault = "official labels need a field of view of {:g} m and {:g} degrees".format(*OFFICIAL_VIEW)
             raise RuleError("labels", fault, "{:g} m and {:g} degrees".format(*view), "Use `labels: computed`.")
         return self
+
+    def _check_sets(self) -> None:
+        """Every city of the layout mixed is of one of its data sets."""
+        if self.layout.name != MIXED:
+            return
+        known = self.layout.parameters["sets"]
+        for field, cities in (("train", self.train), ("validate", self.validate_cities)):
+            for place, city in enumerate(cities):
+                name, _, own = city.partition(BETWEEN)
+                if not own or name not in known:
+                    fault = f"a city of the layout {MIXED} must be called by its data set, name{BETWEEN}city"
+                    raise RuleError(f"{field}.{place}", fault, city, nearest(name, known))
 
     def _check_shares(self) -> None:
         """Every training city is of one share, and every share is of some."""

@@ -16,6 +16,7 @@ from vprdist.spec.findings import finding_of
 from vprdist.spec.input import InputSpec
 from vprdist.spec.named import Named
 from vprdist.spec.network import NetworkSpec
+from vprdist.spec.shares import share_counts
 from vprdist.spec.train import TrainSpec
 
 
@@ -279,19 +280,40 @@ class TrialSpec(Spec):
         return (*measured, *(name for name in self.evaluate.predict if name not in measured))
 
     @model_validator(mode="after")
+    def _shared(self) -> TrialSpec:
+        shares, drawn = self.data.shares, self.train.chunk_queries
+        if not shares or not self.train.steps:
+            return self
+        for (name, share), count in zip(shares.items(), share_counts(list(shares.values()), drawn), strict=True):
+            if not count:
+                fault = f"each share of training must draw a query of every chunk of {drawn}, and this draws none"
+                raise RuleError(f"data.shares.{name}", fault, share, "Raise it, or trial.train.chunk_queries.")
+        return self
+
+    @model_validator(mode="after")
     def _asked_sets(self) -> TrialSpec:
+        if (impossible := self.set_fault()) is not None:
+            raise impossible
+        return self
+
+    def set_fault(self) -> RuleError | None:
+        """Why a data set cannot be evaluated as `evaluate.of_set` says; None: each can."""
         known = tuple(dict.fromkeys(filter(None, map(self.data.layout.set_of, self.data.validate_cities))))
         for name in self.evaluate.of_set:
+            if not known:
+                fault = "only the layout mixed has data sets that can be evaluated otherwise"
+                remedy = "Delete the key, and write what differs into trial.evaluate."
+                return RuleError("evaluate.of_set", fault, self.data.layout.title, remedy)
             if name not in known:
                 fault = "a data set that is evaluated otherwise must be one of trial.data.validate"
-                raise RuleError(f"evaluate.of_set.{name}", fault, name, nearest(name, known))
+                return RuleError(f"evaluate.of_set.{name}", fault, name, nearest(name, known))
             try:
                 self.evaluate.on(name)
             except ValidationError as error:
                 wrong = finding_of(error, EvaluateSpec).as_rule()
                 where = f"evaluate.of_set.{name}.{wrong.field}"
-                raise RuleError(where, wrong.fault, wrong.value, wrong.remedy) from None
-        return self
+                return RuleError(where, wrong.fault, wrong.value, wrong.remedy)
+        return None
 
     @property
     def judgements(self) -> dict[str, TrialSpec]:

@@ -141,7 +141,8 @@ class _Run:
         network = build_network(trial, weights).to(self.ranks.device)
         start_aggregator(network, trial, self.folder.parents[1], self.ranks, self.stage, self.say)
         learn_on = whitening_cities(trial)
-        for asked in filter(None, (tasks, predict)):
+        asked_later = (build_tasks(_validated(own), own) for own in list(trial.judgements.values())[1:])
+        for asked in filter(None, (tasks, predict, *asked_later)):
             check_whitening(trial.evaluate, asked, learn_on, network.dimensions)
         cities = [layout.read(name) for name in trial.data.train] if trial.train.steps else []
         also = [layout.read(name) for name in trial.data.validate_cities if name not in judged.data.validate_cities]
@@ -214,7 +215,7 @@ class _Run:
         """The trained network on the trial's other data sets, each under its own protocol; on rank 0, which writes what
         single queries found."""
         for name, own in list(trial.judgements.items())[1:]:
-            cities = [layout_of(own.data).read(city) for city in own.data.validate_cities]
+            cities = _validated(own)
             tasks = build_tasks(cities, own)
             check_cache(trial)
             extra = Extra(breakdown_tasks(cities, own))
@@ -301,6 +302,11 @@ def saved_by(rows: Iterable[Mapping[str, Any]]) -> list[str | None]:
         elif row.get("kind") == "checkpoint":
             found.append(code)
     return found
+
+
+def _validated(trial: TrialSpec) -> list[City]:
+    """The cities that one of `judgements` is about."""
+    return [layout_of(trial.data).read(name) for name in trial.data.validate_cities]
 
 
 def whitening_cities(trial: TrialSpec) -> list[City]:

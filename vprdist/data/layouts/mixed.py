@@ -10,7 +10,7 @@ from typing import Any
 from vprdist.data.layouts.base import Layout
 from vprdist.data.layouts.registry import open_layout, read_city_cached
 from vprdist.data.places import City
-from vprdist.errors import DataError, nearest
+from vprdist.errors import DataError, leading_there, nearest
 from vprdist.files import at_home
 from vprdist.spec.doors.layout import BETWEEN, LayoutName
 
@@ -31,7 +31,11 @@ class Mixed(Layout):
         }
 
     def names(self) -> list[str]:
-        return [f"{name}{BETWEEN}{city}" for name, each in self._sets.items() for city in each.names()]
+        out = []
+        for name, each in self._sets.items():
+            with leading_there(f"trial.data.layout.sets.{name}"):
+                out += [f"{name}{BETWEEN}{city}" for city in each.names()]
+        return out
 
     def read(self, city: str) -> City:
         layout, own = self._of(city)

@@ -28,28 +28,34 @@ class DataSet(Spec):
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
     if not given:
-        raise RuleError("sets", "a data set is missing", None, "Write sets: {msls: {folder: msls}, …}.")
+        raise RuleError("", "a data set is missing", None, "Write sets: {msls: {folder: msls}, …}.")
     out = {}
     for name, value in given.items():
         if not is_name(name) or BETWEEN in name or any(mark in name for mark in " ,#@"):
             fault = f"the name of a data set must be a word without {BETWEEN!r}, spaces, commas, `#` and `@`"
-            raise RuleError("sets", fault, name, "Rename it: its cities are called by it, name.city.")
+            raise RuleError("", fault, name, "Rename it: its cities are called by it, name.city.")
         try:
             found = DataSet.model_validate_json(json.dumps({} if value is None else value), strict=True)
         except ValidationError as error:
-            wrong = finding_of(error, DataSet).as_rule()
-            raise RuleError(
-                ".".join(filter(None, ("sets", name, wrong.field))), wrong.fault, wrong.value, wrong.remedy
-            ) from None
+            raise _below(name, error, DataSet) from None
         word = found.layout.get("name") if isinstance(found.layout, dict) else found.layout
         if word not in LayoutName.door.built_in or word == MIXED:
             fault = "a data set of `mixed` must have another built-in layout"
             remedy = f"{nearest(str(word), [each for each in LayoutName.door.built_in if each != MIXED])} "
             remedy += "Pictures that lie otherwise: vprdist data convert."
-            raise RuleError(f"sets.{name}.layout", fault, word, remedy)
-        chosen = LayoutName.model_validate(found.layout)
+            raise RuleError(f"{name}.layout", fault, word, remedy)
+        try:
+            chosen = LayoutName.model_validate(found.layout)
+        except ValidationError as error:
+            raise _below(f"{name}.layout", error, LayoutName) from None
         out[name] = {"folder": found.folder, "layout": chosen.model_dump(mode="json")}
     return out
+
+
+def _below(key: str, error: ValidationError, model: type[Spec]) -> RuleError:
+    """What is wrong in a value at `key` below the data sets."""
+    wrong = finding_of(error, model).as_rule()
+    return RuleError(".".join(filter(None, (key, wrong.field))), wrong.fault, wrong.value, wrong.remedy)
 
 
 class _Mixed(Spec):
