@@ -18,7 +18,7 @@ from vprdist.data.convert import Target, check_convertible, convert, lost
 from vprdist.data.layouts import City, open_layout
 from vprdist.data.places import Truth
 from vprdist.data.tasks import city_task
-from vprdist.errors import DataError
+from vprdist.errors import DataError, UserError
 from vprdist.evaluation.ranking import rank
 from vprdist.spec.doors import LayoutName
 from vprdist.spec.evaluate import EvaluateSpec
@@ -98,11 +98,18 @@ def test_nothing_that_is_known_of_a_picture_is_lost(tree, tmp_path):
 
 def test_what_is_there_stays_and_a_broken_off_city_is_gone_on_with(tree, tmp_path):
     out = tmp_path / "out"
-    picture = next((tree / "train_val" / "ada" / "database" / "images").iterdir())
+    source = open_layout(tree)
+    picture = source.read("ada").database.image_path(4)
     kept = picture.read_bytes()
-    picture.unlink()
+    written = []
+
+    def vanish(count: int) -> None:
+        written.append(count)
+        if len(written) == 20:  # three of the database's
+            picture.unlink()
+
     with pytest.raises(DataError, match="the picture is missing"):
-        write(tree, "msls", out, "msls", copy=True)
+        convert(source, ["ada"], Target(out, "msls", copy=True), vanish)
     assert not (out / "train_val" / "ada").exists() and list(out.rglob("*.jpg")), "nothing half-written has its name"
     picture.write_bytes(kept)
     write(tree, "msls", out, "msls", copy=True)
@@ -172,3 +179,57 @@ def test_a_table_beside_pictures_that_does_not_fit_is_one_message(tree, tmp_path
     with pytest.raises(DataError, match=told) as caught:
         layout.read("ada")
     assert str(path) in str(caught.value)
+
+
+def test_a_missing_picture_is_told_and_nothing_is_written(tree: Path, tmp_path: Path) -> None:
+    (tree / "train_val" / "ada" / "query" / "images" / "-q_3.jpg").unlink()
+    with pytest.raises(DataError, match=r"-q_3\.jpg: .*missing"):
+        write(tree, "msls", tmp_path / "out", "msls")
+    assert not (tmp_path / "out").exists(), "a link to nothing is no picture"
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_what_another_run_left_is_made_anew(tree: Path, tmp_path: Path, copy: bool) -> None:
+    left = tmp_path / "out" / "train_val" / "ada.partial" / "query" / "images"
+    left.mkdir(parents=True)
+    (left / "-q_0.jpg").symlink_to("/nowhere/other.jpg")
+    (left / "-q_1.jpg").symlink_to(tree / "train_val" / "ada" / "query" / "images" / "-q_1.jpg")
+    city = open_layout(write(tree, "msls", tmp_path / "out", "msls", copy)).read("ada")
+    theirs = open_layout(tree).read("ada")
+    for row in range(len(city.query)):
+        path = city.query.image_path(row)
+        assert path.read_bytes() == theirs.query.image_path(row).read_bytes() and path.is_symlink() != copy
+
+
+def test_one_process_at_a_time_writes_into_a_folder(tree: Path, tmp_path: Path) -> None:
+    source, out = open_layout(tree), tmp_path / "out"
+    told = []
+
+    def meanwhile(count: int) -> None:
+        if not told:
+            with pytest.raises(DataError, match="another process converts into this folder") as error:
+                write(tree, "msls", out, "msls")
+            told.append(error)
+
+    convert(source, ["ada"], Target(out, "msls"), meanwhile)
+    assert told and sorted(path.name for path in out.iterdir()) == ["train_val"]
+    assert open_layout(out).read("ada").query.keys.tolist() == source.read("ada").query.keys.tolist()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(DataError, match="the folder cannot be written to"):
+            write(tree, "msls", out, "msls")
+
+
+@pytest.mark.parametrize("size", [4096 * 4, 4096 * 24, 4096 * 40])
+def test_a_full_disk_is_one_message_and_the_next_run_goes_on(tree: Path, tmp_path: Path, small_disk, size: int) -> None:
+    disk = small_disk(size)
+    with pytest.raises(UserError, match=r"No space left|full"):
+        write(tree, "msls", disk / "out", "msls", copy=True)
+    assert not list(disk.glob("out/train_val/ada")), "half a city is none"
+    subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
+    assert recalls(write(tree, "msls", disk / "out", "msls", copy=True), "msls", EvaluateSpec()) == recalls(
+        tree, "msls", EvaluateSpec()
+    )

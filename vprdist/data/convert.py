@@ -7,8 +7,11 @@ silence. A city is written into a folder beside its place and moved there when i
 from __future__ import annotations
 
 import csv
+import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from vprdist.data.layouts.base import Layout
 from vprdist.data.layouts.beside import BESIDE
 from vprdist.data.places import City, Side
 from vprdist.errors import DataError
-from vprdist.files import publish
+from vprdist.files import open_no_link, publish
 from vprdist.spec.vocabulary import SUBTASKS
 
 FORMS = ("msls", "utm")
@@ -26,6 +29,7 @@ JPEG = (".jpg", ".jpeg")
 NAME_BYTES = 255
 """Longer names of files no file system takes."""
 PARTIAL = ".partial"
+LOCK = ".converting"
 Advance = Callable[[int], None]
 
 
@@ -57,12 +61,16 @@ def convert(layout: Layout, cities: Sequence[str], target: Target, advance: Adva
         For each city what the form could not hold, in words.
 
     Raises:
-        DataError: a city that the form cannot hold at all, or a folder that cannot be written to; before it is begun.
+        DataError: a city that the form cannot hold at all, a missing picture, a folder that cannot be written to, or
+            that another process writes into; before it is begun.
     """
     read = [layout.read(name) for name in cities]
     for city in read:
         check_convertible(city, target)
-    return {city.name: _write(city, target, advance) for city in read}
+        if not target.folder(city).exists():
+            layout.check(city)  # a link to nothing would be made as well as any
+    with _alone(target.out):
+        return {city.name: _write(city, target, advance) for city in read}
 
 
 def check_convertible(city: City, target: Target) -> None:
@@ -99,6 +107,29 @@ def lost(city: City, form: str) -> list[str]:
     if others and form == "msls":
         words.append(f"endings ({', '.join(others)}): MSLS' pictures are called .jpg; what they hold stays")
     return words
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Holds the folder, which is made where it is missing: two processes would write each other's cities.
+
+    Raises:
+        DataError: it cannot be made, or another process holds it.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = open_no_link(out / LOCK, os.O_RDWR)
+    except OSError as error:
+        raise DataError(out, "the folder cannot be written to", error.strerror, "Name another.") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+        (out / LOCK).unlink(missing_ok=True)
+    except BlockingIOError:
+        remedy = "Wait until it is done, and run this again."
+        raise DataError(out, "another process converts into this folder", None, remedy) from None
+    finally:
+        os.close(lock)
 
 
 def _write(city: City, target: Target, advance: Advance) -> list[str]:
@@ -171,10 +202,12 @@ def _utm_name(side: Side, row: int) -> str:
 
 
 def _place(source: Path, place: Path, copy: bool) -> None:
-    """A picture in its place; one that is there stays."""
-    if place.is_symlink() or place.exists():
-        return
+    """A picture in its place; what an interrupted run left stays, if it is what this one would make."""
     try:
+        if place.is_symlink() and (copy or place.readlink() != source.absolute()):
+            place.unlink()
+        if place.is_symlink() or place.exists():
+            return
         place.parent.mkdir(parents=True, exist_ok=True)
         if copy:
             with publish(place) as stream, source.open("rb") as picture:
