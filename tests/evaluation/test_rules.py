@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet
 import pytest
@@ -124,3 +126,16 @@ def test_the_file_of_eleven_thousand_queries_is_small(tmp_path):
     path = tmp_path / "queries.parquet"
     write_parquet(path, rows, QUERY_COLUMNS)
     assert path.stat().st_size < 3e6
+
+
+def test_a_condition_that_all_queries_share_is_no_part():
+    cities = [
+        replace(city, query=replace(city.query, conditions=np.full(len(city.query), "snow"))) for city in wild_cities(3)
+    ]
+    assert "snow" not in breakdown_tasks(cities, TrialSpec())
+    asked = TrialSpec(evaluate=EvaluateSpec(subtask="snow"))
+    assert "snow" in breakdown_tasks(cities, asked), "the result's own subtask is there"
+    some = cities[0].query.conditions.copy()
+    some[0] = "rain"
+    mixed = [replace(cities[0], query=replace(cities[0].query, conditions=some)), *cities[1:]]
+    assert {"snow"} <= breakdown_tasks(mixed, TrialSpec()).keys()

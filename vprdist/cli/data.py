@@ -139,7 +139,7 @@ def _count(city: City) -> tuple[tuple[str, ...], list[str]]:
     plain, placed = DataSpec(), all(side.easting is not None for side in city.sides)
     if city.truth is not None:
         found = str(int((city.truth.positives.getnnz(axis=1) > 0).sum()))
-        words.append(f"{city.name}: positives are those {city.truth.told}, as the data set itself says")
+        words.append(f"{city.name}: positives {city.truth.told}: the data set knows them itself")
     elif placed:
         rows = rows_within(city.query.positions, city.database.positions, 25.0)
         found = str(sum(len(row) > 0 for row in rows))

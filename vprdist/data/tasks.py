@@ -135,9 +135,14 @@ def unasked(tasks: Sequence[Task], trial: TrialSpec) -> tuple[str, ...]:
 
 
 def breakdown_tasks(cities: Sequence[City], trial: TrialSpec) -> dict[str, list[Task]]:
-    """The tasks of every subtask and condition that has a query, under the trial's protocol; `all` is the first."""
-    out = {}
-    for subtask in (*SUBTASKS, *conditions_of(cities)):
+    """The tasks of every subtask and condition that has a query, under the trial's protocol; `all` is the first.
+
+    A condition that all queries share tells nothing beyond `all`, and is none of them.
+    """
+    out, conditions = {}, conditions_of(cities)
+    shared = len(conditions) == 1 and all((city.query.conditions != "").all() for city in cities)
+    asked = (*SUBTASKS, *conditions) if not shared else (*SUBTASKS, *({trial.evaluate.subtask} - {*SUBTASKS}))
+    for subtask in asked:
         scope = trial.evaluate.queries if subtask == "all" else "subtask"
         evaluate = trial.evaluate.model_copy(update={"subtask": subtask, "queries": scope})
         tasks = [city_task(city, evaluate, trial.data.positive_radius_m) for city in cities]
