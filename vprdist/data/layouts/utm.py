@@ -9,10 +9,13 @@ train, val, test.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +170,8 @@ def _part_of(folder: Path) -> Part | None:
 def _folders(folder: Path) -> list[str]:
     """The folders in a folder, in order; none where it is none."""
     try:
-        return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        with os.scandir(folder) as entries:  # which asks the disk about links alone
+            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
     except OSError:
         return []
 
@@ -178,12 +182,12 @@ def _has_names(folder: Path) -> bool:
     for _ in range(LOOKED):
         if not waiting:
             return False
-        with_entries = waiting.pop()
-        for path, _ in zip(with_entries.iterdir(), range(LOOKED), strict=False):
-            if path.name.startswith("@") and path.name.count("@") >= 3:
-                return True
-            if path.is_dir():
-                waiting.append(path)
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in islice(entries, LOOKED):
+                if entry.name.startswith("@") and entry.name.count("@") >= 3:
+                    return True
+                if entry.is_dir():
+                    waiting.append(Path(entry.path))
     return False
 
 
