@@ -13,12 +13,13 @@ from vprdist.data.layouts.registry import (
     recognised,
     whole_digest_cached,
 )
-from vprdist.data.places import City, Side
+from vprdist.data.places import City, Side, Truth
 
 __all__ = [
     "City",
     "Layout",
     "Side",
+    "Truth",
     "city_digest_cached",
     "dataset_digest",
     "layout_of",
