@@ -207,7 +207,7 @@ def test_one_process_at_a_time_writes_into_a_folder(tree: Path, tmp_path: Path) 
 
     def meanwhile(count: int) -> None:
         if not told:
-            with pytest.raises(DataError, match="another process converts into this folder") as error:
+            with pytest.raises(DataError, match="while another process converts into it") as error:
                 write(tree, "msls", out, "msls")
             told.append(error)
 

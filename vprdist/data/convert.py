@@ -127,7 +127,9 @@ def _alone(out: Path) -> Iterator[None]:
         (out / LOCK).unlink(missing_ok=True)
     except BlockingIOError:
         remedy = "Wait until it is done, and run this again."
-        raise DataError(out, "another process converts into this folder", None, remedy) from None
+        raise DataError(
+            out, "the folder cannot be written to while another process converts into it", None, remedy
+        ) from None
     finally:
         os.close(lock)
 
