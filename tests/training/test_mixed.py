@@ -28,6 +28,12 @@ from vprdist.spec.shares import share_counts
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.queries import asked_path, read_queries
 from vprdist.store.trial_folder import TrialFolder
+from vprdist.training import run
+
+
+class Died(BaseException):
+    """Stands for a kill."""
+
 
 MIXED = LayoutName.of("mixed", sets={"old": {"folder": "first"}, "new": {}})
 OTHERWISE = {"no_positives": "count", "positive_radius_m": 12.0, "queries": "every"}
@@ -244,3 +250,40 @@ def test_an_unknown_set_is_named(two_trees):
     data = DataSpec(root=str(two_trees), layout=MIXED, validate_cities=("old.bob",))
     with pytest.raises(DataError, match="no such city"):
         layout_of(data).read("old.nosuch")
+
+
+def test_what_stops_in_a_later_set_is_gone_on_with_to_the_same_result(two_trees, tmp_path, monkeypatch):
+    data = DataSpec(
+        root=str(two_trees), layout=MIXED, train=("old.ada", "new.ada"), validate_cities=("old.bob", "new.bob"),
+        shares={"old": 1.0, "new": 3.0},
+    )  # fmt: skip
+    trial = trial_on(data, of_set={"new": OTHERWISE})
+    trial = trial.model_copy(update={"train": make_trial(two_trees / "first").train})
+    whole, cut, real = tmp_path / "whole", tmp_path / "cut", run.evaluate
+
+    def dies(network: object, own: TrialSpec, *args: object, **more: object) -> object:
+        if own.data.validate_cities == ("new.bob",):
+            raise Died
+        return real(network, own, *args, **more)
+
+    monkeypatch.setattr(run, "evaluate", dies)
+    with pytest.raises(Died):
+        run_here(trial, cut)
+    assert not (cut / "result.json").exists(), "the first set alone is no result"
+    monkeypatch.undo()
+    one, other = run_here(trial, whole), run_here(trial, cut)
+    for name in ("metrics", "untrained", "others", "variants", "city_metrics", "protocol", "steps", "final_loss"):
+        assert getattr(one, name) == getattr(other, name), name
+    for path in (whole / "predictions").iterdir():
+        assert path.read_bytes() == (cut / "predictions" / path.name).read_bytes(), path.name
+
+
+def test_two_ranks_measure_every_set_as_one_does(two_trees, tmp_path, two_ranks):
+    data = DataSpec(
+        root=str(two_trees), layout=MIXED, train=("old.ada", "new.ada"), validate_cities=("old.bob", "new.bob")
+    )
+    trial = trial_on(data, of_set={"new": OTHERWISE})
+    alone = run_here(trial, tmp_path / "alone")
+    two_ranks.run((trial, tmp_path / "two"))
+    both = ResultRow.model_validate_json((tmp_path / "two" / "result.json").read_text())
+    assert both.num_ranks == 2 and both.metrics == alone.metrics and both.others == alone.others
