@@ -20,8 +20,13 @@ OWNERS = {
     "result.json": ("store/trial_folder.py",),
     "rendezvous.json": ("store/trial_folder.py",),
     "queries.parquet": ("store/queries.py",),
-    # a cache's, which class tables are taken from too, and a sweep's
-    "manifest.json": ("semantics/cache/format.py", "spec/class_table.py", "store/manifest.py"),
+    # a cache's, which class tables are taken from too, a pack's, and a sweep's
+    "manifest.json": (
+        "data/pack/format.py",
+        "semantics/cache/format.py",
+        "spec/class_table.py",
+        "store/manifest.py",
+    ),
     "sweep.yaml": ("store/manifest.py",),
     "proposals.jsonl": ("store/proposals.py",),
     "cancelled.json": ("store/driving.py",),

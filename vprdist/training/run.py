@@ -137,12 +137,13 @@ class _Run:
         tasks = build_tasks(validate, judged)
         predict = [prediction_task(layout.read(name), trial.evaluate) for name in trial.evaluate.predict]
         weights, fell = initial_weights(trial)
-        fallbacks += (*fell, *unasked(tasks, judged), *pack_words(trial))
+        later = [(own, build_tasks(_validated(own), own)) for own in list(trial.judgements.values())[1:]]
+        silent = [words for own, asked in ((judged, tasks), *later) for words in unasked(asked, own)]
+        fallbacks += (*fell, *silent, *pack_words(trial))
         network = build_network(trial, weights).to(self.ranks.device)
         start_aggregator(network, trial, self.folder.parents[1], self.ranks, self.stage, self.say)
         learn_on = whitening_cities(trial)
-        asked_later = (build_tasks(_validated(own), own) for own in list(trial.judgements.values())[1:])
-        for asked in filter(None, (tasks, predict, *asked_later)):
+        for asked in filter(None, (tasks, predict, *(questions for _, questions in later))):
             check_whitening(trial.evaluate, asked, learn_on, network.dimensions)
         cities = [layout.read(name) for name in trial.data.train] if trial.train.steps else []
         also = [layout.read(name) for name in trial.data.validate_cities if name not in judged.data.validate_cities]
