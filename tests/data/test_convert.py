@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from tests.data.utm_trees import utm_name, write_part
 from tests.evaluation.wild import wild_descriptors
 from tests.worlds import write_side
 from vprdist.data.convert import Target, check_convertible, convert, lost
@@ -94,6 +95,42 @@ def test_nothing_that_is_known_of_a_picture_is_lost(tree, tmp_path):
     expected = columns(open_layout(tree).read("ada"))
     assert columns(open_layout(there, LayoutName.of("utm")).read("ada")) == expected
     assert columns(open_layout(back).read("ada")) == expected
+
+
+@pytest.mark.parametrize("heading", ["", "87.5"])
+def test_keys_with_the_mark_that_parts_fields_tell_nothing_else(tmp_path, heading):
+    """The keys of utm are whole names of files: what they hold is no heading of the picture that is written."""
+    sides = [[utm_name(500_000 + 7 * row, 5_000_000, pano=f"{word}{row}", heading=heading) for row in range(5)]
+             for word in ("q", "d")]  # fmt: skip
+    write_part(tmp_path / "from" / "images" / "ada", *sides)
+    expected = columns_of_positions(tmp_path / "from", "utm")
+    there = write(tmp_path / "from", "utm", tmp_path / "there", "utm")
+    assert columns_of_positions(there, "utm") == expected
+    msls = write(there, "utm", tmp_path / "msls", "msls")
+    assert columns_of_positions(write(msls, "msls", tmp_path / "back", "utm"), "utm") == expected
+
+
+def columns_of_positions(root: Path, layout: str) -> list[list[tuple[float, ...]]]:
+    city = open_layout(root, LayoutName.of(layout)).read("ada")
+    return [
+        sorted(zip(side.easting, side.northing, np.nan_to_num(side.headings, nan=-1), strict=True))
+        for side in city.sides
+    ]
+
+
+def test_two_keys_that_make_one_name_are_refused(tree):
+    city = open_layout(tree).read("ada")
+    keys = np.array(["a@b", "a_b", *city.query.keys[2:]])
+    query = replace(city.query, keys=keys, easting=city.query.easting * 0, ca=None)
+    with pytest.raises(DataError, match="two keys of a side that differ in @ alone make one file name"):
+        check_convertible(replace(city, query=query), Target(Path("out"), "utm"))
+
+
+def test_the_folder_that_is_read_is_not_written_into(tree):
+    """A tree of both layouts is recognised as neither."""
+    with pytest.raises(DataError, match="must be written into a folder of its own"):
+        write(tree, "msls", tree, "utm")
+    assert [path.name for path in tree.iterdir()] == ["train_val"]
 
 
 def test_what_is_there_stays_and_a_broken_off_city_is_gone_on_with(tree, tmp_path):

@@ -10,6 +10,7 @@ import csv
 import fcntl
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,9 @@ def convert(layout: Layout, cities: Sequence[str], target: Target, advance: Adva
         DataError: a city that the form cannot hold at all, a missing picture, a folder that cannot be written to, or
             that another process writes into; before it is begun.
     """
+    if target.out.resolve() == layout.root.resolve():
+        fault = "a data set must be written into a folder of its own: nobody could tell which of two layouts is meant"
+        raise DataError(target.out, fault, None, "Name another.")
     read = [layout.read(name) for name in cities]
     for city in read:
         check_convertible(city, target)
@@ -89,6 +93,9 @@ def check_convertible(city: City, target: Target) -> None:
             )
             raise DataError(side.where("easting"), fault, None, remedy if city.truth is not None else "Add its truth.")
         names = [_utm_name(side, row) for row in range(len(side))] if target.form == "utm" else []
+        if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+            fault = "two keys of a side that differ in @ alone make one file name, in which @ parts the fields"
+            raise DataError(side.folder, fault, twice, "Rename one of the pictures.")
         if long := next((name for name in names if len(name.encode()) > NAME_BYTES), None):
             fault = f"a file's name must have {NAME_BYTES} bytes at most, and this key makes a longer one"
             raise DataError(side.folder, fault, long, "Shorten the key.")
@@ -98,7 +105,9 @@ def lost(city: City, form: str) -> list[str]:
     """What of a city the form has no place for, in words."""
     words = []
     if form == "msls" and (found := sorted({w for side in city.sides for w in np.unique(side.conditions) if w})):
-        words.append(f"conditions ({', '.join(found)}), which MSLS' tables have no column for")
+        words.append(
+            f"conditions ({', '.join(found)}), which are words, and MSLS' tables know their own subtasks alone"
+        )
     if city.truth is not None:
         words.append(f"its own truth ({city.truth.told}): positives will be those within the radius")
     if city.label_file is not None and city.label_file.exists() and form == "utm":
@@ -195,11 +204,12 @@ def _write_utm(side: Side, city: Path, copy: bool, advance: Advance) -> None:
 
 def _utm_name(side: Side, row: int) -> str:
     """A file's name in the form of VPR-datasets-downloader: numbers as they are, to the last digit; the key stands for
-    the panorama."""
+    the panorama, without the @ that part the fields: the keys of utm itself have many."""
     (easting, northing), ca = side.positions[row].tolist(), side.headings[row]
     heading = "" if np.isnan(ca) else repr(float(ca))
     note = f"{'night' if side.night[row] else 'day'}_{side.view_direction[row].lower()}_{side.city.lower()}"
     fields = [repr(easting), repr(northing), "", "", "", "", str(side.keys[row]), "", heading, "", "", "", "", note]
+    fields = [field.replace("@", "_") for field in fields]
     return f"@{'@'.join(fields)}@{side.image_path(row).suffix}"
 
 

@@ -125,7 +125,8 @@ def _bytes(path: Path) -> int:
 
 def _no_tree(root: Path) -> DataError:
     fault = "an MSLS tree must have train_val/<city>/{query,database}"
-    return DataError(root, fault, None, "Set trial.data.root to the tree's folder.")
+    remedy = "Set trial.data.root to the tree's folder, or trial.data.layout to what `vprdist data info` recognises."
+    return DataError(root, fault, None, remedy)
 
 
 def _label_file(folder: Path) -> Path:
