@@ -98,6 +98,16 @@ def test_a_folder_called_so_is_the_database(tmp_path):
     assert read(root, database="query", queries=["a"]).database.folder.name == "query"
 
 
+def test_a_database_that_nobody_chose_is_told(tmp_path):
+    for name in ("summer", "fall", "winter"):
+        write_traversal(tmp_path / name, ["1.png", "2.png"])
+    (note,) = read(tmp_path).notes
+    assert note.endswith(": the database is fall, the first traversal by name; layout.database chooses another")
+    assert not read(tmp_path, database="fall").notes and not read(tmp_path, queries=["winter"]).notes
+    (tmp_path / "winter").rename(tmp_path / "ref")
+    assert not read(tmp_path).notes
+
+
 def test_routes_below_one_root_are_cities(tmp_path):
     for route in ("north", "south"):
         write_route(tmp_path / "data" / route, [1, 2, 3], ("day", "night"))

@@ -83,7 +83,9 @@ def test_rows_tell_what_they_tell_read_plainly(tmp_path, quoted):
             assert side.frame_number.tolist() == [row["frame"] or 0 for row in wanted]
             assert side.conditions.tolist() == [row["condition"] for row in wanted]
             assert side.pano.tolist() == [row["pano"] for row in wanted]
-    assert layout.read("cph").notes == ("cph: lat and lon are metres of UTM zone 33N",)
+    lat, lon = (np.median([row[name] for row in rows if row["city"] == "cph"]) for name in ("lat", "lon"))
+    around = f"around lat {lat:.3f}, lon {lon:.3f}"
+    assert layout.read("cph").notes == (f"cph: lat and lon ({around}) became metres of UTM zone 33N",)
     tasks = breakdown_tasks([layout.read("cph")], trial_of(tmp_path, "cph"))
     assert {name: len(each[0].queries) for name, each in tasks.items()} == {"all": 6, "night": 3}
 
@@ -125,7 +127,7 @@ def test_one_zone_a_city_also_across_a_border_and_the_date_line(tmp_path):
     city = layout.read("border")
     (note,) = city.notes
     told = "3 of 12 places lie in other zones, and are counted in this one"
-    assert note == f"border: lat and lon are metres of UTM zone 33N; {told}"
+    assert note == f"border: lat and lon (around lat 55.000, lon 12.001) became metres of UTM zone 33N; {told}"
     both = np.concatenate([city.query.positions, city.database.positions])
     step = (
         0.00025
@@ -170,7 +172,7 @@ def mistakes():
         "one side": (lambda rows: [row for row in rows if row["side"] == "query"], "cph has no database"),
         "radians": (
             lambda rows: [row | {"heading": 0.4 * i} for i, row in enumerate(rows)],
-            r"all.csv:3: headings must be degrees, and none of these leaves ±2π: they look radian; found '0.4'",
+            r"all.csv:3: headings must be degrees, and none of these leaves ±2π: they look like radians; found '0.4'",
         ),
     }  # fmt: skip
 

@@ -94,7 +94,7 @@ def check_convertible(city: City, target: Target) -> None:
             raise DataError(side.where("easting"), fault, None, remedy if city.truth is not None else "Add its truth.")
         names = [_utm_name(side, row) for row in range(len(side))] if target.form == "utm" else []
         if twice := next((name for name, count in Counter(names).items() if count > 1), None):
-            fault = "two keys of a side that differ in @ alone make one file name, in which @ parts the fields"
+            fault = "keys of a side must differ in more than @, which parts the fields of a file's name"
             raise DataError(side.folder, fault, twice, "Rename one of the pictures.")
         if long := next((name for name in names if len(name.encode()) > NAME_BYTES), None):
             fault = f"a file's name must have {NAME_BYTES} bytes at most, and this key makes a longer one"

@@ -92,7 +92,13 @@ class FramesLayout(Layout):
             self._side(city, "query", chosen.route, queries, chosen.section),
             self._side(city, "database", chosen.route, [database], chosen.section),
         ]
-        return City(name=city, query=sides[0], database=sides[1], truth=truth)
+        return City(name=city, query=sides[0], database=sides[1], truth=truth, notes=self._notes(city, base))
+
+    def _notes(self, city: str, base: str) -> tuple[str, ...]:
+        """Which traversal is searched, where neither a person nor its name chose it."""
+        if self.database or self.queries or base in DATABASES:
+            return ()
+        return (f"{city}: the database is {base}, the first traversal by name; layout.database chooses another",)
 
     def _cities(self) -> list[_Place]:
         """Every city, and where its traversals lie."""

@@ -206,7 +206,9 @@ class _Reader:
         heading = found["heading"]
         if heading is not None and looks_like_radians(heading):
             fraction = ~np.isnan(heading) & (heading != np.round(heading))
-            self._check("heading", fraction, "headings must be degrees, and none of these leaves ±2π: they look radian")
+            self._check(
+                "heading", fraction, "headings must be degrees, and none of these leaves ±2π: they look like radians"
+            )
 
     def _check_twice(self, found: dict[str, Any]) -> None:
         names = np.char.add(np.char.add(found["city"], "/"), np.char.add(np.char.add(found["side"], "/"), found["key"]))
@@ -263,7 +265,9 @@ def _metres(rows: Rows, city: str, path: Path) -> tuple[Any, Any, tuple[str, ...
     easting, northing = to_utm(rows.lat, rows.lon, zone, south)
     lacking = int((off > 3).sum())
     more = f"; {lacking} of {len(off)} places lie in other zones, and are counted in this one" if lacking else ""
-    return easting, northing, (f"{city}: lat and lon are metres of UTM zone {zone}{'S' if south else 'N'}{more}",)
+    around = f"around lat {np.median(rows.lat):.3f}, lon {middle:.3f}"  # whoever swapped them sees it here
+    told = f"lat and lon ({around}) became metres of UTM zone {zone}{'S' if south else 'N'}"
+    return easting, northing, (f"{city}: {told}{more}",)
 
 
 def _side(rows: Rows, city: str, side: str, metres: Sequence[Any], lies: tuple[Path, Path]) -> Side:
