@@ -166,8 +166,9 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
             if is_measured and side.easting is None and city.truth is None:
                 fault = "training and validation need ground truth"
                 remedy = (
-                    "Write its positions there (those of MSLS' test cities are public since April 2026; layout csv: the "
-                    "columns lat and lon, or easting and northing), or choose another city; `evaluate.predict` writes predictions for this one."
+                    "Write its positions there (MSLS: the CSVs, those of its test cities are public since April 2026; csv: "
+                    "lat and lon, or easting and northing), or choose another city; `evaluate.predict` writes "
+                    "predictions for this one."
                 )
                 raise DataError(side.where("easting"), fault, None, remedy)
     check_apart(data)
