@@ -148,9 +148,9 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
     learns = trial.train.steps > 0 or trial.evaluate.whitening == "train"
     for name, cities, needed in (("train", data.train, learns), ("validate", data.validate_cities, True)):
         if needed and not cities:
-            raise SweepFileError(
-                f"trial.data.{name}", "no city is named, and one is needed", None, f"Name cities of {data.root}."
-            )
+            idle = "" if name == "validate" else " Or train nothing: trial.train.steps: 0, and no whitening of `train`."
+            remedy = f"Name cities of {data.root}.{idle}"
+            raise SweepFileError(f"trial.data.{name}", "no city is named, and one is needed", None, remedy)
     layout, facts = layout_of(data), list[str]()
     with leading_there("trial.data.root"):
         layout.names()
@@ -166,7 +166,7 @@ def check_data(trial: TrialSpec) -> tuple[int, tuple[str, ...]]:
             if is_measured and side.easting is None and city.truth is None:
                 fault = "training and validation need ground truth"
                 remedy = (
-                    "Write its positions there (MSLS: the CSVs, those of its test cities are public since April 2026; csv: "
+                    "Write its positions there (MSLS: the CSVs, public for its test cities since April 2026; csv: "
                     "lat and lon, or easting and northing), or choose another city; `evaluate.predict` writes "
                     "predictions for this one."
                 )
