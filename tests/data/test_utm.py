@@ -413,3 +413,11 @@ def test_the_real_walk_is_the_same_through_names(shared_data, tmp_path):
     assert by_key(here) == by_key(there) and len(by_key(here)) > 100
     pictures = {path.read_bytes() for path in here.city.query.paths}
     assert pictures == {path.read_bytes() for path in there.city.query.paths}
+
+
+def test_a_heading_beyond_two_turns_is_another_field(tmp_path):
+    names = [utm_name(500_000 + row, 5_000_000, heading=5_000_000) for row in range(4)]
+    write_part(tmp_path / "images" / "test", names[:2], names[2:])
+    with pytest.raises(DataError, match=r"must lie within ±720 degrees; fields may be shifted"):
+        open_layout(tmp_path, LayoutName.of("utm")).read("test")
+    assert open_layout(tmp_path, LayoutName.of("utm", heading="none")).read("test").query.ca is None

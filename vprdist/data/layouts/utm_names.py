@@ -150,11 +150,16 @@ def looks_like_radians(heading: Floats) -> bool:
 
 
 def check_radians(told: Told, where: Callable[[int], str]) -> None:
-    """Headings are degrees: numbers with fractions that all lie between -2π and 2π are taken for radians.
+    """Headings are degrees: numbers with fractions that all lie between -2π and 2π are taken for radians, and those
+    beyond two turns for another field, since a name with one @ too many shifts all behind it.
 
     Raises:
         DataError: they are.
     """
+    if (shifted := np.flatnonzero(np.abs(told.heading) > 720)).size:
+        fault = "the heading in a picture's name must lie within ±720 degrees; fields may be shifted by an @ too many"
+        remedy = "Mend the names, or leave headings out: layout: {name: utm, heading: none}."
+        raise DataError(where(int(shifted[0])), fault, float(told.heading[shifted[0]]), remedy)
     if not looks_like_radians(told.heading):
         return
     row = int(np.flatnonzero(~np.isnan(told.heading) & (told.heading != np.round(told.heading)))[0])
