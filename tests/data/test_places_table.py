@@ -235,3 +235,13 @@ def test_the_real_walk_is_the_same_through_a_table(shared_data, tmp_path):
         assert list(a.paths) == list(b.paths)
         for name in ("keys", "ca", "easting", "northing", "sequence_key", "frame_number"):
             assert np.array_equal(getattr(a, name), getattr(b, name)), name
+
+
+def test_columns_that_nobody_reads_are_named_where_positions_are_missing(tmp_path):
+    rows = [{**row, "latitude": row["lat"], "longitude": row["lon"]} for row in street("ada")]
+    write(tmp_path / "places.csv", rows, ("path", "side", "latitude", "longitude", "weather"))
+    city = PlacesTable(tmp_path).read("places")
+    (told,) = city.notes
+    assert city.query.easting is None and "latitude, longitude, weather; positions are read from easting" in told
+    write(tmp_path / "places.csv", rows, ("path", "side", "lat", "lon", "weather"))
+    assert not any("weather" in told for told in PlacesTable(tmp_path).read("places").notes), "the rest is nobody's"

@@ -100,6 +100,10 @@ class PlacesTable(Layout):
             raise DataError(others[0], fault, None, "Put its rows together, or name the tables: layout.files.")
         rows = next(rows for where, rows in found if where == path)
         easting, northing, notes = _metres(rows, city, path)
+        unread = [name for name in _header(path) if name and name not in COLUMNS]
+        if easting is None and unread:
+            notes = (*notes, f"{path.name} has columns that nobody reads: {', '.join(unread)}; positions are read from "
+                     f"{' and '.join(PAIRS[0])}, or {' and '.join(PAIRS[1])}")  # fmt: skip
         sides = []
         for word in SIDES:
             chosen = rows.side == word
