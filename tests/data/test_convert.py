@@ -270,3 +270,26 @@ def test_a_full_disk_is_one_message_and_the_next_run_goes_on(tree: Path, tmp_pat
     assert recalls(write(tree, "msls", disk / "out", "msls", copy=True), "msls", EvaluateSpec()) == recalls(
         tree, "msls", EvaluateSpec()
     )
+
+
+def test_frames_get_positions_where_somebody_says_how_far_apart_they_are(tree, tmp_path):
+    pictures = sorted((tree / "train_val" / "ada" / "database" / "images").iterdir())
+    for name in ("summer", "winter"):
+        (tmp_path / "walk" / name).mkdir(parents=True)
+        for number, picture in enumerate(pictures[:12]):
+            shutil.copyfile(picture, tmp_path / "walk" / name / f"{number:03d}.jpg")
+    layout = open_layout(tmp_path / "walk", LayoutName.of("frames", tolerance=3))
+    with pytest.raises(DataError, match=r"--frame-m"):
+        convert(layout, ["walk"], Target(tmp_path / "none", "utm"), lambda count: None)
+    truth = layout.read("walk").truth
+    for frame_m, differing in ((8.0, 0), (9.0, 18)):  # at 9 m the third frame is 27 m away: 2 x 9 pairs
+        out = tmp_path / f"{frame_m}"
+        told = convert(layout, ["walk"], Target(out, "utm", frame_m=frame_m), lambda count: None)["walk"]
+        assert f"within 25 m {differing} pairs differ from its {truth.positives.nnz}" in told[0]
+        city = open_layout(out, LayoutName.of("utm")).read("walk")
+        near = [
+            {j for j in range(12) if abs(int(a) - int(city.database.frame_number[j])) * frame_m <= 25}
+            for a in city.query.frame_number
+        ]
+        task = city_task(city, EvaluateSpec(), 25.0)
+        assert [set(rows.tolist()) for rows in task.positives] == near

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from vprdist.cli.layout import add_layout, add_leave_out, layout_or_recognised, left_out_given
 from vprdist.cli.options import add_cities
 from vprdist.console import Console, add_command, bar
+from vprdist.errors import UserError
 
 if TYPE_CHECKING:
     from vprdist.console import Commands
 
 FORMS = ("msls", "utm")
+FAR_M = 1e4
+"""Metres between two frames that no walk and no train makes."""
 
 
 def add_convert(group: Commands) -> None:
@@ -26,6 +29,12 @@ def add_convert(group: Commands) -> None:
     convert.add_argument(
         "--copy", action="store_true", help="copy pictures, where links would not outlive their source"
     )
+    convert.add_argument(
+        "--frame-m",
+        type=float,
+        metavar="M",
+        help="metres between frames of a city without positions, which are made up",
+    )
     add_layout(convert, "as it is recognised")
     add_leave_out(convert)
     add_cities(convert, "all")
@@ -35,9 +44,13 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
     from vprdist.data.convert import Target, convert
     from vprdist.data.layouts import open_layout
 
+    if args.frame_m is not None and not 0 < args.frame_m < FAR_M:
+        raise UserError(
+            "--frame-m", f"two frames must lie above 0 and below {FAR_M:g} m apart", args.frame_m, "Mend it."
+        )
     chosen = layout_or_recognised(args.layout, args.root, console)
     layout = open_layout(args.root, chosen, left_out_given(args.leave_out))
-    cities, target = args.cities or layout.names(), Target(args.out, args.to, args.copy)
+    cities, target = args.cities or layout.names(), Target(args.out, args.to, args.copy, args.frame_m)
     total, done = sum(len(side) for name in cities for side in layout.read(name).sides), 0
     with bar(console, "writing pictures") as advance:
 

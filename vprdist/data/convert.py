@@ -13,7 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from vprdist.data.layouts.base import Layout
 from vprdist.data.layouts.beside import BESIDE
 from vprdist.data.places import City, Side
+from vprdist.data.positives import rows_within
 from vprdist.errors import DataError
 from vprdist.files import open_no_link, publish
 from vprdist.spec.vocabulary import SUBTASKS
@@ -29,6 +30,8 @@ FORMS = ("msls", "utm")
 JPEG = (".jpg", ".jpeg")
 NAME_BYTES = 255
 """Longer names of files no file system takes."""
+RADIUS_M = 25.0
+"""MSLS' rule for positives."""
 PARTIAL = ".partial"
 LOCK = ".converting"
 Advance = Callable[[int], None]
@@ -39,11 +42,14 @@ class Target:
     """Where and how cities are written.
 
     copy: pictures are copied; else they are symbolic links to where they lie.
+    frame_m: metres between two frames of a city that has frames and no positions, as the makers of data sets invent
+        them; None: such a city is refused.
     """
 
     out: Path
     form: str
     copy: bool = False
+    frame_m: float | None = None
 
     def folder(self, city: City) -> Path:
         """Where a city is written."""
@@ -68,7 +74,7 @@ def convert(layout: Layout, cities: Sequence[str], target: Target, advance: Adva
     if target.out.resolve() == layout.root.resolve():
         fault = "a data set must be written into a folder of its own: nobody could tell which of two layouts is meant"
         raise DataError(target.out, fault, None, "Name another.")
-    read = [layout.read(name) for name in cities]
+    read = [placed(layout.read(name), target.frame_m) for name in cities]
     for city in read:
         check_convertible(city, target)
         if not target.folder(city).exists():
@@ -89,7 +95,8 @@ def check_convertible(city: City, target: Target) -> None:
         if side.easting is None and (city.truth is not None or target.form == "utm"):
             fault = f"the layout {target.form} must have positions, and {city.name} has none"
             remedy = (
-                "It knows its positives by frames or a file: use it as it lies (layout frames), without converting."
+                "It knows its positives by frames or a file: use it as it lies, or say how many metres lie between two "
+                "frames (--frame-m): positions are then made up, along one line."
             )
             raise DataError(side.where("easting"), fault, None, remedy if city.truth is not None else "Add its truth.")
         names = [_utm_name(side, row) for row in range(len(side))] if target.form == "utm" else []
@@ -109,13 +116,35 @@ def lost(city: City, form: str) -> list[str]:
             f"conditions ({', '.join(found)}), which are words, and MSLS' tables know their own subtasks alone"
         )
     if city.truth is not None:
-        words.append(f"its own truth ({city.truth.told}): positives will be those within the radius")
+        words.append(f"its own truth ({city.truth.told}): positives will be those within the radius{_differing(city)}")
     if city.label_file is not None and city.label_file.exists() and form == "utm":
         words.append(f"its official labels ({city.label_file.name}): labels will be computed")
     others = sorted({path.suffix for side in city.sides for path in side.paths if path.suffix.lower() not in JPEG})
     if others and form == "msls":
         words.append(f"endings ({', '.join(others)}): MSLS' pictures are called .jpg; what they hold stays")
     return words
+
+
+def placed(city: City, frame_m: float | None) -> City:
+    """A city without positions on one line, its frames so many metres apart; any other as it is."""
+    if frame_m is None or city.truth is None or city.query.easting is not None:
+        return city
+    query, database = (
+        replace(side, easting=frame_m * side.frame_number.astype(np.float64), northing=np.zeros(len(side)))
+        for side in city.sides
+    )
+    return replace(city, query=query, database=database)
+
+
+def _differing(city: City) -> str:
+    """In how many pairs the rule of MSLS differs from the city's own truth."""
+    if city.query.easting is None or city.truth is None:
+        return ""
+    own = city.truth.positives
+    pairs = set(zip(*(rows.tolist() for rows in own.nonzero()), strict=True))
+    near = rows_within(city.query.positions, city.database.positions, RADIUS_M)
+    found = {(query, row) for query, rows in enumerate(near) for row in rows.tolist()}
+    return f"; within {RADIUS_M:g} m {len(pairs ^ found)} pairs differ from its {len(pairs)}"
 
 
 @contextmanager
