@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TextIO
 
@@ -25,6 +28,19 @@ def keep_stdout_for_answers() -> None:
 def answers() -> TextIO:
     """Where a process answers the one that started it."""
     return _answers[0] if _answers else sys.stdout
+
+
+def leave_with_parent() -> None:
+    """In a process of a pool: leave when the one that asked for the work is gone, which, killed, calls nobody off."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which calls the work off
+    parent = multiprocessing.parent_process()
+
+    def leave() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=leave, daemon=True).start()
 
 
 def cpu_has_bf16() -> bool:

@@ -9,10 +9,7 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
-import os
 import shutil
-import signal
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -28,7 +25,7 @@ from vprdist.demo.soften import activations
 from vprdist.demo.visits import poses, visits
 from vprdist.errors import DataError
 from vprdist.files import locked, publish, read_json, write_json, write_text
-from vprdist.machine import usable_cores
+from vprdist.machine import leave_with_parent, usable_cores
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.vocabulary import SIDES
 
@@ -137,19 +134,6 @@ def _check_folder(folder: Path, wanted: dict[str, Any]) -> bool:
     return False
 
 
-def _die_with_parent() -> None:
-    """Leave when the process that asked for the work is gone: a killed parent cannot call its workers off."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which calls the work off
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def _finished(tasks: dict[Any, int]) -> Iterator[int]:
     for future in as_completed(tasks):
         future.result()
@@ -223,7 +207,7 @@ def _make(spec: DemoSpec, folder: Path, processes: int, progress: Callable[[int,
         return
     # Spawned, not forked: the caller may have threads and CUDA.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_die_with_parent) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=leave_with_parent) as pool:
         try:
             for count in _finished({pool.submit(_render_chunk, text, folder, c): c[3] for c in todo}):
                 done += count

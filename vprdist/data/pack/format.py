@@ -28,15 +28,15 @@ A reader checks it before it trusts an address, and each picture's `crc32` when 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from vprdist.errors import DataError
-from vprdist.files import digest_json, read_bytes
+from vprdist.files import digest_json
 from vprdist.spec.base import ImageSize, Spec
+from vprdist.spec.manifest_text import ManifestForm, read_manifest_of
 from vprdist.spec.names import Name
 
 FORMAT = "vprdist-pack"
@@ -44,6 +44,11 @@ VERSION = 1
 MANIFEST, SHARDS = "manifest.json", "shards"
 MANIFEST_BYTES = 2**26
 REMEDY = "Run `vprdist data pack` again: what is whole is kept."
+MANIFEST_FORM = ManifestForm(
+    error=DataError, file=MANIFEST, most_bytes=MANIFEST_BYTES, format=FORMAT, version=VERSION, one="pack", many="packs",
+    making="packing", missing="Make it: vprdist data pack ROOT OUT; what is packed already is kept.", mend=REMEDY,
+    newer="Update vprdist, or pack again into another folder.",
+)  # fmt: skip
 
 SideName = Literal["query", "database"]
 
@@ -97,31 +102,8 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         DataError: no pack, one of a newer version, or a manifest that breaks its own rules.
     """
-    path = folder / MANIFEST
-    try:
-        text = read_bytes(path, MANIFEST_BYTES)
-        value = json.loads(text)
-    except (FileNotFoundError, NotADirectoryError):
-        fault = f"a pack must be a folder with a {MANIFEST} (it is written last: the packing may have been cut)"
-        raise DataError(
-            folder, fault, None, "Make it: vprdist data pack ROOT OUT; what is packed already is kept."
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(path, "the manifest must be readable JSON", str(error)[:200], REMEDY) from None
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise DataError(path, f"the manifest's format must be {FORMAT!r}", None, "Point at another folder.")
-    version = value.get("version")
-    if isinstance(version, int) and version > VERSION:
-        fault = f"packs must be of version {VERSION} at most for this vprdist"
-        raise DataError(path, fault, version, "Update vprdist, or pack again into another folder.")
-    try:
-        manifest = Manifest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where, found = ".".join(str(part) for part in first["loc"]), first.get("input")
-        found = found if isinstance(found, int | float | None) else str(found)[:80]
-        raise DataError(f"{path}: {where}", first["msg"], found, REMEDY) from None
-    _check(path, manifest)
+    manifest = read_manifest_of(folder, Manifest, MANIFEST_FORM)
+    _check(folder / MANIFEST, manifest)
     return manifest
 
 

@@ -6,8 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import re
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from vprdist.data.pack.plan import Plan, PlannedPicture, PlannedShard, decoder, 
 from vprdist.data.pack.shard import Packed, entry_of, write_shard
 from vprdist.errors import DataError
 from vprdist.files import NotAFile, file_stamp, locked, number_of_content, open_file, write_text
-from vprdist.machine import usable_cores, usable_memory_gb
+from vprdist.machine import leave_with_parent, usable_cores, usable_memory_gb
 from vprdist.spec.computation import COMPUTATION
 
 Progress = Callable[[int, int], None]
@@ -179,18 +177,9 @@ _counters: list[_Counter] = []
 
 
 def _enter(counter: _Counter) -> None:
-    """Begin a process of the pool: it leaves when the one that asked for the work is gone, which, killed, calls nobody
-    off."""
+    """Begin a process of the pool."""
     _counters[:] = [counter]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which calls the work off
-    parent = multiprocessing.parent_process()
-
-    def leave() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave, daemon=True).start()
+    leave_with_parent()
 
 
 def _make_in_pool(out: Path, shard: PlannedShard) -> ShardEntry:

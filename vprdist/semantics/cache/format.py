@@ -84,18 +84,18 @@ activations are equal. `cities` holds the digests of the cities (`Layout.digest`
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from vprdist.errors import CacheError, RuleError
-from vprdist.files import digest_json, read_bytes
+from vprdist.files import digest_json
 from vprdist.semantics.cache.form import Form, Version
 from vprdist.spec.base import Spec
 from vprdist.spec.class_table import check_names
+from vprdist.spec.manifest_text import ManifestForm, read_manifest_of
 from vprdist.spec.names import is_name
 from vprdist.spec.vocabulary import CLASSES, Compression, Grid
 
@@ -108,6 +108,11 @@ MANIFEST_BYTES = 2**26
 MAX_POINTS, MAX_BATCH_BYTES = 2**25, 2**24
 """A reader allocates what is said here: a class of one image, and one of a compressed batch of several."""
 REMEDY = "Run `vprdist cache import` (or `build`) again."
+MANIFEST_FORM = ManifestForm(
+    error=CacheError, file=MANIFEST, most_bytes=MANIFEST_BYTES, format=FORMAT, version=VERSION, one="cache",
+    many="caches", making="import", missing=REMEDY, mend=REMEDY,
+    newer="Update vprdist, or import the cache again into another folder.",
+)  # fmt: skip
 
 SideName = Literal["query", "database"]
 
@@ -186,29 +191,8 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         CacheError: no cache, one of a newer version, or a manifest that breaks its own rules.
     """
-    path = folder / MANIFEST
-    try:
-        text = read_bytes(path, MANIFEST_BYTES)
-        value = json.loads(text)
-    except (FileNotFoundError, NotADirectoryError):
-        fault = f"a cache must be a folder with a {MANIFEST} (it is written last: the import may have been cut)"
-        raise CacheError(folder, fault, None, REMEDY) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CacheError(path, "the manifest must be readable JSON", str(error)[:200], REMEDY) from None
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise CacheError(path, f"the manifest's format must be {FORMAT!r}", None, "Point at another folder.")
-    version = value.get("version")
-    if isinstance(version, int) and version > VERSION:
-        fault = f"caches must be of version {VERSION} at most for this vprdist"
-        raise CacheError(path, fault, version, "Update vprdist, or import the cache again into another folder.")
-    try:
-        manifest = Manifest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where, found = ".".join(str(part) for part in first["loc"]), first.get("input")
-        found = found if isinstance(found, int | float | None) else str(found)[:80]
-        raise CacheError(f"{path}: {where}", first["msg"], found, REMEDY) from None
-    _check(path, manifest)
+    manifest = read_manifest_of(folder, Manifest, MANIFEST_FORM)
+    _check(folder / MANIFEST, manifest)
     return manifest
 
 
