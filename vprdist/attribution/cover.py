@@ -25,7 +25,7 @@ def cover_of(trial: TrialSpec, subsets: SubsetSpec) -> dict[str, dict[str, objec
     assert trial.input.cache is not None
     try:
         cache = open_cache(Path(trial.input.cache))
-        sides = [side for side in cache.manifest.sides if side.city in trial.data.validate_cities]
+        sides = [side for side in cache.manifest.sides if side.city in trial.judged.data.validate_cities]
         every = [(side.city, side.side, key) for side in sides for key in cache.keys(side.city, side.side)]
         chosen = every[:: -(-len(every) // MOST_IMAGES) or 1]
         stacks = [cache.activations(*at) for at in chosen]
