@@ -1,4 +1,4 @@
-"""One CSV of an MSLS side, read by Arrow: a hundredth of the time and a tenth of the memory of `csv_table.Table`.
+"""One CSV of an MSLS side, read by Arrow in less time and memory than `csv_table.Table` (tests/benchmarks/indexing).
 
 It knows no messages. Whatever readers of CSV could differ about, and all that is wrong, is `NotPlain`: `Table` reads
 the file then, and says what it is.
