@@ -7,12 +7,10 @@ silence. A city is written into a folder beside its place and moved there when i
 from __future__ import annotations
 
 import csv
-import fcntl
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,10 +21,9 @@ from vprdist.data.layouts.beside import BESIDE
 from vprdist.data.places import City, Side
 from vprdist.data.positives import rows_within
 from vprdist.errors import DataError
-from vprdist.files import open_no_link, publish
+from vprdist.files import locked, publish
 from vprdist.spec.vocabulary import SUBTASKS
 
-FORMS = ("msls", "utm")
 JPEG = (".jpg", ".jpeg")
 NAME_BYTES = 255
 """Longer names of files no file system takes."""
@@ -99,7 +96,7 @@ def check_convertible(city: City, target: Target) -> None:
                 "frames (--frame-m): positions are then made up, along one line."
             )
             raise DataError(side.where("easting"), fault, None, remedy if city.truth is not None else "Add its truth.")
-        names = [_utm_name(side, row) for row in range(len(side))] if target.form == "utm" else []
+        names = _utm_names(side) if target.form == "utm" else []
         if twice := next((name for name, count in Counter(names).items() if count > 1), None):
             fault = "keys of a side must differ in more than @, which parts the fields of a file's name"
             raise DataError(side.folder, fault, twice, "Rename one of the pictures.")
@@ -154,22 +151,17 @@ def _alone(out: Path) -> Iterator[None]:
     Raises:
         DataError: it cannot be made, or another process holds it.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = open_no_link(out / LOCK, os.O_RDWR)
-    except OSError as error:
-        raise DataError(out, "the folder cannot be written to", error.strerror, "Name another.") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            ours = stack.enter_context(locked(out / LOCK, blocking=False))
+        except OSError as error:
+            raise DataError(out, "the folder cannot be written to", error.strerror, "Name another.") from None
+        if not ours:
+            fault = "the folder cannot be written to while another process converts into it"
+            raise DataError(out, fault, None, "Wait until it is done, and run this again.")
         yield
         (out / LOCK).unlink(missing_ok=True)
-    except BlockingIOError:
-        remedy = "Wait until it is done, and run this again."
-        raise DataError(
-            out, "the folder cannot be written to while another process converts into it", None, remedy
-        ) from None
-    finally:
-        os.close(lock)
 
 
 def _write(city: City, target: Target, advance: Advance) -> list[str]:
@@ -221,7 +213,7 @@ def _msls_tables(side: Side) -> Mapping[str, tuple[tuple[str, ...], Iterator[lis
 
 def _write_utm(side: Side, city: Path, copy: bool, advance: Advance) -> None:
     word = "queries" if side.side == "query" else "database"
-    names = [_utm_name(side, row) for row in range(len(side))]
+    names = _utm_names(side)
     for row, name in enumerate(names):
         _place(side.image_path(row), city / word / name, copy)
         advance(1)
@@ -231,15 +223,17 @@ def _write_utm(side: Side, city: Path, copy: bool, advance: Advance) -> None:
     _table(city / f"{word}.csv", BESIDE, rows)
 
 
-def _utm_name(side: Side, row: int) -> str:
-    """A file's name in the form of VPR-datasets-downloader: numbers as they are, to the last digit; the key stands for
+def _utm_names(side: Side) -> list[str]:
+    """Files' names in the form of VPR-datasets-downloader: numbers as they are, to the last digit; the key stands for
     the panorama, without the @ that part the fields: the keys of utm itself have many."""
-    (easting, northing), ca = side.positions[row].tolist(), side.headings[row]
-    heading = "" if np.isnan(ca) else repr(float(ca))
-    note = f"{'night' if side.night[row] else 'day'}_{side.view_direction[row].lower()}_{side.city.lower()}"
-    fields = [repr(easting), repr(northing), "", "", "", "", str(side.keys[row]), "", heading, "", "", "", "", note]
-    fields = [field.replace("@", "_") for field in fields]
-    return f"@{'@'.join(fields)}@{side.image_path(row).suffix}"
+    names, columns = [], (side.keys.tolist(), side.positions.tolist(), side.headings.tolist(), side.night.tolist())
+    for row, (key, (easting, northing), ca, night) in enumerate(zip(*columns, strict=True)):
+        heading = "" if np.isnan(ca) else repr(ca)
+        note = f"{'night' if night else 'day'}_{side.view_direction[row].lower()}_{side.city.lower()}"
+        fields = [repr(easting), repr(northing), "", "", "", "", key, "", heading, "", "", "", "", note]
+        fields = [field.replace("@", "_") for field in fields]
+        names.append(f"@{'@'.join(fields)}@{side.image_path(row).suffix}")
+    return names
 
 
 def _place(source: Path, place: Path, copy: bool) -> None:

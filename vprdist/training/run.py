@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,7 +21,7 @@ from vprdist.data.layouts import dataset_digest, layout_of
 from vprdist.data.layouts.less import left_out_words
 from vprdist.data.pack.use import pack_words
 from vprdist.data.places import City
-from vprdist.data.tasks import breakdown_tasks, build_tasks, prediction_task, unasked
+from vprdist.data.tasks import Task, breakdown_tasks, build_tasks, prediction_task, unasked
 from vprdist.data.unchanged import check_unchanged
 from vprdist.distributed.ranks import Ranks, device_name, join
 from vprdist.distributed.world import World
@@ -64,6 +64,14 @@ def run_trial(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
     own = [named.name for named in trial.own_code.values()]
     with blamed(*own), join(world, TrialFolder(folder).rendezvous_file) as ranks:
         _Run(trial, folder, ranks, world).run()
+
+
+class _Later(NamedTuple):
+    """A data set that is asked once, at the end: its name, the trial as it is evaluated there, and its questions."""
+
+    name: str
+    trial: TrialSpec
+    tasks: list[Task]
 
 
 class _Run:
@@ -137,16 +145,16 @@ class _Run:
         tasks = build_tasks(validate, judged)
         predict = [prediction_task(layout.read(name), trial.evaluate) for name in trial.evaluate.predict]
         weights, fell = initial_weights(trial)
-        later = [(own, build_tasks(_validated(own), own)) for own in list(trial.judgements.values())[1:]]
-        silent = [words for own, asked in ((judged, tasks), *later) for words in unasked(asked, own)]
+        later = [_Later(name, own, build_tasks(_validated(own), own)) for name, own in [*trial.judgements.items()][1:]]
+        silent = [*unasked(tasks, judged), *(words for each in later for words in unasked(each.tasks, each.trial))]
         fallbacks += (*fell, *silent, *pack_words(trial))
         network = build_network(trial, weights).to(self.ranks.device)
         start_aggregator(network, trial, self.folder.parents[1], self.ranks, self.stage, self.say)
         learn_on = whitening_cities(trial)
-        for asked in filter(None, (tasks, predict, *(questions for _, questions in later))):
+        for asked in filter(None, (tasks, predict, *(each.tasks for each in later))):
             check_whitening(trial.evaluate, asked, learn_on, network.dimensions)
         cities = [layout.read(name) for name in trial.data.train] if trial.train.steps else []
-        also = [layout.read(name) for name in trial.data.validate_cities if name not in judged.data.validate_cities]
+        also = [task.city for each in later for task in each.tasks]
         sides = [side for city in (*cities, *validate, *also) for side in city.sides]
         fallbacks += tuple(words for city in cities for words in left_out_words(city))
         store = store_of(trial, trial.train.image_size, self.folder.parents[1], self.say)
@@ -172,7 +180,7 @@ class _Run:
             fallbacks += (*notices, *trainer.notices)
             trainer.run()
         evaluation = measure(Extra(breakdown_tasks(validate, judged), predict))
-        others = tuple(self._others(trial, network, learn_on, kept))
+        others = tuple(self._others(trial, later, network, learn_on, kept))
         if evaluation is None:
             return
         steps = trainer.progress.step if trainer else 0
@@ -211,15 +219,14 @@ class _Run:
         TrialFolder(self.folder).write_result(row)
 
     def _others(
-        self, trial: TrialSpec, network: PlaceNetwork, learn_on: Sequence[City], kept: KeptPictures
-    ) -> Iterator[SetResult]:
+        self, trial: TrialSpec, later: Sequence[_Later], network: PlaceNetwork, learn_on: Sequence[City],
+        kept: KeptPictures,
+    ) -> Iterator[SetResult]:  # fmt: skip
         """The trained network on the trial's other data sets, each under its own protocol; on rank 0, which writes what
         single queries found."""
-        for name, own in list(trial.judgements.items())[1:]:
-            cities = _validated(own)
-            tasks = build_tasks(cities, own)
+        for name, own, tasks in later:
             check_cache(trial)
-            extra = Extra(breakdown_tasks(cities, own))
+            extra = Extra(breakdown_tasks([task.city for task in tasks], own))
             found = evaluate(
                 network, own, tasks, self.ranks, self.stage_together, training=learn_on, extra=extra, kept=kept
             )
