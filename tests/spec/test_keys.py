@@ -77,9 +77,11 @@ CHOSEN = {
     "<key of trial>": "train.steps",
     "<city>": "ada",
     "<data set>": "more",
+    "<parameter of a program>": "lr",
 }
 SAMPLES: dict[str, Any] = {
-    "name": "mine", "scale": "demo", "trial.data.demo": {}, "trial.data.demo.planted": {},
+    "name": "mine", "scale": "demo", "trial.job.command": ["python", "-m", "mine"],
+    "trial.params.<parameter of a program>": 0.1, "trial.job.function": "own.py:main", "trial.data.demo": {}, "trial.data.demo.planted": {},
     "trial.data.demo.conditions": {}, "trial.data.layout.sets": {"msls": {}}, "trial.data.shares.<city>": 2.0,
     "trial.data.demo.planted.carry.<class>": 0.5, "trial.input.learnt.lr_factor": 2.0,
     "trial.input.segmenter.name": "deeplabv3plus", "trial.input.segmenter.weights": "a.pth",
@@ -97,6 +99,9 @@ SAMPLES: dict[str, Any] = {
 """What to write for keys without a default of their own; other sections are written as {}."""
 OWN_CLASSES = {name: nested(tuple(name.split(".")), {"name": "own.py:Own"}) for name in CHOICES}
 AROUND: dict[str, dict[str, Any]] = {
+    **{f"trial.job{name}": {"trial": {"job": {"command": ["python", "-m", "mine"]}}}
+       for name in (".files", ".leaves", ".steps", ".stop_signal", ".folder")},
+    "trial.params": {"trial": {"job": {"command": ["python", "-m", "mine"]}}},
     "trial.data.layout.": {"trial": {"data": {"root": "/data"}}},
     "trial.data.layout.sets": {"trial": {"data": {"layout": {"name": "mixed", "sets": {"msls": {}}}}}},
     "trial.data.shares.<city>": {"trial": {"data": {"root": "/data", "train": ["ada"]}}},

@@ -123,7 +123,7 @@ BAD: list[dict[str, Any]] = [
     {"search": {"subsets": {"groups": {"mine": ["rode"]}}}},
     {"baseline": {"input.mode": "grey"}},
     {"baseline": "worst"},
-    {"objective": "recall@2"},
+    {"direction": "down"},
     {"seeds": 3},
     {"seeds": []},
     {"name": "a b"},

@@ -20,7 +20,7 @@ from vprdist.launch.capacity import capacity
 from vprdist.launch.cluster import BLAMED, Cluster, Sight, Submission, submit
 from vprdist.launch.first_job import FirstJob
 from vprdist.launch.local import LocalCluster
-from vprdist.launch.node import DEFAULT_JOB
+from vprdist.launch.node import job_of
 from vprdist.launch.nodes import NodeHealth
 from vprdist.launch.params import job_environment, submission_parameters
 from vprdist.launch.refusals import is_busy, is_impossible, is_limit, is_wrong
@@ -49,13 +49,13 @@ class Dispatcher:
     Args:
         profile: the cluster.
         runs: the folder that holds `trials/`.
-        job: `module:function` that the ranks call (see `node.TrialFunction`).
+        job: `module:function` that the ranks call (see `node.TrialFunction`); None: what each trial says.
 
     Attributes:
         comes_back: set it where this driver leaves to go back into the queue: its first job waits for it there.
     """
 
-    def __init__(self, profile: ClusterProfile, runs: Path, job: str = DEFAULT_JOB) -> None:
+    def __init__(self, profile: ClusterProfile, runs: Path, job: str | None = None) -> None:
         self.profile, self.runs, self.job = profile, runs.absolute(), job
         self.capacity = capacity(profile)
         self.cluster: Cluster = LocalCluster() if profile.kind == "local" else SlurmCluster(profile)
@@ -326,7 +326,7 @@ class Dispatcher:
             attempt=1 if fresh or last is None else last.attempt + (step == "submit again"),
             lost=0 if fresh or last is None else last.lost + (step == "submit after loss"),
             max_requeues=profile.max_requeues,
-            job=self.job,
+            job=self.job or job_of(watch.trial),
             parameters=submission_parameters(profile, watch.folder.trial_id, token, gpus),
             num_threads=self.capacity.threads,
             gpus=gpus,

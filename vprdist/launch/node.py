@@ -28,6 +28,7 @@ from vprdist.store.journal import Failure, JobRecord
 from vprdist.store.trial_folder import TrialFolder
 
 DEFAULT_JOB = "vprdist.training.run:run_trial"
+PROGRAM_JOB = "vprdist.program.run:run_program"
 OLD_COPY_S = 20.0
 """How long a requeued job waits for its old copy to die before it leaves the trial to it."""
 RANK_ZERO_S = 180.0
@@ -101,6 +102,11 @@ def run_job(folder: str, token: str, job: str = DEFAULT_JOB, requeues: int = 0) 
                 raise RuntimeError(f"{job} returned without writing {place.result_file}")
 
 
+def job_of(trial: TrialSpec) -> str:
+    """What the ranks of a trial call: vprdist's own training, or what runs a program of the user's own."""
+    return DEFAULT_JOB if trial.job is None else PROGRAM_JOB
+
+
 def refuse(place: TrialFolder, error: UserError, attempts: int = 1) -> None:
     """The job does not start, and no further attempt mends that: the driver is told."""
     place.write_failure(Failure(reason=str(error), attempts=attempts, kind="mistake"))
@@ -153,6 +159,7 @@ def _call(place: TrialFolder, record: JobRecord, job: str, start: str, world: An
     trial = place.trial()
     guard = Guard(permit_here().trust)
     guard.check(*own_files(each.name for each in trial.own_code.values()), *code_of(trial.network.backbone))
+    guard.check(*(trial.job.paths if trial.job is not None else ()))
     if trial.trial_id != place.trial_id:
         fault = f"the folder must be that of trial {trial.trial_id}"
         raise LaunchError(place.trial_file, fault, place.trial_id, "Run driver and jobs with one version of vprdist.")

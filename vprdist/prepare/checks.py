@@ -67,7 +67,7 @@ def check_profile(profile: ClusterProfile, trials: Iterable[TrialSpec]) -> None:
     world = profile.num_ranks
     for trial in trials:
         submission_parameters(profile, "check", "check")
-        if fault := trial.train.ranks_fault(world):
+        if trial.job is None and (fault := trial.train.ranks_fault(world)):
             raise SweepFileError(f"trial.train.{fault.field}", fault.fault, fault.value, fault.remedy)
 
 
@@ -94,7 +94,8 @@ def check_installed(trials: Iterable[TrialSpec]) -> None:
     Raises:
         LaunchError: it is not.
     """
-    if importlib.util.find_spec("faiss") is None:
+    trials = tuple(trials)
+    if importlib.util.find_spec("faiss") is None and not all(trial.measures_itself for trial in trials):
         remedy = "pip install 'vprdist[cpu]', or 'vprdist[gpu]' on a machine with NVIDIA GPUs."
         raise LaunchError("faiss", "evaluation needs FAISS", None, remedy)
     if any(trial.run.tensorboard for trial in trials) and importlib.util.find_spec("tensorboard") is None:
@@ -312,7 +313,7 @@ def _check_whole(trial: TrialSpec, checked: Path, bar: Bar) -> tuple[str, ...]:
 
 def paths_of(trials: Sequence[TrialSpec], runs: Path) -> list[Path]:
     """What jobs read and write, and compute nodes must see."""
-    layouts = [layout_of(trial.data) for trial in trials if trial.data.root != "demo"]
+    layouts = [layout_of(trial.data) for trial in trials if trial.data.root != "demo" and not trial.measures_itself]
     roots = {folder for layout in layouts for folder in layout.folders}
     caches = {Path(trial.input.cache) for trial in trials if trial.input.cache is not None}
     segmenters = [trial.input.segmenter for trial in trials if trial.input.segmenter is not None]
@@ -321,5 +322,6 @@ def paths_of(trials: Sequence[TrialSpec], runs: Path) -> list[Path]:
     own = {own_file(name) for name in named | {spec.name for spec in segmenters if spec.is_own}}
     checkpoints = {at_home(path) for trial in trials if (path := trial.network.checkpoint) is not None}
     elsewhere = {place for trial in trials for place in places_of(trial.network.backbone) if place.exists()}
+    own |= {path for trial in trials if trial.job is not None for path in trial.job.paths}
     packs = {Path(trial.data.pack) for trial in trials if trial.data.pack is not None}
     return sorted({runs} | roots | packs | caches | weights | checkpoints | own | elsewhere)

@@ -39,6 +39,8 @@ def with_data(trial: TrialSpec, runs: Path) -> TrialSpec:
     Raises:
         DataError: as `left_out.without_left_out`.
     """
+    if trial.measures_itself:
+        return trial
     spec = _demo_spec(trial)
     there = absolute(trial if spec is None else _in_demo_city(trial, spec, _demo_folder(spec, runs)))
     return without_left_out(there, checked_folder(runs))
@@ -95,7 +97,7 @@ def _of_space(sweep: SweepSpec, profile: ClusterProfile, runs: Path, absent: set
 
 
 def _demo_spec(trial: TrialSpec) -> DemoSpec | None:
-    return (trial.data.demo or DemoSpec()) if trial.data.root == "demo" else None
+    return (trial.data.demo or DemoSpec()) if trial.data.root == "demo" and not trial.measures_itself else None
 
 
 def _demo_folder(spec: DemoSpec, runs: Path) -> Path:

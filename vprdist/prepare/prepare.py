@@ -80,6 +80,8 @@ class Prepared:
         Raises:
             UserError: its values do not go together.
         """
+        if trial.measures_itself:
+            return self.resolver.resolve(trial)
         check_stem(trial)
         trial = with_data(trial, self.runs)  # a city is read once a path
         check_placebo(trial)
@@ -124,7 +126,9 @@ def unready(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> str | None
 def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Making | None) -> Prepared:
     """Every step in its order. What is not there stays away where nothing may be made, and so do its checks."""
     resolver = Resolver()
-    for place, trial in enumerate(sweep.trials):
+    # What a user's own program does not read is not looked at.
+    asked = tuple(trial if trial.job is None else trial.undigested for trial in sweep.trials)
+    for place, trial in enumerate(asked):
         with with_line_of(sweep, place):
             check_stem(trial)
             check_demo_cities(trial)
@@ -132,14 +136,14 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
             resolver.check_checkpoint(trial)
             if sweep.search.subsets is not None and not trial.train.steps:
                 resolver.check_fixed(trial)
-    check_installed(sweep.trials)
-    try_own_code(sweep.trials, lambda place: with_line_of(sweep, place))
-    absent = make_cities(sweep.trials, runs, making)
+    check_installed(asked)
+    try_own_code(asked, lambda place: with_line_of(sweep, place))
+    absent = make_cities(asked, runs, making)
     with leading_there("trial.data"):
         if making is not None:
-            own = [absolute(trial) for trial in sweep.trials if _has_data(trial)]
+            own = [absolute(trial) for trial in asked if _has_data(trial)]
             find_broken(own, checked_folder(runs), making.bar)
-        trials = [trial if demo_folder(trial, runs) in absent else with_data(trial, runs) for trial in sweep.trials]
+        trials = [trial if demo_folder(trial, runs) in absent else with_data(trial, runs) for trial in asked]
     ready = [trial for trial in trials if _has_data(trial)]
     num_queries, opened, facts = _look_at_data(ready, runs, making)
     facts += _look_at_packs(ready, making)
@@ -153,7 +157,9 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
     orders = orders_for(sweep, [trial for trial in trials if _has_data(trial)], profile, runs, absent)
     pending = make_caches(orders, profile, making)
     resolved = tuple(
-        _resolved(resolver, sweep, place, trial) if _has_data(trial) and trial.input.cache not in pending else trial
+        _resolved(resolver, sweep, place, trial)
+        if trial.measures_itself or (_has_data(trial) and trial.input.cache not in pending)
+        else trial
         for place, trial in enumerate(trials)
     )
     known = [trial for trial in resolved if trial.digests is not None]
@@ -213,13 +219,14 @@ def _look_at_packs(trials: Iterable[TrialSpec], making: Making | None) -> tuple[
 
 
 def _has_data(trial: TrialSpec) -> bool:
-    """Whether the folder of its data is there; `with_data` has named it then."""
-    return trial.data.root != "demo"
+    """Whether the folder of its data is there; `with_data` has named it. A program that measures itself has none."""
+    return trial.data.root != "demo" and not trial.measures_itself
 
 
 def _only_data(trial: TrialSpec) -> TrialSpec:
     """What its data are looked at for: their places, the questions, whether it learns, and what its batches draw."""
-    drawn = {name: getattr(trial.train, name) for name in DRAWN} | {"steps": min(trial.train.steps, 1)}
+    trains = trial.job is None and trial.train.steps > 0  # what a program trains on is its own affair
+    drawn = {name: getattr(trial.train, name) for name in DRAWN} | {"steps": int(trains)}
     return trial.model_copy(update={**ONLY_DATA, "train": TrainSpec().model_copy(update=drawn)})
 
 

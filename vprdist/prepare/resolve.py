@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vprdist.console import Console
 from vprdist.data.label_choice import labels_digest
 from vprdist.data.layouts import dataset_digest, layout_of, read_city_cached, whole_digest_cached
-from vprdist.errors import CacheError, LaunchError, WeightsError, leading_there
+from vprdist.errors import CacheError, LaunchError, RuleError, SweepFileError, WeightsError, leading_there
 from vprdist.files import at_home
 from vprdist.spec.class_table import WORDS, ClassTable, table_of
 from vprdist.spec.computation import COMPUTATION
@@ -45,12 +45,14 @@ class Resolver:
         Raises:
             UserError: no cache where the mode needs one, or it does not cover the cities; refused weights.
         """
+        if trial.measures_itself:  # nothing of vprdist's computes its numbers
+            return _with_code(trial, Digests(dataset="none", cache=None, weights="none"))
         cities = (*trial.data.train, *trial.data.validate_cities)
         dataset = dataset_digest(trial.data, cities)
         cache, weights = _cache_digest(trial, self._caches), self._weights_digest(trial)
-        labels = labels_digest(trial.data)
-        return trial.resolved(
-            Digests(dataset=dataset, cache=cache, weights=weights, labels=labels, computation=COMPUTATION)
+        labels = labels_digest(trial.data) if trial.job is None else None
+        return _with_code(
+            trial, Digests(dataset=dataset, cache=cache, weights=weights, labels=labels, computation=COMPUTATION)
         )
 
     def check_checkpoint(self, trial: TrialSpec) -> None:
@@ -82,7 +84,7 @@ class Resolver:
             raise WeightsError(f"trial.network.weights: {error.where}", fault, error.value, error.remedy)
 
     def _weights_digest(self, trial: TrialSpec) -> str:
-        return self._start(trial).digest
+        return "none" if trial.job is not None else self._start(trial).digest
 
     def _start(self, trial: TrialSpec) -> Start:
         network = trial.network
@@ -104,6 +106,13 @@ class Resolver:
             for start in self._starts.values()
             if start.missing is not None
         )
+
+
+def _with_code(trial: TrialSpec, digests: Digests) -> TrialSpec:
+    try:
+        return trial.resolved(digests)
+    except RuleError as error:  # a file of a program is gone
+        raise SweepFileError(f"trial.job.{error.field}", error.fault, error.value, error.remedy) from None
 
 
 def absolute(trial: TrialSpec) -> TrialSpec:

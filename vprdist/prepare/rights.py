@@ -42,6 +42,8 @@ def check_trials(guard: Guard, trials: Iterable[TrialSpec], runs: Path) -> None:
         LaunchError: somebody may.
     """
     for trial in trials:
+        if trial.job is not None:
+            guard.check(*trial.job.paths)
         if trial.digests is not None and runs.exists():  # a plan makes no demo city, and so has no digest of it
             guard.check(*TrialFolder.of(runs, trial.trial_id).loaded)
 

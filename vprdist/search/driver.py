@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vprdist.launch.dispatcher import Dispatcher
-from vprdist.launch.node import DEFAULT_JOB
 from vprdist.search.book import Book, Outcome, Wanted
 from vprdist.search.leaving import interruptible
 from vprdist.search.session import Session
@@ -28,7 +27,7 @@ def run_search(
     profile: ClusterProfile,
     runs: Path,
     view: View | None = None,
-    job: str = DEFAULT_JOB,
+    job: str | None = None,
     search: SearchSpec = GRID,
     proposals: Proposals | None = None,
     only: frozenset[str] | None = None,
@@ -45,7 +44,7 @@ def run_search(
         profile: where jobs run, and how many at once.
         runs: the folder that holds `trials/`.
         view: shown while it runs.
-        job: `module:function` that each rank calls.
+        job: `module:function` that each rank calls; None: what each trial says.
         search: the searcher and the scheduler.
         proposals: their memory; needed where there is one of them.
         only: ids of known trials: no other is run, and none is proposed.

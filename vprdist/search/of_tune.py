@@ -25,4 +25,4 @@ def through_optuna(search: SearchSpec, objective: str, sampler: Any) -> Any:
             space[axis] = getattr(tune, domain.kind)(domain.low, domain.high)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's wrapper of it calls itself experimental too
-        return OptunaSearch(space, metric=objective, mode="max", sampler=sampler)
+        return OptunaSearch(space, metric=objective, mode=search.mode, sampler=sampler)

@@ -37,7 +37,7 @@ class Replay(Searcher):  # type: ignore[misc]  # Ray's classes are Any to mypy
         self, proposals: Proposals, inner: Any, search: SearchSpec, objective: str, values: Mapping[str, float],
         config: Mapping[str, Any],
     ) -> None:  # fmt: skip
-        super().__init__(metric=objective, mode="max")
+        super().__init__(metric=objective, mode=search.mode)
         self.proposals, self.inner, self.search = proposals, inner, search
         self.config, self.objective = dict(config), objective
         self._again = [known for known in proposals.known if known.trial_id is not None]

@@ -96,7 +96,7 @@ class Session:
             tune.with_resources(FolderTrainable, {"cpu": 1}),
             param_space=space,
             tune_config=tune.TuneConfig(
-                metric=objective, mode="max", max_concurrent_trials=readers, reuse_actors=True, **more
+                metric=objective, mode=self.book.search.mode, max_concurrent_trials=readers, reuse_actors=True, **more
             ),
             run_config=tune.RunConfig(
                 name="tune",

@@ -96,6 +96,12 @@ def _drops(trial: TrialSpec) -> str | None:
     )
 
 
+def _programmed(trial: TrialSpec, dotted: str) -> str | None:
+    """Why a program of the user's own does not read a key."""
+    own = dotted.split(".")[0] in trial.unread or dotted in ("evaluate.before_training", "run.evaluate_steps")
+    return "the trial is a program of your own, which reads trial.params" if own and trial.job is not None else None
+
+
 def _sizes(trial: TrialSpec) -> str | None:
     return _trains(trial) if trial.evaluate.image_size else None
 
@@ -224,7 +230,7 @@ def _of_attention(sweep: SweepSpec) -> Iterator[tuple[str, str]]:
 def unread(sweep: SweepSpec, dotted: str) -> str | None:
     """Why no trial of a sweep reads a key below `trial`; None: one does."""
     rule = IDLE.get(".".join(dotted.split(".")[:2]))
-    reasons = [rule(trial) if rule else None for trial in sweep.trials]
+    reasons = [_programmed(trial, dotted) or (rule(trial) if rule else None) for trial in sweep.trials]
     return reasons[0] if reasons and None not in reasons else None
 
 

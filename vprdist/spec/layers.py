@@ -18,7 +18,9 @@ from vprdist.spec.trial import CHOICES, TrialSpec
 from vprdist.spec.trial_values import put_value, recipe_values, with_own_segmenter
 from vprdist.spec.yaml_loader import DEEPEST
 
-TOP_KEYS = ("name", "scale", "scales", "trial", "search", "seeds", "objective", "baseline", "cluster", "budget")
+TOP_KEYS = (
+    "name", "scale", "scales", "trial", "search", "seeds", "objective", "direction", "baseline", "cluster", "budget",
+)  # fmt: skip
 Leaf = tuple[Key, Key, Any]
 """The section that has it, its path below, its value; the section of what is built in is empty."""
 
@@ -146,6 +148,8 @@ def _laid(leaves: Sequence[Leaf], origin: Origin, needed: bool = True) -> TrialV
         above, choice = values.get(key[0]), key[1]
         if isinstance(above, dict) and choice in above:
             above[choice] = settle(".".join(key), above[choice], origin, ("trial", *key))
+    if "job" in values:
+        values["job"] = settle("job", values["job"], origin, ("trial", "job"))
     with_own_segmenter(values, Path.cwd() if origin.overridden(SEGMENTER) else origin.path.parent)
     return TrialValues(values, (), written)
 

@@ -125,20 +125,33 @@ def read_own(name: str) -> OwnClass:
         RuleError: no such file or class, or the file is no Python.
     """
     path = own_file(name)
-    try:
-        texts = {path: path.read_bytes()}
-        waiting = [path]
-        while waiting:  # what the file imports from beside it is its text too
-            for beside in _beside(waiting.pop(), texts):
-                texts[beside] = beside.read_bytes()
-                waiting.append(beside)
-    except OSError as error:
-        raise RuleError("name", f"{path} cannot be read", error.strerror, "Check its permissions.") from None
+    return _read(name.rpartition(":")[2], path, _read_text(path), text_digest(path))
+
+
+def text_digest(path: Path) -> str:
+    """16 hex digits of a file's text, and of the Python files beside it that it imports.
+
+    Raises:
+        RuleError: one cannot be read.
+    """
+    texts = {path: _read_text(path)}
+    waiting = [path]
+    while waiting:  # what the file imports from beside it is its text too
+        for beside in _beside(waiting.pop(), texts):
+            texts[beside] = _read_text(beside)
+            waiting.append(beside)
     data, *more = texts.values()
     digest = hashlib.sha256(data)
     for text in sorted(more):
         digest.update(hashlib.sha256(text).digest())
-    return _read(name.rpartition(":")[2], path, data, digest.hexdigest()[:16])
+    return digest.hexdigest()[:16]
+
+
+def _read_text(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RuleError("name", f"{path} cannot be read", error.strerror, "Check its permissions.") from None
 
 
 def own_files(names: Iterable[str]) -> list[Path]:

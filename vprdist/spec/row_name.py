@@ -67,6 +67,8 @@ def _value(trial: TrialSpec, axis: str, players: Players | None, telling: Collec
         return "one network"
     if axis == "input.cache":
         return Path(str(value)).name
+    if axis.startswith("params."):  # a number alone would not say of what
+        return f"{axis.rpartition('.')[2]}={value_name(axis, value)}"
     if isinstance(value, dict):
         value = _own_name(value) if _is_own(value) else value.get("name", value)
     if isinstance(value, list):

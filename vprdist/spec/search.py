@@ -15,6 +15,7 @@ from vprdist.spec.probes import ProbesSpec
 from vprdist.spec.subsets import Point as Point
 from vprdist.spec.subsets import SubsetSpec
 
+Direction = Literal["maximize", "minimize"]
 PLAYER = "player "
 """Before a player's name: the axis of a searcher's space that says whether the player is there."""
 
@@ -99,6 +100,10 @@ class SearchSpec(Spec):
         default=1, ge=1, description="steps of the longest trial; filled in when the file is read",
         json_schema_extra=marked(in_files=False),
     )  # fmt: skip
+    direction: Direction = Field(
+        default="maximize", description="that of the sweep's objective; filled in when the file is read",
+        json_schema_extra=marked(in_files=False),
+    )  # fmt: skip
     grace_steps: int | None = Field(
         default=None, ge=1, description="no trial is stopped before so many; null: first evaluation"
     )
@@ -115,6 +120,11 @@ class SearchSpec(Spec):
     def follows(self) -> bool:
         """Whether trials must be followed while they run: who proposes or stops by results needs to."""
         return self.method.proposes or self.scheduler is not None
+
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """The direction in Tune's words."""
+        return "max" if self.direction == "maximize" else "min"
 
     def readers(self, concurrent: int) -> int:
         """Processes that read trials for Tune with so many jobs in flight; a plain grid's are read one by one."""

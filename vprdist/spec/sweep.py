@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
@@ -9,19 +10,23 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from vprdist.errors import UserError
+from vprdist.errors import RuleError, UserError, nearest
 from vprdist.spec.base import Spec, marked
 from vprdist.spec.read import Key, Origin
 from vprdist.spec.scales import SCALES
-from vprdist.spec.search import Point, SearchSpec
+from vprdist.spec.search import Direction, Point, SearchSpec
 from vprdist.spec.subsets import SubsetSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.trial_values import WHOLE, leaves, resolve_trial
 from vprdist.spec.vocabulary import KS
 
 OBJECTIVES = tuple(f"{metric}@{k}" for metric in ("recall", "map") for k in KS)
+
+
+METRIC_NAME = re.compile(r"[A-Za-z_][\w.@/ -]{0,79}")
+"""What a number that a program leaves may be called."""
 
 
 class Budget(Spec):
@@ -55,8 +60,11 @@ class SweepSpec(Spec):
     )
     objective: str = Field(
         default="recall@1", description="what rows are ranked and searches steered by",
-        json_schema_extra=marked(words=OBJECTIVES),
+        json_schema_extra=marked(words=OBJECTIVES, other="a number that your own program leaves"),
     )  # fmt: skip
+    direction: Direction = Field(
+        default="maximize", description="which end of the objective is better; minimize for a loss of your own program"
+    )
     baseline: Literal["first", "best"] | dict[str, Any] | None = Field(
         default=None,
         description="the row that others are compared with: the grid's first, the best, or for each row the one that "
@@ -212,12 +220,23 @@ class SweepSpec(Spec):
         """The same, with so many trials at most."""
         return self.model_copy(update={"search": self.search.model_copy(update={"num_trials": most})})
 
-    @field_validator("objective")
-    @classmethod
-    def _objective(cls, value: str) -> str:
-        if value not in OBJECTIVES:
-            raise ValueError(f"the objective must be one of {', '.join(OBJECTIVES)}")
-        return value
+    @model_validator(mode="after")
+    def _ranked(self) -> SweepSpec:
+        if self.trial.measures_itself:
+            if not METRIC_NAME.fullmatch(self.objective):
+                fault = "an objective must be the name of a number that the program leaves"
+                raise RuleError(
+                    "objective", fault, self.objective, "Write it as the program calls it: objective: loss."
+                )
+            return self
+        if self.objective not in OBJECTIVES:
+            fault = f"the objective must be one of {', '.join(OBJECTIVES)}"
+            remedy = f"{nearest(self.objective, OBJECTIVES)} Only a program of your own (trial.job) leaves others."
+            raise RuleError("objective", fault, self.objective, remedy)
+        if self.direction != "maximize":
+            fault = "a recall or a precision is better the higher it is"
+            raise RuleError("direction", fault, self.direction, "Delete the key.")
+        return self
 
     @field_validator("seeds")
     @classmethod

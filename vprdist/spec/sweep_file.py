@@ -62,6 +62,11 @@ def _read(raw: dict[str, Any], origin: Origin, overrides: Sequence[str]) -> Swee
     base = validate(TrialSpec, given.values, origin, ("trial",))
     sweep = _head(raw, base, given, origin)
     search = read_search(raw, origin, base.input.class_table)
+    search = search.model_copy(update={"direction": sweep.direction})
+    if search.subsets is not None and base.job is not None:
+        fault = "a program of your own has no mask whose classes could be searched"
+        remedy = "Delete the section, and let the program read trial.params: they may be axes."
+        raise SweepFileError(origin.where(("search", "subsets")), fault, base.job.title, remedy)
     if search.space and grid:
         raise SweepFileError(
             origin.where(("search", "grid")), "a sweep cannot have both a grid and a space", None, "Delete one."
@@ -109,9 +114,8 @@ def _check_number(sweep: SweepSpec, origin: Origin) -> None:
 
 def _head(raw: dict[str, Any], base: TrialSpec, given: TrialValues, origin: Origin) -> SweepSpec:
     """The sweep with what its file says of it besides `trial` and `search`."""
-    head: dict[str, Any] = {
-        key: raw[key] for key in ("name", "seeds", "objective", "baseline", "cluster", "budget") if key in raw
-    }
+    own = ("name", "seeds", "objective", "direction", "baseline", "cluster", "budget")
+    head: dict[str, Any] = {key: raw[key] for key in own if key in raw}
     head.setdefault("name", origin.path.stem)
     shell: dict[str, Any] = {
         **head,
@@ -134,10 +138,11 @@ def _head(raw: dict[str, Any], base: TrialSpec, given: TrialValues, origin: Orig
 
 def _scheduled(sweep: SweepSpec, origin: Origin) -> SweepSpec:
     """A scheduler compares trials while they train: they must be evaluated on the way."""
-    steps, longest = (of(trial.train.steps for trial in sweep.trials) for of in (min, max))
+    steps, longest = (of(trial.trained_steps or 0 for trial in sweep.trials) for of in (min, max))
     if steps < 2:
         fault = "a scheduler needs trials that train for some steps"
-        raise SweepFileError(origin.where(("search", "scheduler")), fault, steps, "Set trial.train.steps.")
+        key = "train.steps" if sweep.trial.job is None else "job.steps"
+        raise SweepFileError(origin.where(("search", "scheduler")), fault, steps, f"Set trial.{key}.")
     every = sweep.trial.run.evaluate_steps or max(1, steps // 4)
     grace = sweep.search.grace_steps or every
     if not every <= grace < steps:

@@ -16,6 +16,7 @@ from vprdist.spec.findings import finding_of
 from vprdist.spec.input import InputSpec
 from vprdist.spec.named import Named
 from vprdist.spec.network import NetworkSpec
+from vprdist.spec.program import ProgramSpec, check_params
 from vprdist.spec.shares import share_counts
 from vprdist.spec.train import TrainSpec
 
@@ -82,9 +83,25 @@ class TrialSpec(Spec):
     network: NetworkSpec = NetworkSpec()
     train: TrainSpec = TrainSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
+    job: ProgramSpec | None = hashed_unless(
+        None, description="a program of your own in the place of vprdist's training; null: vprdist trains"
+    )
+    params: dict[str, Any] = hashed_unless(
+        {}, description="what your own program reads: any keys, any values; `params.lr` may be an axis",
+        json_schema_extra=marked(key="parameter of a program"),
+    )  # fmt: skip
     seed: int = Field(default=0, ge=0, le=2**31 - 1, json_schema_extra=marked(in_files=False))
     digests: Digests | None = Field(default=None, json_schema_extra=marked(in_files=False))
     run: RunSpec = not_hashed(RunSpec())
+
+    @model_validator(mode="after")
+    def _programmed(self) -> TrialSpec:
+        check_params(self.params)
+        if self.params and self.job is None:
+            fault = "parameters are for a program of your own, and there is none"
+            remedy = "Name it (trial.job.command, trial.job.function), or write keys of trial.train, trial.network, …"
+            raise RuleError("params", fault, list(self.params), remedy)
+        return self
 
     @model_validator(mode="after")
     def _trainable(self) -> TrialSpec:
@@ -247,6 +264,23 @@ class TrialSpec(Spec):
         return (*self.data.train, *self.data.validate_cities) if self.input.needs_cache else self.cached_cities
 
     @property
+    def measures_itself(self) -> bool:
+        """Whether its program leaves numbers of its own: no data set and no protocol of vprdist's has a part in it."""
+        return self.job is not None and self.job.leaves == "result"
+
+    @property
+    def trained_steps(self) -> int | None:
+        """Steps that it trains for; None: a program that does not say it."""
+        return self.train.steps if self.job is None else self.job.steps
+
+    @property
+    def unread(self) -> Names:
+        """The sections that a program of the user's own has no use for."""
+        if self.job is None:
+            return ()
+        return ("input", "network", "train") + (("data", "evaluate") if self.measures_itself else ())
+
+    @property
     def own_code(self) -> dict[str, Named]:
         """Those of them that are a user's own classes."""
         return {key: named for key, named in self.choices.items() if named.is_own}
@@ -255,6 +289,9 @@ class TrialSpec(Spec):
     def undigested(self) -> TrialSpec:
         """This trial with null where the mode ignores a field, and named units: what is told before there are digests.
         Two that are equal are one experiment."""
+        if self.job is not None:
+            fields = type(self).model_fields
+            return self.model_copy(update={"digests": None, **{name: fields[name].default for name in self.unread}})
         units = self.network.trained
         evaluate = self.evaluate.model_copy(update={"image_size": self.evaluate.image_size or self.train.image_size})
         name = self.network.unfreeze
@@ -270,6 +307,9 @@ class TrialSpec(Spec):
 
     def resolved(self, digests: Digests) -> TrialSpec:
         """As `undigested`, with its digests."""
+        if self.job is not None:
+            own = {"job": self.job.digest()}
+            return self.undigested.model_copy(update={"digests": digests.model_copy(update={"code": own})})
         code = {key: named.digest for key, named in self.own_code.items()} or None
         return self.undigested.model_copy(update={"digests": digests.model_copy(update={"code": code})})
 
@@ -348,6 +388,8 @@ class TrialSpec(Spec):
         """16 hex digits: the same id is the same experiment."""
         assert self.digests is not None, "a trial is hashed after its digests are resolved"
         value = self.hashed()
+        if self.job is not None:
+            return digest_json({name: each for name, each in value.items() if name not in self.unread})
         # "0-2" and [layer3, layer4] are the same experiment: the id is that of the trained units.
         value["network"]["unfreeze"] = list(self.network.layers if self.train.steps else self.network.at_rest)
         return digest_json(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
@@ -18,11 +18,10 @@ from vprdist.spec.names import is_name, name_remedy
 from vprdist.spec.recipes import RECIPES
 from vprdist.spec.row_name import row_name
 from vprdist.spec.scales import SCALES
-from vprdist.spec.search import Choice, Range
-from vprdist.spec.sweep import SweepSpec
+from vprdist.spec.search import Choice, Direction, Range
+from vprdist.spec.sweep import METRIC_NAME, SweepSpec
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.trial_values import RECIPE, leaves
-from vprdist.spec.vocabulary import METRICS
 from vprdist.store.reading import found_in
 
 LONGEST_ID = 200
@@ -126,6 +125,7 @@ class Manifest:
             "computation": COMPUTATION,
             "scale": sweep.scale,
             "objective": sweep.objective,
+            "direction": sweep.direction,
             "cluster": sweep.cluster,
             "trials": [self._entry(trial_id) for trial_id in self._seeds],
             "fallbacks": list(self.fallbacks),
@@ -177,7 +177,7 @@ def resolved_file(sweep: SweepSpec) -> dict[str, Any]:
         search["grid"] = {key: list(values) for key, values in sweep.grid.items()}
     if sweep.search.space:
         search["space"] = {axis: _domain(domain) for axis, domain in sweep.search.space.items()}
-    settings = sweep.search.model_dump(mode="json", exclude={"space", "max_steps"}, exclude_defaults=True)
+    settings = sweep.search.model_dump(mode="json", exclude={"space", "max_steps", "direction"}, exclude_defaults=True)
     if sweep.search.searcher is not None:
         settings["searcher"] = sweep.search.searcher.as_written()
     return {
@@ -187,6 +187,7 @@ def resolved_file(sweep: SweepSpec) -> dict[str, Any]:
         "search": search | settings,
         "seeds": list(sweep.seeds),
         "objective": sweep.objective,
+        **({} if sweep.direction == "maximize" else {"direction": sweep.direction}),
         **({} if sweep.baseline is None else {"baseline": sweep.baseline}),
         "cluster": sweep.cluster,
         "budget": sweep.budget.model_dump(mode="json"),
@@ -232,7 +233,9 @@ def _check_manifest(manifest: Any) -> None:
             raise ValueError("a seed must be a whole number")
     if not isinstance(manifest.get("name", ""), str):
         raise ValueError("a sweep's name must be a text")
-    if manifest["objective"] not in METRICS:
+    if not isinstance(manifest["objective"], str) or not METRIC_NAME.fullmatch(manifest["objective"]):
         raise ValueError(f"{manifest['objective']!r} is no metric")
+    if manifest.setdefault("direction", "maximize") not in get_args(Direction):
+        raise ValueError(f"{manifest['direction']!r} is no direction")
     if not isinstance(manifest.get("computation", FIRST), int):
         raise ValueError("a computation must be a whole number")
