@@ -30,7 +30,7 @@ def trained_setting(finished: Finished, say: Say) -> SettingRow:
     found = list(rows.seen.values())
     return SettingRow(
         setting=finished.setting, method=told.method, confidence=family[0].subsets.confidence, nobody=nobody,
-        num_queries=found[0].protocol.num_queries if found else None, num_seeds=told.num_seeds,
+        num_queries=found[0].num_queries if found else None, num_seeds=told.num_seeds,
         players=told.players, taken=told.taken, pairs=told.pairs, arms=told.arms, notes=tuple(told.notes),
         cost=cost_of(found),
     )  # fmt: skip

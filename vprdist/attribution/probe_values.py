@@ -36,7 +36,7 @@ class Networks:
         self, sweep: SweepSpec, subsets: SubsetSpec, results: Sequence[ResultRow], orders: Sequence[ProbeOrder]
     ) -> None:
         self.sweep, self.subsets, self.results, self.probe_orders = sweep, subsets, results, orders
-        self.subtask = results[0].protocol.subtask
+        self.subtask = results[0].own_protocol.subtask
         self.kinds: tuple[Placebo, ...] = ("none", *self.subsets.placebos)
         n = self.subsets.num_players
         self.orders = orders_to_probe(n, self.subsets.probes, sweep.search.seed)

@@ -75,8 +75,8 @@ def _importance(args: argparse.Namespace, console: Console) -> int:
     title = f"Which axes matter? ({name}, {objective}{so_far})"
     for one in found:
         show_importance(one, title, console)
-    for protocol, why in silent:
-        console.print(f"protocol {protocol.fingerprint} says nothing: {why}", style="yellow")
+    for what, why in silent:
+        console.print(f"{what} says nothing: {why}", style="yellow")
     for text in code_lines(rows):
         console.print(text, style="yellow")
     if len(asked.sweeps) == 1 and len(args.what) == 1:

@@ -47,7 +47,9 @@ def estimate(trial: TrialSpec, profile: ClusterProfile, results: Sequence[Result
     The time of a step is taken to grow with pixels and pairs, and to shrink with ranks; the rest of a trial's time
     (reading, evaluating) as the pixels. Only results of the same kind of device count.
     """
-    usable = [row for row in results if row.steps and _on_gpu(row) == bool(profile.num_node_gpus)]
+    usable = [
+        row for row in results if row.trial.job is None and row.steps and _on_gpu(row) == bool(profile.num_node_gpus)
+    ]
     for basis, key in (("the same recipe", _recipe), ("similar trials", _kin)):
         wanted = key(trial, profile.num_ranks)
         like = [row for row in usable if key(row.trial, row.num_ranks) == wanted]

@@ -63,9 +63,10 @@ def measured_noise(results: Sequence[ResultRow], queries_of: Callable[[str], Que
             continue
         without_seed = result.trial.model_copy(update={"seed": 0}).trial_id
         rows.setdefault(without_seed, []).append(queries.metrics[objective].astype(np.float64))
-    if reference is None:
+    protocol = results[0].protocol if results else None
+    if reference is None or protocol is None:
         return Noise()
-    own = reference.subtask == results[0].protocol.subtask
+    own = reference.subtask == protocol.subtask
     _, cluster = np.unique(reference.cluster[own], return_inverse=True)
     panel = Panel(tuple(np.stack(values)[:, own] for values in rows.values()), cluster.astype(np.int64))
     luck = seed_luck(panel)

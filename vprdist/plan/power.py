@@ -86,11 +86,12 @@ def power_of(
     like = [
         row
         for row in results
-        if row.protocol.num_queries == num_queries
+        if row.protocol is not None
+        and row.protocol.num_queries == num_queries
         and row.protocol.subtask == trial.evaluate.subtask
         and set(row.protocol.cities) == set(trial.data.validate_cities)
     ]
-    like = [row for row in like if row.protocol.fingerprint == like[0].protocol.fingerprint]
+    like = [row for row in like if row.fingerprint == like[0].fingerprint]
     left_out: list[str] = []
 
     def queries_of(name: str) -> Queries | None:

@@ -133,14 +133,19 @@ def _seconds_a_picture(
     parts = _rates(trial, gpu, runs, "each")
     if parts:
         return median(parts), f"measured on {len(parts)} parts of earlier probes"
-    like = [row for row in results[:NEWEST] if _kind(row.trial) == wanted and row.device.startswith("cpu") != gpu]
-    like = [row for row in like if row.starts == 1 and row.wall_s > row.train_s]
+    like = [
+        (row, row.protocol)
+        for row in results[:NEWEST]
+        if row.protocol is not None and row.trial.job is None
+        and _kind(row.trial) == wanted and row.device.startswith("cpu") != gpu
+        and row.starts == 1 and row.wall_s > row.train_s
+    ]  # fmt: skip
     if not like:
         return None, "no earlier trial of this backbone and size"
     rates = [
         (row.wall_s - row.train_s) * row.num_ranks
-        / (row.protocol.num_queries + row.protocol.num_database) / (1 + (row.untrained is not None and row.steps > 0))
-        for row in like
+        / (protocol.num_queries + protocol.num_database) / (1 + (row.untrained is not None and row.steps > 0))
+        for row, protocol in like
     ]  # fmt: skip
     return median(rates), f"at most: from the evaluations of {len(like)} earlier trials, their start included"
 

@@ -101,7 +101,7 @@ def values_of(order: ProbeOrder, objective: str) -> ProbeValues:
         UserError: what the network left cannot be read.
     """
     folder = Path(order.trial)
-    subtask = TrialFolder(folder).result().protocol.subtask
+    subtask = TrialFolder(folder).result().own_protocol.subtask
     return read_probes(order, objective, queries_of(folder), subtask)
 
 
@@ -152,7 +152,7 @@ def pictures_summed(order: ProbeOrder) -> tuple[int, int]:
     Raises:
         UserError: the network's result cannot be read.
     """
-    protocol, summed = TrialFolder(Path(order.trial)).result().protocol, 0
+    protocol, summed = TrialFolder(Path(order.trial)).result().own_protocol, 0
     for path in order.sums.glob("*.json"):
         with suppress(UserError, OSError):  # it tells no more than how far they are
             summed += _read_report_of_sums(path).num_pictures

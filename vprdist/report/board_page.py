@@ -57,7 +57,7 @@ def write_page(
     except (OSError, ValueError) as error:
         left_out = [*left_out, f"{sweep_file(board.folder)} is not shown: {found_in(error)}"]
     shown = [result for block in board.blocks for standing in block.standings for result in standing.row.results]
-    subtasks = {result.asked: result.protocol.subtask for result in shown}
+    subtasks = {result.asked: result.protocol.subtask for result in shown if result.protocol is not None}
     contents = Contents(
         title=board.title,
         objective=board.manifest["objective"],

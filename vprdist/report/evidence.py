@@ -84,7 +84,7 @@ class Block:
             difference rows may then be equal.
     """
 
-    protocol: Protocol
+    protocol: Protocol | None
     objective: str
     standings: tuple[Standing, ...]
     num_clusters: int | None
@@ -105,7 +105,12 @@ class Block:
 
     @property
     def heading(self) -> str:
-        return f"protocol {self.protocol.fingerprint}: {self.protocol.summary}"
+        return self.standings[0].row.results[0].summary
+
+    @property
+    def fingerprint(self) -> str:
+        """What names its protocol, or the program whose own numbers it has."""
+        return self.standings[0].row.fingerprint
 
 
 def weigh(
@@ -126,7 +131,7 @@ def weigh(
     return _corrected(
         [
             _block(list(members), objective, queries_of, baselines, spread_of)
-            for _, members in groupby(rows, key=lambda row: row.protocol.fingerprint)
+            for _, members in groupby(rows, key=lambda row: row.fingerprint)
         ]
     )
 
@@ -158,10 +163,13 @@ def _corrected(blocks: Sequence[Block]) -> list[Block]:
 def _block(
     rows: list[Row], objective: str, queries_of: QueriesOf, baselines: Mapping[str, str] | None, spread_of: SpreadOf
 ) -> Block:
+    protocol = rows[0].protocol
+    if protocol is None:
+        return Block(None, objective, tuple(Standing(row, {}, paired=False) for row in rows), None, None, ())
     sample, notes = sample_of(rows, queries_of)
     if sample is None:
         standings = tuple(Standing(row, _wilson(row), paired=False) for row in rows)
-        return Block(rows[0].protocol, objective, standings, None, None, notes)
+        return Block(protocol, objective, standings, None, None, notes)
     panel = sample.panel(objective)
     found = chance(panel)
     pairs = all_pairs(panel) if found.luck is not None or baselines is None else None
@@ -180,11 +188,11 @@ def _block(
         notes = (*notes, BEST_BASELINE)
     elsewhere = None
     compared = _compared(sample.rows, baselines)
-    if found.luck is None and compared and (spread := spread_of(rows[0].protocol)) is not None:
+    if found.luck is None and compared and (spread := spread_of(protocol)) is not None:
         num_pairs = len(sample.rows) * (len(sample.rows) - 1) // 2 if chosen else len(compared)
         elsewhere = spread, found.luck_bound(compared, spread.sd, spread.freedom, num_pairs)
     seed_sd = None if found.luck is None else found.luck.sd
-    return Block(rows[0].protocol, objective, standings, panel.num_clusters, seed_sd, notes, chosen, elsewhere)
+    return Block(protocol, objective, standings, panel.num_clusters, seed_sd, notes, chosen, elsewhere)
 
 
 def sample_of(rows: Sequence[Row], queries_of: QueriesOf) -> tuple[Sample | None, tuple[str, ...]]:
@@ -203,7 +211,7 @@ def sample_of(rows: Sequence[Row], queries_of: QueriesOf) -> tuple[Sample | None
             wrong.append(row.name)
         elif not all(queries.same_as(sample.queries if sample else found[0]) for queries in found):
             differing.append(row.name)
-        else:
+        elif row.protocol is not None:
             sample = sample or Sample(found[0], [], [], row.protocol.subtask)
             sample.rows.append(row)
             sample.asked.append(found)
@@ -212,6 +220,8 @@ def sample_of(rows: Sequence[Row], queries_of: QueriesOf) -> tuple[Sample | None
 
 def _average(queries: Queries, result: ResultRow) -> bool:
     """The queries are those that the result was made of."""
+    if result.protocol is None:
+        return False
     own = queries.subtask == result.protocol.subtask
     return all(
         bool(own.any()) and abs(float(queries.metrics[name][own].mean(dtype=np.float64)) - value) < 1e-4
@@ -256,7 +266,10 @@ class Sample:
 
 
 def _wilson(row: Row) -> dict[str, Interval]:
-    return {name: wilson(row.metric(name), row.protocol.num_queries) for name in METRICS if name.startswith("recall")}
+    if row.protocol is None:
+        return {}
+    count = row.protocol.num_queries
+    return {name: wilson(row.metric(name), count) for name in METRICS if name.startswith("recall")}
 
 
 def _intervals(sample: Sample) -> list[dict[str, Interval]]:

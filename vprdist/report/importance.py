@@ -78,7 +78,9 @@ class Importance:
         notes: what cannot be told, and why, in sentences.
     """
 
-    protocol: Protocol
+    protocol: Protocol | None
+    fingerprint: str
+    heading: str
     objective: str
     axes: tuple[AxisRow, ...]
     luck: float
@@ -91,14 +93,10 @@ class Importance:
     num_clusters: int
     notes: tuple[str, ...]
 
-    @property
-    def heading(self) -> str:
-        return f"protocol {self.protocol.fingerprint}: {self.protocol.summary}"
-
 
 def importances(
     rows: Sequence[Row], objective: str, queries_of: QueriesOf
-) -> tuple[list[Importance], list[tuple[Protocol, str]]]:
+) -> tuple[list[Importance], list[tuple[str, str]]]:
     """What matters under each protocol, and why others say nothing.
 
     Args:
@@ -106,8 +104,8 @@ def importances(
         queries_of: per-query results of a trial; None where there are none.
     """
     found: list[Importance] = []
-    silent: list[tuple[Protocol, str]] = []
-    for _, members in groupby(rows, key=lambda row: row.protocol.fingerprint):
+    silent: list[tuple[str, str]] = []
+    for _, members in groupby(rows, key=lambda row: row.fingerprint):
         several = list(members)
         if all(row.is_variant for row in several):
             continue
@@ -115,7 +113,7 @@ def importances(
         if isinstance(said, Importance):
             found.append(said)
         else:
-            silent.append((several[0].protocol, said))
+            silent.append((several[0].results[0].measured_by, said))
     return _corrected(found), silent
 
 
@@ -153,7 +151,8 @@ def _importance(rows: Sequence[Row], objective: str, queries_of: QueriesOf) -> I
     ]
     crossed = [" × ".join(axes[place].title for place in sorted(pair)) for pair in found if len(pair) == 2]
     return Importance(
-        protocol=rows[0].protocol, objective=objective,
+        protocol=rows[0].protocol, fingerprint=rows[0].fingerprint, heading=rows[0].results[0].summary,
+        objective=objective,
         axes=tuple(sorted(lines, key=lambda line: -line.share.value)), luck=told.luck, queries=told.queries,
         rest=told.rest, sd=told.sd,
         of_seeds=told.by.of_seeds, num_trials=len(scores.values_T), num_rows=len(kept),

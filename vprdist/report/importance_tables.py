@@ -44,6 +44,9 @@ def answer(found: Importance) -> str:
 def reading(found: Importance) -> list[str]:
     """How the numbers are to be read, in sentences, what cannot be told last."""
     by = "what another seed changes" if found.of_seeds else "what rows differ by and no axis explains"
+    asked = ""
+    if found.protocol is not None:
+        asked = f", {found.protocol.num_queries} queries in {found.num_clusters} clusters"
     below = ""
     if (taken := sum(-each.share.value for each in found.axes if each.share.value < 0)) >= SEEN:
         below = (
@@ -51,9 +54,8 @@ def reading(found: Importance) -> list[str]:
             f"to {100 * (1 + taken):.0f} %, not 100 %: read each against its own interval, and do not add them."
         )
     return [
-        f"{found.num_trials} trials in {found.num_rows} rows, {found.protocol.num_queries} queries in "
-        f"{found.num_clusters} clusters; the standard deviation of a trial's {short(found.objective)} is "
-        f"{found.sd:.3f}. A share is what an axis explains of its square, with its 95 % interval over other queries "
+        f"{found.num_trials} trials in {found.num_rows} rows{asked}; the standard deviation of a trial's "
+        f"{short(found.objective)} is {found.sd:.3f}. A share is what an axis explains of its square, with its 95 % interval over other queries "
         f"and other seeds; what these change is in the last lines.{below}",
         f"An axis matters where chance (other queries, and {by}) makes so much beyond the other axes in fewer than one "
         "of 20 sweeps; p is corrected by Holm over the axes.",
@@ -144,14 +146,14 @@ def records(found: Importance) -> list[dict[str, object]]:
     """A flat record an axis (without a value), and one for each of its values. Shares are as found, uncut."""
     out: list[dict[str, object]] = []
     for each in found.axes:
-        named: dict[str, object] = {"protocol": found.protocol.fingerprint, "axis": each.title}
+        named: dict[str, object] = {"protocol": found.fingerprint, "axis": each.title}
         tested = {"p": each.p, "p_holm": each.p_holm, "claim": each.claim}
         out.append(named | _numbers("share", each.share) | tested)
         out += [
             named | {"value": value.value, "num_rows": value.num_rows} | _numbers("adds", value.adds)
             for value in each.values
         ]
-    named = {"protocol": found.protocol.fingerprint}
+    named = {"protocol": found.fingerprint}
     return out + [{**named, "axis": name, "share": share} for name, share in others(found).items()]
 
 
@@ -162,7 +164,8 @@ def _numbers(name: str, told: Told) -> dict[str, object]:
 
 def as_json(found: Importance) -> dict[str, object]:
     """Everything that was found, as plain values; null where nothing tells an interval."""
-    plain = asdict(found) | {"protocol": found.protocol.model_dump(mode="json"), "answer": answer(found)}
+    protocol = None if found.protocol is None else found.protocol.model_dump(mode="json")
+    plain = asdict(found) | {"protocol": protocol, "answer": answer(found)}
     for each, row in zip(plain["axes"], found.axes, strict=True):
         each["claim"] = row.claim
     return {key: _without_nan(value) for key, value in plain.items()}

@@ -124,7 +124,7 @@ def latex(
     slug = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "leaderboard"
     tables = []
     for block in blocks:
-        label = slug if len(blocks) == 1 else f"{slug}-{block.protocol.fingerprint}"
+        label = slug if len(blocks) == 1 else f"{slug}-{block.fingerprint}"
         words = [name for name in columns or usual_columns(block) if block.knows_seeds or name not in NEED_SEEDS]
         lines = _table(block, [COLUMNS[word] for word in words], caption or _caption(block, words), label)
         notes = _notes(block, words, [word for word in columns if word not in words], code)
@@ -134,9 +134,10 @@ def latex(
 
 def _caption(block: Block, words: Sequence[str]) -> str:
     protocol, named = block.protocol, block.baselines
-    text = (
-        f"{short(block.objective)} on {' and '.join(protocol.cities)} ({protocol.num_queries:,} queries), best first."
-    )
+    text = f"{short(block.objective)} of {block.heading}, best first."
+    if protocol is not None:
+        cities = " and ".join(protocol.cities)
+        text = f"{short(block.objective)} on {cities} ({protocol.num_queries:,} queries), best first."
     if not named or "difference" not in words:
         return text
     beside = "the row that is named beside it" if "baseline" in words else "the row's own baseline"

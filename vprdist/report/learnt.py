@@ -98,7 +98,7 @@ def _weights(row: Row) -> dict[int, dict[str, float]]:
 def _key(row: Row) -> tuple[str, str]:
     """What a mask and its placebo have in common."""
     plain = row.trial.input.model_copy(update={"placebo": "none"})
-    return row.protocol.fingerprint, row.trial.model_copy(update={"seed": 0, "input": plain}).trial_id
+    return row.fingerprint, row.trial.model_copy(update={"seed": 0, "input": plain}).trial_id
 
 
 def _learnt_row(row: Row, placebo: Row | None, values: ClassValues | None) -> LearntRow:

@@ -38,7 +38,7 @@ def write_plots(folder: Path, blocks: Sequence[Block]) -> list[Path]:
     """
     paths = []
     for block in blocks:
-        mark = f"-{block.protocol.fingerprint}" if len(blocks) > 1 else ""
+        mark = f"-{block.fingerprint}" if len(blocks) > 1 else ""
         for name, draw in (("recall", _recall), ("leaderboard", _leaderboard)):
             paths += _written(folder, f"{name}{mark}", partial(draw, block))
     return paths

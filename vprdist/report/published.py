@@ -40,7 +40,7 @@ def published_name(row: Row) -> str | None:
         and trial.input.mask_reduce == "mean"
         and trial.input.placebo == "none"
     )
-    if row.is_variant or not (masked or trial.input.mode == "rgb"):
+    if row.protocol is None or row.is_variant or not (masked or trial.input.mode == "rgb"):
         return None
     kind, layers = "Masked" if masked else "Normal", trial.network.unfreeze_name
     name = f"{kind} All" if layers == "all" else f"{kind}-{layers}"
@@ -51,7 +51,8 @@ def is_papers(row: Row) -> bool:
     """Whether data and backbone are the paper's: its cities of MSLS, every query of the validation, ResNet50."""
     data, protocol = row.trial.data, row.protocol
     return (
-        row.trial.network.backbone.name == BACKBONE
+        protocol is not None
+        and row.trial.network.backbone.name == BACKBONE
         and data.root != "demo"
         and data.layout == MSLS
         and set(data.train) == set(PAPER_TRAIN)

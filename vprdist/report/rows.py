@@ -30,8 +30,14 @@ class Row:
         return self.results[0].trial
 
     @property
-    def protocol(self) -> Protocol:
+    def protocol(self) -> Protocol | None:
+        """None: a program's numbers are its own."""
         return self.results[0].protocol
+
+    @property
+    def fingerprint(self) -> str:
+        """What names the protocol, or the program."""
+        return self.results[0].fingerprint
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -85,6 +91,8 @@ def check_result(path: Path, result: ResultRow) -> None:
     """
     if result.trial_id != path.parent.name:
         raise UserError(path, "a result must be that of its folder's trial", result.trial_id, RUN_AGAIN)
+    if result.protocol is None:
+        return
     found = [one.metrics for one in _measured(result)]
     found += [variant.metrics for one in _measured(result) for variant in one.variants]
     for scores in [*found, result.untrained] if result.untrained else found:
@@ -107,17 +115,17 @@ def group_rows(results: Sequence[ResultRow], names: Mapping[str, str], objective
         name = names.get(result.trial_id, result.trial_id)
         for measured in _measured(result):
             for each in (measured, *_variants(measured)):
-                key = (each.protocol.fingerprint, name, without_seed, each is not measured)
+                key = (each.fingerprint, name, without_seed, each is not measured)
                 groups.setdefault(key, []).append(each)
     rows = [
         Row(name, tuple(sorted(members, key=lambda r: r.trial.seed)), is_variant)
         for (_, name, _, is_variant), members in groups.items()
     ]
-    asked = {row.protocol.fingerprint for row in rows if not row.is_variant}
-    first = {row.protocol.fingerprint for row in rows if not row.is_variant and not row.results[0].data_set}
+    asked = {row.fingerprint for row in rows if not row.is_variant}
+    first = {row.fingerprint for row in rows if not row.is_variant and not row.results[0].data_set}
 
     def place(row: Row) -> tuple[bool, bool, str, float, str]:
-        protocol = row.protocol.fingerprint
+        protocol = row.fingerprint
         return protocol not in asked, protocol not in first, protocol, -row.metric(objective), row.name
 
     return sorted(rows, key=place)

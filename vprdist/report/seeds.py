@@ -76,4 +76,4 @@ def _result(runs: Path, trial: str, protocol: Protocol) -> ResultRow | None:
             check_result(path, result)
     except UserError:
         return None
-    return result if result is not None and result.protocol.fingerprint == protocol.fingerprint else None
+    return result if result is not None and result.fingerprint == protocol.fingerprint else None

@@ -80,17 +80,19 @@ def _of_sweep(runs: Path, name: str) -> Iterator[ClassValues]:
         form = form_of(trial)
         if values and form is not None and setting.method in METHODS:
             same = (each for each in results if _network(each.trial) == _network(trial))
-            evaluated = frozenset(_evaluated(each.trial, each.protocol) for each in same)
+            evaluated = frozenset(_evaluated(each.trial, each.protocol) for each in same if each.protocol is not None)
             yield ClassValues(name, report.objective, setting, form, trial, evaluated, values)
 
 
 def beside(row: Row, found: Sequence[ClassValues]) -> ClassValues | None:
     """The values of the same data, protocol and kind of network; of several those of the row's own form first, then of
     its trained units."""
+    if (protocol := row.protocol) is None:
+        return None
     fitting = [
         each
         for each in found
-        if _network(each.trial) == _network(row.trial) and _evaluated(row.trial, row.protocol) in each.evaluated
+        if _network(each.trial) == _network(row.trial) and _evaluated(row.trial, protocol) in each.evaluated
     ]
     own = form_of(row.trial)
 

@@ -23,7 +23,7 @@ def code_lines(rows: Sequence[Row]) -> list[str]:
 
 
 def _computations(results: Iterable[ResultRow]) -> Iterable[str]:
-    counts = Counter(result.protocol.computation for result in results)
+    counts = Counter(result.protocol.computation for result in results if result.protocol is not None)
     if len(counts) > 1:
         parts = [f"{_trials(count)} of computation {number}" for number, count in sorted(counts.items())]
         yield f"Rows come from different computations, which are never ranked together: {', '.join(parts)}."
@@ -96,7 +96,7 @@ def source_record(row: Row) -> Mapping[str, object]:
     """A row's code as columns; what differs among its seeds is told once each."""
     sources = [result.source for result in row.results]
     return {
-        "computation": row.protocol.computation,
+        "computation": None if row.protocol is None else row.protocol.computation,
         "version": _once("unknown" if each is None else each.version for each in sources),
         "source": _once("unknown" if each is None else each.digest for each in sources),
         "changed_by_hand": _once(_changed(each) for each in sources),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from vprdist.errors import UserError
 from vprdist.files import digest_json
 from vprdist.source import Source
 from vprdist.spec.base import Spec, hashed_unless
@@ -98,16 +99,25 @@ class SetResult(VariantResult):
 
 NO_GPU = "no GPU: ran on the CPU"
 """What a row records of a machine without one: a fact, and no failing."""
+OWN = "own"
+"""Begins what names the numbers of a program in the place of a protocol."""
 
 
 class ResultRow(Spec):
-    """What one trial measured, how, and what it fell back to. Metric keys are `recall@k` and `map@k`."""
+    """What one trial measured, how, and what it fell back to.
+
+    Metric keys are `recall@k` and `map@k`; without a protocol they are what a program of the user's own calls its
+    numbers, in the order in which it leaves them.
+    """
 
     version: int = RESULT_VERSION
     trial_id: str
     trial: TrialSpec
-    protocol: Protocol
+    protocol: Protocol | None = Field(description="null: numbers of a program's own, not evaluated here")
     metrics: dict[str, float]
+    not_finite: tuple[str, ...] = Field(
+        default=(), description="numbers of a program's own that came out as NaN or infinite, by their names"
+    )
     untrained: dict[str, float] | None = None
     city_metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
     variants: tuple[VariantResult, ...] = Field(
@@ -128,11 +138,55 @@ class ResultRow(Spec):
     train_s: float
     num_ranks: int
     device: str
-    peak_memory_mb: float
+    peak_memory_mb: float | None = Field(description="null: a program of the user's own does not say it")
     starts: int = Field(description="of the job, resumes included, since the trial was last tried anew")
     fallbacks: tuple[str, ...] = ()
     environment: dict[str, Any] = Field(default_factory=dict)
     source: Source | None = Field(default=None, description="the code that computed it; null: it is not known")
+
+    @model_validator(mode="after")
+    def _evaluated(self) -> ResultRow:
+        if self.protocol is None and not self.trial.measures_itself:
+            raise ValueError("a result without a protocol must be that of a program that leaves numbers of its own")
+        return self
+
+    @property
+    def own_protocol(self) -> Protocol:
+        """The protocol where only networks of vprdist can stand, which always have one: of probes and of arms.
+
+        Raises:
+            UserError: it is a program's, which nobody evaluated here.
+        """
+        if self.protocol is None:
+            fault = "only what vprdist evaluated can be probed, and these are numbers of a program's own"
+            raise UserError(self.trial_id, fault, self._program, "Name trials of networks.")
+        return self.protocol
+
+    @property
+    def num_queries(self) -> int | None:
+        """Queries that it was asked; None: numbers of a program's own."""
+        return None if self.protocol is None else self.protocol.num_queries
+
+    @property
+    def fingerprint(self) -> str:
+        """What names its protocol in tables; of a program's own numbers, one name for each program."""
+        if self.protocol is not None:
+            return self.protocol.fingerprint
+        return f"{OWN}-{digest_json(self._program, 8)}"
+
+    @property
+    def measured_by(self) -> str:
+        """Its protocol by name, or its program, for a sentence."""
+        return f"program {self._program}" if self.protocol is None else f"protocol {self.fingerprint}"
+
+    @property
+    def summary(self) -> str:
+        """One line for a person on how its numbers were had."""
+        return f"{self.measured_by}: {'numbers of its own' if self.protocol is None else self.protocol.summary}"
+
+    @property
+    def _program(self) -> str:
+        return "" if self.trial.job is None else self.trial.job.title
 
     @property
     def asked(self) -> str:

@@ -33,7 +33,7 @@ def told(finished: Finished) -> SettingRow | None:
     title = sweep.search.method.title
     return SettingRow(
         setting=finished.setting, method=title, confidence=subsets.confidence, nobody=None,
-        num_queries=rows[0].protocol.num_queries, num_seeds=max(arm.num_seeds for arm in arms),
+        num_queries=rows[0].num_queries, num_seeds=max(arm.num_seeds for arm in arms),
         arms=tuple(sorted(arms, key=lambda arm: -arm.value)), cost=cost_of(rows),
         notes=(f"the searcher {title} says nothing of single classes: these are the arms that it tried",),
     )  # fmt: skip

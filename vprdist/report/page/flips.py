@@ -89,7 +89,7 @@ def _flip_set(
     assert standing.difference is not None
     row, baseline = standing.row, rows[standing.difference.baseline]
     ours, theirs = (queries[each.results[0].asked] for each in (row, baseline))
-    own = ours.subtask == block.protocol.subtask
+    own = ours.subtask == row.results[0].own_protocol.subtask
     metric = found_metric(block.objective)
     hit, hit_before = ours.metrics[metric][own] > 0.5, theirs.metrics[metric][own] > 0.5
     keys = list(zip(ours.city[own].tolist(), ours.query[own].tolist(), strict=True))

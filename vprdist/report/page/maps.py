@@ -46,7 +46,9 @@ def found_metric(objective: str) -> str:
 def choices(block: Block, queries: Mapping[str, Queries]) -> list[Choice]:
     """The first rows that have per-query results, best first, and the baselines among them."""
     metric = found_metric(block.objective)
-    out = []
+    out = list[Choice]()
+    if block.protocol is None:
+        return out
     for standing in _shown(block):
         result = standing.row.results[0]
         asked = queries[result.asked]
@@ -82,8 +84,10 @@ def kind_of(row: str, baseline: str) -> str:
 def city_maps(block: Block, queries: Mapping[str, Queries], row: Choice, baseline: Choice) -> list[CityMap]:
     """A map a city; cities without positions have none."""
     asked = queries[next(s for s in block.standings if s.paired).row.results[0].asked]
+    out = list[CityMap]()
+    if block.protocol is None:
+        return out
     own = asked.subtask == block.protocol.subtask
-    out = []
     for city in row.found:
         inside = own & (asked.city == city)
         east, north = asked.easting_m[inside], asked.northing_m[inside]

@@ -36,7 +36,7 @@ def axes_sections(contents: Contents) -> Mapping[str, AxesSection]:
         return {}
     found, _ = importances(rows, contents.objective, contents.queries.get)
     return {
-        one.protocol.fingerprint: AxesSection(answer(one), shares_chart(one), heads(one), lines(one), reading(one))
+        one.fingerprint: AxesSection(answer(one), shares_chart(one), heads(one), lines(one), reading(one))
         for one in found
         if len(one.axes) > 1 and any(each.claim != "nobody can tell" for each in one.axes)
     }
