@@ -55,8 +55,8 @@ def reading(found: Importance) -> list[str]:
         )
     return [
         f"{found.num_trials} trials in {found.num_rows} rows{asked}; the standard deviation of a trial's "
-        f"{short(found.objective)} is {found.sd:.3f}. A share is what an axis explains of its square, with its 95 % interval over other queries "
-        f"and other seeds; what these change is in the last lines.{below}",
+        f"{short(found.objective)} is {found.sd:.3f}. A share is what an axis explains of its square, with its 95 % "
+        f"interval over other queries and other seeds; what these change is in the last lines.{below}",
         f"An axis matters where chance (other queries, and {by}) makes so much beyond the other axes in fewer than one "
         "of 20 sweeps; p is corrected by Holm over the axes.",
         "A value's difference is to the mean over its axis' values, at equal values of the other axes; its interval "
