@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "vprdist"
 ROOMS = (
     *("__main__", "sweep", "cli", "driver", "plan", "report", "attribution", "status"),
-    *("probes", "training", "evaluation", "prepare", "network", "semantics", "search", "launch", "demo"),
+    *("probes", "training", "evaluation", "prepare", "network", "semantics", "search", "launch", "trackers", "demo"),
     *("distributed", "game", "data", "store", "spec", "ground"),
 )
 """In the order of the way: a room imports those after it, never one before it, inside functions neither."""
@@ -40,6 +40,10 @@ OWNERS = {
     "jinja2": ("report/page/",),
     "markupsafe": ("report/page/",),
     "matplotlib": ("report/plots.py",),
+    "wandb": ("trackers/wandb_runs.py",),
+    "mlflow": ("trackers/mlflow_runs.py",),
+    "tensorboard": ("trackers/tensorboard_runs.py",),
+    "trackio": ("trackers/trackio_runs.py",),
     "ai_edge_litert": ("semantics/segmenters/litert.py",),
 }
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
@@ -159,6 +163,7 @@ def test_a_library_lives_in_one_room(library: str) -> None:
         "vprdist.driver.drive, vprdist.probes.make, vprdist.probes.read, vprdist.launch.workers",
         "vprdist.attribution.attribute, vprdist.attribution.from_probes, vprdist.attribution.from_trials",
         "vprdist.sweep, vprdist.cli.commands, vprdist.driver.start, vprdist.demo, vprdist.semantics.importing",
+        "vprdist.trackers.process, vprdist.trackers.beside",
         "vprdist.semantics.segmenters, vprdist.semantics.sources.segmented, vprdist.semantics.sheet",
     ],
 )

@@ -18,6 +18,7 @@ from vprdist.cli.keys import add_commands as add_keys
 from vprdist.cli.leaderboard import add_commands as add_leaderboard
 from vprdist.cli.options import in_new_words
 from vprdist.cli.plan import add_commands as add_plan
+from vprdist.cli.track import add_commands as add_track
 from vprdist.console import Parser, Work, guarded
 
 
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add_keys(commands)
     add_control(commands)
     add_export(commands)
+    add_track(commands)
     add_data(commands)
     add_cache(commands)
     return parser

@@ -37,6 +37,7 @@ from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.driving import check_wanted, preparing, want_again
 from vprdist.store.manifest import Manifest, sweep_file, sweep_folder
+from vprdist.trackers.beside import tracked
 
 
 def resume(name: str, runs: Path, console: Console, only: frozenset[str]) -> int:
@@ -139,7 +140,8 @@ def _run(
     check_trials(guard, prepared.trials, runs)
     if detach:
         return _detach(sweep, profile, book.folder, runs, console, prepared.trials[0])
-    return drive(sweep, profile, prepared, book, runs, console, only)
+    with tracked(runs, sweep.name, sweep.track, console):
+        return drive(sweep, profile, prepared, book, runs, console, only)
 
 
 def _prepared(

@@ -183,6 +183,8 @@ def _driver(plan: Plan) -> Iterator[str]:
     cost = driver_cost(readers)
     segments = any(planned.trial.input.segmenter is not None for planned in plan.trials)
     yield f"about {cost.memory_mb:.0f} MB in {cost.processes} processes here, with {concurrent} trials at once"
+    if plan.sweep.track:
+        yield f"it sends the sweep to {', '.join(choice.title for choice in plan.sweep.track)}, each by a process"
     if plan.profile.kind == "slurm":
         yield f"one squeue every {plan.profile.poll_s:g} s, whatever the number of jobs"
         memory_gb = driver_job_gb(readers, segments, driver_probe_gb(plan.sweep, plan.looked.trials[0]))

@@ -32,6 +32,7 @@ from vprdist.prepare.own_code import try_own_code
 from vprdist.prepare.resolve import Resolver, absolute
 from vprdist.prepare.start import check_start
 from vprdist.prepare.sums_room import check_sums_room, num_kinds
+from vprdist.prepare.trackers import check_trackers
 from vprdist.semantics import segmenting
 from vprdist.spec.base import Spec
 from vprdist.spec.profile import ClusterProfile
@@ -137,6 +138,7 @@ def _prepare(sweep: SweepSpec, profile: ClusterProfile, runs: Path, making: Maki
             if sweep.search.subsets is not None and not trial.train.steps:
                 resolver.check_fixed(trial)
     check_installed(asked)
+    check_trackers(sweep.track, "track")
     try_own_code(asked, lambda place: with_line_of(sweep, place))
     absent = make_cities(asked, runs, making)
     with leading_there("trial.data"):

@@ -20,6 +20,7 @@ from vprdist.spec.yaml_loader import DEEPEST
 
 TOP_KEYS = (
     "name", "scale", "scales", "trial", "search", "seeds", "objective", "direction", "baseline", "cluster", "budget",
+    "track",
 )  # fmt: skip
 Leaf = tuple[Key, Key, Any]
 """The section that has it, its path below, its value; the section of what is built in is empty."""

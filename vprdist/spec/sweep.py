@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from vprdist.errors import RuleError, UserError, nearest
 from vprdist.spec.base import Spec, marked
+from vprdist.spec.doors import TrackerName
 from vprdist.spec.read import Key, Origin
 from vprdist.spec.scales import SCALES
 from vprdist.spec.search import Direction, Point, SearchSpec
@@ -75,6 +76,9 @@ class SweepSpec(Spec):
         json_schema_extra=marked(words=("local", "auto"), other="a file of slurm/profiles, or its path"),
     )  # fmt: skip
     budget: Budget = Field(default=Budget(), description="what the sweep may cost; more is refused")
+    track: tuple[TrackerName, ...] = Field(
+        default=(), description="where the driver sends metrics, configuration, results and the page: wandb, mlflow, …"
+    )
     own_train: tuple[str, ...] = Field(
         default=(), description="keys of trial.train that win over a point's recipe",
         json_schema_extra=marked(in_files=False),
@@ -237,6 +241,14 @@ class SweepSpec(Spec):
             fault = "a recall or a precision is better the higher it is"
             raise RuleError("direction", fault, self.direction, "Delete the key.")
         return self
+
+    @field_validator("track")
+    @classmethod
+    def _track(cls, value: tuple[TrackerName, ...]) -> tuple[TrackerName, ...]:
+        words = [each.title for each in value]
+        if len(set(words)) != len(words):
+            raise ValueError("a tracker stands twice")
+        return value
 
     @field_validator("seeds")
     @classmethod

@@ -14,7 +14,8 @@ from vprdist.spec.layers import TOP_KEYS as TOP_KEYS
 from vprdist.spec.layers import TrialValues, override, trial_values
 from vprdist.spec.old_spellings import present_key, present_keys
 from vprdist.spec.read import Origin, read_yaml, validate
-from vprdist.spec.settle import settle
+from vprdist.spec.secret import secrets_in
+from vprdist.spec.settle import settle, settle_choice
 from vprdist.spec.subset_sweeps import check_subsets, subset_points
 from vprdist.spec.sweep import SweepSpec, grid_points
 from vprdist.spec.trial import TrialSpec
@@ -114,7 +115,7 @@ def _check_number(sweep: SweepSpec, origin: Origin) -> None:
 
 def _head(raw: dict[str, Any], base: TrialSpec, given: TrialValues, origin: Origin) -> SweepSpec:
     """The sweep with what its file says of it besides `trial` and `search`."""
-    own = ("name", "seeds", "objective", "direction", "baseline", "cluster", "budget")
+    own = ("name", "seeds", "objective", "direction", "baseline", "cluster", "budget", "track")
     head: dict[str, Any] = {key: raw[key] for key in own if key in raw}
     head.setdefault("name", origin.path.stem)
     shell: dict[str, Any] = {
@@ -131,9 +132,27 @@ def _head(raw: dict[str, Any], base: TrialSpec, given: TrialValues, origin: Orig
             origin.move(("baseline", present_key(key)), ("baseline", key))
         named = {key: settle(key, each, origin, ("baseline", key)) for key, each in shell["baseline"].items()}
         shell["baseline"] = present_keys(named)
+    _refuse_secrets(shell.get("track"), origin)
+    if isinstance(shell.get("track"), list):
+        shell["track"] = [settle_choice(each, origin, ("track",)) for each in shell["track"]]
     sweep = validate(SweepSpec, shell, origin)
     sweep.remember(origin, given.written)
     return sweep
+
+
+def _refuse_secrets(track: Any, origin: Origin) -> None:
+    """The file is copied into the run folder, and what is typed is in the shell's history: no secret may stand there.
+
+    Raises:
+        SweepFileError: one does; its value is not repeated.
+    """
+    if (found := next(secrets_in(track, "track"), None)) is not None:
+        typed = any(key[0] == "track" for key in origin.overrides)
+        place = f"override of {found}" if typed else origin.where(tuple(found.split(".")))
+        remedy = (
+            "Delete it; trackers read it from the environment: WANDB_API_KEY or `wandb login`, MLFLOW_TRACKING_TOKEN."
+        )
+        raise SweepFileError(place, "a secret may not stand in a sweep file", None, remedy)
 
 
 def _scheduled(sweep: SweepSpec, origin: Origin) -> SweepSpec:

@@ -191,6 +191,7 @@ def resolved_file(sweep: SweepSpec) -> dict[str, Any]:
         **({} if sweep.baseline is None else {"baseline": sweep.baseline}),
         "cluster": sweep.cluster,
         "budget": sweep.budget.model_dump(mode="json"),
+        **({"track": [tracker.as_written() for tracker in sweep.track]} if sweep.track else {}),
     }
 
 

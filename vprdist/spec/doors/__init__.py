@@ -12,9 +12,10 @@ from vprdist.spec.doors.loss import LossName
 from vprdist.spec.doors.mask import MaskName, MaskTraining
 from vprdist.spec.doors.rerank import NO_RERANK, RerankName
 from vprdist.spec.doors.searcher import SearcherName
+from vprdist.spec.doors.tracker import TrackerName
 
 __all__ = [
     "DENSENET_UNITS", "GEMS", "LITE_UNITS", "MSLS", "NO_RERANK", "RESNET_UNITS", "VGG_UNITS", "AggregatorName",
     "AttentionName", "AttentionPlaces", "BackboneName", "LayoutName", "LossName", "MaskName", "MaskTraining",
-    "RerankName", "SearcherName",
+    "RerankName", "SearcherName", "TrackerName",
 ]  # fmt: skip
