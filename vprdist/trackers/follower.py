@@ -68,6 +68,7 @@ class Follower:
         place.write_account(self.account)
         self._tracker: Tracker | None = None
         self._runs: dict[str, Followed] = {}
+        self._known: dict[str, tuple[object, Standing]] = {}
 
     @property
     def tracker(self) -> Tracker:
@@ -136,10 +137,19 @@ class Follower:
                     run_id_of(self.sweep, folder.trial_id), folder,
                     lambda e=entry, f=folder: facts_of_trial(self.sweep, e, f, several),  # type: ignore[misc]
                 )  # fmt: skip
-                yield followed, standing_of(folder, state)
+                yield followed, self._standing(folder, state)
         driven = not leaving and is_driven(self.folder)
         facts = facts_of_sweep(self.sweep, self.folder)
         yield self._followed(facts.run_id, None, lambda: facts), standing_of_sweep(self.folder, states, driven)
+
+    def _standing(self, folder: TrialFolder, state: State) -> Standing:
+        """How a trial stands; its files are read again only when they have changed."""
+        files = (folder.result_file, folder.failure_file, folder.starts_file)
+        stamp = (state, *(path.stat().st_mtime_ns if path.exists() else 0 for path in files))
+        known = self._known.get(folder.trial_id)
+        if known is None or known[0] != stamp:
+            known = self._known[folder.trial_id] = (stamp, standing_of(folder, state))
+        return known[1]
 
     def _followed(self, run_id: str, folder: TrialFolder | None, facts: Callable[[], RunFacts]) -> Followed:
         if run_id not in self._runs:
