@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -55,7 +55,8 @@ def _keys(path: Names, info: FieldInfo, fragment: Fragment) -> Iterator[Key]:
     marks, model = marks_of(info), model_of(info.annotation)
     meaning, schema = info.description or _first_sentence(model), plain(fragment, marks)
     if model is not None and issubclass(model, Named):
-        yield from _choice(path, info, model, meaning, _nullable(schema))
+        several = get_origin(info.annotation) is tuple
+        yield from _choices(path, model, meaning) if several else _choice(path, info, model, meaning, _nullable(schema))
         return
     if "old" in marks:
         meaning = f"old spelling of {'.'.join(path[:-1])}.{marks['old']}"
@@ -91,6 +92,12 @@ def _choice(path: Names, info: FieldInfo, model: type[Named], meaning: str, null
     absent = "required" if info.is_required() else None
     yield replace(key, schema=schema, meaning=meaning, default=name, absent=absent, scales=_by_scale(path, name))
     yield from below
+
+
+def _choices(path: Names, model: type[Named], meaning: str) -> Iterator[Key]:
+    """The key of a list of named choices, empty where there is none; dotted keys do not lead into lists."""
+    one = next(choice_keys(path, model, ()))
+    yield Key(path=path, schema={"type": "array", "items": one.schema}, meaning=meaning, default=[])
 
 
 def _chosen(

@@ -124,6 +124,8 @@ def _results(row: ResultRow) -> Iterator[tuple[str, float]]:
     alone = ("steps", "final_loss", "wall_s", "train_s", "peak_memory_mb", "num_ranks", "starts")
     yield from _numbers({name: getattr(row, name, None) for name in alone}, "result")
     yield from _numbers(row.metrics, "result")
+    for name in row.not_finite:
+        yield f"result/{name}", float("nan")
     for name in ("untrained", "city_metrics", "mask_weights"):
         yield from _numbers(getattr(row, name, None), f"result/{name}")
     for variant in row.variants:
@@ -145,7 +147,9 @@ def _name(variant: VariantResult) -> str:
 
 
 def _notes(row: ResultRow) -> dict[str, str]:
-    notes = {"protocol": row.protocol.summary, "protocol fingerprint": row.protocol.fingerprint, "device": row.device}
+    notes = {"protocol fingerprint": row.fingerprint, "device": row.device}
+    if row.protocol is not None:
+        notes["protocol"] = row.protocol.summary
     every: list[VariantResult | SetResult] = [*row.variants, *row.others, *(v for o in row.others for v in o.variants)]
     notes |= {f"protocol {each.protocol.fingerprint}": each.protocol.summary for each in every}
     if row.fallbacks:
