@@ -193,3 +193,19 @@ def test_a_class_of_ones_own_that_fails_says_so_and_costs_nothing(tmp_path, caps
     made_sweep(tmp_path, track="track: [mine.py:Lines]")
     assert main(["track", NAME, "--runs", str(tmp_path / "runs")]) == 1
     assert "ZeroDivisionError: division by zero. Nothing is lost" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "it names no tracker. Name one by --to. Valid: wandb"),
+        (["--to", "wandbx"], "--to: no such tracker: 'wandbx'. Did you mean 'wandb'?"),
+        (["--to", "gone.py:Mine"], "--to: no such file"),
+    ],
+)
+def test_a_wrong_word_is_one_message_and_nothing_is_written(tmp_path, capsys, words, message):
+    runs, _ = made_sweep(tmp_path)
+    assert main(["track", NAME, *words, "--runs", str(runs)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (runs / "sweeps" / NAME / "track").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vprdist.cli.options import add_runs
 from vprdist.console import Commands, Console, add_command
-from vprdist.errors import LaunchError, RuleError, nearest
+from vprdist.errors import LaunchError, nearest
 
 
 def add_commands(commands: Commands) -> None:
@@ -28,8 +28,11 @@ def add_commands(commands: Commands) -> None:
 
 
 def _track(args: argparse.Namespace, console: Console) -> int:
+    from pydantic import ValidationError
+
     from vprdist.prepare.trackers import check_trackers
     from vprdist.spec.doors import TrackerName
+    from vprdist.spec.findings import finding_of
     from vprdist.spec.own_code import settled
     from vprdist.spec.sweep_file import read_sweep
     from vprdist.status.find import find_sweep
@@ -42,11 +45,13 @@ def _track(args: argparse.Namespace, console: Console) -> int:
     own = read_sweep(path).track
     by_word = {word: choice for choice in own for word in (choice.name, choice.title)}
     try:
-        every = [by_word.get(word) or TrackerName.of(settled(word, Path.cwd())) for word in args.to or ()] or own
-    except RuleError as error:
-        raise LaunchError("--to", error.fault, error.value, error.remedy) from None
+        words = dict.fromkeys(args.to or ())
+        every = [by_word.get(word) or TrackerName.of(settled(word, Path.cwd())) for word in words] or own
+    except ValidationError as error:
+        rule = finding_of(error, TrackerName).as_rule()
+        raise LaunchError("--to", rule.fault, rule.value, rule.remedy) from None
     if not every:
-        words = nearest("", TrackerName.door.built_in)
-        raise LaunchError(f"sweep {sweep.name}", "it names no tracker", None, f"Name one by --to. {words}")
+        valid = nearest("", TrackerName.door.built_in)
+        raise LaunchError(f"sweep {sweep.name}", "it names no tracker", None, f"Name one by --to. {valid}")
     check_trackers(every, "--to" if args.to else f"{path}: track")
     return send(runs, sweep.name, every, console)
