@@ -12,8 +12,9 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "vprdist"
 ROOMS = (
-    *("__main__", "sweep", "cli", "driver", "plan", "report", "attribution", "status"),
-    *("probes", "training", "evaluation", "prepare", "network", "semantics", "search", "launch", "trackers", "demo"),
+    *("__main__", "sweep", "cli", "api", "driver", "plan", "report", "attribution", "status"),
+    *("probes", "training", "program", "evaluation", "prepare", "network", "semantics", "search", "launch", "trackers"),
+    *("demo",),
     *("distributed", "game", "data", "store", "spec", "ground"),
 )
 """In the order of the way: a room imports those after it, never one before it, inside functions neither."""

@@ -5,18 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pydantic import Field
-
 from vprdist.console import Console
-from vprdist.spec.base import Names, Spec
+from vprdist.spec.base import Names
+from vprdist.spec.choices import chosen_layout
 from vprdist.spec.doors import MSLS, LayoutName
-from vprdist.spec.read import Origin, parse_value, validate
+from vprdist.spec.read import parse_value
 
 FORMS = "msls, utm, … (vprdist keys data.layout), path/file.py:Name, or '{name: path/file.py:Name, parameter: value}'"
-
-
-class _Chosen(Spec):
-    layout: LayoutName = Field(default=MSLS)
 
 
 def add_layout(command: argparse.ArgumentParser, default: str = "msls") -> None:
@@ -49,10 +44,7 @@ def layout_given(words: str | None, default: LayoutName = MSLS) -> LayoutName:
     """
     if words is None:
         return default
-    value = {"layout": parse_value(words, "--layout")}
-    chosen = validate(_Chosen, value, Origin(Path("--layout"))).layout
-    settled: LayoutName = chosen.settled(Path.cwd())
-    return settled
+    return chosen_layout(parse_value(words, "--layout"), "--layout")
 
 
 def layout_or_recognised(words: str | None, root: Path, console: Console) -> LayoutName:

@@ -1,9 +1,10 @@
-"""Descriptors that somebody else computed: `.npz` files with keys, or `.npy` files with a list of keys beside them."""
+"""Descriptors that somebody else computed: arrays, `.npz` files, or `.npy` files with a list of keys beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ KEYS_BYTES = 2**28
 MOST_SQUARE = 2.0**120
 """Distances are measured in float32, whose largest number is 2^128."""
 Keys = npt.NDArray[np.str_]
+Part = tuple[Path | str, Keys, Values]
+"""What it is called in messages, keys, descriptors."""
 
 
 def read_descriptors(paths: Sequence[Path], wanted: Wanted, storage: Storage = "float32") -> Descriptors:
@@ -34,17 +37,38 @@ def read_descriptors(paths: Sequence[Path], wanted: Wanted, storage: Storage = "
         DataError: the file (and row or line), for what cannot be read, a number that is not finite, another width,
             doubled or missing keys.
     """
-    files = [(path, *_open(path)) for path in paths]
-    width = files[0][2].shape[1]
-    for path, _, values in files:
+    return gathered([_open(path) for path in paths], wanted, storage)
+
+
+def part_of(name: str, keys: object, values: object) -> Part:
+    """Keys (N) and descriptors (N, D) that are in memory, looked at as those of a file are.
+
+    Raises:
+        DataError: as `read_descriptors`.
+    """
+    try:
+        return _checked(name, np.asarray(keys), np.asarray(values))
+    except ValueError as error:
+        remedy = "Give (keys, descriptors): N texts, and an array (N, D) of floats."
+        raise DataError(name, "numpy cannot make arrays of them", first_line(error), remedy) from None
+
+
+def gathered(parts: Sequence[Part], wanted: Wanted, storage: Storage = "float32") -> Descriptors:
+    """The wanted rows of all parts together; what else they hold is passed over.
+
+    Raises:
+        DataError: as `read_descriptors`.
+    """
+    width = parts[0][2].shape[1]
+    for path, _, values in parts:
         if values.shape[1] != width:
-            fault = f"descriptors must have one width; those of {paths[0].name} have {width} dimensions"
+            fault = f"descriptors must have one width; those of {Path(parts[0][0]).name} have {width} dimensions"
             raise DataError(path, fault, values.shape[1], "Compute them with one network.")
-    places = _all_places([(path, keys) for path, keys, _ in files])
-    chosen = _chosen(places, wanted, ", ".join(map(str, paths)))
+    places = _all_places([(path, keys) for path, keys, _ in parts])
+    chosen = _chosen(places, wanted, ", ".join(str(path) for path, *_ in parts))
     out = allocate(len(chosen), width, storage)
     begin = 0
-    for path, keys, values in files:
+    for path, keys, values in parts:
         inside = np.flatnonzero((chosen >= begin) & (chosen < begin + len(keys)))
         for block in _blocks(inside):
             rows = chosen[block] - begin
@@ -55,7 +79,7 @@ def read_descriptors(paths: Sequence[Path], wanted: Wanted, storage: Storage = "
     return Descriptors(out, places_of(wanted))
 
 
-def _open(path: Path) -> tuple[Keys, Values]:
+def _open(path: Path) -> Part:
     try:
         kind = kind_of(path)
         if kind and path.suffix != kind:
@@ -67,9 +91,7 @@ def _open(path: Path) -> tuple[Keys, Values]:
         else:
             values = map_npy(path)
             keys = _read_keys(path.with_suffix(".txt"))
-        if keys.dtype.kind not in "USiu":
-            raise ValueError(f"`keys` must be texts; they are {keys.dtype}")
-        keys = np.char.decode(keys, "utf-8") if keys.dtype.kind == "S" else keys.astype(str)
+        return _checked(path, keys, values)
     except KeyError as error:
         fault = "a .npz of descriptors must hold `keys` and `descriptors`"
         raise DataError(path, fault, str(error.args[0]), "Save both: np.savez(file, keys=…, descriptors=…).") from None
@@ -79,6 +101,18 @@ def _open(path: Path) -> tuple[Keys, Values]:
         reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
         remedy = "Save it with numpy, without pickled objects; what is larger than the memory as .npy."
         raise DataError(path, "numpy cannot read the file", reason, remedy) from None
+
+
+def _checked(path: Path | str, keys: npt.NDArray[Any], values: Values) -> Part:
+    """Keys as texts, beside what they are the keys of.
+
+    Raises:
+        DataError: no floats in two dimensions, or not as many keys.
+        ValueError: keys that are no texts.
+    """
+    if keys.dtype.kind not in "USiu":
+        raise ValueError(f"`keys` must be texts; they are {keys.dtype}")
+    keys = np.char.decode(keys, "utf-8") if keys.dtype.kind == "S" else keys.astype(str)
     if values.ndim != 2 or values.dtype not in (np.float16, np.float32, np.float64) or values.shape[1] == 0:
         found = f"{values.dtype} {values.shape}"
         raise DataError(path, "descriptors must be an array (N, D) of floats", found, "Save float32 or float16.")
@@ -86,7 +120,7 @@ def _open(path: Path) -> tuple[Keys, Values]:
         raise DataError(
             path, f"there must be a key for each of the {len(values)} descriptors", keys.shape, "Save both anew."
         )
-    return keys, values
+    return path, keys, values
 
 
 def _read_keys(path: Path) -> Keys:
@@ -104,7 +138,7 @@ def _read_keys(path: Path) -> Keys:
         raise DataError(f"{path}:{line}", fault, found, "Save it as UTF-8.") from None
 
 
-def _all_places(files: Sequence[tuple[Path, Keys]]) -> dict[str, int]:
+def _all_places(files: Sequence[tuple[Path | str, Keys]]) -> dict[str, int]:
     """Where each key lies, rows counted through all files."""
     places: dict[str, int] = {}
     for path, keys in files:
@@ -129,7 +163,7 @@ def _blocks(places: Rows) -> Iterator[Rows]:
     return (places[begin : begin + BLOCK] for begin in range(0, len(places), BLOCK))
 
 
-def _check_finite(path: Path, keys: Keys, values: Values, rows: Rows) -> None:
+def _check_finite(path: Path | str, keys: Keys, values: Values, rows: Rows) -> None:
     numbers: Bools = np.asarray(np.isfinite(values).all(axis=1))
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.einsum("nd,nd->n", values, values, dtype=np.float32, casting="same_kind")

@@ -55,6 +55,16 @@ def read_predictions(path: Path, tasks: Sequence[Task], gallery: str) -> tuple[R
     return book.ranking(), book.notes()
 
 
+def taken_predictions(
+    predictions: Mapping[str, Sequence[str]], tasks: Sequence[Task], gallery: str
+) -> tuple[Ranking, list[str]]:
+    """As `read_predictions`, of what is in memory: by a query's key the keys retrieved for it, nearest first."""
+    book = _Book("predictions", tasks, gallery)
+    for number, (query, keys) in enumerate(predictions.items(), 1):
+        book.enter(number, str(query), [str(key) for key in keys])
+    return book.ranking(), book.notes()
+
+
 def _lines(path: Path) -> Iterator[Line]:
     """The words of each line that says something, and its number. A byte order mark and CRLF mean nothing."""
     for number, line in enumerate(_raw_lines(path), 1):
@@ -99,7 +109,7 @@ def _of_sequences(where: str, words: Sequence[str]) -> DataError:
 class _Book:
     """What a file says of each query that counts, as images of the galleries in one."""
 
-    def __init__(self, path: Path, tasks: Sequence[Task], gallery: str) -> None:
+    def __init__(self, path: Path | str, tasks: Sequence[Task], gallery: str) -> None:
         self.path, self.tasks, self.gallery = path, tasks, gallery
         self.queries = {
             str(key): (number, int(place))
