@@ -111,6 +111,10 @@ class WorkersHang(LaunchError):
     """Worker processes give nothing any more: a disk hangs, or a node is overloaded. It is of no trial's making."""
 
 
+class ProgramError(LaunchError):
+    """A program of the user's own that died. Nobody can tell of what, so that another attempt is made."""
+
+
 class RayUnavailable(UserError):
     """Ray does not start on this machine at this time; nothing is wrong with the sweep."""
 

@@ -12,7 +12,7 @@ import pytest
 from torch._C._distributed_c10d import TCPStore
 
 from tests.waiting import until
-from vprdist.distributed import meeting
+from vprdist.distributed.address import own_address
 from vprdist.distributed.meeting import connections_at, meet
 from vprdist.distributed.ranks import join
 from vprdist.distributed.world import World
@@ -155,7 +155,7 @@ def test_connections_to_one_address_are_counted(host: str) -> None:
 
 def test_a_name_that_means_loopback_is_not_where_others_find_this_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostbyname", lambda name: "10.1.2.3")
-    assert meeting._own_address() == "10.1.2.3"
+    assert own_address() == "10.1.2.3"
     monkeypatch.setattr(socket, "gethostbyname", lambda name: "127.0.1.1")
-    outside = meeting._own_address()
+    outside = own_address()
     assert outside == "127.0.1.1" or not outside.startswith("127."), "unless there is no way outside at all"

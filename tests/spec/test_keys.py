@@ -81,7 +81,8 @@ CHOSEN = {
 }
 SAMPLES: dict[str, Any] = {
     "name": "mine", "scale": "demo", "trial.job.command": ["python", "-m", "mine"],
-    "trial.params.<parameter of a program>": 0.1, "trial.job.function": "own.py:main", "trial.data.demo": {}, "trial.data.demo.planted": {},
+    "trial.params.<parameter of a program>": 0.1, "trial.job.function": "own.py:main",
+    "trial.data.demo": {}, "trial.data.demo.planted": {},
     "trial.data.demo.conditions": {}, "trial.data.layout.sets": {"msls": {}}, "trial.data.shares.<city>": 2.0,
     "trial.data.demo.planted.carry.<class>": 0.5, "trial.input.learnt.lr_factor": 2.0,
     "trial.input.segmenter.name": "deeplabv3plus", "trial.input.segmenter.weights": "a.pth",

@@ -103,7 +103,7 @@ def test_parameters_are_plain_values(value):
         ({"command": []}, {}, "command"),
         (COMMAND, {"objective": "lo\nss"}, "name of a number"),
         ({**COMMAND, "leaves": "descriptors"}, {}, "the objective must be one of"),
-        ({**COMMAND, "leaves": "descriptors"}, {"objective": "recall@1"}, "better the higher"),
+        ({**COMMAND, "leaves": "descriptors"}, {"objective": "recall@1"}, "cannot be minimized"),
         (None, {}, "for a program of your own"),
         (COMMAND, {"search": {"subsets": {"take": "leave_one_out"}}}, "no mask whose classes"),
         (COMMAND, {"search": {"scheduler": "asha"}}, "trial.job.steps"),

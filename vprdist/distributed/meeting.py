@@ -13,7 +13,6 @@ import ctypes
 import hmac
 import json
 import os
-import random
 import secrets
 import socket
 import stat
@@ -25,6 +24,7 @@ from typing import Any
 
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
+from vprdist.distributed.address import candidates, family, own_address
 from vprdist.distributed.world import World
 from vprdist.errors import LaunchError
 from vprdist.files import write_private_json
@@ -79,7 +79,7 @@ def meet(world: World, rendezvous: Path) -> Store:
             os.environ.setdefault(name, value)
     if world.rank == 0:
         secret = secrets.token_hex(32)
-        door, store = _open_door("127.0.0.1" if one_node else _own_address(), world, timeout)
+        door, store = _open_door("127.0.0.1" if one_node else own_address(), world, timeout)
         with door:
             write_private_json(rendezvous, {"host": store.host, "port": store.port, "secret": secret})
             _await_all(store, world, secret, timeout)
@@ -96,9 +96,9 @@ def meet(world: World, rendezvous: Path) -> Store:
 
 def _open_door(host: str, world: World, timeout: timedelta) -> tuple[socket.socket, TCPStore]:
     """A socket of ours that listens at that address alone, and the store behind it."""
-    for port in _candidates(world.ports):
+    for port in candidates(world.ports):
         try:
-            door = socket.create_server((host, port), family=_family(host), backlog=max(128, world.world_size))
+            door = socket.create_server((host, port), family=family(host), backlog=max(128, world.world_size))
         except OSError:
             if port == 0:
                 raise
@@ -137,7 +137,7 @@ def connections_at(host: str, port: int) -> int:
 
     Other addresses of the machine have the same port for others: a job on loopback, somebody's way out.
     """
-    packed = socket.inet_pton(_family(host), host)
+    packed = socket.inet_pton(family(host), host)
     words = struct.unpack(f"={len(packed) // 4}I", packed)  # as the kernel prints an address
     local = "".join(f"{word:08X}" for word in words) + f":{port:04X}"
     lines = Path("/proc/net/tcp6" if ":" in host else "/proc/net/tcp").read_text().splitlines()[1:]
@@ -174,36 +174,6 @@ def _await_all(store: TCPStore, world: World, secret: str, timeout: timedelta) -
     if world.rank == 0:
         for name in names:
             _compare(store, name, secret, world)
-
-
-def _candidates(ports: tuple[int, int] | None) -> list[int]:
-    """Ports to try, in random order so that jobs that start together seldom meet; 0 lets the system choose."""
-    if ports is None:
-        return [0]
-    return random.Random(os.urandom(8)).sample(range(ports[0], ports[1] + 1), ports[1] - ports[0] + 1)
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def _own_address() -> str:
-    """The address of this node that its name has for others; where it has none here, that of the way outside."""
-    name = socket.gethostname()
-    try:
-        address = socket.gethostbyname(name)
-        if not address.startswith(("127.0.0.", "127.0.1.")):  # what installers write beside a machine's own name
-            return address
-    except OSError:
-        pass
-    for family, outside in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect((outside, 9))  # sends nothing: asks which interface leads outside
-                return str(probe.getsockname()[0])
-        except OSError:
-            continue
-    return socket.gethostbyname(name)
 
 
 def _await_address(rendezvous: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from vprdist.disk import full_disk
 from vprdist.distributed.world import World
-from vprdist.errors import LaunchError, Stopped, TrainingError, UserError, WorkersHang
+from vprdist.errors import LaunchError, ProgramError, Stopped, TrainingError, UserError, WorkersHang
 from vprdist.files import locked
 from vprdist.launch.first_words import FIRST_JOB, say_what_is_here
 from vprdist.launch.leave import Leave
@@ -199,7 +199,7 @@ def _is_final(error: UserError, record: JobRecord) -> bool:
     """Data, cache and weights were right when the job was submitted: one that finds them wrong may be on a node that
     has lost a disk. It dies of it, and the node is blamed; the second attempt is made elsewhere. Training is the
     trial's own; workers that hang are nobody's, and any attempt may fare better."""
-    if isinstance(error, WorkersHang):
+    if isinstance(error, (WorkersHang, ProgramError)):
         return False
     return record.cluster == "local" or record.attempt > 1 or isinstance(error, TrainingError)
 

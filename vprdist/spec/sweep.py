@@ -238,7 +238,7 @@ class SweepSpec(Spec):
             remedy = f"{nearest(self.objective, OBJECTIVES)} Only a program of your own (trial.job) leaves others."
             raise RuleError("objective", fault, self.objective, remedy)
         if self.direction != "maximize":
-            fault = "a recall or a precision is better the higher it is"
+            fault = "a recall or a precision cannot be minimized: the best is 1"
             raise RuleError("direction", fault, self.direction, "Delete the key.")
         return self
 

@@ -15,8 +15,12 @@ NEEDED = {"train": ("step", "steps"), "evaluate": ("step",), "untrained": ("step
 
 
 def sound_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Those whose fields are what they are called, less what is null. A damaged line costs its point of a curve."""
-    return [{key: value for key, value in row.items() if value is not None} for row in rows if _is_sound(row)]
+    """Those whose fields are what they are called, less what is null. A damaged line costs its point of a curve.
+
+    A row without a kind is a program's own, that says a step and what it measured there.
+    """
+    kinds = ({"kind": "evaluate", **row} for row in rows)
+    return [{key: value for key, value in row.items() if value is not None} for row in kinds if _is_sound(row)]
 
 
 def sound_starts(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

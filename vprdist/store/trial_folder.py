@@ -48,6 +48,8 @@ class TrialFolder:
         self.job_file = self.path / "job.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.result_file = self.path / RESULT
+        self.checkpoint = self.path / "checkpoint"
+        self.finished_file = self.path / "finished.json"
         self.failure_file = self.path / "failure.json"
         self.predictions = self.path / "predictions"
         self.masks_picture = self.predictions / "masks.png"
@@ -73,9 +75,8 @@ class TrialFolder:
     @property
     def loaded(self) -> tuple[Path, ...]:
         """What its job loads, or goes by: the trial, its journal and starts, and the checkpoint it goes on from."""
-        checkpoint = self.path / "checkpoint"
-        saved = sorted(checkpoint.iterdir()) if checkpoint.is_dir() else []
-        return (self.trial_file, self.job_file, self.starts_file, checkpoint, *saved)
+        saved = sorted(self.checkpoint.iterdir()) if self.checkpoint.is_dir() else []
+        return (self.trial_file, self.job_file, self.starts_file, self.checkpoint, *saved)
 
     @property
     def has_result(self) -> bool:
@@ -240,7 +241,7 @@ class TrialFolder:
     def progressed(self, record: JobRecord) -> bool:
         """Whether a checkpoint came after this submission's last start."""
         starts = [float(row["time"]) for row in self.starts() if row.get("token") == record.token]
-        saved = [path.lstat().st_mtime for path in (self.path / "checkpoint").glob("[!.]*")]  # whole ones
+        saved = [path.lstat().st_mtime for path in self.checkpoint.glob("[!.]*")]  # whole ones
         return bool(starts and saved) and max(saved) > starts[-1]
 
     def attempt_log(self, record: JobRecord) -> Path:
