@@ -82,7 +82,7 @@ def as_record(block: Block, standing: Standing) -> dict[str, object]:
     }
 
 
-def _records(block: Block) -> Iterator[dict[str, object]]:
+def records(block: Block) -> Iterator[dict[str, object]]:
     """The records of a block, each with the keys by which its rows differ: `input.mode=rgb; network.unfreeze=0-2`."""
     keys = differing([standing.row for standing in block.standings])
     for place, standing in enumerate(block.standings):
@@ -137,11 +137,11 @@ def write_leaderboard(
         published: as in `show`.
         probes: a line on those that are still to be made.
     """
-    records = [record for block in blocks for record in _records(block)]
+    rows = [record for block in blocks for record in records(block)]
     paths = [folder / f"leaderboard.{kind}" for kind in ("csv", "md", "parquet")]
-    write_text(paths[0], csv_table(records, FIELDS))
+    write_text(paths[0], csv_table(rows, FIELDS))
     write_text(paths[1], markdown(blocks, title, published, probes))
-    write_parquet(paths[2], records, FIELDS)
+    write_parquet(paths[2], rows, FIELDS)
     if parts := part_records(blocks):
         paths.append(folder / "breakdown.csv")
         write_text(paths[-1], csv_table(parts, PART_FIELDS))
@@ -196,7 +196,8 @@ def score_text(objective: str, standing: Standing) -> str:
     return f"{BELOW} {text}" if row.below_untrained(objective) else text
 
 
-def _cells(block: Block, standing: Standing) -> list[str]:
+def row_cells(block: Block, standing: Standing) -> list[str]:
+    """A row's words, below those of `headers`."""
     row, found, objective = standing.row, standing.difference, block.objective
     against = against_text(block, standing)
     untrained = row.untrained(objective)
@@ -266,7 +267,7 @@ def show(blocks: Sequence[Block], title: str, console: Console, parts: bool = Fa
         published: the paper's Table I beside rows of other data too.
     """
     for block in blocks:
-        cells = [_cells(block, standing) for standing in block.standings]
+        cells = [row_cells(block, standing) for standing in block.standings]
         lines = [[name, *map(_broken, rest)] for name, *rest in cells]
         heads = [head.replace(" untrained", "\nuntrained").replace(", ", ",\n") for head in headers(block)]
         told = "\n".join([*reading(block), *naming(rows_of([block]))])
@@ -354,7 +355,7 @@ def markdown(blocks: Sequence[Block], title: str, published: bool = False, probe
     """The leaderboard as Markdown; `published` as in `show`, `probes` as in `write_leaderboard`."""
     parts = [f"# {markdown_line(title)}", "", *([probes, ""] if probes else [])]
     for block in blocks:
-        lines = [_cells(block, standing) for standing in block.standings]
+        lines = [row_cells(block, standing) for standing in block.standings]
         parts += [markdown_line(block.heading), "", *markdown_table(headers(block), lines), ""]
         told = (*warnings(block), *reading(block), *naming(rows_of([block])))
         parts += [line for text in told for line in (markdown_line(text), "")]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ CLAIMS: dict[Claim, tuple[str, str]] = {
 }  # fmt: skip
 """By claim the colour of line and edge, and of the mark's inside: claims differ without colours too."""
 FAINT = "#8a919c"
+Draw = Callable[[Any], None]
+"""Draws into an empty figure."""
 
 
 def write_plots(folder: Path, blocks: Sequence[Block]) -> list[Path]:
@@ -36,12 +39,16 @@ def write_plots(folder: Path, blocks: Sequence[Block]) -> list[Path]:
     Raises:
         UserError: matplotlib is not installed.
     """
-    paths = []
-    for block in blocks:
-        mark = f"-{block.fingerprint}" if len(blocks) > 1 else ""
-        for name, draw in (("recall", _recall), ("leaderboard", _leaderboard)):
-            paths += _written(folder, f"{name}{mark}", partial(draw, block))
-    return paths
+    return _written(folder, leaderboard_figures(blocks))
+
+
+def leaderboard_figures(blocks: Sequence[Block]) -> dict[str, Draw]:
+    """By name, what draws each figure of a leaderboard."""
+    return {
+        f"{name}-{block.fingerprint}" if len(blocks) > 1 else name: partial(draw, block)
+        for block in blocks
+        for name, draw in (("recall", _recall), ("leaderboard", _leaderboard))
+    }
 
 
 def write_attribution_plots(folder: Path, report: AttributionReport) -> list[Path]:
@@ -52,33 +59,59 @@ def write_attribution_plots(folder: Path, report: AttributionReport) -> list[Pat
     Raises:
         UserError: matplotlib is not installed.
     """
-    paths = []
+    return _written(folder, attribution_figures(report))
+
+
+def attribution_figures(report: AttributionReport) -> dict[str, Draw]:
+    """By name, what draws each figure of an attribution."""
+    figures: dict[str, Draw] = {}
     for number, setting in enumerate(report.settings, 1):
         if setting.players:
             mark = f"-{number}" if len(report.settings) > 1 else ""
-            paths += _written(folder, f"attribution{mark}", partial(_attribution, setting, report.objective))
+            figures[f"attribution{mark}"] = partial(_attribution, setting, report.objective)
     kinds = [side.kind for side in report.side_by_side]
     for place, side in enumerate(report.side_by_side):
         mark = f"-{kinds[: place + 1].count(side.kind)}" if kinds.count(side.kind) > 1 else ""
-        paths += _written(folder, f"attribution-{side.kind}{mark}", partial(draw_side, side, report))
-    return paths
+        figures[f"attribution-{side.kind}{mark}"] = partial(draw_side, side, report)
+    return figures
 
 
-def _written(folder: Path, name: str, draw: Callable[[Any], None]) -> list[Path]:
-    """A figure as both kinds of files."""
+def drawn(draw: Draw, where: str) -> Any:
+    """A figure of matplotlib, which a notebook shows without pyplot.
+
+    Args:
+        where: what asked for it, for messages.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError("--plots", "plots need matplotlib", None, "pip install 'vprdist[plots]'.") from None
-    figure = Figure(layout="constrained")
+        raise UserError(where, "plots need matplotlib", None, "pip install 'vprdist[plots]'.") from None
+    figure: Any = Figure(layout="constrained")
     draw(figure)
+    figure._repr_png_ = partial(_as_png, figure)
+    return figure
+
+
+def _as_png(figure: Any) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=100)
+    return stream.getvalue()
+
+
+def _written(folder: Path, figures: Mapping[str, Draw]) -> list[Path]:
+    """Figures as both kinds of files."""
     paths = []
-    for kind in ("svg", "png"):
-        paths.append(folder / f"{name}.{kind}")
-        # Without a date the same results give the same file.
-        metadata = {"Date": None} if kind == "svg" else {}
-        with publish(paths[-1]) as stream:
-            figure.savefig(stream, format=kind, dpi=200, metadata=metadata)
+    for name, draw in figures.items():
+        figure = drawn(draw, "--plots")
+        for kind in ("svg", "png"):
+            paths.append(folder / f"{name}.{kind}")
+            # Without a date the same results give the same file.
+            metadata = {"Date": None} if kind == "svg" else {}
+            with publish(paths[-1]) as stream:
+                figure.savefig(stream, format=kind, dpi=200, metadata=metadata)
     return paths
 
 

@@ -15,6 +15,7 @@ from vprdist.spec.findings import MOST, findings_of
 from vprdist.spec.origin import Key as Key
 from vprdist.spec.origin import Origin as Origin
 from vprdist.spec.yaml_file import parse_value as parse_value
+from vprdist.spec.yaml_file import parse_yaml as parse_yaml
 from vprdist.spec.yaml_file import read_yaml as read_yaml
 
 Model = TypeVar("Model", bound=BaseModel)

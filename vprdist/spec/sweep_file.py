@@ -13,7 +13,7 @@ from vprdist.spec.idle import refuse_idle_overrides
 from vprdist.spec.layers import TOP_KEYS as TOP_KEYS
 from vprdist.spec.layers import TrialValues, override, trial_values
 from vprdist.spec.old_spellings import present_key, present_keys
-from vprdist.spec.read import Origin, read_yaml, validate
+from vprdist.spec.read import Origin, parse_yaml, read_yaml, validate
 from vprdist.spec.secret import secrets_in
 from vprdist.spec.settle import settle, settle_choice
 from vprdist.spec.subset_sweeps import check_subsets, subset_points
@@ -37,7 +37,25 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     Raises:
         SweepFileError: with file, line, dotted path, rule, value and remedy.
     """
-    raw, origin = read_yaml(path)
+    return _read_from(*read_yaml(path), overrides)
+
+
+def read_sweep_text(text: str, name: str, overrides: Sequence[str] = (), lines: bool = True) -> SweepSpec:
+    """As `read_sweep`, of a text; its paths count from the working folder, and it must have a name.
+
+    Args:
+        name: what messages call the text.
+        lines: messages name the line too; False where nobody has seen any.
+    """
+    raw, origin = parse_yaml(text, name)
+    if not lines:
+        origin.lines = dict.fromkeys(origin.lines, 0)
+    if "name" not in raw and not any(word.startswith("name=") for word in overrides):
+        raise SweepFileError(name, "a sweep without a file must have a name", None, "Set `name`.")
+    return _read_from(raw, origin, overrides)
+
+
+def _read_from(raw: dict[str, Any], origin: Origin, overrides: Sequence[str]) -> SweepSpec:
     try:
         return _read(raw, origin, overrides)
     except SweepFileError as error:

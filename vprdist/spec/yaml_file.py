@@ -36,9 +36,19 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Origin]:
     Raises:
         SweepFileError: unreadable, too large, not YAML, not a mapping, or what nobody means.
     """
-    text, origin = _text(path), Origin(path)
+    text = _text(path)
     if (what := mistaken(text[:1000].encode())) is not None:
         raise SweepFileError(path, "the file must be YAML", *what)
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: str | Path) -> tuple[dict[str, Any], Origin]:
+    """As `read_yaml`, of the text of a file, or of one that has none.
+
+    Args:
+        path: what messages call it.
+    """
+    origin = Origin(Path(path))
     value = _value(text, "file", lambda line, key: f"{path}:{line}{_after(key)}", origin.lines)
     if not isinstance(value, dict):
         raise SweepFileError(path, "the file must be a mapping of keys", None, "See sweeps/table1.yaml.")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from vprdist.errors import UserError
 from vprdist.parquet import read_parquet
+from vprdist.spec.result import QUERY_COLUMNS
 from vprdist.spec.vocabulary import METRICS
 from vprdist.store.clusters import clusters
 from vprdist.store.reading import found_in
@@ -129,6 +130,15 @@ def read_answers(path: Path, wanted: Sequence[tuple[str, str]], subtask: str) ->
         for task, city, query, *answer in zip(*(columns[name] for name in names), strict=True)
         if task == subtask and (city, query) in asked
     }
+
+
+def read_query_columns(path: Path) -> dict[str, list[Any]] | None:
+    """The file as it is, column by column (`spec.result.QUERY_COLUMNS`); None where there is none.
+
+    Raises:
+        UserError: it cannot be read, or lacks a column.
+    """
+    return _columns(path, QUERY_COLUMNS) if path.exists() else None
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:

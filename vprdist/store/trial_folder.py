@@ -52,6 +52,7 @@ class TrialFolder:
         self.finished_file = self.path / "finished.json"
         self.failure_file = self.path / "failure.json"
         self.predictions = self.path / "predictions"
+        self.sheet_picture = self.predictions / "sheet.png"
         self.masks_picture = self.predictions / "masks.png"
         self.augmented_picture = self.predictions / "augmented.png"
         self.rendezvous_file = self.path / "rendezvous.json"
