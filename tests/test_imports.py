@@ -160,7 +160,7 @@ def test_a_library_lives_in_one_room(library: str) -> None:
         "vprdist.spec.sweep_file, vprdist.spec.trial, vprdist.spec.result, vprdist.spec.profile",
         "vprdist.launch.dispatcher, vprdist.launch.node",
         "vprdist.program.run, vprdist.client",
-        "vprdist.search.driver, vprdist.search.trainable, vprdist.search.progress",
+        "vprdist.search.driver, vprdist.search.readers, vprdist.search.ray_contract, vprdist.search.progress",
         "vprdist.report.leaderboard, vprdist.report.page.build, vprdist.plan.noise, vprdist.report.plots",
         "vprdist.report.publish, vprdist.report.pictures, vprdist.report.importance_tables",
         "vprdist.driver.drive, vprdist.probes.make, vprdist.probes.read, vprdist.launch.workers",

@@ -9,7 +9,6 @@ message without a traceback and leaves with exit code 2.
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -113,12 +112,6 @@ class WorkersHang(LaunchError):
 
 class ProgramError(LaunchError):
     """A program of the user's own that died. Nobody can tell of what, so that another attempt is made."""
-
-
-class RayUnavailable(UserError):
-    """Ray does not start on this machine at this time; nothing is wrong with the sweep."""
-
-    exit_code = os.EX_TEMPFAIL
 
 
 class Stopped(Exception):

@@ -5,20 +5,15 @@ from __future__ import annotations
 import io
 import os
 import signal
-from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from tests.launch.toy import toy_result, toy_trials
 from vprdist.console import Console, guarded
 from vprdist.driver import start as driver
-from vprdist.driver.drive import drive
-from vprdist.errors import LaunchError, RayUnavailable, UserError
+from vprdist.errors import LaunchError, UserError
 from vprdist.files import read_json, write_json, write_text
-from vprdist.launch.driver_job import RAY_REQUEUES
 from vprdist.prepare.prepare import Prepared
 from vprdist.report.publish import leaderboard
 from vprdist.search.book import Book
@@ -27,7 +22,6 @@ from vprdist.spec.search import SearchSpec
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.train import TrainSpec
 from vprdist.spec.trial import Digests, TrialSpec
-from vprdist.store.driving import DriverRecord, write_driver
 from vprdist.store.manifest import Manifest, read_manifest
 from vprdist.store.proposals import Proposals
 from vprdist.store.trial_folder import TrialFolder
@@ -256,40 +250,3 @@ def test_retry_of_a_search_runs_what_failed_and_proposes_nothing(tmp_path: Path)
     assert not some.wants_more
     assert some.proposals is not None
     assert [known.trial_id for known in some.proposals.known] == [ids[1]]
-
-
-def test_without_ray_what_there_is_is_on_the_leaderboard_and_a_detached_driver_queues_again_some_times(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from tests.report.making import result
-
-    def no_ray(*trials: object, **settings: object) -> None:
-        raise RayUnavailable("Ray", "it did not start in 17 tries: it timed out", None, "Jobs that run go on.")
-
-    asked: list[Sequence[str]] = []
-    monkeypatch.setattr("vprdist.search.driver.run_search", no_ray)
-    monkeypatch.setattr("vprdist.launch.driver_job.ask", lambda words: asked.append(words) or "")
-    sweep, row = read_sweep(SWEEP), result(0.5)
-    book = Manifest(tmp_path / "sweeps" / "table1", sweep, ())
-    book.add(row.trial)
-    book.write()
-    write_text(tmp_path / "trials" / row.trial_id / "result.json", row.model_dump_json(by_alias=True))
-    nothing = cast(Prepared, SimpleNamespace(trials=()))
-
-    def driven() -> int:
-        profile = ClusterProfile(kind="slurm")
-        return guarded(lambda console: drive(sweep, profile, nothing, book, tmp_path, console, None))
-
-    assert driven() == 75
-    said = capsys.readouterr()
-    assert said.err == "error: Ray: it did not start in 17 tries: it timed out. Jobs that run go on.\n"
-    assert "0.500" in said.out
-    assert (book.folder / "leaderboard.csv").exists()
-    assert asked == []
-
-    monkeypatch.setenv("SLURM_JOB_NAME", "vprdist-driver-table1")
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    write_driver(book.folder, DriverRecord(job_id="7", name="vprdist-driver-table1", log="", submitted_at=0.0))
-    for _ in range(RAY_REQUEUES + 2):
-        assert driven() == 75
-    assert asked == [["scontrol", "requeue", "7"]] * RAY_REQUEUES

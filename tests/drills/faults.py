@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from tests.drills.stage import Stage
 
 Strike = Callable[[Stage], None]
@@ -210,7 +208,7 @@ def job_killed_and_forgotten(stage: Stage) -> None:
     os.kill(int(stage.in_the_middle().starts()[-1]["pid"]), signal.SIGKILL)
 
 
-# ---------------------------------------------------------------------- disk and Ray
+# ---------------------------------------------------------------------- disk
 
 
 @fault("disk", small_disk=True)
@@ -225,37 +223,8 @@ def disk_full(stage: Stage) -> None:
     ballast.unlink()
 
 
-def rays_of(stage: Stage, program: str) -> list[int]:
-    """Pids of that server of the driver's Ray."""
-    if stage.ended() or stage.driver is None:
-        return []
-    with contextlib.suppress(psutil.Error):  # it has just ended
-        return [each.pid for each in psutil.Process(stage.driver.pid).children() if program in each.name()]
-    return []
-
-
-@fault("ray")
-def ray_raylet_killed(stage: Stage) -> None:
-    """kill -9 of Ray's raylet."""
-    strike_ray(stage, "raylet")
-
-
-@fault("ray")
-def ray_gcs_killed(stage: Stage) -> None:
-    """kill -9 of Ray's control server."""
-    strike_ray(stage, "gcs_server")
-
-
-def strike_ray(stage: Stage, program: str) -> None:
-    """Kill a server of Ray's while a trial is in the middle."""
-    stage.until(lambda: rays_of(stage, program), f"{program} to run", revive=True)
-    stage.in_the_middle()
-    for pid in rays_of(stage, program):
-        os.kill(pid, signal.SIGKILL)
-
-
-@fault("ray")
-def ray_finds_a_full_temporary_folder(stage: Stage) -> None:
+@fault("disk")
+def temporary_folder_full(stage: Stage) -> None:
     """The folder for temporary files takes nothing more when the driver starts."""
     stage.in_the_middle()
     stage.signal(signal.SIGKILL)

@@ -12,7 +12,7 @@ from tests.drills.faults import FAULTS
 from tests.drills.stage import Stage, count
 from tests.slurm.devclusters import DevCluster, NoSlurm, devcluster
 
-SHORT = ("driver-killed-while-it-submits", "job-killed", "node-fails", "controller-killed", "ray-raylet-killed")
+SHORT = ("driver-killed-while-it-submits", "job-killed", "node-fails", "controller-killed")
 
 
 @pytest.fixture

@@ -57,9 +57,11 @@ def test_local_capacity(
     assert local_capacity(ClusterProfile(kind="local", **profile), *machine) == expected
 
 
-def test_a_login_node_is_spared_unless_the_profile_says_otherwise() -> None:
-    assert capacity(ClusterProfile(kind="slurm")).concurrent == 8
-    assert capacity(ClusterProfile(kind="slurm", max_concurrent=64)).concurrent == 64
+def test_a_list_has_many_jobs_in_flight_and_a_searcher_few_unless_the_profile_says_otherwise() -> None:
+    slurm = ClusterProfile(kind="slurm")
+    assert (capacity(slurm).concurrent, capacity(slurm, proposes=True).concurrent) == (64, 8)
+    said = ClusterProfile(kind="slurm", max_concurrent=30)
+    assert (capacity(said).concurrent, capacity(said, proposes=True).concurrent) == (30, 30)
 
 
 def test_a_job_inherits_nothing_of_ray_and_its_own_threads() -> None:

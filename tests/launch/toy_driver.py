@@ -39,7 +39,7 @@ def given_profile() -> ClusterProfile:
 
 
 def dispatch(runs: Path, count: int) -> None:
-    """Without Ray: want every trial, wait until all are done."""
+    """Without Tune: want every trial, wait until all are done."""
     trials = toy_trials(count)
     with Dispatcher(given_profile(), runs, JOB) as dispatcher:
         dispatcher.retire_failures(trial.trial_id for trial in trials)
@@ -65,8 +65,8 @@ def wait_until_done(dispatcher: Dispatcher, runs: Path, count: int, timeout_s: f
         time.sleep(0.05)
 
 
-def search(runs: Path, count: int, scheduler: Literal["median"] | None = None) -> None:
-    """With Ray."""
+def search(runs: Path, count: int, scheduler: Literal["asha"] | None = None) -> None:
+    """With Tune."""
     from vprdist.search.driver import run_search
     from vprdist.search.leaving import SearchInterrupted
     from vprdist.search.progress import SweepProgress
@@ -88,5 +88,5 @@ def search(runs: Path, count: int, scheduler: Literal["median"] | None = None) -
 
 
 if __name__ == "__main__":
-    ways = {"dispatch": dispatch, "search": search, "follow": partial(search, scheduler="median")}
+    ways = {"dispatch": dispatch, "search": search, "follow": partial(search, scheduler="asha")}
     ways[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

@@ -13,7 +13,7 @@ from tests.training.making import make_trial, run_here
 from vprdist.errors import SweepFileError
 from vprdist.network.model import build_network
 from vprdist.plan.budget import GpuHours, check_budget, gpu_hours
-from vprdist.plan.driver_cost import driver_cost, driver_job_gb
+from vprdist.plan.driver_cost import DRIVER_MB, driver_job_gb
 from vprdist.plan.estimate import Estimate, estimate, read_results, total_hours
 from vprdist.plan.probe_cost import ProbeCost
 from vprdist.plan.space import checkpoint_bytes, space
@@ -129,10 +129,10 @@ def test_space_is_counted_and_then_measured(small_tree, tmp_path, optimizer):
     assert measured.files <= counted.files
 
 
-def test_the_driver_costs_more_with_more_trials():
-    assert driver_cost(16).memory_mb > driver_cost(8).memory_mb
-    assert driver_cost(16).processes - driver_cost(8).processes == 8
-    assert driver_job_gb(8) * 1000 > driver_cost(8).memory_mb
+def test_a_detached_driver_asks_for_more_than_it_takes_and_for_weights_and_probes_on_top():
+    assert driver_job_gb() * 1000 > DRIVER_MB
+    assert driver_job_gb(segments=True) > driver_job_gb() + 1
+    assert driver_job_gb(probes_gb=3.0) == pytest.approx(driver_job_gb() + 3.0, abs=0.1)
 
 
 def test_probes_of_unknown_length_count_with_every_jobs_time_limit():

@@ -80,7 +80,7 @@ def test_nothing_is_written_and_the_words_say_so(sweep_file, small_tree, tmp_pat
     text = capsys.readouterr().out
     assert everything_below(tmp_path, small_tree) == before
     assert not runs.exists()
-    for words in ("3 trials (3 new)", "no earlier result", "processes here", "counted; no trial is done yet"):
+    for words in ("3 trials (3 new)", "no earlier result", "MB in one process here", "counted; no trial is done yet"):
         assert words in text, text
     assert text.rstrip().endswith("To run it: the same words after `vprdist sweep`.")
 

@@ -63,4 +63,4 @@ def test_more_than_this_machine_has_is_refused_and_less_is_said(small_tree, tmp_
     few = one_network(tmp_path, small_tree, "search.subsets.classes=all")
     assert len(check_queries(few, few.trials)) == 1, "what is little is not worth a line"
     need = driver_probe_gb(sweep, sweep.trials[0])
-    assert need > 2 and driver_job_gb(8, probes_gb=need) == pytest.approx(driver_job_gb(8) + need, abs=0.1)
+    assert need > 2 and driver_job_gb(probes_gb=need) == pytest.approx(driver_job_gb() + need, abs=0.1)

@@ -32,7 +32,7 @@ SPACE = {
 @pytest.fixture(autouse=True)
 def _searching_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Path(__file__).parent
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent / "launch")]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (here, here.parent / "launch", here.parents[1]))))
 
 
 def test_points_outside_a_changed_space_are_not_told() -> None:

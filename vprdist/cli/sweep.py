@@ -25,7 +25,6 @@ The same command again continues: a trial that has a result is never run twice.
 
 exit codes:
   0 every trial has a result   1 some failed   2 bad input   130 interrupted
-  75 Ray does not start here and now: jobs go on, and the same command continues
 """
 
 
@@ -49,7 +48,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m vprdist.sweep") -> int:
-    """Returns the exit code: 0 all trials have a result, 1 some failed, 2 bad input, 75 no Ray, 130 interrupted."""
+    """Returns the exit code: 0 all trials have a result, 1 some failed, 2 bad input, 130 interrupted."""
     # Intermixed: an option may stand before, between or after the overrides.
     args = build_parser(prog).parse_intermixed_args(argv)
     return guarded(

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from vprdist.attribution.attribute import attribute
 from vprdist.console import Console, bar
-from vprdist.errors import RayUnavailable
 from vprdist.files import canonical_json
-from vprdist.launch.driver_job import asked_at, in_driver_job, requeue_self, requeue_without_ray
+from vprdist.launch.driver_job import asked_at, in_driver_job, requeue_self
 from vprdist.prepare.prepare import Prepared
 from vprdist.probes.make import make_probes, orders_of
 from vprdist.report.attribution import replace_attribution
@@ -44,9 +43,6 @@ def drive(
 
     Returns:
         The exit code: 0 all trials have a result, 1 some failed, 130 interrupted.
-
-    Raises:
-        RayUnavailable: what there is is on the leaderboard; a detached driver is in the queue again.
     """
     with driving(book.folder):
         return _drive(_Driver(sweep, profile, prepared, book, runs, console, only))
@@ -64,11 +60,6 @@ def _drive(driver: _Driver) -> int:
             console.print("The driver goes back into the queue.")
             requeue_self()
         return 130
-    except RayUnavailable:
-        leaderboard(book.folder, runs, console)  # of what there is
-        if in_driver_job() and requeue_without_ray(book.folder):
-            console.print("The driver goes back into the queue.")
-        raise
     ids = {} if proposals is None else proposals.ids
     replace_attribution(book.folder, attribute(sweep, driver.prepared.trials, ids, outcome.results, runs))
     code = leaderboard(book.folder, runs, console)
@@ -137,7 +128,6 @@ class _Driver:
         """The memory of what was proposed; None for a plain grid."""
         from vprdist.store.proposals import Proposals, proposals_path
 
-        # Tune pickles what it is given: these close over no console.
         sweep, book, prepared = self.sweep, self.book, self.prepared
         if not sweep.search.follows:
             return None

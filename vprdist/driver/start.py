@@ -11,7 +11,6 @@ from types import FrameType
 
 from vprdist.console import Console, bar
 from vprdist.driver.drive import drive
-from vprdist.launch.capacity import capacity
 from vprdist.launch.check import check_cluster
 from vprdist.launch.driver_job import asked_at, check_detachable, in_driver_job, requeue_self, submit_driver
 from vprdist.launch.own_code import unnamed
@@ -29,6 +28,7 @@ from vprdist.prepare.prepare import Prepared, prepare, unready
 from vprdist.prepare.rights import check_rights, check_trials, trust_note
 from vprdist.private import narrow_umask
 from vprdist.search.proposing import check_proposer
+from vprdist.search.ray_contract import check_version
 from vprdist.spec.idle import idle_settings
 from vprdist.spec.profile import ClusterProfile, read_profile
 from vprdist.spec.profile_choice import settle_cluster
@@ -123,6 +123,7 @@ def _run(
     folder, guard = sweep_folder(runs, sweep.name), check_rights(sweep, runs, profile.trust)
     if only is None:  # known trials need nobody who proposes
         check_proposer(sweep.search)
+    check_version()
     want_again(folder, asked_at(folder))
     check_budget(sweep, profile, sweep.num_distinct, ())  # the budget of trials; that of GPU-hours needs their ids
     # The cluster was asked when a person submitted a driver's job; after an outage nobody would start it once more.
@@ -200,9 +201,8 @@ def _check_cost(sweep: SweepSpec, profile: ClusterProfile, prepared: Prepared, r
 def _detach(
     sweep: SweepSpec, profile: ClusterProfile, folder: Path, runs: Path, console: Console, trial: TrialSpec
 ) -> int:
-    readers = sweep.search.readers(min(capacity(profile).concurrent, sweep.num_trials))
     segments = any(trial.input.segmenter is not None for trial in sweep.trials)
-    memory_gb = profile.driver.memory_gb or driver_job_gb(readers, segments, driver_probe_gb(sweep, trial))
+    memory_gb = profile.driver.memory_gb or driver_job_gb(segments, driver_probe_gb(sweep, trial))
     driver, new = submit_driver(folder, runs, profile, memory_gb)
     console.print(f"driver: job {driver.job_id} {'was submitted' if new else 'is there already'}; log {driver.log}")
     console.print(f"look:   vprdist status {sweep.name} --runs {runs} --watch")

@@ -9,8 +9,9 @@ from vprdist.spec.profile import ClusterProfile
 
 TRIAL_GB = 2.5
 """Memory that a trial of the demo needs at most, where the profile does not say."""
-SLURM_CONCURRENT = 8
-"""What a login node bears without being asked: a search has a process of 115 MB there for each trial in flight."""
+SLURM_CONCURRENT, PROPOSED_CONCURRENT = 64, 8
+"""Trials in flight where nobody says. All of them cost the driver one thread, and the queue shares the cluster out;
+but a searcher that goes by results proposes better the fewer it has not seen yet."""
 
 
 class Capacity(NamedTuple):
@@ -22,11 +23,16 @@ class Capacity(NamedTuple):
     gpus: tuple[int, ...] = ()
 
 
-def capacity(profile: ClusterProfile) -> Capacity:
-    """What the profile's cluster bears; on SLURM the queue decides, and only the driver's own weight is limited."""
+def capacity(profile: ClusterProfile, proposes: bool = False) -> Capacity:
+    """What the profile's cluster bears; on SLURM the queue decides.
+
+    Args:
+        proposes: a searcher proposes trials from the results of earlier ones.
+    """
     if profile.kind == "local":
         return local_capacity(profile)
-    return Capacity(profile.max_concurrent or SLURM_CONCURRENT, profile.rank_cpus, profile.num_node_gpus)
+    usual = PROPOSED_CONCURRENT if proposes else SLURM_CONCURRENT
+    return Capacity(profile.max_concurrent or usual, profile.rank_cpus, profile.num_node_gpus)
 
 
 def local_capacity(

@@ -34,12 +34,10 @@ from vprdist.store.journal import NAME_PREFIX, job_name
 from vprdist.store.manifest import sweep_file
 
 SIGNAL_LEAD_S = 120
-"""Seconds before the time limit: leaving Ray takes some, and so does a full queue of submissions."""
+"""Seconds before the time limit: a full queue of submissions takes some to leave."""
 SBATCH_S = 60.0
 GONE_S = 60.0
 """Seconds that a driver has to leave in: SLURM kills it half a minute after scancel where it does not."""
-RAY_REQUEUES = 10
-"""How often a driver's job in which Ray does not start goes back into the queue, in all."""
 
 
 def driver_name(sweep: Path, prefix: str | None = None) -> str:
@@ -178,23 +176,6 @@ def requeue_self() -> None:
         raise LaunchError(
             f"job {job_id}", "the driver cannot be requeued", None, "Start the same command with --detach."
         )
-
-
-def requeue_without_ray(sweep: Path) -> bool:
-    """Inside the driver's job, where Ray does not start: put it back into the queue, for another hour or node.
-
-    Returns:
-        Whether it was; False after `RAY_REQUEUES` times.
-
-    Raises:
-        LaunchError: SLURM refused.
-    """
-    record = _known(sweep)
-    if record is None or record.without_ray >= RAY_REQUEUES:
-        return False
-    write_driver(sweep, record.model_copy(update={"without_ray": record.without_ray + 1}))
-    requeue_self()
-    return True
 
 
 def in_driver_job() -> bool:

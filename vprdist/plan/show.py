@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from vprdist.console import Console, fitted_table, styled
 from vprdist.launch.params import submission_parameters
 from vprdist.plan.budget import gpu_hours
-from vprdist.plan.driver_cost import driver_cost, driver_job_gb
+from vprdist.plan.driver_cost import DRIVER_MB, driver_job_gb
 from vprdist.plan.estimate import Estimate, total_hours
 from vprdist.plan.probe_memory import driver_probe_gb
 from vprdist.plan.survey import Plan
@@ -179,15 +179,13 @@ def _space(plan: Plan) -> Iterator[str]:
 
 def _driver(plan: Plan) -> Iterator[str]:
     concurrent = min(plan.capacity.concurrent, max(1, len(plan.to_run)))
-    readers = plan.sweep.search.readers(concurrent)
-    cost = driver_cost(readers)
     segments = any(planned.trial.input.segmenter is not None for planned in plan.trials)
-    yield f"about {cost.memory_mb:.0f} MB in {cost.processes} processes here, with {concurrent} trials at once"
+    yield f"about {DRIVER_MB:.0f} MB in one process here, with {concurrent} trials at once"
     if plan.sweep.track:
         yield f"it sends the sweep to {', '.join(choice.title for choice in plan.sweep.track)}, each by a process"
     if plan.profile.kind == "slurm":
         yield f"one squeue every {plan.profile.poll_s:g} s, whatever the number of jobs"
-        memory_gb = driver_job_gb(readers, segments, driver_probe_gb(plan.sweep, plan.looked.trials[0]))
+        memory_gb = driver_job_gb(segments, driver_probe_gb(plan.sweep, plan.looked.trials[0]))
         yield f"--detach would run it as a job of {plan.profile.driver.cpus} CPUs and {memory_gb:g} GB"
 
 

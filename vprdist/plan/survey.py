@@ -106,9 +106,8 @@ def survey(sweep: SweepSpec, profile: ClusterProfile, runs: Path) -> Plan:
     found = power_of(sweep, looked.num_queries, len(trials), results, runs)
     queries = tuple(check_queries(sweep, looked.trials))
     reused, left = reuse_of_other_code(sweep, looked), results_left_behind(sweep, looked)
-    return Plan(
-        sweep, profile, runs, looked, trials, capacity(profile), room, over, found, queries, probes, reused, left
-    )
+    bears = capacity(profile, sweep.search.method.proposes)
+    return Plan(sweep, profile, runs, looked, trials, bears, room, over, found, queries, probes, reused, left)
 
 
 def planned_trials(sweep: SweepSpec, prepared: Prepared, results: Sequence[ResultRow]) -> tuple[Planned, ...]:

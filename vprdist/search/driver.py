@@ -9,6 +9,7 @@ from pathlib import Path
 from vprdist.launch.dispatcher import Dispatcher
 from vprdist.search.book import Book, Outcome, Wanted
 from vprdist.search.leaving import interruptible
+from vprdist.search.ray_contract import check_ray
 from vprdist.search.session import Session
 from vprdist.search.view import NoView, View
 from vprdist.spec.profile import ClusterProfile
@@ -54,11 +55,13 @@ def run_search(
 
     Raises:
         SearchInterrupted: at Ctrl-C or SIGTERM; jobs go on.
-        LaunchError: nothing can be submitted, or a folder is broken.
+        LaunchError: nothing can be submitted, a folder is broken, or the installed Ray is not one that is known.
     """
     book = Book(runs, trials, search, proposals, only, wanted, objective)
     pending, unended = book.pending(), book.unended
     more = bool(pending) or book.wants_more
+    if more:
+        check_ray()
     if more or unended:
         shown = view or NoView()
         with (

@@ -33,13 +33,6 @@ class Interrupted:
 
     number: signal.Signals | None = None
 
-    @staticmethod
-    def listen_again() -> None:
-        """Take SIGTERM back from Ray, which has put a handler of its own below Python's: that one ends the driver."""
-        if threading.current_thread() is threading.main_thread():
-            for number in LEAVING:
-                signal.signal(number, signal.getsignal(number))
-
 
 @contextlib.contextmanager
 def interruptible(sweep_name: str, dispatcher: Dispatcher) -> Iterator[Interrupted]:
@@ -52,7 +45,7 @@ def interruptible(sweep_name: str, dispatcher: Dispatcher) -> Iterator[Interrupt
             raise KeyboardInterrupt
         interrupted.number = signal.Signals(number)
         dispatcher.comes_back = number == signal.SIGUSR2 and in_driver_job()
-        os.write(2, b"\nStopping; the jobs go on.\n")  # at once: Ray may still be starting
+        os.write(2, b"\nStopping; the jobs go on.\n")  # at once: a look at a slow disk may come first
 
     if threading.current_thread() is threading.main_thread():
         before = {number: signal.signal(number, stop) for number in LEAVING}

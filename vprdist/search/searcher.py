@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
@@ -19,7 +20,26 @@ TRIES = 300
 """Points in a row that were known already, after which a space is taken for exhausted."""
 
 
-class Replay(Searcher):  # type: ignore[misc]  # Ray's classes are Any to mypy
+class Known(Searcher):  # type: ignore[misc]  # Ray's classes are Any to mypy
+    """Issues the trials of a plain grid in their order.
+
+    Args:
+        config: what every trial's reader is told besides its id.
+    """
+
+    def __init__(self, trial_ids: Iterable[str], search: SearchSpec, objective: str, config: Mapping[str, Any]) -> None:
+        super().__init__(metric=objective, mode=search.mode)
+        self._left, self.config = deque(trial_ids), dict(config)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next trial's config, FINISHED when there are no more."""
+        return {**self.config, "trial_id": self._left.popleft()} if self._left else str(Searcher.FINISHED)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: no other trial hangs on it."""
+
+
+class Replay(Searcher):  # type: ignore[misc]
     """Issues earlier proposals again in their order, then new ones of an inner searcher, each trial once.
 
     Earlier results are told to the inner searcher before it proposes anything: finished and stopped ones at once,
@@ -30,7 +50,7 @@ class Replay(Searcher):  # type: ignore[misc]  # Ray's classes are Any to mypy
         inner: proposes indices and numbers for `space`; None issues what is known and no more.
         search: the sweep's search section.
         values: the objective of what is over already, by trial id.
-        config: what every trial's actor is told besides its id.
+        config: what every trial's reader is told besides its id.
     """
 
     def __init__(
@@ -120,23 +140,27 @@ def inner_searcher(search: SearchSpec, objective: str, told: Callable[[], list[T
     return Proposing(search, told)
 
 
-def build_scheduler(search: SearchSpec) -> Any:
-    """The scheduler of a sweep; None without one. The metric is the tuner's."""
+def build_scheduler(search: SearchSpec, objective: str) -> Any:
+    """The scheduler of a sweep; None without one."""
     if search.scheduler is None:
         return None
-    grace = search.grace_steps or 1
+    told: dict[str, Any] = {
+        "metric": objective,
+        "mode": search.mode,
+        "time_attr": "training_step",
+        "grace_period": search.grace_steps or 1,
+    }
     if search.scheduler == "asha":
         return _of_evaluations(ASHAScheduler)(
-            time_attr="training_step", max_t=search.max_steps, grace_period=grace, reduction_factor=search.reduction,
-            stop_last_trials=False,
-        )  # fmt: skip
-    return _of_evaluations(MedianStoppingRule)(time_attr="training_step", grace_period=grace, min_samples_required=3)
+            **told, max_t=search.max_steps, reduction_factor=search.reduction, stop_last_trials=False
+        )
+    return _of_evaluations(MedianStoppingRule)(**told, min_samples_required=3)
 
 
 def _of_evaluations(base: Any) -> Any:
     """A scheduler that fits trials which are jobs of a cluster.
 
-    It sees each evaluation once, not the heartbeats of a waiting job, whose objective is unknown. It does not stop a
+    It sees each evaluation once, and none whose objective is unknown. It does not stop a
     trial that has done its last step, and is about to write its result. It does not pause: a job cannot be paused.
     """
 

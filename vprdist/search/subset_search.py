@@ -21,7 +21,7 @@ class SubsetSearch(Searcher):  # type: ignore[misc]  # Ray's classes are Any to 
             is known and no more.
         present: what of the memory `wanted` has asked for; what is proposed is added.
         num_trials: of these, at most.
-        config: what every trial's actor is told besides its id.
+        config: what every trial's reader is told besides its id.
     """
 
     def __init__(

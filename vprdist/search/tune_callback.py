@@ -1,4 +1,4 @@
-"""What Tune tells the driver. Cancelling belongs here: an actor's cleanup also runs at Ctrl-C, when jobs must go on."""
+"""What Tune tells the driver. Cancelling belongs here: where the driver leaves, jobs go on."""
 
 from __future__ import annotations
 
@@ -16,18 +16,10 @@ class Session(Protocol):
 
 
 class DispatchCallback(tune.Callback):  # type: ignore[misc]  # Ray's classes are Any to mypy
-    """Passes Tune's events on, by trial id; all of them come in the driver's main thread.
-
-    An actor that crashes is no reason to end a job: Tune starts another one (see the driver's `FailureConfig`), which
-    reads the trial's folder from the start.
-    """
+    """Passes Tune's events on, by trial id; all of them come in the driver's main thread."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its callbacks for a restore that we never do; threads and locks stay out of it."""
-        return {}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.session.tick()

@@ -126,10 +126,6 @@ class SearchSpec(Spec):
         """The direction in Tune's words."""
         return "max" if self.direction == "maximize" else "min"
 
-    def readers(self, concurrent: int) -> int:
-        """Processes that read trials for Tune with so many jobs in flight; a plain grid's are read one by one."""
-        return concurrent if self.follows else 1
-
     @property
     def domains(self) -> dict[str, Choice | Range]:
         """The space as searchers of points see it: whether each player of the subsets is there is an axis too."""

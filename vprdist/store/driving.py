@@ -35,7 +35,7 @@ def wanted_by_all() -> None:
 class DriverRecord(Spec):
     """`job.json` in the driver's folder: the job that drives the sweep.
 
-    `without_ray`: how often it went back into the queue because Ray did not start.
+    `without_ray`: of an earlier version, whose files have it.
     """
 
     job_id: str
