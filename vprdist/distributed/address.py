@@ -15,7 +15,7 @@ def candidates(ports: tuple[int, int] | None) -> list[int]:
 
 
 def family(host: str) -> socket.AddressFamily:
-    """Of an address."""
+    """The kind of an address."""
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 

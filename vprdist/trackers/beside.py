@@ -26,7 +26,7 @@ HURRY_S = 3.0
 END_S = 120.0
 """Seconds that a driver waits in all, while trackers get on."""
 TRACK_STILL_S = 180.0
-"""Of `vprdist track`: longer than a package takes to give up a server by itself."""
+"""The wait of `vprdist track`: longer than a package takes to give up a server by itself."""
 
 
 @dataclass(frozen=True)

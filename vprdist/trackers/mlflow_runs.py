@@ -27,7 +27,7 @@ STATUS: Mapping[State, str] = {
 DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_DISABLE_TELEMETRY": "true",
 }  # fmt: skip
-"""Of the environment, where it says nothing: a server that is silent is asked again by us, later."""
+"""Set where the environment says nothing: a server that is silent is asked again by us, later."""
 
 
 class Mlflow:

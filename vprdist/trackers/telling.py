@@ -29,7 +29,7 @@ def run_id_of(sweep: str, trial_id: str) -> str:
 
 
 def facts_of_trial(sweep: str, entry: Mapping[str, Any], folder: TrialFolder, several_seeds: bool) -> RunFacts:
-    """Who the run of a trial is; without a trial's file that can be read it has no configuration.
+    """The identity of a trial's run; without a trial's file that can be read it has no configuration.
 
     Args:
         entry: the trial's, of the sweep's manifest.
@@ -49,7 +49,7 @@ def facts_of_trial(sweep: str, entry: Mapping[str, Any], folder: TrialFolder, se
 
 
 def facts_of_sweep(sweep: str, folder: Path) -> RunFacts:
-    """Who the run of the sweep itself is."""
+    """The identity of the run of the sweep itself."""
     config: Any = {}
     with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
         config = yaml.safe_load(sweep_file(folder).read_text(encoding="utf-8"))
