@@ -173,7 +173,8 @@ def test_a_manifest_names_the_trial_that_each_is_compared_with(tmp_path: Path, b
     [
         (lambda value: value["trials"][0].pop("seed"), "found \"no 'seed'\""),
         (lambda value: value["trials"][0].update(seed="one"), "a seed must be a whole number"),
-        (lambda value: value.update(objective="recall@3"), "'recall@3' is no metric"),
+        (lambda value: value.update(objective=7), "7 is no metric"),
+        (lambda value: value.update(direction="down"), "'down' is no direction"),
     ],
 )
 def test_a_manifest_that_lacks_something_is_one_message(tmp_path: Path, change, message) -> None:
