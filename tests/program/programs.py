@@ -13,10 +13,11 @@ COUNTER = """
 import json, os, sys, time
 from vprdist import client
 
-p = client.params(steps=6, dt=0.02, lr=0.1, die_at=0, hold=False)
-saved = client.checkpoint_folder() / "state.json"
+p = client.params(steps=6, dt=0.02, lr=0.1, die_at=0, hold=False, pause_at=0)
+saved = client.checkpoint_folder() / f"state-{client.rank()}.json"
 state = json.loads(saved.read_text()) if saved.exists() else {"step": 0, "x": 5.0, "starts": 0}
 state["starts"] += 1
+(client.folder() / f"pid-{client.rank()}").write_text(str(os.getpid()))
 while state["step"] < p["steps"]:
     state["step"] += 1
     state["x"] -= p["lr"] * 2 * state["x"]
@@ -27,13 +28,16 @@ while state["step"] < p["steps"]:
     partial.rename(saved)
     if p["die_at"] == state["step"] and state["starts"] == 1:
         os.kill(os.getpid(), 9)
+    while state["step"] == p["pause_at"] and not ((client.folder() / "go").exists() or client.should_stop()):
+        time.sleep(0.02)
     while p["hold"] and not client.should_stop():
         time.sleep(0.02)
     if client.should_stop():
         sys.exit()
 client.finish(loss=state["x"] ** 2, starts=state["starts"])
 """
-"""Halves its loss, resumes from its checkpoint, leaves when it is asked to."""
+"""Lowers its loss, resumes from its checkpoint, leaves when it is asked to; waits at `pause_at` for `go` in its folder,
+and where it says `hold` at every step until it is asked to leave."""
 
 
 def program_trial(folder: Path, text: str = COUNTER, *, seed: int = 0, job: Any = None, **params: Any) -> TrialSpec:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests.program.programs import losses, program_trial
 from tests.waiting import until
 from vprdist.distributed.world import World
 from vprdist.errors import OwnCodeError, ProgramError, Stopped, TrainingError, UserError
+from vprdist.machine import pid_start
 from vprdist.program.child import run_child
 from vprdist.program.environment import variables
 from vprdist.program.leaves import NO_FINISH, read_left
@@ -227,3 +230,60 @@ def test_ranks_meet_where_the_variables_say(tmp_path: Path) -> None:
     other.join()
     assert row.metrics == {"heard": 42} and row.num_ranks == 2
     assert time.time() - row.wall_s > 0
+
+
+def test_what_a_shell_started_does_not_outlive_it(tmp_path: Path) -> None:
+    """A wrapper that is killed, and one that leaves something in the background: the next start has the folder alone."""
+    (tmp_path / "run.sh").write_text(
+        'python -c \'import os, time; open(os.environ["VPRDIST_FOLDER"] + "/pid", "w").write(str(os.getpid()))\n'
+        "time.sleep(600)' &\n"
+        "while [ ! -s $VPRDIST_FOLDER/pid ]; do sleep 0.05; done\n"
+        'echo \'{"metrics": {"a": 1}}\' > $VPRDIST_FINISHED\nkill -9 $$\n'
+    )
+    trial = program_trial(tmp_path, job={"command": ["bash", "run.sh"]})
+    row = run(tmp_path, trial)
+    pid = int((TrialFolder.of(tmp_path / "runs", trial.trial_id).path / "pid").read_text())
+    assert pid_start(pid) is None
+    assert row.metrics == {"a": 1} and any("SIGKILL" in note for note in row.fallbacks)
+
+
+def test_what_a_killed_job_left_is_ended_before_the_next_start(tmp_path: Path) -> None:
+    trial = program_trial(tmp_path)
+    folder = TrialFolder.of(tmp_path / "runs", trial.trial_id).path
+    own = {**os.environ, "VPRDIST_FOLDER": str(folder), "VPRDIST_RANK": "0"}
+    left = subprocess.Popen(["sleep", "600"], env=own)
+    other = subprocess.Popen(["sleep", "600"], env={**own, "VPRDIST_RANK": "1"})
+    try:
+        run(tmp_path, trial)
+        assert left.wait(60) == -15 and other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+@pytest.mark.parametrize("text", ["import time\ntime.sleep(600)\n", "import sys, time, signal\n"
+    "signal.signal(signal.SIGTERM, lambda *_: sys.exit())\nfrom vprdist import client\nclient.log(1, a=1)\n"
+    "time.sleep(600)\n"])  # fmt: skip
+def test_sigterm_of_the_cluster_makes_neither_a_failure_nor_a_result(tmp_path: Path, text: str) -> None:
+    """Without `preempt_send_user_signal` SLURM sends SIGTERM to every process of the job, and ends it some time later:
+    it is put back into the queue as long as it does not fail before."""
+    trial = program_trial(tmp_path, "import os\nfrom vprdist import client\n(client.folder() / 'pid').write_text("
+        "str(os.getpid()))\n" + text.replace("time.sleep", "(client.folder() / 'ready').touch(); time.sleep"))  # fmt: skip
+    place = TrialFolder.of(tmp_path / "runs", trial.trial_id)
+    job = os.fork()
+    if not job:
+        signal.signal(signal.SIGTERM, lambda *_: None)  # as submitit's handler
+        try:
+            run(tmp_path, trial)
+        finally:
+            os._exit(0)
+    until((place.path / "ready").exists)
+    pid = int((place.path / "pid").read_text())
+    for each in (job, pid):
+        os.kill(each, signal.SIGTERM)
+    until(lambda: pid_start(pid) is None)
+    time.sleep(1)
+    assert os.waitpid(job, os.WNOHANG) == (0, 0), "it waits for what the cluster does"
+    os.kill(job, signal.SIGKILL)
+    os.waitpid(job, 0)
+    assert not place.has_result

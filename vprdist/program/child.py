@@ -6,9 +6,12 @@ import ctypes
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 from vprdist.errors import LaunchError
@@ -20,10 +23,12 @@ SET_PARENT_DEATH_SIGNAL = 1
 
 
 class Ending(NamedTuple):
-    """How a program ended: its exit code (a signal's is negative), and whether it was asked to stop before."""
+    """How a program ended: its exit code (a signal's is negative), whether it was asked to stop before, and when the
+    job itself was last sent SIGTERM (of `time.monotonic`)."""
 
     code: int
     asked: bool
+    sigterm: float | None = None
 
     @property
     def words(self) -> str:
@@ -66,12 +71,37 @@ def run_child(job: ProgramSpec, environment: Mapping[str, str], stop: Path, shou
         remedy = "Install it on the node, or name its path: trial.job.command."
         raise LaunchError(f"program {words[0]}", "it cannot be started", error.strerror, remedy) from None
     asked = False
-    while (code := process.poll()) is None:
-        if should_stop() and not asked:
-            asked = True
-            stop.parent.mkdir(parents=True, exist_ok=True)
-            stop.touch()
-            if job.stop_signal != "none":
-                process.send_signal(getattr(signal, f"SIG{job.stop_signal}"))
-        time.sleep(LOOK_S)
-    return Ending(code, asked or should_stop())
+    with _sigterm_noted() as times:
+        while (code := process.poll()) is None:
+            if should_stop() and not asked:
+                asked = True
+                stop.parent.mkdir(parents=True, exist_ok=True)
+                stop.touch()
+                if job.stop_signal != "none":
+                    process.send_signal(getattr(signal, f"SIG{job.stop_signal}"))
+            time.sleep(LOOK_S)
+    return Ending(code, asked or should_stop(), times[-1] if times else None)
+
+
+@contextmanager
+def _sigterm_noted() -> Iterator[list[float]]:
+    """The times at which this process is sent SIGTERM, which it outlives, as submitit's handler lets every rank.
+
+    SLURM sends it to every process of a job that it is about to end: a program that is none the wiser dies of it.
+    """
+    times: list[float] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield times
+        return
+    before = signal.getsignal(signal.SIGTERM)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        times.append(time.monotonic())
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, note)
+    try:
+        yield times
+    finally:
+        signal.signal(signal.SIGTERM, before)

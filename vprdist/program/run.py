@@ -17,6 +17,7 @@ from vprdist.machine import visible_gpus
 from vprdist.program.child import Ending, run_child
 from vprdist.program.environment import stop_file, variables
 from vprdist.program.leaves import read_left
+from vprdist.program.remains import end_remains
 from vprdist.source import running_source
 from vprdist.spec.program import ProgramSpec
 from vprdist.spec.result import NO_GPU, ResultRow
@@ -24,6 +25,8 @@ from vprdist.spec.trial import TrialSpec
 from vprdist.store.trial_folder import TrialFolder
 
 ALONE = World()
+END_S = 600.0
+"""How long after SIGTERM a cluster may take to end a job: SLURM's GraceTime or KillWait."""
 
 
 def run_program(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
@@ -45,6 +48,7 @@ def run_program(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
     began = time.time()
     notes = _look(trial, job, place, world)
     stop = stop_file(place, world)
+    end_remains(place.path, world.rank, "an earlier start of the job")
     if world.rank == 0:
         place.checkpoint.mkdir(parents=True, exist_ok=True)
         place.finished_file.unlink(missing_ok=True)  # what an earlier start said counts no more
@@ -53,14 +57,32 @@ def run_program(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
     try:
         ending = run_child(job, environment, stop, world.should_stop)
     finally:
-        stop.unlink(missing_ok=True)
+        end_remains(place.path, world.rank, "the program")
+        if world.world_size == 1:  # the programs of other ranks may not have seen it yet
+            stop.unlink(missing_ok=True)
     finished = place.finished_file.exists()
-    if ending.asked and not finished:
+    if not finished and (ending.asked or _asked_after(ending, world)):
         raise Stopped
     if ending.code and not (finished and world.rank == 0):
         raise ProgramError(job.title, "the program died", ending.words, "Its log says more.")
     if world.rank == 0:
         _publish(trial, place, world, (*notes, *_end_notes(ending)), began)
+
+
+def _asked_after(ending: Ending, world: World) -> bool:
+    """Where the job was sent SIGTERM and the program left: wait for what comes, the end or the signal to leave.
+
+    What the program did then was no fault of its own, and what it logged last is no result. The end is SLURM's, which
+    puts a preempted job back into the queue; a job that failed before would cost an attempt.
+    """
+    if ending.sigterm is None:
+        return False
+    print(f"SIGTERM: the cluster ends this job; the program left ({ending.words}).", flush=True)
+    while time.monotonic() < ending.sigterm + END_S:
+        if world.should_stop():
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def _look(trial: TrialSpec, job: ProgramSpec, place: TrialFolder, world: World) -> tuple[str, ...]:
