@@ -233,7 +233,7 @@ def test_ranks_meet_where_the_variables_say(tmp_path: Path) -> None:
 
 
 def test_what_a_shell_started_does_not_outlive_it(tmp_path: Path) -> None:
-    """A wrapper that is killed, and one that leaves something in the background: the next start has the folder alone."""
+    """A wrapper that is killed, with something in the background: the next start has the folder alone."""
     (tmp_path / "run.sh").write_text(
         'python -c \'import os, time; open(os.environ["VPRDIST_FOLDER"] + "/pid", "w").write(str(os.getpid()))\n'
         "time.sleep(600)' &\n"
@@ -261,14 +261,19 @@ def test_what_a_killed_job_left_is_ended_before_the_next_start(tmp_path: Path) -
         other.wait()
 
 
-@pytest.mark.parametrize("text", ["import time\ntime.sleep(600)\n", "import sys, time, signal\n"
-    "signal.signal(signal.SIGTERM, lambda *_: sys.exit())\nfrom vprdist import client\nclient.log(1, a=1)\n"
-    "time.sleep(600)\n"])  # fmt: skip
-def test_sigterm_of_the_cluster_makes_neither_a_failure_nor_a_result(tmp_path: Path, text: str) -> None:
+SAVES_AT_SIGTERM = "signal.signal(signal.SIGTERM, lambda *_: sys.exit())\nclient.log(1, a=1)\n"
+
+
+@pytest.mark.parametrize("first", ["", SAVES_AT_SIGTERM])
+def test_sigterm_of_the_cluster_makes_neither_a_failure_nor_a_result(tmp_path: Path, first: str) -> None:
     """Without `preempt_send_user_signal` SLURM sends SIGTERM to every process of the job, and ends it some time later:
     it is put back into the queue as long as it does not fail before."""
-    trial = program_trial(tmp_path, "import os\nfrom vprdist import client\n(client.folder() / 'pid').write_text("
-        "str(os.getpid()))\n" + text.replace("time.sleep", "(client.folder() / 'ready').touch(); time.sleep"))  # fmt: skip
+    text = (
+        f"import os, signal, sys, time\nfrom vprdist import client\n{first}"
+        "(client.folder() / 'partial').write_text(str(os.getpid()))\n"
+        "(client.folder() / 'partial').rename(client.folder() / 'pid')\ntime.sleep(600)\n"
+    )
+    trial = program_trial(tmp_path, text)
     place = TrialFolder.of(tmp_path / "runs", trial.trial_id)
     job = os.fork()
     if not job:
@@ -277,7 +282,7 @@ def test_sigterm_of_the_cluster_makes_neither_a_failure_nor_a_result(tmp_path: P
             run(tmp_path, trial)
         finally:
             os._exit(0)
-    until((place.path / "ready").exists)
+    until((place.path / "pid").exists)
     pid = int((place.path / "pid").read_text())
     for each in (job, pid):
         os.kill(each, signal.SIGTERM)

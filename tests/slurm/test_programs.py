@@ -1,4 +1,4 @@
-"""A stranger's program on a real SLURM: whatever interrupts it, its result is that of an undisturbed run, bit for bit."""
+"""A stranger's program on a real SLURM: whatever interrupts it, its result is that of an undisturbed run to the bit."""
 
 from __future__ import annotations
 

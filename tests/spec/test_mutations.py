@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,8 @@ def dump(values: dict[str, Any]) -> str:
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_a_spoilt_sweep_is_refused_at_its_line(tmp_path, monkeypatch, path):
     monkeypatch.setenv("MSLS_ROOT", "/data/msls")
+    for script in path.parent.glob("*.py"):  # a sweep's own program lies beside it
+        shutil.copy(script, tmp_path)
     refused = [check(*each[:2], tmp_path / path.name, read_sweep, strict=each[2]) for each in both(path, SWEEPS)]
     assert sum(refused) >= len(refused) / 2
 

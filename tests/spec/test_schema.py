@@ -19,7 +19,7 @@ from vprdist.store.manifest import resolved_file
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS, PROFILES = sorted((ROOT / "sweeps").glob("*.yaml")), sorted((ROOT / "slurm" / "profiles").glob("*.yaml"))
 SWEEP, PROFILE = Draft202012Validator(sweep_schema()), Draft202012Validator(profile_schema())
-FREE = ("<scale>", "<group>", "<key of trial>", "<parameter>")
+FREE = ("<scale>", "<group>", "<key of trial>", "<parameter>", "<parameter of a program>", "<city>")
 KEYS = {key.name: key for key in sweep_keys()}
 
 

@@ -71,17 +71,21 @@ def _dotted_section(section: Key, keys: Sequence[Key]) -> Fragment | None:
         return None
     named: Fragment = {}
     patterns: Fragment = {}
+    free: Fragment = {"additionalProperties": False}
     for key in keys:
         own = key.path[len(section.path) :]
         if not own or key.path[: len(section.path)] != section.path:
             continue
         if len(own) == 1 and own[0].startswith("<") and not key.names:
-            continue  # of a user's own class, which is another form of the section
+            free |= {"additionalProperties": _ref(key.path)}  # names that people choose
+            continue
         if len(own) == 1:
             named |= {name: _ref(key.path) for name in (key.names or own)}
         else:
             patterns[_pattern(key, keys, len(section.path))] = _ref(key.path)
-    return {**SECTION, "properties": named, "patternProperties": patterns, "additionalProperties": False}
+    if named:  # of a user's own class, which is another form of the section
+        free = {"additionalProperties": False}
+    return {**SECTION, "properties": named, "patternProperties": patterns, **free}
 
 
 def _by_axis(axes: Sequence[Key], value: Callable[[Key], Fragment]) -> Fragment:

@@ -182,8 +182,9 @@ def _scheduled(sweep: SweepSpec, origin: Origin) -> SweepSpec:
         raise SweepFileError(origin.where(("search", "scheduler")), fault, steps, f"Set trial.{key}.")
     every = sweep.trial.run.evaluate_steps or max(1, steps // 4)
     grace = sweep.search.grace_steps or every
-    if not every <= grace < steps:
-        fault = f"this must lie between the first evaluation, {every}, and the last step, {steps}"
+    first = every if sweep.trial.job is None else 1  # a program of the user's own logs when it likes
+    if not first <= grace < steps:
+        fault = f"this must lie between the first evaluation, {first}, and the last step, {steps}"
         raise SweepFileError(origin.where(("search", "grace_steps")), fault, grace, "Change one of them.")
 
     def evaluated(trial: TrialSpec) -> TrialSpec:
