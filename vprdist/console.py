@@ -7,6 +7,7 @@ goes through `Console`; colours are given beside the words, as styles.
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 import time
@@ -220,6 +221,13 @@ def fitted_table(
         return table_width(console, draw(shown)) - saved
 
     return draw(fitting(range(len(heads)), spare, width_of, console.width))
+
+
+def number_text(value: float | None, signed: bool = False) -> str:
+    """A number of any size in four digits: 0.0123, 83.4, 1.2e+05; a dash where there is none."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:{'+' if signed else ''}.4g}"
 
 
 def duration(seconds: float) -> str:

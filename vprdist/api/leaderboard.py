@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from vprdist.api.html import paragraphs, table
 from vprdist.api.table import Table, arrow_of
 from vprdist.report.evidence import Block, Interval
-from vprdist.report.leaderboard import FIELDS, difference_text, headers, p_text, records, row_cells
+from vprdist.report.leaderboard import FIELDS, difference_text, headers, records, row_cells
 from vprdist.report.one_pair import Pair
-from vprdist.report.reading import reading, short, warnings
+from vprdist.report.reading import p_text, reading, short, warnings
 
 SEVERAL = "one seed a row: it speaks of these very networks, and no p is told"
 

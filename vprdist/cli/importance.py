@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vprdist.cli.options import add_runs
 from vprdist.console import Commands, Console, add_command
-from vprdist.errors import UserError
+from vprdist.errors import UserError, nearest
 from vprdist.report.evidence import QueriesOf
 from vprdist.report.importance import MOST_NUMBERS, MOST_WORDS, importances
 from vprdist.report.importance_tables import show_importance, write_importance
@@ -40,7 +40,7 @@ def add_commands(commands: Commands) -> None:
         "what", nargs="*", metavar="RUN OR SWEEP",
         help="sweeps by name, or run folders; their trials count together (default: all trials of --runs)",
     )  # fmt: skip
-    told.add_argument("--objective", choices=METRICS, help="the metric (default: the sweeps' own, else recall@1)")
+    told.add_argument("--objective", help="the metric, or a program's number (default: the sweeps' own, else recall@1)")
     add_runs(told)
 
 
@@ -61,6 +61,11 @@ def _importance(args: argparse.Namespace, console: Console) -> int:
     queries_of = _reader(asked, refused)
     # Rows of several sweeps may have one name: what tells rows apart here is the trial without its seed.
     names = {each.trial_id: each.trial.model_copy(update={"seed": 0}).trial_id for each in results}
+    known = {*METRICS, *(name for each in results for name in each.metrics)}
+    if objective not in known:
+        raise UserError(
+            "--objective", "no result has a number of that name", objective, nearest(objective, sorted(known))
+        )
     rows = group_rows(results, names, objective)
     found, silent = importances(rows, objective, queries_of)
     for text in refused[:MOST_TOLD]:

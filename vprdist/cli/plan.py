@@ -115,7 +115,8 @@ def _show(args: argparse.Namespace, console: Console) -> int:
     axes, telling = sweep.telling_axes, sweep.telling_parameters
     names = [row_name(planned.trial, axes, players, telling) or sweep.name for planned in plan.trials]
     show_plan(plan, names, console, args.full)
-    show_networks(network_costs(plan.looked.trials, args.measure, partial(bar, console)), console)
+    if networks := [trial for trial in plan.looked.trials if trial.job is None]:
+        show_networks(network_costs(networks, args.measure, partial(bar, console)), console)
     script = script_of(plan)
     if script is not None:
         console.print(f"\nthe sbatch script of {example_name(plan)}", style="bold")

@@ -12,6 +12,7 @@ from typing import Literal
 
 from vprdist.errors import UserError
 from vprdist.spec.profile import ClusterProfile
+from vprdist.spec.program import ProgramSpec
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.result_file import read_result
@@ -19,7 +20,7 @@ from vprdist.store.trial_folder import results_in
 
 NEWEST = 500
 """Results that are read, newest first: a run folder may hold thousands."""
-Basis = Literal["the same recipe", "similar trials", "nothing"]
+Basis = Literal["the same recipe", "the same program", "similar trials", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ def estimate(trial: TrialSpec, profile: ClusterProfile, results: Sequence[Result
     The time of a step is taken to grow with pixels and pairs, and to shrink with ranks; the rest of a trial's time
     (reading, evaluating) as the pixels. Only results of the same kind of device count.
     """
+    if trial.job is not None:
+        return _of_program(trial, trial.job, profile, results)
     usable = [
         row for row in results if row.trial.job is None and row.steps and _on_gpu(row) == bool(profile.num_node_gpus)
     ]
@@ -57,6 +60,25 @@ def estimate(trial: TrialSpec, profile: ClusterProfile, results: Sequence[Result
             hours = median(_seconds(trial, profile, row) for row in like) / 3600
             return Estimate(hours, "the same recipe" if basis == "the same recipe" else "similar trials", len(like))
     return Estimate(None, "nothing")
+
+
+def _of_program(
+    trial: TrialSpec, job: ProgramSpec, profile: ClusterProfile, results: Sequence[ResultRow]
+) -> Estimate:  # fmt: skip
+    """A program's time is that of its earlier trials: of this very text, else of the one before it."""
+    gpu = bool(profile.num_node_gpus)
+    like = [row for row in results if row.trial.job is not None and row.trial.job.title == job.title]
+    like = [row for row in like if not row.device.startswith(("cpu", "cuda")) or _on_gpu(row) == gpu]
+    same = [row for row in like if _code(row.trial) == _code(trial)]
+    if not like:
+        return Estimate(None, "nothing")
+    found = same or like
+    basis: Basis = "the same program" if same else "similar trials"
+    return Estimate(median(row.wall_s for row in found) / 3600, basis, len(found))
+
+
+def _code(trial: TrialSpec) -> dict[str, str] | None:
+    return None if trial.digests is None else trial.digests.code
 
 
 def total_hours(estimates: Iterable[Estimate]) -> float | None:

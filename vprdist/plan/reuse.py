@@ -25,7 +25,7 @@ def reuse_of_other_code(sweep: SweepSpec, prepared: Prepared) -> str | None:
         prepared: the sweep's trials; those without an id yet have no result.
     """
     here = running_source()
-    if here is None:
+    if here is None or sweep.trial.measures_itself:  # nothing of this code makes a program's numbers
         return None
     folders = [TrialFolder.of(prepared.runs, trial_id) for trial_id in _known(sweep, prepared)]
     found = [folder.source() for folder in folders if folder.has_result]

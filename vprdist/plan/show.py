@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -17,6 +18,7 @@ from vprdist.spec.subsets import SubsetSpec
 from vprdist.spec.sweep import SweepSpec
 from vprdist.store.journal import job_name
 
+MOST_PROGRAMS = 4
 SHOWN = 16
 """Trials in the table unless all are asked for."""
 
@@ -29,6 +31,7 @@ def show_plan(plan: Plan, names: Sequence[str], console: Console, full: bool) ->
     for title, lines in (
         ("data", iter(plan.looked.facts)),
         ("subsets", _subsets(plan)),
+        ("program", _program(plan)),
         ("a job", _job(plan)),
         ("time", _time(plan)),
         ("space", _space(plan)),
@@ -95,6 +98,17 @@ def _subsets(plan: Plan) -> Iterator[str]:
     yield from plan.queries
 
 
+def _program(plan: Plan) -> Iterator[str]:
+    """What is run in the place of vprdist's training, as it would be typed."""
+    jobs = {job.title: job for planned in plan.trials if (job := planned.trial.job) is not None}
+    for job in list(jobs.values())[:MOST_PROGRAMS]:
+        yield job.function if job.function is not None else shlex.join(job.command or ())
+    if len(jobs) > MOST_PROGRAMS:
+        yield f"… and {len(jobs) - MOST_PROGRAMS} more"
+    if jobs:
+        yield "it finds its parameters in the file that VPRDIST_TRIAL names"
+
+
 def _placebos(sweep: SweepSpec, subsets: SubsetSpec) -> str:
     """Those of every setting, and where those are that only some forms of a mask have."""
     found = [sweep.subsets_at(at).placebos for at in sweep.settings]
@@ -139,7 +153,8 @@ def _time(plan: Plan) -> Iterator[str]:
         unknown = sum(each.hours is None for each in estimates)
         yield f"{unknown} of {len(todo)} trials have no earlier result to tell from: run one of them, then plan again"
     else:
-        basis = "the same recipe" if all(e.basis == "the same recipe" for e in estimates) else "similar trials, scaled"
+        told = {each.basis for each in estimates}
+        basis = next(iter(told)) if told in ({"the same recipe"}, {"the same program"}) else "similar trials, scaled"
         wall = hours / min(plan.capacity.concurrent, len(todo))
         yield f"about {hours:.3g} h of trials, {wall:.3g} h at full concurrency, from {basis}"
     if plan.profile.num_node_gpus:
@@ -167,6 +182,10 @@ def _gpu_hours(plan: Plan, estimates: Sequence[Estimate]) -> str:
 
 def _space(plan: Plan) -> Iterator[str]:
     room, count = plan.space, len(plan.to_run)
+    if plan.sweep.trial.job is not None and not room.measured:
+        yield "unknown: a program leaves what it likes, and no trial of one is done"
+        yield f"free there: {_bytes(room.free_bytes or 0)}"
+        return
     how = "measured on done trials" if room.measured else "counted; no trial is done yet"
     size = f"{room.files * count} files, {_bytes(room.bytes * count)}"
     yield f"{size} in {plan.runs} ({room.files} files, {_bytes(room.bytes)} a trial, {how})"

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean
 
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.result_file import glance_at_result
 from vprdist.store.trial_folder import results_in
 
 SAMPLE = 30
@@ -34,7 +35,9 @@ class Space:
 
 def space(trials: Sequence[TrialSpec], runs: Path, num_ranks: int) -> Space:
     """For trials like these."""
-    sizes = [_folder_size(path.parent) for path in islice(results_in(runs), SAMPLE)]
+    own = any(trial.job is not None for trial in trials)
+    like = (path for path in results_in(runs) if _is_program(path) == own)
+    sizes = [_folder_size(path.parent) for path in islice(like, SAMPLE)]
     if sizes:
         files, size = round(mean(count for count, _ in sizes)), round(mean(size for _, size in sizes))
     else:
@@ -48,6 +51,12 @@ def checkpoint_bytes(trial: TrialSpec) -> int:
     """Weights, and AdamW's two moments where all are trained; float32."""
     copies = 3 if trial.train.optimizer == "adamw" else 1
     return 4 * copies * int(trial.network.backbone.fact("num_parameters") or UNKNOWN_PARAMETERS)
+
+
+def _is_program(result: Path) -> bool:
+    """Whether a program of the user's own left it: it leaves other files than networks do."""
+    trial = glance_at_result(result).get("trial")
+    return isinstance(trial, dict) and trial.get("job") is not None
 
 
 def _folder_size(folder: Path) -> tuple[int, int]:

@@ -49,7 +49,8 @@ class Board:
         """The sweep, how much of it there is, and the order of its rows."""
         count, objective = len(self.manifest["names"]), self.manifest["objective"]
         old = f", {len(self.refused)} unreadable or of another version left out" if self.refused else ""
-        return f"{self.manifest['name']} ({len(self.results)} of {count} trials{old}), best {objective} first"
+        best = "lowest" if self.manifest["direction"] == "minimize" else "best"
+        return f"{self.manifest['name']} ({len(self.results)} of {count} trials{old}), {best} {objective} first"
 
     @property
     def left_out(self) -> list[str]:
@@ -70,8 +71,10 @@ def read_board(folder: Path, runs: Path) -> Board:
         known = ", ".join(sweep_names(runs)) or "none"
         raise UserError(folder, "no such sweep", None, f"Sweeps in {runs}: {known}.")
     manifest = read_manifest(folder)
-    results, refused = readable_results(TrialFolder.of(runs, trial).result_file for trial in manifest["names"])
-    rows = group_rows(results, manifest["names"], manifest["objective"])
+    objective, direction = manifest["objective"], manifest["direction"]
+    files = [TrialFolder.of(runs, trial).result_file for trial in manifest["names"]]
+    results, refused = readable_results(files, objective)
+    rows = group_rows(results, manifest["names"], objective, direction)
     queries: dict[str, Queries] = {}
 
     def queries_of(asked: str) -> Queries | None:
@@ -85,9 +88,9 @@ def read_board(folder: Path, runs: Path) -> Board:
         return found
 
     def spread_of(protocol: Protocol) -> SeedSpread | None:
-        return spread_elsewhere(runs, protocol, manifest["objective"])
+        return spread_elsewhere(runs, protocol, objective)
 
-    blocks = weigh(rows, manifest["objective"], queries_of, manifest["baselines"], spread_of)
+    blocks = weigh(rows, objective, queries_of, manifest["baselines"], spread_of, direction)
     attribution, why, probes = None, None, None
     try:
         probes = _missing_probes(folder, runs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,18 @@ from vprdist.report.page.contents import MOST_LINES, Contents, Curve, NoPictures
 from vprdist.report.page.learnt import learnt_section, mask_sheets
 from vprdist.report.shapley import class_values
 from vprdist.spec.result import ResultRow
+from vprdist.spec.vocabulary import METRICS
 from vprdist.status.facts import Facts
 from vprdist.status.find import find_sweep
 from vprdist.status.status import look
 from vprdist.store.manifest import sweep_file
 from vprdist.store.queries import asked_path, read_answers
 from vprdist.store.reading import found_in
+from vprdist.store.rows import own_numbers
 from vprdist.store.trial_folder import TrialFolder
+
+LOGGED = ("untrained", "train", "evaluate")
+"""Kinds of rows that have numbers of a step."""
 
 
 def page_path(folder: Path) -> Path:
@@ -95,7 +100,10 @@ def _is_told(problem: str, lines: Sequence[str]) -> bool:
 def _pictures(results: Sequence[ResultRow]) -> Pictures:
     from vprdist.report.pictures import pictures_of
 
-    return pictures_of(results[0].trial) if results else NoPictures("no trial has a result yet.")
+    evaluated = [result.trial for result in results if result.protocol is not None]
+    if results and not evaluated:
+        return NoPictures("numbers of a program's own come without pictures.")
+    return pictures_of(evaluated[0]) if evaluated else NoPictures("no trial has a result yet.")
 
 
 def _progress(facts: Facts, folder: TrialFolder) -> Progress:
@@ -113,25 +121,41 @@ def _curves(board: Board) -> tuple[list[Curve], list[str]]:
     shown = [(row.name, result.trial.seed, result.trial_id) for row in rows for result in row.results]
     if not shown:
         shown = [(names[entry["trial"]], entry["seed"], entry["trial"]) for entry in board.manifest["trials"]]
+    own = objective not in METRICS or any(block.protocol is None for block in board.blocks)
     curves, broken = list[Curve](), list[str]()
     for name, seed, trial in shown[: 5 * MOST_LINES]:
         try:
-            curves.append(_curve(name, seed, TrialFolder.of(board.runs, trial), objective))
+            curves.append(_curve(name, seed, TrialFolder.of(board.runs, trial), objective, own))
         except UserError as error:  # the curve is lost, the result is not
             broken.append(str(error))
     return curves, broken
 
 
-def _curve(name: str, seed: int, folder: TrialFolder, objective: str) -> Curve:
+def _curve(name: str, seed: int, folder: TrialFolder, objective: str, own: bool) -> Curve:
     rows = folder.rows()[0]
     # What a killed job made after its last checkpoint was made again, and has two rows.
     loss = {row["step"]: float(row["loss"]) for row in rows if row["kind"] == "train" and "loss" in row}
     scores = {
         row["step"]: float(row[objective])
         for row in rows
-        if row["kind"] in ("untrained", "evaluate") and objective in row
+        if row["kind"] in LOGGED and row.get("step") is not None and objective in own_numbers(row, every=True)
     }
-    return Curve(row=name, seed=seed, loss=_thinned(sorted(loss.items())), objective=sorted(scores.items()))
+    others = _others(rows, objective) if own else {}
+    return Curve(
+        row=name, seed=seed, loss=_thinned(sorted(loss.items())), objective=_thinned(sorted(scores.items())),
+        others=others,
+    )  # fmt: skip
+
+
+def _others(rows: Sequence[Mapping[str, Any]], objective: str) -> dict[str, list[tuple[int, float]]]:
+    """The other numbers that a program logged, by name."""
+    found: dict[str, dict[int, float]] = {}
+    for row in rows:
+        if row["kind"] in LOGGED and row.get("step") is not None:
+            for name, value in own_numbers(row).items():
+                if name != objective:
+                    found.setdefault(name, {})[row["step"]] = value
+    return {name: _thinned(sorted(points.items())) for name, points in found.items()}
 
 
 def _thinned(points: list[tuple[int, float]], most: int = 200) -> list[tuple[int, float]]:

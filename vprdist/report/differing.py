@@ -11,6 +11,7 @@ from vprdist.report.rows import Row
 from vprdist.spec.base import Spec, marks_of
 from vprdist.spec.class_table import table_of
 from vprdist.spec.named import Named
+from vprdist.spec.program import ProgramSpec
 from vprdist.spec.vocabulary import CLASS_GROUPS
 
 LAYERS = re.compile(r"\d+-\d+")
@@ -32,7 +33,9 @@ def differing(rows: Sequence[Row]) -> dict[str, list[str | None]]:
     told = [dict(_values(row.trial)) for row in rows]
     keys = list(dict.fromkeys(key for each in told for key in each))
     columns = {key: [each.get(key) for each in told] for key in keys}
-    chosen = [key for key in keys if not _follows(key) and len(set(columns[key]) - {None}) > 1]
+    # Which parameter a program takes where none is given, it alone knows: none is another value.
+    ignored = {key: set() if key.startswith("params.") else {None} for key in keys}
+    chosen = [key for key in keys if not _follows(key) and len(set(columns[key]) - ignored[key]) > 1]
     for key in keys:
         if key not in chosen and _parts(columns, chosen) < _parts(columns, [*chosen, key]):
             chosen.append(key)
@@ -59,12 +62,26 @@ def _values(spec: Spec, prefix: str = "") -> Iterator[tuple[str, str | None]]:
             yield path, value.title
             yield from ((f"{path}.{each}", _plain(one)) for each, one in value.parameters.items())
             yield f"{path}.digest", value.digest
+        elif isinstance(value, ProgramSpec):
+            yield path, value.title
+            yield f"{path}.leaves", value.leaves
+        elif path == "params":
+            yield from ((".".join((path, *key)), _plain(one)) for key, one in _leaves(value))
         elif isinstance(value, Spec) and path != "train.arms":
             yield from _values(value, f"{path}.")
         elif isinstance(value, Spec):
             yield path, "one network for all arms"
         else:
             yield path, table_of(value).name if path == "input.class_table" else _plain(value)
+
+
+def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What a program reads, by the keys that a sweep file may vary."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from (((key, *rest), one) for rest, one in _leaves(value))
+        else:
+            yield (key,), value
 
 
 def _plain(value: Any) -> str | None:
@@ -105,7 +122,7 @@ def _some(values: Sequence[str | None]) -> str:
 
 def layers_text(rows: Sequence[Row]) -> str:
     """What X-Y means, where a name has it; empty where none has."""
-    sets = [row for row in rows if LAYERS.fullmatch(row.trial.network.unfreeze_name)]
+    sets = [row for row in rows if row.trial.job is None and LAYERS.fullmatch(row.trial.network.unfreeze_name)]
     shown = next((row for row in sets if row.trial.network.unfreeze_name in row.name), None)
     if shown is None:
         return ""

@@ -10,17 +10,23 @@ import numpy as np
 import numpy.typing as npt
 
 from vprdist.report.comparisons import AllPairs, all_pairs, groups, holm, p_values
+from vprdist.report.own_numbers import by_seed, mean_interval, other_numbers, paired, pooled_spread, usual_numbers
 from vprdist.report.parts import Part, cuts
-from vprdist.report.rows import Row
+from vprdist.report.rows import Row, other_metrics
 from vprdist.report.seeds import SeedSpread
 from vprdist.report.statistics import Chance, Panel, chance, wilson
 from vprdist.spec.result import Protocol, ResultRow
+from vprdist.spec.search import Direction
 from vprdist.spec.vocabulary import METRICS
 from vprdist.store.queries import Queries
 
 BEST_BASELINE = (
     "The baseline is the best row compared, chosen by the same queries, which makes differences large: intervals are "
     "as wide as all pairs of rows need."
+)
+BEST_OF_OWN = (
+    "The baseline is the best row compared, chosen by the same seeds, which makes differences large: intervals and p "
+    "allow for all pairs of rows (Bonferroni)."
 )
 Interval = tuple[float, float]
 QueriesOf = Callable[[str], Queries | None]
@@ -80,6 +86,7 @@ class Block:
         num_clusters: of the queries that rows are compared on; None: no row can be.
         seed_sd: the standard deviation between seeds; None: no row has two.
         chosen: the baseline is the best row.
+        direction: which end of the objective is better.
         elsewhere: where no row has two seeds, what they change in other sweeps of the run folder, and below which
             difference rows may then be equal.
     """
@@ -92,6 +99,26 @@ class Block:
     notes: tuple[str, ...]
     chosen: bool = False
     elsewhere: tuple[SeedSpread, float] | None = None
+    direction: Direction = "maximize"
+
+    @property
+    def rows(self) -> list[Row]:
+        return [standing.row for standing in self.standings]
+
+    @property
+    def measured_by(self) -> str:
+        """`protocol ab12cd34`, or `program train.py`."""
+        return self.standings[0].row.results[0].measured_by
+
+    @property
+    def others(self) -> list[str]:
+        """The numbers that a table shows beside the objective."""
+        return other_metrics(self.objective) if self.protocol else usual_numbers(self.rows, self.objective)
+
+    @property
+    def all_others(self) -> list[str]:
+        """Those that a file has beside the objective."""
+        return other_metrics(self.objective) if self.protocol else other_numbers(self.rows, self.objective)
 
     @property
     def knows_seeds(self) -> bool:
@@ -119,6 +146,7 @@ def weigh(
     queries_of: QueriesOf,
     baselines: Mapping[str, str] | None,
     spread_of: SpreadOf = lambda protocol: None,
+    direction: Direction = "maximize",
 ) -> list[Block]:
     """Judge rows, protocol by protocol; p-values are corrected over all of them together.
 
@@ -127,13 +155,46 @@ def weigh(
         queries_of: per-query results of a trial; None where there are none.
         baselines: by trial id the trial that it is compared with; None: each protocol's best row.
         spread_of: asked where no row of a protocol has two seeds.
+        direction: which end of the objective is better; of numbers of a program's own alone it may be the lower one.
     """
+    blocks = [list(members) for _, members in groupby(rows, key=lambda row: row.fingerprint)]
     return _corrected(
         [
-            _block(list(members), objective, queries_of, baselines, spread_of)
-            for _, members in groupby(rows, key=lambda row: row.fingerprint)
+            _own_block(block, objective, baselines, direction)
+            if block[0].protocol is None
+            else _block(block, objective, queries_of, baselines, spread_of)
+            for block in blocks
         ]
     )
+
+
+def _own_block(
+    rows: list[Row], objective: str, baselines: Mapping[str, str] | None, direction: Direction
+) -> Block:  # fmt: skip
+    """Rows of numbers of a program's own, judged by their seeds alone."""
+    values = [by_seed(row, objective) for row in rows]
+    chosen = baselines is None and len(rows) > 1
+    num_pairs = len(rows) * (len(rows) - 1) // 2 if chosen else 1
+    differences = {}
+    for place, base in _compared(rows, baselines):
+        found = paired(values[place], values[base], num_pairs)
+        corrected = None if found.p is None else min(1.0, found.p * num_pairs)
+        differences[place] = Difference(
+            rows[base].name, found.value, found.interval,
+            p=None if chosen else found.p, p_all_pairs=corrected if chosen else None,
+        )  # fmt: skip
+    standings = []
+    for place, row in enumerate(rows):
+        bounds = mean_interval([*values[place].values()])
+        intervals = {} if bounds is None else {objective: bounds}
+        standings.append(Standing(row, intervals, False, differences.get(place)))
+    still = [s.row.name for s in standings if len(s.row.results) > 1 and not s.intervals]
+    notes = [f"{len(still)} row(s) without an interval: seeds change nothing in {_first(still)}."] if still else []
+    notes += [BEST_OF_OWN] if chosen and any(each.interval for each in differences.values()) else []
+    return Block(
+        None, objective, tuple(standings), None, pooled_spread(rows, objective), tuple(notes), chosen,
+        direction=direction,
+    )  # fmt: skip
 
 
 def _corrected(blocks: Sequence[Block]) -> list[Block]:
@@ -164,8 +225,6 @@ def _block(
     rows: list[Row], objective: str, queries_of: QueriesOf, baselines: Mapping[str, str] | None, spread_of: SpreadOf
 ) -> Block:
     protocol = rows[0].protocol
-    if protocol is None:
-        return Block(None, objective, tuple(Standing(row, {}, paired=False) for row in rows), None, None, ())
     sample, notes = sample_of(rows, queries_of)
     if sample is None:
         standings = tuple(Standing(row, _wilson(row), paired=False) for row in rows)
@@ -188,7 +247,7 @@ def _block(
         notes = (*notes, BEST_BASELINE)
     elsewhere = None
     compared = _compared(sample.rows, baselines)
-    if found.luck is None and compared and (spread := spread_of(protocol)) is not None:
+    if found.luck is None and compared and protocol is not None and (spread := spread_of(protocol)) is not None:
         num_pairs = len(sample.rows) * (len(sample.rows) - 1) // 2 if chosen else len(compared)
         elsewhere = spread, found.luck_bound(compared, spread.sd, spread.freedom, num_pairs)
     seed_sd = None if found.luck is None else found.luck.sd
@@ -242,10 +301,14 @@ def _notes(
     )
     return tuple(
         f"{len(names)} row(s) with Wilson's interval, too short where frames are alike, and no comparison: "
-        f"{reason}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}."
+        f"{reason}: {_first(names)}."
         for names, reason in told
         if names
     )
+
+
+def _first(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from vprdist.game.shares import Luck, Scores, Told, shares
 from vprdist.report.comparisons import holm
 from vprdist.report.differing import differing
 from vprdist.report.evidence import QueriesOf, sample_of
+from vprdist.report.own_numbers import by_seed
 from vprdist.report.rows import Row
 from vprdist.report.statistics import LEVEL, Panel, chance
 from vprdist.spec.result import Protocol
+from vprdist.spec.vocabulary import METRICS
 
 MOST_NUMBERS = 5
 """Numbers of an axis that are values of their own; more are cut in thirds of the rows."""
@@ -130,12 +132,47 @@ def _corrected(found: Sequence[Importance]) -> list[Importance]:
 
 def _importance(rows: Sequence[Row], objective: str, queries_of: QueriesOf) -> Importance | str:
     """What the rows of one protocol tell; or why they tell nothing."""
+    if rows[0].protocol is None:
+        return _own_importance(rows, objective)
+    if objective not in METRICS:
+        return f"nothing that vprdist evaluates is called {objective}"
     sample, left_out = sample_of(rows, queries_of)
     if sample is None:
         return "no trial has per-query results"
-    panel, kept = sample.panel(objective), sample.rows
-    scores = scores_of(panel)
-    if not any(row.trial.train.steps for row in kept):
+    return _of_panel(sample.panel(objective), sample.rows, objective, left_out)
+
+
+def _own_importance(rows: Sequence[Row], objective: str) -> Importance | str:
+    """The same of a program's own numbers: each trial is one score, and nothing but its seed is chance."""
+    kept = [row for row in rows if not math.isnan(row.metric(objective))]
+    if not kept:
+        return f"its results have no {objective}"
+    scale = max(abs(value) for row in kept for value in by_seed(row, objective).values()) or 1.0
+    values = [np.array([*by_seed(row, objective).values()])[:, None] / scale for row in kept]
+    missing = (
+        [f"{len(rows) - len(kept)} row(s) are left out: they have no {objective}."] if len(kept) < len(rows) else []
+    )
+    found = _of_panel(Panel(tuple(values), np.zeros(1, np.int64)), kept, objective, missing)
+    return found if isinstance(found, str) else _scaled(found, scale)
+
+
+def _scaled(found: Importance, scale: float) -> Importance:
+    """In the program's own units: shares have none."""
+
+    def own(value: ValueRow) -> ValueRow:
+        adds = Told(value.adds.value * scale, value.adds.low * scale, value.adds.high * scale)
+        return replace(value, adds=adds)
+
+    axes = tuple(replace(each, values=tuple(own(value) for value in each.values)) for each in found.axes)
+    return replace(found, axes=axes, sd=found.sd * scale)
+
+
+def _of_panel(panel: Panel, kept: Sequence[Row], objective: str, left_out: Sequence[str]) -> Importance | str:
+    rows, scores, asked = kept, scores_of(panel), kept[0].protocol is not None
+    if not asked:  # no queries, and so no chance of theirs
+        scores = replace(scores, parts_CR=np.zeros((2, len(kept))))
+    one = asked and panel.num_clusters < 2
+    if not any(row.trial.job or row.trial.train.steps for row in kept):
         scores = replace(scores, luck=NO_LUCK)
     made, notes = _axes(kept)
     axes = told_apart(made, scores.weights_R)
@@ -146,7 +183,7 @@ def _importance(rows: Sequence[Row], objective: str, queries_of: QueriesOf) -> I
     p = chance_p(found, len(axes), scores, told.by)
     adds = value_effects(axes, scores, told.by, LEVEL)
     lines = [
-        AxisRow(each.names, _known(share, panel), _values(each, effects, panel), own)
+        AxisRow(each.names, _known(share, one), _values(each, effects, one), own)
         for each, share, effects, own in zip(axes, told.axes, adds, p, strict=True)
     ]
     crossed = [" × ".join(axes[place].title for place in sorted(pair)) for pair in found if len(pair) == 2]
@@ -157,7 +194,7 @@ def _importance(rows: Sequence[Row], objective: str, queries_of: QueriesOf) -> I
         rest=told.rest, sd=told.sd,
         of_seeds=told.by.of_seeds, num_trials=len(scores.values_T), num_rows=len(kept),
         num_clusters=panel.num_clusters,
-        notes=(*notes, *_nested(axes), *_together(axes), *_doubts(axes, told.by, panel, crossed), *left_out),
+        notes=(*notes, *_nested(axes), *_together(axes), *_doubts(axes, told.by, one, crossed), *left_out),
     )  # fmt: skip
 
 
@@ -211,15 +248,15 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _known(told: Told, panel: Panel) -> Told:
+def _known(told: Told, one_cluster: bool) -> Told:
     """Without an interval where one cluster of queries tells nothing of others."""
-    return told if panel.num_clusters > 1 else Told(told.value)
+    return Told(told.value) if one_cluster else told
 
 
-def _values(each: Axis, adds: Sequence[Told], panel: Panel) -> tuple[ValueRow, ...]:
+def _values(each: Axis, adds: Sequence[Told], one_cluster: bool) -> tuple[ValueRow, ...]:
     counts = np.bincount(each.codes[each.there], minlength=len(each.values)).tolist()
     told = zip(each.values, counts, adds, strict=True)
-    rows = [ValueRow(value, count, _known(own, panel)) for value, count, own in told]
+    rows = [ValueRow(value, count, _known(own, one_cluster)) for value, count, own in told]
     return tuple(sorted(rows, key=lambda row: -row.adds.value))
 
 
@@ -243,10 +280,10 @@ def _together(axes: Sequence[Axis]) -> list[str]:
     ]
 
 
-def _doubts(axes: Sequence[Axis], luck: Luck, panel: Panel, crossed: Sequence[str]) -> list[str]:
+def _doubts(axes: Sequence[Axis], luck: Luck, one_cluster: bool, crossed: Sequence[str]) -> list[str]:
     """What the design cannot tell."""
     notes = []
-    if panel.num_clusters < 2:
+    if one_cluster:
         notes.append("All queries are neighbours of each other: nothing tells what other queries would say.")
     if not luck.freedom:
         notes.append(

@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vprdist.console import Console, fitted_table
+from vprdist.console import Console, fitted_table, number_text
 from vprdist.files import write_json, write_text
 from vprdist.game.shares import Told
 from vprdist.report.escaping import markdown_line
 from vprdist.report.importance import AxisRow, Importance
-from vprdist.report.leaderboard import csv_table, markdown_table, p_text, with_interval
-from vprdist.report.reading import short
+from vprdist.report.leaderboard import csv_table, markdown_table, with_interval
+from vprdist.report.own_table import with_bounds
+from vprdist.report.reading import p_text, short
 
 VERSION = 1
 FIELDS = (
@@ -43,10 +44,11 @@ def answer(found: Importance) -> str:
 
 def reading(found: Importance) -> list[str]:
     """How the numbers are to be read, in sentences, what cannot be told last."""
-    by = "what another seed changes" if found.of_seeds else "what rows differ by and no axis explains"
     asked = ""
     if found.protocol is not None:
         asked = f", {found.protocol.num_queries} queries in {found.num_clusters} clusters"
+    queries, also = ("other queries and ", "other queries, and ") if asked else ("", "")
+    by = "what another seed changes" if found.of_seeds else "what rows differ by and no axis explains"
     below = ""
     if (taken := sum(-each.share.value for each in found.axes if each.share.value < 0)) >= SEEN:
         below = (
@@ -55,9 +57,9 @@ def reading(found: Importance) -> list[str]:
         )
     return [
         f"{found.num_trials} trials in {found.num_rows} rows{asked}; the standard deviation of a trial's "
-        f"{short(found.objective)} is {found.sd:.3f}. A share is what an axis explains of its square, with its 95 % "
-        f"interval over other queries and other seeds; what these change is in the last lines.{below}",
-        f"An axis matters where chance (other queries, and {by}) makes so much beyond the other axes in fewer than one "
+        f"{short(found.objective)} is {_sd(found)}. A share is what an axis explains of its square, with its 95 % "
+        f"interval over {queries}other seeds; what these change is in the last lines.{below}",
+        f"An axis matters where chance ({also}{by}) makes so much beyond the other axes in fewer than one "
         "of 20 sweeps; p is corrected by Holm over the axes.",
         "A value's difference is to the mean over its axis' values, at equal values of the other axes; its interval "
         "stands alone.",
@@ -100,14 +102,15 @@ def lines(found: Importance, most: int | None = None) -> list[list[str]]:
             if value is None:
                 out.append([f"  … {len(each.values) - (most or 0)} more", "", "", "", ""])
             else:
-                out.append([f"  {value.value}", "", "", _adds_text(value.adds), str(value.num_rows)])
+                out.append([f"  {value.value}", "", "", _adds_text(found, value.adds), str(value.num_rows)])
     return out + [[name, f"{100 * share:.0f} %", "", "", ""] for name, share in others(found).items()]
 
 
 def others(found: Importance) -> dict[str, float]:
     """The shares of what is no axis."""
     rest = {REST: found.rest} if found.of_seeds and found.rest else {}
-    return {**rest, LUCK[found.of_seeds]: found.luck, QUERIES: found.queries}
+    queries = {} if found.protocol is None else {QUERIES: found.queries}
+    return {**rest, LUCK[found.of_seeds]: found.luck, **queries}
 
 
 def _some(values: Sequence[Any], most: int | None) -> list[Any]:
@@ -120,7 +123,13 @@ def _p_text(each: AxisRow) -> str:
     return f"{p_text(each.p_holm)} {each.claim}" if each.claim != "nobody can tell" else each.claim
 
 
-def _adds_text(told: Told) -> str:
+def _sd(found: Importance) -> str:
+    return number_text(found.sd) if found.protocol is None else f"{found.sd:.3f}"
+
+
+def _adds_text(found: Importance, told: Told) -> str:
+    if found.protocol is None:
+        return with_bounds(told.value, None if math.isnan(told.low) else (told.low, told.high), signed=True)
     return with_interval(told.value, None if math.isnan(told.low) else (told.low, told.high), signed=True)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from vprdist.console import visible
+from vprdist.console import number_text, visible
 from vprdist.errors import UserError, nearest
 from vprdist.report.differing import layers_text
 from vprdist.report.evidence import Block, Difference, Standing
-from vprdist.report.leaderboard import p_text, rows_of
-from vprdist.report.reading import BELOW, reading, short, warnings
+from vprdist.report.leaderboard import rows_of
+from vprdist.report.reading import BELOW, p_text, reading, short, warnings
 from vprdist.report.rows import other_metrics
 from vprdist.report.sources import code_lines
 from vprdist.spec.vocabulary import METRICS
@@ -21,6 +21,8 @@ NEED_SEEDS = ("group", "p")
 USUAL = ("recall@1", "recall@5", "recall@10", "map@5")
 """The metrics beside the objective, where nobody chooses: a paper has no room for all."""
 
+MOST_OWN = 4
+"""Numbers of a program's own beside the objective, where nobody chooses."""
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$",
@@ -50,22 +52,31 @@ def _metric(name: str) -> _Column:
     def cell(block: Block, standing: Standing) -> str:
         row = standing.row
         mark = f"{escaped(BELOW)} " if name == block.objective and row.below_untrained(name) else ""
-        return f"{mark}{row.metric(name):.3f}"
+        return f"{mark}{_text(block, row.metric(name))}"
 
-    return _Column(short(name), cell)
+    return _Column(escaped(short(name)), cell)
 
 
-def _difference(text: Callable[[Difference], str]) -> Callable[[Block, Standing], str]:
-    return lambda block, standing: "" if standing.difference is None else text(standing.difference)
+def _text(block: Block, value: float, signed: bool = False) -> str:
+    """A number as the block's tables have it."""
+    if block.protocol is None:
+        return number_text(value, signed).replace("–", "--")
+    return f"{value:{'+' if signed else ''}.3f}"
+
+
+def _difference(text: Callable[[Block, Difference], str]) -> Callable[[Block, Standing], str]:
+    return lambda block, standing: "" if standing.difference is None else text(block, standing.difference)
 
 
 def _interval(block: Block, standing: Standing) -> str:
     bounds = standing.intervals.get(block.objective)
-    return "" if bounds is None else f"[{bounds[0]:.3f}, {bounds[1]:.3f}]"
+    return "" if bounds is None else f"[{_text(block, bounds[0])}, {_text(block, bounds[1])}]"
 
 
-def _bounds(found: Difference) -> str:
-    return "--" if found.interval is None else f"$[{found.interval[0]:+.3f}, {found.interval[1]:+.3f}]$"
+def _bounds(block: Block, found: Difference) -> str:
+    if found.interval is None:
+        return "--"
+    return "$[{}, {}]$".format(*(_text(block, end, signed=True) for end in found.interval))
 
 
 def _untrained(block: Block, standing: Standing) -> str:
@@ -73,13 +84,17 @@ def _untrained(block: Block, standing: Standing) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
+def _p(block: Block, found: Difference) -> str:
+    return p_text(found.corrected).replace("<", "$<$").replace("–", "--")
+
+
 COLUMNS = {
     **{name: _metric(name) for name in METRICS},
     "interval": _Column("95\\,\\%", _interval),
-    "difference": _Column("$\\Delta$", _difference(lambda found: f"${found.value:+.3f}$")),
+    "difference": _Column("$\\Delta$", _difference(lambda block, found: f"${_text(block, found.value, signed=True)}$")),
     "difference_interval": _Column("95\\,\\%", _difference(_bounds)),
-    "baseline": _Column("minus", _difference(lambda found: escaped(found.baseline)), "l"),
-    "p": _Column("$p$", _difference(lambda found: p_text(found.corrected).replace("<", "$<$").replace("–", "--"))),
+    "baseline": _Column("minus", _difference(lambda block, found: escaped(found.baseline)), "l"),
+    "p": _Column("$p$", _difference(_p)),
     "group": _Column("group", lambda block, standing: "" if standing.group is None else str(standing.group)),
     "untrained": _Column("untrained", _untrained),
     "seeds": _Column("seeds", lambda block, standing: str(len(standing.row.seeds))),
@@ -87,15 +102,18 @@ COLUMNS = {
 """By the word that asks for it; the name of the row stands before them all."""
 
 
-def check_columns(names: Sequence[str]) -> None:
+def check_columns(names: Sequence[str], own: Collection[str] = ()) -> None:
     """Refuse a table with columns that there are not.
+
+    Args:
+        own: numbers of a program's own that there are.
 
     Raises:
         UserError: an unknown column, or one twice.
     """
     for place, name in enumerate(names):
-        if name not in COLUMNS:
-            raise UserError("--columns", "no such column", name, nearest(name, tuple(COLUMNS)))
+        if name not in COLUMNS and name not in own:
+            raise UserError("--columns", "no such column", name, nearest(name, (*COLUMNS, *own)))
         if name in names[:place]:
             raise UserError("--columns", "a column is named twice", name, "Name it once.")
 
@@ -104,6 +122,9 @@ def usual_columns(block: Block) -> list[str]:
     """What is printed where nobody chooses: what a paper claims, and a few metrics beside it."""
     compared = ["difference", "difference_interval"] if block.baselines else []
     against = ["baseline"] if len(block.baselines) > 1 else []
+    if block.protocol is None:
+        p = ["p"] if block.baselines and block.knows_seeds else []
+        return [block.objective, "interval", *compared, *against, *p, *block.others[:MOST_OWN], "seeds"]
     others = [name for name in USUAL if name in other_metrics(block.objective)]
     return [block.objective, "interval", *compared, *against, *(["p"] if block.baselines else []), *others]
 
@@ -126,15 +147,26 @@ def latex(
     for block in blocks:
         label = slug if len(blocks) == 1 else f"{slug}-{block.fingerprint}"
         words = [name for name in columns or usual_columns(block) if block.knows_seeds or name not in NEED_SEEDS]
-        lines = _table(block, [COLUMNS[word] for word in words], caption or _caption(block, words), label)
-        notes = _notes(block, words, [word for word in columns if word not in words], code)
+        words = [name for name in words if _has(block, name)]
+        shown = [COLUMNS.get(word) or _metric(word) for word in words]
+        lines = _table(block, shown, caption or _caption(block, words), label)
+        missing = [word for word in columns if word in NEED_SEEDS and _has(block, word) and not block.knows_seeds]
+        notes = _notes(block, words, missing, code)
         tables.append("\n".join([f"% {visible(' '.join(title.split()))}", *lines, *notes, r"\end{table}", ""]))
     return "\n".join(tables)
 
 
+def _has(block: Block, column: str) -> bool:
+    """A table of networks has no number of a program's own, and the other way round."""
+    if block.protocol is None:
+        return column not in (*METRICS, "group", "untrained") or column in (block.objective, *block.all_others)
+    return column in COLUMNS
+
+
 def _caption(block: Block, words: Sequence[str]) -> str:
     protocol, named = block.protocol, block.baselines
-    text = f"{short(block.objective)} of {block.heading}, best first."
+    best = "lowest" if block.direction == "minimize" else "best"
+    text = f"{block.objective} of the {block.measured_by}, {best} first."
     if protocol is not None:
         cities = " and ".join(protocol.cities)
         text = f"{short(block.objective)} on {cities} ({protocol.num_queries:,} queries), best first."
@@ -142,6 +174,8 @@ def _caption(block: Block, words: Sequence[str]) -> str:
         return text
     beside = "the row that is named beside it" if "baseline" in words else "the row's own baseline"
     against = named[0] if len(named) == 1 else beside
+    if block.protocol is None:
+        return f"{text} Δ is the difference to {against}."
     networks = "" if block.knows_seeds else ", these networks"
     return f"{text} Δ is the difference to {against}, on the same queries{networks}."
 
@@ -172,7 +206,7 @@ def _notes(block: Block, words: Sequence[str], missing: Sequence[str], code: Seq
     Args:
         missing: columns that were asked for, and that one seed a row leaves out.
     """
-    layers = layers_text([standing.row for standing in block.standings])
+    layers = layers_text(block.rows)
     about = {"group:": ("group",), "to baseline:": ("difference", "p"), "[95 %]:": ("interval", "difference_interval")}
     absent = tuple(head for head, columns in about.items() if not set(columns) & set(words))
     read = [text.replace("to baseline:", "Δ:", 1) for text in reading(block) if not text.startswith(absent)]

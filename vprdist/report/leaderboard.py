@@ -16,12 +16,14 @@ from vprdist.parquet import write_parquet
 from vprdist.report.differing import differing, naming
 from vprdist.report.escaping import csv_text, markdown_cell, markdown_line
 from vprdist.report.evidence import Block, Difference, Standing
+from vprdist.report.own_table import own_cells, own_fields, own_headers, own_record
 from vprdist.report.parts import Part
 from vprdist.report.published import COLUMNS, NOTES, published_rows
-from vprdist.report.reading import BELOW, reading, short, warnings
+from vprdist.report.reading import BELOW, against_text, p_text, reading, short, warnings
 from vprdist.report.rows import Row, other_metrics
 from vprdist.report.sources import code_lines, source_record
 from vprdist.spec.result import NO_GPU
+from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import METRICS
 
 FIELDS = (
@@ -44,18 +46,11 @@ def as_record(block: Block, standing: Standing) -> dict[str, object]:
     `holds_for` is what intervals and differences speak of; `untrained` is the objective before training.
     """
     row = standing.row
-    trial, names = row.trial, row.trial.input.class_names
-    group = next((name for name, classes in trial.input.table.groups.items() if classes == names), "+".join(names))
     return {
         "name": row.name,
         "group": standing.group,
         "trial": " ".join(result.trial_id for result in row.results),
-        "mode": trial.input.mode,
-        "classes": group if trial.input.uses_mask else None,
-        "mask_reduce": trial.input.mask_reduce,
-        "conv1_init": trial.input.conv1_init,
-        "backbone": trial.network.backbone.title,
-        "unfreeze": trial.network.unfreeze_name,
+        **_network_record(row.trial),
         "seeds": " ".join(map(str, row.seeds)),
         "holds_for": "settings" if block.knows_seeds else "these networks",
         **{column: row.metric(column) for column in METRICS},
@@ -82,12 +77,29 @@ def as_record(block: Block, standing: Standing) -> dict[str, object]:
     }
 
 
+def _network_record(trial: TrialSpec) -> dict[str, object]:
+    """What the network is and sees; nothing of a program, which builds its own."""
+    if trial.job is not None:
+        return {}
+    names = trial.input.class_names
+    group = next((name for name, classes in trial.input.table.groups.items() if classes == names), "+".join(names))
+    return {
+        "mode": trial.input.mode,
+        "classes": group if trial.input.uses_mask else None,
+        "mask_reduce": trial.input.mask_reduce,
+        "conv1_init": trial.input.conv1_init,
+        "backbone": trial.network.backbone.title,
+        "unfreeze": trial.network.unfreeze_name,
+    }
+
+
 def records(block: Block) -> Iterator[dict[str, object]]:
     """The records of a block, each with the keys by which its rows differ: `input.mode=rgb; network.unfreeze=0-2`."""
-    keys = differing([standing.row for standing in block.standings])
+    keys = differing(block.rows)
+    record = as_record if block.protocol else own_record
     for place, standing in enumerate(block.standings):
         told = [f"{key}={values[place]}" for key, values in keys.items() if values[place] is not None]
-        yield as_record(block, standing) | {"differs": "; ".join(told)}
+        yield record(block, standing) | {"differs": "; ".join(told)}
 
 
 def _difference_record(standing: Standing) -> dict[str, object]:
@@ -139,13 +151,21 @@ def write_leaderboard(
     """
     rows = [record for block in blocks for record in records(block)]
     paths = [folder / f"leaderboard.{kind}" for kind in ("csv", "md", "parquet")]
-    write_text(paths[0], csv_table(rows, FIELDS))
+    fields = fields_of(blocks)
+    write_text(paths[0], csv_table(rows, fields))
     write_text(paths[1], markdown(blocks, title, published, probes))
-    write_parquet(paths[2], rows, FIELDS)
+    write_parquet(paths[2], rows, fields)
     if parts := part_records(blocks):
         paths.append(folder / "breakdown.csv")
         write_text(paths[-1], csv_table(parts, PART_FIELDS))
     return paths
+
+
+def fields_of(blocks: Sequence[Block]) -> tuple[str, ...]:
+    """The columns of the files: those of protocols, those of a program's own numbers, or both."""
+    own = any(block.protocol is None for block in blocks)
+    evaluated = all(block.protocol is None for block in blocks) is False or not blocks
+    return tuple(dict.fromkeys((*(FIELDS if evaluated else ()), *(own_fields(blocks) if own else ()))))
 
 
 def csv_table(records: Sequence[Mapping[str, object]], fields: Sequence[str]) -> str:
@@ -160,6 +180,8 @@ def csv_table(records: Sequence[Mapping[str, object]], fields: Sequence[str]) ->
 def _csv_value(value: object) -> object:
     if isinstance(value, str):
         return csv_text(value)
+    if isinstance(value, float) and not 1e-3 <= abs(value) < 1e6 and value:  # a program's: of any size
+        return f"{value:.6g}"
     return f"{value:.6f}" if isinstance(value, float) else "" if value is None else value
 
 
@@ -174,21 +196,6 @@ def difference_text(found: Difference) -> str:
     return with_interval(found.value, found.interval, signed=True) + (" [–]" if found.interval is None else "")
 
 
-def against_text(block: Block, standing: Standing) -> str:
-    """What stands beside a row's difference: its baseline where the rows have several, `baseline` at one of those."""
-    named = block.baselines
-    if standing.difference is None:
-        return "baseline" if standing.row.name in named else ""
-    return f"to {standing.difference.baseline}" if len(named) > 1 else ""
-
-
-def p_text(p: float | None) -> str:
-    """A p-value, never as zero; a dash where nothing tells it."""
-    if p is None:
-        return "–"
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def score_text(objective: str, standing: Standing) -> str:
     """The objective with its interval, marked where it was better before training."""
     row = standing.row
@@ -198,6 +205,8 @@ def score_text(objective: str, standing: Standing) -> str:
 
 def row_cells(block: Block, standing: Standing) -> list[str]:
     """A row's words, below those of `headers`."""
+    if block.protocol is None:
+        return own_cells(block, standing)
     row, found, objective = standing.row, standing.difference, block.objective
     against = against_text(block, standing)
     untrained = row.untrained(objective)
@@ -222,6 +231,8 @@ def row_cells(block: Block, standing: Standing) -> list[str]:
 
 def headers(block: Block) -> list[str]:
     """The columns of a leaderboard, the objective before the other metrics; groups and p where seeds are known."""
+    if block.protocol is None:
+        return own_headers(block)
     name = short(block.objective)
     rest = map(short, other_metrics(block.objective))
     ends = (f"{name} untrained", "seeds", "wall s", "trial")

@@ -48,6 +48,7 @@ def leaderboard_figures(blocks: Sequence[Block]) -> dict[str, Draw]:
         f"{name}-{block.fingerprint}" if len(blocks) > 1 else name: partial(draw, block)
         for block in blocks
         for name, draw in (("recall", _recall), ("leaderboard", _leaderboard))
+        if block.protocol or name == "leaderboard"  # nothing of a program is a recall
     }
 
 
@@ -143,8 +144,10 @@ def _leaderboard(block: Block, figure: Any) -> None:
         axes.plot([low, high], [place, place], color="#6b7280", linewidth=1.4)
         axes.plot([score], [place], "o", color="#0072b2", markersize=5)
     axes.set_yticks(range(len(shown)), [_plain(standing.row.name) for standing in shown], fontsize=8)
-    seeds = "" if block.knows_seeds else " of these networks (one seed)"
-    axes.set(xlabel=f"{short(block.objective)} with 95 % interval{seeds}", ylim=(len(shown) - 0.5, -0.5))
+    seeds = " with 95 % interval" if block.knows_seeds else " with 95 % interval of these networks (one seed)"
+    if block.protocol is None:
+        seeds = " with 95 % interval over seeds" if block.knows_seeds else " (one seed)"
+    axes.set(xlabel=f"{_plain(short(block.objective))}{seeds}", ylim=(len(shown) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
 
 

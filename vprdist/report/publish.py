@@ -50,8 +50,10 @@ def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOT
     Raises:
         UserError: no such sweep, or no such column.
     """
-    check_columns(wanted.columns)
     board = read_board(folder, runs)
+    check_columns(
+        wanted.columns, [name for b in board.blocks if b.protocol is None for name in (b.objective, *b.all_others)]
+    )
     for text in board.left_out:
         console.print(text, style="yellow")
     if not board.results:
@@ -84,13 +86,13 @@ def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOT
 def _next(board: Board, wanted: Wanted) -> str:
     """The one thing that helps most now."""
     rows = rows_of(board.blocks)
-    trains = any(row.trial.train.steps for row in rows)
+    trains = any(row.trial.job or row.trial.train.steps for row in rows)
     if (
         trains and all(len(row.seeds) == 1 for row in rows) and not _is_searched(board)
     ):  # most searchers take one seed a point
         return "'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck"
     command = f"vprdist leaderboard {shlex.quote(board.folder.name)}"
-    if not wanted.parts:
+    if not wanted.parts and any(block.protocol for block in board.blocks):
         return f"{command} --parts shows cities, subtasks and view directions"
     return f"{command} --plots draws figures for papers"
 

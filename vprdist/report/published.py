@@ -40,7 +40,7 @@ def published_name(row: Row) -> str | None:
         and trial.input.mask_reduce == "mean"
         and trial.input.placebo == "none"
     )
-    if row.protocol is None or row.is_variant or not (masked or trial.input.mode == "rgb"):
+    if row.trial.job is not None or row.is_variant or not (masked or trial.input.mode == "rgb"):
         return None
     kind, layers = "Masked" if masked else "Normal", trial.network.unfreeze_name
     name = f"{kind} All" if layers == "all" else f"{kind}-{layers}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vprdist.report.evidence import Block
+from vprdist.console import number_text
+from vprdist.report.evidence import Block, Standing
+from vprdist.spec.vocabulary import METRICS
 
 BELOW = "↓"
 """Marks a row that training made worse."""
@@ -12,8 +14,23 @@ P_CHOSEN = "p is how often chance makes a largest difference of all pairs as lar
 
 
 def short(metric: str) -> str:
-    """A metric's name in tables: R@1, mAP@5."""
-    return metric.replace("recall", "R").replace("map", "mAP")
+    """A metric's name in tables: R@1, mAP@5; a program's number by its own name."""
+    return metric.replace("recall", "R").replace("map", "mAP") if metric in METRICS else metric
+
+
+def against_text(block: Block, standing: Standing) -> str:
+    """What stands beside a row's difference: its baseline where the rows have several, `baseline` at one of those."""
+    named = block.baselines
+    if standing.difference is None:
+        return "baseline" if standing.row.name in named else ""
+    return f"to {standing.difference.baseline}" if len(named) > 1 else ""
+
+
+def p_text(p: float | None) -> str:
+    """A p-value, never as zero; a dash where nothing tells it."""
+    if p is None:
+        return "–"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def warnings(block: Block) -> list[str]:
@@ -34,7 +51,7 @@ def _worse(block: Block) -> list[str]:
 def _one_seed(block: Block) -> list[str]:
     if block.num_clusters is None or block.knows_seeds:
         return []
-    if not any(standing.row.trial.train.steps for standing in block.standings):
+    if not any(row.trial.job or row.trial.train.steps for row in block.rows):
         return [
             "Nothing was trained: intervals and differences are of these very networks, on other queries. No p and no "
             "groups are told, which speak of what training makes of settings."
@@ -56,6 +73,8 @@ def _one_seed(block: Block) -> list[str]:
 def reading(block: Block) -> list[str]:
     """How a block's numbers are to be read, in sentences; `warnings` come before them."""
     lines = list(block.notes)
+    if block.protocol is None:
+        return [*_own_reading(block), *lines]
     if block.num_clusters is None:
         return lines
     seeds = (
@@ -73,3 +92,27 @@ def reading(block: Block) -> list[str]:
         *(["group: its rows are not told apart from its best one (5 %, all pairs counted)."] * block.knows_seeds),
         *lines,
     ]
+
+
+def _own_reading(block: Block) -> list[str]:
+    """How numbers of a program's own are to be read."""
+    better = "lower" if block.direction == "minimize" else "higher"
+    lines = [f"Numbers are the program's own; {better} {block.objective} is better. A row is the mean over its seeds."]
+    if block.seed_sd is None:
+        lines.append("One seed a row: nothing tells what is luck, and no interval and no p is told.")
+    else:
+        lines.append(
+            f"[95 %]: Student's interval of the mean over the row's seeds (sd {number_text(block.seed_sd)} between "
+            "seeds, pooled over rows); it knows of no other chance, such as other data."
+        )
+    if not (named := block.baselines):
+        return lines
+    baseline = named[0] if len(named) == 1 else "the row's own baseline, which it names"
+    if block.seed_sd is None:
+        return [*lines, f"to baseline: minus {baseline}."]
+    p = "p allows for all pairs of rows, times the programs" if block.chosen else P_HOLM
+    lines.append(
+        f"to baseline: minus {baseline}, paired by seed (the paired t-test) where both have the same seeds; {p}. [–]: "
+        "other seeds, one seed, or seeds that change nothing."
+    )
+    return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from statistics import fmean, stdev
 
 from vprdist.errors import UserError
 from vprdist.spec.result import Protocol, ResultRow
+from vprdist.spec.search import Direction
 from vprdist.spec.trial import TrialSpec
 from vprdist.spec.vocabulary import METRICS
 from vprdist.store.result_file import RUN_AGAIN, read_result
@@ -44,12 +46,18 @@ class Row:
         return tuple(result.trial.seed for result in self.results)
 
     def metric(self, name: str) -> float:
-        """The mean over the seeds."""
-        return fmean(result.metrics[name] for result in self.results)
+        """The mean over the seeds; NaN where a program left no number of that name in one of them."""
+        return mean_of([result.metrics.get(name, math.nan) for result in self.results])
 
     def seed_spread(self, name: str) -> float | None:
-        """The standard deviation over the seeds; None with one seed."""
-        return stdev(r.metrics[name] for r in self.results) if len(self.results) > 1 else None
+        """The standard deviation over the seeds; None with one seed, or where one of them has no such number."""
+        values = [result.metrics.get(name, math.nan) for result in self.results]
+        if len(values) < 2 or any(map(math.isnan, values)):
+            return None
+        try:
+            return stdev(values)
+        except OverflowError:  # a program's numbers may be of any size
+            return None
 
     def untrained(self, name: str) -> float | None:
         """The mean of the untrained network's metric; None where it was not measured."""
@@ -62,20 +70,34 @@ class Row:
         return None if before is None else self.metric(name) < before - 1e-9
 
 
+def mean_of(values: Sequence[float]) -> float:
+    """The mean, also of numbers whose sum is none."""
+    try:
+        return fmean(values)
+    except OverflowError:
+        return math.fsum(value / len(values) for value in values)
+
+
 def other_metrics(objective: str) -> list[str]:
     """The metrics that a table shows beside the objective: mAP@1 is R@1 by definition, and takes no column."""
     shown = {"recall@1", "map@1"} if objective in ("recall@1", "map@1") else {objective, "map@1"}
     return [name for name in METRICS if name not in shown]
 
 
-def readable_results(paths: Iterable[Path]) -> tuple[list[ResultRow], list[str]]:
-    """The results that are there, and why others count for nothing: unreadable, or of another version or trial."""
+def readable_results(
+    paths: Iterable[Path], objective: str | None = None
+) -> tuple[list[ResultRow], list[str]]:  # fmt: skip
+    """The results that are there, and why others count for nothing: unreadable, or of another version or trial.
+
+    Args:
+        objective: a result without this number counts for nothing; None: whatever numbers they have.
+    """
     results, refused = [], []
     for path in paths:
         if path.exists():
             try:
                 result = read_result(path)
-                check_result(path, result)
+                check_result(path, result, objective)
             except UserError as error:
                 refused.append(str(error))
             else:
@@ -83,16 +105,29 @@ def readable_results(paths: Iterable[Path]) -> tuple[list[ResultRow], list[str]]
     return results, refused
 
 
-def check_result(path: Path, result: ResultRow) -> None:
+def check_result(path: Path, result: ResultRow, objective: str | None = None) -> None:
     """A copy of another trial's result would count twice; a missing score or a percentage would end the leaderboard.
+
+    Numbers of a program's own may be any, but the objective must be among them.
 
     Raises:
         UserError: the result is another trial's, or a score of it is no share.
     """
     if result.trial_id != path.parent.name:
         raise UserError(path, "a result must be that of its folder's trial", result.trial_id, RUN_AGAIN)
-    if result.protocol is None:
+    if result.protocol is not None:
+        _check_shares(path, result)
+    if objective is None or objective in result.metrics:
         return
+    if objective in result.not_finite:
+        fault = f"{objective}, which the sweep ranks by, must be finite, and came out as NaN or infinite"
+        raise UserError(path, fault, None, f"Mend the program. {RUN_AGAIN}")
+    fault = f"a result must have {objective}, which the sweep ranks by"
+    numbers = ", ".join(result.metrics) or "no number at all"
+    raise UserError(path, fault, numbers, "Let the program leave it, or set objective to a number that it leaves.")
+
+
+def _check_shares(path: Path, result: ResultRow) -> None:
     found = [one.metrics for one in _measured(result)]
     found += [variant.metrics for one in _measured(result) for variant in one.variants]
     for scores in [*found, result.untrained] if result.untrained else found:
@@ -103,7 +138,9 @@ def check_result(path: Path, result: ResultRow) -> None:
                 )
 
 
-def group_rows(results: Sequence[ResultRow], names: Mapping[str, str], objective: str) -> list[Row]:
+def group_rows(
+    results: Sequence[ResultRow], names: Mapping[str, str], objective: str, direction: Direction = "maximize"
+) -> list[Row]:
     """Rows, protocols together and best first within a protocol; equal rows by name.
 
     Variants are rows of their own, and so is each data set of a trial that has several: the first sets' protocols come
@@ -124,9 +161,11 @@ def group_rows(results: Sequence[ResultRow], names: Mapping[str, str], objective
     asked = {row.fingerprint for row in rows if not row.is_variant}
     first = {row.fingerprint for row in rows if not row.is_variant and not row.results[0].data_set}
 
-    def place(row: Row) -> tuple[bool, bool, str, float, str]:
-        protocol = row.fingerprint
-        return protocol not in asked, protocol not in first, protocol, -row.metric(objective), row.name
+    def place(row: Row) -> tuple[bool, bool, str, bool, float, str]:
+        protocol, value = row.fingerprint, row.metric(objective)
+        is_none = math.isnan(value)
+        worse = 0.0 if is_none else value if direction == "minimize" else -value
+        return protocol not in asked, protocol not in first, protocol, is_none, worse, row.name
 
     return sorted(rows, key=place)
 

@@ -18,7 +18,12 @@ UNKNOWN = "unknown source (older results name none)"
 
 def code_lines(rows: Sequence[Row]) -> list[str]:
     """What a reader must know of the code behind rows: that it is not one, or that somebody changed it by hand."""
-    results = {result.trial_id: (row.name, result) for row in rows for result in row.results}
+    results = {
+        result.trial_id: (row.name, result)
+        for row in rows
+        for result in row.results
+        if result.protocol is not None  # nothing of this code computes a program's numbers
+    }
     return [*_computations([result for _, result in results.values()]), *_sources(list(results.values()))]
 
 

@@ -13,12 +13,15 @@ from rich.console import Group
 from rich.live import Live
 from rich.progress import TaskID
 
-from vprdist.console import Console, pace_of, progress_bars
+from vprdist.console import Console, number_text, pace_of, progress_bars
 from vprdist.search.view import Phases, Waits
+from vprdist.store.rows import own_numbers, score_text
 from vprdist.store.trial_folder import TrialFolder
 
 REDRAW_S = 0.5
 LINE_S = 20.0
+MOST_OWN = 3
+"""Numbers of a program's own beside its bar."""
 
 
 class TrialReading:
@@ -31,6 +34,7 @@ class TrialReading:
         self.loss: float | None = None
         self.recall: float | None = None
         self.pairs_per_s: float | None = None
+        self.own: dict[str, float] = {}
 
     def read(self) -> None:
         """Take in the rows that came since the last time."""
@@ -43,15 +47,19 @@ class TrialReading:
         if kind == "train":
             self.stage, self.done, self.total = "training", int(row["step"]), int(row["steps"])
             self.loss, self.pairs_per_s = row.get("loss"), row.get("pairs_per_s")
+            self.own |= own_numbers(row)
         elif kind == "stage":
             self.stage, self.done, self.total = str(row["stage"]), int(row.get("done", 0)), int(row.get("total", 0))
         elif kind == "evaluate" and row.get("recall@1") is not None:
             self.recall = float(row["recall@1"])
+        elif kind == "evaluate":  # a program's, by names of its own
+            self.own |= own_numbers(row)
+            self.stage, self.done, self.total = "running", int(row["step"]), int(row.get("steps", self.total))
 
     @property
     def facts(self) -> str:
-        """Loss, speed and recall, as far as they are known."""
-        words = []
+        """Loss, speed and recall, as far as they are known; the first numbers of a program's own."""
+        words = [f"{name} {number_text(value)}" for name, value in list(self.own.items())[:MOST_OWN]]
         if self.loss is not None:
             words.append(f"loss {self.loss:.4f}")
         if self.pairs_per_s is not None:
@@ -63,14 +71,14 @@ class TrialReading:
     @property
     def line(self) -> str:
         """Everything in one line."""
-        steps = f" {self.done}/{self.total}" if self.total else ""
+        steps = f" {self.done}/{self.total}" if self.total else f" step {self.done}" if self.done else ""
         return f"{self.name}: {self.stage}{steps}" + (f", {self.facts}" if self.facts else "")
 
     def ending(self, objective: str) -> str:
         """How it ended: the objective, or why it was given up."""
         if self.folder.has_result:
             value = self.folder.objective(objective)
-            return f"{self.name}: done" + ("" if math.isnan(value) else f", {objective} {value:.3f}")
+            return f"{self.name}: done" + ("" if math.isnan(value) else f", {objective} {score_text(objective, value)}")
         failure = self.folder.failure()
         if failure is None:
             return f"{self.name}: stopped early"

@@ -19,6 +19,7 @@ from vprdist.machine import current_user, user_name
 from vprdist.store.driving import Preparing
 from vprdist.store.journal import JobRecord
 from vprdist.store.result_file import RUN_AGAIN, glance_at_result
+from vprdist.store.rows import own_numbers
 from vprdist.store.trial_folder import TrialFolder, held
 
 REASONS = {
@@ -217,8 +218,11 @@ def _progress(facts: Facts, folder: TrialFolder, record: JobRecord | None, objec
     if facts.state == "running":
         facts.stage = str(last.get("stage", "training")) if last.get("kind") == "stage" else "training"
         facts.left_s = _time_left(train)
-    values = [row[objective] for row in rows if row.get("kind") == "evaluate" and row.get(objective) is not None]
-    facts.objective = float(values[-1]) if values else None
+    measured = [row for row in rows if row.get("kind") == "evaluate"]
+    if measured and not train:  # a program that logs its numbers alone
+        facts.step, facts.steps = int(measured[-1]["step"]), measured[-1].get("steps")
+    values = [found[objective] for row in measured if objective in (found := own_numbers(row, every=True))]
+    facts.objective = values[-1] if values else None
     if folder.has_result:
         value = folder.objective(objective)
         facts.objective = None if math.isnan(value) else value

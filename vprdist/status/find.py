@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vprdist.errors import LaunchError, UserError, nearest
+from vprdist.spec.search import Direction
 from vprdist.store.driving import read_preparing
 from vprdist.store.journal import NAME_PREFIX
 from vprdist.store.manifest import is_started, read_manifest, sweep_folder, sweep_names, with_seed
@@ -28,6 +29,7 @@ class Sweep:
     names: dict[str, str]
     trials: dict[str, TrialFolder]
     also: dict[str, tuple[str, str]]
+    direction: Direction = "maximize"
 
 
 def find_sweep(runs: Path, name: str) -> Sweep:
@@ -49,7 +51,7 @@ def find_sweep(runs: Path, name: str) -> Sweep:
     also = {e["trial"]: (e["name"], with_seed(e["name"], e["seed"])) for e in manifest["trials"]}
     names = {trial: with_its_seed if seeds else row for trial, (row, with_its_seed) in also.items()}
     trials = {trial: TrialFolder.of(runs, trial) for trial in names}
-    return Sweep(name, folder, manifest["objective"], names, trials, also)
+    return Sweep(name, folder, manifest["objective"], names, trials, also, manifest["direction"])
 
 
 def sweeps_in_preparation(runs: Path) -> list[str]:

@@ -24,6 +24,7 @@ from vprdist.store import proposals
 from vprdist.store.driving import had_driver, is_driven, read_driver, read_preparing
 from vprdist.store.first_job import unfinished_first_jobs
 from vprdist.store.manifest import sweep_names
+from vprdist.store.rows import score_text
 
 STYLES = {
     "done": "green",
@@ -130,10 +131,11 @@ def _line(runs: Path, name: str) -> tuple[str, ...]:
         for i, folder in sweep.trials.items()
     ]
     states = Counter(each.state for each in facts)
-    best = max((each.objective for each in facts if each.objective is not None), default=None)
+    better = min if sweep.direction == "minimize" else max
+    best = better((each.objective for each in facts if each.objective is not None), default=None)
     begun = len(facts) - sum(states[state] for state in (*OVER, "waiting"))
     watched = "watches" if is_driven(sweep.folder) or any(each.watched for each in facts) else "-"
-    value = "-" if best is None else f"{sweep.objective} {best:.3f}"
+    value = "-" if best is None else f"{sweep.objective} {score_text(sweep.objective, best)}"
     failed = states["failed"] + states["cancelled"] + states["unreadable"]
     preparing = read_preparing(sweep.folder)
     if preparing is not None:
@@ -166,8 +168,8 @@ def render(seen: Seen, console: Console) -> RenderableType:
     heads = ("trial", "name", "state", "steps", sweep.objective, "left", "node", unit, "wasted", "why")
     lines = []
     for each in facts:
-        steps = "-" if each.step is None else f"{each.step}/{each.steps}"
-        value = "-" if each.objective is None else f"{each.objective:.3f}"
+        steps = "-" if each.step is None else str(each.step) if each.steps is None else f"{each.step}/{each.steps}"
+        value = "-" if each.objective is None else score_text(sweep.objective, each.objective)
         left = "-" if each.left_s is None else duration(each.left_s)
         state = styled((each.state if each.stage in ("", "training") else each.stage, STYLES.get(each.state, "")))
         why = styled((each.why if len(each.why) < 80 else each.why[:77] + "…", "dim"))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from vprdist.console import number_text
 from vprdist.spec.vocabulary import METRICS
 
 WHOLE = ("step", "steps", "done", "total")
@@ -26,6 +27,29 @@ def sound_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def sound_starts(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Those that say when a job started."""
     return [dict(row) for row in rows if _is_number(row.get("time")) and math.isfinite(row["time"])]
+
+
+def score_text(objective: str, value: float) -> str:
+    """A score for a person: a recall by three places, a program's number of any size."""
+    return f"{value:.3f}" if objective in METRICS else number_text(value)
+
+
+NOT_LOGGED = frozenset(("kind", *WHOLE, "time", "pairs_per_s", "train_s", "left_s"))
+"""What rows have beside numbers of a program; the loss too, where it is that of vprdist's training."""
+
+
+def own_numbers(row: Mapping[str, Any], every: bool = False) -> dict[str, float]:
+    """What a program logged under names of its own: finite numbers alone, in its order.
+
+    Args:
+        every: those that vprdist's own rows have, too.
+    """
+    ours = {*NOT_LOGGED, "loss"} if row.get("kind") == "train" else NOT_LOGGED
+    return {
+        name: float(value)
+        for name, value in row.items()
+        if (every or name not in ours) and _is_number(value) and math.isfinite(value)
+    }
 
 
 def _is_sound(row: Mapping[str, Any]) -> bool:

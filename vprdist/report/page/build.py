@@ -5,43 +5,48 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from vprdist.console import number_text
 from vprdist.report.differing import NONE, differing, naming
 from vprdist.report.evidence import Block, Standing
 from vprdist.report.leaderboard import (
     PUBLISHED_HEADERS,
-    against_text,
     difference_text,
     fallbacks,
     machine_notes,
-    p_text,
     part_name,
     part_score,
     rows_of,
     score_text,
 )
+from vprdist.report.own_table import own_difference, own_score, own_seeds
 from vprdist.report.page.charts import Line, interval_bar, line_chart
 from vprdist.report.page.classes import classes_section
-from vprdist.report.page.contents import MOST_LINES, Contents
+from vprdist.report.page.contents import MOST_LINES, Contents, Curve
 from vprdist.report.page.figures import figures_of, kinds_of_mask
 from vprdist.report.page.flips import MOST_BYTES, Album, FlipSet, flip_sets
 from vprdist.report.page.maps import Choice, CityMap, choices, city_maps, first_pair, found_metric
 from vprdist.report.page.shares import axes_sections
 from vprdist.report.published import NOTES, published_rows
-from vprdist.report.reading import BELOW, P_CHOSEN, P_HOLM, reading, short, warnings
+from vprdist.report.reading import BELOW, P_CHOSEN, P_HOLM, against_text, p_text, reading, short, warnings
 from vprdist.report.rows import other_metrics
 from vprdist.report.sources import code_lines
 from vprdist.spec.vocabulary import KS
 
 MOST_FAILURES = 50
+MOST_CHARTS = 6
+"""Charts of a program's other numbers."""
+Points = Sequence[tuple[int, float]]
 
 
 def page(contents: Contents) -> str:
@@ -126,7 +131,7 @@ def _section(block: Block, contents: Contents, album: Album) -> dict[str, Any]:
     return {
         "block": block,
         "warnings": warnings(block),
-        "reading": [*reading(block), *naming([standing.row for standing in block.standings])],
+        "reading": [*reading(block), *naming(block.rows)],
         "differing": _differing(block),
         "headers": _headers(block),
         "lines": [_line(block, standing, scale) for standing in block.standings],
@@ -144,6 +149,8 @@ def _section(block: Block, contents: Contents, album: Album) -> dict[str, Any]:
 
 def _headers(block: Block) -> list[_Head]:
     """The leaderboard's columns."""
+    if block.protocol is None:
+        return _own_headers(block)
     name, seeds = short(block.objective), block.knows_seeds
     return [
         _Head("row", "the row's values on the swept axes", "ascending"),
@@ -161,12 +168,45 @@ def _headers(block: Block) -> list[_Head]:
     ]
 
 
+def _own_headers(block: Block) -> list[_Head]:
+    """The same where numbers are a program's own."""
+    first = "ascending" if block.direction == "minimize" else "descending"
+    means_p = "allows for all pairs of rows" if block.chosen else P_HOLM
+    return [
+        _Head("row", "the row's values on the swept axes", "ascending"),
+        _Head(block.objective, "the objective, with its 95 % interval over seeds", first, is_order=True),
+        _Head("to baseline", "difference to the baseline, paired by seed, with its 95 % interval"),
+        *([_Head("p", means_p, "ascending")] if block.knows_seeds else []),
+        *(_Head(name, f"the program's {name}") for name in block.others),
+        _Head("seeds", "seeds that the row is the mean of"),
+        _Head("wall s", "mean seconds from start to result"),
+    ]
+
+
+def _own_line(block: Block, standing: Standing, scale: tuple[float, float]) -> list[_Cell]:
+    row, found, against = standing.row, standing.difference, against_text(block, standing)
+    score, wall = row.metric(block.objective), sum(result.wall_s for result in row.results) / len(row.results)
+    p = [_Cell("–", None) if found is None else _Cell(p_text(found.corrected), found.corrected)]
+    numbers = [(row.metric(name), number_text(row.metric(name))) for name in block.others]
+    return [
+        _Cell(row.name, row.name),
+        _Cell(own_score(block, standing), score, interval_bar(score, standing.intervals.get(block.objective), scale)),
+        _Cell(against or "–", None) if found is None else _Cell(own_difference(found), found.value, below=against),
+        *(p if block.knows_seeds else []),
+        *(_Cell(text, None if math.isnan(value) else value) for value, text in numbers),
+        _Cell(own_seeds(block, standing), len(row.seeds)),
+        _Cell(f"{wall:.0f}", wall),
+    ]
+
+
 def _score_scale(block: Block) -> tuple[float, float]:
     bounds = [s.intervals.get(block.objective) or (s.row.metric(block.objective),) * 2 for s in block.standings]
     return min(low for low, _ in bounds), max(high for _, high in bounds)
 
 
 def _line(block: Block, standing: Standing, scale: tuple[float, float]) -> list[_Cell]:
+    if block.protocol is None:
+        return _own_line(block, standing, scale)
     row, found, objective = standing.row, standing.difference, block.objective
     score, bounds = row.metric(objective), standing.intervals.get(objective)
     spread, untrained = row.seed_spread(objective), row.untrained(objective)
@@ -217,7 +257,9 @@ def _parts(block: Block) -> dict[str, Any] | None:
 
 
 def _recall_chart(block: Block) -> Markup:
-    lines = []
+    lines = list[Line]()
+    if block.protocol is None:
+        return Markup()
     for number, standing in enumerate(block.standings[:MOST_LINES]):
         names = [f"recall@{k}" for k in KS]
         band = [(k, *standing.intervals[n]) for k, n in zip(KS, names, strict=True) if n in standing.intervals]
@@ -241,16 +283,25 @@ def _training(contents: Contents) -> list[Markup]:
     for curve in contents.curves:
         numbers.setdefault(curve.row, len(numbers))
     charts = []
-    for title, label, kind in (("loss over steps", "loss", "loss"), ("objective over steps", "", "objective")):
+    others = list(dict.fromkeys(name for curve in contents.curves for name in curve.others))[:MOST_CHARTS]
+    drawn: list[tuple[str, str, Callable[[Curve], Points]]] = [
+        ("loss over steps", "loss", lambda curve: curve.loss),
+        ("objective over steps", short(contents.objective), lambda curve: curve.objective),
+        *((f"{name} over steps", name, partial(_other, name)) for name in others),
+    ]
+    for title, label, points_of in drawn:
         lines = [
             Line(curve.row, numbers[curve.row], points)
             for curve in contents.curves
-            if (points := getattr(curve, kind)) and numbers[curve.row] < MOST_LINES
+            if (points := points_of(curve)) and numbers[curve.row] < MOST_LINES
         ]
         told = f"{len(lines)} trials; the values are in their metrics.jsonl"
-        name = label or short(contents.objective)
-        charts.append(line_chart(lines, title=title, description=told, x_label="step", y_label=name))
+        charts.append(line_chart(lines, title=title, description=told, x_label="step", y_label=label))
     return [chart for chart in charts if chart]
+
+
+def _other(name: str, curve: Curve) -> Points:
+    return curve.others.get(name, ())
 
 
 def _progress(contents: Contents) -> dict[str, Any]:

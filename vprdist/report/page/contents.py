@@ -84,12 +84,13 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One trial's training: (step, loss) and (step, objective), untrained first."""
+    """One trial's training: (step, loss) and (step, objective), untrained first; a program's other numbers by name."""
 
     row: str
     seed: int
     loss: Sequence[tuple[int, float]] = ()
     objective: Sequence[tuple[int, float]] = ()
+    others: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

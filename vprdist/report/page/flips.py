@@ -77,6 +77,8 @@ class Album:
 
 def flip_sets(block: Block, queries: Mapping[str, Queries], answers: Answers, album: Album) -> list[FlipSet]:
     """The first rows that have a baseline, each with some queries that flipped."""
+    if block.protocol is None:
+        return []
     rows = {standing.row.name: standing.row for standing in block.standings}
     compared = [standing for standing in block.standings if standing.difference is not None]
     return [_flip_set(block, standing, rows, queries, answers, album) for standing in compared[:MOST_PAIRS]]

@@ -9,9 +9,10 @@ from markupsafe import Markup
 
 from vprdist.report.importance import AxisRow, Importance, importances
 from vprdist.report.importance_tables import answer, cut, heads, lines, others, reading, share_bounds, share_text
-from vprdist.report.leaderboard import p_text, rows_of
+from vprdist.report.leaderboard import rows_of
 from vprdist.report.page.charts import ticks
 from vprdist.report.page.contents import Contents
+from vprdist.report.reading import p_text
 
 MOST_ROWS = 300
 """Above, a page that is written every few seconds would wait for it; `vprdist importance` still tells."""
