@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vprdist.api.html import paragraphs, table
 from vprdist.api.table import Table, arrow_of
 from vprdist.report.evidence import Block, Interval
-from vprdist.report.leaderboard import FIELDS, difference_text, headers, records, row_cells
+from vprdist.report.leaderboard import difference_text, fields_of, headers, records, row_cells
 from vprdist.report.one_pair import Pair
 from vprdist.report.reading import p_text, reading, short, warnings
 
@@ -31,7 +31,8 @@ class Leaderboard(Table):
 
     def __init__(self, blocks: Sequence[Block], title: str, notes: Sequence[str] = ()) -> None:
         self.blocks = tuple(blocks)
-        super().__init__(arrow_of([each for block in blocks for each in records(block)], FIELDS), title, notes)
+        rows = [each for block in blocks for each in records(block)]
+        super().__init__(arrow_of(rows, fields_of(blocks)), title, notes)
 
     def __repr__(self) -> str:
         lines = [self.title, *self.notes]
