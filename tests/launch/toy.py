@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def toy_trials(count: int, first: int = 0) -> list[TrialSpec]:
 def behave(runs: Path, **behaviour: Any) -> None:
     """Say how the jobs behave.
 
-    steps, dt (seconds a step), die {seed: times}, die_on [nodes], user_error [seeds], hold (until `go` is there).
+    steps, dt (seconds a step), die {seed: times}, kill {seed: times} (by SIGKILL), die_on [nodes], user_error [seeds],
+    hold (until `go` is there).
     """
     write_json(runs / "toy.json", behaviour)
 
@@ -38,7 +40,8 @@ def run_toy(trial: TrialSpec, folder: Path, world: World) -> None:
     """Counts to `steps`, resuming from its checkpoint."""
     behaviour = json.loads((folder.parents[1] / "toy.json").read_text())
     told = {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "cpus": os.environ.get("SLURM_CPUS_PER_TASK")}
-    told |= {"started_by": os.environ.get("STARTED_BY")}
+    told |= {"started_by": os.environ.get("STARTED_BY"), "gpu_share": os.environ.get("VPRDIST_GPU_SHARE")}
+    print(f"toy {trial.seed} begins", flush=True)
     seen = {"rank": world.rank, "local": world.local_rank, **told}
     append_json_line(folder / "ranks.jsonl", seen)
     if world.rank:
@@ -61,7 +64,11 @@ def run_toy(trial: TrialSpec, folder: Path, world: World) -> None:
         if starts <= behaviour.get("die", {}).get(str(trial.seed), 0):
             print(f"toy {trial.seed} dies on start {starts}", flush=True)
             os._exit(9)
+        if starts <= behaviour.get("kill", {}).get(str(trial.seed), 0):
+            os.kill(os.getpid(), signal.SIGKILL)
     while behaviour.get("hold") and not (folder.parents[1] / "go").exists():
+        if behaviour["hold"] == "asked" and world.should_stop():
+            raise Stopped
         time.sleep(0.02)
     append_json_line(folder / "metrics.jsonl", {"kind": "evaluate", "step": steps, "recall@1": 0.5})
     write_json(

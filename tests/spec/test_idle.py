@@ -260,7 +260,8 @@ def test_a_setting_of_the_search_that_it_does_not_read_is_said(tmp_path, text, n
 
 def test_a_profile_of_this_machine_says_which_keys_are_slurms(tmp_path):
     values = {
-        "requeue": False, "array_limit": 3, "exclude_after": 3, "partition": "gpu", "account": "a", "qos": "q",
+        "requeue": False, "array_limit": 3, "arrays": True, "exclude_after": 3, "partition": "gpu", "account": "a",
+        "qos": "q",
         "constraint": "c", "reservation": "r", "exclude": ["n"], "mail_user": "me", "mail_types": ["END"],
         "shared": ["/home"], "srun_args": ["-v"], "driver": {"cpus": 3}, "gres": "gpu:2", "cpus_per_gpu": 2,
         "mem_per_gpu": "4G", "nodelist": ["n"], "exclusive": True, "licenses": "l", "nice": 1, "hint": "multithread",

@@ -256,7 +256,9 @@ def _prune(args: argparse.Namespace, console: Console) -> int:
     for what in sorted({each.what for each in waste}):
         kind = [each for each in waste if each.what == what]
         size = sum(each.bytes for each in kind) / 1e6
-        table.add_row(what, str(len({e.trial for e in kind})), str(sum(e.files for e in kind)), f"{size:.1f}")
+        table.add_row(
+            what, str(len({e.trial for e in kind if e.trial}) or "-"), str(sum(e.files for e in kind)), f"{size:.1f}"
+        )
     console.print(table)
     if not _agreed(args, console, "Remove it?"):
         return 1

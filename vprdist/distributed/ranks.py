@@ -24,6 +24,8 @@ is noticed at once all the same, since its connections close."""
 
 
 SIGNAL_S = 3.0
+CONTEXT_BYTES = 500 << 20
+"""Memory that CUDA and its libraries take of a GPU for each process, beside its tensors."""
 CONNECTION_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection refused")
 """What gloo says when the other end of one of its connections is gone."""
 
@@ -109,6 +111,13 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu x{torch.get_num_threads()}"
 
 
+def _keep_to_share(device: torch.device, share: float) -> None:
+    """Other trials have the same GPU: what this one's tensors may take is its part of what all contexts leave."""
+    if share < 1:
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(max(share / 2, share - CONTEXT_BYTES / total), device)
+
+
 def _make_exact(device: torch.device) -> None:
     """The same seed gives the same result on this GPU, and float32 is float32."""
     torch.cuda.set_device(device)
@@ -136,6 +145,7 @@ def join(world: World, rendezvous: Path) -> Iterator[Ranks]:
     device = pick_device(world.local_rank)
     if device.type == "cuda":
         _make_exact(device)
+        _keep_to_share(device, world.device_share)
     if world.world_size == 1:
         yield Ranks(0, 1, device)
         return

@@ -20,6 +20,7 @@ class World:
         num_threads: CPU threads for this rank; None leaves the choice to the libraries.
         scratch: a folder on this node's own disk for copies of what is read often; None: read shared storage.
         trust: who else may write to the scratch folder's own path.
+        device_share: of the device's memory, where other trials have the same one.
         should_stop: True once the job was asked to leave; asked at step boundaries.
     """
 
@@ -31,4 +32,5 @@ class World:
     num_threads: int | None = None
     scratch: Path | None = None
     trust: Trust = OURSELVES
+    device_share: float = 1.0
     should_stop: Callable[[], bool] = lambda: False

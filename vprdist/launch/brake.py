@@ -71,6 +71,8 @@ class Brake:
         """A job ended before its start, looked at twice; whether the brake has it, and no node is blamed yet."""
         if self.released or not self.is_mine(record) or sight.cause != "job":
             return False
+        if record.job_key in (death.record.job_key for death in self.deaths):  # of several trials, one job
+            return True
         self.deaths.append(Death(folder, record, sight))
         return True
 

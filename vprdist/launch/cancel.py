@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from vprdist.files import locked
-from vprdist.launch.array_folder import Array
+from vprdist.launch.array_folder import Array, array_id
 from vprdist.launch.local import LocalCluster
 from vprdist.launch.queue_rows import ALIVE_STATES, QueueRow, queue_name
 from vprdist.launch.slurm import ask_queue, cancel_jobs
@@ -59,7 +59,7 @@ def _write_cancellation(folder: TrialFolder, by: str) -> Cancelled | None:
 
 
 def _cancel_job(folder: TrialFolder) -> tuple[Cancelled, JobRecord | None]:
-    with locked(folder.submit_lock):
+    with locked(folder.submit_lock), _submitted_together(folder):
         record = folder.job()
         if record is None:
             return "had no job", None
@@ -67,6 +67,19 @@ def _cancel_job(folder: TrialFolder) -> tuple[Cancelled, JobRecord | None]:
             return "was cancelled before", record  # it may live all the same: SLURM did not answer then
         folder.write_job(record.updated(state="cancelled"))
     return "cancelled", record
+
+
+@contextlib.contextmanager
+def _submitted_together(folder: TrialFolder) -> Iterator[None]:
+    """A submission of the trial together with others that had begun is through, and no other begins meanwhile: that
+    would need the trial's own lock."""
+    record = folder.job()
+    batch = folder.batch(record) if record is not None and record.state == "intent" else None
+    if batch is None or not batch.path.exists():
+        yield
+        return
+    with locked(batch.lock):
+        yield
 
 
 def cancelled_job(folder: TrialFolder) -> JobRecord | None:
@@ -115,15 +128,11 @@ def end_jobs(
         with array.locked():
             pass  # a submission that had begun is through: from here on the queue shows it
     left = [record.name for folder, record in jobs if record.cluster == "local" and folder.is_running]
-    on_slurm = {record.name: folder for folder, record in jobs if record.cluster == "slurm"}
-    by_job = {array.job: array for array in arrays}
-
-    def is_ours(row: QueueRow) -> bool:
-        if (array := by_job.get(row.name)) is not None:
-            return array.owns(row)
-        return row.name in on_slurm and on_slurm[row.name].has_submitted(row.token)
-
-    names = [queue_name(record) for _, record in jobs if record.cluster == "slurm"]
+    trials: dict[str, list[tuple[TrialFolder, JobRecord]]] = {}
+    for folder, record in jobs:
+        if record.cluster == "slurm":
+            trials.setdefault(record.name, []).append((folder, record))
+    names = [queue_name(record) for some in trials.values() for _, record in some]
     names += [array.queue_name for array in arrays]
     if not names:
         return left
@@ -132,14 +141,39 @@ def end_jobs(
     while time.monotonic() < deadline:
         answer = ask_queue(current_user(), names)
         if answer is not None:
-            rows = [row for row in answer if row.state in ALIVE_STATES and is_ours(row)]
-            if not rows:
+            alive = _end_rows([row for row in answer if row.state in ALIVE_STATES], trials, arrays)
+            if not alive:
                 return left
-            alive = {row.name for row in rows}
-            for clusters in {row.clusters for row in rows}:
-                cancel_jobs([row.job_id for row in rows if row.clusters == clusters], clusters)
         text = "waiting for SLURM to answer" if answer is None else f"jobs of {len(alive)} name(s) are still ending"
         if text != told:
             tell(told := text)
         time.sleep(LOOK_S)
     return left + sorted(alive)
+
+
+def _end_rows(
+    rows: Sequence[QueueRow], trials: Mapping[str, Sequence[tuple[TrialFolder, JobRecord]]], arrays: Sequence[Array]
+) -> set[str]:
+    """Ask for the end of what is ours; the names of jobs that are there. A job whose other trials are wanted goes on,
+    and ends this one's process by itself."""
+    whole = [row for row in rows if any(array.job == row.name and array.owns(row) for array in arrays)]
+    ending, alive = list[QueueRow](), {row.name for row in whole}
+    for row in rows:
+        ours = [each for each in trials.get(row.name, ()) if _is_of(row, *each)]
+        if ours and not any(folder.others_wanted(record) for folder, record in ours):
+            ending.append(row)
+            alive.add(row.name)
+        elif any(folder.is_running for folder, _ in ours):
+            alive.add(row.name)
+    wanted_tasks = {array_id(row) for row in rows if row not in ending}
+    for clusters in {row.clusters for row in (*whole, *ending)}:
+        cancel_jobs([row.job_id for row in whole if row.clusters == clusters], clusters)
+        mine = [row for row in ending if row.clusters == clusters]
+        # An array is ended as one where nobody wants any of its tasks.
+        ids = {row.job_id if array_id(row) in wanted_tasks else array_id(row) for row in mine}
+        cancel_jobs(ids, clusters, tasks=True)
+    return alive
+
+
+def _is_of(row: QueueRow, folder: TrialFolder, record: JobRecord) -> bool:
+    return folder.has_submitted(row.token) and record.task in (None, row.task)

@@ -1,4 +1,4 @@
-"""How many trials a machine bears at once, and what each of them gets."""
+"""How many jobs a machine bears at once, and what each of them gets. A job may run several trials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ but a searcher that goes by results proposes better the fewer it has not seen ye
 
 
 class Capacity(NamedTuple):
-    """Trials at once, threads for each rank (None: what the node gives), GPUs for each trial, this machine's GPUs."""
+    """Jobs at once, threads for each rank (None: what the node gives), GPUs for each job, this machine's GPUs."""
 
     concurrent: int
     threads: int | None
@@ -41,7 +41,7 @@ def local_capacity(
     memory_gb: float | None = None,
     gpus: tuple[int, ...] | None = None,
 ) -> Capacity:
-    """What this machine bears: as many trials as its GPUs, or else cores, allow, within its memory.
+    """What this machine bears: as many jobs as its GPUs, or else cores, allow, within its memory.
 
     Args:
         profile: a local profile; its `max_concurrent`, `cpus_per_task`, `memory_gb` win where set.
@@ -55,8 +55,9 @@ def local_capacity(
         gpus, per_trial = (), 0
     concurrent = profile.max_concurrent
     if concurrent is None:
-        by_device = len(gpus) // per_trial if gpus else cores // (profile.ranks * (profile.cpus_per_task or 1))
-        concurrent = max(1, min(by_device, int(memory_gb // (profile.memory_gb or TRIAL_GB))))
+        cpus = profile.ranks * (profile.cpus_per_task or profile.side_by_side)
+        by_device = len(gpus) // per_trial if gpus else cores // cpus
+        concurrent = max(1, min(by_device, int(memory_gb // (profile.memory_gb or TRIAL_GB * profile.side_by_side))))
     if gpus:
         concurrent = min(concurrent, len(gpus) // per_trial)
     threads = profile.cpus_per_task or max(1, cores // (concurrent * profile.ranks))

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from vprdist.disk import lock
 from vprdist.errors import LaunchError
 from vprdist.files import open_no_link
 from vprdist.launch.own_code import with_own_code
-from vprdist.launch.permit import Permit
+from vprdist.launch.permit import PACKAGE, Permit
 from vprdist.machine import machine_name
 from vprdist.private import OURSELVES, Trust
 from vprdist.store.journal import JobRecord
@@ -40,6 +40,7 @@ class Sight:
         cause: of an end: the `job` itself, the `cluster` (a failed node), its `time` limit, the cluster's other users
             (`preempted`), or a `person` who cancelled it.
         node: where it ran, when that was one node.
+        alone: this trial's process ended, and its job goes on: the job itself has said so, and need not be asked twice.
         held: still in the queue, where it will never start: it is cancelled before another is submitted.
         waits: the cluster's word for why it has not started yet; empty where it runs.
     """
@@ -51,6 +52,7 @@ class Sight:
     node: str = ""
     held: bool = False
     waits: str = ""
+    alone: bool = False
 
 
 ALIVE, GONE, UNKNOWN = Sight("alive"), Sight("gone"), Sight("unknown")
@@ -85,6 +87,25 @@ class Submission(NamedTuple):
     trust: Trust = OURSELVES
 
 
+@dataclass(frozen=True)
+class _Order:
+    """Submissions that one sbatch makes, and the lock that says that it is under way."""
+
+    submissions: Sequence[Submission]
+    lock: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For the helper."""
+        first, calls = self.submissions[0], {each.record.job for each in self.submissions}
+        job = next((call for call in sorted(calls) if not call.startswith(PACKAGE)), first.record.job)
+        return {
+            "token": first.record.token, "lock": self.lock,
+            "permit": Permit.calling(job, first.trust).to_json(),  # the driver's own word, not the journal's
+            "folders": [str(each.folder.path) for each in self.submissions],
+            "batch": str(batch.path) if (batch := first.folder.batch(first.record)) is not None else None,
+        }  # fmt: skip
+
+
 def submit(wanted: Sequence[Submission], environment: Mapping[str, str]) -> dict[str, LaunchError]:
     """Journal the intents, then submit in a helper process of its own session.
 
@@ -92,22 +113,61 @@ def submit(wanted: Sequence[Submission], environment: Mapping[str, str]) -> dict
     (inherited, so that there is no moment without them) while it does: an intent whose lock is free was never
     submitted, or its helper was killed. A trial that was finished, cancelled or taken meanwhile is left alone.
 
+    Args:
+        wanted: those whose records have `members` are submitted together with all others of the same token.
+
     Returns:
         What the cluster refused, by trial id; the message ends with its words.
     """
+    groups: dict[str, list[Submission]] = {}
+    for submission in wanted:
+        groups.setdefault(submission.record.token, []).append(submission)
     with contextlib.ExitStack() as locks:
-        taken: list[tuple[Submission, int]] = []
-        for submission in wanted:
-            lock = _take(submission.folder.submit_lock)
-            if lock is None:
-                continue
-            locks.callback(os.close, lock)
-            if submission.folder.is_over:  # a person may have cancelled it a moment ago
-                continue
-            taken.append((_journal(submission), lock))
-        if taken:
-            _run_helper(taken, environment, locks.close)
-    return {entry.folder.trial_id: error for entry, _ in taken if (error := _refusal(entry)) is not None}
+        orders = list[_Order]()
+        for group in groups.values():
+            order = _take_together(group, locks) if group[0].record.members else _take_alone(group[0], locks)
+            if order is not None:
+                orders.append(order)
+        if orders:
+            _run_helper(orders, environment, locks.close)
+    entries = [entry for order in orders for entry in order.submissions]
+    return {entry.folder.trial_id: error for entry in entries if (error := _refusal(entry)) is not None}
+
+
+def _take_alone(submission: Submission, locks: contextlib.ExitStack) -> _Order | None:
+    lock = _take(submission.folder.submit_lock)
+    if lock is None:
+        return None
+    locks.callback(os.close, lock)
+    if submission.folder.is_over:  # a person may have cancelled it a moment ago
+        return None
+    return _Order([_journal(submission)], lock)
+
+
+def _take_together(group: Sequence[Submission], locks: contextlib.ExitStack) -> _Order | None:
+    """One lock for all, of their submission's folder: a grid may have more trials than a process may have open files.
+
+    Each trial's own lock is held while its intent is journalled: from then on the journal leads to the other one.
+    """
+    batch = group[0].folder.batch(group[0].record)
+    assert batch is not None
+    batch.path.mkdir(parents=True, exist_ok=True)
+    lock = _take(batch.lock)
+    assert lock is not None  # nobody else knows the token
+    locks.callback(os.close, lock)
+    jobs: dict[int, tuple[str, ...]] = {each.record.task or 0: each.record.members for each in group}
+    batch.write_members([jobs[task] for task in sorted(jobs)])
+    taken = []
+    for submission in group:
+        mine = _take(submission.folder.submit_lock)
+        if mine is None:
+            continue
+        try:
+            if not submission.folder.is_over:
+                taken.append(_journal(submission))
+        finally:
+            os.close(mine)
+    return _Order(taken, lock) if taken else None
 
 
 def _journal(submission: Submission) -> Submission:
@@ -118,23 +178,14 @@ def _journal(submission: Submission) -> Submission:
     return Submission(folder, record, trust)
 
 
-def _run_helper(
-    taken: Sequence[tuple[Submission, int]], environment: Mapping[str, str], let_go: Callable[[], None]
-) -> None:
+def _run_helper(orders: Sequence[_Order], environment: Mapping[str, str], let_go: Callable[[], None]) -> None:
     """Returns when the helper has ended, or takes too long: it holds the locks, and journals in the end.
 
     Args:
         let_go: closes the driver's own descriptors of the locks. Each is free when the helper is done with its trial:
             who cancels the first of a batch does not wait for the last.
     """
-    first = taken[0][0]
-    orders = [
-        {
-            "folder": str(s.folder.path), "token": s.record.token, "lock": lock,
-            "permit": Permit.calling(s.record.job, s.trust).to_json(),  # the driver's own word, not the journal's
-        }
-        for s, lock in taken
-    ]  # fmt: skip
+    first = orders[0].submissions[0]
     log = submission_log(first.folder, first.record)
     with os.fdopen(open_no_link(log, os.O_WRONLY | os.O_APPEND), "ab") as output:
         helper = subprocess.Popen(
@@ -143,20 +194,21 @@ def _run_helper(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=[lock for _, lock in taken],
+            pass_fds=[order.lock for order in orders],
             env=with_own_code(environment, first.trust),
         )
     let_go()
     assert helper.stdin is not None
     with contextlib.suppress(BrokenPipeError), helper.stdin as stdin:
-        stdin.write(json.dumps(orders).encode())
+        stdin.write(json.dumps([order.to_json() for order in orders]).encode())
     with contextlib.suppress(subprocess.TimeoutExpired):
         helper.wait(SUBMIT_TIMEOUT_S)
 
 
 def submission_log(folder: TrialFolder, record: JobRecord) -> Path:
     """What was said while the job was submitted."""
-    return folder.attempt_log(record) / "submission.log"
+    batch = folder.batch(record)
+    return folder.attempt_log(record) / "submission.log" if batch is None else batch.submission_log
 
 
 def _refusal(entry: Submission) -> LaunchError | None:

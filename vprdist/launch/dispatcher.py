@@ -9,12 +9,13 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from vprdist.errors import LaunchError, UserError
+from vprdist.launch.batches import Due, Job, jobs_of, joined, submissions_of
 from vprdist.launch.brake import Brake
 from vprdist.launch.capacity import capacity
 from vprdist.launch.cluster import BLAMED, Cluster, Sight, Submission, submit
@@ -24,7 +25,7 @@ from vprdist.launch.node import job_of
 from vprdist.launch.nodes import NodeHealth
 from vprdist.launch.params import job_environment, submission_parameters
 from vprdist.launch.refusals import is_busy, is_impossible, is_limit, is_wrong
-from vprdist.launch.slurm import SlurmCluster
+from vprdist.launch.slurm import SlurmCluster, max_array_size
 from vprdist.launch.trial_watch import Next, Phase, Watch
 from vprdist.machine import machine_name
 from vprdist.private import Guard
@@ -37,6 +38,10 @@ LOOK_S = 1.0
 """Seconds between two looks at trial folders: a result frees its place at once, however seldom the queue is asked."""
 END_AGAIN_S = 30.0
 """Seconds before a job that could not be ended is ended again."""
+SETTLE_S = 0.5
+"""Seconds without a further wanted trial after which those that are due are submitted together."""
+MANY_TRIALS = 1_000_000
+"""More than any grid has."""
 SILENCE_S = 60.0
 """After so long without an answer of the cluster a person is told."""
 
@@ -50,13 +55,21 @@ class Dispatcher:
         profile: the cluster.
         runs: the folder that holds `trials/`.
         job: `module:function` that the ranks call (see `node.TrialFunction`); None: what each trial says.
+        all_at_once: everything that is wanted may be in the queue at once, as job arrays where the profile has them;
+            not so where it is still to be seen which trials are wanted.
 
     Attributes:
         comes_back: set it where this driver leaves to go back into the queue: its first job waits for it there.
     """
 
-    def __init__(self, profile: ClusterProfile, runs: Path, job: str | None = None) -> None:
+    def __init__(
+        self, profile: ClusterProfile, runs: Path, job: str | None = None, *, all_at_once: bool = False
+    ) -> None:
         self.profile, self.runs, self.job = profile, runs.absolute(), job
+        self._has_arrays = profile.kind == "slurm" and profile.arrays and all_at_once
+        self._most_tasks = self._tasks_now = 0  # of an array: ever, and after the last refusals; 0: not asked for yet
+        self._heard_at, self._is_smaller = 0.0, False
+        self._mourned: set[tuple[str, int | None]] = set()
         self.capacity = capacity(profile)
         self.cluster: Cluster = LocalCluster() if profile.kind == "local" else SlurmCluster(profile)
         self.nodes = NodeHealth(self.runs, profile.exclude_after)
@@ -114,6 +127,16 @@ class Dispatcher:
         self._inbox.put(trial_id)
         self._wake.set()
 
+    def at_once(self, proposes: bool = False) -> int:
+        """Trials that it can have use of at once: more need not be wanted.
+
+        Args:
+            proposes: a searcher proposes them from the results of earlier ones.
+        """
+        if self._has_arrays:
+            return MANY_TRIALS
+        return capacity(self.profile, proposes).concurrent * self.profile.trials_per_job
+
     def phases(self) -> dict[str, Phase]:
         """Every wanted trial's phase."""
         return {trial_id: watch.phase for trial_id, watch in list(self._watches.items())}
@@ -156,13 +179,13 @@ class Dispatcher:
                 self._wake.clear()
                 self._read_inbox()
                 self._tick(time.time())
-                self._wake.wait(min(self.profile.poll_s, LOOK_S))
+                self._wake.wait(min(self.profile.poll_s, LOOK_S if self._is_settled(time.time()) else SETTLE_S))
         except BaseException as error:  # kept for the main thread, never swallowed
             self._error = error
 
     def _read_inbox(self) -> None:
         while not self._inbox.empty():
-            wanted = self._inbox.get()
+            wanted, self._heard_at = self._inbox.get(), time.time()
             if isinstance(wanted, str):
                 self._cancel(wanted)
             else:
@@ -185,14 +208,34 @@ class Dispatcher:
             with self._leaving(watch):
                 self._remember(watch, now)
         self._tell_of_silence(now)
-        running = sum(watch.phase == "running" for watch in active)
-        room = max(0, self.capacity.concurrent - running)
-        due = [(watch, step) for watch, step in following if step != "nothing"][: self._braked(room, active)]
-        if due and not self.first.passed(now):
-            due = []
-        while due and not self._stop.is_set():
-            self._submit(due[: self.cluster.batch], now)
-            due = due[self.cluster.batch :]
+        due = [(watch, step) for watch, step in following if step != "nothing"]
+        jobs = self._braked(jobs_of(due, self.profile.trials_per_job), active)
+        if not self._is_settled(now):  # full ones wait for nobody
+            jobs = [job for job in jobs if not self._has_arrays and len(job) == self.profile.trials_per_job]
+        if jobs and not self.first.passed(now):
+            jobs = []
+        batch = 1 if self._has_arrays else self.cluster.batch
+        while jobs and not self._stop.is_set():
+            size = self._array_size() if self._has_arrays else 1
+            orders = submissions_of(jobs, size)[:batch]
+            self._submit(orders, now)
+            jobs = jobs[sum(map(len, orders)) :]
+            if self._is_full:
+                self._postpone([each for job in jobs for each in job], now)
+                break
+
+    def _is_settled(self, now: float) -> bool:
+        """Whether nobody has just wanted a trial: others may come, to be submitted together."""
+        return now - self._heard_at >= SETTLE_S or not (self._has_arrays or self.profile.trials_per_job > 1)
+
+    def _array_size(self) -> int:
+        """Tasks that the next array may have."""
+        if not self._most_tasks:
+            self._most_tasks = max_array_size(self.profile.clusters) or 1
+            self._tasks_now = self._most_tasks
+            if self._most_tasks == 1:
+                self.tell("this cluster takes no job arrays: each job is submitted by itself")
+        return self._tasks_now
 
     def _following(self, watch: Watch, now: float) -> Next:
         with self._leaving(watch):
@@ -222,7 +265,11 @@ class Dispatcher:
         if host and self.brake.started(watch.record):
             self._released(host, now)
         if death is not None:
-            self.tell(_said_of(watch.record, death))
+            if watch.record.members and not death.alone:  # the job's end, which is one for all of its trials
+                if watch.record.job_key in self._mourned:
+                    return
+                self._mourned.add(watch.record.job_key)
+            self.tell(_said_of(watch.record, death, watch.folder.trial_id))
             if (host or not self.brake.takes(watch.folder, watch.record, death)) and death.cause in BLAMED:
                 self.nodes.died(node, watch.folder.trial_id, death.reason, now)
         elif watch.phase == "done" and watch.folder.has_result:
@@ -234,12 +281,15 @@ class Dispatcher:
         for death in self.brake.deaths:
             self.nodes.died(death.sight.node, death.folder.trial_id, death.sight.reason, now)
 
-    def _braked(self, room: int, active: Sequence[Watch]) -> int:
-        """Room while no job has started; where the first ones died of one cause, the sweep ends here.
+    def _braked(self, jobs: list[Job], active: Sequence[Watch]) -> list[Job]:
+        """Those that there is room for; where the first ones died of one cause, the sweep ends here.
 
         Raises:
             LaunchError: their last words.
         """
+        running = {watch.record.job_key for watch in active if watch.phase == "running" and watch.record}
+        if not self._has_arrays:  # the queue decides then, and `%` of the array
+            jobs = jobs[: max(0, self.capacity.concurrent - len(running))]
         ours = [watch for watch in active if watch.phase == "running" and self.brake.is_mine(watch.record)]
         if self.brake.is_on and all(watch.waits for watch in ours):
             for watch in ours:
@@ -247,8 +297,8 @@ class Dispatcher:
             for death in self.brake.deaths:
                 self._watches[death.folder.trial_id].forget()
             raise self.brake.error()
-        left = self.brake.room(len(ours))
-        return room if left is None else min(room, left)
+        left = self.brake.room(len({watch.record.job_key for watch in ours if watch.record}))
+        return jobs if left is None else jobs[:left]
 
     def _tell_of_silence(self, now: float) -> None:
         silent = self.cluster.silent_s(now)
@@ -258,14 +308,18 @@ class Dispatcher:
             self.tell("SLURM answers again")
         self._silent = silent > SILENCE_S if silent else False
 
-    def _submit(self, due: Sequence[tuple[Watch, Next]], now: float) -> None:
+    def _submit(self, orders: Sequence[list[Job]], now: float) -> None:
         avoided = self._avoided_nodes(now)
-        records = {watch.folder.trial_id: self._next_record(watch, step, avoided, now) for watch, step in due}
+        records = dict[str, JobRecord]()
+        for order in orders:
+            records |= self._records(order, avoided, now)
+        due = [each for order in orders for job in order for each in job]
         due = [(watch, step) for watch, step in due if self._is_private(watch, records[watch.folder.trial_id], now)]
         for watch, _ in due:
             watch.folder.write_trial(watch.trial)
-        orders = [Submission(watch.folder, records[watch.folder.trial_id], self.profile.trust) for watch, _ in due]
-        refusals = submit(orders, job_environment(os.environ, self.capacity.threads))
+        entries = [Submission(watch.folder, records[watch.folder.trial_id], self.profile.trust) for watch, _ in due]
+        refusals = submit(entries, job_environment(os.environ, self._threads_of(records.values())))
+        self._fit_arrays(orders, refusals)
         for watch, _ in due:
             error, record = refusals.get(watch.folder.trial_id), records[watch.folder.trial_id]
             if error is None:
@@ -274,6 +328,31 @@ class Dispatcher:
                 watch.submitted()
             else:
                 self._refused(watch, record, error, now)
+
+    def _records(self, order: list[Job], avoided: set[str], now: float) -> dict[str, JobRecord]:
+        drafts = {
+            watch.folder.trial_id: self._next_record(watch, step, avoided, now) for job in order for watch, step in job
+        }
+        return drafts if len(drafts) == 1 else joined(self.profile, order, drafts)
+
+    def _threads_of(self, records: Iterable[JobRecord]) -> int | None:
+        """Threads of each rank; a process that several trials start from has those of one of them."""
+        return min((each.num_threads for each in records if each.num_threads), default=self.capacity.threads)
+
+    def _fit_arrays(self, orders: Sequence[list[Job]], refusals: Mapping[str, LaunchError]) -> None:
+        """A site that takes no more jobs may take a smaller array; when it takes one, it may take more again."""
+        if not self._has_arrays:
+            return
+        size = max(map(len, orders))
+        if any(is_limit(str(error)) for error in refusals.values()):
+            self._tasks_now = max(1, size // 2)
+        elif size == self._tasks_now:
+            self._tasks_now = min(self._most_tasks, 2 * size)
+
+    def _postpone(self, due: Sequence[Due], now: float) -> None:
+        """What the last order was refused for holds for these too."""
+        for watch, _ in due:
+            watch.wait_until(now + max(10.0, self.profile.poll_s))
 
     def _is_private(self, watch: Watch, record: JobRecord, now: float) -> bool:
         """What a job would load is nobody else's to write; else the trial is given up, for the job would refuse it."""
@@ -286,13 +365,19 @@ class Dispatcher:
 
     def _refused(self, watch: Watch, record: JobRecord, error: LaunchError, now: float) -> None:
         limit = is_limit(str(error))
-        if limit or is_busy(str(error)):
+        if limit and record.task is not None:
+            if not self._is_smaller:
+                self.tell(f"SLURM takes no array of that size; smaller ones are tried: {error.remedy}")
+            self._is_smaller = True
+            _forget_files(watch.folder, record)
+            watch.unsubmitted()
+        elif limit or is_busy(str(error)):
             if not self._is_full:
                 why = "takes no more jobs of yours" if limit else "does not answer sbatch"
                 self.tell(f"SLURM {why} for now; trying again: {error.remedy}")
             self._is_full = True
             if limit:  # asked again every minute for days: each time would leave some files
-                shutil.rmtree(watch.folder.attempt_log(record), ignore_errors=True)
+                _forget_files(watch.folder, record)
             watch.postponed(record, now, max(10.0, self.profile.poll_s))
         elif record.avoided and is_impossible(str(error)):
             self.tell("without the avoided nodes too few are left: they are used again")
@@ -338,7 +423,7 @@ class Dispatcher:
 
     def _free_gpus(self, candidate: Watch) -> tuple[int, ...]:
         """On this machine, GPUs that no running trial of this sweep has."""
-        others = [w for w in self._watches.values() if w.phase == "running" and w is not candidate]
+        others = [w for w in list(self._watches.values()) if w.phase == "running" and w is not candidate]
         taken = {gpu for watch in others if watch.record for gpu in watch.record.gpus}
         free = [gpu for gpu in self.capacity.gpus if gpu not in taken]
         return tuple(free[: self.capacity.gpus_per_trial])
@@ -371,7 +456,16 @@ class Dispatcher:
         self._ending, self._end_again_at = left, now + END_AGAIN_S
 
 
-def _said_of(record: JobRecord, death: Sight) -> str:
+def _forget_files(folder: TrialFolder, record: JobRecord) -> None:
+    """Those of a submission that the cluster refused."""
+    shutil.rmtree(folder.attempt_log(record), ignore_errors=True)
+    if (batch := folder.batch(record)) is not None:
+        shutil.rmtree(batch.path, ignore_errors=True)
+
+
+def _said_of(record: JobRecord, death: Sight, trial_id: str) -> str:
+    if death.alone:
+        return f"trial {trial_id} ended without a result, its job {record.job_id} goes on: {death.reason}"
     if death.cause != "person":
         return f"{record.name} ended without a result: {death.reason}"
     return (

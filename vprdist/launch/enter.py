@@ -22,10 +22,11 @@ from vprdist.files import write_json
 from vprdist.launch.node import node_name, refuse
 from vprdist.launch.permit import Permit, carry
 from vprdist.private import Guard, narrow_umask
+from vprdist.store.batch_folder import BatchFolder
 from vprdist.store.manifest import sweep_file
-from vprdist.store.trial_folder import trial_of_log
+from vprdist.store.trial_folder import TrialFolder, trial_of_log
 
-Kind = Literal["trial", "array", "driver"]
+Kind = Literal["trial", "pack", "array", "driver"]
 CALL_S = 60.0
 """How long a job waits for its call: it may start before whoever submitted it has moved the file to its place."""
 MISTAKES = "mistake-"
@@ -111,11 +112,22 @@ def _call_of(folder: Path) -> Path | None:
 
 def _tell_the_driver(kind: Kind, folder: Path, error: LaunchError) -> None:
     """No further attempt mends it, so it is final, whatever the journal says of attempts."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, LookupError):
         if kind == "trial":
             refuse(trial_of_log(folder), error, attempts=int(folder.name.split("-")[1]))
+        elif kind == "pack":
+            _refuse_all(BatchFolder(folder), error)
         elif kind == "array":
             write_json(folder / f"{MISTAKES}{node_name()}.json", error.to_json())
+
+
+def _refuse_all(batch: BatchFolder, error: LaunchError) -> None:
+    """Every trial of this job."""
+    task = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    for trial_id in batch.members()[task]:
+        place = TrialFolder.of(batch.runs, trial_id)
+        if place.is_wanted(batch.token):
+            refuse(place, error)
 
 
 if __name__ == "__main__":

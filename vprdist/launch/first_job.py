@@ -33,6 +33,7 @@ AGAIN_S = 10.0
 """Seconds before a cluster that takes no more jobs is asked again."""
 OF_THE_DRIVER = frozenset((
     "check", "poll_s", "max_concurrent", "max_attempts", "max_requeues", "requeue", "array_limit", "exclude_after",
+    "arrays", "trials_per_job", "side_by_side",
     "exclude", "shared", "time_limit_min", "signal_lead_s", "mail_user", "mail_types", "driver", "ports", "nice",
     "hosts", "cluster_name", "comment_prefix", "job_name_prefix", "teardown",
 ))  # fmt: skip

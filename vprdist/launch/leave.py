@@ -8,13 +8,30 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from vprdist.files import open_no_link
 from vprdist.store.journal import JobRecord
 
 BE_KILLED_S = 60.0
 """How long the other ranks wait for the end that rank 0 has asked for."""
+
+
+class Leaving(Protocol):
+    """What a rank asks: whether its job is asked to leave; and how it does so once all is saved."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether the cluster wants the node back."""
+
+    def listen(self) -> None:
+        """The trial's function is about to begin."""
+
+    def now(self, rank: int) -> None:
+        """Everything is saved: go."""
+
+    def close(self) -> None:
+        """The trial function has ended, one way or another."""
 
 
 class Leave:
@@ -27,9 +44,8 @@ class Leave:
 
     def __init__(self, record: JobRecord, logs: Path) -> None:
         self.asked = False
-        self.requeue = "no-requeue" not in record.parameters.get("additional_parameters", {})
-        self.patience_s = float(record.parameters.get("signal_delay_s", 60)) / 2
-        self.mark = logs / "left"
+        self.requeue, self.patience_s = is_requeued(record), patience_s(record)
+        self.mark = left_mark(logs)
         self._submitit: Any = None
         self._timer: threading.Timer | None = None
         self._once = threading.Lock()
@@ -65,7 +81,27 @@ class Leave:
         if not self._once.acquire(blocking=False):
             return
         if not self.requeue:
-            os.close(open_no_link(self.mark, os.O_WRONLY))  # the driver submits again, and counts no attempt
+            leave_mark(self.mark)
             raise SystemExit(f"left after USR2; the profile says `requeue: false` ({self.mark})")
         if callable(self._submitit):
             self._submitit(signal.SIGUSR2, None)
+
+
+def is_requeued(record: JobRecord) -> bool:
+    """Whether a job that leaves puts itself back into the queue."""
+    return "no-requeue" not in record.parameters.get("additional_parameters", {})
+
+
+def patience_s(record: JobRecord) -> float:
+    """For how long a job that is asked to leave may save what it has."""
+    return float(record.parameters.get("signal_delay_s", 60)) / 2
+
+
+def left_mark(logs: Path) -> Path:
+    """A file that says that a trial left, and is not in the queue again."""
+    return logs / "left"
+
+
+def leave_mark(mark: Path) -> None:
+    """The driver submits again, and counts no attempt."""
+    os.close(open_no_link(mark, os.O_WRONLY))

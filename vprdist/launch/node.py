@@ -16,7 +16,7 @@ from vprdist.distributed.world import World
 from vprdist.errors import LaunchError, ProgramError, Stopped, TrainingError, UserError, WorkersHang
 from vprdist.files import locked
 from vprdist.launch.first_words import FIRST_JOB, say_what_is_here
-from vprdist.launch.leave import Leave
+from vprdist.launch.leave import Leave, Leaving
 from vprdist.launch.params import THREAD_VARIABLES
 from vprdist.launch.permit import permit_here
 from vprdist.machine import pid_start
@@ -65,12 +65,15 @@ class NodeJob:
         return DelayedSubmission(self, folder, token, requeues + 1)
 
 
-def run_job(folder: str, token: str, job: str = DEFAULT_JOB, requeues: int = 0) -> None:
+def run_job(folder: str, token: str, job: str = DEFAULT_JOB, requeues: int = 0, leave: Leaving | None = None) -> None:
     """Run a trial in this rank, if this submission is still the one that is wanted, and no other copy runs.
 
     A `UserError` is final, on a cluster when the second attempt meets one too: it is written to `failure.json`, since
     no further attempt would mend it. At the signal (preemption, time limit) the trial saves itself, and the job goes
     back into the queue.
+
+    Args:
+        leave: hears the signal; None: this process listens, and leaves, by itself.
     """
     import submitit
 
@@ -88,7 +91,7 @@ def run_job(folder: str, token: str, job: str = DEFAULT_JOB, requeues: int = 0) 
     start = f"{token[:8]}-{requeues}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
     if world.global_rank != 0:
         if _rank_zero_started(place, start):
-            _call(place, record, job, start, world)
+            _call(place, record, job, start, world, leave)
         return
     with _only_copy(place) as alone:
         if not alone:
@@ -97,7 +100,7 @@ def run_job(folder: str, token: str, job: str = DEFAULT_JOB, requeues: int = 0) 
             print(f"{place.trial_id} already has its result; leaving.")
         else:
             place.add_start(_start_row(record, start, world))
-            _call(place, record, job, start, world)
+            _call(place, record, job, start, world, leave)
             if not place.has_result:
                 raise RuntimeError(f"{job} returned without writing {place.result_file}")
 
@@ -151,10 +154,10 @@ def _start_row(record: JobRecord, start: str, world: Any) -> dict[str, object]:
     }
 
 
-def _call(place: TrialFolder, record: JobRecord, job: str, start: str, world: Any) -> None:
-    num_threads = record.num_threads or max(1, len(os.sched_getaffinity(0)) // _ranks_here(world))
-    for name in THREAD_VARIABLES:  # before numpy or torch are loaded
-        os.environ[name] = str(num_threads)
+def _call(
+    place: TrialFolder, record: JobRecord, job: str, start: str, world: Any, listener: Leaving | None
+) -> None:  # fmt: skip
+    num_threads = use_threads(record, _ranks_here(world))
     give_gpus()
     trial = place.trial()
     guard = Guard(permit_here().trust)
@@ -165,7 +168,7 @@ def _call(place: TrialFolder, record: JobRecord, job: str, start: str, world: An
         raise LaunchError(place.trial_file, fault, place.trial_id, "Run driver and jobs with one version of vprdist.")
     if trial.run.compile and (why := use_private_compiler_cache()) is not None:
         print(why, flush=True)
-    leave = Leave(record, place.attempt_log(record))
+    leave = listener or Leave(record, place.attempt_log(record))
     leave.listen()
     mine = World(
         rank=world.global_rank,
@@ -176,6 +179,7 @@ def _call(place: TrialFolder, record: JobRecord, job: str, start: str, world: An
         num_threads=num_threads,
         scratch=Path(os.path.expandvars(record.scratch)) if record.scratch else None,
         trust=permit_here().trust,
+        device_share=1 / record.share,
         should_stop=lambda: leave.asked,
     )
     try:
@@ -193,6 +197,13 @@ def _call(place: TrialFolder, record: JobRecord, job: str, start: str, world: An
         raise full from None  # of no trial's making: it is no final mistake
     finally:
         leave.close()
+
+
+def use_threads(record: JobRecord, num_ranks: int = 1) -> int:
+    """Tell libraries, before they are loaded, how many threads a rank has; returns that."""
+    num_threads = record.num_threads or max(1, len(os.sched_getaffinity(0)) // (num_ranks * record.share))
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(num_threads)))
+    return num_threads
 
 
 def _is_final(error: UserError, record: JobRecord) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -34,6 +35,10 @@ CAUSES: dict[str, Cause] = {
 HELD_FOR_EVER = "launch failed requeued held"
 """A job that could not be started on its node: SLURM keeps it, and never tries again by itself."""
 SQUEUE_FORMAT = "%i|%j|%T|%r|%N|%k"
+TASKS = re.compile(r"(\d+)_\[([\d,:-]+)(?:%\d+)?\]")
+"""Tasks of a job array that wait, as one: `12_[0-3,7%4]`."""
+JobKey = tuple[str, str, int | None]
+"""A job's name, its submission's token, and which task of an array it is."""
 
 
 class QueueName(NamedTuple):
@@ -62,9 +67,20 @@ class QueueRow:
     by: str = ""
     clusters: str | None = None
 
+    @property
+    def task(self) -> int | None:
+        """Which task of a job array it is; None: it is no array's, or of several."""
+        number = self.job_id.partition("_")[2]
+        return int(number) if number.isdecimal() else None
+
+    @property
+    def key(self) -> JobKey:
+        """What it is found by (`key_of`)."""
+        return self.name, self.token, self.task
+
     def is_of(self, record: JobRecord) -> bool:
         """Whether it is that submission; the same trial of another run folder has jobs of the same name."""
-        return (self.name, self.token) == (record.name, record.token)
+        return self.key == key_of(record)
 
     @property
     def sight(self) -> Sight:
@@ -89,6 +105,23 @@ class QueueRow:
         return self.state.lower() if self.state in IDLE_STATES else ""
 
 
+def key_of(record: JobRecord) -> JobKey:
+    """What a submission's job is found by in the queue."""
+    return record.name, record.token, record.task
+
+
+def single_ids(job_id: str) -> Iterator[str]:
+    """The id of each task of a job id that stands for several; any other as it is."""
+    if (found := TASKS.fullmatch(job_id)) is None:
+        yield job_id
+        return
+    for part in found[2].split(","):
+        span, _, step = part.partition(":")
+        first, _, last = span.partition("-")
+        for task in range(int(first), int(last or first) + 1, int(step or 1)):
+            yield f"{found[1]}_{task}"
+
+
 def parse_squeue(text: str, clusters: str | None = None) -> list[QueueRow]:
     """The rows of our jobs in squeue's answer; other people's job names and comments may hold anything."""
     rows = []
@@ -96,7 +129,8 @@ def parse_squeue(text: str, clusters: str | None = None) -> list[QueueRow]:
         fields = [field.strip() for field in line.strip().split("|", 5)]
         if len(fields) == 6 and is_job_name(fields[1]):
             job_id, name, state, reason, nodes, comment = fields
-            rows.append(QueueRow(job_id, name, state, reason, nodes, token_of(comment), clusters=clusters))
+            row = QueueRow(job_id, name, state, reason, nodes, token_of(comment), clusters=clusters)
+            rows += [replace(row, job_id=each) for each in single_ids(job_id)]
     return rows
 
 
@@ -114,7 +148,8 @@ def parse_sacct(text: str) -> list[QueueRow]:
         (job_id, _, step), (state, *more) = fields[0].partition("."), fields[2].split()
         state, code, token = state.rstrip("+"), *(*fields[4:], "", "")[:2]
         if not step and is_job_name(fields[1]):
-            rows[job_id] = QueueRow(job_id, fields[1], state, "", fields[3], token_of(token), "".join(more[1:2]))
+            row = QueueRow(job_id, fields[1], state, "", fields[3], token_of(token), "".join(more[1:2]))
+            rows |= {each: replace(row, job_id=each) for each in single_ids(job_id)}
         elif step == "batch" and job_id in rows and rows[job_id].state == "PREEMPTED" and contradicts(state, code):
             rows[job_id] = replace(rows[job_id], state=state)
     return list(rows.values())
@@ -123,7 +158,7 @@ def parse_sacct(text: str) -> list[QueueRow]:
 def squeue_command(user: str, names: Iterable[str], clusters: str | None = None) -> list[str]:
     """The one question of an interval: all of the sweep's jobs, the ones that ended a moment ago too."""
     what = [f"--user={user}", f"--name={','.join(sorted(names))}", f"--format={SQUEUE_FORMAT}"]
-    return ["squeue", *at(clusters), "--noheader", "--states=all", *what]
+    return ["squeue", *at(clusters), "--noheader", "--array", "--states=all", *what]
 
 
 def sacct_command(job_ids: Iterable[str], clusters: str | None = None) -> list[str]:

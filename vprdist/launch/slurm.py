@@ -20,9 +20,11 @@ from vprdist.launch.paths import check_folder
 from vprdist.launch.permit import PACKAGE_ALONE, Permit
 from vprdist.launch.queue_rows import (
     GONE_STATES,
+    JobKey,
     QueueName,
     QueueRow,
     at,
+    key_of,
     parse_sacct,
     parse_squeue,
     queue_name,
@@ -31,14 +33,19 @@ from vprdist.launch.queue_rows import (
 )  # fmt: skip
 from vprdist.machine import current_user
 from vprdist.spec.profile import ClusterProfile
+from vprdist.store.batch_folder import BatchFolder
 from vprdist.store.journal import JobRecord
-from vprdist.store.trial_folder import TrialFolder
+from vprdist.store.trial_folder import TrialFolder, held
 
 COMMAND_TIMEOUT_S = 30.0
 UNTOLD = (None, "CANCELLED")
 """What squeue says of jobs that accounting knows more of."""
 SACCT_AGAIN_S = 600.0
 SCANCEL_BATCH = 200
+FEW_TASKS = 16
+"""Tasks of one array that accounting is asked for by number; for more, it is asked for the array."""
+MAX_ARRAY_SIZE = 1001
+"""SLURM's own default."""
 
 
 def ask_queue(users: str, jobs: Iterable[QueueName]) -> list[QueueRow] | None:
@@ -62,7 +69,7 @@ class SlurmCluster:
         self.confirm_s = max(profile.poll_s, 5.0)
         self.batch = 32
         self._asked: frozenset[str] = frozenset()
-        self._rows: list[QueueRow] = []
+        self._rows: dict[JobKey, list[QueueRow]] = {}
         self._looked_at = 0.0  # 0: there is no answer yet, or the last question failed
         self._tried_at = 0.0
         self._silent_since = 0.0
@@ -79,7 +86,9 @@ class SlurmCluster:
             self._looked_at, self._silent_since = 0.0, self._silent_since or now
             return
         self._silent_since = 0.0
-        self._rows = rows
+        self._rows = {}
+        for row in rows:
+            self._rows.setdefault(row.key, []).append(row)
         self._ask_accounting(known, now)
         self._asked, self._looked_at = frozenset(record.name for record in known), now
 
@@ -89,41 +98,43 @@ class SlurmCluster:
 
     def _ask_accounting(self, known: Sequence[JobRecord], now: float) -> None:
         """What became of jobs that squeue has forgotten, and who cancelled those that it calls cancelled."""
-        states = {(row.name, row.token): row.state for row in self._rows}
-        shown = {record.token: states.get((record.name, record.token)) for record in known}
-        untold = [record for record in known if record.job_id and shown[record.token] in UNTOLD]
+        shown = {key_of(record): self._shown(record) for record in known}
+        untold = [record for record in known if record.job_id and shown[key_of(record)] in UNTOLD]
         for clusters in {record.clusters for record in untold} if now >= self._no_sacct_until else ():
-            asked = {record.job_id: record for record in untold if record.clusters == clusters}
-            answer = ask(sacct_command([job_id for job_id in asked if job_id], clusters))
+            asked = {record.job_id: record for record in untold if record.clusters == clusters and record.job_id}
+            answer = ask(sacct_command(_few_ids(asked), clusters))
             if answer is None:  # there is none here, or it is down: squeue alone must do for a while
                 self._no_sacct_until = now + SACCT_AGAIN_S
                 return
             self._take_accounting(answer, asked, shown)
 
-    def _take_accounting(
-        self, answer: str, asked: Mapping[str | None, JobRecord], shown: Mapping[str, str | None]
-    ) -> None:
+    def _shown(self, record: JobRecord) -> str | None:
+        rows = self._rows.get(key_of(record))
+        return rows[-1].state if rows else None
+
+    def _take_accounting(self, answer: str, asked: Mapping[str, JobRecord], shown: Mapping[JobKey, str | None]) -> None:
         for row in parse_sacct(answer):
             record = asked.get(row.job_id)
             # Job ids are used again; not every site keeps comments, and what squeue shows is newer.
             if record is None or record.name != row.name or row.token not in ("", record.token):
                 continue
-            if shown[record.token] in (None, row.state):
-                self._rows.insert(0, replace(row, token=record.token))
+            if shown[key_of(record)] in (None, row.state):
+                row = replace(row, token=record.token)
+                self._rows.setdefault(row.key, []).insert(0, row)
 
     def look(self, folder: TrialFolder, record: JobRecord, now: float) -> Sight:
         """This submission's row; a submission younger than the last look is unknown."""
         stale = record.name not in self._asked or self._looked_at <= (record.submitted_at or record.intended_at)
-        if folder.is_submitting or not self._looked_at or stale:
+        if held(folder.submit_lock) or folder.is_submitting_together(record) or not self._looked_at or stale:
             return UNKNOWN
-        rows = [row for row in self._rows if row.is_of(record) and record.job_id in (None, row.job_id)]
+        rows = [row for row in self._rows.get(key_of(record), ()) if record.job_id in (None, row.job_id)]
         sights = [(row.sight, row) for row in rows]
         for state in ("alive", "unknown", "gone"):
             for sight, row in sights:
                 if sight.state == state and not (state == "alive" and self._doomed(folder, record, sight)):
                     # One without a node waited when it was cancelled: what its log holds is of an earlier run.
                     asks_log = sight.cause == "person" and row.nodes
-                    return last_word(sight, folder.last_lines(record)) if asks_log else sight
+                    return last_word(sight, folder.end_lines(record)) if asks_log else sight
         # A queue that forgot a job whose rank 0 still holds the lock is wrong.
         return Sight("alive", record.job_id) if folder.is_running else Sight("gone", reason="SLURM knows no such job")
 
@@ -131,7 +142,9 @@ class SlurmCluster:
         """Cancel an orphan that waits for its pickled call in vain: the helper died before it moved the file."""
         if record.state == "submitted":
             return False
-        if (folder.attempt_log(record) / f"{sight.job_id}_submitted.pkl").exists():
+        batch = folder.batch(record)
+        calls = folder.attempt_log(record) if batch is None else batch.path
+        if (calls / f"{sight.job_id}_submitted.pkl").exists():
             return False
         scancel([*at(record.clusters), f"--name={record.name}", str(sight.job_id)])
         return True
@@ -139,9 +152,12 @@ class SlurmCluster:
     def cancel(self, folder: TrialFolder, record: JobRecord) -> bool:
         """End the jobs of this submission, and of no other: its token finds them, also one whose id nobody knows.
 
-        scancel by id and name together: ids start again on a fresh cluster.
+        scancel by id and name together: ids start again on a fresh cluster. A job that others of its trials want goes
+        on; it ends the process of this one, whose journal says so.
         """
-        rows = [row for row in self._rows if row.is_of(record)]
+        if folder.others_wanted(record):
+            return True
+        rows = self._rows.get(key_of(record), [])
         if not rows:
             if (answer := ask_queue(current_user(), [queue_name(record)])) is None:
                 return False
@@ -150,9 +166,29 @@ class SlurmCluster:
         return all(list(map(scancel, orders)))  # a list: every one is asked for
 
 
-def cancel_jobs(job_ids: Iterable[str], clusters: str | None = None) -> bool:
-    """scancel; whether it went through. Arrays are cancelled whole: squeue's `12_[0-3%4]` is no word for scancel."""
-    wanted = sorted({job_id.split("_")[0] for job_id in job_ids})
+def _few_ids(job_ids: Iterable[str]) -> list[str]:
+    """The words for them: an array's own id where many of its tasks are asked for."""
+    by_job: dict[str, list[str]] = {}
+    for job_id in job_ids:
+        by_job.setdefault(job_id.split("_")[0], []).append(job_id)
+    return [word for job, ids in by_job.items() for word in ([job] if len(ids) > FEW_TASKS else ids)]
+
+
+def max_array_size(clusters: str | None = None) -> int:
+    """Tasks that a job array may have; 0: the site has none."""
+    answer = ask(["scontrol", *at(clusters), "show", "config"]) or ""
+    rows = (line.partition("=") for line in answer.splitlines())
+    found = [value.strip() for key, _, value in rows if key.strip() == "MaxArraySize"]
+    return int(found[0]) if found and found[0].isdecimal() else MAX_ARRAY_SIZE
+
+
+def cancel_jobs(job_ids: Iterable[str], clusters: str | None = None, *, tasks: bool = False) -> bool:
+    """scancel; whether it went through.
+
+    Args:
+        tasks: of an array, those tasks alone; else arrays are cancelled whole.
+    """
+    wanted = sorted({job_id if tasks else job_id.split("_")[0] for job_id in job_ids})
     starts = range(0, len(wanted), SCANCEL_BATCH)
     batches = [[*at(clusters), *wanted[begin : begin + SCANCEL_BATCH]] for begin in starts]
     return all(list(map(scancel, batches)))  # a list: every batch is asked for, whatever became of those before
@@ -160,7 +196,7 @@ def cancel_jobs(job_ids: Iterable[str], clusters: str | None = None) -> bool:
 
 def commands_environment() -> dict[str, str]:
     """For SLURM's commands: a person's own SQUEUE_PARTITION or SLURM_CLUSTERS would hide jobs, which then look dead."""
-    return job_environment(os.environ, None)
+    return {**job_environment(os.environ, None), "SLURM_BITSTR_LEN": "0"}  # all tasks of an array are named
 
 
 def scancel(words: Sequence[str]) -> bool:
@@ -187,8 +223,13 @@ def ask(command: list[str]) -> str | None:
     return answer.stdout
 
 
-def job_script(parameters: dict[str, Any], logs: Path, permit: Permit = PACKAGE_ALONE) -> str:
+def job_script(
+    parameters: dict[str, Any], logs: Path, permit: Permit = PACKAGE_ALONE, kind: Kind = "trial", tasks: int = 1
+) -> str:
     """The sbatch script of one job, word for word as `submit_to_slurm` submits it; nothing is written or asked.
+
+    Args:
+        tasks: of a job array; 1: it is none.
 
     Raises:
         LaunchError: the folder cannot stand in it.
@@ -197,7 +238,9 @@ def job_script(parameters: dict[str, Any], logs: Path, permit: Permit = PACKAGE_
 
     check_folder(logs, "slurm")
     python, told = python_and_rest(parameters)
-    text: str = _make_sbatch_string(command=entry("trial", logs, permit, python), folder=logs, **told)
+    if tasks > 1:
+        told["map_count"] = tasks
+    text: str = _make_sbatch_string(command=entry(kind, logs, permit, python), folder=logs, **told)
     return text
 
 
@@ -234,3 +277,30 @@ def submit_to_slurm(folder: TrialFolder, record: JobRecord, logs: Path, permit: 
     executor = slurm_executor("trial", logs, record.parameters, permit, record.max_requeues)
     job = executor.submit(NodeJob(record.job), str(folder.path), record.token)
     return record.updated(state="submitted", job_id=job.job_id, submitted_at=time.time())
+
+
+def submit_pack_to_slurm(
+    batch: BatchFolder, jobs: Sequence[Sequence[str]], record: JobRecord, permit: Permit
+) -> list[dict[str, Any]]:
+    """One sbatch for several trials: a job, or an array of as many tasks; called in the helper.
+
+    Args:
+        jobs: the folders of the trials of each.
+        record: of any of the trials.
+
+    Returns:
+        What the journals of each job's trials say from now on.
+
+    Raises:
+        LaunchError: the folder cannot stand in a job's script.
+    """
+    from vprdist.launch.pack import PackJob
+
+    check_folder(batch.path, "slurm")
+    executor = slurm_executor("pack", batch.path, record.parameters, permit, record.max_requeues)
+    calls = [tuple(folders) for folders in jobs]
+    if record.task is None:
+        sent = [executor.submit(PackJob(), calls[0], record.token)]
+    else:
+        sent = executor.map_array(PackJob(), calls, [record.token] * len(calls))
+    return [{"state": "submitted", "job_id": str(job.job_id), "submitted_at": time.time()} for job in sent]

@@ -10,8 +10,10 @@ from typing import Literal
 from vprdist.errors import LaunchError
 from vprdist.launch.cluster import Cluster, Sight
 from vprdist.launch.endings import own_words
+from vprdist.launch.leave import left_mark
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.batch_folder import read_end
 from vprdist.store.journal import Ending, Failure, JobRecord
 from vprdist.store.trial_folder import TrialFolder
 
@@ -86,7 +88,7 @@ class Watch:
             self.phase = "waiting"  # not `running` for ever, where somebody had the lock when it was to be submitted
             # Its rank 0 may still be dying, after a failure of its own or a cancel.
             return "nothing" if self.folder.is_running or now < self._not_before else "submit"
-        sight = cluster.look(self.folder, record, now)
+        sight = self._ended_alone(record) or cluster.look(self.folder, record, now)
         if record.state == "intent":
             record = self.record = self.folder.job() or record  # the helper may have journalled meanwhile
         if sight.state == "gone":
@@ -103,7 +105,7 @@ class Watch:
         """The second look decides; the result is looked for after it, since a job writes it and is gone."""
         if self._gone_since is None:
             self._gone_since = now
-        if now - self._gone_since < cluster.confirm_s:
+        if now - self._gone_since < cluster.confirm_s and not sight.alone:
             return "nothing"
         self.phase = "waiting"
         if self.folder.is_over:
@@ -114,7 +116,7 @@ class Watch:
         if sight.held:
             _mark_ended(self.folder, record).touch()  # first: that it is called cancelled then is no person's doing
             cluster.cancel(self.folder, record)
-        started = any(row.get("token") == record.token for row in self.folder.starts())
+        started = self._has_started(self.folder, record)
         if record.state == "intent" and not started:
             return "submit"  # it never was a job
         sight = self._with_own_knowledge(record, sight)
@@ -132,20 +134,41 @@ class Watch:
         self.give_up(" ".join(filter(None, (own_words(self.folder.last_lines(record)), why))), record)
         return "nothing"
 
+    def _ended_alone(self, record: JobRecord) -> Sight | None:
+        """What the job of several trials says of this one's end; None while it says nothing."""
+        end = read_end(self.folder.attempt_log(record)) if record.members else None
+        if end is None or self.folder.is_running:
+            return None
+        return Sight("gone", record.job_id, end.words, node=self.folder.last_node(record), alone=True)
+
+    def _was_never_begun(self, record: JobRecord) -> bool:
+        """The job ended before it came to this trial, of some others that it had begun."""
+        if self._has_started(self.folder, record):
+            return False
+        others = (TrialFolder(self.folder.path.parent / trial) for trial in record.members)
+        return any(self._has_started(other, record) for other in others)
+
+    @staticmethod
+    def _has_started(folder: TrialFolder, record: JobRecord) -> bool:
+        return any(row.get("token") == record.token for row in folder.starts())
+
     def _with_own_knowledge(self, record: JobRecord, sight: Sight) -> Sight:
         """What no cluster knows of the end: the job left when it was asked to, the driver ended it itself, or a person
         cancelled it and has asked for the trial again since."""
         if sight.cause == "person" and self._earlier == record.token:
             return replace(sight, cause="preempted")
-        left = (self.folder.attempt_log(record) / "left").exists() or _mark_ended(self.folder, record).exists()
+        left = left_mark(self.folder.attempt_log(record)).exists() or _mark_ended(self.folder, record).exists()
+        if not left and sight.cause in ("job", "time") and self._was_never_begun(record):
+            return replace(sight, cause="preempted", reason=f"{sight.reason}, before it came to this trial")
         if not left and (sight.cause == "person" or not self._left_while_starting(record)):
             return sight
         return sight if sight.cause == "cluster" else replace(sight, cause="preempted")
 
     def _left_while_starting(self, record: JobRecord) -> bool:
         """USR2 met a Python that had no handler for it yet, and ended it: srun says so in the log."""
-        started = any(row.get("token") == record.token for row in self.folder.starts())
-        return not started and any(KILLED_BY_USR2 in line for line in self.folder.last_lines(record))
+        if self._has_started(self.folder, record):
+            return False
+        return any(KILLED_BY_USR2 in line for line in self.folder.last_lines(record))
 
     def submitted(self) -> None:
         """The dispatcher's submission went through, or is under way."""
@@ -161,6 +184,17 @@ class Watch:
     def postponed(self, record: JobRecord, now: float, wait_s: float) -> None:
         """The cluster takes no more jobs of this user for the moment, or does not answer: no fault of anybody's."""
         self.record, self._not_before = record.updated(state="intent"), now + wait_s
+
+    def unsubmitted(self) -> None:
+        """The cluster did not take the job, and said so: the journal says again what it said before."""
+        if self.record is None:
+            self.folder.job_file.unlink(missing_ok=True)
+        else:
+            self.folder.write_job(self.record)
+
+    def wait_until(self, moment: float) -> None:
+        """Nothing is submitted before."""
+        self._not_before = moment
 
     def forget(self) -> None:
         """The last job says nothing of the trial: the next driver begins with its first attempt."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 from vprdist.errors import UserError
 from vprdist.spec.profile import ClusterProfile
@@ -25,11 +25,15 @@ Basis = Literal["the same recipe", "the same program", "similar trials", "nothin
 
 @dataclass(frozen=True)
 class Estimate:
-    """One trial's wall time in hours, from `count` earlier results; None where there are none."""
+    """One trial's wall time in hours, from `count` earlier results; None where there are none.
+
+    `peak_gb`: the most memory of a node that one of the same recipe took; None where none is known, or it ran on GPUs.
+    """
 
     hours: float | None
     basis: Basis
     count: int = 0
+    peak_gb: float | None = None
 
 
 def read_results(runs: Path) -> list[ResultRow]:
@@ -53,12 +57,16 @@ def estimate(trial: TrialSpec, profile: ClusterProfile, results: Sequence[Result
     usable = [
         row for row in results if row.trial.job is None and row.steps and _on_gpu(row) == bool(profile.num_node_gpus)
     ]
-    for basis, key in (("the same recipe", _recipe), ("similar trials", _kin)):
+    ways: tuple[tuple[Basis, Any], ...] = (("the same recipe", _recipe), ("similar trials", _kin))
+    for basis, key in ways:
         wanted = key(trial, profile.num_ranks)
         like = [row for row in usable if key(row.trial, row.num_ranks) == wanted]
         if like:
             hours = median(_seconds(trial, profile, row) for row in like) / 3600
-            return Estimate(hours, "the same recipe" if basis == "the same recipe" else "similar trials", len(like))
+            if basis == "similar trials":
+                return Estimate(hours, basis, len(like))
+            peak_gb = None if profile.num_node_gpus else max(row.peak_memory_mb for row in like) / 1000
+            return Estimate(hours, "the same recipe", len(like), peak_gb)
     return Estimate(None, "nothing")
 
 

@@ -31,7 +31,7 @@ def profile_findings(name: str, profile: ClusterProfile, paths: Sequence[Path], 
     if profile.kind == "local":
         room = local_capacity(profile)
         gpus = f"{room.gpus_per_trial} GPU(s)" if room.gpus_per_trial else "no GPU"
-        yield f"this machine bears {room.concurrent} trial(s) at once: {room.threads} thread(s) a rank, {gpus} a trial"
+        yield f"this machine bears {room.concurrent} job(s) at once: {room.threads} thread(s) a rank, {gpus} a job"
         return
     here, unchecked = check_site(profile, paths)
     yield "nodes that a job may get:"

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from vprdist.console import Console, fitted_table, styled
+from vprdist.launch.batches import batch_name, batch_parameters
 from vprdist.launch.params import submission_parameters
+from vprdist.launch.slurm import MAX_ARRAY_SIZE
 from vprdist.plan.budget import gpu_hours
 from vprdist.plan.driver_cost import DRIVER_MB, driver_job_gb
 from vprdist.plan.estimate import Estimate, total_hours
@@ -16,6 +18,7 @@ from vprdist.plan.survey import Plan
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.subsets import SubsetSpec
 from vprdist.spec.sweep import SweepSpec
+from vprdist.store.batch_folder import BatchFolder
 from vprdist.store.journal import job_name
 
 MOST_PROGRAMS = 4
@@ -54,10 +57,23 @@ def script_of(plan: Plan) -> str | None:
     first = next(iter(plan.to_run), None)
     if plan.profile.kind != "slurm" or first is None:
         return None
+    profile, permit = plan.profile, Permit(plan.profile.trust)
+    jobs, tasks = _submissions(plan)
+    if tasks > 1 or jobs[0] > 1:
+        label = batch_name("TOKEN", tasks)
+        parameters = batch_parameters(profile, label, "TOKEN", tasks)
+        return job_script(parameters, BatchFolder.of(plan.runs, "TOKEN").path, permit, "pack", tasks)
     trial_id = first.trial_id or "0" * 16
     logs = plan.runs / "trials" / trial_id / "log" / "attempt-1-TOKEN"
-    permit = Permit(plan.profile.trust)
-    return job_script(submission_parameters(plan.profile, trial_id, "TOKEN"), logs, permit)
+    return job_script(submission_parameters(profile, trial_id, "TOKEN"), logs, permit)
+
+
+def _submissions(plan: Plan) -> tuple[list[int], int]:
+    """How many trials each job runs, and the tasks of the first array; 1: jobs are submitted by themselves."""
+    size, count = plan.profile.trials_per_job, len(plan.to_run)
+    jobs = [min(size, count - begin) for begin in range(0, count, size)]
+    has_arrays = plan.profile.kind == "slurm" and plan.profile.arrays and not plan.sweep.search.follows
+    return jobs, min(len(jobs), MAX_ARRAY_SIZE) if has_arrays else 1
 
 
 def _trials(plan: Plan, names: Sequence[str], console: Console, full: bool) -> None:
@@ -131,7 +147,39 @@ def _job(plan: Plan) -> Iterator[str]:
         requeue = "requeued when preempted or out of time" if profile.requeue else "not requeued"
         yield f"{ranks}, {profile.num_node_gpus} GPU(s) a node, {cpus}, {_memory(profile)}"
         yield f"time limit {profile.time_limit_min} min, USR2 {profile.signal_lead_s} s before it; {requeue}"
-    yield f"at most {room.concurrent} trials at once, {profile.max_attempts} attempts each"
+    yield from _packing(plan)
+    if _submissions(plan)[1] > 1:
+        most = profile.max_concurrent or profile.array_limit
+        yield f"at most {most} tasks of an array at once, {profile.max_attempts} attempts of each trial"
+    else:
+        what = "trials" if profile.trials_per_job == 1 else "jobs"
+        each = "each" if profile.trials_per_job == 1 else "of each trial"
+        yield f"at most {room.concurrent} {what} at once, {profile.max_attempts} attempts {each}"
+
+
+def _packing(plan: Plan) -> Iterator[str]:
+    """How trials become jobs, and jobs arrays."""
+    profile, (jobs, tasks) = plan.profile, _submissions(plan)
+    if profile.trials_per_job > 1 and jobs:
+        beside = profile.side_by_side
+        how = f"{beside} at once" if beside > 1 else "one after another"
+        share = f", each with 1/{beside} of its memory" if beside > 1 and profile.num_node_gpus else ""
+        yield f"{profile.trials_per_job} trials a job, {how}{share}: {len(jobs)} job(s)"
+        yield from _crowded(plan)
+    if tasks > 1:
+        arrays = -(-len(jobs) // MAX_ARRAY_SIZE)
+        most = "the site's own limit of an array's size may make it more"
+        yield f"{len(jobs)} job(s) in {arrays} job array(s) of up to {tasks} tasks; {most}"
+
+
+def _crowded(plan: Plan) -> Iterator[str]:
+    """Where trials side by side would need more memory than their job has, for all that is known."""
+    profile, beside = plan.profile, plan.profile.side_by_side
+    peaks = [planned.estimate.peak_gb for planned in plan.to_run if planned.estimate.peak_gb is not None]
+    room = profile.memory_gb
+    if beside > 1 and room and peaks and beside * max(peaks) > room:
+        need = f"{beside} trials of {max(peaks):.3g} GB each, as trials of their kind took, in a job of {room:g} GB"
+        yield f"WARNING: side_by_side may be too much: {need}. One that memory ends is tried again in a job of its own."
 
 
 def _memory(profile: ClusterProfile) -> str:
@@ -153,9 +201,14 @@ def _time(plan: Plan) -> Iterator[str]:
         unknown = sum(each.hours is None for each in estimates)
         yield f"{unknown} of {len(todo)} trials have no earlier result to tell from: run one of them, then plan again"
     else:
+<<<<<<< HEAD
         told = {each.basis for each in estimates}
         basis = next(iter(told)) if told in ({"the same recipe"}, {"the same program"}) else "similar trials, scaled"
         wall = hours / min(plan.capacity.concurrent, len(todo))
+=======
+        basis = "the same recipe" if all(e.basis == "the same recipe" for e in estimates) else "similar trials, scaled"
+        wall = hours / min(_at_once(plan) * plan.profile.side_by_side, len(todo))
+>>>>>>> 584c207 (One job runs several trials; a plain grid may be job arrays)
         yield f"about {hours:.3g} h of trials, {wall:.3g} h at full concurrency, from {basis}"
     if plan.profile.num_node_gpus:
         yield _gpu_hours(plan, estimates)
@@ -167,6 +220,12 @@ def _time(plan: Plan) -> Iterator[str]:
     budget = plan.sweep.budget
     if budget.gpu_hours is not None or budget.trials is not None:
         yield f"budget: {budget.gpu_hours or '-'} GPU-hours, {budget.trials or '-'} trials"
+
+
+def _at_once(plan: Plan) -> int:
+    """Jobs."""
+    is_array = _submissions(plan)[1] > 1
+    return plan.profile.array_limit if is_array and not plan.profile.max_concurrent else plan.capacity.concurrent
 
 
 def _gpu_hours(plan: Plan, estimates: Sequence[Estimate]) -> str:
@@ -197,7 +256,7 @@ def _space(plan: Plan) -> Iterator[str]:
 
 
 def _driver(plan: Plan) -> Iterator[str]:
-    concurrent = min(plan.capacity.concurrent, max(1, len(plan.to_run)))
+    concurrent = min(_at_once(plan) * plan.profile.trials_per_job, max(1, len(plan.to_run)))
     segments = any(planned.trial.input.segmenter is not None for planned in plan.trials)
     yield f"about {DRIVER_MB:.0f} MB in one process here, with {concurrent} trials at once"
     if plan.sweep.track:
@@ -211,6 +270,9 @@ def _driver(plan: Plan) -> Iterator[str]:
 def example_name(plan: Plan) -> str:
     """The job that the printed script would be."""
     first = next(iter(plan.to_run))
+    jobs, tasks = _submissions(plan)
+    if tasks > 1 or jobs[0] > 1:
+        return job_name(batch_name("…", tasks))
     return job_name(first.trial_id or "…")
 
 

@@ -65,7 +65,7 @@ def run_search(
     if more or unended:
         shown = view or NoView()
         with (
-            Dispatcher(profile, runs, job) as dispatcher,
+            Dispatcher(profile, runs, job, all_at_once=not search.follows) as dispatcher,
             shown.live(book.folders, dispatcher.phases, dispatcher.waits),
         ):
             for trial_id in unended:

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from vprdist.launch.capacity import capacity
 from vprdist.launch.dispatcher import Dispatcher
 from vprdist.search.book import Book
 from vprdist.search.leaving import Interrupted, Stopped
@@ -21,7 +20,7 @@ class Session:
 
     def __init__(self, dispatcher: Dispatcher, book: Book, view: View, interrupted: Interrupted) -> None:
         self.dispatcher, self.book, self.view, self.interrupted = dispatcher, book, view, interrupted
-        self.concurrent = capacity(dispatcher.profile, book.search.method.proposes).concurrent
+        self.concurrent = min(dispatcher.at_once(book.search.method.proposes), max(1, book.size))
         self.ahead: deque[str] = deque()
         self.asked: set[str] = set()
 
@@ -88,9 +87,8 @@ class Session:
             return
         phases = self.dispatcher.phases()
         unfinished = sum(phases.get(trial_id) != "done" for trial_id in self.asked)
-        for _ in range(self.concurrent + (0 if follows else AHEAD) - unfinished):
-            if self.ahead:
-                self.started(self.ahead.popleft())
+        for _ in range(min(len(self.ahead), self.concurrent + (0 if follows else AHEAD) - unfinished)):
+            self.started(self.ahead.popleft())
 
     def started(self, trial_id: str) -> None:
         """Tune began a trial, or looks once more at one that is over."""

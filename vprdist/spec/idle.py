@@ -138,7 +138,8 @@ IDLE: Mapping[str, Unread] = {
 }  # fmt: skip
 """By dotted key below `trial`, when it is not read; every other key always is."""
 LOCAL_IDLE = (
-    "requeue", "array_limit", "exclude_after", "partition", "account", "qos", "constraint", "reservation", "exclude",
+    "requeue", "array_limit", "arrays", "exclude_after", "partition", "account", "qos", "constraint", "reservation",
+    "exclude",
     "mail_user", "mail_types", "shared", "srun_args", "driver", "gpus_per_task", "gpu_type", "gres", "cpus_per_gpu",
     "mem_per_cpu", "mem_per_gpu", "nodelist", "exclusive", "licenses", "nice", "hint", "dependency", "wckey",
     "clusters", "comment_prefix", "job_name_prefix", "sbatch_args", "use_srun", "python", "teardown", "cluster_name",

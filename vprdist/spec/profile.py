@@ -86,7 +86,14 @@ class ClusterProfile(Spec):
     signal_lead_s: int = Field(default=120, ge=1, description="seconds of warning (USR2) before the time limit")
     requeue: bool = Field(default=True, description="SLURM may put a preempted job, or one of a failed node, back")
     max_requeues: int = Field(default=100, ge=0, description="times a job may run into its time limit and go on")
-    max_concurrent: int | None = Field(default=None, ge=1, description="trials at once; null: what the machine bears")
+    max_concurrent: int | None = Field(default=None, ge=1, description="jobs at once; null: what the machine bears")
+    trials_per_job: int = Field(default=1, ge=1, description="trials that one job runs, one after another")
+    side_by_side: int = Field(
+        default=1, ge=1, description="how many of a job's trials run at once, on the GPU that the job has"
+    )
+    arrays: bool = Field(
+        default=False, description="the jobs of a plain grid are job arrays; `max_concurrent` is then the limit of each"
+    )
     max_attempts: int = Field(default=3, ge=1, description="submissions of one trial before it is given up")
     array_limit: int = Field(default=64, ge=1, description="tasks of one job array that may run at once")
     poll_s: float = Field(

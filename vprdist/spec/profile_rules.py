@@ -27,9 +27,20 @@ def check_profile(profile: ClusterProfile) -> None:
     if profile.kind == "local" and profile.memory_gb == 0:
         fault, remedy = "all memory of a node is a word of SLURM", "Leave it out: the machine's memory is found out."
         raise RuleError("memory_gb", fault, 0, remedy)
+    _check_packs(profile)
     _check_gpus(profile)
     _check_cpus_and_memory(profile)
     _check_start(profile)
+
+
+def _check_packs(profile: ClusterProfile) -> None:
+    if profile.side_by_side > profile.trials_per_job:
+        fault = f"it must not be more than a job has trials, {profile.trials_per_job} (`trials_per_job`)"
+        raise RuleError("side_by_side", fault, profile.side_by_side, "Set `trials_per_job` too.")
+    if profile.trials_per_job > 1 and profile.nodes * profile.ranks > 1:
+        fault = f"a job of several trials has one rank, not {profile.nodes} node(s) of {profile.ranks}"
+        remedy = "Set `nodes: 1` and `ranks: 1`, or leave it out."
+        raise RuleError("trials_per_job", fault, profile.trials_per_job, remedy)
 
 
 def _check_gpus(profile: ClusterProfile) -> None:

@@ -8,14 +8,16 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from vprdist.errors import UserError
 from vprdist.launch.cluster import ALIVE
 from vprdist.launch.local import LocalCluster
-from vprdist.launch.queue_rows import GONE_STATES, QueueName, QueueRow, queue_name
+from vprdist.launch.queue_rows import GONE_STATES, JobKey, QueueName, QueueRow, key_of, queue_name
 from vprdist.launch.slurm import ask_queue
 from vprdist.machine import current_user, user_name
+from vprdist.store.batch_folder import read_end
 from vprdist.store.driving import Preparing
 from vprdist.store.journal import JobRecord
 from vprdist.store.result_file import RUN_AGAIN, glance_at_result
@@ -79,6 +81,17 @@ class Queue:
 
     rows: dict[str, list[QueueRow]] | None
     silent: bool = False
+
+    @cached_property
+    def _by_job(self) -> dict[JobKey, list[QueueRow]]:
+        found: dict[JobKey, list[QueueRow]] = {}
+        for row in (row for some in (self.rows or {}).values() for row in some):
+            found.setdefault(row.key, []).append(row)
+        return found
+
+    def of(self, record: JobRecord) -> list[QueueRow]:
+        """The rows of that submission's job."""
+        return self._by_job.get(key_of(record), [])
 
 
 def look_at_queue(folders: Iterable[TrialFolder], others: Iterable[QueueName] = ()) -> Queue:
@@ -158,6 +171,7 @@ def _state(
     elif record.cluster == "local":
         alive = LocalCluster().look(folder, record, now) == ALIVE
         facts.state = "running" if alive else "ended"
+        _turn_in_job(facts, folder, record)
     else:
         _state_on_slurm(facts, folder, record, queue)
     if facts.state == "ended":
@@ -170,8 +184,7 @@ def _state_on_slurm(facts: Facts, folder: TrialFolder, record: JobRecord, queue:
     if queue.rows is None:
         facts.state, facts.why = ("running", "") if folder.is_running else ("unknown", "SLURM does not answer")
         return
-    rows = [row for row in queue.rows.get(record.name, []) if row.is_of(record)]
-    live = [row for row in rows if row.state not in GONE_STATES]
+    live = [row for row in queue.of(record) if row.state not in GONE_STATES]
     if not live:
         facts.state = "running" if folder.is_running else "ended"
         return
@@ -179,10 +192,21 @@ def _state_on_slurm(facts: Facts, folder: TrialFolder, record: JobRecord, queue:
     facts.job_id, facts.node = row.job_id, row.nodes
     if row.state == "RUNNING":
         facts.state = "running"
+        _turn_in_job(facts, folder, record)
     elif row.state == "PENDING":
         facts.state, facts.why = "queued", explain(row.reason)
     else:
         facts.state, facts.why = row.state.lower(), explain(row.reason) if row.reason != "None" else ""
+
+
+def _turn_in_job(facts: Facts, folder: TrialFolder, record: JobRecord) -> None:
+    """A job that runs may run other trials now, and may have lost this one."""
+    if facts.state != "running" or not record.members or folder.is_running:
+        return
+    if read_end(folder.attempt_log(record)) is not None:
+        facts.state = "ended"
+    elif len(record.members) > 1 and not any(row.get("token") == record.token for row in folder.starts()):
+        facts.state, facts.why = "queued", f"its job runs; it comes after others of its {len(record.members)}"
 
 
 def may_live(folder: TrialFolder, record: JobRecord, queue: Queue) -> bool:
@@ -195,7 +219,10 @@ def may_live(folder: TrialFolder, record: JobRecord, queue: Queue) -> bool:
         return True
     if record.cluster == "local":
         return LocalCluster().look(folder, record, time.time()) == ALIVE
-    rows = [row for row in (queue.rows or {}).get(record.name, []) if folder.has_submitted(row.token)]
+    if folder.others_wanted(record):
+        return False  # its job goes on without it
+    rows = (queue.rows or {}).get(record.name, [])
+    rows = [row for row in rows if folder.has_submitted(row.token) and record.task in (None, row.task)]
     return queue.rows is None or any(row.state not in GONE_STATES for row in rows)
 
 
@@ -263,10 +290,12 @@ def hours(
     return spent / 3600, wasted / 3600
 
 
-def _devices(record: JobRecord | None) -> int:
+def _devices(record: JobRecord | None) -> float:
+    """Those that it has for itself; trials side by side have a part of one each."""
     if record is None:
         return 1
-    return int(record.parameters.get("nodes", 1)) * (record.num_node_gpus or record.num_node_ranks)
+    devices = int(record.parameters.get("nodes", 1)) * (record.num_node_gpus or record.num_node_ranks)
+    return devices / record.share if record.num_node_gpus else devices
 
 
 def _time_left(train: Sequence[Mapping[str, Any]]) -> float | None:

@@ -34,7 +34,8 @@ class LogReader:
 
     def _logs(self, attempt: Path) -> list[Path]:
         ours = sorted(attempt.glob(f"*_{self.rank}_log.out"))
-        return ours or [path for path in [attempt / "submission.log"] if _age_and_size(path)[1]]
+        found = ours or [attempt / "submission.log", *self.folder.shared_logs(attempt)]
+        return ours or [path for path in found if _age_and_size(path)[1]]
 
     def new(self) -> str:
         """What came since the last time, or the next piece of it; empty: nothing came."""

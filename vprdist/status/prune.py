@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +12,17 @@ from vprdist.errors import UserError
 from vprdist.files import locked
 from vprdist.status.arrays import probe_orders
 from vprdist.status.find import find_sweep
+from vprdist.store.batch_folder import BatchFolder, batches
 from vprdist.store.manifest import sweep_names
 from vprdist.store.proposals import networks
 from vprdist.store.trial_folder import TrialFolder, held, trials_folder
 
+BATCH = "submission of several trials"
+
 
 @dataclass(frozen=True)
 class Waste:
-    """Something that may go, of one trial."""
+    """Something that may go, of one trial; of none (empty) where it is of a submission of several."""
 
     trial: str
     path: Path
@@ -29,7 +33,7 @@ class Waste:
 
 def find_waste(runs: Path, trials: Iterable[str] | None, orphans: bool) -> list[Waste]:
     """What may go: checkpoints of trials with a result, logs of all but their last submission, and, on request, whole
-    folders of trials that no sweep lists.
+    folders of trials that no sweep lists; folders of submissions of several trials that all have a result.
 
     Never anything of a trial that runs, waits or is watched; never result, metrics, predictions or specs; nor the
     checkpoint of a network whose probes are still to be made: its sweep could never be finished.
@@ -43,20 +47,27 @@ def find_waste(runs: Path, trials: Iterable[str] | None, orphans: bool) -> list[
         if _is_busy(folder):
             continue
         if orphans and trial not in listed:
-            found.append(_waste(folder, folder.path, "of no sweep"))
+            found.append(_waste(folder.trial_id, folder.path, "of no sweep"))
         elif folder.has_result:
             if (checkpoint := folder.path / "checkpoint").exists() and trial not in unprobed:
-                found.append(_waste(folder, checkpoint, "checkpoint"))
+                found.append(_waste(folder.trial_id, checkpoint, "checkpoint"))
             attempts = sorted(folder.log.glob("attempt-*"), key=lambda path: path.lstat().st_mtime)
-            found += [_waste(folder, path, "earlier log") for path in attempts[:-1]]
-            found += [_waste(folder, path, "rendezvous") for path in folder.log.glob("rendezvous-*")]
-    return found
+            found += [_waste(folder.trial_id, path, "earlier log") for path in attempts[:-1]]
+            found += [_waste(folder.trial_id, path, "rendezvous") for path in folder.log.glob("rendezvous-*")]
+    return found + [_waste("", batch.path, BATCH) for batch in _idle_batches(runs, None if trials is None else wanted)]
 
 
 def remove(runs: Path, waste: Iterable[Waste]) -> tuple[int, int]:
     """Remove it; files and bytes that went. A trial that somebody took meanwhile is left alone."""
     files = size = 0
+    idle = {batch.path for batch in _idle_batches(runs, None)}
     for each in waste:
+        if each.what == BATCH:
+            if each.path not in idle:
+                continue
+            shutil.rmtree(each.path)
+            files, size = files + each.files, size + each.bytes
+            continue
         folder = TrialFolder.of(runs, each.trial)
         with locked(folder.driver_lock, blocking=False) as mine:
             if not mine or folder.is_running or not (folder.has_result or each.what == "of no sweep"):
@@ -93,6 +104,29 @@ def _unprobed(runs: Path) -> set[str]:
     return found
 
 
-def _waste(folder: TrialFolder, path: Path, what: str) -> Waste:
+def _idle_batches(runs: Path, trials: Sequence[str] | None) -> list[BatchFolder]:
+    """Submissions of several trials that no trial needs: each has its result, or was submitted anew.
+
+    Args:
+        trials: only those of these alone; None: all.
+    """
+    found = [batch for batch in batches(runs) if not held(batch.lock)]
+    if trials is not None:
+        found = [batch for batch in found if set(itertools.chain(*batch.members())) <= set(trials)]
+    if not found:
+        return []
+    needed = set[str]()
+    for path in trials_folder(runs).glob("*"):
+        folder = TrialFolder.of(runs, path.name)
+        try:
+            record = folder.job()
+        except UserError:  # nobody knows which it needs
+            return []
+        if record is not None and record.members and (not folder.has_result or folder.is_running):
+            needed.add(record.token)
+    return [batch for batch in found if batch.token not in needed]
+
+
+def _waste(trial: str, path: Path, what: str) -> Waste:
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return Waste(folder.trial_id, path, what, len(files), sum(file.stat().st_size for file in files))
+    return Waste(trial, path, what, len(files), sum(file.stat().st_size for file in files))

@@ -15,6 +15,8 @@ from vprdist.spec.gres import num_gpus
 NAME_PREFIX = "vprdist-"
 UnixTime = Annotated[float, Field(ge=0, lt=2.5e11)]
 """Seconds since 1970, before the year 9892: clocks and calendars end there."""
+MemberName = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,100}$")]
+"""The id of a trial, as a part of a path."""
 
 
 class JobRecord(Spec):
@@ -37,6 +39,11 @@ class JobRecord(Spec):
     avoided: tuple[str, ...] = Field(default=(), description="nodes left out because jobs died there")
     ports: tuple[int, int] | None = None
     scratch: str | None = Field(default=None, description="node-local folder; its $VARIABLES are the node's")
+    members: tuple[MemberName, ...] = Field(
+        default=(), description="trials of the same job, this one too, where it was submitted together with others"
+    )
+    task: int | None = Field(default=None, ge=0, description="of the job array that it was submitted in")
+    share: int = Field(default=1, ge=1, description="trials of the job that run at once, on one device")
     machine: str = Field(description="where a local job's pid means something")
     job_id: str | None = None
     pid: int | None = Field(default=None, gt=1, lt=2**31)
@@ -73,10 +80,19 @@ class JobRecord(Spec):
         return num_gpus(str(told.get("gres", "")))
 
     @property
+    def job_key(self) -> tuple[str, int | None]:
+        """Names the job: trials of one pack have the same, tasks of one array have not."""
+        return self.token, self.task
+
+    @property
     def clusters(self) -> str | None:
         """The cluster that it was submitted to, where that is not the one at hand."""
         found: str | None = self.parameters.get("additional_parameters", {}).get("clusters")
         return found
+
+    def id_of_task(self, job_id: str) -> str:
+        """The job's id, told that of the submission."""
+        return job_id if self.task is None else f"{job_id}_{self.task}"
 
     def updated(self, **changes: Any) -> JobRecord:
         """The same record with other values."""

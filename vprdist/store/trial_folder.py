@@ -17,6 +17,7 @@ from vprdist.spec.computation import FIRST
 from vprdist.spec.names import is_name, name_remedy
 from vprdist.spec.result import ResultRow
 from vprdist.spec.trial import TrialSpec
+from vprdist.store.batch_folder import BatchFolder
 from vprdist.store.journal import Failure, JobRecord
 from vprdist.store.reading import found_in, read_spec
 from vprdist.store.result_file import RUN_AGAIN, glance_at_result, read_result
@@ -232,7 +233,29 @@ class TrialFolder:
     @property
     def is_submitting(self) -> bool:
         """Whether a driver or its helper is between intent and submission."""
-        return held(self.submit_lock)
+        return held(self.submit_lock) or self.is_submitting_together(self.job())
+
+    def is_submitting_together(self, record: JobRecord | None) -> bool:
+        """The same of a submission with other trials, whose lock is one for all."""
+        if record is None or record.state != "intent" or (batch := self.batch(record)) is None:
+            return False
+        return held(batch.lock)
+
+    def batch(self, record: JobRecord) -> BatchFolder | None:
+        """The folder of a submission together with other trials; None where it was one of this trial alone."""
+        return BatchFolder.of(self.path.parents[1], record.token) if record.members else None
+
+    def others_wanted(self, record: JobRecord) -> bool:
+        """Whether another trial of the same job is to go on: then the job is not ended with this one."""
+        others = [TrialFolder(self.path.parent / trial) for trial in record.members if trial != self.trial_id]
+        return any(other.is_wanted(record.token) for other in others)
+
+    def is_wanted(self, token: str) -> bool:
+        """Whether a job of that submission is to run the trial, now or later."""
+        if self.is_over:
+            return False
+        record = self.job()
+        return record is not None and record.token == token and record.state != "cancelled"
 
     def last_node(self, record: JobRecord) -> str:
         """Where rank 0 of this submission started last; empty when it never did."""
@@ -257,9 +280,12 @@ class TrialFolder:
 
     def last_lines(self, record: JobRecord, count: int = 20) -> tuple[str, ...]:
         """The last log lines of one submission: its ranks', or where they have none, the submission's own."""
-        folder = self.attempt_log(record)
-        for pattern in ("*_log.out", "*_log.err", "submission.log"):
-            files = sorted(folder.glob(pattern))
+        folder, batch = self.attempt_log(record), self.batch(record)
+        for files in (
+            sorted(folder.glob("*_log.out")), sorted(folder.glob("*_log.err")),
+            [] if batch is None else batch.job_logs(record.job_id),
+            [folder / "submission.log" if batch is None else batch.submission_log],
+        ):  # fmt: skip
             share = max(3, count // max(1, len(files)))
             lines = list[str]()
             for path in files:
@@ -269,10 +295,26 @@ class TrialFolder:
                 return tuple(lines)
         return ()
 
+    def end_lines(self, record: JobRecord) -> tuple[str, ...]:
+        """Where the cluster says why it ended the job: its own log where it ran several trials."""
+        batch = self.batch(record)
+        if batch is None:
+            return self.last_lines(record)
+        return tuple(line for path in batch.job_logs(record.job_id) for line in tail(path, 20))
+
     def job_lines(self, record: JobRecord, count: int) -> tuple[str, ...] | None:
         """The last lines that the job of one submission printed; None where it has no log."""
-        logs = sorted(self.attempt_log(record).glob("*_log.*"))
+        logs, batch = sorted(self.attempt_log(record).glob("*_log.*")), self.batch(record)
+        if not logs and batch is not None:
+            logs = batch.job_logs(record.job_id)
         return tuple(line for path in logs for line in tail(path, count))[-count:] if logs else None
+
+    def shared_logs(self, attempt: Path) -> list[Path]:
+        """What lies with the submission of an `attempt_log`, where it was one of several trials."""
+        record = self.job()
+        if record is None or self.attempt_log(record) != attempt or (batch := self.batch(record)) is None:
+            return []
+        return batch.job_logs(record.job_id) or [path for path in [batch.submission_log] if path.exists()]
 
 
 def trial_of_log(folder: Path) -> TrialFolder:
