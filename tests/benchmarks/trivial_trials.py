@@ -1,9 +1,11 @@
 # ruff: noqa: E402  (the toy jobs of tests/launch are found by path, here and on the node)
-"""500 trivial trials by vprdist beside 500 bare submitit jobs of the same function, on the same real SLURM.
+"""500 trivial trials by vprdist, in four ways, beside bare job arrays of as many tasks, on the same real SLURM.
 
     python tests/benchmarks/trivial_trials.py --count 500
 
-Neither side imports torch. Prints wall time, the ratio, and how often SLURM's commands were called.
+Bare: an sbatch array of a Python that writes one file, and submitit's `map_array` of the same function. Ours: a job a
+trial, packs, an array, an array of packs; each is a whole sweep, with journals, adoption and results. No side imports
+torch. Prints wall times, their ratios to the bare sbatch array, and how often SLURM's commands were called.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 REPO = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPO / "tests" / "launch"), str(REPO / "tests" / "drills")]
@@ -24,27 +27,43 @@ from counting import calls, counting_path, forget
 from toy import behave, toy_trials
 from toy_driver import start
 
+from vprdist.launch.first_job import FirstJob
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.trial_folder import TrialFolder
 
-BARE = """if True:
+TASK = """
+import json, os, pathlib
+path = pathlib.Path(os.environ["OUT"]) / os.environ["SLURM_ARRAY_TASK_ID"] / "result.json"
+path.parent.mkdir(parents=True)
+path.write_text(json.dumps({"recall@1": 0.5}))
+"""
+SUBMITIT = """if True:
     import sys, submitit
     from toy import bare_toy, toy_trials
     from pathlib import Path
-    folder, runs, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    folder, runs, count, most = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     executor = submitit.SlurmExecutor(folder)
-    executor.update_parameters(partition="gpu", mem="500MB", cpus_per_task=1, time=30, stderr_to_stdout=True)
-    jobs = [executor.submit(bare_toy, trial, runs / trial.trial_id) for trial in toy_trials(count)]
+    executor.update_parameters(partition="gpu", mem="500MB", cpus_per_task=1, time=30, stderr_to_stdout=True,
+                               array_parallelism=most)
+    trials = toy_trials(count)
+    jobs = executor.map_array(bare_toy, trials, [runs / trial.trial_id for trial in trials])
     for job in jobs:
         job.result()
     print(f"results {len(jobs)}")
 """
+WAYS: dict[str, dict[str, Any]] = {
+    "a job each": {},
+    "packs": {"trials_per_job": 16},
+    "array": {"arrays": True},
+    "array of packs": {"arrays": True, "trials_per_job": 16},
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--concurrent", type=int, default=32, help="vprdist's trials in flight")
+    parser.add_argument("--concurrent", type=int, default=32, help="jobs, or tasks, at once; on every side")
+    parser.add_argument("--pack", type=int, default=16, help="trials a job, where there are packs")
     args = parser.parse_args()
     base = Path(tempfile.mkdtemp(prefix="vprdist-trivial-"))
     command = [REPO / "slurm" / "devcluster"]
@@ -52,48 +71,62 @@ def main() -> int:
     subprocess.run(up, check=True, stdout=subprocess.DEVNULL)
     os.environ["SLURM_CONF"] = str(base / "slurm" / "etc" / "slurm.conf")
     os.environ["PATH"] = counting_path(base / "shims")
-    path = [str(REPO / "tests" / "launch"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    path = [str(REPO / "tests" / "launch"), str(REPO), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(path)
     try:
-        behave(base / "runs", steps=0)
-        bare = measure("bare submitit", base, lambda: run_bare(base, args.count))
-        ours = measure("vprdist", base, lambda: run_ours(base, args.count, args.concurrent))
-        print(f"vprdist / bare submitit: {ours / bare:.2f} of its wall time")
+        print(f"{args.count} trials, at most {args.concurrent} jobs at once; load {os.getloadavg()[0]:.1f}", flush=True)
+        bare = measure("bare sbatch array", base, lambda: run_bare(base, args.count, args.concurrent), None)
+        measure("bare submitit map_array", base, lambda: run_submitit(base, args.count, args.concurrent), bare)
+        for way, changes in WAYS.items():
+            if "trials_per_job" in changes:
+                changes = {**changes, "trials_per_job": args.pack}
+            runs = base / way.replace(" ", "-")
+            behave(runs, steps=0)
+            work = lambda runs=runs, changes=changes: run_ours(runs, args.count, args.concurrent, changes)  # noqa: E731
+            measure(f"vprdist, {way}", base, work, bare)
     finally:
         subprocess.run([*command, "down", str(base / "slurm"), "--now"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["rm", "-rf", str(base)], check=True)
     return 0
 
 
-def measure(name: str, base: Path, work: Callable[[], None]) -> float:
-    """Seconds of `work`; prints them with SLURM's calls."""
+def measure(name: str, base: Path, work: Callable[[], None], bare: float | None) -> float:
+    """Seconds of `work`; prints them with the ratio and SLURM's calls."""
     forget(base / "shims")
     begin = time.monotonic()
     work()
     seconds = time.monotonic() - begin
     asked = ", ".join(f"{command} {number}" for command, number in sorted(calls(base / "shims").items()))
-    print(f"{name:14s} {seconds:7.1f} s   {asked}", flush=True)
+    print(f"{name:26s} {seconds:7.1f} s   {seconds / (bare or seconds):5.2f}   {asked}", flush=True)
     return seconds
 
 
-def run_bare(base: Path, count: int) -> None:
-    """submitit alone: submit all, wait for all."""
-    out = subprocess.run(
-        [sys.executable, "-c", BARE, str(base / "bare"), str(base / "bare-runs"), str(count)],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+def run_bare(base: Path, count: int, concurrent: int) -> None:
+    """One sbatch that waits for its tasks."""
+    (base / "task.py").write_text(TASK)
+    out = base / "bare-results"
+    words = ["sbatch", "--wait", f"--array=0-{count - 1}%{concurrent}", "--partition=gpu", "--mem=500MB"]
+    words += ["--cpus-per-task=1", "--output=/dev/null", f"--wrap={sys.executable} {base / 'task.py'}"]
+    subprocess.run(words, check=True, capture_output=True, env={**os.environ, "OUT": str(out)})
+    assert len(list(out.glob("*/result.json"))) == count
+
+
+def run_submitit(base: Path, count: int, concurrent: int) -> None:
+    """submitit alone: one array, wait for all."""
+    words = [str(base / "bare"), str(base / "bare-runs"), str(count), str(concurrent)]
+    out = subprocess.run([sys.executable, "-c", SUBMITIT, *words], check=True, capture_output=True, text=True).stdout
     assert f"results {count}" in out
 
 
-def run_ours(base: Path, count: int, concurrent: int) -> None:
-    """A whole sweep: Ray Tune, journal, adoption, results."""
+def run_ours(runs: Path, count: int, concurrent: int, changes: dict[str, Any]) -> None:
+    """A whole sweep."""
     profile = ClusterProfile(
-        kind="slurm", partition="gpu", memory_gb=0.5, cpus_per_task=1, time_limit_min=30, max_concurrent=concurrent
-    )
-    driver = start("search", base / "runs", count, profile)
-    text = driver.communicate()[0]
-    folders = [TrialFolder.of(base / "runs", trial.trial_id) for trial in toy_trials(count)]
+        kind="slurm", partition="gpu", memory_gb=0.5, cpus_per_task=1, time_limit_min=30, max_concurrent=concurrent,
+        **changes,
+    )  # fmt: skip
+    FirstJob(profile, runs, print).place.write_passed([])  # once a profile and run folder; not what is compared
+    text = start("search", runs, count, profile).communicate()[0]
+    folders = [TrialFolder.of(runs, trial.trial_id) for trial in toy_trials(count)]
     assert all(folder.has_result and len(folder.starts()) == 1 for folder in folders), text[-2000:]
 
 

@@ -49,6 +49,24 @@ def test_a_rank_takes_the_gpu_of_its_local_rank_or_the_only_one(monkeypatch, vis
     assert pick_device(local_rank) == torch.device("cuda", index)
 
 
+@pytest.mark.parametrize(
+    ("share", "total_gb", "fraction"), [(1.0, 80, None), (0.25, 80, 0.25 - 0.5 / 80), (0.5, 1, 0.25)]
+)
+def test_a_trial_beside_others_takes_its_share_of_what_their_contexts_leave(monkeypatch, share, total_gb, fraction):
+    """There is no GPU here: what torch is told is looked at."""
+    told = []
+    gpu = SimpleNamespace(total_memory=total_gb << 30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda part, device: told.append(part))
+    with join(World(device_share=share), Path("unused")):
+        pass
+    wanted = [] if fraction is None else [pytest.approx(fraction, abs=0.01 / total_gb)]
+    assert told == wanted
+
+
 @pytest.mark.parametrize(("cluster", "attempt", "final"), [("slurm", 1, False), ("slurm", 2, True), ("local", 1, True)])
 def test_what_is_wrong_on_one_node_alone_is_tried_on_another(tmp_path, monkeypatch, cluster, attempt, final):
     """Data, cache and weights were right when the job was submitted: a node may have lost the disk they lie on."""

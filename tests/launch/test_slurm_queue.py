@@ -46,6 +46,27 @@ def test_squeue_rows_are_ours_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("job_id", "tasks"),
+    [
+        ("12_[0-2,7%4]", ["12_0", "12_1", "12_2", "12_7"]), ("12_[5]", ["12_5"]),
+        ("12_[0-6:3]", ["12_0", "12_3", "12_6"]),
+        ("12_3", ["12_3"]), ("12", ["12"]),
+    ],
+)  # fmt: skip
+def test_tasks_that_wait_as_one_are_rows_of_their_own(job_id: str, tasks: list[str]) -> None:
+    for rows in (
+        parse_squeue(f"{job_id}|vprdist-array-t|PENDING|Resources||token\n"),
+        parse_sacct(f"{job_id}|vprdist-array-t|CANCELLED by 0|None assigned|0:0|token\n"),
+    ):
+        assert [row.job_id for row in rows] == tasks
+    third = record("vprdist-array-t", "token", members=("a",), task=7)
+    assert [row.job_id for row in rows if row.is_of(third)] == [task for task in tasks if task == "12_7"]
+    assert [row.job_id for row in rows if row.is_of(record("vprdist-array-t", "token"))] == [
+        task for task in tasks if task == "12"
+    ]
+
+
+@pytest.mark.parametrize(
     ("state", "reason", "waits"),
     [
         ("PENDING", "PartitionDown", "PartitionDown"), ("PENDING", "(Priority)", "Priority"),
@@ -148,6 +169,52 @@ def test_accounting_is_asked_for_forgotten_jobs_only_and_seldom_where_it_does_no
     assert [command[0] for command in played.asked] == ["squeue", "sacct", "squeue", "sacct", "squeue"]
     queue.refresh([known], 722.0)
     assert [command[0] for command in played.asked[5:]] == ["squeue", "sacct"]
+
+
+NAME = "vprdist-array-t"
+
+
+def task(number: int, **more: object) -> JobRecord:
+    return record(NAME, "token", f"12_{number}", members=("aaaa",), task=number, **more)
+
+
+def test_an_array_that_was_cancelled_before_it_began_is_one_row_for_all_of_its_tasks(
+    played: Played, folder: TrialFolder
+) -> None:
+    """As SLURM 22.05 shows it, in its queue and in accounting."""
+    for squeue, sacct in ((f"12|{NAME}|CANCELLED|Priority||token\n", None), ("", f"12|{NAME}|CANCELLED by 0||0:0|\n")):
+        played.squeue, played.sacct, queue = squeue, sacct, cluster()
+        queue.refresh([task(0), task(7)], 100.0)
+        sights = [queue.look(folder, task(number), 100.0) for number in (0, 7)]
+        assert [(sight.state, sight.cause) for sight in sights] == [("gone", "person")] * 2
+
+
+def test_a_waiting_task_that_is_missing_in_its_array_was_taken_out_by_a_person(
+    played: Played, folder: TrialFolder
+) -> None:
+    """SLURM 22.05 keeps no word of it. One that ran has a log, and is called lost where nothing knows of it."""
+    rows = (f"12_0|{NAME}|RUNNING|None|gpu01|token", f"12_[3-5%2]|{NAME}|PENDING|Priority||token")
+    played.squeue, queue = "\n".join(rows), cluster()
+    queue.refresh([task(number) for number in range(6)], 100.0)
+    assert [queue.look(folder, task(number), 100.0).state for number in (0, 3, 5)] == ["alive"] * 3
+    missing = queue.look(folder, task(1), 100.0)
+    assert (missing.state, missing.cause) == ("gone", "person")
+    batch = folder.batch(task(1))
+    assert batch is not None
+    batch.path.mkdir(parents=True)
+    (batch.path / "12_1_0_log.out").touch()
+    assert queue.look(folder, task(1), 100.0).cause == "job"
+    assert queue.look(folder, task(2), 100.0).cause == "person"
+
+
+def test_a_task_is_ended_by_its_number_alone(played: Played, folder: TrialFolder) -> None:
+    """`scancel --name=NAME 12_1` ends every task of the array that waits (SLURM 22.05)."""
+    played.squeue, queue = f"12_0|{NAME}|RUNNING|None|gpu01|token\n12_1|{NAME}|PENDING|Priority||token\n", cluster()
+    assert queue.cancel(folder, task(1))
+    assert [command for command in played.asked if command[0] == "scancel"] == [["scancel", "12_1"]]
+    played.asked.clear()
+    assert queue.cancel(folder, task(4)), "which is not there"
+    assert not [command for command in played.asked if command[0] == "scancel"]
 
 
 def test_no_command_is_asked_through_a_persons_own_filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

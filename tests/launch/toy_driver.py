@@ -1,4 +1,4 @@
-"""`toy_driver.py dispatch|search|follow RUNS COUNT`: a driver of toy trials, for tests to kill.
+"""`toy_driver.py dispatch|grid|search|follow RUNS COUNT`: a driver of toy trials, for tests to kill.
 
 `follow` is a search with a scheduler, for which Tune follows every trial while it runs.
 
@@ -38,10 +38,10 @@ def given_profile() -> ClusterProfile:
     return ClusterProfile.model_validate_json(os.environ["TOY_PROFILE"]) if "TOY_PROFILE" in os.environ else PROFILE
 
 
-def dispatch(runs: Path, count: int) -> None:
+def dispatch(runs: Path, count: int, all_at_once: bool = False) -> None:
     """Without Tune: want every trial, wait until all are done."""
     trials = toy_trials(count)
-    with Dispatcher(given_profile(), runs, JOB) as dispatcher:
+    with Dispatcher(given_profile(), runs, JOB, all_at_once=all_at_once) as dispatcher:
         dispatcher.retire_failures(trial.trial_id for trial in trials)
         for trial in trials:
             dispatcher.want(trial)
@@ -88,5 +88,6 @@ def search(runs: Path, count: int, scheduler: Literal["asha"] | None = None) -> 
 
 
 if __name__ == "__main__":
-    ways = {"dispatch": dispatch, "search": search, "follow": partial(search, scheduler="asha")}
+    grid = partial(dispatch, all_at_once=True)
+    ways = {"dispatch": dispatch, "grid": grid, "search": search, "follow": partial(search, scheduler="asha")}
     ways[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

@@ -342,6 +342,30 @@ def test_on_a_cluster_the_script_is_shown_though_there_is_no_slurm_here(sweep_fi
     assert everything_below(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("keys", "said", "line"),
+    [
+        ("trials_per_job: 2", "2 trials a job, one after another: 1 job(s)", "--job-name=vprdist-pack-TOKEN"),
+        ("arrays: true", "2 job(s) in 1 job array(s) of up to 2 tasks", "--array=0-1%64"),
+        ("arrays: true\nmax_concurrent: 1", "at most 1 tasks of an array at once", "--array=0-1%1"),
+        ("arrays: true\ntrials_per_job: 2\nside_by_side: 2", "2 trials a job, 2 at once: 1 job(s)", "pack-TOKEN"),
+    ],
+)
+def test_the_script_is_that_of_a_pack_or_an_array_where_that_is_what_is_submitted(
+    sweep_file, tmp_path, capsys, monkeypatch, keys, said, line
+):
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    monkeypatch.setenv("PATH", str(bare))
+    (tmp_path / "site.yaml").write_text(f"kind: slurm\n{keys}\n")
+    words = ["plan", str(sweep_file), f"cluster={tmp_path / 'site.yaml'}", "search.grid.train.lr=[0.1,0.2]"]
+    assert main([*words, "--runs", str(tmp_path / "runs")]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert said in text
+    assert line in text
+    assert f" pack {tmp_path}/runs/batches/TOKEN" in text
+
+
 def test_the_demo_city_is_not_made_by_a_plan(tmp_path, capsys):
     pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `demo`")
     repo = Path(__file__).resolve().parents[2]

@@ -42,8 +42,6 @@ UNTOLD = (None, "CANCELLED")
 """What squeue says of jobs that accounting knows more of."""
 SACCT_AGAIN_S = 600.0
 SCANCEL_BATCH = 200
-FEW_TASKS = 16
-"""Tasks of one array that accounting is asked for by number; for more, it is asked for the array."""
 MAX_ARRAY_SIZE = 1001
 """SLURM's own default."""
 
@@ -70,6 +68,7 @@ class SlurmCluster:
         self.batch = 32
         self._asked: frozenset[str] = frozenset()
         self._rows: dict[JobKey, list[QueueRow]] = {}
+        self._listed: set[tuple[str, str]] = set()  # names and tokens
         self._looked_at = 0.0  # 0: there is no answer yet, or the last question failed
         self._tried_at = 0.0
         self._silent_since = 0.0
@@ -89,6 +88,7 @@ class SlurmCluster:
         self._rows = {}
         for row in rows:
             self._rows.setdefault(row.key, []).append(row)
+        self._listed = {(row.name, row.token) for row in rows}
         self._ask_accounting(known, now)
         self._asked, self._looked_at = frozenset(record.name for record in known), now
 
@@ -102,32 +102,45 @@ class SlurmCluster:
         untold = [record for record in known if record.job_id and shown[key_of(record)] in UNTOLD]
         for clusters in {record.clusters for record in untold} if now >= self._no_sacct_until else ():
             asked = {record.job_id: record for record in untold if record.clusters == clusters and record.job_id}
-            answer = ask(sacct_command(_few_ids(asked), clusters))
+            # An array by its own id: waiting tasks that were cancelled are one row, which none of their numbers finds.
+            answer = ask(sacct_command({job_id.split("_")[0] for job_id in asked}, clusters))
             if answer is None:  # there is none here, or it is down: squeue alone must do for a while
                 self._no_sacct_until = now + SACCT_AGAIN_S
                 return
             self._take_accounting(answer, asked, shown)
 
     def _shown(self, record: JobRecord) -> str | None:
-        rows = self._rows.get(key_of(record))
+        rows = self._rows_of(record)
         return rows[-1].state if rows else None
 
+    def _rows_of(self, record: JobRecord) -> list[QueueRow]:
+        """Those of a submission's job. An array that was cancelled before any task began is one row, without tasks."""
+        rows = self._rows.get(key_of(record), [])
+        if rows or record.task is None:
+            return rows
+        whole = [row for row in self._rows.get((record.name, record.token, None), ()) if row.state in GONE_STATES]
+        return [replace(row, job_id=record.id_of_task(row.job_id)) for row in whole]
+
     def _take_accounting(self, answer: str, asked: Mapping[str, JobRecord], shown: Mapping[JobKey, str | None]) -> None:
+        by_array: dict[str, list[JobRecord]] = {}
+        for job_id, record in asked.items():
+            by_array.setdefault(job_id.split("_")[0] if record.task is not None else "", []).append(record)
         for row in parse_sacct(answer):
-            record = asked.get(row.job_id)
-            # Job ids are used again; not every site keeps comments, and what squeue shows is newer.
-            if record is None or record.name != row.name or row.token not in ("", record.token):
-                continue
-            if shown[key_of(record)] in (None, row.state):
-                row = replace(row, token=record.token)
-                self._rows.setdefault(row.key, []).insert(0, row)
+            of_row = [asked[row.job_id]] if row.job_id in asked else by_array.get(row.job_id, [])
+            for record in of_row:
+                # Job ids are used again; not every site keeps comments, and what squeue shows is newer.
+                if record.name != row.name or row.token not in ("", record.token):
+                    continue
+                if shown[key_of(record)] in (None, row.state):
+                    mine = replace(row, job_id=str(record.job_id), token=record.token)
+                    self._rows.setdefault(key_of(record), []).insert(0, mine)
 
     def look(self, folder: TrialFolder, record: JobRecord, now: float) -> Sight:
         """This submission's row; a submission younger than the last look is unknown."""
         stale = record.name not in self._asked or self._looked_at <= (record.submitted_at or record.intended_at)
         if held(folder.submit_lock) or folder.is_submitting_together(record) or not self._looked_at or stale:
             return UNKNOWN
-        rows = [row for row in self._rows.get(key_of(record), ()) if record.job_id in (None, row.job_id)]
+        rows = [row for row in self._rows_of(record) if record.job_id in (None, row.job_id)]
         sights = [(row.sight, row) for row in rows]
         for state in ("alive", "unknown", "gone"):
             for sight, row in sights:
@@ -136,7 +149,18 @@ class SlurmCluster:
                     asks_log = sight.cause == "person" and row.nodes
                     return last_word(sight, folder.end_lines(record)) if asks_log else sight
         # A queue that forgot a job whose rank 0 still holds the lock is wrong.
-        return Sight("alive", record.job_id) if folder.is_running else Sight("gone", reason="SLURM knows no such job")
+        if folder.is_running:
+            return Sight("alive", record.job_id)
+        return self._taken_out(folder, record) or Sight("gone", reason="SLURM knows no such job")
+
+    def _taken_out(self, folder: TrialFolder, record: JobRecord) -> Sight | None:
+        """A waiting task that a person cancels leaves no trace: its array is in the queue without it."""
+        batch = folder.batch(record)
+        if record.task is None or batch is None or (record.name, record.token) not in self._listed:
+            return None
+        if folder.last_node(record) or batch.job_logs(record.job_id):
+            return None  # it ran
+        return Sight("gone", record.job_id, "SLURM took the waiting task out of its array", "person")
 
     def _doomed(self, folder: TrialFolder, record: JobRecord, sight: Sight) -> bool:
         """Cancel an orphan that waits for its pickled call in vain: the helper died before it moved the file."""
@@ -146,32 +170,29 @@ class SlurmCluster:
         calls = folder.attempt_log(record) if batch is None else batch.path
         if (calls / f"{sight.job_id}_submitted.pkl").exists():
             return False
-        scancel([*at(record.clusters), f"--name={record.name}", str(sight.job_id)])
+        scancel(_scancel_words(record, str(sight.job_id), record.clusters))
         return True
 
     def cancel(self, folder: TrialFolder, record: JobRecord) -> bool:
         """End the jobs of this submission, and of no other: its token finds them, also one whose id nobody knows.
 
-        scancel by id and name together: ids start again on a fresh cluster. A job that others of its trials want goes
-        on; it ends the process of this one, whose journal says so.
+        scancel by id and name together: ids start again on a fresh cluster; the queue is asked for a task's. A job that
+        others of its trials want goes on; it ends the process of this one, whose journal says so.
         """
         if folder.others_wanted(record):
             return True
-        rows = self._rows.get(key_of(record), [])
-        if not rows:
+        rows = self._rows_of(record)
+        if not rows or record.task is not None:
             if (answer := ask_queue(current_user(), [queue_name(record)])) is None:
                 return False
             rows = [row for row in answer if row.is_of(record)]
-        orders = [[*at(row.clusters), f"--name={row.name}", row.job_id] for row in rows if row.state not in GONE_STATES]
+        orders = [_scancel_words(record, row.job_id, row.clusters) for row in rows if row.state not in GONE_STATES]
         return all(list(map(scancel, orders)))  # a list: every one is asked for
 
 
-def _few_ids(job_ids: Iterable[str]) -> list[str]:
-    """The words for them: an array's own id where many of its tasks are asked for."""
-    by_job: dict[str, list[str]] = {}
-    for job_id in job_ids:
-        by_job.setdefault(job_id.split("_")[0], []).append(job_id)
-    return [word for job, ids in by_job.items() for word in ([job] if len(ids) > FEW_TASKS else ids)]
+def _scancel_words(record: JobRecord, job_id: str, clusters: str | None) -> list[str]:
+    """A job by its name too; not so a task of an array: together they end all of its tasks that wait."""
+    return [*at(clusters), *([f"--name={record.name}"] if record.task is None else []), job_id]
 
 
 def max_array_size(clusters: str | None = None) -> int:

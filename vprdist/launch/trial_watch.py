@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from vprdist.errors import LaunchError
+from vprdist.errors import LaunchError, UserError
 from vprdist.launch.cluster import Cluster, Sight
 from vprdist.launch.endings import own_words
 from vprdist.launch.leave import left_mark
@@ -145,8 +145,11 @@ class Watch:
         """The job ended before it came to this trial, of some others that it had begun."""
         if self._has_started(self.folder, record):
             return False
-        others = (TrialFolder(self.folder.path.parent / trial) for trial in record.members)
-        return any(self._has_started(other, record) for other in others)
+        for trial in record.members:
+            with contextlib.suppress(UserError):  # it costs that trial what it tells, and no other
+                if self._has_started(TrialFolder(self.folder.path.parent / trial), record):
+                    return True
+        return False
 
     @staticmethod
     def _has_started(folder: TrialFolder, record: JobRecord) -> bool:

@@ -233,7 +233,11 @@ class TrialFolder:
     @property
     def is_submitting(self) -> bool:
         """Whether a driver or its helper is between intent and submission."""
-        return held(self.submit_lock) or self.is_submitting_together(self.job())
+        if held(self.submit_lock):
+            return True
+        with contextlib.suppress(UserError):  # a journal that cannot be read leads to no other lock
+            return self.is_submitting_together(self.job())
+        return False
 
     def is_submitting_together(self, record: JobRecord | None) -> bool:
         """The same of a submission with other trials, whose lock is one for all."""
@@ -251,10 +255,13 @@ class TrialFolder:
         return any(other.is_wanted(record.token) for other in others)
 
     def is_wanted(self, token: str) -> bool:
-        """Whether a job of that submission is to run the trial, now or later."""
+        """Whether a job of that submission is to run the trial, now or later; so it is where nobody knows."""
         if self.is_over:
             return False
-        record = self.job()
+        try:
+            record = self.job()
+        except UserError:
+            return True
         return record is not None and record.token == token and record.state != "cancelled"
 
     def last_node(self, record: JobRecord) -> str:
