@@ -235,8 +235,9 @@ def test_arrays_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> N
     mine, theirs = Array("probe-a", tmp_path / "mine"), Array("probe-a", tmp_path / "theirs")
     (link := tmp_path / "link").symlink_to(tmp_path / "mine")
     assert Array("probe-a", link).token == mine.token != theirs.token
-    (parsed,) = parse_squeue(row("9_[0-3]", mine.token, "PENDING", "", mine.job))
-    assert (mine.owns(parsed), theirs.owns(parsed)) == (True, False)
+    waiting = parse_squeue(row("9_[0-3]", mine.token, "PENDING", "", mine.job))
+    assert [each.job_id for each in waiting] == ["9_0", "9_1", "9_2", "9_3"]
+    assert all(mine.owns(each) and not theirs.owns(each) for each in waiting)
     # A version before made a token for each submission.
     (parsed,) = parse_squeue(row("9_2", "abcdef", "RUNNING", "gpu01", mine.job))
     assert (mine.owns(parsed), theirs.owns(parsed)) == (False, False)

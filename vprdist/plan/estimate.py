@@ -65,7 +65,8 @@ def estimate(trial: TrialSpec, profile: ClusterProfile, results: Sequence[Result
             hours = median(_seconds(trial, profile, row) for row in like) / 3600
             if basis == "similar trials":
                 return Estimate(hours, basis, len(like))
-            peak_gb = None if profile.num_node_gpus else max(row.peak_memory_mb for row in like) / 1000
+            peaks_mb = [row.peak_memory_mb for row in like if row.peak_memory_mb is not None]
+            peak_gb = max(peaks_mb) / 1000 if peaks_mb and not profile.num_node_gpus else None
             return Estimate(hours, "the same recipe", len(like), peak_gb)
     return Estimate(None, "nothing")
 
