@@ -201,14 +201,9 @@ def _time(plan: Plan) -> Iterator[str]:
         unknown = sum(each.hours is None for each in estimates)
         yield f"{unknown} of {len(todo)} trials have no earlier result to tell from: run one of them, then plan again"
     else:
-<<<<<<< HEAD
         told = {each.basis for each in estimates}
         basis = next(iter(told)) if told in ({"the same recipe"}, {"the same program"}) else "similar trials, scaled"
-        wall = hours / min(plan.capacity.concurrent, len(todo))
-=======
-        basis = "the same recipe" if all(e.basis == "the same recipe" for e in estimates) else "similar trials, scaled"
         wall = hours / min(_at_once(plan) * plan.profile.side_by_side, len(todo))
->>>>>>> 584c207 (One job runs several trials; a plain grid may be job arrays)
         yield f"about {hours:.3g} h of trials, {wall:.3g} h at full concurrency, from {basis}"
     if plan.profile.num_node_gpus:
         yield _gpu_hours(plan, estimates)
