@@ -50,7 +50,7 @@ def test_a_rank_takes_the_gpu_of_its_local_rank_or_the_only_one(monkeypatch, vis
 
 
 @pytest.mark.parametrize(
-    ("share", "total_gb", "fraction"), [(1.0, 80, None), (0.25, 80, 0.25 - 0.5 / 80), (0.5, 1, 0.25)]
+    ("share", "total_gb", "fraction"), [(1.0, 80, None), (0.25, 80, 0.25 - 500 / 1024 / 80), (0.5, 1, 0.25)]
 )
 def test_a_trial_beside_others_takes_its_share_of_what_their_contexts_leave(monkeypatch, share, total_gb, fraction):
     """There is no GPU here: what torch is told is looked at."""
@@ -63,7 +63,7 @@ def test_a_trial_beside_others_takes_its_share_of_what_their_contexts_leave(monk
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda part, device: told.append(part))
     with join(World(device_share=share), Path("unused")):
         pass
-    wanted = [] if fraction is None else [pytest.approx(fraction, abs=0.01 / total_gb)]
+    wanted = [] if fraction is None else [pytest.approx(fraction, abs=1e-6)]
     assert told == wanted
 
 
