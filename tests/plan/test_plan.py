@@ -348,7 +348,11 @@ def test_on_a_cluster_the_script_is_shown_though_there_is_no_slurm_here(sweep_fi
         ("trials_per_job: 2", "2 trials a job, one after another: 3 job(s)", "--job-name=vprdist-pack-TOKEN"),
         ("arrays: true", "6 job(s) in 1 job array(s) of up to 6 tasks", "--array=0-5%6"),
         ("arrays: true\nmax_concurrent: 1", "at most 1 tasks of an array at once", "--array=0-5%1"),
-        ("arrays: true\ntrials_per_job: 2\nside_by_side: 2", "2 trials a job, 2 at once: 3 job(s)", "--job-name=vprdist-array-TOKEN"),
+        (
+            "arrays: true\ntrials_per_job: 2\nside_by_side: 2",
+            "2 trials a job, 2 at once: 3 job(s)",
+            "--job-name=vprdist-array-TOKEN",
+        ),
     ],
 )
 def test_the_script_is_that_of_a_pack_or_an_array_where_that_is_what_is_submitted(
