@@ -132,3 +132,28 @@ def test_a_wrapper_in_shell_and_what_it_starts_are_gone_with_the_job(slurm_clust
 
     check(drive(trial, tmp_path, slurm_cluster.profile(max_attempts=1), act), starts=2)
     assert pid_start(pids[0]) is None
+
+
+def test_another_driver_comes_back_to_it(slurm_cluster: DevCluster, tmp_path: Path) -> None:
+    trial, profile = program_trial(tmp_path, steps=STEPS, pause_at=PAUSE), slurm_cluster.profile(max_attempts=1)
+    place = TrialFolder.of(tmp_path, trial.trial_id)
+    with Dispatcher(profile, tmp_path) as first:
+        first.want(trial)
+        until(lambda: place.job() is not None and saved(place) == PAUSE)
+    job, pid = job_of(place), pid_of(place)
+    check(drive(trial, tmp_path, profile, act_not), starts=1)
+    assert (job_of(place), pid_of(place)) == (job, pid), "the job of the first driver is the one that came to the end"
+
+
+def test_cancelled_nothing_of_it_is_left_and_it_can_be_had_again(slurm_cluster: DevCluster, tmp_path: Path) -> None:
+    trial, profile = program_trial(tmp_path, steps=STEPS, pause_at=PAUSE), slurm_cluster.profile()
+    place = TrialFolder.of(tmp_path, trial.trial_id)
+    with Dispatcher(profile, tmp_path) as dispatcher:
+        dispatcher.want(trial)
+        until(lambda: place.job() is not None and saved(place) == PAUSE)
+        pid = pid_of(place)
+        dispatcher.cancel(trial.trial_id)
+        until(lambda: pid_start(pid) is None and not place.is_running)
+    record = place.job()
+    assert record is not None and record.state == "cancelled" and not place.has_result
+    check(drive(trial, tmp_path, profile, act_not), starts=2)
