@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 
-def checkout(variable: str, mirror: str, package: str, factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds `package` of a public repository; skips where there is no clone.
+def checkout(variable: str, mirror: str, package: str | None, factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds `package` of a public repository, or all of it; skips where there is no clone.
 
     Args:
         variable: the environment variable that names a clone.
@@ -23,11 +23,12 @@ def checkout(variable: str, mirror: str, package: str, factory: pytest.TempPathF
     folder = Path(named) if named else Path(__file__).resolve().parents[2] / ".mirror" / mirror / "repo"
     if not folder.is_dir():
         pytest.skip(f"no public code at {folder}: set {variable} to a clone of {mirror.replace('+', '/')}")
-    if (folder / package).is_dir():
+    if (folder / (package or ".git")).is_dir():
         return folder
     out = factory.mktemp("public")  # a bare repository has no files
     with (out / "package.tar").open("wb") as stream:
-        command = ["git", "-c", "safe.directory=*", "-C", str(folder), "archive", "HEAD", package]
+        parts = [package] if package else []
+        command = ["git", "-c", "safe.directory=*", "-C", str(folder), "archive", "HEAD", *parts]
         done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, check=False)
     if done.returncode:
         pytest.skip(f"{folder} is no clone of {mirror}: {done.stderr.decode().strip()}")

@@ -250,6 +250,7 @@ def board_of(folder: Path) -> Board:
     manifest: dict[str, Any] = {
         "name": folder.name,
         "objective": making.objective,
+        "direction": "maximize",
         "names": {},
         "trials": [],
         "baselines": None,

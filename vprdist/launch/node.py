@@ -187,6 +187,9 @@ def _call(
         run(trial, place.path, mine)
     except Stopped:
         leave.now(rank=mine.rank)
+    except ProgramError as error:  # the program's own last words stand above: a traceback of ours would hide them
+        print(f"{ProgramError.__module__}.{ProgramError.__name__}: {error}", flush=True)
+        raise SystemExit(1) from None
     except UserError as error:
         if _is_final(error, record):
             place.write_failure(Failure(reason=str(error), attempts=record.attempt, kind="mistake"))
