@@ -15,7 +15,7 @@ def test_a_profile_is_checked_without_a_sweep(
 ) -> None:
     assert main(["plan", *words, "--runs", str(tmp_path / "runs")]) == 0
     said = capsys.readouterr().out
-    assert "profile local: slurm/profiles/local.yaml, kind local" in said and "trial(s) at once" in said
+    assert "profile local: slurm/profiles/local.yaml, kind local" in said and "job(s) at once" in said
     assert not (tmp_path / "runs").exists()
 
 
@@ -39,4 +39,4 @@ def test_a_sweep_says_which_profile(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "mine.yaml").write_text(f"name: mine\ncluster: {tmp_path}/site.yaml\n")
     (tmp_path / "site.yaml").write_text("kind: local\nmax_concurrent: 3\n")
     assert main(["plan", str(tmp_path / "mine.yaml"), "--check", "--runs", str(tmp_path)]) == 0
-    assert "bears 3 trial(s) at once" in capsys.readouterr().out
+    assert "bears 3 job(s) at once" in capsys.readouterr().out

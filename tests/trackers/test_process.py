@@ -67,13 +67,13 @@ def test_a_server_that_never_answers_holds_nobody_up_and_loses_nothing(
         processes = children()
         assert processes, "it has one"
     said = shown.file.getvalue()
-    assert f"Nothing is lost: vprdist track {NAME} --to {name} sends what is missing." in said
+    assert f"Nothing is lost: vprdist track {NAME} --tracker {name} sends what is missing." in said
     assert not any(pid_start(pid) for pid in processes), "nothing of it is left"
     assert SECRET not in said and SECRET.encode() not in bytes_below(tmp_path)
     assert SECRETS["WANDB_API_KEY"].encode() not in bytes_below(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert main(["track", NAME, "--to", name, "--runs", str(runs)]) == 0
+    assert main(["track", NAME, "--tracker", name, "--runs", str(runs)]) == 0
     assert f"{name}: {len(folders) + 1} run(s) are at " in " ".join(capsys.readouterr().out.split())
     for folder in folders:
         check_rows(runs, name, folder)
@@ -198,9 +198,9 @@ def test_a_class_of_ones_own_that_fails_says_so_and_costs_nothing(tmp_path, caps
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "it names no tracker. Name one by --to. Valid: wandb"),
-        (["--to", "wandbx"], "--to: no such tracker: 'wandbx'. Did you mean 'wandb'?"),
-        (["--to", "gone.py:Mine"], "--to: no such file"),
+        ([], "it names no tracker. Name one by --tracker. Valid: wandb"),
+        (["--tracker", "wandbx"], "--tracker: no such tracker: 'wandbx'. Did you mean 'wandb'?"),
+        (["--tracker", "gone.py:Mine"], "--tracker: no such file"),
     ],
 )
 def test_a_wrong_word_is_one_message_and_nothing_is_written(tmp_path, capsys, words, message):

@@ -13,7 +13,7 @@ from vprdist.errors import LaunchError, nearest
 def add_commands(commands: Commands) -> None:
     """Add it to the command line."""
     text = "send what a sweep has, and its trackers have not"
-    track = add_command(commands, "track", _track, text, "table1 --to wandb")
+    track = add_command(commands, "track", _track, text, "table1 --tracker wandb")
     track.description = (
         "Send what a sweep has, and its trackers have not: metrics, configuration, results and the page. The same "
         "command again sends nothing twice. Where there is no network trackers write files: WANDB_MODE=offline, and "
@@ -21,7 +21,7 @@ def add_commands(commands: Commands) -> None:
     )
     track.add_argument("sweep", help="its name; it may have run without `track`")
     track.add_argument(
-        "--to", nargs="+", metavar="TRACKER",
+        "--tracker", nargs="+", metavar="TRACKER",
         help="wandb, mlflow, tensorboard, trackio, or path/file.py:Name (default: the sweep's own)",
     )  # fmt: skip
     add_runs(track)
@@ -45,13 +45,13 @@ def _track(args: argparse.Namespace, console: Console) -> int:
     own = read_sweep(path).track
     by_word = {word: choice for choice in own for word in (choice.name, choice.title)}
     try:
-        words = dict.fromkeys(args.to or ())
+        words = dict.fromkeys(args.tracker or ())
         every = [by_word.get(word) or TrackerName.of(settled(word, Path.cwd())) for word in words] or own
     except ValidationError as error:
         rule = finding_of(error, TrackerName).as_rule()
-        raise LaunchError("--to", rule.fault, rule.value, rule.remedy) from None
+        raise LaunchError("--tracker", rule.fault, rule.value, rule.remedy) from None
     if not every:
         valid = nearest("", TrackerName.door.built_in)
-        raise LaunchError(f"sweep {sweep.name}", "it names no tracker", None, f"Name one by --to. {valid}")
-    check_trackers(every, "--to" if args.to else f"{path}: track")
+        raise LaunchError(f"sweep {sweep.name}", "it names no tracker", None, f"Name one by --tracker. {valid}")
+    check_trackers(every, "--tracker" if args.tracker else f"{path}: track")
     return send(runs, sweep.name, every, console)

@@ -105,7 +105,7 @@ class Beside:
         else:
             missing = f"{account.left} of {account.runs} run(s)" if account and account.runs else "the sweep"
             why = account.fault if account and account.fault else "no answer"
-            command = f"vprdist track {shlex.quote(self.sweep)} --to {word}"
+            command = f"vprdist track {shlex.quote(self.sweep)} --tracker {word}"
             text = f"{word}: {missing} not sent whole: {why}. Nothing is lost: {command} sends what is missing."
             console.print(text, style="yellow", soft_wrap=True)
 
