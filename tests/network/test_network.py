@@ -94,7 +94,8 @@ def test_a_resnet_that_ends_early_is_the_beginning_of_the_whole_one(tmp_path):
     assert cut.trained == ("layer3",) and cut.dimensions == 1024 == cut(IMAGES).shape[1]
     features = cut.stem(IMAGES, None)
     answers = create_feature_extractor(reference, ["layer3"])(features)["layer3"]
-    assert torch.allclose(cut.features(IMAGES, None).maps, answers, rtol=1e-4, atol=1e-4)  # of up to 11
+    # Random weights make features of 10 or of 100: what floats round is a part of the largest.
+    assert (cut.features(IMAGES, None).maps - answers).abs().max() <= 1e-5 * answers.abs().max()
     pooled = GeM(1024, 3.0)(answers)
     assert torch.allclose(cut(IMAGES), torch.nn.functional.normalize(pooled, dim=1), atol=1e-5)
 
