@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import multiprocessing
 import os
@@ -12,6 +13,11 @@ import sys
 import threading
 from pathlib import Path
 from typing import TextIO
+
+SET_PARENT_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of Linux' prctl(2)."""
+_LIBC = ctypes.CDLL(None)
+"""Found before anything is forked: between a fork and an exec nothing may be loaded."""
 
 _answers: list[TextIO] = []
 
@@ -41,6 +47,19 @@ def leave_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=leave, daemon=True).start()
+
+
+def die_with_parent() -> None:
+    """From here on the kernel kills this process when the thread that started it ends; it holds over an exec."""
+    _LIBC.prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL, SIGSEGV, …; by its number where it has no name here."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def cpu_has_bf16() -> bool:

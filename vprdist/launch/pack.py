@@ -8,7 +8,6 @@ child saves itself, and the job goes back into the queue as one.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import multiprocessing
 import os
@@ -29,6 +28,7 @@ from vprdist.files import open_no_link
 from vprdist.launch.leave import is_requeued, leave_mark, left_mark, patience_s
 from vprdist.launch.node import find_function, give_gpus, refuse, run_job, use_threads
 from vprdist.launch.permit import permit_here
+from vprdist.machine import die_with_parent
 from vprdist.private import Guard
 from vprdist.store.batch_folder import MemberEnd, read_end, write_end
 from vprdist.store.journal import JobRecord
@@ -44,8 +44,6 @@ LEFT = 75
 """The exit code of a child that has saved itself and left."""
 GPU_SHARE = "VPRDIST_GPU_SHARE"
 """The part of its GPU that a trial has, for programs of a user's own."""
-DIE_WITH_PARENT = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
 
 
 class PackJob:
@@ -173,7 +171,7 @@ class Pack:
         parent, self._pid = self._pid, os.getpid()
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
-        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+        die_with_parent()
         if os.getppid() != parent:
             os._exit(1)
         _print_into(_log_of(place, record, 0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import subprocess
 import sys
@@ -15,11 +14,10 @@ from types import FrameType
 from typing import NamedTuple
 
 from vprdist.errors import LaunchError
+from vprdist.machine import die_with_parent, signal_name
 from vprdist.spec.program import ProgramSpec
 
 LOOK_S = 0.1
-SET_PARENT_DEATH_SIGNAL = 1
-"""Linux' prctl(PR_SET_PDEATHSIG)."""
 
 
 class Ending(NamedTuple):
@@ -35,10 +33,7 @@ class Ending(NamedTuple):
         """For a person."""
         if self.code >= 0:
             return f"exit code {self.code}"
-        try:
-            name = signal.Signals(-self.code).name
-        except ValueError:
-            name = f"signal {-self.code}"
+        name = signal_name(-self.code)
         return f"{name}, often for want of memory" if name == "SIGKILL" else name
 
 
@@ -58,10 +53,9 @@ def run_child(job: ProgramSpec, environment: Mapping[str, str], stop: Path, shou
         LaunchError: it cannot be started.
     """
     words = command_of(job)
-    libc = ctypes.CDLL(None, use_errno=True)
 
     def before() -> None:
-        libc.prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        die_with_parent()
         # SLURM signals a whole process group. A program that knows nothing of USR2 would die of it instead of going on.
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 

@@ -20,7 +20,7 @@ from vprdist.program.leaves import read_left
 from vprdist.program.remains import end_remains
 from vprdist.source import running_source
 from vprdist.spec.program import ProgramSpec
-from vprdist.spec.result import NO_GPU, ResultRow
+from vprdist.spec.result import GPU_MISSING, NO_GPU, ResultRow
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.trial_folder import TrialFolder
 
@@ -151,7 +151,7 @@ def _device(place: TrialFolder) -> tuple[str, tuple[str, ...]]:
         return f"cuda ({len(gpus)} visible)", ()
     record = place.job()
     asked = record is not None and bool(record.num_node_gpus)
-    return "cpu", ("no GPU, though the job asked for one: ran on the CPU" if asked else NO_GPU,)
+    return "cpu", (GPU_MISSING if asked else NO_GPU,)
 
 
 def _environment() -> dict[str, Any]:

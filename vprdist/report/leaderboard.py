@@ -164,7 +164,7 @@ def write_leaderboard(
 def fields_of(blocks: Sequence[Block]) -> tuple[str, ...]:
     """The columns of the files: those of protocols, those of a program's own numbers, or both."""
     own = any(block.protocol is None for block in blocks)
-    evaluated = all(block.protocol is None for block in blocks) is False or not blocks
+    evaluated = any(block.protocol is not None for block in blocks) or not blocks
     return tuple(dict.fromkeys((*(FIELDS if evaluated else ()), *(own_fields(blocks) if own else ()))))
 
 

@@ -99,6 +99,7 @@ class SetResult(VariantResult):
 
 NO_GPU = "no GPU: ran on the CPU"
 """What a row records of a machine without one: a fact, and no failing."""
+GPU_MISSING = "no GPU, though the job asked for one: ran on the CPU"
 OWN = "own"
 """Begins what names the numbers of a program in the place of a protocol."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vprdist.errors import UserError
 from vprdist.files import read_json, write_json, write_text
+from vprdist.machine import signal_name
 from vprdist.spec.base import Spec
 from vprdist.store.reading import read_spec
 
@@ -66,11 +67,7 @@ class MemberEnd(Spec):
         """For a person."""
         if self.exit_code >= 0:
             return f"its process in the job ended with exit code {self.exit_code}"
-        try:
-            name = signal.Signals(-self.exit_code).name
-        except ValueError:
-            name = f"signal {-self.exit_code}"
-        text = f"its process in the job was ended by {name}"
+        text = f"its process in the job was ended by {signal_name(-self.exit_code)}"
         if self.exit_code != -signal.SIGKILL:
             return text
         beside = f", while {self.beside} other(s) ran beside it" if self.beside else ""

@@ -36,7 +36,7 @@ from vprdist.network.picture_store import store_of
 from vprdist.semantics.cache.staging import staged
 from vprdist.source import running_source
 from vprdist.spec.own_load import blamed
-from vprdist.spec.result import NO_GPU, ResultRow, SetResult
+from vprdist.spec.result import GPU_MISSING, NO_GPU, ResultRow, SetResult
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.trial_folder import TrialFolder
 from vprdist.training.checks import check_cache, check_inputs, check_shards_of, initial_weights
@@ -338,8 +338,7 @@ def environment() -> dict[str, Any]:
 def _device_fallbacks(trial: TrialSpec, device: torch.device, asked: bool) -> tuple[str, ...]:
     """What to record of where it ran; `asked`: the job was to have GPUs."""
     on_gpu = device.type == "cuda"
-    missing = "no GPU, though the job asked for one: ran on the CPU" if asked else NO_GPU
-    found: tuple[str, ...] = () if on_gpu else (missing,)
+    found: tuple[str, ...] = () if on_gpu else (GPU_MISSING if asked else NO_GPU,)
     if trial.train.precision == "bf16":
         has = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_has_bf16()
         found += () if has else (f"no bfloat16 arithmetic in this {'GPU' if on_gpu else 'CPU'}: emulated, and slow",)
