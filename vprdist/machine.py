@@ -14,6 +14,8 @@ import threading
 from pathlib import Path
 from typing import TextIO
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""What numerical libraries take the number of their threads from; they look when they are loaded."""
 SET_PARENT_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of Linux' prctl(2)."""
 _LIBC = ctypes.CDLL(None)

@@ -5,13 +5,15 @@
 
 Bare: an sbatch array of a Python that writes one file, and submitit's `map_array` of the same function. Ours: a job a
 trial, packs, an array, an array of packs; each is a whole sweep, with journals, adoption and results. No side imports
-torch. Prints wall times, their ratios to the bare sbatch array, and how often SLURM's commands were called.
+torch. Prints wall times, their ratios to the bare sbatch array, the CPU seconds of what submits and waits (jobs are the
+daemons' children, and not in it), and how often SLURM's commands were called.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -64,6 +66,8 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--concurrent", type=int, default=32, help="jobs, or tasks, at once; on every side")
     parser.add_argument("--pack", type=int, default=16, help="trials a job, where there are packs")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help="some of ours only")
+    parser.add_argument("--no-submitit", action="store_true", help="without bare submitit, which takes its minutes")
     args = parser.parse_args()
     base = Path(tempfile.mkdtemp(prefix="vprdist-trivial-"))
     command = [REPO / "slurm" / "devcluster"]
@@ -73,11 +77,14 @@ def main() -> int:
     os.environ["PATH"] = counting_path(base / "shims")
     path = [str(REPO / "tests" / "launch"), str(REPO), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(path)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # jobs that compile every module again are not what users have
     try:
         print(f"{args.count} trials, at most {args.concurrent} jobs at once; load {os.getloadavg()[0]:.1f}", flush=True)
         bare = measure("bare sbatch array", base, lambda: run_bare(base, args.count, args.concurrent), None)
-        measure("bare submitit map_array", base, lambda: run_submitit(base, args.count, args.concurrent), bare)
-        for way, changes in WAYS.items():
+        if not args.no_submitit:
+            measure("bare submitit map_array", base, lambda: run_submitit(base, args.count, args.concurrent), bare)
+        for way in args.ways:
+            changes = WAYS[way]
             if "trials_per_job" in changes:
                 changes = {**changes, "trials_per_job": args.pack}
             runs = base / way.replace(" ", "-")
@@ -93,22 +100,26 @@ def main() -> int:
 def measure(name: str, base: Path, work: Callable[[], None], bare: float | None) -> float:
     """Seconds of `work`; prints them with the ratio and SLURM's calls."""
     forget(base / "shims")
-    begin = time.monotonic()
+    begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     work()
-    seconds = time.monotonic() - begin
+    seconds, after = time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+    own = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     asked = ", ".join(f"{command} {number}" for command, number in sorted(calls(base / "shims").items()))
-    print(f"{name:26s} {seconds:7.1f} s   {seconds / (bare or seconds):5.2f}   {asked}", flush=True)
+    print(f"{name:26s} {seconds:7.1f} s   {seconds / (bare or seconds):5.2f}   {own:6.1f} CPU s   {asked}", flush=True)
     return seconds
 
 
 def run_bare(base: Path, count: int, concurrent: int) -> None:
-    """One sbatch that waits for its tasks."""
+    """One sbatch, and a look for results ten times a second: `sbatch --wait` itself looks every ten seconds at last."""
     (base / "task.py").write_text(TASK)
     out = base / "bare-results"
-    words = ["sbatch", "--wait", f"--array=0-{count - 1}%{concurrent}", "--partition=gpu", "--mem=500MB"]
-    words += ["--cpus-per-task=1", "--output=/dev/null", f"--wrap={sys.executable} {base / 'task.py'}"]
+    words = ["sbatch", f"--array=0-{count - 1}%{concurrent}", "--partition=gpu", "--mem=500MB"]
+    words += ["--cpus-per-task=1", f"--output={base}/bare-%a.out", f"--wrap={sys.executable} {base / 'task.py'}"]
     subprocess.run(words, check=True, capture_output=True, env={**os.environ, "OUT": str(out)})
-    assert len(list(out.glob("*/result.json"))) == count
+    deadline = time.monotonic() + 60 + 10 * count
+    while len(list(out.glob("*/result.json"))) < count:
+        assert time.monotonic() < deadline, f"no {count} results; what the tasks said: {base}/bare-*.out"
+        time.sleep(0.1)
 
 
 def run_submitit(base: Path, count: int, concurrent: int) -> None:

@@ -146,11 +146,13 @@ class Stage:
     def host_of(self, folder: TrialFolder) -> str:
         return str(folder.starts()[-1]["host"])
 
-    def num_jobs(self, folder: TrialFolder) -> int:
-        """Jobs that SLURM has or had of this run folder's trial; those that squeue has forgotten are not among them."""
-        asked = ("squeue", "--noheader", "--states=all", f"--name=vprdist-{folder.trial_id}", "--format=%k")
+    def jobs_of(self, folder: TrialFolder) -> list[str]:
+        """Jobs that SLURM has or had of this run folder's trial, in its words: their tokens come first. Those that
+        squeue has forgotten are not among them."""
+        words = "%k %A %T %r %N"
+        asked = ("squeue", "--noheader", "--states=all", f"--name=vprdist-{folder.trial_id}", f"--format={words}")
         mine = {path.name.split("-")[-1] for path in folder.log.glob("attempt-*")}
-        return sum(token[:8] in mine for token in self.cluster.run(*asked).split())
+        return [line for line in self.cluster.run(*asked).splitlines() if line[:8] in mine]
 
     def job_of(self, folder: TrialFolder) -> JobRecord:
         record = folder.job()
@@ -200,14 +202,15 @@ def count(stage: Stage) -> Count:
         if folder.result().environment["chain"] != whole_chain(trial.seed, stage.steps):
             found.changed += 1
             found.wrong.append(f"{folder.trial_id}: its result is not that of an undisturbed run")
-        # A job whose sbatch was not answered may be there all the same; it finds another in the journal, and leaves.
-        logs = "".join(path.read_text(errors="replace") for path in folder.log.glob("attempt-*/*_log.out"))
-        unwanted = logs.count("is not wanted any more")
-        jobs, allowed = stage.num_jobs(folder), 0 if record is None else record.attempt + record.lost
-        found.jobs, found.unwanted = found.jobs + jobs, found.unwanted + unwanted
-        if jobs - unwanted > allowed:
+        # A job whose sbatch was not answered may be there all the same; it never begins: it waits in vain for its call,
+        # finds another in the journal, or is ended while it waits.
+        begun = {str(row["token"])[:8] for row in folder.all_starts()}
+        jobs, allowed = stage.jobs_of(folder), 0 if record is None else record.attempt + record.lost
+        found.jobs += len(jobs)
+        found.unwanted += sum(line[:8] not in begun for line in jobs)
+        if len(begun) > allowed:
             found.doubled += 1
-            found.wrong.append(f"{folder.trial_id}: {jobs} jobs were submitted, {allowed} are accounted for")
+            found.wrong.append(f"{folder.trial_id}: {len(begun)} jobs began, {allowed} are accounted for; {jobs}")
         starts = [int(str(row["start"])) for row in rows]
         if starts != sorted(starts) or sum(row["kind"] == "evaluate" for row in folder.rows()[0]) != 1:
             found.doubled += 1

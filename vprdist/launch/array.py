@@ -26,14 +26,14 @@ from vprdist.launch.enter import MISTAKES
 from vprdist.launch.first_job import FirstJob, profile_digest
 from vprdist.launch.node import find_function, give_gpus, node_name
 from vprdist.launch.own_code import with_own_code
-from vprdist.launch.params import THREAD_VARIABLES, job_environment, submission_parameters
+from vprdist.launch.params import job_environment, submission_parameters
 from vprdist.launch.paths import check_folder
 from vprdist.launch.permit import Permit, permit_here
 from vprdist.launch.queue_rows import QueueRow, at
 from vprdist.launch.refusals import is_busy, is_impossible, is_limit
 from vprdist.launch.slurm import ask_queue, cancel_jobs, slurm_executor
 from vprdist.launch.why_dead import explained
-from vprdist.machine import current_user
+from vprdist.machine import THREAD_VARIABLES, current_user
 from vprdist.private import Guard, narrow_umask
 from vprdist.spec.gres import with_gpus
 from vprdist.spec.profile import ClusterProfile

@@ -23,7 +23,6 @@ from vprdist.launch.node import node_name, refuse
 from vprdist.launch.permit import Permit, carry
 from vprdist.private import Guard, narrow_umask
 from vprdist.store.batch_folder import BatchFolder
-from vprdist.store.manifest import sweep_file
 from vprdist.store.trial_folder import TrialFolder, trial_of_log
 
 Kind = Literal["trial", "pack", "array", "driver"]
@@ -55,6 +54,8 @@ def main() -> int:
     try:
         _take_modules_from_here(guard)
         if kind == "driver":
+            from vprdist.store.manifest import sweep_file
+
             guard.check(sweep_file(folder))
         else:
             guard.check(folder)

@@ -16,7 +16,7 @@ from vprdist.console import Tell
 from vprdist.errors import LaunchError
 from vprdist.files import digest_json
 from vprdist.launch.cluster import Sight, Submission, submit
-from vprdist.launch.first_words import FIRST_JOB
+from vprdist.launch.node import FIRST_JOB
 from vprdist.launch.params import job_environment, submission_parameters
 from vprdist.launch.refusals import is_busy, is_impossible, is_limit
 from vprdist.launch.slurm import SlurmCluster

@@ -13,8 +13,6 @@ from vprdist.store.first_job import FirstJobFolder, Words
 from vprdist.store.journal import JobRecord
 from vprdist.store.trial_folder import TrialFolder
 
-FIRST_JOB = "vprdist.launch.first_words:say_what_is_here"
-
 
 def say_what_is_here(place: TrialFolder, record: JobRecord, rank: int, host: str) -> None:
     """Write this rank's words into the run folder, and print them for the log."""

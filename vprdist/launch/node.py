@@ -15,11 +15,9 @@ from vprdist.disk import full_disk
 from vprdist.distributed.world import World
 from vprdist.errors import LaunchError, ProgramError, Stopped, TrainingError, UserError, WorkersHang
 from vprdist.files import locked
-from vprdist.launch.first_words import FIRST_JOB, say_what_is_here
 from vprdist.launch.leave import Leave, Leaving
-from vprdist.launch.params import THREAD_VARIABLES
 from vprdist.launch.permit import permit_here
-from vprdist.machine import pid_start
+from vprdist.machine import THREAD_VARIABLES, pid_start
 from vprdist.private import Guard, use_private_compiler_cache
 from vprdist.spec.elsewhere import code_of
 from vprdist.spec.own_code import own_files
@@ -28,6 +26,8 @@ from vprdist.store.journal import Failure, JobRecord
 from vprdist.store.trial_folder import TrialFolder
 
 DEFAULT_JOB = "vprdist.training.run:run_trial"
+FIRST_JOB = "vprdist.launch.first_words:say_what_is_here"
+"""It tells what its node has; it runs no trial, and is loaded in no other job."""
 PROGRAM_JOB = "vprdist.program.run:run_program"
 OLD_COPY_S = 20.0
 """How long a requeued job waits for its old copy to die before it leaves the trial to it."""
@@ -85,7 +85,7 @@ def run_job(folder: str, token: str, job: str = DEFAULT_JOB, requeues: int = 0, 
         return
     if job == FIRST_JOB:
         give_gpus()
-        say_what_is_here(place, record, world.global_rank, node_name())
+        find_function(job)(place, record, world.global_rank, node_name())
         return
     # One name for one start, that all ranks know without talking: a rendezvous file must never be met again.
     start = f"{token[:8]}-{requeues}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vprdist.errors import LaunchError
+from vprdist.machine import THREAD_VARIABLES
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.sbatch_options import options_of
 from vprdist.store.journal import job_name
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 FOREIGN_PREFIXES = (
     "RAY_", "TUNE_", "SUBMITIT_", "SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_"
 )  # fmt: skip
