@@ -333,7 +333,7 @@ def test_a_full_quota_is_said_once_and_what_it_refused_leaves_no_files(tmp_path:
         folder.attempt_log(record).mkdir(parents=True)
         (folder.attempt_log(record) / "submission.log").touch()
         words = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
-        dispatcher._refused(watch, record, LaunchError("job", "the cluster refuses the job", None, words), 1.0)
+        dispatcher.submitter.refused(watch, record, LaunchError("job", "the cluster refuses the job", None, words), 1.0)
     assert len(dispatcher.news()) == 1
     assert list(folder.log.iterdir()) == []
 
@@ -353,7 +353,7 @@ def test_a_controller_that_is_busy_for_long_costs_no_trial(tmp_path: Path, words
     record = intent(trial)
     (folder.attempt_log(record) / "1_submitted.pkl").mkdir(parents=True)
     for now in range(5):
-        dispatcher._refused(watch, record, LaunchError("job", "the cluster refuses the job", None, words), now)
+        dispatcher.submitter.refused(watch, record, LaunchError("job", "the cluster refuses the job", None, words), now)
     assert folder.failure() is None
     assert len(dispatcher.news()) == 1
     assert folder.attempt_log(record).exists(), "the job may have been made all the same"

@@ -237,6 +237,7 @@ def test_the_page_has_the_rows_and_the_curves_and_nothing_of_queries(tmp_path):
     assert cells.sorts == ["ascending"] and "Lowest loss first" in page
     assert "objective over steps" in page and "acc over steps" in page and "note over steps" not in page
     assert "Where queries are found" not in page and "<h3>Recall</h3>" not in page
+    assert "What masks let through" not in page
     assert not re.search(r"\bnan\b", page)
 
 

@@ -123,7 +123,7 @@ def test_a_doomed_orphan_is_cancelled_and_submitted_anew(slurm_cluster: DevClust
         from vprdist.launch.trial_watch import Watch
 
         folder.write_trial(trial)
-        lost = dispatcher._next_record(Watch(trial, folder, dispatcher.profile), "submit", set(), time.time())
+        lost = dispatcher.submitter.next_record(Watch(trial, folder, dispatcher.profile), "submit", set(), time.time())
     folder.write_job(lost)
     slurm_cluster.run("scontrol", "update", "partitionname=low", "state=down")
     try:

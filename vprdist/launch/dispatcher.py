@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import queue
-import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vprdist.errors import LaunchError, UserError
-from vprdist.launch.batches import Due, Job, jobs_of, joined, submissions_of
+from vprdist.errors import UserError
+from vprdist.launch.batches import Job, jobs_of
 from vprdist.launch.brake import Brake
 from vprdist.launch.capacity import capacity
-from vprdist.launch.cluster import BLAMED, Cluster, Sight, Submission, submit
+from vprdist.launch.cluster import BLAMED, Cluster, Sight
 from vprdist.launch.first_job import FirstJob
 from vprdist.launch.local import LocalCluster
-from vprdist.launch.node import job_of
 from vprdist.launch.nodes import NodeHealth
-from vprdist.launch.params import job_environment, submission_parameters
-from vprdist.launch.refusals import is_busy, is_impossible, is_limit, is_wrong
-from vprdist.launch.slurm import SlurmCluster, max_array_size
+from vprdist.launch.slurm import SlurmCluster
+from vprdist.launch.submitting import Submitter
 from vprdist.launch.trial_watch import Next, Phase, Watch
-from vprdist.machine import machine_name
-from vprdist.private import Guard
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.trial import TrialSpec
-from vprdist.store.journal import Failure, JobRecord, job_name, new_token
+from vprdist.store.journal import Failure, JobRecord
 from vprdist.store.trial_folder import TrialFolder
 
 LOOK_S = 1.0
@@ -67,20 +61,22 @@ class Dispatcher:
     ) -> None:
         self.profile, self.runs, self.job = profile, runs.absolute(), job
         self._has_arrays = profile.kind == "slurm" and profile.arrays and all_at_once
-        self._most_tasks = self._tasks_now = 0  # of an array: ever, and after the last refusals; 0: not asked for yet
-        self._heard_at, self._is_smaller = 0.0, False
+        self._heard_at = 0.0
         self._mourned: set[tuple[str, int | None]] = set()
         self.capacity = capacity(profile)
         self.cluster: Cluster = LocalCluster() if profile.kind == "local" else SlurmCluster(profile)
         self.nodes = NodeHealth(self.runs, profile.exclude_after)
         self.first = FirstJob(profile, self.runs, self.tell)
         self.brake = Brake(profile, self.first.place)
-        self._avoided: set[str] = set()
         self._asked_now = True
         self.comes_back = False
-        self._use_all_nodes = self._silent = self._is_full = False
+        self._silent = False
         self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._watches: dict[str, Watch] = {}
+        self.submitter = Submitter(
+            profile, self.capacity, self.cluster, self.nodes, self.brake, job=job, has_arrays=self._has_arrays,
+            tell=self.tell, taken_gpus=self._taken_gpus,
+        )  # fmt: skip
         self._ending: list[tuple[TrialFolder, JobRecord]] = []
         self._end_again_at = 0.0
         self._told: set[tuple[str, str]] = set()
@@ -214,28 +210,11 @@ class Dispatcher:
             jobs = [job for job in jobs if not self._has_arrays and len(job) == self.profile.trials_per_job]
         if jobs and not self.first.passed(now):
             jobs = []
-        batch = 1 if self._has_arrays else self.cluster.batch
-        while jobs and not self._stop.is_set():
-            size = self._array_size() if self._has_arrays else 1
-            orders = submissions_of(jobs, size)[:batch]
-            self._submit(orders, now)
-            jobs = jobs[sum(map(len, orders)) :]
-            if self._is_full:
-                self._postpone([each for job in jobs for each in job], now)
-                break
+        self.submitter.submit(jobs, now, self._stop.is_set)
 
     def _is_settled(self, now: float) -> bool:
         """Whether nobody has just wanted a trial: others may come, to be submitted together."""
         return now - self._heard_at >= SETTLE_S or not (self._has_arrays or self.profile.trials_per_job > 1)
-
-    def _array_size(self) -> int:
-        """Tasks that the next array may have."""
-        if not self._most_tasks:
-            self._most_tasks = max_array_size(self.profile.clusters) or 1
-            self._tasks_now = self._most_tasks
-            if self._most_tasks == 1:
-                self.tell("this cluster takes no job arrays: each job is submitted by itself")
-        return self._tasks_now
 
     def _following(self, watch: Watch, now: float) -> Next:
         with self._leaving(watch):
@@ -308,125 +287,10 @@ class Dispatcher:
             self.tell("SLURM answers again")
         self._silent = silent > SILENCE_S if silent else False
 
-    def _submit(self, orders: Sequence[list[Job]], now: float) -> None:
-        avoided = self._avoided_nodes(now)
-        records = dict[str, JobRecord]()
-        for order in orders:
-            records |= self._records(order, avoided, now)
-        due = [each for order in orders for job in order for each in job]
-        due = [(watch, step) for watch, step in due if self._is_private(watch, records[watch.folder.trial_id], now)]
-        for watch, _ in due:
-            watch.folder.write_trial(watch.trial)
-        entries = [Submission(watch.folder, records[watch.folder.trial_id], self.profile.trust) for watch, _ in due]
-        refusals = submit(entries, job_environment(os.environ, self._threads_of(records.values())))
-        self._fit_arrays(orders, refusals)
-        for watch, _ in due:
-            error, record = refusals.get(watch.folder.trial_id), records[watch.folder.trial_id]
-            if error is None:
-                self._is_full = False
-                self.brake.submitted(record)
-                watch.submitted()
-            else:
-                self._refused(watch, record, error, now)
-
-    def _records(self, order: list[Job], avoided: set[str], now: float) -> dict[str, JobRecord]:
-        drafts = {
-            watch.folder.trial_id: self._next_record(watch, step, avoided, now) for job in order for watch, step in job
-        }
-        return drafts if len(drafts) == 1 else joined(self.profile, order, drafts)
-
-    def _threads_of(self, records: Iterable[JobRecord]) -> int | None:
-        """Threads of each rank; a process that several trials start from has those of one of them."""
-        return min((each.num_threads for each in records if each.num_threads), default=self.capacity.threads)
-
-    def _fit_arrays(self, orders: Sequence[list[Job]], refusals: Mapping[str, LaunchError]) -> None:
-        """A site that takes no more jobs may take a smaller array; when it takes one, it may take more again."""
-        if not self._has_arrays:
-            return
-        size = max(map(len, orders))
-        if any(is_limit(str(error)) for error in refusals.values()):
-            self._tasks_now = max(1, size // 2)
-        elif size == self._tasks_now:
-            self._tasks_now = min(self._most_tasks, 2 * size)
-
-    def _postpone(self, due: Sequence[Due], now: float) -> None:
-        """What the last order was refused for holds for these too."""
-        for watch, _ in due:
-            watch.wait_until(now + max(10.0, self.profile.poll_s))
-
-    def _is_private(self, watch: Watch, record: JobRecord, now: float) -> bool:
-        """What a job would load is nobody else's to write; else the trial is given up, for the job would refuse it."""
-        try:
-            Guard(self.profile.trust).check(*watch.folder.loaded)
-        except LaunchError as error:
-            watch.refused(error, record, now, wait_s=0.0, final=True)
-            return False
-        return True
-
-    def _refused(self, watch: Watch, record: JobRecord, error: LaunchError, now: float) -> None:
-        limit = is_limit(str(error))
-        if limit and record.task is not None:
-            if not self._is_smaller:
-                self.tell(f"SLURM takes no array of that size; smaller ones are tried: {error.remedy}")
-            self._is_smaller = True
-            _forget_files(watch.folder, record)
-            watch.unsubmitted()
-        elif limit or is_busy(str(error)):
-            if not self._is_full:
-                why = "takes no more jobs of yours" if limit else "does not answer sbatch"
-                self.tell(f"SLURM {why} for now; trying again: {error.remedy}")
-            self._is_full = True
-            if limit:  # asked again every minute for days: each time would leave some files
-                _forget_files(watch.folder, record)
-            watch.postponed(record, now, max(10.0, self.profile.poll_s))
-        elif record.avoided and is_impossible(str(error)):
-            self.tell("without the avoided nodes too few are left: they are used again")
-            self._use_all_nodes, self.brake.can_avoid = True, False
-            watch.postponed(record, now, 0.0)
-        else:
-            watch.refused(error, record, now, wait_s=self.cluster.confirm_s, final=is_wrong(str(error)))
-
-    def _avoided_nodes(self, now: float) -> set[str]:
-        """Nodes that are bad at this moment; a person is told once of each."""
-        if self.profile.kind == "local" or self._use_all_nodes:
-            return set()
-        avoided = self.nodes.avoided(now)
-        for node in set(avoided) - self._avoided:
-            self.tell(f"node {node} is avoided from now on: {avoided[node]}")
-        self._avoided = set(avoided)
-        return self._avoided
-
-    def _next_record(self, watch: Watch, step: Next, avoided: set[str], now: float) -> JobRecord:
-        last, token, profile = watch.record, new_token(), self.profile
-        if profile.kind == "slurm" and not self._use_all_nodes:
-            avoided = avoided | self.nodes.deathbeds(watch.folder.trial_id, now) | self.brake.nodes
-        profile = profile.model_copy(update={"exclude": (*profile.exclude, *sorted(avoided))})
-        fresh = last is None or last.state == "cancelled"
-        gpus = self._free_gpus(watch)
-        return JobRecord(
-            state="intent",
-            cluster=profile.kind,
-            name=job_name(watch.folder.trial_id, self.profile.job_name_prefix),
-            token=token,
-            attempt=1 if fresh or last is None else last.attempt + (step == "submit again"),
-            lost=0 if fresh or last is None else last.lost + (step == "submit after loss"),
-            max_requeues=profile.max_requeues,
-            job=self.job or job_of(watch.trial),
-            parameters=submission_parameters(profile, watch.folder.trial_id, token, gpus),
-            num_threads=self.capacity.threads,
-            gpus=gpus,
-            avoided=tuple(sorted(avoided)),
-            ports=profile.ports,
-            scratch=profile.scratch,
-            machine=machine_name(),
-        )
-
-    def _free_gpus(self, candidate: Watch) -> tuple[int, ...]:
-        """On this machine, GPUs that no running trial of this sweep has."""
-        others = [w for w in list(self._watches.values()) if w.phase == "running" and w is not candidate]
-        taken = {gpu for watch in others if watch.record for gpu in watch.record.gpus}
-        free = [gpu for gpu in self.capacity.gpus if gpu not in taken]
-        return tuple(free[: self.capacity.gpus_per_trial])
+    def _taken_gpus(self) -> set[int]:
+        """On this machine, GPUs that a running trial of this sweep has."""
+        running = [watch for watch in list(self._watches.values()) if watch.phase == "running" and watch.record]
+        return {gpu for watch in running if watch.record for gpu in watch.record.gpus}
 
     def _cancel(self, trial_id: str) -> None:
         watch, folder = self._watches.get(trial_id), TrialFolder.of(self.runs, trial_id)
@@ -454,13 +318,6 @@ class Dispatcher:
                 self._told.add((folder.trial_id, record.token))
                 self.tell(f"{record.name}: its job {record.job_id} could not be ended yet; trying again")
         self._ending, self._end_again_at = left, now + END_AGAIN_S
-
-
-def _forget_files(folder: TrialFolder, record: JobRecord) -> None:
-    """Those of a submission that the cluster refused."""
-    shutil.rmtree(folder.attempt_log(record), ignore_errors=True)
-    if (batch := folder.batch(record)) is not None:
-        shutil.rmtree(batch.path, ignore_errors=True)
 
 
 def _said_of(record: JobRecord, death: Sight, trial_id: str) -> str:
