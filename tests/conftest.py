@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import subprocess
 import tempfile
@@ -20,6 +21,15 @@ if "VPRDIST_TEST_GPU" not in os.environ:
 
 TOGETHER = ("tests/slurm/", "tests/training/test_ranks_and_resume.py")
 """Tests that share something dear: with `-n` all below one of these go to one worker, one group after the other."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Thousands of processes of ours start below the tests; without this, those where PYTHONDONTWRITEBYTECODE is set
+    compile a hundred modules each."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        here = Path(__file__).resolve().parent
+        for folder in (here.parent / "vprdist", here):
+            compileall.compile_dir(folder, quiet=2)
 
 
 @pytest.hookimpl(optionalhook=True)  # there without xdist too

@@ -4,9 +4,10 @@
     python tests/benchmarks/trivial_trials.py --count 500
 
 Bare: an sbatch array of a Python that writes one file, and submitit's `map_array` of the same function. Ours: a job a
-trial, packs, an array, an array of packs; each is a whole sweep, with journals, adoption and results. No side imports
-torch. Prints wall times, their ratios to the bare sbatch array, the CPU seconds of what submits and waits (jobs are the
-daemons' children, and not in it), and how often SLURM's commands were called.
+trial, packs, an array, an array of packs; each is a whole sweep, with journals, adoption and results. No side loads
+torch; with `--loads torch` each does, as trials that train do. Prints wall times, their ratios to the bare sbatch array,
+the CPU seconds of what submits and waits (jobs are the daemons' children, and not in it), and how often SLURM's commands
+were called.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from vprdist.spec.profile import ClusterProfile
 from vprdist.store.trial_folder import TrialFolder
 
 TASK = """
-import json, os, pathlib
+import importlib, json, os, pathlib
+for name in os.environ["TOY_LOADS"].split():
+    importlib.import_module(name)
 path = pathlib.Path(os.environ["OUT"]) / os.environ["SLURM_ARRAY_TASK_ID"] / "result.json"
 path.parent.mkdir(parents=True)
 path.write_text(json.dumps({"recall@1": 0.5}))
@@ -66,6 +69,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--concurrent", type=int, default=32, help="jobs, or tasks, at once; on every side")
     parser.add_argument("--pack", type=int, default=16, help="trials a job, where there are packs")
+    parser.add_argument("--loads", nargs="+", default=[], metavar="MODULE", help="what each task, or job, loads first")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help="some of ours only")
     parser.add_argument("--no-submitit", action="store_true", help="without bare submitit, which takes its minutes")
     args = parser.parse_args()
@@ -77,9 +81,14 @@ def main() -> int:
     os.environ["PATH"] = counting_path(base / "shims")
     path = [str(REPO / "tests" / "launch"), str(REPO), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(path)
+    os.environ["TOY_LOADS"] = " ".join(args.loads)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # jobs that compile every module again are not what users have
     try:
-        print(f"{args.count} trials, at most {args.concurrent} jobs at once; load {os.getloadavg()[0]:.1f}", flush=True)
+        what = f" that load {', '.join(args.loads)}" * bool(args.loads)
+        print(
+            f"{args.count} trials{what}, at most {args.concurrent} jobs at once; load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
         bare = measure("bare sbatch array", base, lambda: run_bare(base, args.count, args.concurrent), None)
         if not args.no_submitit:
             measure("bare submitit map_array", base, lambda: run_submitit(base, args.count, args.concurrent), bare)

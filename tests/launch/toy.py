@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -18,6 +19,8 @@ from vprdist.spec.trial import Digests, TrialSpec
 from vprdist.spec.vocabulary import KS
 
 JOB = "toy:run_toy"
+for _name in os.environ.get("TOY_LOADS", "").split():  # as the function that trains loads torch
+    importlib.import_module(_name)
 PROFILE = ClusterProfile(kind="local", max_concurrent=2, poll_s=0.1, max_attempts=2)
 
 
