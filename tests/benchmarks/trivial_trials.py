@@ -5,9 +5,9 @@
 
 Bare: an sbatch array of a Python that writes one file, and submitit's `map_array` of the same function. Ours: a job a
 trial, packs, an array, an array of packs; each is a whole sweep, with journals, adoption and results. No side loads
-torch; with `--loads torch` each does, as trials that train do. Prints wall times, their ratios to the bare sbatch array,
-the CPU seconds of what submits and waits (jobs are the daemons' children, and not in it), and how often SLURM's commands
-were called.
+torch; with `--loads torch` each does, as trials that train do. Prints wall times, their ratios to the bare sbatch
+array, the CPU seconds of what submits and waits (jobs are the daemons' children, and not in it), and how often SLURM's
+commands were called.
 """
 
 from __future__ import annotations
