@@ -185,6 +185,10 @@ def test_values_that_are_not_finite_are_counted() -> None:
     assert not_finite({"a": torch.ones(2), "n": torch.tensor(3)}) is None
     spoilt = torch.tensor([1.0, float("nan"), float("inf")])
     assert not_finite({"a": torch.ones(2), "b": spoilt}) == "2 of the 3 values of b"
+    opposite = torch.tensor([float("inf"), -float("inf"), 0.0])
+    assert not_finite({"a": opposite}) == "2 of the 3 values of a"
+    large = torch.tensor([3e38, 3e38])
+    assert not large.sum().isfinite() and not_finite({"a": large, "b": torch.zeros(0)}) is None
 
 
 def test_states_are_compared_by_name_shape_and_type() -> None:
