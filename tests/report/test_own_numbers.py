@@ -238,6 +238,7 @@ def test_the_page_has_the_rows_and_the_curves_and_nothing_of_queries(tmp_path):
     assert "objective over steps" in page and "acc over steps" in page and "note over steps" not in page
     assert "Where queries are found" not in page and "<h3>Recall</h3>" not in page
     assert "What masks let through" not in page
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r'id="([^"]+)"', page)), "links lead somewhere"
     assert not re.search(r"\bnan\b", page)
 
 
