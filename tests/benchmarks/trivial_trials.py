@@ -48,7 +48,7 @@ SUBMITIT = """if True:
     from pathlib import Path
     folder, runs, count, most = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     executor = submitit.SlurmExecutor(folder)
-    executor.update_parameters(partition="gpu", mem="500MB", cpus_per_task=1, time=30, stderr_to_stdout=True,
+    executor.update_parameters(partition="gpu", mem=f"{sys.argv[5]}MB", cpus_per_task=1, time=30, stderr_to_stdout=True,
                                array_parallelism=most)
     trials = toy_trials(count)
     jobs = executor.map_array(bare_toy, trials, [runs / trial.trial_id for trial in trials])
@@ -118,11 +118,16 @@ def measure(name: str, base: Path, work: Callable[[], None], bare: float | None)
     return seconds
 
 
+def memory_mb() -> int:
+    """Of a job; torch alone takes 500 MB."""
+    return 1000 if os.environ["TOY_LOADS"] else 500
+
+
 def run_bare(base: Path, count: int, concurrent: int) -> None:
     """One sbatch, and a look for results ten times a second: `sbatch --wait` itself looks every ten seconds at last."""
     (base / "task.py").write_text(TASK)
     out = base / "bare-results"
-    words = ["sbatch", f"--array=0-{count - 1}%{concurrent}", "--partition=gpu", "--mem=500MB"]
+    words = ["sbatch", f"--array=0-{count - 1}%{concurrent}", "--partition=gpu", f"--mem={memory_mb()}MB"]
     words += ["--cpus-per-task=1", f"--output={base}/bare-%a.out", f"--wrap={sys.executable} {base / 'task.py'}"]
     subprocess.run(words, check=True, capture_output=True, env={**os.environ, "OUT": str(out)})
     deadline = time.monotonic() + 60 + 10 * count
@@ -133,7 +138,7 @@ def run_bare(base: Path, count: int, concurrent: int) -> None:
 
 def run_submitit(base: Path, count: int, concurrent: int) -> None:
     """submitit alone: one array, wait for all."""
-    words = [str(base / "bare"), str(base / "bare-runs"), str(count), str(concurrent)]
+    words = [str(base / "bare"), str(base / "bare-runs"), str(count), str(concurrent), str(memory_mb())]
     out = subprocess.run([sys.executable, "-c", SUBMITIT, *words], check=True, capture_output=True, text=True).stdout
     assert f"results {count}" in out
 
@@ -141,8 +146,8 @@ def run_submitit(base: Path, count: int, concurrent: int) -> None:
 def run_ours(runs: Path, count: int, concurrent: int, changes: dict[str, Any]) -> None:
     """A whole sweep."""
     profile = ClusterProfile(
-        kind="slurm", partition="gpu", memory_gb=0.5, cpus_per_task=1, time_limit_min=30, max_concurrent=concurrent,
-        **changes,
+        kind="slurm", partition="gpu", memory_gb=memory_mb() / 1000, cpus_per_task=1, time_limit_min=30,
+        max_concurrent=concurrent, **changes,
     )  # fmt: skip
     FirstJob(profile, runs, print).place.write_passed([])  # once a profile and run folder; not what is compared
     text = start("search", runs, count, profile).communicate()[0]
