@@ -119,7 +119,7 @@ def measure(name: str, base: Path, work: Callable[[], None], bare: float | None)
 
 
 def memory_mb() -> int:
-    """Of a job; torch alone takes 500 MB."""
+    """What a job may take; torch alone takes 500 MB."""
     return 1000 if os.environ["TOY_LOADS"] else 500
 
 
