@@ -202,15 +202,13 @@ def count(stage: Stage) -> Count:
         if folder.result().environment["chain"] != whole_chain(trial.seed, stage.steps):
             found.changed += 1
             found.wrong.append(f"{folder.trial_id}: its result is not that of an undisturbed run")
-        # A job whose sbatch was not answered may be there all the same; it never begins: it waits in vain for its call,
-        # finds another in the journal, or is ended while it waits.
-        begun = {str(row["token"])[:8] for row in folder.all_starts()}
+        begun = {str(row["token"]) for row in folder.all_starts()}
         jobs, allowed = stage.jobs_of(folder), 0 if record is None else record.attempt + record.lost
-        found.jobs += len(jobs)
-        found.unwanted += sum(line[:8] not in begun for line in jobs)
-        if len(begun) > allowed:
+        unwanted = [line for line in jobs if leaves_at_once(folder, line)]
+        found.jobs, found.unwanted = found.jobs + len(jobs), found.unwanted + len(unwanted)
+        if max(len(begun), len(jobs) - len(unwanted)) > allowed:
             found.doubled += 1
-            found.wrong.append(f"{folder.trial_id}: {len(begun)} jobs began, {allowed} are accounted for; {jobs}")
+            found.wrong.append(f"{folder.trial_id}: jobs {jobs}, begun {sorted(begun)}; {allowed} are accounted for")
         starts = [int(str(row["start"])) for row in rows]
         if starts != sorted(starts) or sum(row["kind"] == "evaluate" for row in folder.rows()[0]) != 1:
             found.doubled += 1
@@ -219,3 +217,13 @@ def count(stage: Stage) -> Count:
             found.lost += 1
             found.wrong.append(f"{folder.trial_id}: a step is missing")
     return found
+
+
+def leaves_at_once(folder: TrialFolder, line: str) -> bool:
+    """Whether a job of `Stage.jobs_of` is none of the driver's attempts: its sbatch was not answered, but it is there
+    all the same. It waits in vain for its call, or finds another job in the journal."""
+    token, job_id = line.split()[:2]
+    (log,) = folder.log.glob(f"attempt-*-{token[:8]}")
+    if not (log / f"{job_id}_submitted.pkl").exists():
+        return True
+    return any("is not wanted any more" in path.read_text(errors="replace") for path in log.glob(f"{job_id}_*_log.out"))

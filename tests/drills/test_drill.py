@@ -60,5 +60,10 @@ def the_count_sees_what_is_wrong(stage: Stage) -> None:
     assert count(stage).doubled == 1
     folder.metrics_file.write_text(rows)
     assert count(stage).good
+    twice = next(each for each in stage.folders if len({row["token"] for row in each.all_starts()}) > 1)
+    journal = twice.job_file.read_text()
+    twice.write_job(stage.job_of(twice).updated(attempt=1, lost=0))
+    assert count(stage).doubled == 1
+    twice.job_file.write_text(journal)
     folder.result_file.unlink()
     assert (count(stage).lost, count(stage).good) == (1, False)
