@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from vprdist.shipped import INSIDE
 from vprdist.source import Source, source_of
 
 PACKAGE = Path(__file__).resolve().parents[1] / "vprdist"
@@ -84,6 +85,13 @@ def test_the_digest_is_that_of_all_python_files_and_of_nothing_else(copy: Path) 
     assert look(copy).digest == by_hand(copy) != before.digest
     (copy / LOSS).rename(copy / "training/losses/other.py")
     assert len({before.digest, look(copy).digest, by_hand(copy)}) == 2, "names count too"
+
+
+def test_a_wheel_has_the_digest_of_its_checkout_whatever_is_shipped_inside_it(copy: Path) -> None:
+    before = look(copy)
+    (copy / INSIDE / "sweeps").mkdir(parents=True)
+    (copy / INSIDE / "sweeps" / "your_program.py").write_text("x = 1\n")
+    assert look(copy) == before
 
 
 @needs_git

@@ -14,6 +14,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from vprdist import __version__
+from vprdist.shipped import INSIDE
 
 GIT_S = 10.0
 """Seconds that git may take for an answer; a slow disk then leaves the question open."""
@@ -65,8 +66,9 @@ def running_source() -> Source | None:
 def source_of(package: Path, version: str) -> Source | None:
     """The source of the package in a folder; None where its files cannot be read."""
     try:
-        paths = [path for path in package.rglob("[!.]*.py") if path.is_file()]
-        texts = {path.relative_to(package).as_posix(): path.read_bytes() for path in paths}
+        paths = {path.relative_to(package): path for path in package.rglob("[!.]*.py") if path.is_file()}
+        # What is shipped is no code of ours, and lies elsewhere in a checkout: a wheel of it has the same digest.
+        texts = {name.as_posix(): path.read_bytes() for name, path in paths.items() if name.parts[0] != INSIDE}
     except OSError:
         return None
     if not texts:
@@ -95,8 +97,9 @@ def _against_record(package: Path, texts: Mapping[str, bytes]) -> list[str] | No
         return None
     for record in filter(None, records):
         rows = [row for row in csv.reader(record.splitlines()) if len(row) >= 2]
-        start = f"{package.name}/"
-        own = {path[len(start) :]: kept for path, kept, *_ in rows if path.startswith(start) and path.endswith(".py")}
+        start, shipped = f"{package.name}/", f"{package.name}/{INSIDE}/"
+        ours = ((path, kept) for path, kept, *_ in rows if path.startswith(start) and not path.startswith(shipped))
+        own = {path[len(start) :]: kept for path, kept in ours if path.endswith(".py")}
         if "__init__.py" in own:
             return _differing(texts, own, _as_recorded)
     return None

@@ -12,7 +12,7 @@ from vprdist.cli import main
 
 COMMANDS = [
     ["sweep"], ["leaderboard"], ["importance"], ["evaluate"], ["data", "demo"], ["data", "sheet"], ["data", "info"],
-    ["export"], ["keys"], ["cache", "import"], ["cache", "info"], ["cache", "verify"], ["cache", "export"],
+    ["export"], ["init"], ["keys"], ["cache", "import"], ["cache", "info"], ["cache", "verify"], ["cache", "export"],
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from vprdist.cli.data import add_commands as add_data
 from vprdist.cli.evaluate import add_commands as add_evaluate
 from vprdist.cli.export import add_commands as add_export
 from vprdist.cli.importance import add_commands as add_importance
+from vprdist.cli.init import add_commands as add_init
 from vprdist.cli.keys import add_commands as add_keys
 from vprdist.cli.leaderboard import add_commands as add_leaderboard
 from vprdist.cli.options import in_new_words
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vprdist {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     commands.add_parser("sweep", help="run a sweep file and show its leaderboard (vprdist sweep --help)")
+    add_init(commands)
     add_leaderboard(commands)
     add_importance(commands)
     add_evaluate(commands)

@@ -29,7 +29,12 @@ def mapping(value: Any, key: Key, origin: Origin) -> dict[str, Any]:
         SweepFileError: it is none.
     """
     if not isinstance(value, dict):
-        raise SweepFileError(origin.where(key), "this must be a mapping of keys", value, "See sweeps/table1.yaml.")
+        raise SweepFileError(
+            origin.where(key),
+            "this must be a mapping of keys",
+            value,
+            "See sweeps/table1.yaml, which `vprdist init` writes.",
+        )
     return value
 
 

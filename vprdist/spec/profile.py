@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from vprdist.errors import LaunchError, nearest
 from vprdist.private import Trust, owner_of_container
+from vprdist.shipped import shipped_root
 from vprdist.spec.base import Spec
 from vprdist.spec.gres import num_gpus
 from vprdist.spec.names import is_name, name_remedy
@@ -272,9 +273,8 @@ def _plain_words(value: Words, allowed: re.Pattern[str] = PLAIN) -> Words:
 
 
 def profile_folders() -> tuple[Path, ...]:
-    """Where profiles are looked for: the working folder's slurm/profiles, then the checkout's."""
-    checkout = Path(__file__).resolve().parents[2] / "slurm" / "profiles"
-    return (Path("slurm/profiles"), checkout)
+    """Where profiles are looked for: the working folder's slurm/profiles, then those that came with vprdist."""
+    return (Path("slurm/profiles"), shipped_root() / "slurm" / "profiles")
 
 
 def profile_names() -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vprdist.errors import SweepFileError, nearest
+from vprdist.shipped import shipped_instead
 from vprdist.spec.axes import checked_baseline, each_alone, mapping, read_grid, read_search
 from vprdist.spec.idle import refuse_idle_overrides
 from vprdist.spec.layers import TOP_KEYS as TOP_KEYS
@@ -31,13 +32,18 @@ def read_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     A recipe that a grid or space varies gives way to the keys that the file sets itself.
 
     Args:
-        path: the sweep file.
+        path: the sweep file; `sweeps/NAME.yaml` that the working folder lacks is the one that came with vprdist, which
+            is noted.
         overrides: `dotted.key=value` words, the value read as YAML.
 
     Raises:
         SweepFileError: with file, line, dotted path, rule, value and remedy.
     """
-    return _read_from(*read_yaml(path), overrides)
+    own = shipped_instead(path)
+    raw, origin = read_yaml(own or path)
+    if own is not None:
+        origin.notes.append(f"{path} is not in this folder: the one that came with vprdist is taken, {own}")
+    return _read_from(raw, origin, overrides)
 
 
 def read_sweep_text(text: str, name: str, overrides: Sequence[str] = (), lines: bool = True) -> SweepSpec:

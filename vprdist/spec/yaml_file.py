@@ -51,7 +51,9 @@ def parse_yaml(text: str, path: str | Path) -> tuple[dict[str, Any], Origin]:
     origin = Origin(Path(path))
     value = _value(text, "file", lambda line, key: f"{path}:{line}{_after(key)}", origin.lines)
     if not isinstance(value, dict):
-        raise SweepFileError(path, "the file must be a mapping of keys", None, "See sweeps/table1.yaml.")
+        raise SweepFileError(
+            path, "the file must be a mapping of keys", None, "See sweeps/table1.yaml, which `vprdist init` writes."
+        )
     return value, origin
 
 
@@ -74,7 +76,7 @@ def _text(path: Path) -> str:
         with open_file(path) as stream:
             data = stream.read(MOST_BYTES + 1)
     except FileNotFoundError:
-        raise SweepFileError(path, "no such file", None, "Check the path; examples lie in sweeps/.") from None
+        raise SweepFileError(path, "no such file", None, "Check the path; `vprdist init` writes examples.") from None
     except NotAFile as error:
         raise SweepFileError(path, "this must be a file", error.strerror, "Name a YAML file.") from None
     except (OSError, ValueError) as error:

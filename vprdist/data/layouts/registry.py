@@ -46,7 +46,7 @@ def recognised(root: Path) -> tuple[LayoutName, str]:
         ((word, why),) = found.items()
         return LayoutName.of(word), why
     words = " or ".join(found or (word for word in doors if word != MIXED))
-    remedy = f"Name one: --layout {words}, or a class of your own (CONTRIBUTING.md)."
+    remedy = f"Name one: --layout {words}, or a class of your own: --layout path/file.py:Name."
     if not found:
         raise DataError(root, "no layout is recognised in this folder", None, remedy)
     told = "; ".join(f"{word}: {why}" for word, why in found.items())
