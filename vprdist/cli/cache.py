@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from vprdist.cli.layout import add_layout, add_leave_out, layout_given, left_out_given
 from vprdist.cli.options import add_cities, add_city, add_image_size, add_runs
+from vprdist.cli.words import about
 from vprdist.console import Console, add_command, bar
 from vprdist.errors import CacheError
 from vprdist.spec.class_table import CITYSCAPES, WORDS, ClassTable, table_of
@@ -27,7 +28,7 @@ REPLACE = "a cache of another segmenter, size or compression in that folder give
 
 def add_commands(commands: Commands) -> None:
     """Add them to the command line."""
-    cache = commands.add_parser("cache", help="caches of semantic activations")
+    cache = commands.add_parser("cache", help=about("cache"))
     group = cache.add_subparsers(title="commands", required=True, metavar="COMMAND")
     example = "lip6_semantics --data lip6 --out cache/lip6"
     take = add_command(group, "import", _import, "make a cache from .npz files or grey PNGs", example)

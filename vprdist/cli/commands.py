@@ -5,21 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from vprdist import __version__
-from vprdist.cli import sweep
-from vprdist.cli.cache import add_commands as add_cache
-from vprdist.cli.control import add_commands as add_control
-from vprdist.cli.data import add_commands as add_data
-from vprdist.cli.evaluate import add_commands as add_evaluate
-from vprdist.cli.export import add_commands as add_export
-from vprdist.cli.importance import add_commands as add_importance
-from vprdist.cli.init import add_commands as add_init
-from vprdist.cli.keys import add_commands as add_keys
-from vprdist.cli.leaderboard import add_commands as add_leaderboard
 from vprdist.cli.options import in_new_words
-from vprdist.cli.plan import add_commands as add_plan
-from vprdist.cli.track import add_commands as add_track
+from vprdist.cli.words import WORDS
 from vprdist.console import Parser, Work, guarded
 
 
@@ -27,6 +17,8 @@ def run_command(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code; 2 for bad input."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["sweep"]:
+        from vprdist.cli import sweep
+
         return sweep.main(arguments[1:], prog="vprdist sweep")
     args = _parse(in_new_words(arguments))
     work: Work = args.work
@@ -35,15 +27,21 @@ def run_command(argv: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Options may stand between overrides, which argparse allows for a parser without sub-commands alone."""
-    args, left = _parser().parse_known_args(arguments)
+    parser = _parser(arguments[:1])
+    args, left = parser.parse_known_args(arguments)
     if left and (not hasattr(args, "overrides") or any(word.startswith("-") for word in left)):
-        _parser().parse_args(arguments)  # says what is wrong, and ends
+        parser.parse_args(arguments)  # says what is wrong, and ends
     if left:
         args.overrides += left
     return args
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(called: Sequence[str] = tuple(WORDS)) -> argparse.ArgumentParser:
+    """The command line.
+
+    Args:
+        called: commands that are taken to their last option, whose modules are loaded; others are a line of the help.
+    """
     parser = Parser(
         prog="vprdist",
         description="Which semantic classes help a network recognise a place?",
@@ -51,16 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"vprdist {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    commands.add_parser("sweep", help="run a sweep file and show its leaderboard (vprdist sweep --help)")
-    add_init(commands)
-    add_leaderboard(commands)
-    add_importance(commands)
-    add_evaluate(commands)
-    add_plan(commands)
-    add_keys(commands)
-    add_control(commands)
-    add_export(commands)
-    add_track(commands)
-    add_data(commands)
-    add_cache(commands)
+    whole = {WORDS[name].module for name in called if name in WORDS and name != "sweep"}  # a door of its own
+    for name, word in WORDS.items():
+        if word.module not in whole:
+            commands.add_parser(name, help=word.about)
+        elif name not in commands.choices:
+            import_module(f"vprdist.cli.{word.module}").add_commands(commands)
     return parser

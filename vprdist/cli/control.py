@@ -1,4 +1,4 @@
-"""`vprdist status`, `logs`, `cancel`, `retry`, `prune`."""
+"""`vprdist cancel`, `retry`, `prune`: what a person does to trials of a sweep."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from vprdist.cli.options import add_every, add_runs
-from vprdist.console import Console, add_command, fitted_table, without_colours
+from vprdist.cli.options import add_runs
+from vprdist.cli.words import about
+from vprdist.console import Console, add_command, fitted_table
 from vprdist.errors import LaunchError, UserError
 from vprdist.launch.array_folder import Array
 from vprdist.launch.cancel import cancelled_job, end_jobs, first_jobs_taken, mark_cancelled
@@ -23,11 +24,9 @@ from vprdist.machine import current_user
 from vprdist.spec.computation import COMPUTATION, FIRST
 from vprdist.status.arrays import cache_arrays, probe_arrays, read_array
 from vprdist.status.facts import look_at_queue, may_live
-from vprdist.status.find import Sweep, find_sweep, find_trial, pick
+from vprdist.status.find import Sweep, find_sweep, pick
 from vprdist.status.first_jobs import row_of
-from vprdist.status.logs import LogReader, follow
 from vprdist.status.prune import find_waste, remove
-from vprdist.status.status import show_sweep, show_sweeps
 from vprdist.store.driving import cancel_rest, is_driven
 from vprdist.store.first_job import unfinished_first_jobs
 from vprdist.store.journal import JobRecord
@@ -41,22 +40,12 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     """Add them to the command line."""
-    status = add_command(commands, "status", _status, "show how a sweep is getting on", "table1 --watch")
-    status.add_argument("sweep", nargs="?", help="its name; without one, a line for each sweep")
-    status.add_argument("--watch", action="store_true", help="go on until the sweep is over")
-    add_every(status, 5.0)
-    status.add_argument("--json", action="store_true", help="for other programs")
-    logs = add_command(commands, "logs", _logs, "show what a trial's job printed", "table1/'rgb 0-2' -f")
-    logs.add_argument("trial", help="an id, its beginning, or SWEEP/row name")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on until the trial is over, across requeues")
-    logs.add_argument("--rank", type=int, default=0, help="which rank's (default: %(default)s)")
-    logs.add_argument("--all", action="store_true", help="every submission's, not the newest alone")
-    cancel = add_command(commands, "cancel", _cancel, "end trials of a sweep, and its jobs", "table1 'rgb 0-2'")
+    cancel = add_command(commands, "cancel", _cancel, about("cancel"), "table1 'rgb 0-2'")
     _which(cancel, "all that are not over")
-    retry = add_command(commands, "retry", _retry, "run a sweep's failed trials again", "table1")
+    retry = add_command(commands, "retry", _retry, about("retry"), "table1")
     _which(retry, "all that failed")
     retry.add_argument("--list", action="store_true", help="only show them, and why they failed")
-    prune = add_command(commands, "prune", _prune, "remove what no leaderboard needs", "--orphans")
+    prune = add_command(commands, "prune", _prune, about("prune"), "--orphans")
     prune.description = (
         "Remove what no leaderboard needs: checkpoints of trials that have a result, and the logs of all but their "
         "last submission. Results, metrics, predictions and everything of unfinished trials stay, and the checkpoints "
@@ -65,8 +54,6 @@ def add_commands(commands: Commands) -> None:
     prune.add_argument("sweep", nargs="*", help="only these sweeps' trials (default: all trials)")
     prune.add_argument("--orphans", action="store_true", help="also whole folders of trials that no sweep lists")
     _common(prune)
-    for parser in (status, logs):
-        add_runs(parser)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -78,36 +65,6 @@ def _which(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("sweep", help="its name")
     parser.add_argument("trial", nargs="*", help=f"ids, their beginnings, or row names (default: {default})")
     _common(parser)
-
-
-def _status(args: argparse.Namespace, console: Console) -> int:
-    runs = args.runs.resolve()
-    if args.sweep is None:
-        return show_sweeps(runs, console)
-    return show_sweep(runs, args.sweep, console, args.watch, args.every, args.json)
-
-
-def _logs(args: argparse.Namespace, console: Console) -> int:
-    folder = find_trial(args.runs.resolve(), args.trial)
-    reader = LogReader(folder, args.rank, args.all)
-
-    def write(text: str) -> None:
-        sys.stdout.write(without_colours(text))
-        sys.stdout.flush()
-
-    if args.follow:
-        try:
-            follow(reader, write)
-        except KeyboardInterrupt:
-            return 130
-        return 0
-    printed = False
-    for text in reader.rest():
-        write(text)
-        printed = True
-    if not printed:
-        write(f"Nothing was printed yet; {folder.log} holds what there is.\n")
-    return 0
 
 
 def _cancel(args: argparse.Namespace, console: Console) -> int:

@@ -10,6 +10,7 @@ from vprdist.cli.convert import add_convert
 from vprdist.cli.layout import add_layout, add_leave_out, layout_or_recognised, left_out_given
 from vprdist.cli.options import add_cities, add_city, add_image_size, old_spelling
 from vprdist.cli.pack import add_pack
+from vprdist.cli.words import about
 from vprdist.console import Console, add_command, bar, fitted_table
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ NAMED = 5
 
 def add_commands(commands: Commands) -> None:
     """Add them to the command line."""
-    data = commands.add_parser("data", help="the demo city, and a look at a data set")
+    data = commands.add_parser("data", help=about("data"))
     group = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
     demo = add_command(group, "demo", _demo, "make the built-in demo city", "city --seed 7 --image-size 240 320")
     demo.add_argument("out", type=Path, help="a folder of its own")

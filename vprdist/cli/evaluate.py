@@ -12,6 +12,7 @@ from rich.table import Table
 from vprdist.api.sources import Source, named_source
 from vprdist.cli.layout import add_layout, add_leave_out, layout_given, left_out_given
 from vprdist.cli.options import add_image_size, add_runs
+from vprdist.cli.words import about
 from vprdist.console import Console, add_command, bar, fitting, styled, table_width
 from vprdist.errors import UserError
 from vprdist.report.evaluated import Published, publish_evaluation
@@ -36,7 +37,7 @@ OF_EVALUATE = (
 
 def add_commands(commands: Commands) -> None:
     """Add it to the command line."""
-    text = "evaluate a trial under another protocol, or files of predictions or descriptors"
+    text = about("evaluate")
     parser = add_command(commands, "evaluate", _evaluate, text, "table1/'rgb 0-2' --gallery merged")
     parser.epilog = (
         f"{parser.epilog} · {parser.prog} theirs.txt --data /data/msls --cities cph sf --subtask d2n · "

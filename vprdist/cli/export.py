@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from vprdist.cli.options import add_runs
+from vprdist.cli.words import about
 from vprdist.console import Commands, Console, add_command
 from vprdist.errors import WeightsError
 from vprdist.spec.doors import GEMS, BackboneName
@@ -16,7 +17,7 @@ from vprdist.store.trial_folder import TrialFolder
 
 def add_commands(commands: Commands) -> None:
     """Add it to the command line."""
-    text = "write a trial's network as a checkpoint of the public GCL code"
+    text = about("export")
     export = add_command(commands, "export", _export, text, "table1/'rgb 0-2' rgb.pth")
     export.add_argument("trial", help="an id, its beginning, or SWEEP/row name")
     export.add_argument("file", type=Path, help="the checkpoint to write (.pth)")

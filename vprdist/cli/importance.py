@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vprdist.cli.options import add_runs
+from vprdist.cli.words import about
 from vprdist.console import Commands, Console, add_command
 from vprdist.errors import UserError, nearest
 from vprdist.report.evidence import QueriesOf
@@ -33,7 +34,7 @@ MOST_TOLD = 3
 
 def add_commands(commands: Commands) -> None:
     """Add it to the command line."""
-    text = "tell which axes matter (mode, layers, recipe, …) over trials that are there, with intervals"
+    text = about("importance")
     told = add_command(commands, "importance", _importance, text, "table1 recipes")
     told.description = f"{told.description} {LIMITS}"
     told.add_argument(

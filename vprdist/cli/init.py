@@ -7,6 +7,7 @@ import os
 import shlex
 from pathlib import Path
 
+from vprdist.cli.words import about
 from vprdist.console import Commands, Console, add_command
 from vprdist.errors import LaunchError
 from vprdist.shipped import FOLDERS, shipped_files, shipped_root
@@ -21,7 +22,7 @@ On a cluster: copy slurm/profiles/example-gpu.yaml to slurm/profiles/NAME.yaml, 
 
 def add_commands(commands: Commands) -> None:
     """Add it to the command line."""
-    init = add_command(commands, "init", _init, "write sweeps and profiles to start from", "vpr")
+    init = add_command(commands, "init", _init, about("init"), "vpr")
     init.description = (
         "Write sweeps and profiles to start from: FOLDER/sweeps and FOLDER/slurm. What is there stays as it is; the "
         "same command again writes what is missing. A sweep or profile that you do not want to change need not be "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from vprdist.cli.words import about
 from vprdist.console import Commands, Console, fitting, styled, table_width
 from vprdist.errors import UserError
 
@@ -29,7 +30,7 @@ CAPS = ((100, 26, 14, 20), (160, 26, 24, 30), (10_000, 50, 34, 40))
 
 def add_commands(commands: Commands) -> None:
     """Add `keys` to the command line."""
-    text = "say which keys a sweep file and a profile may have, and what they mean"
+    text = about("keys")
     keys = commands.add_parser(
         "keys", help=text, description=text[0].upper() + text[1:] + ".", epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vprdist.cli.options import add_every, add_runs
+from vprdist.cli.words import about
 from vprdist.console import Commands, Console, add_command
 from vprdist.errors import UserError
 from vprdist.report import publish
@@ -14,7 +15,7 @@ from vprdist.store.manifest import sweep_folder
 
 def add_commands(commands: Commands) -> None:
     """Add it to the command line."""
-    shown = add_command(commands, "leaderboard", _leaderboard, "show and write a sweep's leaderboard again", "table1")
+    shown = add_command(commands, "leaderboard", _leaderboard, about("leaderboard"), "table1")
     shown.add_argument("sweep", help="its name")
     add_runs(shown)
     shown.add_argument("--parts", action="store_true", help="also by city, subtask and view direction")

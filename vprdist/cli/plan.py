@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vprdist.cli.options import add_runs
+from vprdist.cli.words import about
 from vprdist.console import Console
 from vprdist.errors import LaunchError
 
@@ -26,7 +27,7 @@ Nothing is written and nothing is submitted. Exit code 2: the sweep, or the prof
 
 def add_commands(commands: Commands) -> None:
     """Add `plan` to the command line."""
-    text = "say what a sweep would submit, and what it would cost"
+    text = about("plan")
     plan = commands.add_parser(
         "plan", help=text, description=text[0].upper() + text[1:] + ".", epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 
 from vprdist.cli.options import add_runs
+from vprdist.cli.words import about
 from vprdist.console import Commands, Console, add_command
 from vprdist.errors import LaunchError, nearest
 
 
 def add_commands(commands: Commands) -> None:
     """Add it to the command line."""
-    text = "send what a sweep has, and its trackers have not"
+    text = about("track")
     track = add_command(commands, "track", _track, text, "table1 --tracker wandb")
     track.description = (
         "Send what a sweep has, and its trackers have not: metrics, configuration, results and the page. The same "
