@@ -18,11 +18,13 @@ from searching import drive, spec
 from toy import behave, toy_trials
 from toy_driver import start
 
+from vprdist import contract
 from vprdist.console import guarded
+from vprdist.contract import find_name
 from vprdist.driver import start as driver
 from vprdist.errors import LaunchError
 from vprdist.search import ray_contract
-from vprdist.search.ray_contract import ACTORS, ANSWERED, BELOW, CONTROLLER, LOWEST, NEEDED, TOOK, check_ray, missing
+from vprdist.search.ray_contract import ACTORS, ANSWERED, CONTROLLER, NEEDED, RAY, TOOK, check_ray, missing
 from vprdist.spec.sweep_file import read_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,15 +75,15 @@ def test_ours_answer_whatever_they_stand_for() -> None:
         assert [name for name in names if not hasattr(ours[attribute], name)] == []
     for method, taken in TOOK.items():
         assert tuple(inspect.signature(getattr(ours["_actor_manager"], method)).parameters) == taken
-    assert in_process.Controller.__mro__[1] is ray_contract._find(CONTROLLER)
+    assert in_process.Controller.__mro__[1] is find_name(CONTROLLER)
     overridden = {name for name in vars(in_process.Controller) if not name.startswith("__")}
     assert {f"{CONTROLLER}.{name}" for name in overridden} <= set(NEEDED), "an override of nothing would do nothing"
 
 
 def tampered(monkeypatch: pytest.MonkeyPatch, name: str, with_: Any) -> None:
     """A Ray in which that name is something else; None: it is not there."""
-    find = ray_contract._find
-    monkeypatch.setattr(ray_contract, "_find", lambda wanted: with_ if wanted == name else find(wanted))
+    for module in (contract, ray_contract):
+        monkeypatch.setattr(module, "find_name", lambda wanted: with_ if wanted == name else find_name(wanted))
 
 
 class Renamed:
@@ -122,12 +124,12 @@ def test_a_ray_that_lacks_something_is_one_message_with_the_remedy_and_nothing_i
     assert guarded(lambda console: len(drive(tmp_path, spec({"scheduler": "asha"}), grid=(0.01,)).results)) == 2
     assert capsys.readouterr().err == (
         f"error: Ray: version {version} is not one that this driver knows: 'no {CONTROLLER}.step'. Nothing was "
-        f"started. Install another: pip install 'ray[tune]>={LOWEST},<{BELOW}'.\n"
+        f"started. Install another: pip install '{RAY.versions}'.\n"
     )
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("version", [None, "2.39.0", f"{BELOW}.0", "3.1"])
+@pytest.mark.parametrize("version", [None, "2.39.0", f"{RAY.below}.0", "3.1"])
 def test_a_sweep_looks_at_another_version_before_it_makes_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], version: str | None
 ) -> None:
@@ -137,13 +139,13 @@ def test_a_sweep_looks_at_another_version_before_it_makes_anything(
         return version
 
     metadata = SimpleNamespace(version=installed, PackageNotFoundError=importlib.metadata.PackageNotFoundError)
-    monkeypatch.setattr(ray_contract.importlib, "metadata", metadata)
+    monkeypatch.setattr(contract.importlib, "metadata", metadata)
     tampered(monkeypatch, "ray.tune:Trainable", None)
     sweep = read_sweep(ROOT / "sweeps" / "table1.yaml")
     assert guarded(lambda console: driver.run(sweep, tmp_path / "runs", console)) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: Ray: it is not installed" if version is None else "error: Ray: version")
-    assert f"pip install 'ray[tune]>={LOWEST},<{BELOW}'" in error
+    assert f"pip install '{RAY.versions}'" in error
     assert not (tmp_path / "runs" / "trials").exists()
     assert not (tmp_path / "runs" / "sweeps").exists()
 
@@ -172,7 +174,7 @@ def test_a_ray_that_cannot_be_loaded_is_said_and_costs_no_finished_sweep_anythin
 
 def test_what_is_installed_by_pip_is_what_is_known() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert f"ray[tune]>={LOWEST},<{BELOW}" in declared
+    assert RAY.versions in declared
 
 
 def test_a_question_that_would_start_a_cluster_raises() -> None:

@@ -15,6 +15,7 @@ from vprdist.launch.check import check_cluster
 from vprdist.launch.driver_job import asked_at, check_detachable, in_driver_job, requeue_self, submit_driver
 from vprdist.launch.own_code import unnamed
 from vprdist.launch.paths import check_folder
+from vprdist.launch.submitit_contract import check_submitit
 from vprdist.plan.budget import check_budget
 from vprdist.plan.driver_cost import driver_job_gb
 from vprdist.plan.estimate import read_results
@@ -124,6 +125,7 @@ def _run(
     if only is None:  # known trials need nobody who proposes
         check_proposer(sweep.search)
     check_version()
+    check_submitit()
     want_again(folder, asked_at(folder))
     check_budget(sweep, profile, sweep.num_distinct, ())  # the budget of trials; that of GPU-hours needs their ids
     # The cluster was asked when a person submitted a driver's job; after an outage nobody would start it once more.

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import inspect
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
 
-from vprdist.errors import LaunchError, first_line
+from vprdist.contract import Contract, find_name, lacking, parameters
 
-LOWEST, BELOW = "2.40", "2.61"
-"""The versions of `ray[tune]` with which the tests of this room have passed, as in pyproject.toml."""
+RAY = Contract("Ray", "ray[tune]", "2.40", "2.61")
 CONTROLLER = "ray.tune.execution.tune_controller:TuneController"
 STORAGE = "ray.train._internal.storage:StorageContext"
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -80,11 +76,7 @@ def check_version() -> None:
     Raises:
         LaunchError: it is not there, or lacks what is used.
     """
-    try:
-        version = importlib.metadata.version("ray")
-    except importlib.metadata.PackageNotFoundError:
-        raise _wrong("it is not installed", None) from None
-    if not _numbers(LOWEST) <= _numbers(version) < _numbers(BELOW):
+    if not RAY.is_known():
         check_ray()
 
 
@@ -98,66 +90,30 @@ def check_ray() -> None:
     before = os.environ.get("RAY_ENABLE_AUTO_CONNECT")
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     try:
-        ray = importlib.import_module("ray")
-        lacks = next(missing(), None)
-    except Exception as error:  # whatever a broken installation raises
-        raise _wrong("it cannot be loaded", f"{type(error).__name__}: {first_line(error)}") from None
+        RAY.check(missing)
     finally:
         if before is None:
             del os.environ["RAY_ENABLE_AUTO_CONNECT"]
         else:
             os.environ["RAY_ENABLE_AUTO_CONNECT"] = before
-    if lacks is not None:
-        raise _wrong(f"version {ray.__version__} is not one that this driver knows", lacks)
 
 
 def missing() -> Iterator[str]:
     """What the installed Ray lacks, or does otherwise, a line each; Ray is loaded."""
-    for name, parameters in {**NEEDED, **{f"{ACTORS}.{method}": taken for method, taken in TOOK.items()}}.items():
-        if (found := _find(name)) is None:
-            yield f"no {name}"
-        elif without := [each for each in parameters if each not in _parameters(found)]:
-            yield f"{name} takes no {', '.join(without)}"
-        elif name.startswith(ACTORS) and (more := _parameters(found) - set(parameters) - {"self"}):
+    took = {f"{ACTORS}.{method}": taken for method, taken in TOOK.items()}
+    yield from lacking({**NEEDED, **took}, SET_IN_INIT)
+    for name, taken in took.items():
+        if more := parameters(find_name(name)) - set(taken) - {"self"}:
             yield f"{name} takes {', '.join(sorted(more))} too"
-    for name, attributes in SET_IN_INIT.items():
-        if (found := _find(name)) is not None:
-            made = found.__init__.__code__.co_names
-            yield from (f"{name} has no {attribute}" for attribute in attributes if attribute not in made)
     yield from _asked_more()
 
 
 def _asked_more() -> Iterator[str]:
     """What the controller asks that ours do not answer."""
-    if (controller := _find(CONTROLLER)) is None:
+    if (controller := find_name(CONTROLLER)) is None:
         return
     source = inspect.getsource(controller)
     for attribute, answered in ANSWERED.items():
         asked = set(re.findall(rf"self\.{attribute}\s*\.\s*(\w+)", source))
         for name in sorted(asked - answered - NEVER_ASKED):
             yield f"{CONTROLLER} asks {attribute}.{name}"
-
-
-def _find(name: str) -> Any:
-    """What `module:name.of.it` names; None where it is not there."""
-    module, _, path = name.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in path.split("."):
-            found = inspect.getattr_static(found, part) if inspect.isclass(found) else getattr(found, part)
-    except (ImportError, AttributeError):
-        return None
-    return found
-
-
-def _parameters(found: Any) -> set[str]:
-    return set(inspect.signature(found).parameters) if callable(found) else set()
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-
-
-def _wrong(fault: str, found: object) -> LaunchError:
-    versions = f"ray[tune]>={LOWEST},<{BELOW}"
-    return LaunchError("Ray", fault, found, f"Nothing was started. Install another: pip install '{versions}'.")
