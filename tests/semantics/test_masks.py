@@ -47,9 +47,11 @@ def test_many_full_classes_do_not_overflow() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 19])
 @pytest.mark.parametrize("how", ["mean", "sum", "max"])
-def test_sums_in_bytes_are_the_sums(count: int, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("near_bytes", [0, 2**20])
+def test_sums_in_bytes_are_the_sums(count: int, how: str, near_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """For every sum up to the highest that still adds in bytes, however it is spread; one higher adds wide."""
     monkeypatch.setattr(masks, "NARROW_PIXELS", 1)
+    monkeypatch.setattr(masks, "NEAR_BYTES", near_bytes)
     highest = min(255 * count, (256 * count - 1) // max(1, count - 1))
     assert highest * (count - 1) < 256 * count
     random = np.random.default_rng(count)
@@ -65,6 +67,10 @@ def test_sums_in_bytes_are_the_sums(count: int, how: str, monkeypatch: pytest.Mo
         assert (stack.sum(axis=0, dtype=int)[0] == np.arange(highest + 1)).all()
         narrow, wide = (reduce_levels(stack, how, peak) for peak in (highest, None))
         assert narrow.dtype == wide.dtype and (narrow == wide).all()
+        apart = np.stack([stack, stack], axis=1)[:, 0]  # planes that do not follow each other
+        for peak, few in ((highest, apart), (None, apart), (min(255, highest), apart[..., : min(255, highest) + 1])):
+            levels = reduce_levels(few, how, peak)
+            assert levels.dtype == wide.dtype and (levels == wide[..., : few.shape[-1]]).all()
     full = np.full((count, 1, 1), 255, np.uint8)
     assert reduce_levels(full, "mean", 255 * count).item() == 255 * count, "a high peak is no promise"
 

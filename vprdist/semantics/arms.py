@@ -11,7 +11,7 @@ import numpy as np
 from vprdist.data.places import Side
 from vprdist.errors import CacheError
 from vprdist.semantics.cache import Cache
-from vprdist.semantics.masks import FULL, Activations, Levels, Mask, full_level
+from vprdist.semantics.masks import FULL, Activations, Levels, Mask, as_mask, full_level
 from vprdist.semantics.placebo import layout, moved, other_classes, other_image, scatter
 from vprdist.spec.arms import Arm
 from vprdist.spec.input import InputSpec
@@ -83,9 +83,7 @@ class ArmMasks:
 
     def mask(self, side: Side, row: int, arm: Arm) -> Mask:
         """The mask of a picture, (h, w) float32 in [0, 1]. Errors as `levels`."""
-        levels = self.levels(side, row, [arm])[0]
-        mask: Mask = np.divide(levels, np.float32(full_level(len(arm.classes), self.reduce)), dtype=np.float32)
-        return mask
+        return as_mask(self.levels(side, row, [arm])[0], len(arm.classes), self.reduce)
 
     def _other_key(self, side: Side, row: int) -> str:
         return str(side.keys[other_row(side, row, self.seed)])

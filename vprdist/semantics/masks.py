@@ -15,8 +15,10 @@ Mask: TypeAlias = npt.NDArray[np.float32]
 Levels: TypeAlias = npt.NDArray[Any]
 
 REDUCTIONS = get_args(MaskReduce)
-NARROW_PIXELS = 100 * 100
+NARROW_PIXELS = 12_000
 """Fewer pixels are added in 16 bits in any case: then a call costs more than its work, and bytes take more calls."""
+NEAR_BYTES = 2**20
+"""So many bytes stay in a core's own cache: there a second pass costs less than what it saves of waiting for memory."""
 
 FULL = 255
 """The stored value of probability 1: activations are softmax x 255, rounded."""
@@ -49,7 +51,8 @@ def reduce_mask(activations_CHW: Activations | Sequence[Activations], how: MaskR
 
 def as_mask(levels_hw: Levels, num_classes: int, how: MaskReduce) -> Mask:
     """Levels of so many classes as a mask, float32 in [0, 1]."""
-    mask: Mask = np.divide(levels_hw, np.float32(full_level(num_classes, how)), dtype=np.float32)
+    mask: Mask = levels_hw.astype(np.float32)
+    mask /= np.float32(full_level(num_classes, how))
     return mask
 
 
@@ -84,28 +87,49 @@ def reduce_levels(
     # Signed, since torch can do little with uint16; of one kind for all images, whichever way is taken.
     wide = np.int16 if (num_classes or len(stack)) <= 128 else np.int32
     if peak is not None and peak * (len(stack) - 1) < 256 * len(stack) and num_pixels >= NARROW_PIXELS:
-        return _sum_of_bytes(stack, how).astype(np.uint8 if how == "sum" else wide, copy=False)
+        return _sum_of_bytes(stack, how, peak).astype(np.uint8 if how == "sum" else wide, copy=False)
+    if stack.nbytes <= NEAR_BYTES:
+        # Planes that lie far apart are awaited in less time by a plain copy than by a sum that widens.
+        stack = np.ascontiguousarray(stack)
     # One pass that adds narrow numbers is what makes this fast.
     total: Levels = np.add.reduce(stack, axis=0, dtype=wide)
     return total if how == "mean" else np.minimum(total, FULL).astype(np.uint8)
 
 
-def _sum_of_bytes(stack: Activations, how: MaskReduce) -> Levels:
-    """The sum of C classes that is below 256 C / (C - 1) everywhere, in bytes: numpy widens slowly.
+def _sum_of_bytes(stack: Activations, how: MaskReduce, peak: int) -> Levels:
+    """The sum of C classes that is at most `peak`, below 256 C / (C - 1), in bytes: numpy widens slowly.
 
     A byte drops 256 from a sum T that reaches it. Not dropped, T is at least the classes' bitwise or. Dropped,
     T - 256 is less than T / C by the bound, hence less than the largest class, and than the or. So comparing the two
     tells, exactly.
     """
+    if peak < 256 or len(stack) == 1:
+        sure: Levels = np.add.reduce(stack, axis=0, dtype=np.uint8)
+        return sure if how == "sum" else sure.astype(np.int16)
+    either = _either(stack)
     low: Levels = np.add.reduce(stack, axis=0, dtype=np.uint8)
-    dropped = np.greater(np.bitwise_or.reduce(stack, axis=0), low).view(np.uint8)
+    dropped = np.greater(either, low).view(np.uint8)
     if how == "sum":
         low |= np.negative(dropped, out=dropped)  # 255 where clipped
         return low
+    # Each widened for itself: numpy adds numbers of one kind several times as fast as those of two.
     total: Levels = dropped.astype(np.int16)
     total <<= 8
-    total |= low
+    total |= low.astype(np.int16)
     return total
+
+
+def _either(stack: Activations) -> Activations:
+    """The bitwise or of at least two classes. Two at a time first, so that memory is asked for both at once."""
+    half = len(stack) // 2
+    if stack.nbytes > NEAR_BYTES:
+        far: Activations = np.bitwise_or.reduce(stack, axis=0)
+        return far
+    pairs = np.bitwise_or(stack[:half], stack[half : 2 * half])
+    either: Activations = np.bitwise_or.reduce(pairs, axis=0) if half > 1 else pairs[0]
+    if len(stack) % 2:
+        either |= stack[-1]
+    return either
 
 
 def full_level(num_classes: int, how: MaskReduce) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class Cache:
 
     def _forget(self) -> None:
         self._rows: dict[tuple[str, str], dict[str, tuple[MappedShard, int]]] = {}
+        # One for each cache: the names of all its classes are not compared at every mask.
+        self._channels = lru_cache(maxsize=1024)(partial(_channels, classes=self.classes))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "manifest": self.manifest}
@@ -197,16 +199,12 @@ class Cache:
             self._rows[city, side] = rows
         return rows
 
-    def _channels(self, names: Names) -> slice | list[int]:
-        return _channels(names, self.classes)
-
 
 def _peak(shard: MappedShard, channels: slice | list[int]) -> int | None:
     """What no sum of these classes exceeds: the shard's peak, unless a class stands twice (in no slice)."""
     return shard.peak if isinstance(channels, slice) or len(set(channels)) == len(channels) else None
 
 
-@lru_cache(maxsize=1024)
 def _channels(names: Names, classes: Names) -> slice | list[int]:
     """The places of names among classes; as a slice, which costs no copy, where they stand at equal distances."""
     for name in names:
