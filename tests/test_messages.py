@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from vprdist.cli.control import _agreed
 from vprdist.console import Console
 from vprdist.errors import DataError, LaunchError, UserError
@@ -202,7 +203,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )  # fmt: skip
 def test_the_first_line_of_a_refusal(folder: Path, words: str, line: str) -> None:
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-m", "vprdist", *words.split()], cwd=folder, capture_output=True, text=True, check=False,
         stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
     )  # fmt: skip

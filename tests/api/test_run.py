@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import vprdist
+from tests import warm
 from tests.waiting import until
 from vprdist.spec.sweep_file import read_sweep
 
@@ -84,7 +85,7 @@ try:
 except KeyboardInterrupt:
     print("INTERRUPTED")
 """
-    driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    driver = warm.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     runs = tmp_path / "runs"
     try:
         until(lambda: any(path.stat().st_size for path in runs.glob("trials/*/metrics.jsonl")), 300)
@@ -99,7 +100,7 @@ except KeyboardInterrupt:
     finally:
         driver.kill()
         command = [sys.executable, "-m", "vprdist", "cancel", "small", "--yes", "--runs", str(runs)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        done = warm.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     until(lambda: sweep.failures["kind"] == ["cancelled"], 300)
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests import warm
 from vprdist.cli import main
 
 COMMANDS = [
@@ -17,9 +18,7 @@ COMMANDS = [
 
 
 def vprdist(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vprdist", *map(str, words)], capture_output=True, text=True, check=False
-    )
+    return warm.run([sys.executable, "-m", "vprdist", *map(str, words)], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

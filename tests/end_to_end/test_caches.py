@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import warm
 from tests.end_to_end.test_sweep import starts
 from tests.worlds import write_activations
 from vprdist.files import read_json
@@ -23,7 +24,7 @@ IMAGES = 24  # so many has small_tree's bob
 
 def vprdist(*words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "vprdist", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return warm.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 def build_words(root: Path, out: Path, weights: Path, *more: object) -> list[str]:
@@ -50,7 +51,7 @@ def test_killed_builds_go_on_to_the_same_bytes(small_tree: Path, deeplab_weights
 
     # Its worker lives in another process: all of the group is killed, as by a power cut.
     command = [sys.executable, "-m", "vprdist", *build_words(small_tree, cut, deeplab_weights)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
+    process = warm.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("segmenting pictures"):
@@ -71,7 +72,7 @@ def test_two_builds_at_once_share_the_work_and_both_end_well(
     small_tree: Path, deeplab_weights: Path, tmp_path: Path
 ) -> None:
     words = [sys.executable, "-m", "vprdist", *build_words(small_tree, tmp_path / "cache", deeplab_weights)]
-    both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [warm.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     ends = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], ends
     verify(tmp_path / "cache")

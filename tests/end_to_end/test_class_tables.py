@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import warm
 from tests.worlds import spread_queries
 from vprdist.data.layouts.msls import read_city
 from vprdist.semantics.cache import open_cache
@@ -36,7 +36,7 @@ BESIDE = SWEEP.partition("search:")[0].replace("name: tiny", "name: beside").rep
 
 def vprdist(*words: object) -> str:
     command = [sys.executable, "-m", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
+    done = warm.run(command, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     return " ".join(done.stdout.split())
 
@@ -103,6 +103,6 @@ def test_a_cache_of_another_table_is_refused_before_anything_starts(
         root=small_tree, cache=cache
     ))  # fmt: skip
     command = [sys.executable, "-m", "vprdist", "plan", str(file), "--runs", str(tmp_path / "runs"), words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = warm.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 2
     assert said in " ".join((done.stdout + done.stderr).split())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests import warm
 from tests.end_to_end.test_sweep import CITY, REPO, made_city, rows
 from vprdist.cli import main
 
@@ -77,7 +78,7 @@ def test_an_example_is_planned_and_run_as_printed(
     assert "Nothing was written or submitted" in said
     assert not (runs / "trials").exists()
 
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-m", "vprdist.sweep", sweep, *small, "--runs", str(runs)],
         capture_output=True, text=True, timeout=570, check=False,
     )  # fmt: skip

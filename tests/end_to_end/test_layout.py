@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.data.walks import own_file, write_walk
 
 REPO = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ search:
 
 def vprdist(*words: object, folder: Path = REPO) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "vprdist", *map(str, words)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=570, check=False)
+    return warm.run(command, cwd=folder, capture_output=True, text=True, timeout=570, check=False)
 
 
 @pytest.mark.slow

@@ -16,17 +16,19 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.end_to_end.test_sweep import REPO, rows, starts
 from tests.probing import SWEEP, trained_sweep
 from tests.training.making import make_cache
+from tests.waiting import until
 from tests.worlds import spread_queries
 
 
 @contextmanager
-def started(file: Path, runs: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+def started(file: Path, runs: Path, *words: str) -> Iterator[warm.Popen]:
     """The driver, and with it its probing processes, in a process group of their own, which is killed in the end."""
     command = [sys.executable, "-m", "vprdist.sweep", str(file), "--runs", str(runs), *words]
-    process = subprocess.Popen(
+    process = warm.Popen(
         command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
     )
     try:
@@ -117,12 +119,12 @@ def test_killed_while_probing_it_goes_on_trains_nothing_twice_and_says_the_same(
 
 
 def workers_of(driver: int) -> list[Path]:
-    """The processes that probe for a driver, in /proc."""
+    """The processes that probe for a driver, in /proc: those of its group, but for itself."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == driver and b"vprdist.probes.worker" in (place / "cmdline").read_bytes():
+            group = int((place / "stat").read_text().rpartition(")")[2].split()[2])
+            if group == driver and int(place.name) != driver:
                 found.append(place)
         except OSError:  # it ended meanwhile
             continue
@@ -142,4 +144,4 @@ def test_sigterm_while_probing_ends_the_probing_processes_too(tmp_path: Path) ->
         output, _ = driver.communicate(timeout=120)
         assert driver.returncode == 130, output
         assert "Interrupted. What was made is kept; the same command again continues." in output
-        assert not any(place.exists() for place in workers)
+        until(lambda: not any(place.exists() for place in workers))

@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.worlds import write_activations
 from vprdist.files import digest_json, locked
 from vprdist.prepare.making import make_demo_city
@@ -37,10 +39,10 @@ def command(runs: Path, *overrides: str, sweep: str = "sweeps/table1.yaml") -> l
     return [sys.executable, "-m", "vprdist.sweep", sweep, *overrides[:1], "--runs", str(runs), *overrides[1:]]
 
 
-def run(runs: Path, *overrides: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(runs, *overrides, **more), cwd=REPO, capture_output=True, text=True, timeout=570, check=False
-    )
+def run(runs: Path, *overrides: str, start: Any = warm, **more: str) -> subprocess.CompletedProcess[str]:
+    """`start`: subprocess, for a Python that has loaded nothing."""
+    words = command(runs, *overrides, **more)
+    return start.run(words, cwd=REPO, capture_output=True, text=True, timeout=570, check=False)
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +72,7 @@ def rows(runs: Path, name: str = "table1") -> list[dict[str, str]]:
 @pytest.mark.slow
 def test_from_a_sweep_file_to_a_leaderboard(tmp_path):
     runs = tmp_path / "runs"
-    done = run(runs, *SMALL)
+    done = run(runs, *SMALL, start=subprocess)
     assert done.returncode == 0, done.stderr + done.stdout
     found = rows(runs)
     assert sorted(row["name"] for row in found) == ["masked 0-2", "rgb 0-2"]
@@ -107,7 +109,7 @@ def test_from_a_sweep_file_to_a_leaderboard(tmp_path):
 def test_killed_in_the_middle_and_started_again(tmp_path, made_city):
     runs = shutil.copytree(made_city, tmp_path / "runs")
     overrides = [*SMALL[:1], *SMALL[2:], "search.grid.network.unfreeze=[0-2, 2-2]", "trial.train.steps=12"]
-    driver = subprocess.Popen(command(runs, *overrides), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = warm.Popen(command(runs, *overrides), cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while not list(runs.glob("trials/*/log/starts.jsonl")):
         assert driver.poll() is None
@@ -181,7 +183,7 @@ def test_weights_that_cannot_be_had_are_said_and_recorded(tmp_path, made_city):
     (row,) = rows(runs)
     assert "no pretrained weights for efficientnet_lite0" in row["fallbacks"]
     words[words.index("vprdist.sweep") : words.index("vprdist.sweep") + 1] = ["vprdist", "plan"]
-    with_weights = subprocess.run(words, cwd=REPO, capture_output=True, text=True, check=True)
+    with_weights = warm.run(words, cwd=REPO, capture_output=True, text=True, check=True)
     assert "1 trials (1 new)" in with_weights.stdout, "another start is another trial"
 
 

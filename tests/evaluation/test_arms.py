@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import warm
 from tests.evaluation.arms import ARMS, described, evaluated
 from tests.training.making import CPU, make_cache, make_trial
 from tests.worlds import write_city
@@ -184,7 +184,7 @@ def test_two_gloo_ranks_describe_arms_as_one_does(tmp_path: Path) -> None:
     (tmp_path / "trial.json").write_text(json.dumps(trial.to_json()))
     expected = described(trial, ARMS, CPU)
     command = [sys.executable, "-m", "tests.evaluation.arms", str(tmp_path / "trial.json"), str(tmp_path)]
-    ranks = [subprocess.Popen([*command, str(rank), "2"], cwd=REPO) for rank in range(2)]
+    ranks = [warm.Popen([*command, str(rank), "2"], cwd=REPO) for rank in range(2)]
     assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
     for number, each in enumerate(expected):
         assert np.array_equal(np.load(tmp_path / f"{number}.npy"), each.values_ND), ARMS[number]

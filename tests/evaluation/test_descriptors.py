@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import warm
 from tests.evaluation.ranks import TRIAL, described
 from tests.worlds import write_city
 from vprdist.data.images import load_image
@@ -57,7 +57,7 @@ def test_two_ranks_give_the_same_numbers_to_the_first(tree, tmp_path):
     finally:
         torch.set_num_threads(threads)
     command = [sys.executable, "-m", "tests.evaluation.ranks", str(tree), str(tmp_path)]
-    ranks = [subprocess.Popen([*command, str(rank), "2"], cwd=REPO) for rank in range(2)]
+    ranks = [warm.Popen([*command, str(rank), "2"], cwd=REPO) for rank in range(2)]
     assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
     assert np.array_equal(np.load(tmp_path / "values.npy"), alone)
     for rank in range(2):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from tests import warm
 from tests.evaluation.ranks import TRIAL
 from tests.evaluation.rerank_ranks import evaluated, two_stages
 from vprdist.cli import main
@@ -148,7 +148,7 @@ def test_two_ranks_equal_one(small_tree: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.evaluation.rerank_ranks", str(small_tree), str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     root = Path(__file__).resolve().parents[2]
-    started = [subprocess.Popen([*command, str(n), "2"], cwd=root, env=environment) for n in range(2)]
+    started = [warm.Popen([*command, str(n), "2"], cwd=root, env=environment) for n in range(2)]
     assert [each.wait(timeout=500) for each in started] == [0, 0]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

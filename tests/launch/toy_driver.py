@@ -13,24 +13,26 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from toy import JOB, PROFILE, toy_trials
 
+from tests import warm
 from vprdist.launch.dispatcher import Dispatcher
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.trial_folder import TrialFolder
 
 
-def start(mode: str, runs: Path, count: int, profile: ClusterProfile = PROFILE) -> subprocess.Popen[str]:
-    """The driver as a subprocess, a leader of its own process group as a shell would make it."""
+def start(mode: str, runs: Path, count: int, profile: ClusterProfile = PROFILE, popen: Any = warm.Popen) -> warm.Popen:
+    """The driver as a subprocess, a leader of its own process group as a shell would make it.
+
+    `popen`: subprocess.Popen, for a Python that has loaded nothing.
+    """
     command = [sys.executable, __file__, mode, str(runs), str(count)]
     path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     given = {"PYTHONPATH": os.pathsep.join(path), "TOY_PROFILE": profile.model_dump_json()}
     environment = {**os.environ, **given}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0, env=environment
-    )
+    return popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0, env=environment)
 
 
 def given_profile() -> ClusterProfile:

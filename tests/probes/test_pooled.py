@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import warm
 from tests.probing import EVERY, PLAYERS, at_features, copied, finished_trial, order_of, silent
 from tests.training.choices import SMALL
 from tests.training.making import CPU
@@ -189,7 +190,7 @@ def test_two_processes_share_blocks_and_parts(own: Path, tmp_path: Path) -> None
     for index in range(2):
         with (tmp_path / "order.json").open() as stdin:
             words = [sys.executable, "-m", WORKER, str(index), "2"]
-            processes.append(subprocess.Popen(words, stdin=stdin, stdout=subprocess.PIPE, text=True))
+            processes.append(warm.Popen(words, stdin=stdin, stdout=subprocess.PIPE, text=True))
     said = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     made = [[json.loads(line)["made"] for line in text.splitlines()] for text in said]

@@ -20,6 +20,7 @@ import pyarrow.parquet as parquet
 import pytest
 import torch
 
+from tests import warm
 from tests.probing import EVERY, KINDS, PLAYERS, files, finished_trial, order_of, values
 from tests.spec.test_sweep import sweep
 from tests.training.making import CPU
@@ -336,7 +337,7 @@ class Telling:
 @pytest.mark.slow
 def test_killed_in_the_middle_the_same_again_completes_to_the_same_bytes(finished: Path, own: Path) -> None:
     order = order_of(own)
-    process = subprocess.Popen(
+    process = warm.Popen(
         [sys.executable, "-m", WORKER, "0", "1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
     assert process.stdin is not None
@@ -386,7 +387,7 @@ def test_two_processes_share_the_parts_and_make_none_twice(finished: Path, own: 
     for index in range(2):
         with (tmp_path / "order.json").open() as stdin:
             words = [sys.executable, "-m", WORKER, str(index), "2"]
-            processes.append(subprocess.Popen(words, stdin=stdin, stdout=subprocess.PIPE, text=True))
+            processes.append(warm.Popen(words, stdin=stdin, stdout=subprocess.PIPE, text=True))
     said = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     made = [[json.loads(line)["made"] for line in text.splitlines()] for text in said]

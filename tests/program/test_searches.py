@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests import warm
 from tests.program.programs import COUNTER, losses
 from vprdist.store.manifest import read_manifest
 from vprdist.store.proposals import stopped
@@ -28,7 +28,7 @@ def sweep(folder: Path, search: dict[str, Any], text: str = COUNTER, **params: A
         "search": search, "objective": "loss", "direction": "minimize", "cluster": str(folder / "here.yaml"),
     }  # fmt: skip
     (folder / "mine.yaml").write_text(yaml.safe_dump(values))
-    done = subprocess.run(
+    done = warm.run(
         [sys.executable, "-m", "vprdist.sweep", "mine.yaml"], cwd=folder, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(REPO)},
     )  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 
 from toy import PROFILE, toy_result
 
+from tests import warm
 from vprdist.distributed.world import World
 from vprdist.errors import SweepFileError
 from vprdist.files import append_json_line, read_json_lines, write_json
@@ -82,11 +83,11 @@ def spec(values: dict[str, Any]) -> SearchSpec:
     return SearchSpec.model_validate_json(json.dumps(values))
 
 
-def start(runs: Path, search: dict[str, Any], grid: tuple[float, ...] = ()) -> subprocess.Popen[str]:
+def start(runs: Path, search: dict[str, Any], grid: tuple[float, ...] = ()) -> warm.Popen:
     """A driver in a process of its own."""
     command = [sys.executable, str(Path(__file__)), str(runs)]
     given = json.dumps({"search": search, "grid": grid})
-    return subprocess.Popen([*command, given], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return warm.Popen([*command, given], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def journal(runs: Path) -> list[dict[str, Any]]:

@@ -81,7 +81,7 @@ def test_kill_9_and_the_same_command_again_and_once_more_without_ray(tmp_path: P
     assert [len(folder.starts()) for folder in folders(tmp_path, 3)] == [1, 1, 1]
     assert [folder.job() for folder in running] == records
 
-    finished = start(way, tmp_path, 3)
+    finished = start(way, tmp_path, 3, popen=subprocess.Popen)
     assert "results 3 failures 0 ray False" in finished.communicate(timeout=120)[0]
 
 

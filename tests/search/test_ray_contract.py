@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -166,8 +167,9 @@ def test_a_ray_that_cannot_be_loaded_is_said_and_costs_no_finished_sweep_anythin
     (broken / "ray").mkdir(parents=True)
     (broken / "ray" / "__init__.py").write_text("raise OSError('libstdc++.so.6 is too old')\n")
     monkeypatch.setenv("PYTHONPATH", f"{broken}:{ROOT}")
-    assert "results 1" in start("search", runs, 1).communicate(timeout=300)[0], "nothing is left to do"
-    said = start("search", runs, 2).communicate(timeout=300)[0]
+    cold = partial(start, "search", popen=subprocess.Popen)
+    assert "results 1" in cold(runs, 1).communicate(timeout=300)[0], "nothing is left to do"
+    said = cold(runs, 2).communicate(timeout=300)[0]
     assert "Ray: it cannot be loaded: 'OSError: libstdc++.so.6 is too old'" in said
     assert len(list((runs / "trials").iterdir())) == len(toy_trials(1)), "nothing was started"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from subsetting import DIGESTS, drive, proposals
 
+from tests import warm
 from vprdist.files import canonical_json, read_json_lines
 from vprdist.search.points import decode, encode
 from vprdist.search.subset_search import SubsetSearch
@@ -41,9 +42,9 @@ def sweep_file(tmp_path: Path) -> Path:
     return tmp_path / "game.yaml"
 
 
-def start(runs: Path, sweep_file: Path, *words: str) -> subprocess.Popen[str]:
+def start(runs: Path, sweep_file: Path, *words: str) -> warm.Popen:
     command = [sys.executable, str(Path(__file__).with_name("subsetting.py")), str(runs), str(sweep_file), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return warm.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def starts(runs: Path) -> dict[str, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import warm
 from tests.end_to_end.test_caches import build_words, files_of, vprdist
 from tests.slurm.conftest import DevCluster, hold
 from tests.waiting import until
@@ -44,7 +45,7 @@ def test_an_array_makes_the_bytes_of_one_builder_though_its_driver_dies_and_a_ta
     assert vprdist(*build_words(small_tree, here, deeplab_weights, "--cities", "ada")).returncode == 0
     profile = write_profile(slurm_cluster, tmp_path / "site.yaml")
     words = build_words(small_tree, there, deeplab_weights, "--cities", "ada", "--cluster", profile, "--tasks", 2)
-    driver = subprocess.Popen([sys.executable, "-m", "vprdist", *words], stdout=subprocess.PIPE, text=True)
+    driver = warm.Popen([sys.executable, "-m", "vprdist", *words], stdout=subprocess.PIPE, text=True)
     # Not earlier: a USR2 that meets a Python which still starts ends it, and that costs one more array.
     until(lambda: list(there.glob("shards/*.arrow")) or driver.poll() is not None, 240)
     assert driver.poll() is None, driver.communicate()[0]

@@ -13,6 +13,7 @@ import yaml
 from toy import behave
 from toy_driver import start
 
+from tests import warm
 from tests.slurm.conftest import DevCluster
 from tests.status.toys import list_sweep, toy_folders
 from tests.waiting import until
@@ -122,7 +123,7 @@ def test_logs_are_followed_across_a_requeue(slurm_cluster: DevCluster, tmp_path:
     (folder,) = toy_folders(tmp_path, 1)
     until(lambda: len(folder.rows()[0]) > 3)
     words = [sys.executable, "-m", "vprdist", "logs", "s/toy 0", "-f", "--runs", str(tmp_path)]
-    follower = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    follower = warm.Popen(words, stdout=subprocess.PIPE, text=True)
     slurm_cluster.occupy(folder.starts()[0]["host"], 1)
     driver.communicate(timeout=120)
     text = follower.communicate(timeout=30)[0]

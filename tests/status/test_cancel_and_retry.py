@@ -10,6 +10,7 @@ import sys
 from toy import behave
 from toy_driver import start
 
+from tests import warm
 from tests.status.toys import list_sweep, toy_folders
 from tests.waiting import until
 from vprdist.cli import main
@@ -58,7 +59,7 @@ def test_jobs_that_outlived_their_driver_are_cancelled_too(tmp_path, capsys):
     driver.wait()
     words = [sys.executable, "-m", "vprdist", "cancel", "s", "--yes", "--runs", str(tmp_path)]
     with locked(folders[0].submit_lock):  # as a driver has it while sbatch answers
-        command = subprocess.Popen(words, stdout=subprocess.PIPE)
+        command = warm.Popen(words, stdout=subprocess.PIPE)
         until(lambda: all(folder.failure() is not None for folder in folders))  # none gets the place of another
         command.kill()
         command.communicate()

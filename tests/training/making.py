@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests import warm
 from tests.worlds import write_activations
 from vprdist.data.graph import city_graph
 from vprdist.data.layouts import dataset_digest
@@ -90,10 +91,10 @@ def make_cache(root: Path, folder: Path) -> Path:
     return folder / "cache"
 
 
-def start_ranks(world: int, *runs: tuple[TrialSpec, Path], **options: Any) -> list[subprocess.Popen[bytes]]:
+def start_ranks(world: int, *runs: tuple[TrialSpec, Path], **options: Any) -> list[warm.Popen]:
     """So many processes, each one rank of every trial in turn; `runs`: (trial, its folder)."""
     words = [[*RANK, str(rank), str(world), *_written(runs)] for rank in range(world)]
-    return [subprocess.Popen(each, cwd=REPO, **options) for each in words]
+    return [warm.Popen(each, cwd=REPO, **options) for each in words]
 
 
 def _written(runs: Sequence[tuple[TrialSpec, Path]]) -> list[str]:
@@ -110,7 +111,7 @@ class TwoRanks:
     """Two processes, each one rank of every trial that they are given: they load torch once for many tests."""
 
     def __init__(self) -> None:
-        self._ranks: list[subprocess.Popen[str]] = []
+        self._ranks: list[warm.Popen] = []
 
     def run(self, *runs: tuple[TrialSpec, Path]) -> None:
         """Train and evaluate each in turn. The next call starts new processes where one of these failed."""
@@ -118,7 +119,7 @@ class TwoRanks:
         if not self._ranks:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             words = [[*RANK, str(rank), "2"] for rank in range(2)]
-            self._ranks = [subprocess.Popen(each, cwd=REPO, **pipes) for each in words]  # type: ignore[call-overload]
+            self._ranks = [warm.Popen(each, cwd=REPO, **pipes) for each in words]  # type: ignore[call-overload]
         said, late = list[str](), threading.Timer(600, self.close)
         late.start()
         try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.training.choices import make_world, trial_of
 from tests.training.making import make_cache, make_trial
 from vprdist.spec.doors import AggregatorName, BackboneName
@@ -143,7 +143,7 @@ def test_the_process_answers_for_each_and_goes_on_after_one_that_cannot_be_built
     still = small(small_tree, tmp_path, steps=0)
     order = json.dumps([each.to_json() for each in (bad, good, still)])
     command = [sys.executable, "-m", "vprdist.training.measure", "--pace"]
-    done = subprocess.run(command, input=order, capture_output=True, text=True, check=True)
+    done = warm.run(command, input=order, capture_output=True, text=True, check=True)
     first, second, third = map(json.loads, done.stdout.splitlines())
     assert "must be a torch module" in first["refused"]["rule"]
     assert second["multiply_adds"] == third["multiply_adds"] == STEM + BODY

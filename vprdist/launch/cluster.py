@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import subprocess
-import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from vprdist.errors import LaunchError
 from vprdist.files import open_no_link
 from vprdist.launch.own_code import with_own_code
 from vprdist.launch.permit import PACKAGE, Permit
+from vprdist.launch.warm import JOB_MODULES, start_module
 from vprdist.machine import machine_name
 from vprdist.private import OURSELVES, Trust
 from vprdist.store.journal import JobRecord
@@ -187,22 +188,24 @@ def _run_helper(orders: Sequence[_Order], environment: Mapping[str, str], let_go
     """
     first = orders[0].submissions[0]
     log = submission_log(first.folder, first.record)
-    with os.fdopen(open_no_link(log, os.O_WRONLY | os.O_APPEND), "ab") as output:
-        helper = subprocess.Popen(
-            [sys.executable, "-P", "-m", "vprdist.launch.submit"],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=[order.lock for order in orders],
-            env=with_own_code(environment, first.trust),
-        )
+    with os.fdopen(open_no_link(log, os.O_WRONLY | os.O_APPEND), "ab") as output, tempfile.TemporaryFile() as told:
+        told.write(json.dumps([order.to_json() for order in orders]).encode())
+        told.seek(0)
+        helper = start_module(
+            "vprdist.launch.submit", (), (told.fileno(), output.fileno(), output.fileno()),
+            with_own_code(environment, first.trust), loaded=_loaded(first.record),
+            pass_fds=[order.lock for order in orders], new_session=True, safe_path=True,
+        )  # fmt: skip
     let_go()
-    assert helper.stdin is not None
-    with contextlib.suppress(BrokenPipeError), helper.stdin as stdin:
-        stdin.write(json.dumps([order.to_json() for order in orders]).encode())
     with contextlib.suppress(subprocess.TimeoutExpired):
         helper.wait(SUBMIT_TIMEOUT_S)
+
+
+def _loaded(record: JobRecord) -> Sequence[str]:
+    """What a job on this machine, and whoever submits it, need not load again."""
+    if record.cluster != "local":
+        return ()
+    return (*JOB_MODULES, *([record.job.partition(":")[0]] if record.job.startswith(PACKAGE) else []))
 
 
 def submission_log(folder: TrialFolder, record: JobRecord) -> Path:

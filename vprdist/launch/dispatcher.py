@@ -137,6 +137,14 @@ class Dispatcher:
         """Every wanted trial's phase."""
         return {trial_id: watch.phase for trial_id, watch in list(self._watches.items())}
 
+    def num_going_on(self) -> int:
+        """Trials whose jobs go on without this driver; also those submitted this moment, of which its thread has not
+        heard yet."""
+        return sum(
+            watch.phase == "running" or (watch.phase == "waiting" and watch.has_new_job())
+            for watch in list(self._watches.values())
+        )
+
     def waits(self) -> dict[str, str]:
         """Why jobs of wanted trials have not started, in the cluster's words; trials whose jobs run are not in it."""
         watches = list(self._watches.items())

@@ -9,7 +9,9 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission, FailedSubmissionError, JobPaths
 
+from vprdist.launch.forked import fork_controller
 from vprdist.launch.sbatch import job_id_in
+from vprdist.launch.warm_server import is_child
 
 
 class SlurmExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
@@ -65,3 +67,11 @@ class LocalExecutor(submitit.LocalExecutor):  # type: ignore[misc]
     @property
     def _submitit_command_str(self) -> str:
         return self.command
+
+    def _submit_command(self, command: str) -> submitit.LocalJob[Any]:
+        """As submitit does it; where this process has loaded what a job needs, the job is forked from it. Lines of
+        `setup` may want another Python."""
+        if not is_child() or self.parameters.get("setup"):
+            return super()._submit_command(command)
+        pid = fork_controller(self.folder, command, self.parameters)
+        return submitit.LocalJob(self.folder, str(pid), list(range(self.parameters.get("tasks_per_node", 1))))

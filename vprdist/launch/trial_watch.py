@@ -173,6 +173,14 @@ class Watch:
             return False
         return any(KILLED_BY_USR2 in line for line in self.folder.last_lines(record))
 
+    def has_new_job(self) -> bool:
+        """Whether a job was submitted, or is being submitted, of which nobody has told this watch."""
+        record = self.folder.job()
+        known = None if self.record is None else self.record.token
+        return record is not None and record.token != known and (
+            record.state == "submitted" or self.folder.is_submitting or self.folder.is_submitting_together(record)
+        )  # fmt: skip
+
     def submitted(self) -> None:
         """The dispatcher's submission went through, or is under way."""
         self.record, self.phase, self._gone_since, self.waits = self.folder.job(), "running", None, ""

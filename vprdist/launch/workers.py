@@ -6,17 +6,16 @@ JSON, one value a line: `made` (how much, by this process), `error` (a user's mi
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import subprocess
-import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from vprdist.errors import UserError
+from vprdist.launch.warm import start_module
 
 LOOK_S = 0.2
 
@@ -35,13 +34,13 @@ class Worker:
     ) -> None:
         self.module, self.error = module, error
         environment = os.environ | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)})
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *words],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-        )  # fmt: skip
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
-            stdin.write(order)
+        hears, says = os.pipe()
+        self._said = os.fdopen(hears)
+        with tempfile.TemporaryFile() as told, os.fdopen(says, "wb") as heard:
+            told.write(order.encode())
+            told.seek(0)
+            files = (told.fileno(), heard.fileno(), 2)
+            self._process = start_module(module, words, files, environment, loaded=(module,))
 
     def says(self) -> Iterator[dict[str, Any]]:
         """What it says, while it works.
@@ -49,8 +48,7 @@ class Worker:
         Raises:
             UserError: of the kind `error`: what it found wrong, or that it died.
         """
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._said:
             said: dict[str, Any] = json.loads(line)
             if "error" in said:
                 raise self.error.from_json(said["error"])

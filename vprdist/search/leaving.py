@@ -52,10 +52,9 @@ def interruptible(sweep_name: str, dispatcher: Dispatcher) -> Iterator[Interrupt
     try:
         yield interrupted
     except Stopped:
-        running = sum(phase == "running" for phase in dispatcher.phases().values())
         raise SearchInterrupted(
-            f"Sweep {sweep_name}: stopped watching. {running} job(s) go on by themselves; start the same command "
-            "again to come back to them. Nothing is run twice.",
+            f"Sweep {sweep_name}: stopped watching. {dispatcher.num_going_on()} job(s) go on by themselves; start the "
+            "same command again to come back to them. Nothing is run twice.",
             interrupted.number or signal.SIGINT,
         ) from None
     finally:

@@ -1,0 +1,163 @@
+"""Commands as a user types them, in processes that need not load torch first: tests start hundreds.
+
+Each is a real process, with a session or group of its own where it wants one, files, environment, folder and exit code.
+What it does not do is load modules: what loads when is for tests that start a Python of their own. Drivers among them
+ask one warm Python for their jobs, which is there as long as the tests are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import runpy
+import socket
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT, CompletedProcess
+from typing import IO, Any
+
+from vprdist.launch.warm import JOB_MODULES, WarmProcess, WarmPython, use
+from vprdist.launch.warm_server import load, serve
+
+MODULES = (
+    *JOB_MODULES, "submitit.core.submission", "vprdist.training.run", "vprdist.semantics.worker",
+    "vprdist.probes.worker", "vprdist.cli.commands", "vprdist.driver.start", "vprdist.search.driver",
+    "vprdist.program.run", "ray.tune", "optuna", "faiss", "pandas", "scipy.stats", "jinja2", "torch.optim",
+    "efficientnet_lite_pytorch",
+)  # fmt: skip
+REPO = Path(__file__).resolve().parents[1]
+HIGH = 700
+"""Above the numbers of all files of a process that asks."""
+
+
+@lru_cache
+def _python() -> WarmPython:
+    """One for all tests of this process."""
+    path = [str(REPO), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return WarmPython(MODULES, {**os.environ, "PYTHONPATH": os.pathsep.join(path)}, server=__name__)
+
+
+class Popen:
+    """As `subprocess.Popen` of `[sys.executable, "-m", MODULE, …]`, of a script, or of code (`-c`)."""
+
+    def __init__(
+        self, command: Sequence[object], *, cwd: Path | str | None = None, env: Mapping[str, str] | None = None,
+        stdin: Any = None, stdout: Any = None, stderr: Any = None, text: bool = False, process_group: int | None = None,
+        start_new_session: bool = False, pass_fds: Sequence[int] = (),
+    ) -> None:  # fmt: skip
+        python, *words = map(str, command)
+        assert python == sys.executable, command
+        words = words[1:] if words[0] == "-m" else [__name__, "code" if words[0] == "-c" else "script", *words]
+        assert process_group in (None, 0)
+        self.args = list(command)
+        with contextlib.ExitStack() as stack:
+            ends = [self._end(number, given, stack, text) for number, given in enumerate((stdin, stdout, stderr))]
+            files = [ends[1 if number == 2 and stderr is STDOUT else number][0] for number in range(3)]
+            self.stdin, self.stdout, self.stderr = (end[1] for end in ends)
+            self.process: WarmProcess = _python().start(
+                words[0], words[1:], files, os.environ if env is None else env, folder=Path(cwd or Path.cwd()),
+                new_group=process_group == 0, new_session=start_new_session, pass_fds=pass_fds,
+            )  # fmt: skip
+        self.pid, self.wait, self.poll = self.process.pid, self.process.wait, self.process.poll
+        self.send_signal, self.terminate, self.kill = (
+            self.process.send_signal, self.process.terminate, self.process.kill,
+        )  # fmt: skip
+
+    @staticmethod
+    def _end(number: int, given: Any, stack: contextlib.ExitStack, text: bool) -> tuple[int, IO[Any] | None]:
+        """The descriptor that the process has, and what is held here of a pipe."""
+        if given is None or given is STDOUT:
+            return number, None
+        if given is DEVNULL:
+            return stack.enter_context(Path(os.devnull).open("r+b")).fileno(), None
+        if given is not PIPE:
+            return given if isinstance(given, int) else given.fileno(), None
+        hears, says = os.pipe()
+        theirs, ours = (hears, says) if number == 0 else (says, hears)
+        stack.callback(os.close, theirs)
+        return theirs, os.fdopen(ours, ("w" if number == 0 else "r") + ("" if text else "b"))
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.returncode
+
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+        """Say `input`, hear everything, wait."""
+        heard: dict[int, Any] = {}
+        threads = [
+            threading.Thread(target=lambda n=number, s=stream: heard.update({n: s.read()}), daemon=True)
+            for number, stream in ((1, self.stdout), (2, self.stderr)) if stream is not None
+        ]  # fmt: skip
+        for thread in threads:
+            thread.start()
+        if self.stdin is not None:
+            with contextlib.suppress(BrokenPipeError), self.stdin:
+                self.stdin.write(input or type(input)())
+        self.wait(timeout)
+        for thread in threads:
+            thread.join(timeout)
+        return heard.get(1), heard.get(2)
+
+    def __enter__(self) -> Popen:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for stream in (self.stdout, self.stderr, self.stdin):
+            if stream is not None:
+                stream.close()
+        self.wait()
+
+
+def run(
+    command: Sequence[object], *, capture_output: bool = False, check: bool = False, timeout: float | None = None,
+    input: str | None = None, **options: Any,
+) -> CompletedProcess[Any]:  # fmt: skip
+    """As `subprocess.run`."""
+    if capture_output:
+        options |= {"stdout": PIPE, "stderr": PIPE}
+    if input is not None:
+        options["stdin"] = PIPE
+    process = Popen(command, **options)
+    try:
+        out, err = process.communicate(input, timeout)
+    except BaseException:
+        process.kill()
+        raise
+    done = CompletedProcess(process.args, process.returncode or 0, out, err)
+    if check:
+        done.check_returncode()
+    return done
+
+
+def main(modules: Sequence[str]) -> None:
+    """Load, fork whoever serves drivers, and serve the tests."""
+    load(modules)
+    asked, jobs = socket.socket(fileno=os.dup(0)), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        asked.close()
+        jobs[0].close()
+        if (request := serve(jobs[1])) is not None:
+            request.run()
+        os._exit(0)
+    jobs[1].close()
+    asks = fcntl.fcntl(jobs[0].fileno(), fcntl.F_DUPFD_CLOEXEC, HIGH)
+    jobs[0].close()
+    if (request := serve(asked, keep=[asks])) is not None:
+        use(WarmPython.behind(socket.socket(fileno=asks)))
+        request.run()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "code":
+        del sys.argv[:2]
+        exec(compile(sys.argv.pop(1), "<string>", "exec"), {"__name__": "__main__"})
+    elif sys.argv[1] == "script":
+        del sys.argv[:2]
+        sys.path.insert(0, str(Path(sys.argv[0]).parent))
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    else:
+        main(sys.argv[1:])
