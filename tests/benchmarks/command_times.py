@@ -30,6 +30,8 @@ import yaml
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
 
+from told import tell
+
 from vprdist.prepare.prepare import look
 from vprdist.spec.profile import read_profile
 from vprdist.spec.sweep_file import read_sweep
@@ -42,6 +44,8 @@ SEEDS = 5
 STAGES = 40
 """Rows of a curve that a copy has: what a trial of some hundred steps logs."""
 NUMPY = ("-c", "import numpy")
+AIMS = {"--help": 2.0, "status": 6.0, "plan": 6.0}
+"""What commands on a finished demo sweep may take, in times of `NUMPY`."""
 
 
 @dataclass
@@ -203,6 +207,8 @@ def report(
                     f"{cost.cpu_s:7.2f} {cost.cpu_s / numpy.cpu_s:7.1f} {cost.peak_mb:8.0f} {grown:>15}",
                     flush=True,
                 )
+            tell(f"{name}, {size} trials", costs["now"].wall_s, "s", peer="import numpy", theirs=numpy.wall_s,
+                 at_most=AIMS.get(name) if size == rounds[0][0] else None)  # fmt: skip
             if len(costs) == 2:
                 before, now = costs["before"], costs["now"]
                 print(

@@ -4,7 +4,9 @@
     python tests/benchmarks/describing.py --data ../shared/data/lip6 --arms 64 --size 480 640 --backbone resnet50
 
 `--arms`: every picture is shown through so many masks, as probes of one network are (the masks are read from a cache of
-made-up activations at a quarter of the resolution). Pictures are decoded in a first round that is not timed, and kept.
+made-up activations at a quarter of the resolution). Pictures are decoded in a first round that is not timed, and kept;
+with `--pack` they are read from a pack of pixels. A round is one evaluation of all pictures, `--repeat` times over: a
+city has thousands of them, and what it costs to begin and to end is to weigh as much as there.
 """
 
 from __future__ import annotations
@@ -17,8 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from told import tell
 
+from vprdist.data.layouts import open_layout
 from vprdist.data.layouts.msls import read_city
+from vprdist.data.pack.making import Wanted, make_pack
 from vprdist.data.places import City
 from vprdist.distributed.ranks import Ranks, join
 from vprdist.distributed.world import World
@@ -70,6 +75,9 @@ def main() -> None:
     parser.add_argument("--precision", default="bf16", choices=("float32", "bf16"))
     parser.add_argument("--arms", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3, help="each is the whole city")
+    parser.add_argument("--repeat", type=int, default=1, help="so many times, in a round")
+    parser.add_argument("--workers", type=int, default=0, help="data loader processes")
+    parser.add_argument("--pack", action="store_true", help="from a pack of pixels")
     args = parser.parse_args()
     city, size = read_city(args.data, args.city), tuple(args.size)
     with tempfile.TemporaryDirectory() as folder, join(World(), Path(folder) / "rendezvous.json") as ranks:
@@ -77,30 +85,34 @@ def main() -> None:
         values: dict[str, Any] = {"mode": "rgb"}
         if cache is not None:
             values = {"mode": "masked", "cache": str(cache), "classes": tuple(STATIC_CLASSES), "mask_reduce": "sum"}
+        pack = Path(folder) / "pack" if args.pack else None
+        if pack is not None:
+            make_pack(Wanted(open_layout(args.data), (args.city,), size), pack)
         trial = TrialSpec(
-            data=DataSpec(root=str(args.data), validate_cities=(args.city,)),
+            data=DataSpec(root=str(args.data), validate_cities=(args.city,), pack=pack and str(pack)),
             input=InputSpec(**values),
             network=NetworkSpec(backbone=args.backbone, weights="none", unfreeze="0-2"),
             train=TrainSpec(steps=0, image_size=size, batch_norm="frozen", precision=args.precision),
-            run=RunSpec(keep_mb=4096),
+            run=RunSpec(keep_mb=4096, workers=args.workers),
         ).resolved(Digests(dataset="-", cache="-" if cache else None, weights="none"))
-        measure(trial, city, args.arms, args.rounds, ranks)
+        measure(trial, city, args, ranks)
 
 
-def measure(trial: TrialSpec, city: City, num_arms: int, rounds: int, ranks: Ranks) -> None:
+def measure(trial: TrialSpec, city: City, args: argparse.Namespace, ranks: Ranks) -> None:
+    num_arms, workers = args.arms, trial.run.workers
     size = trial.train.image_size
     network = build_network(trial, None).to(ranks.device)
     set_mode(network, "frozen", training=False)
     reader = PlaceReader(trial, size, KeptPictures(trial, city.sides, size))
-    wanted = [(side, np.arange(len(side))) for side in city.sides]
+    wanted = [(side, np.tile(np.arange(len(side)), args.repeat)) for side in city.sides]
     subsets = range(1, num_arms + 1)
     arms = [Arm(tuple(c for i, c in enumerate(STATIC_CLASSES) if subset >> i & 1)) for subset in subsets] or None
     describe_arms(network, reader, wanted, arms and arms[:1], ranks)
     begin = time.perf_counter()
-    for _ in range(rounds):
-        describe_arms(network, reader, wanted, arms, ranks)
+    for _ in range(args.rounds):
+        describe_arms(network, reader, wanted, arms, ranks, workers)
     took = time.perf_counter() - begin
-    count = rounds * sum(map(len, city.sides)) * max(1, num_arms)
+    count = args.rounds * args.repeat * sum(map(len, city.sides)) * max(1, num_arms)
     bare = bare_s(
         folded(network) if ranks.device.type == "cpu" else network,
         size,
@@ -110,6 +122,9 @@ def measure(trial: TrialSpec, city: City, num_arms: int, rounds: int, ranks: Ran
     )
     name = torch.cuda.get_device_name() if ranks.device.type == "cuda" else f"cpu x{torch.get_num_threads()}"
     print(f"{name}, {trial.network.backbone}, {size[0]}x{size[1]}, {trial.train.precision}, {num_arms} arms")
+    how = f", {num_arms} masks" * (num_arms > 0) + ", packed" * args.pack + f", {workers} workers" * (workers > 0)
+    what = f"pictures described, {args.backbone}, {size[0]}x{size[1]}, {args.precision}{how}"
+    tell(what, count / took, "1/s", peer="the bare network", theirs=1 / bare, at_least=0.95)
     print(f"described: {count / took:.0f} a second; the bare network: {1 / bare:.0f}; {count * bare / took:.2f} of it")
 
 

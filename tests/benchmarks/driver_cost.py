@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+from told import tell
 
 REPO = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPO), str(REPO / "tests" / "launch"), str(REPO / "tests" / "drills")]
@@ -61,6 +62,8 @@ def main() -> int:
             for side, code in sides.items():
                 seen[side], calls_made = measure(base / side, code, way, jobs, args.seconds)
                 print(f"{way:>7} {jobs:5d} {side:>6} " + _row(seen[side], "10.1f") + f"  {calls_made}", flush=True)
+            tell(f"memory of a driver, {way}, {jobs} jobs", seen["this"][0], "MB PSS")
+            tell(f"a driver that waits, {way}, {jobs} jobs", seen["this"][4], "CPU s/min")
             if args.other:
                 ratios = [theirs / ours if ours else float("nan") for ours, theirs in zip(*seen.values(), strict=True)]
                 print(f"{way:>7} {jobs:5d} {'ratio':>6} " + _row(ratios, "10.2f"), flush=True)

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import ndtri, stdtrit
 from scipy.stats import norm
+from told import tell
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -103,6 +104,8 @@ def of_seeds(sweeps: int) -> None:
                 before += min(holm(pooled(panel, PATTERNS, number))) <= 0.05
                 after += against_first(panel, number) <= 0.05
                 split += bool(all_pairs(panel, number).apart.any())
+            what = f"equal rows of {seeds} seeds, spread {name}, a claim"
+            tell(what, after / sweeps, "of sweeps", peer="the level", theirs=0.05)
             print(
                 f"  {seeds} seeds, spread {name}: before: Holm p <= 0.05 in {before / sweeps:.3f}; after: "
                 f"{after / sweeps:.3f}, groups split in {split / sweeps:.3f}"
@@ -122,6 +125,7 @@ def of_best(sweeps: int) -> None:
             after += min(pairs.p(row, best) for row, _ in others) <= 0.05
             outside += not _holds(found.difference(worst, best), 0)
             wide += not _holds(found.difference(worst, best, pairs.half(worst, best)), 0)
+        tell(f"{rows} equal rows, a claim", after / sweeps, "of sweeps", peer="the level", theirs=0.05)
         print(
             f"  {rows} rows: before: p <= 0.05 in {before / sweeps:.3f}, the largest difference's interval leaves zero "
             f"out in {outside / sweeps:.3f}; after: {after / sweeps:.3f} and {wide / sweeps:.3f}"

@@ -23,6 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from told import tell
+
 from tests.planting import FORMS, NULL, PLAYERS, TRUTH, attributed, sweep_of
 from vprdist.attribution.verdict import verdicts
 from vprdist.spec.attribution import SettingRow
@@ -82,6 +84,7 @@ def main() -> None:
     for place, form in enumerate(args.forms):
         claimed = sum(any(player.claim in SIGNS for player in rows[place].players) for rows in found)
         print(f"{form} | {len(found)} | {claimed}")
+        tell(f"null worlds with a claim, {form}", claimed, f"of {len(found)}")
     opposed = [{row.verdict for row in verdicts(rows)} & {"helps", "hurts", "raises", "lowers"} for rows in found]
     print(f"in every form | {len(found)} | {sum(map(bool, opposed))}")
 

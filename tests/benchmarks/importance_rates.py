@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from told import tell
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -66,6 +67,7 @@ def _one(name: str, codes: np.ndarray, world: World, worlds: int) -> None:
     print(name, flush=True)
     for place, axis in enumerate(axes):
         values = [each.axes[place].value for each in found]
+        tell(f"{name}, {axis.title}", np.mean(values), "share", peer="the truth", theirs=truth[place])
         print(
             f"  {axis.title}: true {truth[place]:.3f}, found {np.mean(values):.3f}, interval holds "
             f"{np.mean([each[place] for each in held]):.3f}, p <= 0.05 in {(np.array(p)[:, place] <= 0.05).mean():.3f}"
@@ -85,6 +87,10 @@ def of_forms(worlds: int) -> None:
                 seen = Forms(adds, placebo, alike).play(worlds, seed=forms)
                 told = ", ".join(f"{word} {count / worlds:.3f}" for word, count in sorted(seen.items()))
                 print(f"{forms} forms, {name}, alike {alike}: {told}", flush=True)
+                if name == "no effect" and alike == 0.95:
+                    claims = sum(seen.get(word, 0) for word in ("helps", "hurts", "raises", "lowers"))
+                    what = f"{forms} forms without effect, alike {alike}, a claim"
+                    tell(what, claims / worlds, "of worlds", peer="the level", theirs=0.05)
 
 
 PARTS = {"axes": of_axes, "forms": of_forms}

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from told import tell
 
 from tests.data.utm_trees import utm_name
 from vprdist.data.layouts import City, kept, msls, utm
@@ -217,6 +218,10 @@ def compare(ways: list[str], trees: dict[str, Path]) -> None:
         words = [sys.executable, __file__, "--work", str(tree), "--child", way]
         found[way] = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
         first = found[next(each for each in found if each.split(",")[0] == way.split(",")[0])]
+        if found[way] is not first:
+            tell(
+                way, found[way]["used"], "CPU s", peer=next(w for w in found if found[w] is first), theirs=first["used"]
+            )
         each, ratio = found[way], first["used"] / found[way]["used"]
         print(
             f"{way:28s} {each['seconds']:8.2f} s {each['used']:8.2f} s CPU {each['peak_mb']:8.0f} MB {ratio:7.1f} x",

@@ -40,6 +40,7 @@ import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
+from told import tell  # noqa: E402
 
 from vprdist.data.layouts.msls import read_city  # noqa: E402
 from vprdist.semantics.cache import open_cache  # noqa: E402
@@ -105,6 +106,7 @@ def main() -> int:
         bytes_quarter = {side.name: side.num_bytes for side in make_sides(quarter)}
         how = "best" if args.best else "median"
         print(f"{len(rows)} images of {args.city} at {height}x{width}, core {args.core}, {how} of {args.rounds} rounds")
+        compared(sides, rates, f"{height}x{width}")
         show(sides, rates, bytes_quarter, len(rows), f"{small[0]}x{small[1]}")
         show_sample(args.data / "lip6_semantics" / "png_sample" / "lip6b" / "query", Path(base))
     return 0
@@ -357,6 +359,19 @@ def measure(sides: Sequence[Side], count: int, rounds: int, choose: Callable[[li
             done = sum(1 for _ in side.masks(order))
             rates[side.name].append(done / (time.process_time() - begin))
     return {name: choose(values) for name, values in rates.items()}
+
+
+def compared(sides: Sequence[Side], rates: dict[str, float], size: str) -> None:
+    """The lines of the table of all benchmarks."""
+    best = {
+        group: max((rates[s.name], s.name) for s in sides if s.group == group) for group in {s.group for s in sides}
+    }
+    none, lz4 = rates["vprdist, none"], rates["vprdist, lz4"]
+    for group, aim in (("e", 0.9), ("c", 8.0), ("b", 2.0), ("a", 30.0)):
+        if group in best:
+            theirs, name = best[group]
+            tell(f"masks of ten classes, {size}, none", none, "1/s", peer=name, theirs=theirs, at_least=aim)
+    tell(f"masks of ten classes, {size}, lz4", lz4, "1/s", peer="none", theirs=none, at_least=0.5)
 
 
 def show(sides: Sequence[Side], rates: dict[str, float], bytes_quarter: dict[str, int], count: int, small: str) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from told import tell
 
 TOLERANCES = (0, 1, 2, 5, 10)
 CITY = "nordtiny"
@@ -82,6 +83,7 @@ def main() -> None:
         print(f"{'positives':<14}" + "".join(f"{metric:>11}" for metric in METRICS))
         for word, (folder, layout) in runs.items():
             found = measured(descriptors, folder, layout, Path(name) / word.replace(" ", "-"))
+            tell(f"Nordland by pixels, {word}", found[METRICS[0]], METRICS[0])
             print(f"{word:<14}" + "".join(f"{found[metric]:>11.4f}" for metric in METRICS))
 
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from told import tell
 
 from vprdist.attribution.chances import chances
 from vprdist.game.agreement import agreement
@@ -234,6 +235,7 @@ def show(runs: Path, steps: int, seeds: Sequence[int]) -> None:
     between = [
         agreement(*(np.stack([truth[s][k] for k in SUBSETS]) for s in pair), queries.cluster).value for pair in pairs
     ]
+    tell("two seeds of the truth", np.mean([v for v in between if v is not None]), "tau")
     print(f"another seed of the truth | {np.mean([v for v in between if v is not None]):.3f} | - | -")
     for name, some in networks.items():
         for seed, values in zip(seeds, some, strict=True):
@@ -304,6 +306,8 @@ def cost(runs: Path, steps: int, num_arms: int) -> None:
     for of_steps, own, took, num_probes, probes in networks:
         print(f"one network of {of_steps} steps | {own:.0f} | {took:.0f}")
         print(f"its {num_probes} probes | {probes:.0f} | {probes:.0f}")
+        what = f"one network of {of_steps} steps with its probes"
+        tell(what, own + probes, "training s", peer=f"{arms} networks", theirs=train)
         print(f"truth / this network with its probes | {train / (own + probes):.1f} | {wall / (took + probes):.1f}")
 
 

@@ -33,6 +33,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from PIL import Image
+from told import tell
 
 from tests.worlds import write_side
 from vprdist.data.images import load_image
@@ -140,6 +141,9 @@ def measured(folder: Path, size: tuple[int, int], rounds: int) -> None:
     for state in STATES:
         of_files = best["files", state]
         rates = (f"{word} {len(side) / best[word, state]:.0f} ({of_files / best[word, state]:.2f})" for word in SIDES)
+        for word in SIDES[1:]:
+            rate = len(side) / best[word, state]
+            tell(f"pictures from a pack of {word}, {state}", rate, "1/s", peer="files", theirs=len(side) / of_files)
         print(f"{state}, pictures/s (times files): {', '.join(rates)}")
 
 

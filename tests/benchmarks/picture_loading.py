@@ -30,6 +30,7 @@ import numpy as np
 import torch
 import torchvision
 from PIL import Image
+from told import tell
 
 from vprdist.data.images import load_image, load_image_at_a_scale
 from vprdist.data.layouts.msls import read_city
@@ -133,6 +134,8 @@ def loading(name: str, paths: list[Path], size: Size, rounds: int) -> None:
         )  # fmt: skip
     off = max(int(np.abs(by_torch(p, *size).astype(int) - load_image(p, *size)).max()) for p in paths)
     each, share = 1e3 / len(paths), store / scaled
+    tell(f"{name}, decoded whole", whole * each, "ms", peer="torchvision", theirs=tensors * each)
+    tell(f"{name}, out of the store", store * each, "ms", peer="decoded at a scale", theirs=scaled * each)
     print(
         f"{name}: scaled {scaled * each:.2f} ms, whole {whole * each:.2f} ({whole / scaled:.2f} times), store "
         f"{store * each:.2f} ({share:.2f}), memory {memory * each:.3f}; torch {tensors * each:.2f}, off by {off}"

@@ -21,6 +21,7 @@ import numpy as np
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
 
+from tests.benchmarks.told import tell  # noqa: E402
 from tests.worlds import SUBTASKS, write_rows  # noqa: E402
 from vprdist.spec.vocabulary import PAPER_TRAIN, PAPER_VALIDATE  # noqa: E402
 
@@ -56,6 +57,8 @@ def main() -> int:
         plan = [sys.executable, "-c", PLAN, *words, "--runs", str(runs)]
         cold = measure("plan, first", plan, root)
         warm = measure("plan, again", plan, root)
+        tell("plan at the paper's scale", cold, "s", peer="csv.reader alone", theirs=bare)
+        tell("plan again", warm, "s", peer="csv.reader alone", theirs=bare)
         print(f"plan / csv.reader: {cold / bare:.1f}, again {warm / bare:.1f}")
         assert not runs.exists(), "a plan writes nothing"
     return 0

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from told import tell
 
 from vprdist.evaluation.retrieve import retrieve
 from vprdist.network.aggregators.gem import GeM
@@ -144,6 +145,8 @@ def main() -> None:
                 found = json.loads(done.stdout)
                 each = found["each"] * sums.num_pictures
                 one = found["describing"] + found["searching"]
+                what = f"a subset's descriptors from sums, {world}, {threads} threads"
+                tell(what, found["describing"], "s", peer="pooling under each mask", theirs=each)
                 print(
                     f"  {threads} thread(s): {found['describing']:.3f} s descriptors + {found['searching']:.3f} s "
                     f"search a subset; all 1,024 in {1024 * one / 60:.1f} min; peak {found['peak']:.2f} GB; pooling "

@@ -30,6 +30,7 @@ for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[pool] = "1"
 
 import numpy as np  # noqa: E402
+from told import tell  # noqa: E402
 
 from vprdist.data.positives import rows_within  # noqa: E402
 from vprdist.data.sectors import sector_overlap  # noqa: E402
@@ -119,6 +120,7 @@ def graded(name: str, args: argparse.Namespace) -> None:
 
 
 def say(world: str, what: str, pairs: int, seconds: float, result_mb: float, peak: float, slow_s: float) -> None:
+    tell(f"{what}, {world}", seconds, "s", peer="brute force (extrapolated)", theirs=slow_s)
     print(
         f"{world:<11}{what:<11}{pairs:>12,}{seconds:>9.1f}{result_mb:>11.0f}{peak - result_mb:>11.0f}"
         f"{slow_s:>13.0f}{slow_s / seconds:>9.0f}   same to the bit",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from one_network import network_orders, run_sweep
+from told import tell
 
 from vprdist.network.folded import folded
 from vprdist.probes.read import reports
@@ -76,6 +77,7 @@ def main() -> None:
     print(
         f"{probes} probes of {pictures} pictures: {seconds:.0f} core-seconds, {1e3 * seconds / probes:.1f} ms a probe"
     )
+    tell(f"{probes} probes of {pictures} pictures", seconds, "core-s", peer="the network alone", theirs=bare)
     print(f"the network alone: {bare:.0f} core-seconds, {bare / seconds:.2f} of it")
     print(f"the whole sweep (with the making of the city, if it was not there): {wall:.0f} s of wall time")
 

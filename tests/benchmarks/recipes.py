@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 import yaml
+from told import tell
 
 from vprdist.data.layouts import dataset_digest
 from vprdist.distributed.world import World
@@ -121,9 +122,11 @@ def show(curves: dict[str, list[Curve]], args: argparse.Namespace) -> None:
         _, whole, final = means["reference"][-1]
         reached = next((point for point in means["fast"] if point[2] >= final), None)
         if reached is None:
+            tell("recipe fast", means["fast"][-1][2], "R@5", peer="recipe reference", theirs=final, at_least=1)
             print(f"fast never reached the reference's final mean R@5 of {final:.3f}")
         else:
             print(f"the reference's final mean R@5, {final:.3f}, took it {whole:.1f} s and fast {reached[1]:.1f} s")
+            tell("recipe fast", reached[1], "s", peer="recipe reference", theirs=whole, at_most=0.33)
             print(f"fast / reference  {reached[1] / whole:.2f}   (aim 0.33)")
 
 

@@ -26,6 +26,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from told import tell
 
 SIDES = ("faiss", "float32", "float16")
 DEPTH, BLOCK = 20, 20_000
@@ -117,6 +118,8 @@ def show(folder: Path, measured: Measured) -> None:
         )
     for side, other in (("float32", "faiss"), ("float16", "faiss"), ("float16", "float32")):
         if side in measured and other in measured:
+            seconds = [float(np.median([each["own_seconds"] for each in measured[name]])) for name in (side, other)]
+            tell(f"exact retrieval, {side}", seconds[0], "own s", peer=other, theirs=seconds[1])
             print(f"{side} beside {other}: {beside(measured[side], measured[other])}")
 
 

@@ -22,6 +22,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from told import tell
+
 from tests.worlds import write_deeplab
 from vprdist.data.layouts import open_layout
 from vprdist.data.layouts.msls import read_city
@@ -73,6 +75,11 @@ def main() -> None:
             alone = rate = of_network(spec, device, args.pictures)
             if args.data is not None:
                 rate = of_files(spec, device, args.data, args.city, args.pictures)
+            if args.data is not None:
+                what = f"pictures segmented from files, stride {stride}, {precision}"
+                tell(what, rate, "1/s", peer="the network alone", theirs=alone)
+            else:
+                tell(f"pictures segmented, stride {stride}, {precision}", alone, "1/s")
             took = " | ".join(f"{count / rate / 3600:.2f}" for count in IMAGES.values())
             files = f"{rate:.1f}" if args.data is not None else "-"
             print(f"{stride} | {precision} | {alone:.1f} | {files} | {took}", flush=True)

@@ -12,6 +12,7 @@ after the other, each in a process of its own:
   ours       the same in bfloat16: the same pairs, losses and optimizer as `plain`
   bare       forward and backward of that network alone, on one batch of tensors again and again: the limit of `ours`
   bare32     the same in float32: the limit of `float32`
+  compiled   `ours` with `run.compile`: faster than the eager `bare`, or it is of no use (on a GPU)
   one rank   `ours`, one rank pinned to one core;  two ranks: two gloo ranks pinned to a core each (not on a GPU)
 
 Prints precision, batch and threads of every side, pairs a second (the first row left out), peak memory and ratios, and
@@ -25,12 +26,15 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from told import tell
 
 REPO = Path(__file__).resolve().parents[2]
 BATCH = 32
@@ -39,11 +43,17 @@ SIDES: dict[str, dict[str, Any]] = {
     "reference": {"micro_pairs": 2, "batch_norm": "reference"},
     "float32": {"micro_pairs": BATCH, "batch_norm": "frozen"},
     "ours": {"micro_pairs": BATCH, "batch_norm": "frozen", "precision": "bf16"},
+    "compiled": {"micro_pairs": BATCH, "batch_norm": "frozen", "precision": "bf16"},
     "bare": {"precision": "bf16"},
     "bare32": {"precision": "float32"},
 }
 ROUNDED = (("reference", "plain"), ("ours", "float32"))
 """Sides whose losses differ by rounding alone."""
+RATIOS = (
+    ("ours", "plain", 2.5), ("float32", "plain", None), ("reference", "plain", None), ("ours", "bare", 0.98),
+    ("float32", "bare32", 0.98), ("compiled", "bare", 1.0),
+)  # fmt: skip
+"""A side, what it is compared with, and the least that its pairs a second are to be of that."""
 
 
 def main() -> None:
@@ -54,6 +64,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="of 32 pairs; the first is left out of the time")
     parser.add_argument("--log-steps", type=int, default=1, help="steps between two looks at the clock and the loss")
     parser.add_argument("--workers", type=int, default=0, help="data loader processes of our loop")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, help="only these (default: all, on a CPU not compiled)")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--rank", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--world", type=int, default=1, help=argparse.SUPPRESS)
@@ -63,8 +74,9 @@ def main() -> None:
     if args.side:
         print(json.dumps(one_side(args)))
         return
-    rows = {side: start(args, side)[0] for side in SIDES}
-    if rows["ours"]["device"] == "cpu":
+    wanted = args.sides or [side for side in SIDES if side != "compiled" or shutil.which("nvidia-smi")]
+    rows = {side: start(args, side)[0] for side in wanted}
+    if args.sides is None and rows["ours"]["device"] == "cpu":
         cores = sorted(os.sched_getaffinity(0))[:2]
         rows["one rank"] = start(args, "ours", (cores[0],))[0]
         pair = start(args, "ours", tuple(cores))
@@ -124,7 +136,7 @@ def make_trial(args: argparse.Namespace) -> Any:
         data=DataSpec(root=str(args.data), train=(args.city,)),
         network=NetworkSpec(backbone="resnet50", weights="none", unfreeze="0-2"),
         train=TrainSpec(**recipe),
-        run=RunSpec(log_steps=args.log_steps, workers=args.workers, checkpoint_s=1e9),
+        run=RunSpec(log_steps=args.log_steps, workers=args.workers, checkpoint_s=1e9, compile=args.side == "compiled"),
     )
     return trial.resolved(Digests(dataset="-", cache=None, weights="none"))
 
@@ -238,7 +250,7 @@ def bare(args: argparse.Namespace, device: Any) -> tuple[list[float], dict[int, 
 def show(rows: dict[str, dict[str, Any]], args: argparse.Namespace) -> None:
     timed = args.steps - args.log_steps
     print(f"ResNet50, layer3 and layer4 trained, {args.size[0]}x{args.size[1]}, {timed} timed steps of {BATCH} pairs")
-    print(f"on {rows['ours']['device']}")
+    print(f"on {next(iter(rows.values()))['device']}")
     print(f"{'side':<10} {'precision':>9} {'micro':>5} {'threads':>7} {'pairs/s':>8} {'peak MB':>8}")
     for name, row in rows.items():
         recipe = SIDES.get(name, SIDES["ours"])
@@ -251,15 +263,18 @@ def show(rows: dict[str, dict[str, Any]], args: argparse.Namespace) -> None:
         numbers = f"{row['threads']:>7} {row['pairs_per_s']:>8.2f} {row['peak_mb']:>8.0f}"
         print(f"{name:<10} {precision:>9} {micro:>5} {numbers}")
     rate = {name: row["pairs_per_s"] for name, row in rows.items()}
-    print(f"ours / plain                    {rate['ours'] / rate['plain']:.2f}   (aim 2.5)")
-    print(f"float32 / plain                 {rate['float32'] / rate['plain']:.2f}")
-    print(f"reference / plain               {rate['reference'] / rate['plain']:.2f}")
-    print(f"ours / bare                     {rate['ours'] / rate['bare']:.2f}   (aim 0.9)")
-    print(f"float32 / bare32                {rate['float32'] / rate['bare32']:.2f}   (aim 0.9)")
+    for side, other, aim in RATIOS:
+        if side in rate and other in rate:
+            said = "" if aim is None else f"   (aim {aim:g})"
+            print(f"{f'{side} / {other}':<31} {rate[side] / rate[other]:.2f}{said}")
+            what = f"training, {side}, ResNet50, {args.size[0]}x{args.size[1]}"
+            tell(what, rate[side], "pairs/s", peer=other, theirs=rate[other], at_least=aim)
     if "two ranks" in rate:
         print(f"two ranks / twice one rank      {rate['two ranks'] / (2 * rate['one rank']):.2f}   (aim 0.9)")
     # Under `frozen` BatchNorm is another function than in `plain`: what bfloat16 costs is seen beside float32.
     for side, other in ROUNDED:
+        if side not in rows or other not in rows:
+            continue
         known = rows[other]["losses"]
         apart = [abs(loss - known[step]) / known[step] for step, loss in rows[side]["losses"].items()]
         print(f"loss of {side} against {other}, step by step: {', '.join(f'{100 * value:.2g} %' for value in apart)}")

@@ -27,6 +27,7 @@ REPO = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPO / "tests" / "launch"), str(REPO / "tests" / "drills")]
 
 from counting import calls, counting_path, forget
+from told import tell
 from toy import behave, toy_trials
 from toy_driver import start
 
@@ -113,6 +114,8 @@ def measure(name: str, base: Path, work: Callable[[], None], bare: float | None)
     work()
     seconds, after = time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
     own = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if bare is not None:
+        tell(name, seconds, "s", peer="bare sbatch array", theirs=bare)
     asked = ", ".join(f"{command} {number}" for command, number in sorted(calls(base / "shims").items()))
     print(f"{name:26s} {seconds:7.1f} s   {seconds / (bare or seconds):5.2f}   {own:6.1f} CPU s   {asked}", flush=True)
     return seconds

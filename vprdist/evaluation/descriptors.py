@@ -19,10 +19,10 @@ from vprdist.data.places import Side
 from vprdist.disk import written
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import TrainingError, UserError
+from vprdist.network.arriving import Answers, arriving
 from vprdist.network.batch import Batch
 from vprdist.network.folded import folded
 from vprdist.network.inputs import PlaceReader, Reading, SideImages, stack_or_error
-from vprdist.network.loading import loaded
 from vprdist.network.model import PlaceNetwork
 from vprdist.spec.arms import Arm
 from vprdist.spec.vocabulary import Storage
@@ -109,11 +109,10 @@ def describe_arms(
     # A GPU waits for pictures, not for BatchNorm: no gain was measured there.
     described_by = folded(network) if ranks.device.type == "cpu" else network
     values = [allocate(total, network.dimensions, storage) for _ in views] if ranks.is_first else None
-    described: Iterator[Batch] = loaded(images, workers, collate=stack_or_error, batch_sampler=batches)
-    finite = True
+    described: Iterator[Batch] = arriving(images, workers, ranks.device, collate=stack_or_error, batch_sampler=batches)
+    store = _Store(ranks.device)
     for begin in range(0, total, turn):
         batch = next(described, None)
-        batch = None if batch is None else batch.to(ranks.device)
         for view in views:
             # A rank whose turn is past the end sends an empty batch.
             mine = torch.zeros(BATCH_IMAGES, network.dimensions, device=ranks.device)
@@ -124,8 +123,9 @@ def describe_arms(
             parts = ranks.gather_first(mine)
             advanced(0 if batch is None else len(batch.image))
             if values is not None and parts is not None:
-                finite &= _store(values[view][begin : begin + turn], parts)
-    (spoilt,) = ranks.any(not finite)
+                store.put(values[view][begin : begin + turn], parts)
+    store.finish()
+    (spoilt,) = ranks.any(not store.finite)
     if spoilt:
         bad = [_not_finite(each, wanted) for each in values or ()]
         raise TrainingError(
@@ -134,11 +134,17 @@ def describe_arms(
     return None if values is None else [Descriptors(each, places_of(wanted)) for each in values]
 
 
-def _store(out_ND: Values, parts: Sequence[Tensor]) -> bool:
-    """Write the parts of a turn; whether all of them are finite."""
-    rows = torch.cat(list(parts))[: len(out_ND)].cpu().numpy()
-    out_ND[:] = rows
-    return bool(np.isfinite(rows).all())
+class _Store(Answers[Values]):
+    """Writes the parts of each turn where they belong; whether all of them were finite."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        self.finite = True
+
+    def take(self, place: Values, rows_ND: Tensor) -> None:
+        rows = rows_ND.numpy()
+        place[:] = rows
+        self.finite &= bool(np.isfinite(rows).all())
 
 
 def places_of(wanted: Wanted) -> dict[tuple[str, str], Rows]:

@@ -22,10 +22,10 @@ from vprdist.data.places import Side
 from vprdist.errors import TrainingError, UserError
 from vprdist.evaluation.descriptors import BATCH_IMAGES, NOT_FINITE, Wanted
 from vprdist.files import digest_json, locked, write_json
+from vprdist.network.arriving import arriving
 from vprdist.network.batch import Batch
 from vprdist.network.folded import folded
 from vprdist.network.inputs import PlaceReader, Reading, SideImages, stack_or_error
-from vprdist.network.loading import loaded
 from vprdist.network.model import PlaceNetwork
 from vprdist.prepare.sums_room import no_room
 from vprdist.probes.order import BLOCK_PICTURES, PartReport
@@ -171,9 +171,8 @@ def _make(
     )
     places = [list(block[at : at + BATCH_IMAGES]) for at in range(0, len(block), BATCH_IMAGES)]
     found = np.empty((len(kinds), len(sums.classes), len(block), sums.width), np.float32)
-    batches: Iterator[Batch] = loaded(images, workers, collate=stack_or_error, batch_sampler=places)
+    batches: Iterator[Batch] = arriving(images, workers, on, collate=stack_or_error, batch_sampler=places)
     for batch, rows in zip(batches, places, strict=True):
-        batch = batch.to(on)
         assert batch.extra is not None
         values_BKM = described_by.map_sums(batch.image, batch.extra).cpu()
         shape = (len(rows), len(kinds), len(sums.classes), sums.width)

@@ -28,10 +28,10 @@ from vprdist.data.groups import TripletSampler
 from vprdist.data.places import City
 from vprdist.distributed.ranks import Ranks
 from vprdist.errors import CheckpointError, Stopped, TrainingError, shown
+from vprdist.network.arriving import arriving
 from vprdist.network.batch import Batch, Described
 from vprdist.network.batch_norm import synchronise
 from vprdist.network.inputs import PlaceReader
-from vprdist.network.loading import loaded
 from vprdist.network.model import PlaceNetwork, set_mode
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.trial_folder import TrialFolder
@@ -149,7 +149,7 @@ class Trainer:
         saved, clock = time.monotonic(), time.perf_counter()
         for batch in self._batches():
             self._show_augmented(batch.part)
-            self._step(batch.to(self.ranks.device))
+            self._step(batch)
             self.progress.step += 1
             clock = self._account(clock)
             self._report_step()
@@ -194,8 +194,10 @@ class Trainer:
 
     def _batches_of(self, wanted: range) -> Iterator[PairBatch]:
         parts = RankParts(self.trial, self.steps, wanted, self.ranks, self.graphs)
-        on_gpu = self.ranks.device.type == "cuda"
-        return loaded(self.pictures, self.trial.run.workers, batch_size=None, sampler=parts, pin_memory=on_gpu)
+        # Nothing is read by a thread: steps are drawn from what the loop looks at too, and changes.
+        return arriving(
+            self.pictures, self.trial.run.workers, self.ranks.device, ahead=False, batch_size=None, sampler=parts
+        )
 
     def _mine(self, chunk: int) -> None:
         """Choose the triplets of a chunk, unless a checkpoint of its midst held them."""

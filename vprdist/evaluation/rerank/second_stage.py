@@ -20,9 +20,9 @@ from vprdist.errors import UserError
 from vprdist.evaluation.descriptors import BATCH_IMAGES, Descriptors, Rows, Wanted
 from vprdist.evaluation.ranking import DEPTH, Ranking
 from vprdist.evaluation.rerank.base import LocalFeatures, features_of, scored
+from vprdist.network.arriving import arriving
 from vprdist.network.folded import folded
 from vprdist.network.inputs import PlaceReader, Reading, SideImages, stack_or_error
-from vprdist.network.loading import loaded
 from vprdist.network.model import PlaceNetwork
 from vprdist.spec.doors import RerankName
 
@@ -107,13 +107,13 @@ class SecondStage:
         blocks = _blocks(pairs, self.block_bytes // _picture_bytes(network, images, ranks))
         places = [_places(pairs, block) for block in blocks[ranks.rank :: ranks.world_size]]
         batches = [some[n : n + BATCH_IMAGES].tolist() for some in places for n in range(0, len(some), BATCH_IMAGES)]
-        described = loaded(images, self.workers, collate=stack_or_error, batch_sampler=batches)
+        described = arriving(images, self.workers, ranks.device, collate=stack_or_error, batch_sampler=batches)
         reranker = self.named.make()
         for turn in range(0, len(blocks), ranks.world_size):
             if turn + ranks.rank < len(blocks):
                 here, features = places[turn // ranks.world_size], list[LocalFeatures]()
                 while len(features) < len(here):
-                    features += features_of(network, next(described).to(ranks.device))
+                    features += features_of(network, next(described))
                 for number in blocks[turn + ranks.rank]:
                     asked = features[int(np.searchsorted(here, pairs.queries_Q[number]))]
                     others = [features[n] for n in np.searchsorted(here, pairs.images(number)).tolist()]
