@@ -9,6 +9,7 @@ from vprdist.contract import Contract, lacking
 SUBMITIT = Contract("submitit", "submitit", "1.5.4", "1.6")
 SLURM, LOCAL = "submitit:SlurmExecutor", "submitit:LocalExecutor"
 PATHS, ENVIRONMENT = "submitit.core.utils:JobPaths", "submitit.core.job_environment:JobEnvironment"
+CONTROLLER = "submitit.local.local:Controller"
 CALL = "submitit.core.utils:DelayedSubmission"
 SCRIPT = "submitit.slurm.slurm:_make_sbatch_string"
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -28,6 +29,14 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "submitit:SlurmJob.num_tasks": (),
     LOCAL: ("folder",),
     f"{LOCAL}._submitit_command_str": (),
+    f"{LOCAL}._submit_command": ("command",),
+    "submitit:LocalJob": ("folder", "job_id", "tasks"),
+    CONTROLLER: ("folder",),
+    f"{CONTROLLER}.start_tasks": (),
+    f"{CONTROLLER}.run": (),
+    PATHS: ("folder", "job_id", "task_id"),
+    f"{PATHS}.stdout": (),
+    f"{PATHS}.stderr": (),
     # What `LocalExecutor` takes is not said in its signatures; this is what it is handed on to.
     "submitit.local.local:start_controller": (
         "tasks_per_node", "cuda_devices", "timeout_min", "signal_delay_s", "stderr_to_stdout", "setup",
@@ -49,6 +58,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
 SET_IN_INIT = {
     "submitit.core.core:Executor": ("folder", "parameters"),
     "submitit.core.core:PicklingExecutor": ("max_num_timeout",),
+    CONTROLLER: ("folder", "ntasks", "command", "pid", "tasks", "stderr_to_stdout"),
 }
 """Attributes that `__init__` makes, which ours read."""
 
