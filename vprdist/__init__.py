@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vprdist.api.table import Table as Table
     from vprdist.errors import UserError as UserError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _OFFERED = {
     "Attribution": "api.attribution", "Comparison": "api.leaderboard", "Evaluation": "api.evaluate",

@@ -29,7 +29,6 @@ def add_commands(commands: Commands) -> None:
         "written: vprdist finds its own where the working folder has none."
     )
     init.add_argument("folder", type=Path, nargs="?", default=Path(), help="made where it is missing (default: here)")
-    init.set_defaults(work=_init)
 
 
 def _init(args: argparse.Namespace, console: Console) -> int:
