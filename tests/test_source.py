@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from vprdist import __version__
 from vprdist.shipped import INSIDE
 from vprdist.source import Source, source_of
 
@@ -250,7 +251,7 @@ def test_a_process_speaks_of_its_own_code_and_looks_once(copy: Path) -> None:
         [sys.executable, "-c", code], cwd="/", env=os.environ | {"PYTHONPATH": str(copy.parent)},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stdout.split() == [expected, "True", "0.1.0"]
+    assert done.stdout.split() == [expected, "True", __version__]
 
 
 def test_a_source_of_another_version_is_unknown() -> None:

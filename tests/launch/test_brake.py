@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from toy import toy_trials
 
+from vprdist import __version__
 from vprdist.errors import LaunchError
 from vprdist.launch.brake import Brake
 from vprdist.launch.cluster import Cause, Sight
@@ -20,7 +21,7 @@ from vprdist.store.journal import Failure, JobRecord, new_token
 from vprdist.store.trial_folder import TrialFolder
 
 PROFILE = ClusterProfile(kind="slurm", setup=("module load cuda",))
-WORDS = Words(rank=0, host="gpu01", python="3.11", version="0.1.0", source=None)
+WORDS = Words(rank=0, host="gpu01", python="3.11", version=__version__, source=None)
 
 
 def record(**changes: Any) -> JobRecord:
