@@ -43,6 +43,7 @@ from vprdist.training.checks import check_cache, check_inputs, check_shards_of, 
 from vprdist.training.loop import Trainer
 from vprdist.training.metrics_log import Watch
 from vprdist.training.start import start_aggregator
+from vprdist.training.untrained import KeptValues
 
 ALONE = World()
 
@@ -167,7 +168,7 @@ class _Run:
             kept.share()
             return found
 
-        untrained = self._untrained(measure)
+        untrained = self._untrained(measure, network)
         trainer = None
         if trial.train.steps:
             check_cache(trial)
@@ -238,21 +239,33 @@ class _Run:
                     variants=found.results(protocol),
                 )  # fmt: skip
 
-    def _untrained(self, measure: Callable[[], Evaluation | None]) -> dict[str, float] | None:
-        """Metrics before training; a resumed run takes them from the rows of its first start."""
+    def _untrained(
+        self, measure: Callable[[], Evaluation | None], network: PlaceNetwork
+    ) -> dict[str, float] | None:  # fmt: skip
+        """Metrics before training, by rank 0; a resumed run takes them from the rows of its first start, and others
+        from a trial that began as the same network."""
         if not (self.trial.evaluate.before_training and self.trial.train.steps):
             return None
-        rows, _ = TrialFolder(self.folder).rows()
-        known = next((row for row in rows if row.get("kind") == "untrained"), None)
-        # Every rank takes part in the measuring, or none: the first one's look at the file decides.
-        (is_known,) = self.ranks.any(self.ranks.is_first and known is not None)
+        known: dict[str, float] | None = None
+        if self.ranks.is_first:
+            rows, _ = TrialFolder(self.folder).rows()
+            row = next((row for row in rows if row.get("kind") == "untrained"), {})
+            known = {name: row[name] for name in row if "@" in name} or None
+        # Every rank takes part in the measuring, or none: the first one's look at the files decides.
+        (is_known,) = self.ranks.any(known is not None)
         if is_known:
-            return {name: known[name] for name in known if "@" in name} if known else None
-        evaluation = measure()
-        if evaluation is None:
-            return None  # another rank tells
-        self.report({"kind": "untrained", "step": 0, **evaluation.metrics})
-        return evaluation.metrics
+            return known
+        kept, values = None, None
+        if self.ranks.is_first:
+            kept = KeptValues(self.trial.judged, network.state_dict(), self.ranks, self.folder.parents[1])
+            values = kept.read()
+        (is_kept,) = self.ranks.any(values is not None)
+        if not is_kept and (evaluation := measure()) is not None and kept is not None:
+            values = evaluation.metrics
+            kept.write(values)
+        if values is not None:
+            self.report({"kind": "untrained", "step": 0, **values, **({"kept": True} if is_kept else {})})
+        return values
 
     def report_evaluation(self, step: int, evaluation: Evaluation | None) -> None:
         """Append the metrics of a step (rank 0, which alone has them)."""
