@@ -19,8 +19,17 @@ if "VPRDIST_TEST_GPU" not in os.environ:
     # Tests compare with the CPU, start two ranks, and build networks there: only those of tests/gpu want a GPU.
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
-TOGETHER = ("tests/slurm/", "tests/training/test_ranks_and_resume.py")
-"""Tests that share something dear: with `-n` all below one of these go to one worker, one group after the other."""
+TOGETHER = tuple(
+    tuple(f"tests/{file}" for file in files.split())
+    for files in (
+        "slurm/test_preemption.py slurm/test_packs.py slurm/test_array.py slurm/test_first_job.py",
+        "slurm/test_jobs.py slurm/test_trial_arrays.py slurm/test_devcluster.py slurm/test_check.py",  # accounting
+        "slurm/",
+        "training/test_ranks_and_resume.py",
+    )
+)
+"""Tests that share something dear, a cluster or ranks that have started: with `-n` those of one line go to one worker.
+SLURM's wait more than they compute, so that several lines of them run beside the others."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # there without xdist too
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Groups by path, the largest first: while tests of SLURM wait, the other worker has the machine.
+    """Groups by path, the largest first: while tests of SLURM wait, another worker has the machine.
 
     xdist's own `loadgroup` goes by a mark that it hides in the test's id, which pytest 9 no longer lets it do: the
     marked tests were spread over all workers, each with clusters of its own, and nothing said so.
@@ -45,7 +54,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return next((group for group in TOGETHER if nodeid.startswith(group)), nodeid)
+            return next((group[0] for group in TOGETHER if nodeid.startswith(group)), nodeid)
 
     return Together(config, log)
 

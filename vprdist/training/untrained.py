@@ -22,7 +22,7 @@ from vprdist.source import running_source
 from vprdist.spec.trial import TrialSpec
 
 VERSION = 1
-"""Of the files."""
+"""What is written, and how."""
 
 
 class KeptValues:
