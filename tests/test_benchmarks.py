@@ -12,6 +12,7 @@ from tests.benchmarks import __main__ as command
 from tests.benchmarks import registry
 from tests.benchmarks.registry import BENCHMARKS, HELPERS, NEEDS, REPO, Benchmark
 from tests.benchmarks.told import ROWS, Row, read_rows, tell
+from tests.gpu import measure
 
 FOLDER = REPO / "tests" / "benchmarks"
 
@@ -74,6 +75,16 @@ def test_what_is_missing_is_said(
     assert "two" in capsys.readouterr().out
     assert command.main(["--only", "tow"]) == 2
     assert "'two'" in capsys.readouterr().err
+
+
+def test_what_is_measured_on_a_gpu_is_said_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert measure.main(["--data", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("no GPU on this machine") == len(measure.BENCHMARKS)
+    for each in measure.BENCHMARKS:
+        assert each.name in {known.name for known in BENCHMARKS}
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def measure(trial: TrialSpec, city: City, args: argparse.Namespace, ranks: Ranks
         max(4, min(100, count // BATCH_IMAGES)),
     )
     name = torch.cuda.get_device_name() if ranks.device.type == "cuda" else f"cpu x{torch.get_num_threads()}"
-    print(f"{name}, {trial.network.backbone}, {size[0]}x{size[1]}, {trial.train.precision}, {num_arms} arms")
+    print(f"{name}, {args.backbone}, {size[0]}x{size[1]}, {trial.train.precision}, {num_arms} arms")
     how = f", {num_arms} masks" * (num_arms > 0) + ", packed" * args.pack + f", {workers} workers" * (workers > 0)
     what = f"pictures described, {args.backbone}, {size[0]}x{size[1]}, {args.precision}{how}"
     tell(what, count / took, "1/s", peer="the bare network", theirs=1 / bare, at_least=0.95)

@@ -43,11 +43,8 @@ def main(words: Sequence[str] | None = None) -> int:
                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--data", type=Path, default=REPO.parent / "shared" / "data", help="the folder of real data")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there as well")
-    parser.add_argument(
-        "--limit", type=float, default=150.0, metavar="S", help="a measurement that takes longer failed"
-    )
     args = parser.parse_args(words)
-    args.full = False
+    args.full, args.limit, args.total = False, 200.0, 580.0
     return guarded(lambda console: run_all(BENCHMARKS, args, console))
 
 
