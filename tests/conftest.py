@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import compileall
 import os
+import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ from vprdist.files import locked
 if "VPRDIST_TEST_GPU" not in os.environ:
     # Tests compare with the CPU, start two ranks, and build networks there: only those of tests/gpu want a GPU.
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+os.environ["VPRDIST_CACHE"] = str(Path(tempfile.gettempdir()) / f"vprdist-tests-{os.getpid()}" / "shared")
+"""Nothing of a person's own cache is read or written; each test has another one, see `_own_cache`."""
 
 TOGETHER = tuple(
     tuple(f"tests/{file}" for file in files.split())
@@ -57,6 +62,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next((group[0] for group in TOGETHER if nodeid.startswith(group)), nodeid)
 
     return Together(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _caches() -> Iterator[Path]:
+    """Where the caches of tests lie, which are removed with it."""
+    place = Path(os.environ["VPRDIST_CACHE"]).parent
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test knows what a process with torch told another one."""
+    monkeypatch.setenv("VPRDIST_CACHE", str(_caches / uuid.uuid4().hex))
 
 
 @pytest.fixture(scope="session")

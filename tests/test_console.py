@@ -18,7 +18,7 @@ from vprdist.console import Console, bar, pace_of, progress_bars, styled, visibl
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "vprdist").rglob("*.py"))
-OURS = ROOT / "vprdist/console.py"
+OURS = [ROOT / "vprdist/console.py", ROOT / "vprdist/long_table.py"]
 HOSTILE = "[/x] [bold]b[/bold] :smile: \x1b[31mred\x1b[0m \x9b2J \r over \x07 \u202eback\u2066 <script> [link=file:///]l[/link]"
 SEEN = r"[/x] [bold]b[/bold] :smile: \x1b[31mred\x1b[0m \x9b2J \r over \x07 \u202eback\u2066 <script> [link=file:///]l[/link]"
 OWN_COLOURS = re.compile(r"\x1b\[[\d;]*[mAK]|\x1b\[\?25[lh]|\r|\x1b\[2K")
@@ -139,7 +139,8 @@ def calls(tree: ast.AST) -> Iterator[ast.Call]:
 
 
 def test_one_file_makes_what_is_shown() -> None:
-    """Rich reads markup in a plain Console, in Text.from_markup and in a bar's title: they are made in one file.
+    """Rich reads markup in a plain Console, in Text.from_markup and in a bar's title: they are made in one file; long
+    tables are put together in another, of lines that the Console has rendered.
 
     Everybody else prints plain strings with a style, by a Console of ours, which reads none: no f-string can be one.
     """
@@ -147,7 +148,7 @@ def test_one_file_makes_what_is_shown() -> None:
                "rich.progress": {"TaskID"}}  # fmt: skip
     wrong, imports = [], 0
     for path in FILES:
-        if path == OURS:
+        if path in OURS:
             continue
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):

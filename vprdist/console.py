@@ -24,6 +24,7 @@ from rich.text import Text
 
 from vprdist.disk import full_disk
 from vprdist.errors import UserError
+from vprdist.long_table import Line, LongTable, drawn, telling
 from vprdist.machine import settle_home
 
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -194,33 +195,34 @@ def table_width(console: Console, table: Table) -> int:
 def fitted_table(
     console: Console, heads: Sequence[str], lines: Sequence[Sequence[str | Text]], words: Sequence[int],
     spare: Sequence[int] = (), title: str | None = None,
-) -> Table:  # fmt: skip
+) -> Table | LongTable:  # fmt: skip
     """A table that a terminal has room for. Words are broken into lines; ids, numbers and heads are never cut.
 
     Args:
         words: columns of words, which may become as narrow as `WORDS`.
         spare: columns that may be left out, in this order.
     """
+    told = telling(lines, visible)
+    longest = [
+        max(len(part) for cell in (head, *(str(line[column]) for line in lines)) for part in cell.split("\n"))
+        for column, head in enumerate(heads)
+    ]
 
-    def longest(column: int) -> int:
-        cells = (heads[column], *(str(line[column]) for line in lines))
-        return max(len(part) for cell in cells for part in cell.split("\n"))
-
-    def draw(shown: Sequence[int]) -> Table:
+    def draw(shown: Sequence[int], some: Sequence[Line]) -> Table:
         table = Table(title=None if title is None else styled(title), title_justify="left")
         for column in shown:
             broken = column in words
-            least = min(longest(column), WORDS) if broken else None
+            least = min(longest[column], WORDS) if broken else None
             table.add_column(heads[column], no_wrap=not broken, overflow="fold", min_width=least)
-        for line in lines:
+        for line in some:
             table.add_row(*(line[column] for column in shown))
         return table
 
     def width_of(shown: Sequence[int]) -> int:
-        saved = sum(max(0, longest(column) - WORDS) for column in shown if column in words)
-        return table_width(console, draw(shown)) - saved
+        saved = sum(max(0, longest[column] - WORDS) for column in shown if column in words)
+        return table_width(console, draw(shown, told)) - saved
 
-    return draw(fitting(range(len(heads)), spare, width_of, console.width))
+    return drawn(draw, fitting(range(len(heads)), spare, width_of, console.width), lines, told)
 
 
 def number_text(value: float | None, signed: bool = False) -> str:

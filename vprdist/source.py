@@ -63,6 +63,21 @@ def running_source() -> Source | None:
     return source_of(Path(__file__).resolve().parent, __version__)
 
 
+@functools.cache
+def package_digest() -> str:
+    """The digest of this process's code alone, for which git is not asked.
+
+    Raises:
+        OSError: its files cannot be read.
+    """
+    return _digest(_texts_of(Path(__file__).resolve().parent))
+
+
+def _texts_of(package: Path) -> dict[str, bytes]:
+    paths = [path for path in package.rglob("[!.]*.py") if path.is_file()]
+    return {path.relative_to(package).as_posix(): path.read_bytes() for path in paths}
+
+
 def source_of(package: Path, version: str) -> Source | None:
     """The source of the package in a folder; None where its files cannot be read."""
     try:

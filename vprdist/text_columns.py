@@ -18,6 +18,23 @@ BLOCK = 2**17
 LINE_BYTES = 2**16
 
 
+def _array_of(block: Sequence[str]) -> Any:
+    """A list's texts, as `pa.array` makes them: which imports pandas for it where that is installed, half a second."""
+    import pyarrow as pa
+
+    texts = [text.encode("utf-8") for text in block]
+    ends = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum([len(text) for text in texts], out=ends[1:])
+    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(b"".join(texts)))
+
+
+def _nowhere() -> Any:
+    """-1 as Arrow has it, made without pandas too."""
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(pa.int32(), 1, [None, pa.py_buffer(np.int32(-1).tobytes())])[0]
+
+
 class Texts:
     """A column of texts in UTF-8.
 
@@ -33,7 +50,7 @@ class Texts:
         """The texts of some lists, one after the other; a list may be forgotten as soon as it is given."""
         import pyarrow as pa
 
-        return cls(pa.chunked_array([pa.array(block, pa.large_string()) for block in blocks], pa.large_string()))
+        return cls(pa.chunked_array([_array_of(block) for block in blocks], pa.large_string()))
 
     @classmethod
     def of_array(cls, words: npt.NDArray[np.str_]) -> Texts:
@@ -146,7 +163,9 @@ class Texts:
         import pyarrow.compute as compute
 
         found = compute.index_in(self._column, others._column)
-        return np.asarray(compute.fill_null(found, -1).to_numpy(), np.int64)
+        places = Texts(compute.if_else(found.is_valid(), found, _nowhere()))
+        parts = [np.from_dlpack(chunk) for chunk in places._chunks()]  # `to_numpy` would import pandas
+        return np.concatenate([np.empty(0, np.int64), *parts])
 
     def coded(self) -> tuple[npt.NDArray[np.int64], list[str]]:
         """(N,) the place of each among the different ones, and those."""

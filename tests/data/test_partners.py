@@ -161,7 +161,7 @@ def test_a_look_stops_at_the_first_queries_that_show_every_kind(small_tree, monk
             seen.append(row)
             yield csr_matrix(np.array([[0.9 * (row >= 1), 0.1 * (row >= 2)] + [0] * 18], np.float32))
 
-    monkeypatch.setattr("vprdist.data.kinds.label_blocks", blocks)
+    monkeypatch.setattr("vprdist.data.kinds.label_rows", blocks)
     assert city_kinds(read_city(small_tree, "ada"), DataSpec()).found == {*KINDS}
     assert seen == [0, 1, 2]
 

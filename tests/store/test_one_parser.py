@@ -33,7 +33,7 @@ OWNERS = {
     "attribution.": ("store/attribution_file.py",),
     "nodes.jsonl": ("launch/nodes.py",),
     "order.json": ("launch/array_folder.py",),
-    "demo.json": ("demo/write.py",),
+    "demo.json": ("demo/mark.py",),
 }
 """Where a file's name is spelled, once. Outside of store: what lies beside caches, cities and jobs, not in a sweep's or
 a trial's folder."""

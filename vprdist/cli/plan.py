@@ -21,7 +21,8 @@ EXAMPLE = """example: vprdist plan sweeps/table1.yaml scale=paper cluster=exampl
          vprdist plan sweeps/table1.yaml --measure
          vprdist plan --check cluster=example-gpu
 
-Nothing is written and nothing is submitted. Exit code 2: the sweep, or the profile, would be refused.
+Nothing is written and nothing is submitted; what torch counts of built-in networks is kept in your own cache
+(~/.cache/vprdist). Exit code 2: the sweep, or the profile, would be refused.
 """
 
 

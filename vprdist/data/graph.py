@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
 
 from vprdist.data.label_choice import fallen_back, label_kind, labels_digest, trained_on, without_angles
 from vprdist.data.labels import Say, label_blocks, read_labels
@@ -18,6 +18,9 @@ from vprdist.errors import DataError
 from vprdist.spec.computation import FIRST
 from vprdist.spec.data import DataSpec
 from vprdist.spec.trial import TrialSpec
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from vprdist.data.label_choice import trained_on
-from vprdist.data.labels import label_blocks
+from vprdist.data.labels import label_blocks, label_rows
 from vprdist.data.official import FOV
 from vprdist.data.places import City
 from vprdist.errors import TrainingError
@@ -42,10 +44,12 @@ def city_kinds(city: City, spec: DataSpec, labels: str = FOV) -> CityKinds:
     queries, gallery = trained_on(city, spec)
     found: set[int] = set()
     begin = 0
-    for block in label_blocks(city, spec, labels):
-        block, begin = block[queries[begin : begin + block.shape[0]]][:, gallery], begin + block.shape[0]
-        positive = block.data >= POSITIVE_SIMILARITY
-        has = {POSITIVE: positive.any(), SOFT: not positive.all(), HARD: block.nnz < block.shape[0] * block.shape[1]}
+    for block in label_rows(city, spec, labels):
+        own, begin = queries[begin : begin + block.shape[0]], begin + block.shape[0]
+        taken = np.repeat(own, np.diff(block.indptr)) & gallery[block.indices]
+        positive = block.data[taken] >= POSITIVE_SIMILARITY
+        num_pairs = int(own.sum()) * int(gallery.sum())
+        has = {POSITIVE: positive.any(), SOFT: not positive.all(), HARD: len(positive) < num_pairs}
         found |= {kind for kind in KINDS if has[kind]}
         if len(found) == len(KINDS):
             break

@@ -13,18 +13,21 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from vprdist.arrays import read_npz
 from vprdist.data.label_choice import LabelKind, label_kind, without_angles
 from vprdist.data.official import FOV, official_blocks, official_digest
 from vprdist.data.places import City
-from vprdist.data.similarity import joined, similarity_blocks
+from vprdist.data.similarity import Block, joined, similarity_blocks
 from vprdist.errors import first_line
 from vprdist.files import digest_json, hold_for_making, publish
 from vprdist.spec.data import DataSpec
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 SOURCES: dict[LabelKind, str] = {
     "official": "reading the official labels",
@@ -37,6 +40,11 @@ ALGORITHM = 1
 
 
 def label_blocks(city: City, spec: DataSpec, labels: str = FOV) -> Iterator[csr_matrix]:
+    """As `label_rows`, each block as scipy has it."""
+    return (block.matrix if isinstance(block, Block) else block for block in label_rows(city, spec, labels))
+
+
+def label_rows(city: City, spec: DataSpec, labels: str = FOV) -> Iterator[Block | csr_matrix]:
     """The similarity of a city's pairs, float32 rows in order, some queries at a time; nothing is kept.
 
     Args:
@@ -62,6 +70,8 @@ def label_blocks(city: City, spec: DataSpec, labels: str = FOV) -> Iterator[csr_
 
 def _of_truth(city: City) -> csr_matrix:
     """(N, M) float32: the graded similarity that a city knows, or 1 for each of its positives."""
+    from scipy.sparse import csr_matrix
+
     assert city.truth is not None
     found = city.truth.positives if city.truth.similarity is None else city.truth.similarity
     return csr_matrix(found, dtype=np.float32)
@@ -123,6 +133,8 @@ def _content_digest(city: City, spec: DataSpec, labels: str) -> str:
 
 def _read(place: Path, shape: tuple[int, int], say: Say) -> csr_matrix | None:
     """What is kept there; None where nothing is, or nothing that can be used, which is said."""
+    from scipy.sparse import csr_matrix
+
     try:
         data, indices, indptr = (read_npz(place, name) for name in ("data", "indices", "indptr"))
         kept = csr_matrix((data, indices, indptr), shape=shape)

@@ -20,15 +20,17 @@ import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from vprdist.data.hdf5 import REMEDY, Order
 from vprdist.data.places import City
 from vprdist.errors import DataError
 from vprdist.files import open_file
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 FOV, SIM = DATASETS = ("fov", "sim")
 """The graded similarity, and the binary labels of the contrastive loss, as in the reference."""
@@ -81,6 +83,8 @@ def official_blocks(city: City, name: str = FOV) -> Iterator[csr_matrix]:
         open_file(path).close()
     except OSError as error:
         raise DataError(path, "the label file cannot be read", error.strerror, REMEDY) from None
+    from scipy.sparse import csr_matrix
+
     begin = 0
     with _Reader(path, Order(str(path), name, (city.query.num_whole, width), BLOCK_BYTES)) as reader:
         while (said := reader.line()) != {"end": True}:

@@ -6,14 +6,17 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
 
 from vprdist.data.columns import condition_words, flags, numbers, subtask_flags, whole_numbers, words
 from vprdist.data.picture_paths import MadePaths
 from vprdist.errors import DataError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

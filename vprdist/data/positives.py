@@ -8,10 +8,11 @@ result there is no more than that.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -39,7 +40,10 @@ class Neighbours:
         self._position_U2 = sorted_M2[self._begin_U]
         # Shifted to one origin: UTM northings of millions of metres would cost the tree its last digits.
         self._origin = database_M2[0] if len(database_M2) else np.zeros(2)
-        self._tree = cKDTree(self._position_U2 - self._origin) if len(database_M2) else None
+
+    @cached_property
+    def _tree(self) -> Any:
+        return _tree_of(self._position_U2 - self._origin)
 
     def chunks(
         self, query_N2: Floats, radius_m: float, most_queries: int = CHUNK_QUERIES
@@ -67,21 +71,26 @@ class Neighbours:
 
     def _most_near(self, query_N2: Floats, radius_m: float) -> Rows:
         """(N,) how many positions the tree finds near each query: at least those that are."""
-        if self._tree is None:
-            return np.zeros(len(query_N2), np.int64)
+        if self._are_few(query_N2):  # at most all of them
+            return np.full(len(query_N2), len(self._position_U2))
         found = self._tree.query_ball_point(query_N2 - self._origin, _hair_more(radius_m), return_length=True)
         return np.asarray(found, np.int64)
 
     def _near(self, query_N2: Floats, radius_m: float) -> tuple[Rows, Rows]:
         """(P,) queries and (P,) positions at most `radius_m` apart, by query."""
-        if self._tree is None:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        found = cKDTree(query_N2 - self._origin).sparse_distance_matrix(
+        if self._are_few(query_N2):  # the tree, whose library takes a while to load, is not worth it
+            near_NU = np.hypot(*(self._position_U2 - query_N2[:, None]).transpose(2, 0, 1)) <= radius_m
+            return np.nonzero(near_NU)
+        found = _tree_of(query_N2 - self._origin).sparse_distance_matrix(
             self._tree, _hair_more(radius_m), output_type="ndarray"
         )
         query, point = found["i"], found["j"]
         near = np.hypot(*(self._position_U2[point] - query_N2[query]).T) <= radius_m
         return _sorted_pairs(query[near], point[near], len(self._position_U2))
+
+    def _are_few(self, query_N2: Floats) -> bool:
+        """Whether all pairs with these queries can be looked at."""
+        return len(query_N2) * len(self._position_U2) <= CHUNK_PAIRS
 
     def _images(self, query_P: Rows, point_P: Rows) -> tuple[Rows, Rows]:
         """Each pair of a query and a position as pairs of the query and its images, by query, then database row."""
@@ -90,6 +99,12 @@ class Neighbours:
         places = np.repeat(self._begin_U[point_P] - before, counts)
         places += np.arange(len(places))
         return _sorted_pairs(np.repeat(query_P, counts), self._rows[places], len(self._rows))
+
+
+def _tree_of(position_N2: Floats) -> Any:
+    from scipy.spatial import cKDTree
+
+    return cKDTree(position_N2)
 
 
 def rows_within(query_N2: Floats, database_M2: Floats, radius_m: float) -> list[Rows]:

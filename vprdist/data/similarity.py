@@ -9,16 +9,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_matrix
+import numpy.typing as npt
 
 from vprdist.data.positives import Floats, Neighbours
 from vprdist.data.sectors import sector_overlap
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 BLOCK_QUERIES = 4096
+Ints = npt.NDArray[np.int64]
 CHUNK_PAIRS = 16_384
 """Pairs whose overlap is calculated at once: the arrays of a chunk stay within the processor's cache."""
+
+
+class Block(NamedTuple):
+    """Rows of similarities, with the parts and names of a `csr_matrix`, whose library takes a while to load."""
+
+    data: npt.NDArray[np.float32]
+    indices: Ints
+    indptr: Ints
+    shape: tuple[int, int]
+
+    @property
+    def matrix(self) -> csr_matrix:
+        """The same as scipy has it."""
+        from scipy.sparse import csr_matrix
+
+        return csr_matrix((self.data, self.indices, self.indptr), shape=self.shape)
 
 
 def similarity_blocks(
@@ -28,7 +49,7 @@ def similarity_blocks(
     ca_database_M: Floats,
     radius_m: float,
     degrees: float,
-) -> Iterator[csr_matrix]:
+) -> Iterator[Block]:
     """The rows of `graded_similarity` in order, some queries at a time: who needs the first ones pays for no others.
 
     Pictures whose angle is NaN have no entries.
@@ -47,7 +68,7 @@ def similarity_blocks(
             values[part] = sector_overlap(database_M2[d] - own_n2[q], own_ca_n[q], ca_database_M[d], radius_m, degrees)
         keep = values > 0
         begins = np.searchsorted(query[keep], np.arange(len(own_n2) + 1))
-        yield csr_matrix((values[keep], database[keep], begins), shape=(len(own_n2), len(database_M2)))
+        yield Block(values[keep], database[keep], begins, (len(own_n2), len(database_M2)))
 
 
 def _circle(radius_m: float, degrees: float) -> tuple[float, float]:
@@ -79,11 +100,13 @@ def graded_similarity(
     return joined(similarity_blocks(query_N2, ca_query_N, database_M2, ca_database_M, radius_m, degrees))
 
 
-def joined(blocks: Iterable[csr_matrix]) -> csr_matrix:
+def joined(blocks: Iterable[Block | csr_matrix]) -> csr_matrix:
     """The rows of the blocks, at least one, below each other: no more memory than the result and a block.
 
     `scipy.sparse.vstack` holds both all blocks and the result.
     """
+    from scipy.sparse import csr_matrix
+
     data, indices, ends, columns = np.empty(0, np.float32), np.empty(0, np.int32), [np.zeros(1, np.int64)], 0
     for block in blocks:
         filled, columns = len(data), block.shape[1]

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from vprdist.data.palette import PALETTE
+from vprdist.demo.mark import MARK
 from vprdist.demo.render import render
 from vprdist.demo.visits import poses, visit
-from vprdist.demo.write import MARK
 from vprdist.errors import DataError, nearest
 from vprdist.files import publish, read_json
 from vprdist.spec.conditions import Condition, ConditionsSpec, Time, Weather

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vprdist.data.palette import PALETTE
-from vprdist.demo.write import MARK
+from vprdist.demo.mark import MARK
 from vprdist.errors import DataError, nearest
 from vprdist.files import publish, read_json
 from vprdist.spec.vocabulary import CLASSES, SIDES, STATIC_CLASSES

@@ -7,7 +7,6 @@ exists is finished; the parts of a side become one npz, and demo.json is publish
 from __future__ import annotations
 
 import io
-import json
 import multiprocessing
 import shutil
 import zipfile
@@ -20,19 +19,16 @@ import numpy as np
 from PIL import Image
 
 from vprdist.demo import tables
+from vprdist.demo.mark import LOCK, MARK, WORK, check_folder, is_made, wanted_of
 from vprdist.demo.render import NUM_CLASSES, render
 from vprdist.demo.soften import activations
 from vprdist.demo.visits import poses, visits
-from vprdist.errors import DataError
-from vprdist.files import locked, publish, read_json, write_json, write_text
+from vprdist.files import locked, publish, write_json, write_text
 from vprdist.machine import leave_with_parent, usable_cores
 from vprdist.spec.demo import DemoSpec
 from vprdist.spec.vocabulary import SIDES
 
-GENERATOR = 1
-"""Raised when the same spec begins to make other bytes."""
 CHUNK = 16
-MARK, WORK, LOCK = "demo.json", ".work", ".lock"
 
 Chunk = tuple[str, str, int, int]
 """City, side, first row, number of rows."""
@@ -106,34 +102,6 @@ def _join(text: str, folder: Path, city: str, side: str) -> None:
                     entry.write(np.load(_part(folder, chunk)).tobytes())
 
 
-def _check_folder(folder: Path, wanted: dict[str, Any]) -> bool:
-    """True when the folder is complete; claims an empty one.
-
-    Raises:
-        DataError: the folder is of another spec, or holds what no demo city put there.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise DataError(folder, "a demo city cannot be written into a file", remedy="Name another path.")
-    plan = folder / WORK / "plan.json"
-    for path in (folder / MARK, plan):
-        if path.exists():
-            try:
-                found = read_json(path)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise DataError(path, f"the spec of a demo city must be JSON ({error})",
-                                remedy="Delete the folder; it will be made again.") from None  # fmt: skip
-            if found != wanted:
-                different = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
-                raise DataError(folder, "the folder holds another demo city already", different or None,
-                                "Name another folder, or delete this one.")  # fmt: skip
-            return path.name == MARK
-    strange = sorted(entry.name for entry in folder.iterdir() if entry.name not in (LOCK, WORK))
-    if strange:
-        raise DataError(folder, "a demo city must be written into an empty folder", strange[0], "Name an empty folder.")
-    write_json(plan, wanted)
-    return False
-
-
 def _finished(tasks: dict[Any, int]) -> Iterator[int]:
     for future in as_completed(tasks):
         future.result()
@@ -157,31 +125,18 @@ def make(spec: DemoSpec, folder: Path, *, processes: int | None = None,
         DataError: the folder is a file, holds another spec's city, or holds something else.
     """
     folder = Path(folder)
-    wanted = _wanted(spec)
+    wanted = wanted_of(spec)
     if folder.exists() and not folder.is_dir():
-        _check_folder(folder, wanted)
+        check_folder(folder, wanted)
     if is_made(spec, folder):
         shutil.rmtree(folder / WORK, ignore_errors=True)
         return
     with locked(folder / LOCK):
         # Somebody else may have finished it while we waited.
-        if not _check_folder(folder, wanted):
+        if not check_folder(folder, wanted):
             _make(spec, folder, processes or usable_cores(), progress or (lambda done, total: None))
             write_json(folder / MARK, wanted)
         shutil.rmtree(folder / WORK, ignore_errors=True)
-
-
-def is_made(spec: DemoSpec, folder: Path) -> bool:
-    """Whether a folder holds the whole city of a spec; nothing is written.
-
-    Raises:
-        DataError: it holds another spec's city, or one of another version.
-    """
-    return (folder / MARK).exists() and _check_folder(folder, _wanted(spec))
-
-
-def _wanted(spec: DemoSpec) -> dict[str, Any]:
-    return {"generator": GENERATOR, **spec.resolved()}
 
 
 def _make(spec: DemoSpec, folder: Path, processes: int, progress: Callable[[int, int], None]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from vprdist.game.draws import Floats
 
@@ -51,5 +50,7 @@ def quantile(confidence: float, freedom: int, num_claims: int = 1) -> float:
 
 def quantiles(confidence: float, freedom: Floats, num_claims: int = 1) -> Floats:
     """As `quantile`, for each of several degrees of freedom, which need not be whole."""
+    from scipy.special import stdtrit  # by those alone who ask: it takes a while to load
+
     level = 1 - (1 - confidence) / (2 * num_claims)
     return np.where(freedom > 0, stdtrit(np.where(freedom > 0, freedom, 1.0), level), np.nan)

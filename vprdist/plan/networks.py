@@ -1,4 +1,4 @@
-"""What each network of a sweep costs, found in a process of its own, which loads torch."""
+"""What each network of a sweep costs, found once in a process of its own, which loads torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from vprdist.console import Bar, Console, fitted_table
 from vprdist.errors import LaunchError
+from vprdist.prepare.remembered import is_built_in, remember, remembered
 from vprdist.spec.input import InputSpec
 from vprdist.spec.row_name import network_name
 from vprdist.spec.trial import TrialSpec
@@ -28,11 +29,26 @@ class Networks:
 
 
 def network_costs(trials: Sequence[TrialSpec], measure: bool, bar: Bar) -> Networks:
-    """Parameters and multiply-adds of every different network; with `measure` also how fast it trains here."""
+    """Parameters and multiply-adds of every different network; with `measure` also how fast it trains here.
+
+    Where built-in classes make a network, what was counted before is remembered, and torch is not loaded for it.
+    """
     different = {_key(trial, measure): trial for trial in reversed(trials)}
     chosen = tuple(reversed(different.values()))
+    known = {
+        place: cost
+        for place, trial in enumerate(chosen)
+        if not measure and is_built_in(trial) and (cost := remembered(MEASURER, _key(trial, measure))) is not None
+    }
+    asked = [trial for place, trial in enumerate(chosen) if place not in known]
+    counted = iter(_counted(asked, measure, bar) if asked else ())
+    return Networks(chosen, tuple(known[place] if place in known else next(counted) for place in range(len(chosen))))
+
+
+def _counted(trials: Sequence[TrialSpec], measure: bool, bar: Bar) -> list[dict[str, Any]]:
+    """The costs of these networks, by a process that loads torch."""
     command = [sys.executable, "-m", MEASURER, *(["--pace"] if measure else [])]
-    order, costs = json.dumps([_alone(trial).to_json() for trial in chosen]), list[dict[str, Any]]()
+    order, costs = json.dumps([_alone(trial).to_json() for trial in trials]), list[dict[str, Any]]()
     pipe = subprocess.PIPE
     with (
         bar("measuring networks" if measure else "counting networks") as advance,
@@ -41,15 +57,18 @@ def network_costs(trials: Sequence[TrialSpec], measure: bool, bar: Bar) -> Netwo
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(order)
         process.stdin.close()
-        advance(0, len(chosen))
+        advance(0, len(trials))
         for line in process.stdout:
             costs.append(json.loads(line))
-            advance(len(costs), len(chosen))
-    if len(costs) < len(chosen):
+            advance(len(costs), len(trials))
+    for trial, cost in zip(trials, costs, strict=False):
+        if not measure and is_built_in(trial) and "refused" not in cost:
+            remember(MEASURER, _key(trial, measure), cost)
+    if len(costs) < len(trials):
         fault, remedy = "the process that counts networks died", "It may need more memory than there is."
         died = LaunchError(" ".join(command), fault, process.returncode, remedy)
-        costs += [{"refused": died.to_json()}] * (len(chosen) - len(costs))
-    return Networks(chosen, tuple(costs))
+        costs += [{"refused": died.to_json()}] * (len(trials) - len(costs))
+    return costs
 
 
 def _alone(trial: TrialSpec) -> TrialSpec:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import NormalDist
 
 import numpy as np
-from scipy.special import ndtri
 
 from vprdist.report.statistics import Panel, seed_luck
 from vprdist.spec.result import ResultRow
@@ -43,8 +43,8 @@ def detectable(*, num_queries: int, num_seeds: int, num_comparisons: int, noise:
     over seeds is not taken to make two rows agree on more queries, so several seeds find somewhat less than this.
     """
     variance = noise.discordance * noise.design_effect / num_queries + 2 * noise.seed_sd**2 / num_seeds
-    strict = ndtri(1 - ALPHA / (2 * max(1, num_comparisons)))
-    return float((strict + ndtri(POWER)) * math.sqrt(variance))
+    quantile = NormalDist().inv_cdf  # scipy's takes a while to load
+    return (quantile(1 - ALPHA / (2 * max(1, num_comparisons))) + quantile(POWER)) * math.sqrt(variance)
 
 
 def measured_noise(results: Sequence[ResultRow], queries_of: Callable[[str], Queries | None], objective: str) -> Noise:

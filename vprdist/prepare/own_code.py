@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 
 from vprdist.errors import OwnCodeError
+from vprdist.prepare.remembered import is_built_in, remember, remembered
 from vprdist.spec.trial import TrialSpec
 
 TRIER = "vprdist.training.try_out"
@@ -23,7 +24,8 @@ def try_own_code(trials: Iterable[TrialSpec], at: Callable[[int], AbstractContex
     """Every different network and loss with a class of a user's own, or from elsewhere, answers as its kind must; an
     aggregator that asks what features there are can be made of them.
 
-    It takes some seconds, in a process of its own; nothing for trials without such.
+    It takes some seconds, in a process of its own; nothing for trials without such, nor where built-in classes fitted
+    before.
 
     Args:
         at: what is wrong with a trial, by its place among them, is raised inside.
@@ -36,7 +38,7 @@ def try_own_code(trials: Iterable[TrialSpec], at: Callable[[int], AbstractContex
         network, loss = trial.network, trial.train.loss
         asked = trial.own_code or network.backbone.fact("elsewhere") or network.aggregator.fact("asks")
         asked = asked or (loss.fact("elsewhere") and trial.train.steps)
-        if asked and (key := _key(trial)) not in each:
+        if asked and (key := _key(trial)) not in each and not (is_built_in(trial) and remembered(TRIER, key)):
             each[key] = trial
             places.append(place)
     if not each:
@@ -57,6 +59,9 @@ def try_own_code(trials: Iterable[TrialSpec], at: Callable[[int], AbstractContex
     if refused is not None:
         with at(places[refused["trial"]]):
             raise OwnCodeError.from_json(refused)
+    for key, trial in each.items():
+        if is_built_in(trial):
+            remember(TRIER, key, True)
 
 
 def _key(trial: TrialSpec) -> str:

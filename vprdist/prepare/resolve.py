@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vprdist.console import Console
 from vprdist.data.label_choice import labels_digest
 from vprdist.data.layouts import dataset_digest, layout_of, read_city_cached, whole_digest_cached
 from vprdist.errors import CacheError, LaunchError, RuleError, SweepFileError, WeightsError, leading_there
 from vprdist.files import at_home
+from vprdist.prepare.remembered import is_built_in, remember, remembered
 from vprdist.spec.class_table import WORDS, ClassTable, table_of
 from vprdist.spec.computation import COMPUTATION
 from vprdist.spec.trial import Digests, TrialSpec
@@ -20,6 +21,7 @@ from vprdist.spec.trial import Digests, TrialSpec
 if TYPE_CHECKING:
     from vprdist.semantics.cache import Cache
 
+LOOKER = "vprdist.network.weights"
 CacheKey = tuple[str, str, str, tuple[str, ...]]
 """A cache, its class table, and the data, as JSON, and the cities that it must hold."""
 
@@ -172,24 +174,29 @@ def _check_classes(table: ClassTable, cache: Cache) -> None:
         raise CacheError(cache.path, fault, differs, f"Set trial.input.class_table: {named}.")
 
 
-def _shown(trial: TrialSpec) -> tuple[tuple[int, int], bool]:
+def _shown(trial: TrialSpec) -> list[Any]:
     """The size of pictures that a network is built for, and whether a mask weighs its features."""
-    return trial.picture_size, trial.input.at_features
+    return [list(trial.picture_size), trial.input.at_features]
 
 
 def _find_weights(trial: TrialSpec) -> Start:
-    """In a process of its own: see network/weights.py.
+    """In a process of its own, see network/weights.py; or as it answered before.
 
     Raises:
         WeightsError: no such backbone here, or the checkpoint is missing or another network's.
     """
     network = trial.network
-    command = [sys.executable, "-m", "vprdist.network.weights"]
-    asked = json.dumps({"network": network.model_dump(mode="json"), "shown": _shown(trial)})
+    command = [sys.executable, "-m", LOOKER]
+    question = {
+        "network": network.model_dump(mode="json"),
+        "shown": [list(trial.picture_size), trial.input.at_features],
+    }
+    if is_built_in(trial) and (known := remembered(LOOKER, question)) is not None:
+        return Start(str(known), network.backbone.title)
     if network.backbone.name == "timm" and network.weights == "imagenet":
         told = f"looking for the published weights of timm's {network.backbone.title}; they are fetched if not here"
         Console(stderr=True, soft_wrap=True).print(told)  # it may take long; standard output is the command's own
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input=json.dumps(question), capture_output=True, text=True, check=False)
     if done.returncode:
         raise LaunchError(" ".join(command), "looking for weights failed", done.stderr.strip()[-400:])
     answer = json.loads(done.stdout.splitlines()[-1])
@@ -197,4 +204,6 @@ def _find_weights(trial: TrialSpec) -> Start:
         raise WeightsError.from_json(answer["refused"])
     if "missing" in answer:
         return Start("none", network.backbone.title, WeightsError.from_json(answer["missing"]))
+    if is_built_in(trial):
+        remember(LOOKER, question, answer["digest"], [answer["path"]])
     return Start(str(answer["digest"]), network.backbone.title)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from vprdist.console import Console, fitting, styled, table_width
+from vprdist.console import Console, fitting, styled, table_width, visible
 from vprdist.files import write_text
+from vprdist.long_table import Line, drawn, telling
 from vprdist.parquet import write_parquet
 from vprdist.report.differing import differing, naming
 from vprdist.report.escaping import csv_text, markdown_cell, markdown_line
@@ -342,7 +343,9 @@ def _print_table(
     """
     names = max(len(part) for line in (heads, *lines) for part in line[0].split("\n"))
 
-    def draw(shown: Sequence[int]) -> Table:
+    told = telling(lines, visible)
+
+    def draw(shown: Sequence[int], some: Sequence[Line]) -> Table:
         table = Table(
             title=styled(title), title_justify="left", caption_justify="left",
             caption=None if caption is None else styled(caption),
@@ -352,14 +355,15 @@ def _print_table(
                 heads[index], justify="right" if index else "left", no_wrap=index > 0,
                 min_width=None if index else min(names, NAME_WIDTH // 2), overflow="fold",
             )  # fmt: skip
-        for line in lines:
+        for line in some:
             table.add_row(*(line[index] for index in shown))
         return table
 
     columns = range(len(heads))
     spare = [index for index in reversed(columns) if not heads[index].endswith(tuple(kept))]
     broken = max(0, names - NAME_WIDTH)  # characters of the names that their lines save
-    console.print(draw(fitting(columns, spare, lambda some: table_width(console, draw(some)) - broken, console.width)))
+    shown = fitting(columns, spare, lambda some: table_width(console, draw(some, told)) - broken, console.width)
+    console.print(drawn(draw, shown, lines, told))
 
 
 def markdown(blocks: Sequence[Block], title: str, published: bool = False, probes: str | None = None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from scipy import stats
+from scipy.special import stdtrit  # scipy.stats would take a second to load, for every leaderboard
 
 from vprdist.console import Console
 from vprdist.files import write_text
@@ -118,7 +118,7 @@ def _learnt_weight(
     less = fmean(gaps) if gaps else None
     low = high = None
     if less is not None and len(gaps) > 1:
-        quantile = float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / count, len(gaps) - 1))
+        quantile = float(stdtrit(len(gaps) - 1, 1 - (1 - CONFIDENCE) / 2 / count))
         half = quantile * stdev(gaps) / math.sqrt(len(gaps))
         low, high = max(less - half, -1.0), min(less + half, 1.0)
     return LearntWeight(name, values, placebo, less, low, high, shapley)

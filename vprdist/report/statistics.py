@@ -28,13 +28,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv, ndtri, stdtrit  # scipy.stats would take a second to load, for every command
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
 LEVEL = 0.95
-Z = float(ndtri((1 + LEVEL) / 2))
+Z = 1.959963984540054
+"""The normal quantile of (1 + LEVEL) / 2."""
 SAME = 1e-15
 """A variance below it is none: what is left is rounding."""
 
@@ -179,6 +179,8 @@ class Chance:
         Args:
             sd: the standard deviation of a score between seeds, from other rows, and its degrees of freedom.
         """
+        from scipy.special import stdtrit
+
         of_seeds, tail, largest = 2 * sd**2, (1 - LEVEL) / 2 / max(1, num_pairs), 0.0
         for row, baseline in pairs:
             of_queries = float(((self.moves_CR[:, row] - self.moves_CR[:, baseline]) ** 2).sum())
@@ -216,11 +218,15 @@ def chance(panel: Panel) -> Chance:
 
 
 def _student(freedom: float) -> float:
+    from scipy.special import stdtrit  # by those alone who ask: it takes a while to load, and scipy.stats a second
+
     return float(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def clopper_pearson(share: float, count: float) -> tuple[float, float]:
     """Clopper and Pearson's 95 % interval of a share of `count` independent queries, which need not be whole."""
+    from scipy.special import betaincinv
+
     found, missed, tail = share * count, (1 - share) * count, (1 - LEVEL) / 2
     low = float(betaincinv(found, missed + 1, tail)) if found > 1e-12 else 0.0
     return low, float(betaincinv(found + 1, missed, 1 - tail)) if missed > 1e-12 else 1.0

@@ -139,10 +139,11 @@ def read_facts(
         _state(facts, folder, record, queue, stopped.get(folder.trial_id), now)
     except UserError as error:
         facts.state, facts.why = "done" if folder.has_result else "unreadable", str(error)
-    if folder.has_result and not glance_at_result(folder.result_file):
+    said = glance_at_result(folder.result_file) if folder.has_result else {}
+    if folder.has_result and not said:
         facts.state, facts.why = "unreadable", f"{folder.result_file}: a result must be readable. {RUN_AGAIN}"
     try:
-        _progress(facts, folder, record, objective, now)
+        _progress(facts, folder, record, objective, now, said)
     except UserError as error:
         facts.why = facts.why or str(error)
     return facts
@@ -232,7 +233,9 @@ def explain(reason: str) -> str:
     return REASONS.get(word.replace(" ", ""), REASONS.get(word, reason))
 
 
-def _progress(facts: Facts, folder: TrialFolder, record: JobRecord | None, objective: str, now: float) -> None:
+def _progress(
+    facts: Facts, folder: TrialFolder, record: JobRecord | None, objective: str, now: float, said: Mapping[str, Any]
+) -> None:  # fmt: skip
     starts = folder.all_starts()
     if not starts:
         return
@@ -251,17 +254,17 @@ def _progress(facts: Facts, folder: TrialFolder, record: JobRecord | None, objec
     values = [found[objective] for row in measured if objective in (found := own_numbers(row, every=True))]
     facts.objective = values[-1] if values else None
     if folder.has_result:
-        value = folder.objective(objective)
+        value = folder.objective(objective, said)
         facts.objective = None if math.isnan(value) else value
-    spent, wasted = hours(starts, rows, _end(folder, facts, now), done=folder.has_result)
+    spent, wasted = hours(starts, rows, _end(folder, facts, now, said), done=folder.has_result)
     devices = _devices(record)
     facts.spent_h, facts.wasted_h = spent * devices, wasted * devices
 
 
-def _end(folder: TrialFolder, facts: Facts, now: float) -> float | None:
+def _end(folder: TrialFolder, facts: Facts, now: float, said: Mapping[str, Any]) -> float | None:
     """When the last start ended: now if it runs, with the result if there is one, unknown (its last row) otherwise."""
     if folder.has_result:
-        written, starts, wall_s = folder.result_file.stat().st_mtime, folder.starts(), folder.wall_s()
+        written, starts, wall_s = folder.result_file.stat().st_mtime, folder.starts(), folder.wall_s(said)
         told = starts[0]["time"] + wall_s if starts and wall_s is not None else written
         # A copy of a run folder has files of the day that it was made; a result cannot be older than its last start.
         return min(written, told) if not starts or told > starts[-1]["time"] else written

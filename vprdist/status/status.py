@@ -18,7 +18,8 @@ from vprdist.launch.driver_job import driver_queue_name, is_driver
 from vprdist.launch.queue_rows import QueueRow, queue_name
 from vprdist.status import first_jobs
 from vprdist.status.arrays import ArrayFacts, Probing, read_array, read_probing, to_json, words
-from vprdist.status.facts import Facts, Queue, dump, look_at_queue, read_facts
+from vprdist.status.every import facts_of
+from vprdist.status.facts import Facts, Queue, dump, look_at_queue
 from vprdist.status.find import Sweep, find_sweep, sweeps_in_preparation
 from vprdist.store import proposals
 from vprdist.store.driving import had_driver, is_driven, read_driver, read_preparing
@@ -95,9 +96,7 @@ def look(sweep: Sweep) -> Seen:
     if may_wait:  # unknown is not dead
         rows = [row for some in (queue.rows or {}).values() for row in some]
         driven = queue.silent or any(is_driver(sweep.folder, row) for row in rows)
-    facts = [
-        read_facts(folder, sweep.names[i], sweep.objective, queue, stopped, now) for i, folder in sweep.trials.items()
-    ]
+    facts = facts_of(sweep, queue, stopped, now)
     rows_of_first = tuple(row for _, record in first if (row := first_jobs.row_of(record, queue)))
     return Seen(sweep, facts, queue, probing, driven, tuple(problems), rows_of_first)
 
@@ -126,10 +125,7 @@ def show_sweeps(runs: Path, console: Console) -> int:
 def _line(runs: Path, name: str) -> tuple[str, ...]:
     sweep = find_sweep(runs, name)
     stopped, now = proposals.stopped(sweep.folder), time.time()
-    facts = [
-        read_facts(folder, sweep.names[i], sweep.objective, Queue(None), stopped, now)
-        for i, folder in sweep.trials.items()
-    ]
+    facts = facts_of(sweep, Queue(None), stopped, now)
     states = Counter(each.state for each in facts)
     better = min if sweep.direction == "minimize" else max
     best = better((each.objective for each in facts if each.objective is not None), default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -39,29 +39,40 @@ def results_in(runs: Path) -> Iterator[Path]:
     return trials_folder(runs).glob(f"*/{RESULT}")
 
 
+class _Inside:
+    """A path inside a trial's folder, made when it is asked for: a view looks at thousands of folders."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: TrialFolder, kind: type | None = None) -> Path:
+        return folder.path / self.name
+
+
 class TrialFolder:
     """`runs/trials/<trial id>`. `result.json` exists if and only if the trial is done."""
+
+    trial_file = _Inside("trial.json")
+    job_file = _Inside("job.json")
+    metrics_file = _Inside("metrics.jsonl")
+    result_file = _Inside(RESULT)
+    checkpoint = _Inside("checkpoint")
+    finished_file = _Inside("finished.json")
+    failure_file = _Inside("failure.json")
+    predictions = _Inside("predictions")
+    sheet_picture = _Inside("predictions/sheet.png")
+    masks_picture = _Inside("predictions/masks.png")
+    augmented_picture = _Inside("predictions/augmented.png")
+    rendezvous_file = _Inside("rendezvous.json")
+    log = _Inside("log")
+    starts_file = _Inside("log/starts.jsonl")
+    driver_lock = _Inside("lock")
+    running_lock = _Inside("running.lock")
+    submit_lock = _Inside("submit.lock")
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.trial_id = self.path.name
-        self.trial_file = self.path / "trial.json"
-        self.job_file = self.path / "job.json"
-        self.metrics_file = self.path / "metrics.jsonl"
-        self.result_file = self.path / RESULT
-        self.checkpoint = self.path / "checkpoint"
-        self.finished_file = self.path / "finished.json"
-        self.failure_file = self.path / "failure.json"
-        self.predictions = self.path / "predictions"
-        self.sheet_picture = self.predictions / "sheet.png"
-        self.masks_picture = self.predictions / "masks.png"
-        self.augmented_picture = self.predictions / "augmented.png"
-        self.rendezvous_file = self.path / "rendezvous.json"
-        self.log = self.path / "log"
-        self.starts_file = self.log / "starts.jsonl"
-        self.driver_lock = self.path / "lock"
-        self.running_lock = self.path / "running.lock"
-        self.submit_lock = self.path / "submit.lock"
 
     @classmethod
     def of(cls, runs: Path, trial_id: str) -> TrialFolder:
@@ -102,17 +113,25 @@ class TrialFolder:
         """Publish the result: the trial is done."""
         write_json(self.result_file, row.model_dump(mode="json", by_alias=True))
 
-    def objective(self, metric: str) -> float:
-        """One metric of the result; NaN when the trial has none of that name, or no result that can be read."""
+    def objective(self, metric: str, said: Mapping[str, Any] | None = None) -> float:
+        """One metric of the result; NaN when the trial has none of that name, or no result that can be read.
+
+        Args:
+            said: what was read of the result just now.
+        """
         try:
-            return float(glance_at_result(self.result_file)["metrics"][metric])
+            return float((glance_at_result(self.result_file) if said is None else said)["metrics"][metric])
         except NOTHING_SAID:  # null is NaN too
             return float("nan")
 
-    def wall_s(self) -> float | None:
-        """Seconds from the first start of the last attempt to the result; None where the result does not say."""
+    def wall_s(self, said: Mapping[str, Any] | None = None) -> float | None:
+        """Seconds from the first start of the last attempt to the result; None where the result does not say.
+
+        Args:
+            said: what was read of the result just now.
+        """
         try:
-            return float(glance_at_result(self.result_file)["wall_s"])
+            return float((glance_at_result(self.result_file) if said is None else said)["wall_s"])
         except NOTHING_SAID:
             return None
 
@@ -214,8 +233,12 @@ class TrialFolder:
 
     def all_starts(self) -> list[dict[str, Any]]:
         """Those of attempts that were given up too, oldest first."""
-        rows = [row for path in self.log.glob("starts-*.jsonl") for row in sound_starts(_read_lines(path)[0])]
+        rows = [row for path in self.earlier_starts() for row in sound_starts(_read_lines(path)[0])]
         return sorted([*rows, *self.starts()], key=lambda row: float(row["time"]))
+
+    def earlier_starts(self) -> Iterator[Path]:
+        """The files of those, in no order."""
+        return self.log.glob("starts-*.jsonl")
 
     def add_start(self, row: dict[str, object]) -> None:
         """Record that the job's rank 0 started."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from vprdist.data.columns import FAR, KINDS
 from vprdist.data.layouts.base import Layout
@@ -140,6 +139,8 @@ def check_city(city: object, name: str) -> None:
 
 
 def _check_truth(city: City, shape: tuple[int, int]) -> None:
+    from scipy.sparse import csr_matrix
+
     truth = city.truth
     if not isinstance(truth, Truth) or not isinstance(truth.positives, csr_matrix) or truth.positives.shape != shape:
         fault = f"the truth of {city.name} must be a Truth with a csr_matrix of {shape[0]} x {shape[1]}"
