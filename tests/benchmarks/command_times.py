@@ -6,7 +6,7 @@
     python tests/benchmarks/command_times.py --work /tmp/times --sizes 10 100 1000    keeps what it made, for next time
 
 A short table1 of the built-in city is run for real. Copies of its trials, under ids of their own, make sweeps of any
-size: two modes, learning rates, five seeds each, with the results and queries of the real trials in turn. Every
+size: two modes, learning rates, some seeds each, with the results and queries of the real trials in turn. Every
 command is a process of its own; the sides and `import numpy` take turns. The least of several runs counts, by the
 clock and by the processor, beside the largest resident set of any process that the command starts.
 """
@@ -40,7 +40,6 @@ from vprdist.store.manifest import Manifest, sweep_folder
 from vprdist.store.trial_folder import TrialFolder
 
 SHORT = ("trial.train.steps=4",)
-SEEDS = 5
 STAGES = 40
 """Rows of a curve that a copy has: what a trial of some hundred steps logs."""
 NUMPY = ("-c", "import numpy")
@@ -68,6 +67,7 @@ def main() -> int:
     parser.add_argument("--beside", type=Path, help="the folder of another checkout, to compare with")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each command, of which the least counts")
     parser.add_argument("--limit", type=float, default=600.0, metavar="S", help="a command that takes longer is ended")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds of each row of the copied sweeps")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="only commands that begin with one of these words")
     args = parser.parse_args()
     work = args.work or Path(tempfile.mkdtemp(prefix="vprdist-times-"))
@@ -75,7 +75,7 @@ def main() -> int:
     sides = ({"before": args.beside.resolve()} if args.beside else {}) | {"now": REPO}
     try:
         rounds = [(8, commands_of_demo(demo_sweep(work)))]
-        rounds += [(size, commands_of_copies(copies(work, size))) for size in args.sizes]
+        rounds += [(size, commands_of_copies(copies(work, size, args.seeds))) for size in args.sizes]
         report(rounds, sides, args)
     finally:
         if args.work is None:
@@ -113,18 +113,18 @@ def commands_of_copies(place: Path) -> dict[str, tuple[Sequence[str], Path]]:
     return {name: (words, place) for name, words in commands.items()}
 
 
-def copies(work: Path, size: int) -> Path:
+def copies(work: Path, size: int, seeds: int) -> Path:
     """A folder with `copies.yaml` and a run folder where that sweep of about so many trials is finished."""
-    place = work / f"copies-{size}"
+    place = work / f"copies-{size}-{seeds}"
     if (place / "copies.yaml").exists():
         return place
     print(f"making {size} trials", file=sys.stderr, flush=True)
     shutil.rmtree(place, ignore_errors=True)
     real = work / "runs"
     shutil.copytree(real / "data", place / "runs" / "data", copy_function=os.link)
-    rates = [round(0.5 - 0.4 * number * 2 * SEEDS / size, 6) for number in range(max(1, size // (2 * SEEDS)))]
+    rates = [round(0.5 - 0.4 * number * 2 * seeds / size, 6) for number in range(max(1, size // (2 * seeds)))]
     sweep = yaml.safe_load((REPO / "sweeps" / "table1.yaml").read_text())
-    sweep |= {"name": "copies", "seeds": list(range(SEEDS))}
+    sweep |= {"name": "copies", "seeds": list(range(seeds))}
     sweep["trial"]["train"] = {"steps": 4}
     sweep["search"]["grid"] = {"input.mode": ["rgb", "masked"], "train.lr": rates}
     file = place / "draft.yaml"
@@ -218,7 +218,7 @@ def report(
     for size, commands in rounds[1:]:
         place = next(iter(commands.values()))[1] / "runs" / "sweeps" / "copies" / "leaderboard.html"
         if place.exists():
-            print(f"page of {size} trials: {place.stat().st_size / 1e6:.2f} MB")
+            print(f"page of {size} trials, {args.seeds} a row: {place.stat().st_size / 1e6:.2f} MB")
 
 
 def measure(

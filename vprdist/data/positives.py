@@ -80,7 +80,8 @@ class Neighbours:
         """(P,) queries and (P,) positions at most `radius_m` apart, by query."""
         if self._are_few(query_N2):  # the tree, whose library takes a while to load, is not worth it
             near_NU = np.hypot(*(self._position_U2 - query_N2[:, None]).transpose(2, 0, 1)) <= radius_m
-            return np.nonzero(near_NU)
+            query, point = np.nonzero(near_NU)
+            return query, point
         found = _tree_of(query_N2 - self._origin).sparse_distance_matrix(
             self._tree, _hair_more(radius_m), output_type="ndarray"
         )
