@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from vprdist.files import append_json_line, write_json, write_text
 from vprdist.report import publish
 from vprdist.report.board import Board, read_board
 from vprdist.report.board_page import page_path, write_page
+from vprdist.report.page import build
 from vprdist.report.page.build import page
 from vprdist.report.page.contents import Contents, Figure, NoPictures, Progress, View
 from vprdist.report.page.figures import figures_of, kinds_of_mask
@@ -165,6 +168,25 @@ def test_pictures_stop_at_a_number_of_bytes(tmp_path):
     big = Painted(700)
     text = page(contents_of(four(tmp_path), tmp_path, big))
     assert len(text) < MOST_BYTES + 1_000_000 and "shown by their keys" in text
+
+
+def test_a_page_of_many_rows_says_how_many_it_shows_and_where_the_others_are(tmp_path, monkeypatch):
+    folder = four(tmp_path)
+    written(folder, tmp_path)
+    whole = page_path(folder).read_text()
+    assert "are shown; all are in" not in whole and "in their folders" not in whole
+    monkeypatch.setattr(build, "MOST_ROWS", 3)
+    monkeypatch.setattr(build, "MOST_CELLS", 3)
+    written(folder, tmp_path)
+    text = page_path(folder).read_text()
+    assert "The first 3 of 4 rows are shown; all are in leaderboard.csv beside this page." in text
+    assert "The first 1 of 3 rows are shown; all are in breakdown.csv beside this page." in text
+    assert "of the first 3 here, and of 1 more in their folders" in text
+    for name in ("table1", "keys1"):
+        table = re.search(rf'<table class="sortable" id="{name}">.*?</table>', text, re.S)[0]
+        assert table.count("<tr>") == 1 + 3
+    with (folder / "leaderboard.csv").open() as stream:
+        assert len(list(csv.reader(stream))) == 1 + 4
 
 
 def test_rows_of_two_protocols_have_tables_of_their_own(tmp_path, browser):

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any, Literal
 
 from vprdist.errors import UserError
+from vprdist.files import canonical_json
 from vprdist.spec.profile import ClusterProfile
 from vprdist.spec.program import ProgramSpec
 from vprdist.spec.result import ResultRow
@@ -44,6 +45,28 @@ def read_results(runs: Path) -> list[ResultRow]:
         with contextlib.suppress(UserError, FileNotFoundError):
             rows.append(read_result(path))
     return rows
+
+
+class Estimates:
+    """The estimates of many trials: those that depend on the same values are made once.
+
+    Args:
+        results: earlier ones.
+    """
+
+    def __init__(self, profile: ClusterProfile, results: Sequence[ResultRow]) -> None:
+        self._profile, self._results = profile, results
+        self._made: dict[tuple[object, ...], Estimate] = {}
+
+    def of(self, trial: TrialSpec) -> Estimate:
+        """`estimate` of a trial."""
+        if trial.job is not None:
+            key: tuple[object, ...] = (trial.job.title, canonical_json(_code(trial)))
+        else:
+            key = (*_recipe(trial, self._profile.num_ranks), trial.train.steps)
+        if key not in self._made:
+            self._made[key] = estimate(trial, self._profile, self._results)
+        return self._made[key]
 
 
 def estimate(trial: TrialSpec, profile: ClusterProfile, results: Sequence[ResultRow]) -> Estimate:

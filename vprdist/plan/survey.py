@@ -11,7 +11,7 @@ from vprdist.errors import UserError
 from vprdist.launch.capacity import Capacity, capacity
 from vprdist.launch.paths import check_folder
 from vprdist.plan.budget import check_budget
-from vprdist.plan.estimate import Estimate, estimate, read_results
+from vprdist.plan.estimate import Estimate, Estimates, read_results
 from vprdist.plan.power import Power, power_of
 from vprdist.plan.probe_cost import ProbeCost, probe_cost
 from vprdist.plan.queries import check_queries
@@ -133,8 +133,9 @@ def planned_trials(sweep: SweepSpec, prepared: Prepared, results: Sequence[Resul
         proposals.read()
         left = max(0, sweep.num_trials - len(proposals.known))
     first = prepared.trials[0]
-    like = Planned(first, None, "not proposed yet", estimate(first, prepared.profile, results))
-    return (*(_planned(trial, prepared, proposals.stopped, results) for trial in _once(trials)), *[like] * left)
+    estimates = Estimates(prepared.profile, results)
+    like = Planned(first, None, "not proposed yet", estimates.of(first))
+    return (*(_planned(trial, prepared, proposals.stopped, estimates) for trial in _once(trials)), *[like] * left)
 
 
 def _once(trials: Sequence[TrialSpec]) -> list[TrialSpec]:
@@ -147,9 +148,9 @@ def _once(trials: Sequence[TrialSpec]) -> list[TrialSpec]:
 
 
 def _planned(
-    trial: TrialSpec, prepared: Prepared, stopped: Container[str], results: Sequence[ResultRow]
+    trial: TrialSpec, prepared: Prepared, stopped: Container[str], estimates: Estimates
 ) -> Planned:  # fmt: skip
-    expected = estimate(trial, prepared.profile, results)
+    expected = estimates.of(trial)
     if trial.digests is None:
         return Planned(trial, None, "not resolved yet", expected)
     state = trial_state(TrialFolder.of(prepared.runs, trial.trial_id))

@@ -91,7 +91,7 @@ def read_queries(path: Path) -> Queries | None:
         raise UserError(path, f"a query has no {gap}", None, RUN_AGAIN)
     if bad := next((name for name in (*GROUNDS, *METRICS) if not _are_numbers(columns[name])), None):
         raise UserError(path, f"the {bad} of a query must be a number", None, RUN_AGAIN)
-    if not all(type(frame) is int and abs(frame) < 2**63 for frame in columns["frame_number"]):
+    if not _are_whole(columns["frame_number"]):
         raise UserError(path, "a frame's number must be a whole number below 2**63", None, RUN_AGAIN)
     if bad := next((name for name in PLACES if name != "frame_number" and not _are_names(columns[name])), None):
         raise UserError(path, f"the {bad} of a query must be a name", None, RUN_AGAIN)
@@ -143,7 +143,12 @@ def read_query_columns(path: Path) -> dict[str, list[Any]] | None:
 
 def _are_numbers(values: Sequence[Any]) -> bool:
     """Numbers, or nothing: where a city has no places on a map."""
-    return all(value is None or type(value) in (float, int) for value in values)
+    return set(map(type, values)) <= {float, int, type(None)}
+
+
+def _are_whole(values: Sequence[Any]) -> bool:
+    """Whole numbers that 64 bits hold, their negatives too."""
+    return not values or (set(map(type, values)) == {int} and max(abs(min(values)), abs(max(values))) < 2**63)
 
 
 def _are_names(values: Sequence[Any]) -> bool:

@@ -44,6 +44,8 @@ from vprdist.report.sources import code_lines
 from vprdist.spec.vocabulary import KS
 
 MOST_FAILURES = 50
+MOST_ROWS, MOST_CELLS = 2_000, 24_000
+"""Rows of all leaderboards, and cells of all breakdowns: a row takes some 3 kB, and a page is to open at once."""
 MOST_CHARTS = 6
 """Charts of a program's other numbers."""
 Points = Sequence[tuple[int, float]]
@@ -56,6 +58,7 @@ def page(contents: Contents) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_part)
     )
     environment.filters["hours"] = _hours
+    made = contents.manifest.get("trials", [])
     trials = [row.trial for row in rows_of(contents.blocks)]
     # Classes stand first, and would leave no room for the leaderboard's own pictures.
     first = Album(contents.pictures, MOST_BYTES // 2)
@@ -64,7 +67,8 @@ def page(contents: Contents) -> str:
     masked = kinds_of_mask(trials)
     # Before the flips, which are many: what masks are must not be what has no room.
     figures = [found for trial in masked if (found := figures_of(trial, contents.pictures, album))]
-    sections = [_section(block, contents, album) for block in contents.blocks]
+    most = MOST_ROWS // max(1, len(contents.blocks))
+    sections = [_section(block, contents, album, most) for block in contents.blocks]
     return environment.from_string(_part("template.html")).render(
         contents=contents,
         classes=classes,
@@ -86,7 +90,9 @@ def page(contents: Contents) -> str:
         code=code_lines(rows_of(contents.blocks)),
         fallbacks=fallbacks(rows_of(contents.blocks)),
         machine_notes=machine_notes(rows_of(contents.blocks)),
-        manifest=json.dumps(contents.manifest, indent=1),
+        manifest=json.dumps(contents.manifest | {"trials": made[:MOST_ROWS]}, indent=1),
+        manifest_left_out=max(0, len(made) - MOST_ROWS),
+        most_repeated=MOST_ROWS,
         most_lines=MOST_LINES,
     )
 
@@ -120,8 +126,8 @@ class _Head:
     is_order: bool = False
 
 
-def _section(block: Block, contents: Contents, album: Album) -> dict[str, Any]:
-    """What the template needs for one protocol."""
+def _section(block: Block, contents: Contents, album: Album, most: int) -> dict[str, Any]:
+    """What the template needs for one protocol, and at most so many rows of it."""
     queries = contents.queries
     shown = choices(block, queries)
     row, baseline = first_pair(block, shown) if shown else (0, 0)
@@ -132,10 +138,11 @@ def _section(block: Block, contents: Contents, album: Album) -> dict[str, Any]:
         "block": block,
         "warnings": warnings(block),
         "reading": [*reading(block), *naming(block.rows)],
-        "differing": _differing(block),
+        "differing": _differing(block, most),
         "headers": _headers(block),
-        "lines": [_line(block, standing, scale) for standing in block.standings],
-        "parts": _parts(block),
+        "lines": [_line(block, standing, scale) for standing in block.standings[:most]],
+        "left_out": _left_out("leaderboard.csv", min(most, len(block.standings)), len(block.standings)),
+        "parts": _parts(block, MOST_CELLS * most // MOST_ROWS),
         "recall": _recall_chart(block),
         "published": published_rows(block, contents.published),
         "choices": shown,
@@ -229,12 +236,19 @@ def _line(block: Block, standing: Standing, scale: tuple[float, float]) -> list[
     ]
 
 
-def _differing(block: Block) -> dict[str, Any]:
+def _left_out(file: str, shown: int, count: int) -> str:
+    """What a reader is told of rows that are not on the page; empty: all of them are."""
+    if shown == count:
+        return ""
+    return f"The first {shown:,} of {count:,} rows are shown; all are in {file} beside this page."
+
+
+def _differing(block: Block, most: int) -> dict[str, Any]:
     """How the rows differ, key by key, and their trials."""
     rows = [standing.row for standing in block.standings]
     found = differing(rows)
     lines = []
-    for place, row in enumerate(rows):
+    for place, row in enumerate(rows[:most]):
         told = [values[place] for values in found.values()]
         trials = " ".join(result.trial_id for result in row.results)
         lines.append(
@@ -243,16 +257,19 @@ def _differing(block: Block) -> dict[str, Any]:
     return {"headers": [*found], "lines": lines}
 
 
-def _parts(block: Block) -> dict[str, Any] | None:
+def _parts(block: Block, most: int) -> dict[str, Any] | None:
+    """Breakdowns, of at most so many cells."""
     measured, metric = [standing for standing in block.standings if standing.parts], block.objective
     if not measured:
         return None
+    rows = measured[: max(1, most // len(measured[0].parts))]
     return {
         "headers": [part_name(part) for part in measured[0].parts],
         "lines": [
             [_Cell(s.row.name, s.row.name), *(_Cell(part_score(p, metric), p.metrics[metric]) for p in s.parts)]
-            for s in measured
+            for s in rows
         ],
+        "left_out": _left_out("breakdown.csv", len(rows), len(measured)),
     }
 
 
