@@ -90,7 +90,7 @@ def page(contents: Contents) -> str:
         code=code_lines(rows_of(contents.blocks)),
         fallbacks=fallbacks(rows_of(contents.blocks)),
         machine_notes=machine_notes(rows_of(contents.blocks)),
-        manifest=json.dumps(contents.manifest | {"trials": made[:MOST_ROWS]}, indent=1),
+        manifest=json.dumps({**contents.manifest, "trials": made[:MOST_ROWS]}, indent=1),
         manifest_left_out=max(0, len(made) - MOST_ROWS),
         most_repeated=MOST_ROWS,
         most_lines=MOST_LINES,
