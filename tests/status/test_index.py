@@ -176,7 +176,7 @@ def test_a_harmed_index_costs_time_alone(runs: Path, harm: str) -> None:
 
 
 def test_a_folder_that_cannot_be_written_to_has_no_index(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, rights: int) -> None:
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     monkeypatch.setattr(index, "publish", refuse)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from vprdist.demo.mark import is_made
 
 if TYPE_CHECKING:
-    from vprdist.demo.conditions_sheet import conditions_sheet as conditions_sheet
-    from vprdist.demo.sheet import sheet as sheet
+    from vprdist.demo.weather_sheet import conditions_sheet as conditions_sheet
+    from vprdist.demo.place_sheet import sheet as sheet
     from vprdist.demo.write import make as make
 
 __all__ = ["conditions_sheet", "is_made", "make", "sheet"]
-_DRAWN = {"conditions_sheet": "conditions_sheet", "make": "write", "sheet": "sheet"}
+_DRAWN = {"conditions_sheet": "weather_sheet", "make": "write", "sheet": "place_sheet"}
 """What is loaded when it is asked for, and the module that has it."""
 
 

@@ -123,7 +123,7 @@ class Index(Generic[Told]):
         if len(self._kept) < least or not (self._is_new or len(self._kept) < len(self._known)):
             return
         body = self._form.dump_json(self._kept)
-        with contextlib.suppress(OSError, UserError), publish(self._path) as stream:
+        with contextlib.suppress(OSError, UserError), publish(self._path, rights=0o644) as stream:
             stream.write(b"\n".join((self._head.encode(), _checksum(body), body, b"")))
 
     def _read(self) -> dict[str, tuple[str, tuple[str, ...], Told]]:
