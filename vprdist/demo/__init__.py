@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from vprdist.demo.mark import is_made
 
 if TYPE_CHECKING:
-    from vprdist.demo.weather_sheet import conditions_sheet as conditions_sheet
     from vprdist.demo.place_sheet import sheet as sheet
+    from vprdist.demo.weather_sheet import conditions_sheet as conditions_sheet
     from vprdist.demo.write import make as make
 
 __all__ = ["conditions_sheet", "is_made", "make", "sheet"]
