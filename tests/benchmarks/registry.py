@@ -82,6 +82,7 @@ BENCHMARKS = (
     Benchmark("training_speed", "--data {data}/lip6 --size 64 80 --steps 2 --sides plain ours bare",
               "--data {data}/lip6", ("lip6",)),
     Benchmark("trivial_trials", "--count 8 --concurrent 8 --pack 4 --no-submitit --ways array", needs=("slurm",)),
+    Benchmark("whole_sweep", "--words trial.train.steps=2 search.grid.network.unfreeze=[0-2]", needs=("demo",)),
 )  # fmt: skip
 
 
