@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -68,7 +69,7 @@ def read_ahead(batches: Iterator[B], begin: Callable[[], object] = lambda: None)
 
 def _moved(batches: Iterator[B], device: torch.device) -> Iterator[B]:
     """Batches of pinned memory on a GPU: each is copied while those before are worked on."""
-    copying, done = torch.cuda.Stream(device), deque[torch.cuda.Event]()
+    copying, done = _copying(device), deque[torch.cuda.Event]()
     for batch in batches:
         with torch.cuda.stream(copying):
             sent: B = batch.to(device)
@@ -84,6 +85,12 @@ def _moved(batches: Iterator[B], device: torch.device) -> Iterator[B]:
             done.popleft().synchronize()
 
 
+@lru_cache
+def _copying(device: torch.device) -> torch.cuda.Stream:
+    """The stream that copies to a device. One for all: memory that was used on one stream stays that stream's."""
+    return torch.cuda.Stream(device)
+
+
 class Answers(Generic[Place]):
     """Takes rows from the device to the CPU, in order, while the device goes on with what it was asked for since."""
 
@@ -92,7 +99,7 @@ class Answers(Generic[Place]):
         self._coming: deque[tuple[Place, Tensor, torch.cuda.Event]] = deque()
 
     def take(self, place: Place, rows_ND: Tensor) -> None:
-        """What to do with rows that arrived, (N, D) on the CPU."""
+        """What to do with rows that arrived, (N, …) on the CPU."""
         raise NotImplementedError
 
     def put(self, place: Place, parts: Sequence[Tensor]) -> None:

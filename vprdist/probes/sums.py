@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from vprdist.arrow import Rows, map_rows, write_rows
@@ -22,7 +24,7 @@ from vprdist.data.places import Side
 from vprdist.errors import TrainingError, UserError
 from vprdist.evaluation.descriptors import BATCH_IMAGES, NOT_FINITE, Wanted
 from vprdist.files import digest_json, locked, write_json
-from vprdist.network.arriving import arriving
+from vprdist.network.arriving import Answers, arriving
 from vprdist.network.batch import Batch
 from vprdist.network.folded import folded
 from vprdist.network.inputs import PlaceReader, Reading, SideImages, stack_or_error
@@ -157,6 +159,20 @@ def make_sums(
             time.sleep(OTHERS_S)
 
 
+class _Found(Answers[list[int]]):
+    """Puts the sums of a batch, (B, kinds K, M), among those of its block, (kinds, K, pictures, M)."""
+
+    def __init__(self, device: torch.device, found: npt.NDArray[np.float32], first: int) -> None:
+        super().__init__(device)
+        self.found, self.first = found, first
+
+    def take(self, place: list[int], rows_ND: Tensor) -> None:
+        kinds, classes, _, width = self.found.shape
+        at = place[0] - self.first
+        sums = rows_ND.reshape(len(place), kinds, classes, width).permute(1, 2, 0, 3)
+        self.found[:, :, at : at + len(place)] = sums.numpy()
+
+
 @torch.inference_mode()
 def _make(
     sums: Sums, block: range, kinds: Sequence[Placebo], network: PlaceNetwork, reader: PlaceReader, workers: int,
@@ -172,12 +188,11 @@ def _make(
     places = [list(block[at : at + BATCH_IMAGES]) for at in range(0, len(block), BATCH_IMAGES)]
     found = np.empty((len(kinds), len(sums.classes), len(block), sums.width), np.float32)
     batches: Iterator[Batch] = arriving(images, workers, on, collate=stack_or_error, batch_sampler=places)
+    answers = _Found(on, found, block.start)
     for batch, rows in zip(batches, places, strict=True):
         assert batch.extra is not None
-        values_BKM = described_by.map_sums(batch.image, batch.extra).cpu()
-        shape = (len(rows), len(kinds), len(sums.classes), sums.width)
-        at = rows[0] - block.start
-        found[:, :, at : at + len(rows)] = values_BKM.reshape(shape).permute(1, 2, 0, 3).numpy()
+        answers.put(rows, [described_by.map_sums(batch.image, batch.extra)])
+    answers.finish()
     if not np.isfinite(found).all():
         raise TrainingError("evaluation", "sums of features must be finite", None, NOT_FINITE)
     for kind, values_KNM in zip(kinds, found, strict=True):
