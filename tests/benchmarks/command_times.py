@@ -1,4 +1,3 @@
-# ruff: noqa: E402  (the checkout is found by path)
 """How long the commands take that a person waits for, beside `python -c "import numpy"` on the same machine.
 
     python tests/benchmarks/command_times.py                                  the demo's table1, then copies of it
@@ -25,23 +24,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-REPO = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPO))
-
 from told import tell
 
-from vprdist.prepare.prepare import look
-from vprdist.spec.profile import read_profile
-from vprdist.spec.sweep_file import read_sweep
-from vprdist.spec.trial import TrialSpec
-from vprdist.store.manifest import Manifest, sweep_folder
-from vprdist.store.trial_folder import TrialFolder
+REPO = Path(__file__).resolve().parents[2]
 
 SHORT = ("trial.train.steps=4",)
-STAGES = 40
-"""Rows of a curve that a copy has: what a trial of some hundred steps logs."""
 NUMPY = ("-c", "import numpy")
 AIMS = {"--help": 2.0, "status": 6.0, "plan": 6.0}
 """What commands on a finished demo sweep may take, in times of `NUMPY`."""
@@ -114,69 +101,16 @@ def commands_of_copies(place: Path) -> dict[str, tuple[Sequence[str], Path]]:
 
 
 def copies(work: Path, size: int, seeds: int) -> Path:
-    """A folder with `copies.yaml` and a run folder where that sweep of about so many trials is finished."""
+    """A folder with `copies.yaml` and a run folder where that sweep of about so many trials is finished.
+
+    It is made by a process of its own: what a process has in memory when it starts another counts as the other's peak.
+    """
     place = work / f"copies-{size}-{seeds}"
-    if (place / "copies.yaml").exists():
-        return place
-    print(f"making {size} trials", file=sys.stderr, flush=True)
-    shutil.rmtree(place, ignore_errors=True)
-    real = work / "runs"
-    shutil.copytree(real / "data", place / "runs" / "data", copy_function=os.link)
-    rates = [round(0.5 - 0.4 * number * 2 * seeds / size, 6) for number in range(max(1, size // (2 * seeds)))]
-    sweep = yaml.safe_load((REPO / "sweeps" / "table1.yaml").read_text())
-    sweep |= {"name": "copies", "seeds": list(range(seeds))}
-    sweep["trial"]["train"] = {"steps": 4}
-    sweep["search"]["grid"] = {"input.mode": ["rgb", "masked"], "train.lr": rates}
-    file = place / "draft.yaml"
-    file.write_text(yaml.safe_dump(sweep))
-    spec = read_sweep(file, [])
-    trials = look(spec, read_profile(spec.cluster, None), place / "runs").trials
-    models = models_of(real)
-    for number, trial in enumerate(trials):
-        some = models[trial.input.mode]
-        copy_trial(some[number % len(some)], TrialFolder.of(place / "runs", trial.trial_id), trial)
-    book = Manifest(sweep_folder(place / "runs", "copies"), spec, ())
-    for trial in trials:
-        book.add(trial)
-    book.compare(trials)
-    book.write()
-    file.rename(place / "copies.yaml")
+    if not (place / "copies.yaml").exists():
+        print(f"making {size} trials", file=sys.stderr, flush=True)
+        words = ("-m", "tests.benchmarks.command_copies", str(work / "runs"), str(place), str(size), str(seeds))
+        subprocess.run([sys.executable, *words], cwd=REPO, env=environment(REPO), check=True)
     return place
-
-
-def models_of(runs: Path) -> dict[str, list[TrialFolder]]:
-    """The real trials by their mode."""
-    found: dict[str, list[TrialFolder]] = {}
-    for path in sorted((runs / "trials").iterdir()):
-        folder = TrialFolder(path)
-        found.setdefault(folder.trial().input.mode, []).append(folder)
-    return found
-
-
-def copy_trial(model: TrialFolder, folder: TrialFolder, trial: TrialSpec) -> None:
-    """All that a finished trial leaves but its checkpoint, as another one's; predictions are the same files."""
-    shutil.copytree(model.path, folder.path, copy_function=os.link, ignore=shutil.ignore_patterns("checkpoint"))
-    for path in (folder.trial_file, folder.result_file, folder.metrics_file, folder.job_file):
-        path.unlink()
-    for path in (*folder.path.glob("*lock"), *folder.path.rglob("*.jsonl")):  # written to or locked by themselves
-        data = path.read_bytes()
-        path.unlink()
-        path.write_bytes(data)
-    folder.write_trial(trial)
-    folder.job_file.write_text(model.job_file.read_text().replace(model.trial_id, folder.trial_id))
-    result = model.result().model_copy(update={"trial": trial})
-    folder.write_result(type(result).model_validate_json(text_of(result, folder.trial_id)))
-    lines = model.metrics_file.read_text().splitlines(keepends=True)
-    train = next(line for line in lines if '"kind": "train"' in line)
-    place = lines.index(train)
-    folder.metrics_file.write_text("".join([*lines[:place], *[train] * STAGES, *lines[place + 1 :]]))
-
-
-def text_of(result: object, trial_id: str) -> str:
-    import json
-
-    value = result.model_dump(mode="json", by_alias=True)  # type: ignore[attr-defined]
-    return json.dumps(value | {"trial_id": trial_id})
 
 
 def report(

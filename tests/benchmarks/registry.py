@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
-HELPERS = ("__main__", "registry", "told")
+HELPERS = ("__main__", "command_copies", "registry", "told")
 """Modules of this folder that are no benchmarks."""
 
 
