@@ -14,6 +14,7 @@ a benchmark works, and what changed by much; figures to write down are those of 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import shlex
@@ -195,6 +196,8 @@ def machine_words(facts: dict) -> list[tuple[str, str]]:
 
 def as_json(each: Run) -> dict[str, object]:
     rows = [{**asdict(row), "ratio": row.ratio, "met": row.met} for row in each.rows]
+    # JSON has no word for a figure that is not finite.
+    rows = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows]
     return {"name": each.name, "seconds": round(each.seconds, 1), "note": each.note, "rows": rows}
 
 
