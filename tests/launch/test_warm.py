@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,23 @@ def test_where_the_warm_python_was_killed_a_cold_one_does_the_work(
     assert isinstance(write(), WarmProcess)
     assert warm._here is not first and warm._here is not None
     warm._here.close()
+
+
+def test_a_warm_python_that_does_not_answer_starts_nothing_later(
+    modules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It still loads when whoever asked has lost patience: the work is done once, by a cold one."""
+    monkeypatch.setattr(warm, "_here", None)
+    monkeypatch.setattr(warm, "ANSWER_S", 0.5)
+    (modules / "slow.py").write_text("import time; time.sleep(3)")
+    (modules / "count.py").write_text("print('done', flush=True)")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(modules), os.environ.get("PYTHONPATH", "")])}
+    with (modules / "out").open("a") as out:
+        process = warm.start_module("count", [], [0, out.fileno(), 2], environment, loaded=["slow"])
+    assert isinstance(process, subprocess.Popen) and process.wait() == 0
+    assert warm._here is None
+    time.sleep(4)  # a child that had been asked for would have come by now
+    assert (modules / "out").read_text() == "done\n"
 
 
 def test_jobs_of_a_killed_driver_go_on_and_its_warm_python_ends(tmp_path: Path) -> None:

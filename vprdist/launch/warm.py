@@ -27,7 +27,7 @@ from pathlib import Path
 SERVER = "vprdist.launch.warm_server"
 JOB_MODULES = ("vprdist.launch.local", "vprdist.launch.forked")
 """What submits and becomes jobs on this machine."""
-ANSWER_S = 120.0
+ANSWER_S = 300.0
 """How long a Python that loads may take until it answers."""
 ANSWER = struct.Struct("q")
 """How it answers: with the pid, and with the exit code in the end."""
@@ -102,6 +102,13 @@ class WarmPython:
             mine.close()
             raise
         return WarmProcess(pid, mine)
+
+    def kill(self) -> None:
+        """It is to start nothing more, what it was asked for included; what it started goes on."""
+        self.asked.close()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
     def close(self) -> None:
         """Nobody asks any more: it ends, and what it started goes on."""
@@ -197,11 +204,13 @@ def start_module(
             becomes of it where the warm one is gone, for want of memory maybe: slower, and else the same.
     """
     if loaded:
+        python = warm_python(loaded, environment)
         try:
-            return warm_python(loaded, environment).start(
+            return python.start(
                 module, words, files, environment, pass_fds=pass_fds, new_session=new_session, safe_path=safe_path
             )
         except OSError:
+            python.kill()
             use(None)
     return subprocess.Popen(
         [sys.executable, *(["-P"] if safe_path else []), "-m", module, *words], stdin=files[0], stdout=files[1],
