@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -82,7 +81,7 @@ def test_a_killed_search_by_a_users_class_goes_on_as_if_it_had_not_been_killed(t
     while len(list((runs / "trials").glob("*/result.json"))) < 2:
         assert driver.poll() is None and time.monotonic() < deadline, driver.communicate()[0]
         time.sleep(0.02)
-    os.kill(driver.pid, signal.SIGKILL)
+    driver.kill()
     driver.wait()
     early = journal(runs)
     output = start(runs, search).communicate(timeout=400)[0]

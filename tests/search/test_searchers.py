@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -79,7 +78,7 @@ def test_a_killed_search_with_early_stops_goes_on_and_runs_nothing_twice(tmp_pat
     while not any(row["kind"] == "stopped" for row in journal(tmp_path)):
         assert driver.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    os.kill(driver.pid, signal.SIGKILL)
+    driver.kill()
     driver.wait()
     stopped = {row["trial"] for row in journal(tmp_path)}
     before = {trial: starts(tmp_path)[trial] for trial in stopped}
@@ -125,7 +124,7 @@ def test_a_killed_optuna_search_proposes_no_more_than_it_was_told(tmp_path: Path
     while len(list((tmp_path / "trials").glob("*/result.json"))) < 3:
         assert driver.poll() is None and time.monotonic() < deadline, driver.communicate()[0]
         time.sleep(0.05)
-    os.kill(driver.pid, signal.SIGKILL)
+    driver.kill()
     driver.wait()
     early = [row["trial"] for row in journal(tmp_path)]
     output = start(tmp_path, SPACE).communicate(timeout=300)[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -63,7 +62,7 @@ def test_a_killed_shapley_search_goes_on_settles_and_runs_nothing_twice(tmp_path
     while len(list(runs.glob("trials/*/result.json"))) < 4:
         assert driver.poll() is None and time.monotonic() < deadline, driver.communicate()[0]
         time.sleep(0.02)
-    os.kill(driver.pid, signal.SIGKILL)
+    driver.kill()
     driver.wait()
     early = journal(runs)
     output = start(runs, sweep_file, two).communicate(timeout=400)[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,8 +76,8 @@ def test_killed_drivers_lose_nothing_and_submit_nothing_twice(slurm_cluster: Dev
     rng, kills = random.Random(1), 0
     while not all(folder.is_over for folder in folders(tmp_path, 6)) and kills < 12:
         driver = start("dispatch", tmp_path, 6, slurm_cluster.profile(max_concurrent=3))
-        time.sleep(rng.uniform(0.3, 2.0))
-        os.kill(driver.pid, signal.SIGKILL)
+        time.sleep(rng.uniform(0.05, 1.6))
+        driver.kill()
         driver.wait()
         kills += 1
     drive(tmp_path, 6, slurm_cluster.profile(max_concurrent=3))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 
@@ -55,7 +53,7 @@ def test_jobs_that_outlived_their_driver_are_cancelled_too(tmp_path, capsys):
     driver = start("dispatch", tmp_path, 2)
     folders = toy_folders(tmp_path, 3)
     until(lambda: folders[0].is_running and folders[1].is_running)
-    os.kill(driver.pid, signal.SIGKILL)
+    driver.kill()
     driver.wait()
     words = [sys.executable, "-m", "vprdist", "cancel", "s", "--yes", "--runs", str(tmp_path)]
     with locked(folders[0].submit_lock):  # as a driver has it while sbatch answers

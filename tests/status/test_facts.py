@@ -87,7 +87,7 @@ def test_status_follows_toy_trials_from_nothing_to_the_end(tmp_path, capsys):
     for words in ("3/3", "a place has no position", "rank-hours", "2 running", "vprdist retry s", "waits for its"):
         assert words in " ".join(text.split()), text
 
-    os.kill(driver.pid, signal.SIGKILL)  # its jobs go on
+    driver.kill()  # its jobs go on
     driver.wait()
     text = status(tmp_path, capsys, "s")
     assert "No driver watches this sweep" in text
