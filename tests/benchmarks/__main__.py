@@ -58,7 +58,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="name them, how they are called, and what is missing here")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there as well")
     parser.add_argument("--data", type=Path, default=REPO.parent / "shared" / "data", help="the folder of real data")
-    parser.add_argument("--limit", type=float, metavar="S", help="a benchmark that takes longer failed (short: 300)")
+    parser.add_argument("--limit", type=float, metavar="S", help="a benchmark that takes longer failed (short: 400)")
     parser.add_argument("--total", type=float, metavar="S", help="none begins later, or goes on for longer")
     args = parser.parse_args(words)
     return guarded(lambda console: show_list(args, console) if args.list else run_all(chosen(args.only), args, console))
@@ -95,7 +95,7 @@ def run_all(wanted: Sequence[Benchmark], args: argparse.Namespace, console: Cons
     runs = list[Run]()
     facts = {"machine": machine(), "full": args.full, "load_before": list(os.getloadavg())}
     begin = time.monotonic()
-    limit_s = args.limit or (float("inf") if args.full else 300.0)
+    limit_s = args.limit or (float("inf") if args.full else 400.0)
     total_s = args.total or float("inf")
     with bar(console, "benchmarks") as advance:
         advance(0, len(wanted))
