@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.warm import OfTests
 from tests.worlds import write_deeplab, write_small_tree
 from vprdist.files import locked
+from vprdist.launch.warm import use
 
 if "VPRDIST_TEST_GPU" not in os.environ:
     # Tests compare with the CPU, start two ranks, and build networks there: only those of tests/gpu want a GPU.
@@ -44,6 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
         here = Path(__file__).resolve().parent
         for folder in (here.parent / "vprdist", here):
             compileall.compile_dir(folder, quiet=2)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _warm() -> None:
+    use(OfTests())  # type: ignore[arg-type]
 
 
 @pytest.hookimpl(optionalhook=True)  # there without xdist too

@@ -41,6 +41,19 @@ def _python() -> WarmPython:
     return WarmPython(MODULES, {**os.environ, "PYTHONPATH": os.pathsep.join(path)}, server=__name__)
 
 
+class OfTests:
+    """The warm Python of the tests, in the place of one that the code under test would start in their process."""
+
+    is_gone = False
+
+    def start(self, *words: Any, **options: Any) -> WarmProcess:
+        return _python().start(*words, **options)
+
+    def kill(self) -> None:
+        _python().kill()
+        _python.cache_clear()
+
+
 class Popen:
     """As `subprocess.Popen` of `[sys.executable, "-m", MODULE, …]`, of a script, or of code (`-c`)."""
 

@@ -201,10 +201,10 @@ def _run_helper(orders: Sequence[_Order], environment: Mapping[str, str], let_go
         helper.wait(SUBMIT_TIMEOUT_S)
 
 
-def _loaded(record: JobRecord) -> Sequence[str]:
+def _loaded(record: JobRecord) -> Sequence[str] | None:
     """What a job on this machine, and whoever submits it, need not load again."""
     if record.cluster != "local":
-        return ()
+        return None
     return (*JOB_MODULES, *([record.job.partition(":")[0]] if record.job.startswith(PACKAGE) else []))
 
 

@@ -20,8 +20,9 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 SERVER = "vprdist.launch.warm_server"
@@ -33,6 +34,7 @@ ANSWER = struct.Struct("q")
 """How it answers: with the pid, and with the exit code in the end."""
 LENGTH = struct.Struct("Q")
 _here: WarmPython | None = None
+_kept: Sequence[str] = ()
 
 
 class WarmPython:
@@ -193,17 +195,56 @@ def use(python: WarmPython | None) -> None:
     _here = python
 
 
+def keep(modules: Sequence[str]) -> None:
+    """From here on every process of ours that loads torch is a child of a warm Python; the first one starts it.
+
+    Args:
+        modules: what it loads.
+    """
+    global _kept
+    _kept = modules
+
+
+def run_module(
+    module: str, words: Sequence[str], told: str, heard: Callable[[str], None] = lambda line: None
+) -> subprocess.CompletedProcess[str]:
+    """`python -m MODULE WORDS` to its end, a child of the warm Python where there is one.
+
+    Args:
+        told: on its standard input.
+        heard: takes each line that it prints, as soon as it does.
+    """
+    hears, says = os.pipe()
+    with tempfile.TemporaryFile() as order, tempfile.TemporaryFile() as complaints, os.fdopen(hears) as answers:
+        with os.fdopen(says, "wb") as answering:
+            order.write(told.encode())
+            order.seek(0)
+            files = (order.fileno(), answering.fileno(), complaints.fileno())
+            process = start_module(module, words, files, os.environ)
+        lines = list[str]()
+        for line in answers:
+            lines.append(line)
+            heard(line)
+        code = process.wait()
+        complaints.seek(0)
+        said = complaints.read().decode(errors="replace")
+    return subprocess.CompletedProcess([module, *words], code, "".join(lines), said)
+
+
 def start_module(
     module: str, words: Sequence[str], files: Sequence[int], environment: Mapping[str, str], *,
-    loaded: Sequence[str] = (), pass_fds: Sequence[int] = (), new_session: bool = False, safe_path: bool = False,
+    loaded: Sequence[str] | None = (), pass_fds: Sequence[int] = (), new_session: bool = False,
+    safe_path: bool = False,
 ) -> WarmProcess | subprocess.Popen[bytes]:  # fmt: skip
     """`python -m MODULE WORDS`; see `WarmPython.start`.
 
     Args:
-        loaded: what the warm Python loads where there is none yet; empty: a Python of its own. That is also what
-            becomes of it where the warm one is gone, for want of memory maybe: slower, and else the same.
+        loaded: what the warm Python loads where there is none yet; empty: only one that is there, or is to be kept, is
+            asked. None: a Python of its own. That is also what becomes of it where the warm one is gone, for want of
+            memory maybe: slower, and else the same.
     """
-    if loaded:
+    loaded = _kept if loaded == () else loaded
+    if loaded or (loaded is not None and _here is not None):
         python = warm_python(loaded, environment)
         try:
             return python.start(

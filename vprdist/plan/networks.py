@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from vprdist.console import Bar, Console, fitted_table
 from vprdist.errors import LaunchError
+from vprdist.launch.warm import run_module
 from vprdist.prepare.remembered import is_built_in, remember, remembered
 from vprdist.spec.input import InputSpec
 from vprdist.spec.row_name import network_name
@@ -47,26 +47,22 @@ def network_costs(trials: Sequence[TrialSpec], measure: bool, bar: Bar) -> Netwo
 
 def _counted(trials: Sequence[TrialSpec], measure: bool, bar: Bar) -> list[dict[str, Any]]:
     """The costs of these networks, by a process that loads torch."""
-    command = [sys.executable, "-m", MEASURER, *(["--pace"] if measure else [])]
+    words = ["--pace"] if measure else []
     order, costs = json.dumps([_alone(trial).to_json() for trial in trials]), list[dict[str, Any]]()
-    pipe = subprocess.PIPE
-    with (
-        bar("measuring networks" if measure else "counting networks") as advance,
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process,
-    ):
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(order)
-        process.stdin.close()
+    with bar("measuring networks" if measure else "counting networks") as advance:
         advance(0, len(trials))
-        for line in process.stdout:
+
+        def counted(line: str) -> None:
             costs.append(json.loads(line))
             advance(len(costs), len(trials))
+
+        done = run_module(MEASURER, words, order, counted)
     for trial, cost in zip(trials, costs, strict=False):
         if not measure and is_built_in(trial) and "refused" not in cost:
             remember(MEASURER, _key(trial, measure), cost)
     if len(costs) < len(trials):
         fault, remedy = "the process that counts networks died", "It may need more memory than there is."
-        died = LaunchError(" ".join(command), fault, process.returncode, remedy)
+        died = LaunchError(f"{sys.executable} -m {MEASURER}", fault, done.returncode, remedy)
         costs += [{"refused": died.to_json()}] * (len(trials) - len(costs))
     return costs
 

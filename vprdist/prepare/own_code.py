@@ -4,12 +4,11 @@ tried before anything is submitted."""
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 
 from vprdist.errors import OwnCodeError
+from vprdist.launch.warm import run_module
 from vprdist.prepare.remembered import is_built_in, remember, remembered
 from vprdist.spec.trial import TrialSpec
 
@@ -44,7 +43,7 @@ def try_own_code(trials: Iterable[TrialSpec], at: Callable[[int], AbstractContex
     if not each:
         return
     order = json.dumps([trial.to_json() for trial in each.values()])
-    done = subprocess.run([sys.executable, "-m", TRIER], input=order, capture_output=True, text=True, check=False)
+    done = run_module(TRIER, (), order)
     answer = done.stdout.strip()
     if done.returncode or not answer:
         tried = [named.name for trial in each.values() for named in trial.own_code.values()]

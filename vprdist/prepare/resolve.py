@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +12,7 @@ from vprdist.data.label_choice import labels_digest
 from vprdist.data.layouts import dataset_digest, layout_of, read_city_cached, whole_digest_cached
 from vprdist.errors import CacheError, LaunchError, RuleError, SweepFileError, WeightsError, leading_there
 from vprdist.files import at_home
+from vprdist.launch.warm import run_module
 from vprdist.prepare.remembered import is_built_in, remember, remembered
 from vprdist.spec.class_table import WORDS, ClassTable, table_of
 from vprdist.spec.computation import COMPUTATION
@@ -186,7 +186,6 @@ def _find_weights(trial: TrialSpec) -> Start:
         WeightsError: no such backbone here, or the checkpoint is missing or another network's.
     """
     network = trial.network
-    command = [sys.executable, "-m", LOOKER]
     question = {
         "network": network.model_dump(mode="json"),
         "shown": [list(trial.picture_size), trial.input.at_features],
@@ -196,9 +195,9 @@ def _find_weights(trial: TrialSpec) -> Start:
     if network.backbone.name == "timm" and network.weights == "imagenet":
         told = f"looking for the published weights of timm's {network.backbone.title}; they are fetched if not here"
         Console(stderr=True, soft_wrap=True).print(told)  # it may take long; standard output is the command's own
-    done = subprocess.run(command, input=json.dumps(question), capture_output=True, text=True, check=False)
+    done = run_module(LOOKER, (), json.dumps(question))
     if done.returncode:
-        raise LaunchError(" ".join(command), "looking for weights failed", done.stderr.strip()[-400:])
+        raise LaunchError(f"{sys.executable} -m {LOOKER}", "looking for weights failed", done.stderr.strip()[-400:])
     answer = json.loads(done.stdout.splitlines()[-1])
     if "refused" in answer:
         raise WeightsError.from_json(answer["refused"])
