@@ -18,7 +18,11 @@ from tests.warm import OfTests
 from tests.worlds import write_deeplab, write_small_tree
 from vprdist.files import locked
 from vprdist.launch.warm import use
+from vprdist.machine import THREAD_VARIABLES
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores: threads of libraries that load from here on would wait for each other's turns.
+    os.environ.update({name: os.environ.get(name, "1") for name in THREAD_VARIABLES})
 if "VPRDIST_TEST_GPU" not in os.environ:
     # Tests compare with the CPU, start two ranks, and build networks there: only those of tests/gpu want a GPU.
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
