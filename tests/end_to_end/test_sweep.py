@@ -115,7 +115,7 @@ def test_killed_in_the_middle_and_started_again(tmp_path, made_city):
         assert driver.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    time.sleep(4)
+    time.sleep(1)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     assert not list(runs.glob("sweeps/table1/leaderboard.csv"))

@@ -108,13 +108,14 @@ def test_kill_9_of_the_driver_leaves_jobs_that_the_next_driver_adopts(tmp_path: 
 
 @pytest.mark.parametrize("delay_s", [0.05, 0.25, 0.4, 0.6, 0.9])
 def test_kill_9_around_the_submission_never_submits_twice(tmp_path: Path, delay_s: float) -> None:
-    behave(tmp_path, steps=5, dt=0.1)
+    behave(tmp_path, steps=5, dt=0.1, hold=True)  # so that the driver is there, however quick the machine
     driver = start("dispatch", tmp_path, 1)
     (folder,) = folders(tmp_path, 1)
     until(lambda: folder.job_file.exists())
     time.sleep(delay_s)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
+    (tmp_path / "go").touch()
     run_all(tmp_path, 1)
     assert folder.has_result
     assert len(folder.starts()) == 1

@@ -213,13 +213,14 @@ def test_kill_9_of_the_driver_leaves_a_job_of_several_trials_that_the_next_drive
 
 @pytest.mark.parametrize("delay_s", [0.05, 0.4, 0.9])
 def test_kill_9_around_the_submission_of_several_trials_runs_none_twice(tmp_path: Path, delay_s: float) -> None:
-    behave(tmp_path, steps=2, dt=0.1)
+    behave(tmp_path, steps=2, dt=0.1, hold=True)  # so that the driver is there, however quick the machine
     driver = start("dispatch", tmp_path, 4, PACK)
     wanted = folders(tmp_path, 4)
     until(lambda: any(folder.job_file.exists() for folder in wanted))
     time.sleep(delay_s)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
+    (tmp_path / "go").touch()
     drive(tmp_path, 4, PACK)
     assert [len(folder.starts()) for folder in wanted] == [1, 1, 1, 1]
     assert [folder.result().starts for folder in wanted] == [1, 1, 1, 1]

@@ -188,8 +188,30 @@ def test_a_warm_python_that_does_not_answer_starts_nothing_later(
     assert (modules / "out").read_text() == "done\n"
 
 
+def test_one_that_was_kept_ends_with_what_it_was_kept_for_and_one_that_was_there_stays(
+    modules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "_here", None)
+    (modules / "wait.py").write_text("import time; time.sleep(600)")
+    (modules / "echo.py").write_text("import sys; print(sys.stdin.read())")
+    with warm.kept(["json"]):
+        heard = list[str]()
+        assert warm.run_module("echo", (), "told", heard.append).stdout == "told\n" == heard[0]
+        first = warm._here
+        assert first is not None and first.process is not None and not first.is_gone
+        process = started(first, modules, "wait", new_session=True)
+        with warm.kept(["json"]):
+            warm.run_module("echo", (), "")
+        assert warm._here is first and not first.is_gone
+    assert warm._here is None and first.is_gone
+    assert process.poll() is None, "what it started goes on"
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert warm.run_module("echo", (), "cold").stdout == "cold\n" and warm._here is None
+
+
 def test_jobs_of_a_killed_driver_go_on_and_its_warm_python_ends(tmp_path: Path) -> None:
-    behave(tmp_path, steps=40, dt=0.1)
+    behave(tmp_path, steps=3, dt=0.1, hold=True)
     driver = start_driver("dispatch", tmp_path, 2)
     folders = [TrialFolder.of(tmp_path, trial.trial_id) for trial in toy_trials(2)]
     until(lambda: all(map(has_begun, folders)))
@@ -201,6 +223,7 @@ def test_jobs_of_a_killed_driver_go_on_and_its_warm_python_ends(tmp_path: Path) 
         assert record.pid == rank.ppid() and os.getpgid(rank.pid) == record.process_group
     driver.kill()
     driver.wait()
+    (tmp_path / "go").touch()
     until(lambda: all(folder.has_result for folder in folders))
     until(lambda: not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks))
 

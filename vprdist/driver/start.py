@@ -16,7 +16,7 @@ from vprdist.launch.driver_job import asked_at, check_detachable, in_driver_job,
 from vprdist.launch.own_code import unnamed
 from vprdist.launch.paths import check_folder
 from vprdist.launch.submitit_contract import check_submitit
-from vprdist.launch.warm import JOB_MODULES, keep
+from vprdist.launch.warm import JOB_MODULES, kept
 from vprdist.plan.budget import check_budget
 from vprdist.plan.driver_cost import driver_job_gb
 from vprdist.plan.estimate import read_results
@@ -67,7 +67,8 @@ def run(
     if (trusted := trust_note(profile)) is not None:
         console.print(trusted, style="yellow")
     narrow_umask(profile.trust)
-    with with_lines(sweep), _left_at_sigterm(), _requeued_at_usr2(console):
+    loaded = (*JOB_MODULES, "vprdist.training.run") if profile.kind == "local" else ()
+    with with_lines(sweep), _left_at_sigterm(), _requeued_at_usr2(console), kept(loaded):
         return _run(sweep, profile, runs, console, only, detach)
 
 
@@ -116,8 +117,6 @@ class _Leave(BaseException):
 def _run(
     sweep: SweepSpec, profile: ClusterProfile, runs: Path, console: Console, only: frozenset[str] | None, detach: bool
 ) -> int:
-    if profile.kind == "local" and not detach:
-        keep((*JOB_MODULES, "vprdist.training.run"))
     check_profile(profile, sweep.trials)
     for place in (runs, Path.cwd()) if detach else (runs,):
         check_folder(place, profile.kind)

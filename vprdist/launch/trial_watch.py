@@ -175,11 +175,14 @@ class Watch:
 
     def has_new_job(self) -> bool:
         """Whether a job was submitted, or is being submitted, of which nobody has told this watch."""
-        record = self.folder.job()
-        known = None if self.record is None else self.record.token
-        return record is not None and record.token != known and (
-            record.state == "submitted" or self.folder.is_submitting or self.folder.is_submitting_together(record)
-        )  # fmt: skip
+        try:
+            record = self.folder.job()
+        except UserError:
+            return False  # a journal that cannot be read tells of none
+        if record is None or (self.record is not None and record.token == self.record.token):
+            return False
+        under_way = self.folder.is_submitting or self.folder.is_submitting_together(record)
+        return record.state == "submitted" or under_way
 
     def submitted(self) -> None:
         """The dispatcher's submission went through, or is under way."""

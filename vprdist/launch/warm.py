@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 SERVER = "vprdist.launch.warm_server"
@@ -195,14 +195,24 @@ def use(python: WarmPython | None) -> None:
     _here = python
 
 
-def keep(modules: Sequence[str]) -> None:
-    """From here on every process of ours that loads torch is a child of a warm Python; the first one starts it.
+@contextlib.contextmanager
+def kept(modules: Sequence[str]) -> Iterator[None]:
+    """Within it every process of ours that loads torch is a child of a warm Python, which the first of them starts. It
+    ends with it, for whoever asked may live for days, as a notebook does; what it started goes on.
 
     Args:
-        modules: what it loads.
+        modules: what it loads; none: each process has a Python of its own.
     """
     global _kept
+    before, there = _kept, _here
     _kept = modules
+    try:
+        yield
+    finally:
+        _kept = before
+        if _here is not None and _here is not there:
+            _here.kill()
+            use(there)
 
 
 def run_module(

@@ -186,10 +186,7 @@ def _find_weights(trial: TrialSpec) -> Start:
         WeightsError: no such backbone here, or the checkpoint is missing or another network's.
     """
     network = trial.network
-    question = {
-        "network": network.model_dump(mode="json"),
-        "shown": [list(trial.picture_size), trial.input.at_features],
-    }
+    question = {"network": network.model_dump(mode="json"), "shown": _shown(trial)}
     if is_built_in(trial) and (known := remembered(LOOKER, question)) is not None:
         return Start(str(known), network.backbone.title)
     if network.backbone.name == "timm" and network.weights == "imagenet":
