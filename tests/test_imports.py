@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests import sources
 
 PACKAGE = Path(__file__).resolve().parents[1] / "vprdist"
 ROOMS = (
@@ -51,10 +55,11 @@ OWNERS = {
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Every module that a file imports, inside functions too; `from vprdist import x` imports vprdist.x."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    names = set[str]()
+    for node in sources.nodes(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module == "vprdist":
@@ -62,10 +67,10 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert not node.level, f"{path} imports by dots"
             names.add(node.module)
-    return names
+    return frozenset(names)
 
 
-def taken(nodes: Iterator[ast.AST]) -> set[str]:
+def taken(nodes: Iterable[ast.AST]) -> set[str]:
     """What imports name: a module, and what is taken from it, which may be one too."""
     names = set()
     for node in nodes:
@@ -78,19 +83,18 @@ def taken(nodes: Iterator[ast.AST]) -> set[str]:
 
 def top_imports(path: Path) -> set[str]:
     """What importing the module itself loads."""
-    return taken(iter(ast.parse(path.read_text()).body))
+    return taken(sources.tree(path).body)
 
 
 def all_imports(path: Path) -> set[str]:
     """What the module ever loads: imports inside functions count, those for types alone do not."""
-    tree = ast.parse(path.read_text())
     for_types = {
         id(below)
-        for node in ast.walk(tree)
+        for node in sources.nodes(path)
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for below in ast.walk(node)
     }
-    return taken(node for node in ast.walk(tree) if id(node) not in for_types)
+    return taken(node for node in sources.nodes(path) if id(node) not in for_types)
 
 
 def room_of(first: str) -> str:
@@ -127,7 +131,7 @@ def test_no_module_of_the_ground_is_in_a_loop() -> None:
     assert not below
 
 
-def cycles(edges: dict[str, set[str]]) -> Iterator[str]:
+def cycles(edges: dict[str, set[str]]) -> Iterable[str]:
     left = dict(edges)
     while free := [name for name, others in left.items() if not others & set(left)]:
         for name in free:
@@ -154,26 +158,43 @@ def test_a_library_lives_in_one_room(library: str) -> None:
         assert user.startswith(OWNERS[library]), f"{user} imports {library}"
 
 
-@pytest.mark.parametrize(
-    "modules",
-    [
-        "vprdist.spec.sweep_file, vprdist.spec.trial, vprdist.spec.result, vprdist.spec.profile",
-        "vprdist.launch.dispatcher, vprdist.launch.node",
-        "vprdist.program.run, vprdist.client",
-        "vprdist.search.driver, vprdist.search.readers, vprdist.search.ray_contract, vprdist.search.progress",
-        "vprdist.report.leaderboard, vprdist.report.page.build, vprdist.plan.noise, vprdist.report.plots",
-        "vprdist.report.publish, vprdist.report.pictures, vprdist.report.importance_tables",
-        "vprdist.driver.drive, vprdist.probes.make, vprdist.probes.read, vprdist.launch.workers",
-        "vprdist.attribution.attribute, vprdist.attribution.from_probes, vprdist.attribution.from_trials",
-        "vprdist.sweep, vprdist.cli.commands, vprdist.driver.start, vprdist.demo, vprdist.semantics.importing",
-        "vprdist.trackers.process, vprdist.trackers.beside",
-        "vprdist.semantics.segmenters, vprdist.semantics.sources.segmented, vprdist.semantics.sheet",
-    ],
+WITHOUT_TORCH = (
+    "vprdist.spec.sweep_file, vprdist.spec.trial, vprdist.spec.result, vprdist.spec.profile",
+    "vprdist.launch.dispatcher, vprdist.launch.node",
+    "vprdist.program.run, vprdist.client",
+    "vprdist.search.driver, vprdist.search.readers, vprdist.search.ray_contract, vprdist.search.progress",
+    "vprdist.report.leaderboard, vprdist.report.page.build, vprdist.plan.noise, vprdist.report.plots",
+    "vprdist.report.publish, vprdist.report.pictures, vprdist.report.importance_tables",
+    "vprdist.driver.drive, vprdist.probes.make, vprdist.probes.read, vprdist.launch.workers",
+    "vprdist.attribution.attribute, vprdist.attribution.from_probes, vprdist.attribution.from_trials",
+    "vprdist.sweep, vprdist.cli.commands, vprdist.driver.start, vprdist.demo, vprdist.semantics.importing",
+    "vprdist.trackers.process, vprdist.trackers.beside",
+    "vprdist.semantics.segmenters, vprdist.semantics.sources.segmented, vprdist.semantics.sheet",
 )
-def test_a_login_node_never_pays_for_torch(modules: str) -> None:
-    code = f"import sys; import {modules}; print([m for m in ('torch', 'torchvision', 'faiss') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+"""What a login node loads, by what it does there."""
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, list[str]]:
+    """The libraries that have appeared when a Python loads one line of them after another."""
+    code = """
+import importlib, json, sys
+heavy, found = {"torch", "torchvision", "faiss"}, {}
+for line in sys.argv[1:]:
+    before = heavy & set(sys.modules)
+    for name in line.split(", "):
+        importlib.import_module(name)
+    found[line] = sorted(heavy & set(sys.modules) - before)
+print(json.dumps(found))
+"""
+    done = subprocess.run([sys.executable, "-c", code, *WITHOUT_TORCH], capture_output=True, text=True, check=True)
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("modules", WITHOUT_TORCH)
+def test_a_login_node_never_pays_for_torch(loaded: dict[str, list[str]], modules: str) -> None:
+    assert loaded[modules] == []
 
 
 def test_in_semantics_only_the_segmenters_know_torch() -> None:

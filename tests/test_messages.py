@@ -15,11 +15,12 @@ import subprocess
 import sys
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests import warm
+from tests import sources, warm
 from vprdist.cli.control import _agreed
 from vprdist.console import Console
 from vprdist.errors import DataError, LaunchError, UserError
@@ -40,38 +41,37 @@ PASSED_ON = re.compile(r"\w*\.?fault|str\(\w+\)|first\['msg'\]|finding\['msg'\]\
 
 def kinds() -> set[str]:
     """The names of all errors whose message a user reads."""
-    tree = ast.parse((ROOT / "vprdist/errors.py").read_text())
     found = {"UserError", "RuleError"}
-    for node in tree.body:
+    for node in sources.tree(ROOT / "vprdist/errors.py").body:
         if isinstance(node, ast.ClassDef) and any(ast.unparse(base) in found for base in node.bases):
             found.add(node.name)
     return found
 
 
-def texts(node: ast.expr, tree: ast.AST, above: tuple[ast.expr, ...] = ()) -> Iterator[str | ast.expr]:
+def texts(node: ast.expr, file: Path, above: tuple[ast.expr, ...] = ()) -> Iterator[str | ast.expr]:
     """What an expression may say: literals with `…` for what is filled in, or the expression where none is found."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.JoinedStr):
         yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
     elif isinstance(node, ast.BinOp):
-        yield from texts(node.left, tree, above)
+        yield from texts(node.left, file, above)
     elif isinstance(node, ast.IfExp):
-        yield from texts(node.body, tree, above)
-        yield from texts(node.orelse, tree, above)
+        yield from texts(node.body, file, above)
+        yield from texts(node.orelse, file, above)
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
-        yield from texts(node.func.value, tree, above)
-    elif isinstance(node, ast.Name) and (values := list(assigned(node.id, tree))):
+        yield from texts(node.func.value, file, above)
+    elif isinstance(node, ast.Name) and (values := list(assigned(node.id, file))):
         for value in values:
             if value not in above:
-                yield from texts(value, tree, (*above, value))
+                yield from texts(value, file, (*above, value))
     else:
         yield node
 
 
-def assigned(name: str, tree: ast.AST) -> Iterator[ast.expr]:
+def assigned(name: str, file: Path) -> Iterator[ast.expr]:
     """Every value that a file gives a variable, alone or in a tuple; a constant that is imported too."""
-    for node in ast.walk(tree):
+    for node in sources.nodes(file):
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 if isinstance(target, ast.Name) and target.id == name:
@@ -80,14 +80,13 @@ def assigned(name: str, tree: ast.AST) -> Iterator[ast.expr]:
                     pairs = zip(target.elts, node.value.elts, strict=True)
                     yield from (value for each, value in pairs if isinstance(each, ast.Name) and each.id == name)
         elif isinstance(node, ast.ImportFrom) and name.isupper() and name in {alias.name for alias in node.names}:
-            path = ROOT / f"{str(node.module).replace('.', '/')}.py"
-            yield from assigned(name, ast.parse(path.read_text()))
+            yield from assigned(name, ROOT / f"{str(node.module).replace('.', '/')}.py")
 
 
 def faults(path: Path) -> Iterator[tuple[int, str | ast.expr]]:
     """Every fault of a file: of its errors, of what it calls `fault`, and of the ValueErrors of specs."""
-    tree, shown = ast.parse(path.read_text()), kinds()
-    for node in ast.walk(tree):
+    shown = kinds()
+    for node in sources.nodes(path):
         if isinstance(node, ast.Call):
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
             place = {**dict.fromkeys(shown, 1), "_error": -1, "_unfit": 1, "load_tensors": 1, "wrong": 0}.get(name)
@@ -100,9 +99,9 @@ def faults(path: Path) -> Iterator[tuple[int, str | ast.expr]]:
                 by_name = [word.value for word in node.keywords if word.arg == "fault"]
                 for value in [given] if given is not None else by_name:
                     if ast.unparse(value) != "fault":  # what the file calls so is read where it is set
-                        yield from ((node.lineno, text) for text in texts(value, tree))
+                        yield from ((node.lineno, text) for text in texts(value, path))
         elif isinstance(node, ast.Assign) and any(ast.unparse(target) == "fault" for target in node.targets):
-            yield from ((node.lineno, text) for text in texts(node.value, tree))
+            yield from ((node.lineno, text) for text in texts(node.value, path))
 
 
 def wrong_with(fault: str) -> str | None:
@@ -218,17 +217,21 @@ def test_a_question_without_a_terminal_is_refused(monkeypatch: pytest.MonkeyPatc
     assert str(caught.value) == "--yes: nobody can be asked (no terminal). Add --yes."
 
 
-def written(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def written(path: Path) -> tuple[tuple[int, str], ...]:
     """Every docstring and comment of a file, the lines of one comment put together."""
-    text = path.read_text()
-    for node in ast.walk(ast.parse(text)):
+    return tuple(_written(path))
+
+
+def _written(path: Path) -> Iterator[tuple[int, str]]:
+    for node in sources.nodes(path):
         for part in getattr(node, "body", None) if isinstance(getattr(node, "body", None), list) else []:
             value = part.value if isinstance(part, ast.Expr) else None
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 yield part.lineno, value.value
     above: tuple[int, int] | None = None
     block, first = "", 0
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+    for token in tokenize.generate_tokens(io.StringIO(sources.text(path)).readline):
         if token.type == tokenize.COMMENT:
             if above != (token.start[0] - 1, token.start[1]):
                 if block:
@@ -266,7 +269,7 @@ def stands(dotted: str) -> bool:
         module = ".".join(["vprdist", *parts[:depth]])
         if module in MODULES:
             path = ROOT / module.replace(".", "/")
-            text = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+            text = sources.text(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"))
             rest = parts[depth:]
             return not rest or re.search(rf"\b{rest[0]}\b", text) is not None
     return False

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
+from tests import sources
 
 PACKAGE = Path(__file__).resolve().parents[2] / "vprdist"
 OWNERS = {
@@ -52,12 +54,17 @@ RECORDS = {
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def literals(tree: ast.Module) -> Iterator[str]:
+def literals(nodes: Sequence[ast.AST]) -> Iterator[str]:
     """Strings that are values, parts of formatted ones too; docstrings are none."""
-    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
+    prose = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
             yield node.value
+
+
+def named(function: ast.expr) -> str:
+    """The last part of a called function's name."""
+    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
 
 
 def names_a_file(text: str, name: str) -> bool:
@@ -66,21 +73,40 @@ def names_a_file(text: str, name: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def trees() -> dict[str, ast.Module]:
-    return {str(path.relative_to(PACKAGE)): ast.parse(path.read_text()) for path in MODULES}
+def modules() -> dict[str, Sequence[ast.AST]]:
+    """The nodes of each."""
+    return {str(path.relative_to(PACKAGE)): sources.nodes(path) for path in MODULES}
+
+
+@pytest.fixture(scope="module")
+def strings(modules: dict[str, Sequence[ast.AST]]) -> list[tuple[str, str]]:
+    """Every module with each of its literals."""
+    return [(module, text) for module, nodes in modules.items() for text in literals(nodes)]
+
+
+@pytest.fixture(scope="module")
+def calls(modules: dict[str, Sequence[ast.AST]]) -> list[tuple[str, str]]:
+    """Every module with each call that it makes, as text."""
+    return [
+        (module, ast.unparse(node))
+        for module, nodes in modules.items()
+        for node in nodes
+        # What makes a record has one of these names: other calls are dear to write out.
+        if isinstance(node, ast.Call) and named(node.func) in ("read_spec", "read_checked", "model_validate_json")
+    ]
 
 
 @pytest.mark.parametrize("name", OWNERS)
-def test_a_file_of_the_run_folder_is_named_once(trees: dict[str, ast.Module], name: str) -> None:
-    found = Counter(module for module, tree in trees.items() for text in literals(tree) if names_a_file(text, name))
+def test_a_file_of_the_run_folder_is_named_once(strings: list[tuple[str, str]], name: str) -> None:
+    found = Counter(module for module, text in strings if names_a_file(text, name))
     assert found == dict.fromkeys(OWNERS[name], 1)
 
 
-def test_json_lines_are_read_by_the_owner_of_their_file(trees: dict[str, ast.Module]) -> None:
+def test_json_lines_are_read_by_the_owner_of_their_file(modules: dict[str, Sequence[ast.AST]]) -> None:
     users = {
         module
-        for module, tree in trees.items()
-        for node in ast.walk(tree)
+        for module, nodes in modules.items()
+        for node in nodes
         if (isinstance(node, ast.Name) and node.id == "read_json_lines")
         or (isinstance(node, ast.FunctionDef) and node.name == "read_json_lines")
     }
@@ -88,20 +114,12 @@ def test_json_lines_are_read_by_the_owner_of_their_file(trees: dict[str, ast.Mod
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_a_record_is_made_of_a_files_text_in_one_place(trees: dict[str, ast.Module], record: str) -> None:
-    users = {
-        module
-        for module, tree in trees.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        # What a process is told on its standard input is no file.
-        if re.match(
-            rf"(read_spec|read_checked)\(.*, {record}, |{record}\.model_validate_json\(.*read", ast.unparse(node)
-        )
-    }
-    assert users == RECORDS[record]
+def test_a_record_is_made_of_a_files_text_in_one_place(calls: list[tuple[str, str]], record: str) -> None:
+    # What a process is told on its standard input is no file.
+    made = re.compile(rf"(read_spec|read_checked)\(.*, {record}, |{record}\.model_validate_json\(.*read")
+    assert {module for module, text in calls if made.match(text)} == RECORDS[record]
 
 
 def test_a_name_in_a_sentence_or_a_docstring_is_no_file() -> None:
     tree = ast.parse('"""`job.json`"""\npath = f"{folder}/job.json"\nprint("see job.json, and my-job.json")\n')
-    assert [text for text in literals(tree) if names_a_file(text, "job.json")] == ["/job.json"]
+    assert [text for text in literals(list(ast.walk(tree))) if names_a_file(text, "job.json")] == ["/job.json"]
