@@ -26,6 +26,8 @@ WORDS = sorted(word for word in AttentionName.door.built_in if word != "none")
 DIGESTS = Digests(dataset="d", cache="c", weights="none")
 SIZES = ((15, 20), (20, 15))
 CHANNELS = 32
+SIZE = (96, 128)
+"""The pictures (height, width)."""
 GEM = AggregatorName.of("gem")
 WIDE = 128
 """So many that no bottleneck is dead behind its ReLU, where a column would count for nothing."""
@@ -46,11 +48,15 @@ class Case:
     def given(self) -> dict[str, Any]:
         return dict(self.parameters)
 
-    def spec(self, at: str = "layer3", unfreeze: str = "all", aggregator: AggregatorName = GEM) -> NetworkSpec:
-        chosen = AttentionName.of(self.word, at=(at,), **self.given)
+    def spec(
+        self, at: str | tuple[str, ...] = "layer3", unfreeze: str = "all", aggregator: AggregatorName = GEM
+    ) -> NetworkSpec:
+        chosen = AttentionName.of(self.word, at=(at,) if isinstance(at, str) else at, **self.given)
         return plain_spec(unfreeze, chosen, aggregator)
 
-    def network(self, at: str = "layer3", unfreeze: str = "all", aggregator: AggregatorName = GEM) -> PlaceNetwork:
+    def network(
+        self, at: str | tuple[str, ...] = "layer3", unfreeze: str = "all", aggregator: AggregatorName = GEM
+    ) -> PlaceNetwork:
         """A ResNet-18 with it, from a seed."""
         return network_of(self.spec(at, unfreeze, aggregator))
 
@@ -80,7 +86,8 @@ def plain_spec(unfreeze: str, attention: AttentionName, aggregator: AggregatorNa
 
 
 def network_of(spec: NetworkSpec) -> PlaceNetwork:
-    return build_network(TrialSpec(network=spec).resolved(DIGESTS), None)
+    trial = TrialSpec(network=spec, train={"image_size": SIZE}, evaluate={"image_size": SIZE})
+    return build_network(trial.resolved(DIGESTS), None)
 
 
 def plain_network(unfreeze: str = "all") -> PlaceNetwork:
@@ -131,7 +138,7 @@ def identity(case: Case) -> float:
         plain, ours = plain_network(), case.network()
         for each in (plain, ours):
             set_mode(each, "sync", training)
-        largest = max(largest, float((ours(pictures()) - plain(pictures())).abs().max()))
+        largest = max(largest, float((ours(pictures(2)) - plain(pictures(2))).abs().max()))
     return largest
 
 
@@ -153,7 +160,7 @@ def moved(network: PlaceNetwork) -> float:
         module.load_state_dict(start)
         shake(module, seed)
         with torch.no_grad():
-            found.append(network(pictures()))
+            found.append(network(pictures(2)))
     return float((found[0] - found[1]).norm(dim=1).min())
 
 
@@ -175,7 +182,7 @@ def influence(case: Case) -> Influence:
     for name in logits:
         module.get_submodule(name).register_forward_hook(keep(name))
     network.units[at].register_forward_hook(keep("features"))
-    first, second, *_ = network(pictures())
+    first, second = network(pictures(2))
     (first - second).norm().backward()
     norms = {name: float(held[name].grad.norm()) for name in (*logits, "features")}  # type: ignore[union-attr]
     return Influence(far, min(norms[name] for name in logits) / norms["features"])
@@ -245,25 +252,25 @@ class Frozen(NamedTuple):
     frozen: int
 
 
-def frozen(case: Case, mode: Literal["frozen", "sync"], steps: int = 4) -> Frozen:
-    """What some steps move where it stands behind a frozen unit, and behind a trained one."""
-    moved, all_of, wrong = 0, 0, 0
+def frozen(case: Case, mode: Literal["frozen", "sync"], steps: int = 3) -> Frozen:
+    """What some steps move where it stands behind a frozen unit, and behind a trained one.
+
+    The first step moves what begins as zero, the second what is before that; one more for what is dead behind a ReLU.
+    """
+    network = case.network(("layer2", "layer4"), unfreeze="0-2")
+    set_mode(network, mode, training=True)
     small = pictures()[:, :, ::2, ::2]
-    for at in ("layer2", "layer4"):
-        network = case.network(at, unfreeze="0-2")
-        set_mode(network, mode, training=True)
-        before = copy.deepcopy(network.state_dict())
-        trained = [each for each in network.parameters() if each.requires_grad]
-        optimizer = torch.optim.Adam(trained, lr=1e-3, eps=1e-12)  # small gradients show as well
-        for _ in range(steps):
-            optimizer.zero_grad()
-            found = network(small)
-            (found[0] - found[1]).square().sum().backward()
-            optimizer.step()
-        changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
-        weights = [f"attention.{name}" for name, each in network.attention.named_parameters() if each.ndim != 1]
-        weights = [name for name in weights if ".taught." not in name]  # which nothing here teaches
-        moved, all_of = moved + sum(name in changed for name in weights), all_of + len(weights)
-        still = [name for name in network.units if name not in network.trained]
-        wrong += sum(name.split(".")[0] == "units" and name.split(".")[1] in still for name in changed)
-    return Frozen(moved / all_of, wrong)
+    before = copy.deepcopy(network.state_dict())
+    trained = [each for each in network.parameters() if each.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=1e-3, eps=1e-12, fused=True)  # small gradients show as well
+    for _ in range(steps):
+        optimizer.zero_grad()
+        found = network(small)
+        (found[0] - found[1]).square().sum().backward()
+        optimizer.step()
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    weights = [f"attention.{name}" for name, each in network.attention.named_parameters() if each.ndim != 1]
+    weights = [name for name in weights if ".taught." not in name]  # which nothing here teaches
+    still = [f"units.{name}." for name in network.units if name not in network.trained]
+    wrong = [name for name in changed if name.startswith(tuple(still))]
+    return Frozen(sum(name in changed for name in weights) / len(weights), len(wrong))
