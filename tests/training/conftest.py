@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.drawn import copied
 from tests.training.making import TwoRanks
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _copied() -> Iterator[None]:
+    with copied():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -145,3 +145,11 @@ def weights_of(folder: Path, trial: TrialSpec) -> dict[str, torch.Tensor]:
     state = load_checkpoint(folder / "checkpoint", trial.trial_id)
     assert state is not None
     return state["network"]
+
+
+def check_same_weights(first: Path, second: Path, trial: TrialSpec) -> None:
+    """Two runs of a trial ended with the same weights, to the last bit."""
+    one, other = weights_of(first, trial), weights_of(second, trial)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name

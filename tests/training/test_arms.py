@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.making import CPU, TwoRanks, losses, make_cache, make_trial, run_here, weights_of
+from tests.training.making import (
+    CPU,
+    TwoRanks,
+    check_same_weights,
+    losses,
+    make_cache,
+    make_trial,
+    run_here,
+    weights_of,
+)
 from vprdist.data.graph import city_graph
 from vprdist.data.layouts.msls import read_city
 from vprdist.data.pairs import PairSampler
@@ -174,8 +183,7 @@ def test_a_resumed_run_under_arms_equals_an_uninterrupted_one(small_tree: Path, 
             cut.run()
     resumed = run_here(trial, tmp_path / "cut")
     assert (resumed.metrics, resumed.final_loss) == (whole.metrics, whole.final_loss)
-    for name, value in weights_of(tmp_path / "whole", trial).items():
-        assert torch.equal(value, weights_of(tmp_path / "cut", trial)[name]), name
+    check_same_weights(tmp_path / "whole", tmp_path / "cut", trial)
 
 
 def test_workers_change_nothing_and_placebos_do(small_tree: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tests.training.making import cut_here, losses, make_cache, make_trial, run_here, weights_of
+from tests.training.making import check_same_weights, cut_here, losses, make_cache, make_trial, run_here
 from vprdist.data.graph import city_graph
 from vprdist.data.layouts.msls import read_city
 from vprdist.data.places import City
@@ -158,8 +158,7 @@ def test_a_resumed_run_with_augmentations_is_exact(small_tree, tmp_path, form):
     cut_here(trial, small_tree, tmp_path / "cut", 3)
     resumed = run_here(trial, tmp_path / "cut")
     assert (resumed.metrics, resumed.final_loss) == (whole.metrics, whole.final_loss)
-    for name, value in weights_of(tmp_path / "whole", trial).items():
-        assert torch.equal(value, weights_of(tmp_path / "cut", trial)[name]), name
+    check_same_weights(tmp_path / "whole", tmp_path / "cut", trial)
     still = run_here(TrialSpec.model_validate(without(trial)), tmp_path / "still")
     assert losses(tmp_path / "still") != losses(tmp_path / "whole") and still.trial_id != whole.trial_id
     assert not (tmp_path / "still" / "predictions" / "augmented.png").exists()

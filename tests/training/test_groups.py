@@ -7,7 +7,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.training.making import CPU, cut_here, losses, make_cache, make_trial, run_here, weights_of
+from tests.training.making import (
+    CPU,
+    check_same_weights,
+    cut_here,
+    losses,
+    make_cache,
+    make_trial,
+    run_here,
+    weights_of,
+)
 from vprdist.data.graph import city_graph
 from vprdist.data.groups import TripletSampler
 from vprdist.data.layouts.msls import read_city
@@ -42,8 +51,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(small_tree, tmp_path, recipe)
         cut_here(trial, small_tree, tmp_path / "cut", steps)
     resumed = run_here(trial, tmp_path / "cut")
     assert resumed.final_loss == whole.final_loss and resumed.metrics == whole.metrics
-    for name, value in weights_of(tmp_path / "whole", trial).items():
-        assert torch.equal(value, weights_of(tmp_path / "cut", trial)[name]), name
+    check_same_weights(tmp_path / "whole", tmp_path / "cut", trial)
 
 
 @pytest.mark.parametrize("recipe", [TRIPLETS, {**PLACES, "pairs": "all"}])
@@ -54,8 +62,9 @@ def test_two_ranks_equal_one(small_tree, tmp_path, recipe, two_ranks):
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert one.keys() == two.keys() and len(one) == 5
     assert all(abs(one[step] - two[step]) < 1e-5 for step in one)
-    for name, value in weights_of(tmp_path / "one", trial).items():
-        assert torch.allclose(value, weights_of(tmp_path / "two", trial)[name], atol=1e-5), name
+    one, two = (weights_of(tmp_path / name, trial) for name in ("one", "two"))
+    for name, value in one.items():
+        assert torch.allclose(value, two[name], atol=1e-5), name
 
 
 def test_the_hardest_negatives_and_the_nearest_positive_are_chosen(small_tree, tmp_path):

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.making import TwoRanks, cut_here, losses, make_cache, make_trial, run_here, weights_of
+from tests.training.making import (
+    TwoRanks,
+    check_same_weights,
+    cut_here,
+    losses,
+    make_cache,
+    make_trial,
+    run_here,
+    weights_of,
+)
 from vprdist.errors import OwnCodeError
 from vprdist.network.model import build_network
 from vprdist.prepare.own_code import try_own_code
@@ -219,8 +228,7 @@ def test_a_run_with_parts_of_ones_own_resumes_exactly(small_tree: Path, tmp_path
     whole = run_here(trial, tmp_path / "whole")
     cut_here(trial, small_tree, tmp_path / "cut", 2)
     assert run_here(trial, tmp_path / "cut").metrics == whole.metrics
-    for name, value in weights_of(tmp_path / "whole", trial).items():
-        assert torch.equal(value, weights_of(tmp_path / "cut", trial)[name]), name
+    check_same_weights(tmp_path / "whole", tmp_path / "cut", trial)
 
 
 def test_an_error_that_only_shows_in_training_names_file_and_line(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.making import CPU, losses, make_trial, run_here, start_ranks, weights_of
+from tests.training.making import CPU, check_same_weights, losses, make_trial, run_here, start_ranks, weights_of
 from tests.worlds import write_small_tree
 from vprdist.data.graph import city_graph
 from vprdist.data.layouts.msls import read_city
@@ -53,8 +53,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(small_tree, tmp_path, recipe)
     resumed = run_here(trial, tmp_path / "cut")
     assert resumed.metrics == whole.metrics
     assert resumed.final_loss == whole.final_loss
-    for name, value in weights_of(tmp_path / "whole", trial).items():
-        assert torch.equal(value, weights_of(tmp_path / "cut", trial)[name]), name
+    check_same_weights(tmp_path / "whole", tmp_path / "cut", trial)
 
 
 def test_an_evaluation_that_was_cut_by_a_stop_is_made_when_the_run_goes_on(small_tree, tmp_path):

@@ -10,7 +10,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.training.making import CPU, TwoRanks, losses, make_cache, make_trial, run_here, weights_of
+from tests.training.making import (
+    CPU,
+    TwoRanks,
+    check_same_weights,
+    losses,
+    make_cache,
+    make_trial,
+    run_here,
+    weights_of,
+)
 from vprdist.data.graph import city_graph
 from vprdist.data.layouts.msls import read_city
 from vprdist.errors import CacheError, Stopped
@@ -115,8 +124,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     with pytest.raises(Stopped):
         trainer_of(trial, small_tree, tmp_path / "cut")[0].run()
     assert run_here(trial, tmp_path / "cut").metrics == whole.metrics
-    for name, value in weights_of(tmp_path / "whole", trial).items():
-        assert torch.equal(value, weights_of(tmp_path / "cut", trial)[name]), name
+    check_same_weights(tmp_path / "whole", tmp_path / "cut", trial)
 
 
 @pytest.mark.slow
