@@ -6,6 +6,7 @@ import importlib
 import sys
 import types
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,12 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             del sys.modules[name]
 
 
+@cache
 def theirs(backbone: str, seed: int = 0, p: float = 2.7) -> nn.Module:
-    """A network of the release's form: the ResNet's children but the last two in a row, and GeM; `features` of it."""
+    """A network of the release's form: the ResNet's children but the last two in a row, and GeM; `features` of it.
+
+    Nobody changes it.
+    """
     torch.manual_seed(seed)
     network = nn.Module()
     network.backbone = nn.Sequential(*list(torchvision.models.get_model(backbone, weights=None).children())[:-2])
@@ -176,9 +181,16 @@ def without(*keys: str) -> Callable[[dict[str, Tensor], Path], object]:
 
 
 def other(name: str) -> dict[str, Tensor]:
-    """The state of another network of the release's, with GeM."""
-    network: Any = torchvision.models.get_model(name, weights=None).features
-    return {**{f"backbone.{key}": value for key, value in network.state_dict().items()}, "pool.p": torch.ones(1)}
+    """The state of another network of the release's, with GeM; its numbers are nought, and need not be drawn."""
+    with torch.device("meta"):
+        network: Any = torchvision.models.get_model(name, weights=None).features
+    state = {f"backbone.{key}": noughts(value) for key, value in network.state_dict().items()}
+    return {**state, "pool.p": torch.ones(1)}
+
+
+def noughts(like: Tensor) -> Tensor:
+    """So many that one number in the file stands for."""
+    return torch.zeros((), dtype=like.dtype).expand(like.shape)
 
 
 def vlad(state: dict[str, Tensor], channels: int, room: str = "encoder", clusters: int = 64) -> dict[str, Tensor]:

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import drawn
 from tests.probing import copied
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _copied() -> Iterator[None]:
+    with drawn.copied():
+        yield
 
 
 @pytest.fixture(autouse=True)

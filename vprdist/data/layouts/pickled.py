@@ -125,6 +125,7 @@ class _Numbers:
 
     def __init__(self) -> None:
         self._left = MOST_NUMBERS
+        self._known: dict[int, tuple[list[Nested], int]] = {}
 
     def of(self, held: Any) -> Nested:
         """A whole number, or a list."""
@@ -132,12 +133,23 @@ class _Numbers:
         if isinstance(held, bool) or type(held) is int:
             return int(held)
         if isinstance(held, (list, tuple)):
-            return [self.of(each) for each in held]
+            return self._list(held)
         if isinstance(held, _Scalar):
             return self._numbers(held.kind, held.data, 1)[0]
         if isinstance(held, _Array) and isinstance(held.state, tuple) and len(held.state) == 5:
             return self._array(*held.state[1:])
         raise _Refused(f"it holds {type(held).__name__}, and may hold arrays, lists and whole numbers alone")
+
+    def _list(self, held: list[Any] | tuple[Any, ...]) -> list[Nested]:
+        """One that stands in several places is put together once, and counts as often as it stands there."""
+        if id(held) in self._known:
+            found, count = self._known[id(held)]
+            self._take(count)
+            return found
+        before = self._left
+        found = [self.of(each) for each in held]
+        self._known[id(held)] = found, before - self._left
+        return found
 
     def _array(self, shape: Any, kind: Any, fortran: Any, data: Any) -> Nested:
         if not isinstance(shape, tuple) or not all(type(length) is int and length >= 0 for length in shape):
