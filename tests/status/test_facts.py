@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from toy import JOB, PROFILE, behave, toy_trials
+from toy import JOB, PROFILE, bare_toy, behave, toy_trials
 from toy_driver import start
 
 from tests.status.toys import list_sweep, toy_folders
 from tests.waiting import until
 from vprdist.cli import main
+from vprdist.console import Console
 from vprdist.files import locked
 from vprdist.launch.dispatcher import Dispatcher
 from vprdist.machine import current_user
 from vprdist.status.facts import explain, hours
-from vprdist.store.journal import JobRecord, job_name
+from vprdist.status.find import find_sweep
+from vprdist.status.status import look, render
+from vprdist.store.journal import Failure, JobRecord, job_name
 
 
 def row(kind: str, time: float) -> dict[str, Any]:
@@ -111,6 +116,38 @@ def test_status_follows_toy_trials_from_nothing_to_the_end(tmp_path, capsys):
     took_s = min(written - ran[0], folders[3].result().wall_s)  # a toy says a second, also where it took longer
     assert found[3]["spent_h"] == pytest.approx(took_s / 3600, rel=1e-3)
     assert "recall@1 0.030" in status(tmp_path, capsys)
+
+
+def test_a_low_terminal_keeps_the_totals_and_shows_what_goes_on_first(tmp_path):
+    """Rich leaves out the end of what is higher than the terminal."""
+    list_sweep(tmp_path, "s", range(30))
+    folders = toy_folders(tmp_path, 30)
+    for folder, trial in zip(folders[:25], toy_trials(25), strict=True):
+        folder.path.mkdir(parents=True)
+        bare_toy(trial, folder.path)
+    folders[29].write_failure(Failure(reason="a place is missing", attempts=1, kind="mistake"))
+    seen, console = look(find_sweep(tmp_path, "s")), Console(width=90, height=20, file=io.StringIO())
+
+    def lines(height: int | None) -> list[str]:
+        drawn = console.render_lines(render(seen, console, height))
+        return ["".join(segment.text for segment in line).rstrip() for line in drawn]
+
+    for height in (20, 15):
+        shown = lines(height)
+        assert len(shown) <= height and shown[0].startswith("┏")
+        assert any(line.startswith("30 trials: 25 done, 4 waiting, 1 failed") for line in shown), shown
+        assert any("toy 29" in line for line in shown), "what failed comes before what is done"
+        assert any(re.match(r"not shown: \d+ done.*; vprdist status s shows all", line) for line in shown), shown
+    assert len(lines(3)) > 3 and "30 trials" in " ".join(lines(3)), "what is below the table stays"
+    assert sum("toy" in line for line in lines(None)) == 30 and "not shown" not in " ".join(lines(None))
+
+
+def test_of_a_cancelled_sweep_there_is_no_leaderboard(tmp_path, capsys):
+    list_sweep(tmp_path, "s", range(1))
+    (folder,) = toy_folders(tmp_path, 1)
+    folder.write_failure(Failure(reason="cancelled by root", attempts=1, kind="cancelled"))
+    text = status(tmp_path, capsys, "s")
+    assert "Cancelled trials: vprdist retry s runs them." in text and "Leaderboard" not in text
 
 
 def test_watching_is_cheap_where_nothing_runs(tmp_path, capsys):

@@ -15,6 +15,7 @@ from vprdist.errors import LaunchError, UserError
 from vprdist.files import locked, write_text
 from vprdist.status.find import find_sweep, find_trial, pick
 from vprdist.status.logs import LogReader, follow
+from vprdist.store.driving import DriverRecord, write_driver
 from vprdist.store.journal import Failure, JobRecord, job_name
 from vprdist.store.manifest import sweep_names
 from vprdist.store.trial_folder import TrialFolder
@@ -76,6 +77,11 @@ def test_a_trial_of_any_sweep_is_found(tmp_path):
     assert find_trial(tmp_path, one.trial_id[:10]).path == one.path
     with pytest.raises(LaunchError, match="no such trial: 'zzz'"):
         find_trial(tmp_path, "zzz")
+    with pytest.raises(LaunchError, match=r"no such trial: 's'\. It is a sweep\. .*: 's/toy 0'; .* lists them\.$"):
+        find_trial(tmp_path, "s")
+    write_driver(tmp_path / "sweeps" / "s", DriverRecord(job_id="7", submitted_at=1.0, name="d", log="/l/driver.log"))
+    with pytest.raises(LaunchError, match=r"What its driver said is in /l/driver\.log\."):
+        find_trial(tmp_path, "s")
     with pytest.raises(LaunchError, match="no such trial: ''"):
         find_trial(tmp_path, "")
 

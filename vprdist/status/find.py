@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from vprdist.errors import LaunchError, UserError, nearest
 from vprdist.spec.search import Direction
-from vprdist.store.driving import read_preparing
+from vprdist.store.driving import read_driver, read_preparing
 from vprdist.store.journal import NAME_PREFIX
 from vprdist.store.manifest import is_started, read_manifest, sweep_folder, sweep_names, with_seed
 from vprdist.store.trial_folder import TrialFolder, trials_folder
@@ -109,8 +110,20 @@ def find_trial(runs: Path, word: str) -> TrialFolder:
     if named:
         words = ", ".join(f"{trial} (of {sweep})" for sweep, trial in named[:5])
         raise LaunchError(folder, "several trials have that name", word, f"Name one by its id: {words}.")
-    remedy = "Give an id or its beginning, or SWEEP/row name; `vprdist status SWEEP` lists them."
+    if word in sweep_names(runs):
+        remedy = _rows_of(runs, word)
+    else:
+        remedy = "Give an id or its beginning, or SWEEP/row name; `vprdist status SWEEP` lists them."
     raise LaunchError(folder, "no such trial", word, remedy)
+
+
+def _rows_of(runs: Path, name: str) -> str:
+    """What to type where a trial is wanted and somebody typed a sweep's name; the driver has a log of its own."""
+    sweep = find_sweep(runs, name)
+    row = shlex.quote(f"{name}/{next(iter(sweep.names.values()), 'ROW')}")
+    driver = read_driver(sweep.folder)
+    own = f" What its driver said is in {driver.log}." if driver is not None else ""
+    return f"It is a sweep. Name one of its trials: {row}; vprdist status {shlex.quote(name)} lists them.{own}"
 
 
 def _called(runs: Path, name: str) -> list[tuple[str, str]]:

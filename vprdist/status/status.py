@@ -39,6 +39,10 @@ STYLES = {
 MOST_NAMED = 5
 """Files that cannot be read, as the lines below the table name them."""
 OVER = ("done", "failed", "cancelled", "stopped", "unreadable")
+INTEREST = {"failed": 1, "cancelled": 1, "unreadable": 1, "ended": 1, "waiting": 2, "stopped": 3, "done": 3}
+"""Trials with a job come first where a terminal has no room for all, then what a person may have to mend."""
+LINES_OF_A_TRIAL = 4
+"""That a row may take in a narrow terminal; fewer are found one by one."""
 
 
 @dataclass(frozen=True)
@@ -149,23 +153,50 @@ def show_sweep(runs: Path, name: str, console: Console, watch: bool, every_s: fl
     if not watch:
         console.print(render(seen, console))
         return 0
-    with Live(render(seen, console), console=console, auto_refresh=False) as live:
+    # What is drawn anew must fit the terminal: of more, rich leaves out the end, where the totals are.
+    with Live(render(seen, console, console.height), console=console, auto_refresh=False) as live:
         while not seen.is_over:
             time.sleep(every_s)
             seen = look(find_sweep(runs, name))
-            live.update(render(seen, console), refresh=True)
+            live.update(render(seen, console, console.height), refresh=True)
+        live.update(render(seen, console), refresh=True)
     return 0
 
 
-def render(seen: Seen, console: Console) -> RenderableType:
-    """The table and what is below it; a narrow terminal gets fewer columns."""
-    sweep, facts = seen.sweep, seen.facts
+def render(seen: Seen, console: Console, height: int | None = None) -> RenderableType:
+    """The table and what is below it; a narrow terminal gets fewer columns, and a low one fewer trials.
+
+    Args:
+        height: lines that all of it may take, while trials can be left out; None: as many as it takes.
+    """
+    facts = seen.facts
     unit = "GPU-hours" if any(each.gpus for each in facts) else "rank-hours"
-    heads = ("trial", "name", "state", "steps", sweep.objective, "left", "node", unit, "wasted", "why")
+    below = footer(seen, unit)
+    wanted = sorted(range(len(facts)), key=lambda place: (INTEREST.get(facts[place].state, 0), place))
+    kept = len(facts) if height is None else min(len(facts), height)
+    while True:
+        shown = [facts[place] for place in sorted(wanted[:kept])]
+        rest = [_left_out(seen, [facts[place] for place in wanted[kept:]])] if kept < len(facts) else []
+        whole = Group(*([_table(shown, seen.sweep.objective, unit, console)] if shown else []), *rest, *below)
+        over = 0 if height is None else len(console.render_lines(whole)) - height
+        if over <= 0 or not kept:
+            return whole
+        kept -= max(1, over // LINES_OF_A_TRIAL)
+
+
+def _left_out(seen: Seen, facts: Sequence[Facts]) -> str:
+    """Which trials the table has no room for."""
+    states = Counter(each.state for each in facts)
+    counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    return f"not shown: {counts}; vprdist status {seen.sweep.name} shows all"
+
+
+def _table(facts: Sequence[Facts], objective: str, unit: str, console: Console) -> RenderableType:
+    heads = ("trial", "name", "state", "steps", objective, "left", "node", unit, "wasted", "why")
     lines = []
     for each in facts:
         steps = "-" if each.step is None else str(each.step) if each.steps is None else f"{each.step}/{each.steps}"
-        value = "-" if each.objective is None else score_text(sweep.objective, each.objective)
+        value = "-" if each.objective is None else score_text(objective, each.objective)
         left = "-" if each.left_s is None else duration(each.left_s)
         state = styled((each.state if each.stage in ("", "training") else each.stage, STYLES.get(each.state, "")))
         why = styled((each.why if len(each.why) < 80 else each.why[:77] + "…", "dim"))
@@ -173,8 +204,7 @@ def render(seen: Seen, console: Console) -> RenderableType:
             each.trial[:8], each.name, state, steps, value, left, each.node, f"{each.spent_h:.2f}",
             f"{each.wasted_h:.2f}", why,
         ))  # fmt: skip
-    table = fitted_table(console, heads, lines, words=(1, 9), spare=(8, 6, 7, 3, 5, 9))
-    return Group(*([table] if lines else []), *footer(seen, unit))
+    return fitted_table(console, heads, lines, words=(1, 9), spare=(8, 6, 7, 3, 5, 9))
 
 
 def preparing_words(sweep: Sweep, driven: bool) -> list[str]:
@@ -213,7 +243,8 @@ def footer(seen: Seen, unit: str) -> list[str]:
     except UserError as error:  # it costs its line
         lines.append(f"driver: {error}")
     if over:
-        lines.append(f"Leaderboard: vprdist leaderboard {sweep.name}")
+        if states["done"] or states["stopped"]:
+            lines.append(f"Leaderboard: vprdist leaderboard {sweep.name}")
         if seen.probing and not seen.probing.is_over:
             lines.append("No driver watches this sweep: the same command again makes probes and finalists.")
     elif not (seen.driven or any(each.watched for each in facts)):
@@ -222,4 +253,6 @@ def footer(seen: Seen, unit: str) -> list[str]:
         )
     if states["failed"] or states["unreadable"]:
         lines.append(f"Failed trials: vprdist logs TRIAL shows why, vprdist retry {sweep.name} tries them again.")
+    elif states["cancelled"]:
+        lines.append(f"Cancelled trials: vprdist retry {sweep.name} runs them.")
     return lines
