@@ -25,10 +25,24 @@ from vprdist.store.trial_folder import TrialFolder
     [
         ({"partition": "lowe"}, "partition: the cluster has no such partition: 'lowe'. Did you mean 'low'?"),
         ({"gpus_per_node": 5}, "gpus_per_node: must be at most 4 GPUs a node in partition low; found 5"),
-        ({"cpus_per_task": 9, "ranks": 2}, "cpus_per_task: must be at most 16 CPUs a node in partition low; found 18"),
-        ({"memory_gb": 64}, "memory_gb: must be at most 32000 MB a node in partition low; found 65536"),
+        (
+            {"cpus_per_task": 9, "ranks": 2},
+            "cpus_per_task: must be at most 16 CPUs a node in partition low; found 18. "
+            "That is 9 for each of 2 ranks. Ask for less",
+        ),
+        ({"memory_gb": 64}, "memory_gb: must be at most 31.2 GB a node in partition low; found 64"),
+        (
+            {"cpus_per_task": 17, "memory_gb": 64},
+            "found 17. Ask for less, or choose another partition.\n"
+            "       profile: memory_gb: must be at most 31.2 GB a node in partition low; found 64",
+        ),
         ({"nodes": 4}, "nodes: must be at most 3 nodes a job in partition low; found 4"),
-        ({"constraint": "h100"}, "constraint: no node of partition low has this feature: 'h100'"),
+        ({"constraint": "h100"}, "constraint: no node of partition low has this feature: 'h100'. Leave it out"),
+        (
+            {"exclude": ("gpu17",)},
+            "profile: exclude: the cluster refuses a job with this: 'gpu17'. sbatch --test-only: ",
+        ),
+        ({"nodelist": ("gpu17",)}, "profile: nodelist: the cluster refuses a job with this: 'gpu17'. sbatch "),
         ({"exclude": ("gpu[01-03]",)}, "Requested node configuration is not available"),
         ({"shared": ("/scratch",)}, "it must lie in one of the profile's shared folders, /scratch; found '"),
     ],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from vprdist.errors import LaunchError, nearest
 from vprdist.launch.params import submission_parameters
 from vprdist.launch.permit import Permit
 from vprdist.launch.queue_rows import at
-from vprdist.launch.refusals import is_impossible, is_wrong
+from vprdist.launch.refusals import is_impossible, is_wrong, keys_of
 from vprdist.launch.slurm import commands_environment, job_script
 from vprdist.machine import current_user
 from vprdist.spec.gres import num_gpus
@@ -148,28 +149,45 @@ def check_partition(profile: ClusterProfile, kinds: Sequence[NodeKind]) -> list[
             raise LaunchError(where, fault, name, nearest(name, known))
     here = [kind for kind in kinds if kind.partition in wanted]
     where = f"partition {','.join(wanted)}"
+    faults = list[LaunchError]()
     if profile.constraint and profile.constraint.replace("_", "").replace("-", "").isalnum():
         features = sorted(set().union(*(kind.features for kind in here)))
-        if profile.constraint not in features:
-            remedy = nearest(profile.constraint, features or ("none",))
+        if profile.constraint in features:
+            here = [kind for kind in here if profile.constraint in kind.features]
+        else:
+            remedy = nearest(profile.constraint, features) if features else "Leave it out: none has a feature."
             fault = f"no node of {where} has this feature"
-            raise LaunchError(profile.where("constraint"), fault, profile.constraint, remedy)
-        here = [kind for kind in here if profile.constraint in kind.features]
+            faults.append(LaunchError(profile.where("constraint"), fault, profile.constraint, remedy))
+    faults += _too_much(profile, here, where)
+    if faults:  # all at once: a profile that was copied from another site has many
+        first, *more = faults
+        remedy = "\n".join([first.remedy, *(f"       {each}" for each in more)])
+        raise LaunchError(first.where, first.fault, first.value, remedy)
+    return here
+
+
+def _too_much(profile: ClusterProfile, here: Sequence[NodeKind], where: str) -> Iterator[LaunchError]:
+    """What a job asks for and no node of these has, in the units of the profile."""
     gpus = "gres" if num_gpus(profile.gres or "") else "gpus_per_task" if profile.gpus_per_task else "gpus_per_node"
     cpus = "cpus_per_gpu" if profile.cpus_per_gpu else "cpus_per_task"
+    memory_mb = max((k.memory_mb for k in here), default=0)
+    fits = round((profile.memory_gb or 0) * 1024) <= memory_mb
+    memory_gb = (profile.memory_gb or 0) if fits else math.floor(memory_mb / 102.4) / 10  # rounded, it would not fit
     asked = {
         gpus: (profile.num_node_gpus, max((k.gpus for k in here), default=0), "GPUs"),
         cpus: (profile.ranks * (profile.rank_cpus or 1), max((k.cpus for k in here), default=0), "CPUs"),
-        "memory_gb": (round((profile.memory_gb or 0) * 1024), max((k.memory_mb for k in here), default=0), "MB"),
+        "memory_gb": (profile.memory_gb or 0, memory_gb, "GB"),
         "nodes": (profile.nodes, sum(k.count for k in here), "nodes"),
         "time_limit_min": (profile.time_limit_min, max((k.limit_min for k in here), default=0), "minutes"),
     }
     for field, (value, most, unit) in asked.items():
         if value > most:
             each = "a job" if field in ("nodes", "time_limit_min") else "a node"
-            fault = f"must be at most {most} {unit} {each} in {where}"
-            raise LaunchError(profile.where(field), fault, value, "Ask for less, or choose another partition.")
-    return here
+            fault = f"must be at most {most:g} {unit} {each} in {where}"
+            a_rank = f"That is {value // profile.ranks:g} for each of {profile.ranks} ranks. "
+            remedy = "Ask for less, or choose another partition."
+            of_ranks = profile.ranks > 1 and field in ("cpus_per_task", "cpus_per_gpu", "gpus_per_task")
+            yield LaunchError(profile.where(field), fault, value, a_rank + remedy if of_ranks else remedy)
 
 
 def _check_account(profile: ClusterProfile) -> list[str]:
@@ -213,7 +231,12 @@ def ask_only(profile: ClusterProfile, text: str | None = None) -> str:
             return f"sbatch --test-only: no answer within {ANSWER_S:g} s"
     said = " ".join((done.stderr + done.stdout).split())
     if done.returncode and (is_wrong(said) or is_impossible(said)):
-        raise LaunchError(f"job {job_name('…')}", "the cluster refuses such a job", None, f"sbatch --test-only: {said}")
+        remedy = f"sbatch --test-only: {said}"
+        for key in keys_of(said):
+            if value := getattr(profile, key):
+                shown = ", ".join(value) if isinstance(value, tuple) else value
+                raise LaunchError(profile.where(key), "the cluster refuses a job with this", shown, remedy)
+        raise LaunchError(f"job {job_name('…')}", "the cluster refuses such a job", None, remedy)
     return f"sbatch --test-only: {said}"
 
 

@@ -43,6 +43,18 @@ IMPOSSIBLE = (
     "Node count specification invalid",
     "More processors requested than permitted",
 )
+KEYS = {
+    "Invalid account": ("account",),
+    "Invalid qos": ("qos",),
+    "Invalid feature": ("constraint",),
+    "Invalid generic resource": ("gres", "gpu_type"),
+    "Invalid node name": ("exclude", "nodelist"),
+    "requested reservation is invalid": ("reservation",),
+    "Invalid license": ("licenses",),
+    "Invalid wckey": ("wckey",),
+    "Job dependency problem": ("dependency",),
+}
+"""Which keys of a profile such a refusal is of: SLURM says what is wrong, and not where."""
 
 
 POLICY = re.compile(r"\b(?:QOS|Assoc)[A-Z]\w+")
@@ -67,6 +79,11 @@ def is_impossible(words: str) -> bool:
 def is_wrong(words: str) -> bool:
     """The same job will never be taken."""
     return _has(words, WRONG) or _is_too_much(words) or (is_impossible(words) and not is_limit(words))
+
+
+def keys_of(words: str) -> tuple[str, ...]:
+    """Keys of a profile, one of which is refused; empty where nobody can tell."""
+    return next((keys for said, keys in KEYS.items() if _has(words, (said,))), ())
 
 
 def _is_too_much(words: str) -> bool:
