@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from tests.waiting import until
 from vprdist.errors import LaunchError
 from vprdist.files import write_json
 from vprdist.launch.dispatcher import Dispatcher
-from vprdist.launch.first_job import FirstJob
+from vprdist.launch.first_job import FirstJob, profile_digest
 from vprdist.launch.slurm import SlurmCluster
 from vprdist.spec.profile import ClusterProfile
 from vprdist.store.journal import NAME_PREFIX
@@ -98,6 +99,32 @@ def test_a_set_up_line_that_fails_costs_two_small_jobs_and_mended_it_goes_on(
     told = drive(tmp_path, 2, slurm_cluster.profile(check=True))
     assert any("first job passed on gpu" in line for line in told)
     assert [folder.result().starts for folder in folders(tmp_path, 2)] == [1, 1]
+
+
+def test_what_set_up_says_and_gpus_that_torch_cannot_use_are_told_before_trials(
+    slurm_cluster: DevCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`module load` of what is not there ends no script, and a driver that is too old no training on the CPU."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # a real GPU of this machine is no fake one
+    told = list[str]()
+    profile = slurm_cluster.profile(check=True, setup=("no_such_command load cuda/12.4",), gpus_per_node=1, memory_gb=1)
+    first = FirstJob(profile, tmp_path, told.append)
+    until(lambda: first.passed(time.time()), 120)
+    assert re.fullmatch(r"`setup` said on gpu0\d: .*: no_such_command: command not found", told[-3]), told
+    assert re.fullmatch(r"node gpu0\d has GPUs that torch cannot use \(.+\): trials would run on the CPU", told[-2]), (
+        told
+    )
+    assert "first job passed on gpu0" in told[-1]
+
+
+def test_a_python_by_another_name_needs_no_first_job_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m vprdist.sweep` runs `bin/python`, the script `vprdist` `bin/python3.11`."""
+    profile = ClusterProfile(kind="slurm")
+    digest = profile_digest(profile)
+    monkeypatch.setattr(sys, "executable", f"{sys.executable}3")
+    assert profile_digest(profile) == digest
+    monkeypatch.setattr(sys, "prefix", f"{sys.prefix}3")
+    assert profile_digest(profile) != digest, "another environment has other packages"
 
 
 @pytest.mark.parametrize("check", [WITH_CHECK, False])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 from vprdist import __version__
@@ -29,6 +30,8 @@ from vprdist.store.journal import JobRecord, new_token
 
 LIMIT_MIN = 10
 """Its time limit: a short job is let in between long ones; `setup` may have to fetch a container."""
+SETUP_LINES = 4
+"""The first ones that `setup` printed are shown."""
 AGAIN_S = 10.0
 """Seconds before a cluster that takes no more jobs is asked again."""
 OF_THE_DRIVER = frozenset((
@@ -41,9 +44,12 @@ OF_THE_DRIVER = frozenset((
 
 
 def profile_digest(profile: ClusterProfile) -> str:
-    """Names what matters to a job's start: of the profile what is not at its default, the Python, the version."""
+    """Names what matters to a job's start: of the profile what is not at its default, the Python, the version.
+
+    The Python by its environment: `python -m vprdist.sweep` and `vprdist retry` call one by different names.
+    """
     facts = profile.model_dump(mode="json", exclude_defaults=True, exclude=set(OF_THE_DRIVER))
-    return digest_json([facts, sys.executable, __version__], 12)
+    return digest_json([facts, sys.prefix, __version__], 12)
 
 
 class FirstJob:
@@ -216,10 +222,23 @@ class FirstJob:
                 raise self._wrong(record, f"node {words.host} shows no GPU to rank {words.rank}")
             if source and words.source and words.source != source.digest:
                 self.tell(f"node {words.host} runs other code of vprdist than this driver: {words.source}")
+        self._tell_of_setup(record, said[0].host)
+        for host, why in {words.host: words.no_gpu for words in said if words.no_gpu}.items():
+            self.tell(f"node {host} has GPUs that torch cannot use ({why}): trials would run on the CPU")
         hosts = sorted({words.host for words in said})
         self.place.write_passed(hosts)
         self.tell(f"first job passed on {', '.join(hosts)}: Python {said[0].python}, {_found(said)}")
         self.close()
+
+    def _tell_of_setup(self, record: JobRecord, host: str) -> None:
+        """A line of `setup` that fails ends no job, unless it says so itself: `module load` of what is not there."""
+        if not self.profile.setup:
+            return
+        lines = self.folder.first_lines(record, SETUP_LINES + 1)
+        before = list(takewhile(lambda line: not line.startswith("submitit "), lines))
+        more = " …" if len(before) > SETUP_LINES else ""
+        if before:
+            self.tell(f"`setup` said on {host}: {'; '.join(before[:SETUP_LINES])}{more}")
 
 
 def _where(record: JobRecord) -> str:

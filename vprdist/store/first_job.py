@@ -30,6 +30,7 @@ class Words(Spec):
     version: str = Field(description="of vprdist")
     source: str | None = Field(description="digest of vprdist's files")
     gpus: tuple[str, ...] = Field(default=(), description="what CUDA_VISIBLE_DEVICES shows")
+    no_gpu: str | None = Field(default=None, description="why torch cannot use the GPUs of this node")
     scratch_gb: float | None = Field(default=None, description="free space of the profile's `scratch`")
 
 

@@ -339,6 +339,15 @@ class TrialFolder:
             logs = batch.job_logs(record.job_id)
         return tuple(line for path in logs for line in tail(path, count))[-count:] if logs else None
 
+    def first_lines(self, record: JobRecord, count: int) -> list[str]:
+        """The first lines of rank 0's log: what the job's script said comes before what Python says."""
+        logs = sorted(self.attempt_log(record).glob("*_0_log.out"))
+        if not logs:
+            return []
+        with open_file(logs[0]) as stream:
+            text = stream.read(TAIL_BYTES).decode(errors="replace")
+        return [line.rstrip() for line in text.splitlines() if line.strip()][:count]
+
     def shared_logs(self, attempt: Path) -> list[Path]:
         """What lies with the submission of an `attempt_log`, where it was one of several trials."""
         record = self.job()
