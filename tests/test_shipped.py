@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from tests.test_documents import dead
 from vprdist.errors import LaunchError, SweepFileError
 from vprdist.shipped import FOLDERS, INSIDE, shipped_files, shipped_root
 from vprdist.spec.profile import profile_names, read_profile
@@ -42,6 +45,52 @@ def test_a_wheel_takes_in_what_lies_beside_the_package() -> None:
     assert wheel["only-include"] == ["vprdist", *FOLDERS]
     assert wheel["sources"] == {folder: f"vprdist/{INSIDE}/{folder}" for folder in FOLDERS}
     assert not (ROOT / "vprdist" / INSIDE).exists(), "there is one copy"
+
+
+@pytest.fixture
+def build_hook(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """hatch_build.py, which pip loads where hatchling is installed."""
+    for name in ("hatchling", "hatchling.builders", "hatchling.builders.hooks", "hatchling.builders.hooks.plugin"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    interface = ModuleType("hatchling.builders.hooks.plugin.interface")
+    vars(interface)["BuildHookInterface"] = type("BuildHookInterface", (), {"__class_getitem__": lambda *_: object})
+    monkeypatch.setitem(sys.modules, interface.__name__, interface)
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_links_of_a_wheels_documents_lead_to_what_it_holds(installed: Path, build_hook: ModuleType) -> None:
+    """In a wheel sweeps and profiles lie inside the package, and nothing lies beside it."""
+    for path in build_hook.documents(ROOT):
+        target = installed / build_hook.place(path)
+        target.write_text(build_hook.for_wheel((ROOT / path).read_text(), path))
+    found = sorted(installed.rglob("*.md"))
+    assert {path.relative_to(installed).as_posix() for path in found} == {
+        build_hook.place(path) for path in build_hook.documents(ROOT)
+    }
+    assert [(path, target) for path in found for target in dead(path)] == []
+    assert dead(ROOT / "slurm/README.md") == [], "those of the checkout stay"
+    moved = build_hook.for_wheel(
+        "[a](../SECURITY.md) [b](../vprdist/data/README.md#c) [d](https://e.org/f) [g](#h)", "slurm/i.md"
+    )
+    assert moved == "[a](../SECURITY.md) [b](../../data/README.md#c) [d](https://e.org/f) [g](#h)"
+
+
+def test_a_sites_own_profile_comes_into_no_commit_and_no_wheel() -> None:
+    """It holds an account; hatchling leaves out what git ignores, and what is shipped must not be among it."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("no clone")
+    shipped = [str(path) for path in shipped_files() if path.name != "mine.yaml"]
+    words = ["git", "-C", str(ROOT), "check-ignore", "--no-index", "slurm/profiles/mine.yaml", *shipped]
+    ignored = subprocess.run(words, capture_output=True, text=True, check=False).stdout.split()
+    known = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "slurm/profiles/mine.yaml" in ignored
+    assert set(ignored) & set(known) == set()
 
 
 def test_in_a_checkout_it_lies_beside_the_package() -> None:

@@ -144,7 +144,7 @@ def end_jobs(
             alive = _end_rows([row for row in answer if row.state in ALIVE_STATES], trials, arrays)
             if not alive:
                 return left
-        text = "waiting for SLURM to answer" if answer is None else f"jobs of {len(alive)} name(s) are still ending"
+        text = "waiting for SLURM to answer" if answer is None else f"{len(alive)} job(s) are still ending"
         if text != told:
             tell(told := text)
         time.sleep(LOOK_S)
