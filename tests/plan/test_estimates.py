@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from vprdist.plan.driver_cost import DRIVER_MB, driver_job_gb
 from vprdist.plan.estimate import Estimate, estimate, read_results, total_hours
 from vprdist.plan.probe_cost import ProbeCost
 from vprdist.plan.space import checkpoint_bytes, space
+from vprdist.prepare.resolve import LOOKER
 from vprdist.spec.doors import BackboneName
 from vprdist.spec.network import NetworkSpec
 from vprdist.spec.profile import ClusterProfile
@@ -130,8 +135,22 @@ def test_space_is_counted_and_then_measured(small_tree, tmp_path, optimizer):
 
 
 def test_a_detached_driver_asks_for_more_than_it_takes_and_for_weights_and_probes_on_top():
+    """A node whose user's cache does not know the networks looks at them first, in a process that loads torch."""
+    question = {
+        "network": NetworkSpec(backbone="efficientnet_lite0").model_dump(mode="json"),
+        "shown": [[96, 128], False],
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", LOOKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as asked:
+        assert asked.stdin is not None and asked.stdout is not None
+        asked.stdin.write(json.dumps(question))
+        asked.stdin.close()
+        assert "digest" in asked.stdout.read()
+        _, _, used = os.wait4(asked.pid, 0)
+        asked.returncode = 0
+    assert 0.5 < used.ru_maxrss / 1e6 < driver_job_gb() - DRIVER_MB / 1000
     assert driver_job_gb() * 1000 > DRIVER_MB
-    assert driver_job_gb(segments=True) > driver_job_gb() + 1
     assert driver_job_gb(probes_gb=3.0) == pytest.approx(driver_job_gb() + 3.0, abs=0.1)
 
 

@@ -205,8 +205,7 @@ def _check_cost(sweep: SweepSpec, profile: ClusterProfile, prepared: Prepared, r
 def _detach(
     sweep: SweepSpec, profile: ClusterProfile, folder: Path, runs: Path, console: Console, trial: TrialSpec
 ) -> int:
-    segments = any(trial.input.segmenter is not None for trial in sweep.trials)
-    memory_gb = profile.driver.memory_gb or driver_job_gb(segments, driver_probe_gb(sweep, trial))
+    memory_gb = profile.driver.memory_gb or driver_job_gb(driver_probe_gb(sweep, trial))
     driver, new = submit_driver(folder, runs, profile, memory_gb)
     console.print(f"driver: job {driver.job_id} {'was submitted' if new else 'is there already'}; log {driver.log}")
     console.print(f"look:   vprdist status {sweep.name} --runs {runs} --watch")

@@ -11,9 +11,10 @@ from vprdist.launch.driver_job import driver_script
 from vprdist.launch.params import submission_parameters
 from vprdist.launch.permit import Permit
 from vprdist.launch.slurm import job_script
+from vprdist.plan.driver_cost import driver_job_gb
 from vprdist.spec.profile import ClusterProfile
 
-DRIVER_GB = 2.0
+DRIVER_GB = driver_job_gb()
 """For the question alone; a sweep's own driver asks for what `plan` prints."""
 
 

@@ -252,13 +252,12 @@ def _space(plan: Plan) -> Iterator[str]:
 
 def _driver(plan: Plan) -> Iterator[str]:
     concurrent = min(_at_once(plan) * plan.profile.trials_per_job, max(1, len(plan.to_run)))
-    segments = any(planned.trial.input.segmenter is not None for planned in plan.trials)
     yield f"about {DRIVER_MB:.0f} MB in one process here, with {concurrent} trials at once"
     if plan.sweep.track:
         yield f"it sends the sweep to {', '.join(choice.title for choice in plan.sweep.track)}, each by a process"
     if plan.profile.kind == "slurm":
         yield f"one squeue every {plan.profile.poll_s:g} s, whatever the number of jobs"
-        memory_gb = driver_job_gb(segments, driver_probe_gb(plan.sweep, plan.looked.trials[0]))
+        memory_gb = driver_job_gb(driver_probe_gb(plan.sweep, plan.looked.trials[0]))
         yield f"--detach would run it as a job of {plan.profile.driver.cpus} CPUs and {memory_gb:g} GB"
 
 
