@@ -16,6 +16,7 @@ from toy_driver import has_begun, start, wait_until_done
 from tests.waiting import until
 from vprdist.errors import LaunchError
 from vprdist.files import locked, write_json, write_text
+from vprdist.launch import cluster
 from vprdist.launch.cluster import Sight
 from vprdist.launch.dispatcher import Dispatcher
 from vprdist.launch.driver_job import asked_at
@@ -337,6 +338,24 @@ def test_a_full_quota_is_said_once_and_what_it_refused_leaves_no_files(tmp_path:
         dispatcher.submitter.refused(watch, record, LaunchError("job", "the cluster refuses the job", None, words), 1.0)
     assert len(dispatcher.news()) == 1
     assert list(folder.log.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["sbatch: error: A", "sbatch: error:  B", "FailedJobError: sbatch: error: A sbatch: error: B"],
+         "sbatch: error: A | sbatch: error:  B"),
+        (["a banner", "FailedJobError: sbatch: error: B"], "a banner | FailedJobError: sbatch: error: B"),
+        (["TimeoutError: late"], "TimeoutError: late"),
+    ],
+)  # fmt: skip
+def test_what_sbatch_said_is_shown_once(tmp_path: Path, lines: list[str], said: str) -> None:
+    (trial,), (folder,) = toy_trials(1), folders(tmp_path, 1)
+    folder.write_job(record := intent(trial))
+    folder.attempt_log(record).mkdir(parents=True)
+    (folder.attempt_log(record) / "submission.log").write_text("\n".join(lines) + "\n")
+    refusal = cluster._refusal(cluster.Submission(folder, record))
+    assert refusal is not None and refusal.remedy == said
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,14 @@ from tests.status.toys import list_sweep, toy_folders
 from tests.waiting import until
 from vprdist.cli import main
 from vprdist.console import Console
-from vprdist.files import locked
+from vprdist.files import digest_json, locked
 from vprdist.launch.dispatcher import Dispatcher
+from vprdist.launch.driver_job import driver_name
 from vprdist.machine import current_user
 from vprdist.status.facts import explain, hours
 from vprdist.status.find import find_sweep
 from vprdist.status.status import look, render
+from vprdist.store.driving import DriverRecord, write_driver
 from vprdist.store.journal import Failure, JobRecord, job_name
 
 
@@ -155,6 +157,39 @@ def test_watching_is_cheap_where_nothing_runs(tmp_path, capsys):
     begin = time.monotonic()
     assert "0 trials" in status(tmp_path, capsys, "empty", "--watch")
     assert time.monotonic() - begin < 5
+
+
+def driver_in_queue(runs: Path, monkeypatch: pytest.MonkeyPatch, *rows: str) -> None:
+    """A detached driver, job 7, whose row of the queue ends so; and further rows."""
+    sweep = runs / "sweeps" / "s"
+    list_sweep(runs, "s", range(2))
+    write_driver(sweep, DriverRecord(job_id="7", name=driver_name(sweep), log="/l/driver.log", submitted_at=1.0))
+    said = [row.format(driver=f"{driver_name(sweep)}", mark=digest_json(str(sweep), 16)) for row in rows]
+    monkeypatch.setattr("vprdist.launch.slurm.ask", lambda command: "\n".join(said) + "\n")
+
+
+def test_a_driver_that_waits_in_the_queue_is_no_driver_that_is_gone(tmp_path, capsys, monkeypatch):
+    driver_in_queue(tmp_path, monkeypatch, "7|{driver}|PENDING|Priority||{mark}")
+    text = status(tmp_path, capsys, "s")
+    assert "driver: job 7 waits (other jobs come first), log /l/driver.log" in text and "No driver" not in text
+    driver_in_queue(tmp_path, monkeypatch, "7|{driver}|PENDING|Priority||of another run folder")
+    assert "No driver watches this sweep" in status(tmp_path, capsys, "s")
+
+
+def test_a_driver_that_takes_the_only_job_its_user_may_run_is_told(tmp_path, capsys, monkeypatch):
+    (folder, _) = toy_folders(tmp_path, 2)
+    trial = f"8|vprdist-{folder.trial_id}|PENDING|AssocMaxJobsLimit||token"
+    for reason, held in (("AssocMaxJobsLimit", True), ("Resources", False)):
+        driver_in_queue(
+            tmp_path, monkeypatch, "7|{driver}|RUNNING|None|gpu01|{mark}", trial.replace("AssocMaxJobsLimit", reason)
+        )
+        record = JobRecord(
+            state="submitted", cluster="slurm", name=job_name(folder.trial_id), token="token", attempt=1, job=JOB,
+            parameters={}, machine="m", job_id="8",
+        )  # fmt: skip
+        folder.write_job(record)
+        text = " ".join(status(tmp_path, capsys, "s").split())
+        assert ("scancel 7, and the same command without --detach" in text) == held
 
 
 def test_somebody_elses_sweep_may_be_looked_at(tmp_path, capsys, monkeypatch):

@@ -67,6 +67,10 @@ def _which(parser: argparse.ArgumentParser, default: str) -> None:
     _common(parser)
 
 
+def _job(record: JobRecord) -> str:
+    return record.state if record.job_id is None else f"{record.job_id} ({record.state})"
+
+
 def _cancel(args: argparse.Namespace, console: Console) -> int:
     sweep = find_sweep(args.runs.resolve(), args.sweep)
     picked, unreadable = _journalled(sweep, pick(sweep, args.trial), console)
@@ -88,11 +92,11 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
     lines = []
     for trial in chosen:
         record = sweep.trials[trial].job() if sweep.trials[trial].path.exists() else None
-        lines.append((trial, sweep.names[trial], "none" if record is None else f"{record.job_id} ({record.state})"))
+        lines.append((trial, sweep.names[trial], "none" if record is None else _job(record)))
     for facts in alive:
         lines.append(("-", facts.name, facts.state if facts.job_id is None else f"{facts.job_id} ({facts.state})"))
     for _, record in first:
-        lines.append(("-", "first job", f"{record.job_id} ({record.state})"))
+        lines.append(("-", "first job", _job(record)))
     console.print(fitted_table(console, ("trial", "name", "job"), lines, words=(1,)))
     also = [] if driver is None else [f"the driver's job {driver.job_id}"]
     also += [f"{len(alive)} job array(s)"] if alive else ["what its driver makes beside trials"] if rest else []

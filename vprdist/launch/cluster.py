@@ -224,7 +224,10 @@ def _refusal(entry: Submission) -> LaunchError | None:
         said = submission_log(folder, record).read_text(errors="replace").strip().splitlines()
     except FileNotFoundError:
         said = ["the helper that submits jobs ended early; see the submission.log of the sweep's other trials"]
-    return LaunchError(f"job {record.name}", "the cluster refuses the job", None, " | ".join(said[-3:]))
+    said = said[-3:]
+    if len(said) > 1 and all(" ".join(line.split()) in said[-1] for line in said[:-1]):
+        said = said[:-1]  # submitit's error says sbatch's words once more
+    return LaunchError(f"job {record.name}", "the cluster refuses the job", None, " | ".join(said))
 
 
 def _take(path: Path) -> int | None:

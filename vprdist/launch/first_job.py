@@ -175,7 +175,9 @@ class FirstJob:
             if record.state == "intent" and sight.job_id is not None:
                 self.folder.write_job(record.updated(state="submitted", job_id=sight.job_id, submitted_at=now))
             if sight.waits:
-                self._say(f"first job {sight.job_id} waits in the queue ({sight.waits}); trials follow when it passed")
+                self._say(
+                    f"first job {sight.job_id} waits in the queue ({sight.waits}); trials follow when it has passed"
+                )
         elif sight.state == "gone":
             self._gone_since = self._gone_since or now
             if now - self._gone_since >= self.cluster.confirm_s:

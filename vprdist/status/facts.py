@@ -47,6 +47,8 @@ REASONS = {
     "AssocGrpBillingMinutes": "the account's budget is spent",
     "launch failed requeued held": "its node could not start it; the driver submits it anew",
 }
+JOBS_AT_ONCE = frozenset(REASONS[word] for word in ("QOSMaxJobsPerUserLimit", "AssocMaxJobsLimit"))
+"""Reasons that end with a job of one's own."""
 
 
 @dataclass

@@ -19,7 +19,7 @@ from vprdist.launch.queue_rows import QueueRow, queue_name
 from vprdist.status import first_jobs
 from vprdist.status.arrays import ArrayFacts, Probing, read_array, read_probing, to_json, words
 from vprdist.status.every import facts_of
-from vprdist.status.facts import Facts, Queue, dump, look_at_queue
+from vprdist.status.facts import JOBS_AT_ONCE, Facts, Queue, dump, explain, look_at_queue
 from vprdist.status.find import Sweep, find_sweep, sweeps_in_preparation
 from vprdist.store import proposals
 from vprdist.store.driving import had_driver, is_driven, read_driver, read_preparing
@@ -54,6 +54,7 @@ class Seen:
         driven: a driver lives, here or as a job.
         problems: files that cannot be read, and what is not known for it.
         first_jobs: of the run folder, that are in the queue while trials have no job yet.
+        driver_waits: why the detached driver's job has not started; empty where it has, or where there is none.
     """
 
     sweep: Sweep
@@ -63,6 +64,7 @@ class Seen:
     driven: bool
     problems: tuple[str, ...] = ()
     first_jobs: tuple[QueueRow, ...] = ()
+    driver_waits: str = ""
 
     @property
     def arrays(self) -> list[ArrayFacts]:
@@ -76,10 +78,17 @@ class Seen:
         over = all(each.state in OVER for each in self.facts) if self.facts else not had_driver(self.sweep.folder)
         return over and not self.driven
 
+    @property
+    def is_held_by_a_limit(self) -> bool:
+        """No trial runs, and what waits does so for a limit of jobs that run at once: the driver's counts too."""
+        reasons = {each.why for each in self.facts if each.state == "queued"}
+        reasons |= {explain(row.reason) for row in self.first_jobs if row.state == "PENDING"}
+        return bool(reasons) and reasons <= JOBS_AT_ONCE and all(each.state != "running" for each in self.facts)
+
 
 def look(sweep: Sweep) -> Seen:
     """Everything about a sweep, with at most one squeue."""
-    probing, problems, stopped = None, list[str](), dict[str, Mapping[str, Any]]()
+    probing, problems, stopped, held_back = None, list[str](), dict[str, Mapping[str, Any]](), ""
     driven = is_driven(sweep.folder)  # before its work is looked at: what it ends with is then seen
     try:
         probing = read_probing(sweep)
@@ -90,8 +99,9 @@ def look(sweep: Sweep) -> Seen:
     except UserError as error:  # what was stopped early is shown as unfinished
         problems.append(str(error))
     others = [] if probing is None else [array.queue_name for array in probing.arrays]
-    may_wait = not driven and probing is not None and not probing.is_over and had_driver(sweep.folder)
-    if may_wait:  # a driver that has put itself back into the queue
+    rest = not sweep.trials or (probing is not None and not probing.is_over)
+    may_wait = not driven and had_driver(sweep.folder) and (rest or any(not t.is_over for t in sweep.trials.values()))
+    if may_wait:  # a driver that has not started yet, or has put itself back into the queue
         others.append(driver_queue_name(sweep.folder))
     waits = not sweep.trials or not all(folder.is_over or folder.job_file.exists() for folder in sweep.trials.values())
     first = unfinished_first_jobs(sweep.folder.parents[1]) if waits else []
@@ -99,10 +109,12 @@ def look(sweep: Sweep) -> Seen:
     queue, now = look_at_queue(sweep.trials.values(), others), time.time()
     if may_wait:  # unknown is not dead
         rows = [row for some in (queue.rows or {}).values() for row in some]
-        driven = queue.silent or any(is_driver(sweep.folder, row) for row in rows)
+        mine = [row for row in rows if is_driver(sweep.folder, row)]
+        driven = queue.silent or bool(mine)
+        held_back = next((explain(row.reason) for row in mine if row.state == "PENDING"), "")
     facts = facts_of(sweep, queue, stopped, now)
     rows_of_first = tuple(row for _, record in first if (row := first_jobs.row_of(record, queue)))
-    return Seen(sweep, facts, queue, probing, driven, tuple(problems), rows_of_first)
+    return Seen(sweep, facts, queue, probing, driven, tuple(problems), rows_of_first, held_back)
 
 
 def show_sweeps(runs: Path, console: Console) -> int:
@@ -239,7 +251,13 @@ def footer(seen: Seen, unit: str) -> list[str]:
     try:
         driver = None if over else read_driver(sweep.folder)
         if driver is not None:
-            lines.append(f"driver: job {driver.job_id}, log {driver.log}")
+            waits = f" waits ({seen.driver_waits})" if seen.driver_waits else ""
+            lines.append(f"driver: job {driver.job_id}{waits}, log {driver.log}")
+            if seen.driven and seen.is_held_by_a_limit:
+                lines.append(
+                    f"The driver's job is one of those that the limit counts. Where it leaves no room: scancel "
+                    f"{driver.job_id}, and the same command without --detach."
+                )
     except UserError as error:  # it costs its line
         lines.append(f"driver: {error}")
     if over:
