@@ -35,6 +35,7 @@ from vprdist.spec.result import VariantResult
 from vprdist.spec.row_name import row_name
 from vprdist.spec.trial import TrialSpec
 from vprdist.store.result_file import read_result
+from vprdist.store.trial_folder import results_in
 
 
 def blocks_of(*results, objective="recall@1"):
@@ -299,6 +300,11 @@ def test_the_end_names_one_folder_and_one_next_command(tmp_path):
         f"results: {folder} (open leaderboard.html in a browser)",
         "next:    vprdist leaderboard mine --parts shows cities, subtasks and view directions",
     ]
+    next(results_in(runs)).unlink()
+    again = Console(file=io.StringIO(), width=200)
+    leaderboard(folder, runs, again)
+    last = "next:    1 trial(s) have no result: vprdist status mine says why, the same command again goes on"
+    assert again.file.getvalue().splitlines()[-1] == last
     one = Console(file=io.StringIO(), width=200)
     leaderboard(leave(tmp_path / "one", [(result(0.5), None)]), tmp_path / "one", one)
     assert one.file.getvalue().splitlines()[-1].startswith("next:    'seeds=[0,1,2]' on the same command adds seeds")

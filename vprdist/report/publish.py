@@ -85,13 +85,15 @@ def leaderboard(folder: Path, runs: Path, console: Console, wanted: Wanted = NOT
 
 def _next(board: Board, wanted: Wanted) -> str:
     """The one thing that helps most now."""
-    rows = rows_of(board.blocks)
+    rows, searched = rows_of(board.blocks), _is_searched(board)
+    sweep = shlex.quote(board.folder.name)
+    missing = len(board.manifest["names"]) - len(board.results) - len(board.refused)
+    if missing > 0 and not searched:  # a search ends trials before they have a result
+        return f"{missing} trial(s) have no result: vprdist status {sweep} says why, the same command again goes on"
     trains = any(row.trial.job or row.trial.train.steps for row in rows)
-    if (
-        trains and all(len(row.seeds) == 1 for row in rows) and not _is_searched(board)
-    ):  # most searchers take one seed a point
+    if trains and all(len(row.seeds) == 1 for row in rows) and not searched:  # most searchers take one seed a point
         return "'seeds=[0,1,2]' on the same command adds seeds, to tell rows from luck"
-    command = f"vprdist leaderboard {shlex.quote(board.folder.name)}"
+    command = f"vprdist leaderboard {sweep}"
     if not wanted.parts and any(block.protocol for block in board.blocks):
         return f"{command} --parts shows cities, subtasks and view directions"
     return f"{command} --plots draws figures for papers"
