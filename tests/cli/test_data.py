@@ -56,5 +56,5 @@ def test_cities_that_cannot_be_measured_or_trained_on_are_said(
     found = said([small_tree], capsys, 0)
     assert "bob: no query has a database image within 25 m: it cannot be measured" in found
     assert "labels: auto takes distance for ada (no query image has a compass angle)" in found
-    assert "every compass angle of bob is 90: labels computed of it know how far pictures are apart" in found
-    assert "every compass angle of ada" not in found, "no labels are computed of it"
+    assert "every compass angle of bob is 90: labels computed from it know how far pictures are apart" in found
+    assert "every compass angle of ada" not in found, "no labels are computed from it"

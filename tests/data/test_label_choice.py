@@ -221,7 +221,7 @@ def test_a_compass_that_never_turns_is_told(tmp_path, query, database, told):
 def test_a_compass_that_never_turns_is_told_before_a_sweep_where_labels_need_it(small_tree):
     spec = DataSpec(root=str(small_tree), train=("ada",), validate_cities=("bob",))
     said = (
-        "every compass angle of ada is 90: labels computed of it know how far pictures are apart, and not which way "
+        "every compass angle of ada is 90: labels computed from it know how far pictures are apart, and not which way "
         "they look; if nobody measured it, set trial.data.labels: distance"
     )
     assert check_data(TrialSpec(data=spec))[1] == (said, "labels: auto takes computed for ada")

@@ -403,7 +403,10 @@ def test_the_plan_says_what_the_sweep_could_tell(sweep_file, tmp_path, capsys):
     assert main(["plan", str(sweep_file), "seeds=[0,1]", "--runs", str(tmp_path / "runs")]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "what it can tell" in told and "Holm over 2 comparisons" in told and "2 seeds a row" in told
-    assert "assumed: no earlier trials" in told and "with 3 seeds: 0." in told
+    assert "assumed: no earlier trials" in told and "the least difference that is found: with 3 seeds 0." in told
+    assert main(["plan", str(sweep_file), "seeds=[0]", "--runs", str(tmp_path / "runs")]) == 0
+    one = " ".join(capsys.readouterr().out.split())
+    assert "the least difference that is found (80 % power at 5 %): with 3 seeds 0." in one
     power = plan_of(sweep_file, tmp_path / "runs", None, "seeds=[0,1]").power
     tree = read_sweep(sweep_file).trials[0].data
     assert power.num_queries == len(

@@ -30,11 +30,11 @@ from vprdist.store.trial_folder import TrialFolder
             "cpus_per_task: must be at most 16 CPUs a node in partition low; found 18. "
             "That is 9 for each of 2 ranks. Ask for less",
         ),
-        ({"memory_gb": 64}, "memory_gb: must be at most 31.2 GB a node in partition low; found 64"),
+        ({"memory_gb": 64}, "memory_gb: must be at most 31.2 GB a node in partition low; found 64. Ask"),
         (
             {"cpus_per_task": 17, "memory_gb": 64},
             "found 17. Ask for less, or choose another partition.\n"
-            "       profile: memory_gb: must be at most 31.2 GB a node in partition low; found 64",
+            "And profile: memory_gb: must be at most 31.2 GB a node in partition low; found 64",
         ),
         ({"nodes": 4}, "nodes: must be at most 3 nodes a job in partition low; found 4"),
         ({"constraint": "h100"}, "constraint: no node of partition low has this feature: 'h100'. Leave it out"),

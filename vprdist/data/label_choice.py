@@ -154,8 +154,8 @@ def equal_angles(city: City) -> tuple[str, ...]:
     if len(angles) <= 2 or (angles != angles[0]).any():
         return ()
     said = (
-        f"every compass angle of {city.name} is {angles[0]:g}: labels computed of it know how far pictures are apart, "
-        "and not which way they look; if nobody measured it, set trial.data.labels: distance"
+        f"every compass angle of {city.name} is {angles[0]:g}: labels computed from it know how far pictures are "
+        "apart, and not which way they look; if nobody measured it, set trial.data.labels: distance"
     )
     return (said,)
 

@@ -161,7 +161,7 @@ def check_partition(profile: ClusterProfile, kinds: Sequence[NodeKind]) -> list[
     faults += _too_much(profile, here, where)
     if faults:  # all at once: a profile that was copied from another site has many
         first, *more = faults
-        remedy = "\n".join([first.remedy, *(f"       {each}" for each in more)])
+        remedy = "\n".join([first.remedy, *(f"And {each}" for each in more)])
         raise LaunchError(first.where, first.fault, first.value, remedy)
     return here
 
@@ -187,7 +187,8 @@ def _too_much(profile: ClusterProfile, here: Sequence[NodeKind], where: str) -> 
             a_rank = f"That is {value // profile.ranks:g} for each of {profile.ranks} ranks. "
             remedy = "Ask for less, or choose another partition."
             of_ranks = profile.ranks > 1 and field in ("cpus_per_task", "cpus_per_gpu", "gpus_per_task")
-            yield LaunchError(profile.where(field), fault, value, a_rank + remedy if of_ranks else remedy)
+            found = int(value) if value == int(value) else value
+            yield LaunchError(profile.where(field), fault, found, a_rank + remedy if of_ranks else remedy)
 
 
 def _check_account(profile: ClusterProfile) -> list[str]:

@@ -61,7 +61,9 @@ class Power:
         )
         more = [seeds for seeds in MORE_SEEDS if seeds > self.num_seeds]
         if more:
-            yield "with " + ", ".join(f"{seeds} seeds: {self.effect(seeds):.3f}" for seeds in more)
+            least = ", ".join(f"with {seeds} seeds {self.effect(seeds):.3f}" for seeds in more)
+            power = " (80 % power at 5 %)" if self.num_seeds == 1 else ""
+            yield f"the least difference that is found{power}: {least}"
         if self.left_out:
             yield f"left out: {len(self.left_out)} file(s) of earlier trials, the first: {self.left_out[0]}"
 
