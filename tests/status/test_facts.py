@@ -150,6 +150,7 @@ def test_of_a_cancelled_sweep_there_is_no_leaderboard(tmp_path, capsys):
     folder.write_failure(Failure(reason="cancelled by root", attempts=1, kind="cancelled"))
     text = status(tmp_path, capsys, "s")
     assert "Cancelled trials: vprdist retry s runs them." in text and "Leaderboard" not in text
+    assert re.search(r"s +│ 1 +│ 0 +│ 0, 1 cancelled +│ 0", status(tmp_path, capsys))
 
 
 def test_watching_is_cheap_where_nothing_runs(tmp_path, capsys):

@@ -148,11 +148,12 @@ def _line(runs: Path, name: str) -> tuple[str, ...]:
     begun = len(facts) - sum(states[state] for state in (*OVER, "waiting"))
     watched = "watches" if is_driven(sweep.folder) or any(each.watched for each in facts) else "-"
     value = "-" if best is None else f"{sweep.objective} {score_text(sweep.objective, best)}"
-    failed = states["failed"] + states["cancelled"] + states["unreadable"]
+    failed, cancelled = states["failed"] + states["unreadable"], states["cancelled"]
     preparing = read_preparing(sweep.folder)
     if preparing is not None:
         watched = f"makes: {preparing.what}" if is_driven(sweep.folder) else "-"
-    return name, str(len(facts)), str(states["done"]), str(failed), str(begun), value, watched
+    over = f"{failed}, {cancelled} cancelled" if cancelled else str(failed)
+    return name, str(len(facts)), str(states["done"]), over, str(begun), value, watched
 
 
 def show_sweep(runs: Path, name: str, console: Console, watch: bool, every_s: float, as_json: bool) -> int:
