@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vprdist.data.places import Side
 from vprdist.data.tasks import Task
-from vprdist.files import publish
+from vprdist.evaluation.sheet import publish_sheet
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import PlaceNetwork
 
@@ -56,8 +56,7 @@ def write_masks(path: Path, network: PlaceNetwork, reader: PlaceReader, tasks: S
         for line, view in enumerate(_views(network, *reader.read(side, row))):
             place = (GAP + column * cell[0], GAP + LINE + line * cell[1])
             sheet.paste(view.resize((width * scale, height * scale), Image.Resampling.NEAREST), place)
-    with publish(path) as stream:
-        sheet.save(stream, "PNG")
+    publish_sheet(path, sheet)
 
 
 def _views(network: PlaceNetwork, image_3HW: Tensor, extra_Khw: Tensor | None) -> list[Image.Image]:

@@ -10,8 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from vprdist.data.palette import palette_of
-from vprdist.evaluation.sheet import network_views, view_labels
-from vprdist.files import publish
+from vprdist.evaluation.sheet import network_views, publish_sheet, view_labels
 from vprdist.network.inputs import PlaceReader, Reading
 from vprdist.network.stem import IMAGENET_MEAN
 from vprdist.semantics.resize import placed
@@ -52,8 +51,7 @@ def write_augmented(
             for number, view in enumerate(pile):
                 shown = view.resize((width * scale, height * scale), Image.Resampling.NEAREST)
                 sheet.paste(shown, (left, top + LINE + number * height * scale))
-    with publish(path) as stream:
-        sheet.save(stream, "PNG")
+    publish_sheet(path, sheet)
 
 
 def _row(pictures: PairImages, part: RankPart, number: int) -> list[Reading]:
