@@ -49,13 +49,13 @@ def test_a_wheel_takes_in_what_lies_beside_the_package() -> None:
 
 @pytest.fixture
 def build_hook(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """hatch_build.py, which pip loads where hatchling is installed."""
+    """.ci/hatch_build.py, which pip loads where hatchling is installed."""
     for name in ("hatchling", "hatchling.builders", "hatchling.builders.hooks", "hatchling.builders.hooks.plugin"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     interface = ModuleType("hatchling.builders.hooks.plugin.interface")
     vars(interface)["BuildHookInterface"] = type("BuildHookInterface", (), {"__class_getitem__": lambda *_: object})
     monkeypatch.setitem(sys.modules, interface.__name__, interface)
-    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / ".ci/hatch_build.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
