@@ -14,21 +14,35 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.warm import OfTests
+from tests.workers import Nursery
 from tests.worlds import write_deeplab, write_small_tree
 from vprdist.files import locked
 from vprdist.launch.warm import use
 from vprdist.machine import THREAD_VARIABLES
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # Workers share the cores: threads of libraries that load from here on would wait for each other's turns.
-    os.environ.update({name: os.environ.get(name, "1") for name in THREAD_VARIABLES})
-if "VPRDIST_TEST_GPU" not in os.environ:
-    # Tests compare with the CPU, start two ranks, and build networks there: only those of tests/gpu want a GPU.
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+MEMORY = Path("/dev/shm")
+"""Where tests write, if there is `ROOM` and no TMPDIR is named: a disk takes a third of the time of whatever makes and
+removes thousands of files."""
+ROOM = 12 * 10**9
 
-os.environ["VPRDIST_CACHE"] = str(Path(tempfile.gettempdir()) / f"vprdist-tests-{os.getpid()}" / "shared")
-"""Nothing of a person's own cache is read or written; each test has another one, see `_own_cache`."""
+
+def _set_environment() -> None:
+    """Before torch is loaded here; and again in a worker, which was forked from a process that has loaded it."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # Workers share the cores: threads of libraries that load from here on would wait for each other's turns.
+        os.environ.update({name: os.environ.get(name, "1") for name in THREAD_VARIABLES})
+    if "VPRDIST_TEST_GPU" not in os.environ:
+        # Tests compare with the CPU, start two ranks, and build networks there: only those of tests/gpu want a GPU.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # Nothing of a person's own cache is read or written; each test has another one, see `_own_cache`.
+    if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+    os.environ["VPRDIST_CACHE"] = str(Path(tempfile.gettempdir()) / f"vprdist-tests-{os.getpid()}" / "shared")
+
+
+_set_environment()
 
 TOGETHER = tuple(
     tuple(f"tests/{file}" for file in files.split())
@@ -46,10 +60,21 @@ SLURM's wait more than they compute, so that several lines of them run beside th
 def pytest_configure(config: pytest.Config) -> None:
     """Thousands of processes of ours start below the tests; without this, those where PYTHONDONTWRITEBYTECODE is set
     compile a hundred modules each."""
+    _set_environment()
     if "PYTEST_XDIST_WORKER" not in os.environ:
         here = Path(__file__).resolve().parent
         for folder in (here.parent / "vprdist", here):
             compileall.compile_dir(folder, quiet=2)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Any) -> None:
+    """Workers are forked from a process that has collected what they collect."""
+    from execnet import XSpec
+
+    nursery = Nursery(config.args, {**dict.fromkeys(THREAD_VARIABLES, "1"), **warm.environment(), "PYTEST_ADDOPTS": ""})
+    config.add_cleanup(nursery.close)
+    specs[:] = [XSpec(f"{spec}//id={spec.id}//python={nursery.command}") for spec in specs]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -160,7 +160,8 @@ def test_broken_pictures_are_refused_or_left_out(small_tree: Path, tmp_path: Pat
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in (folder / "shards").iterdir()}
+    files = sorted((folder / "shards").iterdir())
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 
 def test_a_second_run_makes_what_is_damaged_and_nothing_else(small_tree: Path, tmp_path: Path) -> None:
