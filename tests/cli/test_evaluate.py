@@ -220,10 +220,10 @@ def test_ground_truth_of_a_test_city_is_used_where_it_is(runs, tmp_path):
         ),
         (["TRIAL", "--cities", "ada"], "a city to train on cannot validate"),
         (["TRIAL", "--dimensions", "8"], "only whitening can change the dimensions"),
-        (["TRIAL", "--whitening", "train", "--dimensions", "4096"], "at most the 512 dimensions"),
+        (["TRIAL", "--whitening", "train", "--dimensions", "4096"], "at most the 256 dimensions"),
         (
             ["TRIAL", "--whitening", "database"],
-            "whitening to 512 dimensions must be learnt on more images than that; found 26",
+            "whitening to 256 dimensions must be learnt on more images than that; found 26",
         ),
         (["nobody"], "no such trial: 'nobody'"),
         (["TRIAL", "TRIAL"], "what is evaluated must be one trial"),

@@ -7,12 +7,15 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+from tests import warm
 from tests.fuzz.format import all_formats, counts
 from tests.fuzz.worker import BAD, GOOD, MEMORY, Told, work
 
@@ -41,11 +44,10 @@ class Worker:
         self._start()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.here, there = context.Pipe()
-        self.process = context.Process(target=_alone, args=(there, self.root), daemon=False)
-        self.process.start()
-        there.close()
+        self.here, there = multiprocessing.Pipe()
+        with there:
+            words = [sys.executable, "-m", "tests.fuzz.run", there.fileno(), self.root]
+            self.process = warm.Popen(words, cwd=warm.REPO, pass_fds=[there.fileno()], start_new_session=True)
         self.here.recv()
 
     def ask(self, name: str, seed: int, number: int) -> Told:
@@ -65,8 +67,7 @@ class Worker:
                 elif time.monotonic() - asked > HANG_S:
                     return self._ended(Told("hang", done, f"no answer in {HANG_S:.0f} s"))
             except (EOFError, ConnectionResetError):
-                self.process.join()
-                return self._ended(Told("crash", done, f"exit code {self.process.exitcode}"))
+                return self._ended(Told("crash", done, f"exit code {self.process.wait()}"))
 
     def _ended(self, told: Told) -> Told:
         self.close(kill=True)
@@ -75,21 +76,16 @@ class Worker:
 
     def close(self, kill: bool = False) -> None:
         """End it, and what it started."""
-        if kill and self.process.pid is not None:
+        if kill:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-        elif self.process.is_alive():
+        elif self.process.poll() is None:
             self.here.send(None)
-        self.process.join()
+        self.process.wait()
         self.here.close()
 
 
-def _alone(connection: object, root: Path) -> None:
-    os.setsid()
-    work(connection, root)  # type: ignore[arg-type]
-
-
-def _resident(pid: int | None) -> int:
+def _resident(pid: int) -> int:
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (FileNotFoundError, ProcessLookupError):
@@ -153,3 +149,7 @@ def table(cases: Sequence[Case]) -> str:
     for name, found in by_format.items():
         lines.append(f"{name:{width}} {found.total():8} " + " ".join(f"{found[head]:12}" for head in heads))
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    work(Connection(int(sys.argv[1])), Path(sys.argv[2]))

@@ -121,6 +121,7 @@ def test_parameters_are_those_of_the_real_networks(backbone):
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_space_is_counted_and_then_measured(small_tree, tmp_path, optimizer):
     trial = make_trial(small_tree, optimizer=optimizer, lr=0.001)
+    trial = trial.model_copy(update={"network": NetworkSpec(backbone="resnet18", weights="none", unfreeze="2-2")})
     counted = space([trial], tmp_path / "not yet" / "there", 1)
     assert not counted.measured
     assert counted.free_bytes and counted.free_bytes > 2**20

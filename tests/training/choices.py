@@ -23,7 +23,7 @@ FORMS = {
 SMALL = {
     "netvlad": {"clusters": 2}, "sralnet": {"clusters": 2, "shadows": 1}, "salad": {"clusters": 2, "out_channels": 8},
     "mixvpr": {"out_channels": 8, "rows": 2}, "boq": {"out_channels": 64, "queries": 4, "rows": 2},
-    "gem+linear": {"out_channels": 16}, "multi_scale_gem": {"at": ["layer3", "layer4"]},
+    "gem+linear": {"out_channels": 16}, "multi_scale_gem": {"at": ["layer2", "layer3"]},
 }  # fmt: skip
 METRIC = {"metric": {"loss": "ContrastiveLoss"}}
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from vprdist.data.layouts.msls import read_city
 from vprdist.distributed.ranks import Ranks
 from vprdist.distributed.world import World
 from vprdist.errors import Stopped
-from vprdist.files import read_json_lines
+from vprdist.files import file_stamp, read_json_lines
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
 from vprdist.semantics.cache import open_cache
@@ -54,7 +55,7 @@ def make_trial(root: Path, cache: Path | None = None, mode: str = "rgb", **train
     trial = TrialSpec(
         data=DataSpec(root=str(root), train=("ada",), validate_cities=("bob",)),
         input=InputSpec(mode=mode, cache=str(cache) if cache else None),
-        network=NetworkSpec(backbone="resnet18", weights="none", unfreeze="2-2"),
+        network=NetworkSpec(backbone={"name": "resnet18", "end": "layer3"}, weights="none", unfreeze="2-1"),
         train=TrainSpec(**{**recipe, **train}),
         run=RunSpec(log_steps=1),
     )
@@ -142,7 +143,13 @@ class TwoRanks:
 
 
 def weights_of(folder: Path, trial: TrialSpec) -> dict[str, torch.Tensor]:
-    state = load_checkpoint(folder / "checkpoint", trial.trial_id)
+    """By their names; whoever asks for one after the other has them read once."""
+    return _weights_of(folder, trial.trial_id, file_stamp((folder / "checkpoint" / "last.pt").stat()))
+
+
+@lru_cache(maxsize=2)
+def _weights_of(folder: Path, trial_id: str, stamp: int) -> dict[str, torch.Tensor]:
+    state = load_checkpoint(folder / "checkpoint", trial_id)
     assert state is not None
     return state["network"]
 

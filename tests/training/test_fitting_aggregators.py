@@ -39,7 +39,7 @@ def pooled(trial: TrialSpec, name: str, size: tuple[int, int] | None = None, **m
     """The trial with another aggregator, small, checked anew; its pictures on 3x3 features and more."""
     values = trial.to_json()
     values["network"]["aggregator"] = {"name": name, **SMALL.get(name, {}), **more}
-    values["train"]["image_size"], values["evaluate"]["image_size"] = [96, 128], size and list(size)
+    values["train"]["image_size"], values["evaluate"]["image_size"] = [48, 64], size and list(size)
     read = TrialSpec.model_validate_json(json.dumps(values))
     assert trial.digests is not None
     return read.resolved(trial.digests)
@@ -126,8 +126,8 @@ def test_another_size_than_that_of_training_is_refused_with_its_key(small_tree: 
     given = ["evaluate", trial.trial_id, "--runs", str(tmp_path / "runs"), "--image-size"]
     assert main([*given, "128", "160"]) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "--image-size: the aggregator mixvpr must be shown pictures of the size that it is made for, 96x128" in said
-    assert main([*given, "96", "128"]) == 0
+    assert "--image-size: the aggregator mixvpr must be shown pictures of the size that it is made for, 48x64" in said
+    assert main([*given, "48", "64"]) == 0
     _starts_from(trial, folder)
 
 
@@ -139,7 +139,7 @@ def _starts_from(trial: TrialSpec, folder: Path) -> None:
     Resolver().check_checkpoint(good)
     assert torch.equal(
         build_network(good, path).pool.row_map.weight,
-        read_checkpoint(path, start, Shown((96, 128)))["pool.row_map.weight"],
+        read_checkpoint(path, start, Shown((48, 64)))["pool.row_map.weight"],
     )
     larger = good.model_copy(update={"train": good.train.model_copy(update={"image_size": (128, 160)})})
     with pytest.raises(WeightsError, match=r"mixvpr on pictures of 128x160; found '.*not "):
@@ -154,7 +154,7 @@ def test_more_clusters_than_places_are_refused_before_anything_starts(small_tree
         try_own_code([few])
     try_own_code([pooled(plain, "salad", clusters=11)])
     with pytest.raises(UserError, match=r"assigned to them, 4; found 11"):  # they are fewer where it is evaluated
-        try_own_code([pooled(plain, "salad", (64, 64), clusters=11)])
+        try_own_code([pooled(plain, "salad", (32, 32), clusters=11)])
     file = tmp_path / "few.yaml"
     chosen = {"name": "salad", "clusters": 64}
     data = {"root": str(small_tree), "train": ["ada"], "validate": ["bob"]}

@@ -21,6 +21,7 @@ from vprdist.semantics.cache import open_cache
 from vprdist.semantics.placebo import other_image
 from vprdist.spec.doors import AttentionName, MaskName
 from vprdist.spec.input import InputSpec
+from vprdist.spec.network import NetworkSpec
 from vprdist.spec.sweep_file import read_sweep
 from vprdist.spec.trial import RunSpec, TrialSpec
 from vprdist.spec.vocabulary import CLASSES
@@ -56,6 +57,20 @@ class Loud(Bright):
 class Known(Bright):
     wants = "all"
 '''
+
+NET = """
+from torch import nn
+from vprdist.network.backbones.base import Backbone
+
+class Net(Backbone):
+    units = ("stem", "body")
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.body = nn.Sequential(nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU())
+        self.channels = 16
+"""
 
 
 def learnt_trial(
@@ -107,7 +122,12 @@ def test_a_network_with_a_learnt_mask_begins_as_the_rgb_network(
 @pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
 @pytest.mark.parametrize(("name", "form"), [("conv_head", "black"), ("class_weights", "features")])
 def test_a_compiled_step_trains_as_an_eager_one(small_tree: Path, tmp_path: Path, name: str, form: str) -> None:
+    """Around a small network: the compiler takes a minute to translate one that it translates everywhere."""
+    (tmp_path / "net.py").write_text(NET)
     eager = learnt_trial(small_tree, tmp_path, fast(name), form=form)
+    small = {"backbone": {"name": f"{tmp_path}/net.py:Net"}, "unfreeze": "1-1", "weights": "none"}
+    assert eager.digests is not None
+    eager = eager.model_copy(update={"network": NetworkSpec.model_validate(small)}).resolved(eager.digests)
     run_here(eager, tmp_path / "eager")
     run_here(eager.model_copy(update={"run": RunSpec(log_steps=1, compile=True)}), tmp_path / "compiled")
     expected = losses(tmp_path / "eager")

@@ -32,7 +32,7 @@ def test_a_step_of_sgd_is_shorter_for_the_backbone_by_its_factor_and_the_same_fo
     for number, trial in enumerate(trials):
         run_here(TrialSpec.model_validate(trial), tmp_path / str(number))
         after = weights_of(tmp_path / str(number), trial)
-        moved.append({name: (after[name] - start[name]).float() for name in ("units.layer4.1.conv2.weight", "pool.p")})
+        moved.append({name: (after[name] - start[name]).float() for name in ("units.layer3.1.conv2.weight", "pool.p")})
     assert moved[1]["pool.p"].item() == pytest.approx(moved[0]["pool.p"].item(), rel=1e-3)
-    far, near = (float(each["units.layer4.1.conv2.weight"].norm()) for each in moved)
+    far, near = (float(each["units.layer3.1.conv2.weight"].norm()) for each in moved)
     assert near == pytest.approx(0.25 * far, rel=1e-3) and far > 0

@@ -191,7 +191,7 @@ def test_gcl_and_gem_written_anew_give_the_same_numbers_to_the_bit(
         assert torch.equal(value, found[name]), name
 
 
-@pytest.mark.parametrize("at", [["layer4"], ["layer1"], ["conv1", "layer2"]])
+@pytest.mark.parametrize("at", [["layer3"], ["layer1"], ["conv1", "layer2"]])
 def test_attention_that_changes_nothing_changes_nothing_and_trains_behind_frozen_units(
     small_tree: Path, tmp_path: Path, parts: Path, at: list[str]
 ) -> None:
@@ -275,14 +275,14 @@ BAD = {
         "class Bad(nn.Module):\n    def __init__(self, channels):\n        super().__init__()\n"
         "        self.dimensions = channels\n    def forward(self, features, **more):\n"
         "        return features.flatten(1)\n",
-        "(2, 512) as `dimensions` says; found '(2, ",
+        "(2, 256) as `dimensions` says; found '(2, ",
     ),
     "another dtype": (
         "aggregator",
         "class Bad(nn.Module):\n    def __init__(self, channels):\n        super().__init__()\n"
         "        self.dimensions = channels\n    def forward(self, features, **more):\n"
         "        return features.mean((2, 3)).double()\n",
-        "float32 descriptors, (2, 512) as `dimensions` says; found '(2, 512), torch.float64'",
+        "float32 descriptors, (2, 256) as `dimensions` says; found '(2, 256), torch.float64'",
     ),
     "not finite": (
         "aggregator",

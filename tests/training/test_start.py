@@ -30,7 +30,7 @@ from vprdist.training.samples import drawn_pictures, drawn_places, samples_of
 from vprdist.training.start import start_aggregator, start_digest
 from vprdist.training.trained import trained_network
 
-SIZE = (96, 160)  # 3 x 5 places a picture
+SIZE = (48, 80)  # 3 x 5 places a picture
 
 
 def vlad_trial(tree: Path, cache: Path | None = None, mode: str = "rgb", **more: Any) -> TrialSpec:
@@ -88,7 +88,7 @@ def test_pictures_and_places_are_drawn_from_the_seed(small_tree, monkeypatch):
     monkeypatch.setattr(samples, "PER_PICTURE", 6)
     told = list[tuple[str, int, int]]()
     some = samples_of(build_network(trial, None), trial, lambda *stage: told.append(stage))
-    assert some.features_NC.shape == (9 * 6, 512) and told[-1][1:] == (9, 9) and some.labels_N is None
+    assert some.features_NC.shape == (9 * 6, 256) and told[-1][1:] == (9, 9) and some.labels_N is None
     names = [
         [(side.side, row) for side, row in drawn_pictures(trial.model_copy(update={"seed": seed}))]
         for seed in (0, 0, 1)
@@ -148,7 +148,7 @@ def test_a_kept_start_that_is_damaged_is_made_again(small_tree, tmp_path):
     (kept,) = (tmp_path / "data/starts").glob("*.pt")
     kept.write_bytes(kept.read_bytes()[:1000])
     assert same(states(begun(trial, tmp_path, said)), made)
-    torch.save({"centres": torch.zeros(4, 512)}, kept)
+    torch.save({"centres": torch.zeros(4, 256)}, kept)
     assert same(states(begun(trial, tmp_path, said)), made)
     assert sum("cannot be used and is made again" in line for line in said) == 2
     assert "no assignment.weight" in "".join(said)
