@@ -51,10 +51,11 @@ TOGETHER = tuple(
         "slurm/test_jobs.py slurm/test_trial_arrays.py slurm/test_devcluster.py slurm/test_check.py",  # accounting
         "slurm/",
         "training/test_ranks_and_resume.py",
+        "test_imports.py test_messages.py store/test_one_parser.py",  # sources that are parsed
     )
 )
-"""Tests that share something dear, a cluster or ranks that have started: with `-n` those of one line go to one worker.
-SLURM's wait more than they compute, so that several lines of them run beside the others."""
+"""Tests that share something dear, a cluster, ranks that have started, parsed sources: with `-n` those of a line go to
+one worker. SLURM's wait more than they compute, so that several lines of them run beside the others."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

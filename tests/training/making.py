@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from vprdist.data.layouts.msls import read_city
 from vprdist.distributed.ranks import Ranks
 from vprdist.distributed.world import World
 from vprdist.errors import Stopped
-from vprdist.files import file_stamp, read_json_lines
+from vprdist.files import read_json_lines
 from vprdist.network.inputs import PlaceReader
 from vprdist.network.model import build_network
 from vprdist.semantics.cache import open_cache
@@ -143,13 +142,7 @@ class TwoRanks:
 
 
 def weights_of(folder: Path, trial: TrialSpec) -> dict[str, torch.Tensor]:
-    """By their names; whoever asks for one after the other has them read once."""
-    return _weights_of(folder, trial.trial_id, file_stamp((folder / "checkpoint" / "last.pt").stat()))
-
-
-@lru_cache(maxsize=2)
-def _weights_of(folder: Path, trial_id: str, stamp: int) -> dict[str, torch.Tensor]:
-    state = load_checkpoint(folder / "checkpoint", trial_id)
+    state = load_checkpoint(folder / "checkpoint", trial.trial_id)
     assert state is not None
     return state["network"]
 

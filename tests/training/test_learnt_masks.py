@@ -11,7 +11,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.training.making import CPU, TwoRanks, cut_here, losses, make_cache, make_trial, run_here, weights_of
+from tests.training.making import (
+    CPU,
+    TwoRanks,
+    check_same_weights,
+    cut_here,
+    losses,
+    make_cache,
+    make_trial,
+    run_here,
+    weights_of,
+)
 from vprdist.data.graph import city_graph
 from vprdist.data.layouts.msls import read_city
 from vprdist.errors import CheckpointError, OwnCodeError, SweepFileError
@@ -246,8 +256,7 @@ def test_a_resumed_run_with_a_learnt_mask_equals_an_uninterrupted_one(
     whole = run_here(trial, tmp_path / "whole")
     cut_here(trial, small_tree, tmp_path / "cut", 2)
     assert run_here(trial, tmp_path / "cut").metrics == whole.metrics
-    for name, value in weights_of(tmp_path / "whole", trial).items():
-        assert torch.equal(value, weights_of(tmp_path / "cut", trial)[name]), name
+    check_same_weights(tmp_path / "whole", tmp_path / "cut", trial)
     lost = torch.load(tmp_path / "cut" / "checkpoint" / "last.pt", weights_only=True)
     del lost["network"]["mask.made.last.bias"]
     network = build_network(trial, None)
