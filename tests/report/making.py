@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -35,6 +36,11 @@ HOSTILE = '<script>document.title="owned"</script> "quoted\' & &amp; \u202eright
 
 def scores(hits: Sequence[bool], num_positives: int) -> dict[str, float]:
     """recall@k and mAP@k of one query, the slow way."""
+    return dict(_scores(tuple(hits), num_positives))
+
+
+@cache
+def _scores(hits: tuple[bool, ...], num_positives: int) -> dict[str, float]:
     out: dict[str, float] = {}
     for metric in METRICS:
         name, k = metric.split("@")

@@ -9,11 +9,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from vprdist.console import number_text
@@ -54,10 +54,6 @@ Points = Sequence[tuple[int, float]]
 def page(contents: Contents) -> str:
     """The whole page as HTML. Text from data is escaped; only our own script may run, and nothing is loaded."""
     style, script = _part("style.css") + _part("classes.css"), _part("page.js")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_part)
-    )
-    environment.filters["hours"] = _hours
     made = contents.manifest.get("trials", [])
     trials = [row.trial for row in rows_of(contents.blocks)]
     # Classes stand first, and would leave no room for the leaderboard's own pictures.
@@ -69,7 +65,7 @@ def page(contents: Contents) -> str:
     figures = [found for trial in masked if (found := figures_of(trial, contents.pictures, album))]
     most = MOST_ROWS // max(1, len(contents.blocks))
     sections = [_section(block, contents, album, most) for block in contents.blocks]
-    return environment.from_string(_part("template.html")).render(
+    return _template().render(
         contents=contents,
         classes=classes,
         style=Markup(style),
@@ -95,6 +91,16 @@ def page(contents: Contents) -> str:
         most_repeated=MOST_ROWS,
         most_lines=MOST_LINES,
     )
+
+
+@cache
+def _template() -> Template:
+    """Compiled once in a process: a page that is written again and again shows other contents alone."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_part)
+    )
+    environment.filters["hours"] = _hours
+    return environment.from_string(_part("template.html"))
 
 
 def _hours(value: float) -> str:
