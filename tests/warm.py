@@ -32,6 +32,8 @@ MODULES = (
 REPO = Path(__file__).resolve().parents[1]
 HIGH = 700
 """Above the numbers of all files of a process that asks."""
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(512 << 20)}
+"""What glibc is told: a network's weights go back to the kernel, and come again, with each network that tests build."""
 HUGE = 2 << 20
 """Bytes of a huge page."""
 COLLAPSE = 25
@@ -58,7 +60,7 @@ def _python() -> WarmPython:
 def environment() -> dict[str, str]:
     """That of a Python which takes vprdist and the tests from here."""
     path = [str(REPO), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    return {**MEMORY, **os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
 
 class OfTests:
