@@ -65,7 +65,7 @@ def test_what_every_key_asks_for_is_taken(slurm_cluster: DevCluster, changes: di
 def test_what_the_site_does_not_know_is_refused_before_anything_is_submitted(
     slurm_cluster: DevCluster, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(LaunchError, match="the cluster refuses (such )?a job") as caught:
+    with pytest.raises(LaunchError, match=r"the cluster refuses (such )?a job") as caught:
         check_cluster(slurm_cluster.profile(**changes), [tmp_path])
     assert words in str(caught.value)
 
