@@ -139,7 +139,7 @@ def test_duplicates_run_once_and_nothing_is_written_outside(
     monkeypatch.chdir(work)
     behave(tmp_path / "runs", steps=1, dt=0.01)
     code = (
-        "import os; from toy import *; from toy_driver import *; from pathlib import Path\n"
+        "import os, ray; from toy import *; from toy_driver import *; from pathlib import Path\n"
         "from vprdist.search.driver import run_search\n"
         "before = dict(os.environ)\n"
         "runs, trials = Path(os.sys.argv[1]), [*toy_trials(2), *toy_trials(2)]\n"

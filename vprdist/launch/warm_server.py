@@ -86,9 +86,7 @@ def to_the_end(work: Callable[[], object]) -> NoReturn:
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
         is_interrupted = isinstance(error, KeyboardInterrupt)
-    for thread in threading.enumerate():
-        if not thread.daemon and thread is not threading.current_thread():
-            thread.join()
+    threading._shutdown()  # type: ignore[attr-defined]  # tells pools of threads to end, and waits for all but daemons
     atexit._run_exitfuncs()
     if not (code is None or isinstance(code, int)):
         print(code, file=sys.stderr)

@@ -100,7 +100,8 @@ def look(sweep: Sweep) -> Seen:
         problems.append(str(error))
     others = [] if probing is None else [array.queue_name for array in probing.arrays]
     rest = not sweep.trials or (probing is not None and not probing.is_over)
-    may_wait = not driven and had_driver(sweep.folder) and (rest or any(not t.is_over for t in sweep.trials.values()))
+    rest = rest or any(not folder.is_over for trial, folder in sweep.trials.items() if trial not in stopped)
+    may_wait = not driven and had_driver(sweep.folder) and rest
     if may_wait:  # a driver that has not started yet, or has put itself back into the queue
         others.append(driver_queue_name(sweep.folder))
     waits = not sweep.trials or not all(folder.is_over or folder.job_file.exists() for folder in sweep.trials.values())
