@@ -14,18 +14,13 @@ from typing import Any
 
 import pytest
 
-from tests import warm
+from tests import in_memory, warm
 from tests.warm import OfTests
 from tests.workers import Nursery
 from tests.worlds import write_deeplab, write_small_tree
 from vprdist.files import locked
 from vprdist.launch.warm import use
 from vprdist.machine import THREAD_VARIABLES
-
-MEMORY = Path("/dev/shm")
-"""Where tests write, if there is `ROOM` and no TMPDIR is named: a disk takes a third of the time of whatever makes and
-removes thousands of files."""
-ROOM = 12 * 10**9
 
 
 def _set_environment() -> None:
@@ -36,9 +31,8 @@ def _set_environment() -> None:
     if "VPRDIST_TEST_GPU" not in os.environ:
         # Tests compare with the CPU, start two ranks, and build networks there: only those of tests/gpu want a GPU.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    in_memory.write_there()
     # Nothing of a person's own cache is read or written; each test has another one, see `_own_cache`.
-    if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM:
-        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
     os.environ["VPRDIST_CACHE"] = str(Path(tempfile.gettempdir()) / f"vprdist-tests-{os.getpid()}" / "shared")
 
 
@@ -66,6 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
         here = Path(__file__).resolve().parent
         for folder in (here.parent / "vprdist", here):
             compileall.compile_dir(folder, quiet=2)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    in_memory.clear(passed=exitstatus == 0)
 
 
 @pytest.hookimpl(optionalhook=True)

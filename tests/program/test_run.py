@@ -71,13 +71,17 @@ def test_asked_to_stop_it_saves_and_goes_on_where_it_was(tmp_path: Path) -> None
     assert not place.has_result and not list(place.log.glob("stop-*"))
     # The second start holds no more: nobody asks it to leave, but it would wait; so it is asked at every step.
     steps = 1
+    asking = list[threading.Thread]()
     while not place.has_result:
         stop.clear()
-        threading.Thread(target=_ask_after, args=(place, steps, stop)).start()
+        asking.append(threading.Thread(target=_ask_after, args=(place, steps, stop)))
+        asking[-1].start()
         try:
             run(tmp_path, trial, World(rendezvous=place.log / f"rendezvous-{steps}", should_stop=stop.is_set))
         except Stopped:
             steps += 1
+    for thread in asking:
+        thread.join()  # while the files that it looks at are there
     rows = [(r["step"], r["loss"]) for r in place.rows()[0]]
     assert rows == list(enumerate(losses(5), 1)), "each step once, as undisturbed"
 

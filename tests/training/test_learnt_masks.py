@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from torch._inductor import config as inductor
 
 from tests.training.making import (
     CPU,
@@ -131,18 +132,16 @@ def test_a_network_with_a_learnt_mask_begins_as_the_rgb_network(
 @pytest.mark.slow
 @pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
 @pytest.mark.parametrize(("name", "form"), [("conv_head", "black"), ("class_weights", "features")])
-def test_a_compiled_step_trains_as_an_eager_one(
-    small_tree: Path, tmp_path: Path, name: str, form: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiled_step_trains_as_an_eager_one(small_tree: Path, tmp_path: Path, name: str, form: str) -> None:
     """Around a small network: the compiler takes a minute to translate one that it translates everywhere."""
-    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # others are processes, which load torch first
     (tmp_path / "net.py").write_text(NET)
     eager = learnt_trial(small_tree, tmp_path, fast(name), form=form)
     small = {"backbone": {"name": f"{tmp_path}/net.py:Net"}, "unfreeze": "1-1", "weights": "none"}
     assert eager.digests is not None
     eager = eager.model_copy(update={"network": NetworkSpec.model_validate(small)}).resolved(eager.digests)
     run_here(eager, tmp_path / "eager")
-    run_here(eager.model_copy(update={"run": RunSpec(log_steps=1, compile=True)}), tmp_path / "compiled")
+    with inductor.patch(compile_threads=1):  # others are processes, which load torch first
+        run_here(eager.model_copy(update={"run": RunSpec(log_steps=1, compile=True)}), tmp_path / "compiled")
     expected = losses(tmp_path / "eager")
     assert np.allclose([losses(tmp_path / "compiled")[s] for s in expected], list(expected.values()), rtol=1e-3)
 
