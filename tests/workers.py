@@ -10,6 +10,7 @@ second. It is a worker as any other from there on, with standard input and outpu
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -34,7 +35,7 @@ class Nursery:
     """
 
     def __init__(self, collected: Sequence[str], environment: dict[str, str]) -> None:
-        self.folder = tempfile.TemporaryDirectory(prefix="vprdist-workers-")
+        self.folder = tempfile.TemporaryDirectory(prefix="vprdist-workers-", dir="/tmp")  # a socket's path is short
         self.python = WarmPython(collected, environment, server=__name__)
         self.listening = socket.socket(socket.AF_UNIX)
         self.listening.bind(f"{self.folder.name}/door")
@@ -44,7 +45,7 @@ class Nursery:
     @property
     def command(self) -> str:
         """In the place of `python`, for execnet."""
-        return f"{sys.executable} -P {Path(__file__).resolve()} {self.folder.name}/door"
+        return shlex.join([sys.executable, "-P", str(Path(__file__).resolve()), f"{self.folder.name}/door"])
 
     def _open(self) -> None:
         """Whoever knocks may ask: the folder is this user's alone."""
