@@ -1,13 +1,12 @@
 """torchvision's networks, drawn once from each seed in a process: the same numbers, copied, and the same seed goes on.
 
-A ResNet-18 of random weights takes eight times as long to draw as to copy, and tests build hundreds.
+A ResNet-18 of random weights takes three times as long to draw as to copy, and tests build hundreds.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -19,9 +18,10 @@ KEPT = 8
 """So many, of 45 MB."""
 
 
-@contextmanager
-def copied() -> Iterator[None]:
-    """Networks are copies in here where the same one was drawn before; the generator stands where drawing leaves it."""
+@pytest.fixture(autouse=True, scope="package")
+def copied_networks() -> Iterator[None]:
+    """For a conftest: networks are copies where the same one was drawn before, and the generator stands where drawing
+    leaves it."""
     draw = OfTorchvision.built
 
     def built(self: OfTorchvision) -> Any:

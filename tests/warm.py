@@ -188,16 +188,15 @@ def gather_pages() -> None:
                 madvise(ctypes.c_void_p(address), ctypes.c_size_t(HUGE), COLLAPSE)
 
 
-def fork_server(*others: socket.socket) -> int:
+def fork_server(left: socket.socket) -> int:
     """Fork who serves tests what this process has loaded; the descriptor at which it is asked.
 
     Args:
-        others: what it leaves to this process.
+        left: where this process alone is asked.
     """
     asks, asked = _pair()
     if os.fork() == 0:
-        for other in others:
-            other.close()
+        left.close()
         os.close(asks)
         _serve(asked)
         os._exit(0)

@@ -8,14 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests import drawn
+from tests.drawn import copied_networks
 from tests.probing import copied
 
-
-@pytest.fixture(autouse=True, scope="package")
-def _copied() -> Iterator[None]:
-    with drawn.copied():
-        yield
+__all__ = ["copied_networks", "own"]
 
 
 @pytest.fixture(autouse=True)

@@ -6,14 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.drawn import copied
+from tests.drawn import copied_networks
 from tests.training.making import TwoRanks
 
-
-@pytest.fixture(autouse=True, scope="package")
-def _copied() -> Iterator[None]:
-    with copied():
-        yield
+__all__ = ["copied_networks", "two_ranks"]
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from vprdist.launch.queue_rows import queue_name
 from vprdist.launch.slurm import cancel_jobs
 from vprdist.machine import current_user
 from vprdist.spec.computation import COMPUTATION, FIRST
-from vprdist.status.arrays import cache_arrays, probe_arrays, read_array
+from vprdist.status.arrays import ArrayFacts, cache_arrays, probe_arrays, read_array
 from vprdist.status.facts import look_at_queue, may_live
 from vprdist.status.find import Sweep, find_sweep, pick
 from vprdist.status.first_jobs import row_of
@@ -67,8 +67,8 @@ def _which(parser: argparse.ArgumentParser, default: str) -> None:
     _common(parser)
 
 
-def _job(record: JobRecord) -> str:
-    return record.state if record.job_id is None else f"{record.job_id} ({record.state})"
+def _job(found: JobRecord | ArrayFacts) -> str:
+    return found.state if found.job_id is None else f"{found.job_id} ({found.state})"
 
 
 def _cancel(args: argparse.Namespace, console: Console) -> int:
@@ -94,7 +94,7 @@ def _cancel(args: argparse.Namespace, console: Console) -> int:
         record = sweep.trials[trial].job() if sweep.trials[trial].path.exists() else None
         lines.append((trial, sweep.names[trial], "none" if record is None else _job(record)))
     for facts in alive:
-        lines.append(("-", facts.name, facts.state if facts.job_id is None else f"{facts.job_id} ({facts.state})"))
+        lines.append(("-", facts.name, _job(facts)))
     for _, record in first:
         lines.append(("-", "first job", _job(record)))
     console.print(fitted_table(console, ("trial", "name", "job"), lines, words=(1,)))
