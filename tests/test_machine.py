@@ -1,10 +1,13 @@
-"""A container's user has often neither a name nor a home; nothing of that is a KeyError."""
+"""A container's user has often neither a name nor a home; nothing of that is a KeyError. Freed memory is kept."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,3 +54,27 @@ def test_nobody_asks_for_a_name_or_a_home_in_another_way() -> None:
     asks = re.compile(r"getpwuid|getpass|getlogin|expanduser\(|Path\.home|\.owner\(")
     found = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if asks.search(path.read_text())}
     assert found == {"machine.py", "files.py", "private.py"}
+
+
+ALLOCATES = """
+import resource
+import torch
+from vprdist.machine import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        torch.ones(16 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+given_back = faults()
+keep_freed_memory()
+faults()
+print(given_back, faults())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library has no mallopt")
+def test_freed_memory_is_taken_again_without_the_kernel() -> None:
+    done = subprocess.run([sys.executable, "-c", ALLOCATES], capture_output=True, text=True, check=True)
+    given_back, kept = map(int, done.stdout.split())
+    assert given_back >= 8 * 16  # eight times 64 MB, in pages or in huge ones
+    assert kept * 4 < given_back

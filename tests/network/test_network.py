@@ -126,11 +126,21 @@ def test_efficientnet_lite_carries_its_imagenet_weights():
     built = EfficientNetLite0()
     units = built.modules_by_unit()
     built.load_weights(path)
-    image = torch.rand(1, 3, 96, 128)
+    image = torch.rand(2, 3, 96, 128)
     features = image
     for unit in units.values():
         features = unit.eval()(features)
-    assert torch.equal(features, reference.extract_features(image))
+    theirs = reference.extract_features(image)
+    assert torch.equal(features, theirs)
+    # Gradients too, though most of its padding is left to the convolutions.
+    features.square().sum().backward()
+    theirs.square().sum().backward()
+    known = {name: parameter.grad for name, parameter in reference.named_parameters() if parameter.grad is not None}
+    found = [parameter.grad for unit in units.values() for parameter in unit.parameters()]
+    assert len(found) == len(known)
+    assert all(map(torch.equal, found, known.values()))
+    padded = [module for module in built.modules() if isinstance(module, torch.nn.Conv2d) and any(module.padding)]
+    assert len(padded) > 10
 
 
 def test_other_weights_are_refused(tmp_path):

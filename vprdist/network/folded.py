@@ -17,9 +17,8 @@ from vprdist.network.model import PlaceNetwork
 def folded(network: PlaceNetwork) -> PlaceNetwork:
     """A copy that describes pictures as the network does in evaluation mode, to rounding.
 
-    BatchNorm is folded into the convolution before it, activations write where they read, and padding that is the same
-    on both sides is left to the convolution. A user's own units stay as they are: nobody knows in which order they call
-    what they hold.
+    BatchNorm is folded into the convolution before it, and activations write where they read. A user's own units stay
+    as they are: nobody knows in which order they call what they hold.
     """
     out = copy.deepcopy(network)
     out.requires_grad_(False).eval()
@@ -40,14 +39,4 @@ def _fold(module: nn.Module) -> None:
     for _, child in module.named_children():
         if isinstance(child, (nn.ReLU, nn.ReLU6)):
             child.inplace = True
-        _pad(child)
         _fold(child)
-
-
-def _pad(module: nn.Module) -> None:
-    """EfficientNet's convolutions pad by a layer of their own, which copies the picture."""
-    layer = getattr(module, "static_padding", None)
-    if isinstance(module, nn.Conv2d) and isinstance(layer, nn.ZeroPad2d) and module.padding == (0, 0):
-        left, right, top, bottom = layer.padding
-        if left == right and top == bottom:
-            module.padding, module.static_padding = (top, left), nn.Identity()

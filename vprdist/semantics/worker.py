@@ -17,7 +17,7 @@ import vprdist
 from vprdist.data.layouts import open_layout
 from vprdist.errors import UserError
 from vprdist.files import read_json
-from vprdist.machine import answers, keep_stdout_for_answers
+from vprdist.machine import answers, keep_freed_memory, keep_stdout_for_answers
 from vprdist.semantics.building import build_part, progress_of
 from vprdist.semantics.order import CacheOrder
 from vprdist.semantics.planning import Plan, make_plan
@@ -47,6 +47,8 @@ def make_part(order_file: str, index: int, count: int) -> None:
 
         if not torch.cuda.is_available():
             raise RuntimeError("the job has no GPU; the profile asks for one")
+    else:
+        keep_freed_memory()
     source, plan = open_order(order)
     cache = build_part(source, plan, Path(order.out), source.description, index, count)
     state = "the cache is complete" if cache else f"{progress_of(plan, Path(order.out))} of {plan.count} images"
@@ -66,6 +68,8 @@ def main(words: list[str]) -> int:
                 _try_weights(order)
             _say(plan=found)
         else:
+            if order.device == "cpu":
+                keep_freed_memory()
             index, count = int(words[1]), int(words[2])
             build_part(source, plan, out, source.description, index, count, lambda made: _say(made=made))
     except UserError as error:

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vprdist.distributed.ranks import device_name, pick_device
 from vprdist.errors import UserError
-from vprdist.machine import answers, keep_stdout_for_answers
+from vprdist.machine import answers, keep_freed_memory, keep_stdout_for_answers
 from vprdist.network.batch import Batch, Described
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
 from vprdist.spec.trial import TrialSpec
@@ -94,6 +94,8 @@ def pace(trial: TrialSpec) -> float:
         UserError: the network or the loss cannot be built.
     """
     device, spec = pick_device(0), trial.train
+    if device.type == "cpu":
+        keep_freed_memory()  # as trials do
     network = build_network(trial, None).to(device)
     loss, optimizer = build_loss(spec), build_optimizer(spec, network)
     sides = [_side(device, trial, num) for num in (spec.micro_pairs, spec.micro_pairs * spec.num_partners)]

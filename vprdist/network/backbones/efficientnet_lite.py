@@ -40,6 +40,7 @@ class EfficientNetLite0(Backbone):
             raise WeightsError(NAME, fault, None, INSTALL) from None
         # Drop-connect is a regulariser of its own; the recipe names none.
         network = EfficientNet.from_name("efficientnet-lite0", drop_connect_rate=0.0)
+        _leave_padding_to_convolutions(network)
         self.stem_conv = network._conv_stem
         self.stem_bn = nn.Sequential(OrderedDict(bn=network._bn0, act=network._swish))
         for unit, (begin, end) in BLOCKS.items():
@@ -61,6 +62,17 @@ class EfficientNetLite0(Backbone):
             if (renamed := _renamed(key)) is not None:
                 state[renamed] = value
         fill_units(self.modules_by_unit(), state, path, AGAIN)
+
+
+def _leave_padding_to_convolutions(network: nn.Module) -> None:
+    """The package pads by a layer of its own, which copies the picture; equal numbers without the copy, wherever the
+    padding is the same on both sides."""
+    for module in network.modules():
+        layer = getattr(module, "static_padding", None)
+        if isinstance(module, nn.Conv2d) and isinstance(layer, nn.ZeroPad2d) and module.padding == (0, 0):
+            left, right, top, bottom = layer.padding
+            if left == right and top == bottom:
+                module.padding, module.static_padding = (top, left), nn.Identity()
 
 
 def _renamed(key: str) -> str | None:
