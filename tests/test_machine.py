@@ -59,22 +59,29 @@ def test_nobody_asks_for_a_name_or_a_home_in_another_way() -> None:
 ALLOCATES = """
 import resource
 import torch
-from vprdist.machine import keep_freed_memory
+from vprdist.machine import kept_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(8):
         torch.ones(16 << 20)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-given_back = faults()
-keep_freed_memory()
-faults()
-print(given_back, faults())
+def held():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize() >> 20
+begin, given_back = held(), faults()
+with kept_memory():
+    faults()
+    kept, holds = faults(), held()
+print(given_back, kept, faults(), holds - begin, held() - begin)
 """
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library has no mallopt")
-def test_freed_memory_is_taken_again_without_the_kernel() -> None:
+def test_freed_memory_is_kept_for_what_comes_next_and_given_back_in_the_end() -> None:
     done = subprocess.run([sys.executable, "-c", ALLOCATES], capture_output=True, text=True, check=True)
-    given_back, kept = map(int, done.stdout.split())
-    assert given_back >= 8 * 16  # eight times 64 MB, in pages or in huge ones
-    assert kept * 4 < given_back
+    before, kept, after, held_mb, held_after_mb = map(int, done.stdout.split())
+    assert before >= 8 * 16  # eight times 64 MB, in pages or in huge ones
+    assert kept * 4 < before
+    assert after * 2 > before
+    assert held_mb > 60
+    assert held_after_mb < 30

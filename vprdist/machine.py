@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import multiprocessing
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -20,6 +22,8 @@ SET_PARENT_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of Linux' prctl(2)."""
 MOST_MAPPED, KEPT_AT_THE_TOP = -4, -1
 """M_MMAP_MAX and M_TRIM_THRESHOLD of glibc's mallopt(3)."""
+MAPPED, AT_THE_TOP = 1 << 16, 64 << 20
+"""What they are otherwise: glibc's own, the second as it comes to be with the first large blocks."""
 _LIBC = ctypes.CDLL(None)
 """Found before anything is forked: between a fork and an exec nothing may be loaded."""
 
@@ -58,16 +62,27 @@ def die_with_parent() -> None:
     _LIBC.prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
-def keep_freed_memory() -> None:
-    """From here on memory that was freed stays with this process, for the next tensors of its size.
+@contextlib.contextmanager
+def kept_memory() -> Iterator[None]:
+    """Within it memory that is freed stays with this process, for the next tensors of its size.
 
     glibc gives large blocks back to the kernel at once, which hands out others page by page, zeroed: on a CPU that is
     half of a training step at 192x240. What a process holds at its highest grows by a sixth to a quarter (the sides
-    `float32` and `given back` of `tests/benchmarks/training_speed.py`). Other C libraries are left as they are.
+    `float32` and `given back` of `tests/benchmarks/training_speed.py`); at the end it is given back. Other C libraries
+    are left as they are.
     """
-    if (mallopt := getattr(_LIBC, "mallopt", None)) is not None:
-        mallopt(MOST_MAPPED, 0)
-        mallopt(KEPT_AT_THE_TOP, -1)  # all of it
+    mallopt = getattr(_LIBC, "mallopt", None)
+    if mallopt is None:
+        yield
+        return
+    mallopt(MOST_MAPPED, 0)
+    mallopt(KEPT_AT_THE_TOP, -1)  # all of it
+    try:
+        yield
+    finally:
+        mallopt(MOST_MAPPED, int(os.environ.get("MALLOC_MMAP_MAX_", MAPPED)))
+        mallopt(KEPT_AT_THE_TOP, int(os.environ.get("MALLOC_TRIM_THRESHOLD_", AT_THE_TOP)))
+        _LIBC.malloc_trim(0)
 
 
 def signal_name(number: int) -> str:

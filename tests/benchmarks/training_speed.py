@@ -24,6 +24,7 @@ step takes milliseconds, so that a row should be ten: `--size 480 640 --steps 60
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -107,15 +108,16 @@ def one_side(args: argparse.Namespace) -> dict[str, Any]:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
 
-    from vprdist.distributed.ranks import pick_device
-    from vprdist.machine import keep_freed_memory
+    from vprdist.distributed import ranks
+    from vprdist.machine import kept_memory
 
     torch.set_num_threads(threads)
-    device = pick_device(args.rank)
-    if device.type == "cpu" and args.side not in ("plain", "given back"):
-        keep_freed_memory()  # as a job does
+    device = ranks.pick_device(args.rank)
     run = {"plain": plain, "bare": bare, "bare32": bare}.get(args.side, ours)
-    step_s, losses = run(args, device)
+    if args.side == "given back":
+        ranks.kept_memory = contextlib.nullcontext
+    with kept_memory() if device.type == "cpu" and run is bare else contextlib.nullcontext():
+        step_s, losses = run(args, device)
     on_gpu = device.type == "cuda"
     return {
         "pairs_per_s": BATCH * (len(step_s) - 1) / sum(step_s[1:]),

@@ -17,6 +17,7 @@ from vprdist.distributed.meeting import LostRankError as LostRankError
 from vprdist.distributed.meeting import meet
 from vprdist.distributed.world import World
 from vprdist.errors import Stopped
+from vprdist.machine import kept_memory
 
 COLLECTIVE_S = 3600
 """How long a rank waits inside a collective: rank 0 may search a large gallery while the others wait. A rank that dies
@@ -131,7 +132,7 @@ def _make_exact(device: torch.device) -> None:
 
 @contextlib.contextmanager
 def join(world: World, rendezvous: Path) -> Iterator[Ranks]:
-    """Meet the other ranks; NCCL on GPUs, gloo on the CPU.
+    """Meet the other ranks; NCCL on GPUs, gloo on the CPU, where memory that is freed is kept meanwhile.
 
     Args:
         rendezvous: the file through which they meet, where `world` does not name one (`meeting`).
@@ -146,8 +147,15 @@ def join(world: World, rendezvous: Path) -> Iterator[Ranks]:
     if device.type == "cuda":
         _make_exact(device)
         _keep_to_share(device, world.device_share)
+    with contextlib.nullcontext() if device.type == "cuda" else kept_memory(), _met(world, rendezvous, device):
+        yield Ranks(world.rank, world.world_size, device)
+
+
+@contextlib.contextmanager
+def _met(world: World, rendezvous: Path, device: torch.device) -> Iterator[None]:
+    """All ranks, or this one alone; errors as `join`."""
     if world.world_size == 1:
-        yield Ranks(0, 1, device)
+        yield
         return
     store = meet(world, world.rendezvous or rendezvous)
     # What lies on the CPU goes through gloo on GPU jobs too: flags that stop a run must not wait for a GPU.
@@ -156,7 +164,7 @@ def join(world: World, rendezvous: Path) -> Iterator[Ranks]:
         backend, store=store, rank=world.rank, world_size=world.world_size, timeout=timedelta(seconds=COLLECTIVE_S)
     )
     try:
-        yield Ranks(world.rank, world.world_size, device)
+        yield
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not any(word in str(error) for word in CONNECTION_LOST):
             raise

@@ -24,7 +24,7 @@ from vprdist.distributed.world import World
 from vprdist.errors import UserError
 from vprdist.evaluation.evaluate import Extra, evaluate_arms
 from vprdist.files import read_json
-from vprdist.machine import answers, keep_freed_memory, keep_stdout_for_answers
+from vprdist.machine import answers, keep_stdout_for_answers
 from vprdist.network.inputs import KeptPictures
 from vprdist.network.picture_store import store_of
 from vprdist.probes.evaluate import Retrieved, make_parts, num_pictures_of
@@ -57,8 +57,6 @@ def work(order: ProbeOrder, index: int, count: int, advanced: Callable[[int], No
     cities = [layout_of(trial.data).read(name) for name in judged.data.validate_cities]
     tasks = build_tasks(cities, judged)
     with join(World(), place.rendezvous_file) as ranks:
-        if ranks.device.type == "cpu":
-            keep_freed_memory()
         network = trained_network(trial, folder).to(ranks.device)
         size = trial.evaluate.image_size or trial.train.image_size
         store = store_of(trial, size, folder.parents[1], lambda text: None)

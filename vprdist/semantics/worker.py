@@ -7,6 +7,7 @@ it has to say goes to standard output, one JSON value a line: `plan`, `made` (im
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import warnings
@@ -17,7 +18,7 @@ import vprdist
 from vprdist.data.layouts import open_layout
 from vprdist.errors import UserError
 from vprdist.files import read_json
-from vprdist.machine import answers, keep_freed_memory, keep_stdout_for_answers
+from vprdist.machine import answers, keep_stdout_for_answers, kept_memory
 from vprdist.semantics.building import build_part, progress_of
 from vprdist.semantics.order import CacheOrder
 from vprdist.semantics.planning import Plan, make_plan
@@ -47,12 +48,15 @@ def make_part(order_file: str, index: int, count: int) -> None:
 
         if not torch.cuda.is_available():
             raise RuntimeError("the job has no GPU; the profile asks for one")
-    else:
-        keep_freed_memory()
     source, plan = open_order(order)
-    cache = build_part(source, plan, Path(order.out), source.description, index, count)
+    with _memory_of(order):
+        cache = build_part(source, plan, Path(order.out), source.description, index, count)
     state = "the cache is complete" if cache else f"{progress_of(plan, Path(order.out))} of {plan.count} images"
     print(f"task {index} of {count}: {state}")
+
+
+def _memory_of(order: CacheOrder) -> contextlib.AbstractContextManager[None]:
+    return kept_memory() if order.device == "cpu" else contextlib.nullcontext()
 
 
 def main(words: list[str]) -> int:
@@ -68,10 +72,9 @@ def main(words: list[str]) -> int:
                 _try_weights(order)
             _say(plan=found)
         else:
-            if order.device == "cpu":
-                keep_freed_memory()
             index, count = int(words[1]), int(words[2])
-            build_part(source, plan, out, source.description, index, count, lambda made: _say(made=made))
+            with _memory_of(order):
+                build_part(source, plan, out, source.description, index, count, lambda made: _say(made=made))
     except UserError as error:
         _say(error=error.to_json())
         return 2

@@ -8,6 +8,7 @@ arguments of an error. A process of its own, since it loads torch, which a drive
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -24,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vprdist.distributed.ranks import device_name, pick_device
 from vprdist.errors import UserError
-from vprdist.machine import answers, keep_freed_memory, keep_stdout_for_answers
+from vprdist.machine import answers, keep_stdout_for_answers, kept_memory
 from vprdist.network.batch import Batch, Described
 from vprdist.network.model import PlaceNetwork, build_network, set_mode
 from vprdist.spec.trial import TrialSpec
@@ -94,8 +95,6 @@ def pace(trial: TrialSpec) -> float:
         UserError: the network or the loss cannot be built.
     """
     device, spec = pick_device(0), trial.train
-    if device.type == "cpu":
-        keep_freed_memory()  # as trials do
     network = build_network(trial, None).to(device)
     loss, optimizer = build_loss(spec), build_optimizer(spec, network)
     sides = [_side(device, trial, num) for num in (spec.micro_pairs, spec.micro_pairs * spec.num_partners)]
@@ -111,12 +110,14 @@ def pace(trial: TrialSpec) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    step()
-    begin, done = time.perf_counter(), 0
-    while done < STEPS and (not done or time.perf_counter() - begin < ENOUGH_S):
+    with kept_memory() if device.type == "cpu" else contextlib.nullcontext():  # as trials are run
         step()
-        done += 1
-    return spec.batch_pairs * done / (time.perf_counter() - begin)
+        begin, done = time.perf_counter(), 0
+        while done < STEPS and (not done or time.perf_counter() - begin < ENOUGH_S):
+            step()
+            done += 1
+        took = time.perf_counter() - begin
+    return spec.batch_pairs * done / took
 
 
 def _side(device: torch.device, trial: TrialSpec, num: int) -> Batch:

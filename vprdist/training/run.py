@@ -29,7 +29,7 @@ from vprdist.errors import Stopped
 from vprdist.evaluation.evaluate import NOTHING, Evaluation, Extra, check_whitening, describe_protocol, evaluate
 from vprdist.evaluation.learnt_masks import mask_weights, write_masks
 from vprdist.evaluation.sheet import write_sheet
-from vprdist.machine import cpu_has_bf16, keep_freed_memory
+from vprdist.machine import cpu_has_bf16
 from vprdist.network.inputs import KeptPictures, PlaceReader
 from vprdist.network.model import PlaceNetwork, build_network
 from vprdist.network.picture_store import store_of
@@ -64,8 +64,6 @@ def run_trial(trial: TrialSpec, folder: Path, world: World = ALONE) -> None:
         torch.set_num_threads(world.num_threads)
     own = [named.name for named in trial.own_code.values()]
     with blamed(*own), join(world, TrialFolder(folder).rendezvous_file) as ranks:
-        if ranks.device.type == "cpu":
-            keep_freed_memory()
         _Run(trial, folder, ranks, world).run()
 
 
