@@ -26,7 +26,7 @@ from vprdist.launch.warm_server import load, serve
 MODULES = (
     *JOB_MODULES, "submitit.core.submission", "vprdist.training.run", "vprdist.semantics.worker",
     "vprdist.probes.worker", "vprdist.cli.commands", "vprdist.driver.start", "vprdist.search.driver",
-    "vprdist.program.run", "ray.tune", "optuna", "faiss", "pandas", "scipy.stats", "jinja2", "torch.optim",
+    "vprdist.program.run", "ray.tune", "ray.dag", "optuna", "faiss", "pandas", "scipy.stats", "jinja2", "torch.optim",
     "efficientnet_lite_pytorch",
 )  # fmt: skip
 REPO = Path(__file__).resolve().parents[1]

@@ -98,6 +98,8 @@ def test_it_has_the_place_that_a_process_of_its_own_would_have(python: WarmPytho
          "print('thread', file=sys.stderr))).start()", 0, "thread\n"),
         ("import concurrent.futures, sys\n"
          "concurrent.futures.ThreadPoolExecutor().submit(print, 'pool', file=sys.stderr)", 0, "pool\n"),
+        ("import sys, weakref\nclass Thing: pass\nthing = Thing()\n"
+         "weakref.finalize(thing, print, 'own', file=sys.stderr)", 0, "own\n"),
     ],
 )  # fmt: skip
 def test_it_ends_as_python_ends(python: WarmPython, modules: Path, text: str, code: int, said: str) -> None:
@@ -106,6 +108,23 @@ def test_it_ends_as_python_ends(python: WarmPython, modules: Path, text: str, co
     assert (modules / "err").read_text().endswith(said)
     cold = subprocess.run([sys.executable, "-m", "task"], capture_output=True, text=True)
     assert cold.returncode == code and cold.stderr.endswith(said)
+
+
+def test_what_was_loaded_is_taken_apart_by_no_child(modules: Path) -> None:
+    """torch has some two hundred such, that take longer than a fork."""
+    (modules / "loaded.py").write_text(
+        "import sys, weakref\nclass Thing: pass\nthing = Thing()\n"
+        "weakref.finalize(thing, print, 'apart', file=sys.stderr)\n"
+    )
+    (modules / "task.py").write_text("import sys; print('loaded' in sys.modules)")
+    path = os.pathsep.join([str(modules), *filter(None, [os.environ.get("PYTHONPATH")])])
+    python = WarmPython(["loaded"], {**os.environ, "PYTHONPATH": path})
+    try:
+        assert started(python, modules, "task").wait(180) == 0
+    finally:
+        python.close()
+    assert (modules / "out").read_text() == "True\n"
+    assert (modules / "err").read_text() == ""
 
 
 def test_no_two_draw_the_same_numbers(python: WarmPython, modules: Path) -> None:

@@ -14,6 +14,7 @@ import socket
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -161,6 +162,8 @@ def load(modules: Sequence[str]) -> None:
     for module in modules:
         with contextlib.suppress(Exception):
             importlib.import_module(module)
+    for finalizer in weakref.finalize._registry:  # type: ignore[attr-defined]
+        finalizer.atexit = False  # torch's operators: children would take apart, one by one, what ends with them
     running_source()  # the code that children run, whatever becomes of its files from here on
     gc.collect()
     gc.freeze()
