@@ -55,7 +55,7 @@ BENCHMARKS = (
     Benchmark("attention_contract", "cbam"),
     Benchmark("class_tables", "--data {data} --rounds 1",
               "--data {data} --top-k 150 16 8 4 --compression none lz4 zstd --rounds 5", ("lip6", "masks")),
-    Benchmark("command_times", "--work {work} --repeats 1 --only status plan --sizes", "--work {work}", ("demo",)),
+    Benchmark("command_times", "--work {work} --repeats 2 --only status plan --sizes", "--work {work}", ("demo",)),
     Benchmark("describing", "--data {data}/lip6 --backbone resnet18 --size 96 120 --precision float32 --rounds 1",
               "--data {data}/lip6", ("lip6",)),
     Benchmark("driver_cost", "--jobs 1 --ways search --seconds 5", needs=("slurm", "psutil")),
