@@ -24,6 +24,8 @@ MOST_MAPPED, KEPT_AT_THE_TOP = -4, -1
 """M_MMAP_MAX and M_TRIM_THRESHOLD of glibc's mallopt(3)."""
 MAPPED, AT_THE_TOP = 1 << 16, 64 << 20
 """What they are otherwise: glibc's own, the second as it comes to be with the first large blocks."""
+MALLOC_SETTINGS = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+"""Whoever sets one of these has said when memory is given back."""
 _LIBC = ctypes.CDLL(None)
 """Found before anything is forked: between a fork and an exec nothing may be loaded."""
 
@@ -69,10 +71,10 @@ def kept_memory() -> Iterator[None]:
     glibc gives large blocks back to the kernel at once, which hands out others page by page, zeroed: on a CPU that is
     half of a training step at 192x240. What a process holds at its highest grows by a sixth to a quarter (the sides
     `float32` and `given back` of `tests/benchmarks/training_speed.py`); at the end it is given back. Other C libraries
-    are left as they are.
+    are left as they are, and so is what the environment says of it (`MALLOC_SETTINGS`).
     """
     mallopt = getattr(_LIBC, "mallopt", None)
-    if mallopt is None:
+    if mallopt is None or any(name in os.environ for name in MALLOC_SETTINGS):
         yield
         return
     mallopt(MOST_MAPPED, 0)
@@ -80,8 +82,8 @@ def kept_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        mallopt(MOST_MAPPED, int(os.environ.get("MALLOC_MMAP_MAX_", MAPPED)))
-        mallopt(KEPT_AT_THE_TOP, int(os.environ.get("MALLOC_TRIM_THRESHOLD_", AT_THE_TOP)))
+        mallopt(MOST_MAPPED, MAPPED)
+        mallopt(KEPT_AT_THE_TOP, AT_THE_TOP)
         _LIBC.malloc_trim(0)
 
 
