@@ -20,10 +20,12 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 """What numerical libraries take the number of their threads from; they look when they are loaded."""
 SET_PARENT_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of Linux' prctl(2)."""
-MOST_MAPPED, KEPT_AT_THE_TOP = -4, -1
-"""M_MMAP_MAX and M_TRIM_THRESHOLD of glibc's mallopt(3)."""
-MAPPED, AT_THE_TOP = 1 << 16, 64 << 20
-"""What they are otherwise: glibc's own, the second as it comes to be with the first large blocks."""
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+"""Where torch looks, once, whether large tensors are to lie in huge pages."""
+MAPPED_FROM, GIVEN_BACK_FROM = (-3, 32 << 20), (-1, 512 << 20)
+"""M_MMAP_THRESHOLD, at the most that glibc takes, and M_TRIM_THRESHOLD of mallopt(3), with bytes."""
+GIVEN_BACK_AFTERWARDS = 64 << 20
+"""M_TRIM_THRESHOLD then, as glibc itself has it once blocks of the largest kind were freed."""
 MALLOC_SETTINGS = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 """Whoever sets one of these has said when memory is given back."""
 _LIBC = ctypes.CDLL(None)
@@ -64,26 +66,33 @@ def die_with_parent() -> None:
     _LIBC.prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
+def use_huge_pages() -> None:
+    """From here on large tensors lie in huge pages, if torch was not loaded yet and the environment says nothing else.
+
+    The kernel hands out memory page by page, zeroed, and large tensors give theirs back at once: with pages of 4 KB
+    that is up to half of a training step on a CPU.
+    """
+    os.environ.setdefault(HUGE_PAGES, "1")
+
+
 @contextlib.contextmanager
 def kept_memory() -> Iterator[None]:
-    """Within it memory that is freed stays with this process, for the next tensors of its size.
+    """Within it up to 512 MB that are freed stay with this process, for its next tensors of less than 32 MB.
 
-    glibc gives large blocks back to the kernel at once, which hands out others page by page, zeroed: on a CPU that is
-    half of a training step at 192x240. What a process holds at its highest grows by a sixth to a quarter (the sides
-    `float32` and `given back` of `tests/benchmarks/training_speed.py`); at the end it is given back. Other C libraries
-    are left as they are, and so is what the environment says of it (`MALLOC_SETTINGS`).
+    What a process holds at its highest stays about the same (the sides `float32` and `given back` of
+    `tests/benchmarks/training_speed.py`); at the end all is given back. C libraries other than glibc are left as they
+    are, and so is what the environment says of it (`MALLOC_SETTINGS`).
     """
     mallopt = getattr(_LIBC, "mallopt", None)
     if mallopt is None or any(name in os.environ for name in MALLOC_SETTINGS):
         yield
         return
-    mallopt(MOST_MAPPED, 0)
-    mallopt(KEPT_AT_THE_TOP, -1)  # all of it
+    mallopt(*MAPPED_FROM)
+    mallopt(*GIVEN_BACK_FROM)
     try:
         yield
     finally:
-        mallopt(MOST_MAPPED, MAPPED)
-        mallopt(KEPT_AT_THE_TOP, AT_THE_TOP)
+        mallopt(GIVEN_BACK_FROM[0], GIVEN_BACK_AFTERWARDS)
         _LIBC.malloc_trim(0)
 
 

@@ -9,7 +9,7 @@ after the other, each in a process of its own:
              the other, pictures decoded by PIL in four workers, a value read back from every micro-batch
   reference  our loop, `recipe: reference`: the same arithmetic to the letter
   float32    our loop, BatchNorm frozen, a batch in one piece
-  given back the same, but memory that was freed is given back to the kernel, as a Python does by itself (on a CPU)
+  given back the same, but memory is asked for and given back as a Python does by itself (on a CPU)
   ours       `float32` in bfloat16: the same pairs, losses and optimizer as `plain`
   bare       forward and backward of that network alone, on one batch of tensors again and again: the limit of `ours`
   bare32     the same in float32: the limit of `float32`
@@ -37,6 +37,8 @@ from pathlib import Path
 from typing import Any
 
 from told import tell
+
+from vprdist.machine import HUGE_PAGES
 
 REPO = Path(__file__).resolve().parents[2]
 BATCH = 32
@@ -106,6 +108,7 @@ def one_side(args: argparse.Namespace) -> dict[str, Any]:
         os.sched_setaffinity(0, {args.core})
     threads = len(os.sched_getaffinity(0))
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ[HUGE_PAGES] = "0" if args.side in ("plain", "given back") else "1"
     import torch
 
     from vprdist.distributed import ranks

@@ -21,6 +21,7 @@ from vprdist.errors import LaunchError
 from vprdist.files import write_json
 from vprdist.launch.node import node_name, refuse
 from vprdist.launch.permit import Permit, carry
+from vprdist.machine import use_huge_pages
 from vprdist.private import Guard, narrow_umask
 from vprdist.store.batch_folder import BatchFolder
 from vprdist.store.trial_folder import TrialFolder, trial_of_log
@@ -48,6 +49,7 @@ def entry(kind: Kind, folder: Path, permit: Permit, python: str | None = None, w
 def main() -> int:
     """Check, then become the job."""
     kind, folder, permit, words = _ordered()
+    use_huge_pages()
     narrow_umask(permit.trust)
     carry(permit)
     guard = Guard(permit.trust)

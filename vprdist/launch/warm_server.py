@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from vprdist.launch.own_code import SEARCH_PATH
 from vprdist.launch.warm import ANSWER, LENGTH, use
+from vprdist.machine import use_huge_pages
 from vprdist.source import running_source
 
 MOST_FILES = 200
@@ -159,6 +160,7 @@ def _watched(answered: socket.socket, keep: Sequence[int]) -> Request:
 
 def load(modules: Sequence[str]) -> None:
     """What cannot be loaded each child says itself."""
+    use_huge_pages()
     for module in modules:
         with contextlib.suppress(Exception):
             importlib.import_module(module)
