@@ -58,58 +58,65 @@ def test_nobody_asks_for_a_name_or_a_home_in_another_way() -> None:
 
 ALLOCATES = """
 import resource
-from vprdist.machine import kept_memory, use_huge_pages
-if {huge}:
-    use_huge_pages()
 import torch
-def faults(megabytes):
+from vprdist.machine import kept_memory
+def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(4):
-        [torch.ones(megabytes << 18) for _ in range(256 // megabytes)]
+        [torch.ones(4 << 20) for _ in range(16)]
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 def held():
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * resource.getpagesize() >> 20
-begin, before = held(), faults(16)
-with kept_memory():
-    faults(16)
-    within, holds = faults(16), held()
+begin, before = held(), faults()
+with kept_memory("cpu"):
+    faults()
+    within, holds = faults(), held()
 left = held()
-print(before, within, faults(16), holds - begin, left - begin, faults(64))
+print(before, within, faults(), holds - begin, left - begin)
 """
-THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+LIES = """
+import re
+from vprdist.machine import use_huge_pages
+use_huge_pages()
+import torch
+tensor = torch.ones(16 << 20)
+middle = tensor.data_ptr() + tensor.nbytes // 2
+with open("/proc/self/smaps") as smaps:
+    for line in smaps:
+        if found := re.match("([0-9a-f]+)-([0-9a-f]+) ", line):
+            begin, end = (int(number, 16) for number in found.groups())
+        elif begin <= middle < end and line.startswith("VmFlags:"):
+            print("hg" in line.split())
+"""
+HUGE = Path("/sys/kernel/mm/transparent_hugepage")
 glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library has no mallopt")
 
 
-def allocated(huge: bool = False, **settings: str) -> list[int]:
-    """Page faults before, within and after; megabytes that are held within and after; faults of large blocks."""
+def said_by(program: str, **settings: str) -> list[str]:
+    """What a Python prints in whose environment nothing else is said of memory."""
     unsaid = (*machine.MALLOC_SETTINGS, machine.HUGE_PAGES)
     environment = {key: value for key, value in os.environ.items() if key not in unsaid} | settings
-    command = [sys.executable, "-c", ALLOCATES.format(huge=huge)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return list(map(int, done.stdout.split()))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    return done.stdout.split()
 
 
 @glibc
 def test_freed_memory_is_kept_for_what_comes_next_and_given_back_in_the_end() -> None:
-    before, within, after, held_mb, held_after_mb, _ = allocated()
+    before, within, after, held_mb, left_mb = map(int, said_by(ALLOCATES))
     assert within * 4 < before
     assert within * 4 < after
     assert held_mb > 200
-    assert held_after_mb < 100
+    assert left_mb < 100
 
 
 @glibc
 def test_what_the_environment_says_of_freed_memory_holds() -> None:
-    before, within, *_ = allocated(MALLOC_MMAP_THRESHOLD_="1000000")
+    before, within, *_ = map(int, said_by(ALLOCATES, MALLOC_MMAP_THRESHOLD_="1000000"))
     assert within * 2 > before
 
 
-@pytest.mark.skipif(
-    not THP.exists() or "[madvise]" not in THP.read_text(), reason="this kernel has no huge pages for who asks"
-)
-def test_large_tensors_lie_in_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert allocated(huge=True)[-1] * 4 < allocated()[-1]
-    monkeypatch.setenv(machine.HUGE_PAGES, "0")
-    machine.use_huge_pages()
-    assert os.environ[machine.HUGE_PAGES] == "0", "what the environment says holds"
+@pytest.mark.skipif(not HUGE.exists(), reason="this kernel has no huge pages")
+def test_large_tensors_ask_for_huge_pages_unless_the_environment_says_no() -> None:
+    assert said_by(LIES) == ["True"]
+    assert said_by(LIES, **{machine.HUGE_PAGES: "0"}) == ["False"]

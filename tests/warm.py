@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from vprdist.launch.warm import JOB_MODULES, WarmProcess, WarmPython, use
 from vprdist.launch.warm_server import load, serve
+from vprdist.machine import GIVEN_BACK_FROM, MAPPED_FROM
 
 MODULES = (
     *JOB_MODULES, "submitit.core.submission", "vprdist.training.run", "vprdist.semantics.worker",
@@ -32,7 +33,7 @@ MODULES = (
 REPO = Path(__file__).resolve().parents[1]
 HIGH = 700
 """Above the numbers of all files of a process that asks."""
-MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(512 << 20)}
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(MAPPED_FROM[1]), "MALLOC_TRIM_THRESHOLD_": str(GIVEN_BACK_FROM[1])}
 """What glibc is told: a network's weights go back to the kernel, and come again, with each network that tests build."""
 HUGE = 2 << 20
 """Bytes of a huge page."""

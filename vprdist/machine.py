@@ -76,15 +76,17 @@ def use_huge_pages() -> None:
 
 
 @contextlib.contextmanager
-def kept_memory() -> Iterator[None]:
+def kept_memory(device: str) -> Iterator[None]:
     """Within it up to 512 MB that are freed stay with this process, for its next tensors of less than 32 MB.
 
-    What a process holds at its highest stays about the same (the sides `float32` and `given back` of
-    `tests/benchmarks/training_speed.py`); at the end all is given back. C libraries other than glibc are left as they
-    are, and so is what the environment says of it (`MALLOC_SETTINGS`).
+    At the end all is given back. C libraries other than glibc are left as they are, and so is what the environment says
+    of it (`MALLOC_SETTINGS`).
+
+    Args:
+        device: on which it computes, `torch.device.type`; nothing is kept for another than `cpu`.
     """
     mallopt = getattr(_LIBC, "mallopt", None)
-    if mallopt is None or any(name in os.environ for name in MALLOC_SETTINGS):
+    if device != "cpu" or mallopt is None or any(name in os.environ for name in MALLOC_SETTINGS):
         yield
         return
     mallopt(*MAPPED_FROM)

@@ -24,7 +24,6 @@ step takes milliseconds, so that a row should be ten: `--size 480 640 --steps 60
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import resource
@@ -38,7 +37,7 @@ from typing import Any
 
 from told import tell
 
-from vprdist.machine import HUGE_PAGES
+from vprdist.machine import HUGE_PAGES, MALLOC_SETTINGS, kept_memory
 
 REPO = Path(__file__).resolve().parents[2]
 BATCH = 32
@@ -108,18 +107,17 @@ def one_side(args: argparse.Namespace) -> dict[str, Any]:
         os.sched_setaffinity(0, {args.core})
     threads = len(os.sched_getaffinity(0))
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    os.environ[HUGE_PAGES] = "0" if args.side in ("plain", "given back") else "1"
+    os.environ[HUGE_PAGES] = "1"
+    if args.side in ("plain", "given back"):
+        os.environ |= {HUGE_PAGES: "0", **dict.fromkeys(MALLOC_SETTINGS, "")}  # nothing of ours is done
     import torch
 
-    from vprdist.distributed import ranks
-    from vprdist.machine import kept_memory
+    from vprdist.distributed.ranks import pick_device
 
     torch.set_num_threads(threads)
-    device = ranks.pick_device(args.rank)
+    device = pick_device(args.rank)
     run = {"plain": plain, "bare": bare, "bare32": bare}.get(args.side, ours)
-    if args.side == "given back":
-        ranks.kept_memory = contextlib.nullcontext
-    with kept_memory() if device.type == "cpu" and run is bare else contextlib.nullcontext():
+    with kept_memory(device.type):
         step_s, losses = run(args, device)
     on_gpu = device.type == "cuda"
     return {

@@ -147,7 +147,7 @@ def join(world: World, rendezvous: Path) -> Iterator[Ranks]:
     if device.type == "cuda":
         _make_exact(device)
         _keep_to_share(device, world.device_share)
-    with contextlib.nullcontext() if device.type == "cuda" else kept_memory(), _met(world, rendezvous, device):
+    with kept_memory(device.type), _met(world, rendezvous, device):
         yield Ranks(world.rank, world.world_size, device)
 
 

@@ -7,7 +7,6 @@ it has to say goes to standard output, one JSON value a line: `plan`, `made` (im
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import warnings
@@ -49,14 +48,10 @@ def make_part(order_file: str, index: int, count: int) -> None:
         if not torch.cuda.is_available():
             raise RuntimeError("the job has no GPU; the profile asks for one")
     source, plan = open_order(order)
-    with _memory_of(order):
+    with kept_memory(order.device):
         cache = build_part(source, plan, Path(order.out), source.description, index, count)
     state = "the cache is complete" if cache else f"{progress_of(plan, Path(order.out))} of {plan.count} images"
     print(f"task {index} of {count}: {state}")
-
-
-def _memory_of(order: CacheOrder) -> contextlib.AbstractContextManager[None]:
-    return kept_memory() if order.device == "cpu" else contextlib.nullcontext()
 
 
 def main(words: list[str]) -> int:
@@ -73,7 +68,7 @@ def main(words: list[str]) -> int:
             _say(plan=found)
         else:
             index, count = int(words[1]), int(words[2])
-            with _memory_of(order):
+            with kept_memory(order.device):
                 build_part(source, plan, out, source.description, index, count, lambda made: _say(made=made))
     except UserError as error:
         _say(error=error.to_json())

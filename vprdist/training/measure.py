@@ -8,7 +8,6 @@ arguments of an error. A process of its own, since it loads torch, which a drive
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import time
@@ -110,7 +109,7 @@ def pace(trial: TrialSpec) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    with kept_memory() if device.type == "cpu" else contextlib.nullcontext():  # as trials are run
+    with kept_memory(device.type):  # as trials are run
         step()
         begin, done = time.perf_counter(), 0
         while done < STEPS and (not done or time.perf_counter() - begin < ENOUGH_S):
