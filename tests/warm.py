@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import fcntl
 import os
 import runpy
+import signal
 import socket
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, CompletedProcess
@@ -39,6 +43,8 @@ HUGE = 2 << 20
 """Bytes of a huge page."""
 COLLAPSE = 25
 """`MADV_COLLAPSE` of Linux' `madvise`."""
+STACKS, STACKS_S = signal.SIGRTMIN + 7, 3.0
+"""At this signal a process of the tests complains where each of its threads is, within so many seconds."""
 
 
 _asked: WarmPython | None = None
@@ -89,7 +95,7 @@ class Popen:
         assert python == sys.executable, command
         words = words[1:] if words[0] == "-m" else [__name__, "code" if words[0] == "-c" else "script", *words]
         assert process_group in (None, 0)
-        self.args = list(command)
+        self.args, self.text = list(command), text
         with contextlib.ExitStack() as stack:
             ends = [self._end(number, given, stack, text) for number, given in enumerate((stdin, stdout, stderr))]
             files = [ends[1 if number == 2 and stderr is STDOUT else number][0] for number in range(3)]
@@ -122,21 +128,30 @@ class Popen:
         return self.process.returncode
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
-        """Say `input`, hear everything, wait."""
-        heard: dict[int, Any] = {}
-        threads = [
-            threading.Thread(target=lambda n=number, s=stream: heard.update({n: s.read()}), daemon=True)
-            for number, stream in ((1, self.stdout), (2, self.stderr)) if stream is not None
-        ]  # fmt: skip
+        """Say `input`, hear everything, wait. Whoever waited in vain hears what was said until then, and where the
+        process is."""
+        streams = [stream for stream in (self.stdout, self.stderr) if stream is not None]
+        heard: dict[Any, list[Any]] = {stream: [] for stream in streams}
+        threads = [threading.Thread(target=lambda s=each: heard[s].extend(s), daemon=True) for each in streams]
         for thread in threads:
             thread.start()
         if self.stdin is not None:
             with contextlib.suppress(BrokenPipeError), self.stdin:
                 self.stdin.write(input or type(input)())
-        self.wait(timeout)
+        try:
+            self.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            self.send_signal(STACKS)
+            time.sleep(STACKS_S)
+            error.add_note("\n".join(f"it said: {self._all(heard[stream])}" for stream in streams))
+            raise
         for thread in threads:
             thread.join(timeout)
-        return heard.get(1), heard.get(2)
+        out, err = (None if stream is None else self._all(heard[stream]) for stream in (self.stdout, self.stderr))
+        return out, err
+
+    def _all(self, lines: list[Any]) -> Any:
+        return ("" if self.text else b"").join(lines)
 
     def __enter__(self) -> Popen:
         return self
@@ -173,8 +188,14 @@ def main(modules: Sequence[str]) -> None:
     """Load, and serve the tests."""
     load(modules)
     gather_pages()
+    tell_of_stacks()
     with socket.socket(fileno=os.dup(0)) as asked:
         _serve(asked)
+
+
+def tell_of_stacks() -> None:
+    """This process's children, and theirs, answer to `STACKS`."""
+    faulthandler.register(STACKS, file=2)
 
 
 def gather_pages() -> None:

@@ -88,6 +88,7 @@ def main(collected: Sequence[str]) -> None:
     pytest.main([*collected, "--collect-only", "-q", "-p", "no:cacheprovider", "-n0"])
     warm_server.load(warm.MODULES)
     warm.gather_pages()
+    warm.tell_of_stacks()
     with socket.socket(fileno=os.dup(0)) as asked:
         asks = warm.fork_server(asked)
         if (request := warm_server.serve(asked, keep=[asks])) is not None:

@@ -19,6 +19,7 @@ from toy import JOB, PROFILE, behave, toy_trials
 from toy_driver import has_begun
 from toy_driver import start as start_driver
 
+from tests import warm as of_tests
 from tests.waiting import until
 from vprdist.launch import warm
 from vprdist.launch.dispatcher import Dispatcher
@@ -262,3 +263,14 @@ def test_the_controller_of_a_forked_job_restarts_it_at_its_time_limit(tmp_path: 
     assert folder.result().starts > 1
     steps = [row["step"] for row in folder.rows()[0] if row["kind"] == "train"]
     assert steps == sorted(steps) and steps[-1] == 30
+
+
+def test_a_test_that_waits_in_vain_tells_what_was_said_and_where_the_process_is() -> None:
+    code = "import time\ndef stays():\n    print('begun', flush=True)\n    time.sleep(600)\nstays()"
+    with of_tests.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout.readline() == b"begun\n"
+        with pytest.raises(subprocess.TimeoutExpired) as caught:
+            process.communicate(timeout=0.1)
+        process.kill()
+    (note,) = caught.value.__notes__
+    assert "in stays" in note

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -171,3 +172,24 @@ def test_what_a_reader_raises_is_raised_where_news_is_asked_for() -> None:
         many.want("broken")
         with pytest.raises(KeyError, match="nobody thought of it"):
             until(lambda: many.next(5.0))
+
+
+def test_a_signal_whose_handler_outlasts_the_wait_ends_it() -> None:
+    """Ctrl-C at the wrong moment, or on a machine that is busy: the driver would say that it stops, and wait on."""
+    seen = []
+
+    def handler(number: int, frame: Any) -> None:
+        seen.append(number)
+        if len(seen) > 1:
+            raise TimeoutError("it still waits")
+        time.sleep(1.0)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with Readers() as both:
+            signal.setitimer(signal.ITIMER_REAL, 0.2, 60.0)
+            assert both.next(timeout=0.6) is None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(seen) <= 1

@@ -99,7 +99,8 @@ class Readers:
         self._count = 0
         self._is_closed = False
         self._changed = threading.Condition()
-        self._found: queue.SimpleQueue[tuple[Hashable, News | BaseException]] = queue.SimpleQueue()
+        # No SimpleQueue: its `get(timeout)` waits for ever where a signal's handler ends after the time is over.
+        self._found: queue.Queue[tuple[Hashable, News | BaseException]] = queue.Queue()
         self._thread = threading.Thread(target=self._run, name="vprdist-readers", daemon=True)
 
     def __enter__(self) -> Self:
