@@ -197,6 +197,13 @@ def test_a_login_node_never_pays_for_torch(loaded: dict[str, list[str]], modules
     assert loaded[modules] == []
 
 
+def test_a_plan_of_small_cities_does_not_pay_for_arrow() -> None:
+    code = (
+        "import sys, vprdist.plan.survey, vprdist.plan.show, vprdist.data.layouts.msls; print('pyarrow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
 def test_in_semantics_only_the_segmenters_know_torch() -> None:
     for path in (PACKAGE / "semantics").rglob("*.py"):
         if any(name.split(".")[0] == "torch" for name in top_imports(path)):

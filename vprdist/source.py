@@ -64,7 +64,7 @@ def running_source() -> Source | None:
 
 
 @functools.cache
-def package_digest() -> str:
+def running_digest() -> str:
     """The digest of this process's code alone, for which git is not asked.
 
     Raises:
@@ -74,16 +74,23 @@ def package_digest() -> str:
 
 
 def _texts_of(package: Path) -> dict[str, bytes]:
-    paths = [path for path in package.rglob("[!.]*.py") if path.is_file()]
-    return {path.relative_to(package).as_posix(): path.read_bytes() for path in paths}
+    """All its Python files, by their paths below it."""
+    texts, folders = dict[str, bytes](), [("", package)]
+    for below, folder in folders:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name != "__pycache__" and entry.is_dir(follow_symlinks=False):
+                    folders.append((f"{below}{entry.name}/", Path(entry.path)))
+                elif entry.name.endswith(".py") and not entry.name.startswith(".") and entry.is_file():
+                    texts[below + entry.name] = Path(entry.path).read_bytes()
+    # What is shipped is no code of ours, and lies elsewhere in a checkout: a wheel of it has the same digest.
+    return {name: text for name, text in texts.items() if not name.startswith(f"{INSIDE}/")}
 
 
 def source_of(package: Path, version: str) -> Source | None:
     """The source of the package in a folder; None where its files cannot be read."""
     try:
-        paths = {path.relative_to(package): path for path in package.rglob("[!.]*.py") if path.is_file()}
-        # What is shipped is no code of ours, and lies elsewhere in a checkout: a wheel of it has the same digest.
-        texts = {name.as_posix(): path.read_bytes() for name, path in paths.items() if name.parts[0] != INSIDE}
+        texts = _texts_of(package)
     except OSError:
         return None
     if not texts:

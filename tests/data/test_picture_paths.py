@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vprdist.data import pictures
 from vprdist.data.layouts.less import gone_rows
 from vprdist.data.listing import list_tree
 from vprdist.data.picture_paths import ChainedPaths, FolderPaths, KeyPaths, MadePaths, NamedPaths
@@ -48,7 +49,9 @@ def test_a_sequence_of_paths_answers_as_a_list(kind):
     assert list(both) == wanted * 3 and both[-1] == wanted[-1] and both[2:7] == (wanted * 3)[2:7]
 
 
-def test_what_is_known_of_files_is_the_same_of_lists_and_made_paths(tmp_path):
+@pytest.mark.parametrize("few", [0, 100])
+def test_what_is_known_of_files_is_the_same_of_lists_and_made_paths(tmp_path, monkeypatch, few):
+    monkeypatch.setattr(pictures, "FEW", few)  # by Arrow, or by names in Python
     rng = np.random.default_rng(0)
     for name in ("a/1.jpg", "a/2.png", "b/c/1.jpg", "b/3.jpeg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ def test_another_code_library_or_place_asks_again(change: str, monkeypatch: pyte
     module._depends_on.cache_clear()
     assert remembered("who", 1) == "answer"
     if change == "text":
-        monkeypatch.setattr(module, "package_digest", lambda: "another")
+        monkeypatch.setattr(module, "running_digest", lambda: "another")
     elif change == "library":
         monkeypatch.setattr(module, "version", lambda name: "0.0")
     elif change == "place":

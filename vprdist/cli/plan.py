@@ -90,11 +90,9 @@ def _profile_named(words: Sequence[str]) -> str:
 
 def _show(args: argparse.Namespace, console: Console) -> int:
     from vprdist.console import bar
-    from vprdist.launch.check import COMMANDS, check_cluster
     from vprdist.plan.networks import network_costs, show_networks
     from vprdist.plan.show import example_name, script_of, show_plan
     from vprdist.plan.survey import survey
-    from vprdist.prepare.checks import paths_of
     from vprdist.prepare.rights import trust_note
     from vprdist.spec.idle import idle_settings
     from vprdist.spec.profile import read_profile
@@ -124,6 +122,9 @@ def _show(args: argparse.Namespace, console: Console) -> int:
         console.print(f"\nthe sbatch script of {example_name(plan)}", style="bold")
         console.print(script, soft_wrap=True)
         import shutil
+
+        from vprdist.launch.check import COMMANDS, check_cluster
+        from vprdist.prepare.checks import paths_of
 
         if shutil.which("sinfo") is None:
             console.print(f"not checked: there is no SLURM here ({', '.join(COMMANDS[:2])}, … not found)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vprdist.prepare.prepare import Prepared
 from vprdist.report.sources import by_source, source_words
-from vprdist.source import running_source
+from vprdist.source import running_digest, running_source
 from vprdist.spec.computation import COMPUTATION, EARLIER
 from vprdist.spec.sweep import SweepSpec, trial_at
 from vprdist.spec.trial import TrialSpec
@@ -24,13 +24,15 @@ def reuse_of_other_code(sweep: SweepSpec, prepared: Prepared) -> str | None:
     Args:
         prepared: the sweep's trials; those without an id yet have no result.
     """
-    here = running_source()
-    if here is None or sweep.trial.measures_itself:  # nothing of this code makes a program's numbers
+    if sweep.trial.measures_itself:  # nothing of this code makes a program's numbers
         return None
     folders = [TrialFolder.of(prepared.runs, trial_id) for trial_id in _known(sweep, prepared)]
     found = [folder.source() for folder in folders if folder.has_result]
-    other = [source for source in found if source is None or source.digest != here.digest]
-    if not other:
+    try:
+        other = [source for source in found if source is None or source.digest != running_digest()]
+    except OSError:
+        return None
+    if not other or (here := running_source()) is None:
         return None
     groups = by_source(other)
     parts = [(f"{len(g.members)} of " if len(groups) > 1 else "") + source_words(g.source) for g in groups]

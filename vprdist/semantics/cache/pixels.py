@@ -12,16 +12,18 @@ import struct
 import zlib
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from vprdist.errors import first_line
 from vprdist.semantics.cache.blocks import Block, buffer_at
 from vprdist.semantics.cache.form import Form
 from vprdist.semantics.cache.marks import Seen, private_marks
 from vprdist.semantics.masks import Activations
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def image_digest(activations_CHW: Activations) -> bytes:
@@ -91,10 +93,12 @@ class CompressedPixels:
     """Compressed: 16 bytes an image are held to find its buffers, and 4 a plane to check them (76 for 19 classes)."""
 
     def __init__(self, pages: pa.Buffer, blocks: Sequence[Block], crc32: bytes, form: Form, batch_images: int) -> None:
+        import pyarrow as pa
+
         self._data, self._form, self._batch_images = memoryview(pages).cast("B"), form, batch_images
         self._num_planes = len(form.planes)
         self._tables, self._bodies = array("q", [b.table for b in blocks]), array("q", [b.body for b in blocks])
-        self._codec = pa.Codec(blocks[0].compression)
+        self._codec, self._arrow_error = pa.Codec(blocks[0].compression), pa.ArrowException
         # A view whose numbers are Python's own: an array's take longer to compare than their bytes do.
         self._crc32 = np.frombuffer(crc32, "<u4").astype(np.uint32).data
         self.num_rows = _num_rows([block.num_rows for block in blocks], batch_images)
@@ -124,7 +128,7 @@ class CompressedPixels:
         length = int.from_bytes(stored[:8], "little", signed=True)
         try:
             raw = stored[8:] if length == -1 else self._codec.decompress(stored[8:], num_bytes, asbytes=True)
-        except (pa.ArrowException, OSError) as error:
+        except (self._arrow_error, OSError) as error:
             raise self._error(batch, channel, f"cannot be decompressed ({first_line(error)})") from None
         if length not in (-1, num_bytes) or len(raw) != num_bytes:
             raise self._error(batch, channel, f"must have {num_bytes} bytes; it was written with {length}")

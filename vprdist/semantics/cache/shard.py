@@ -8,10 +8,10 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from vprdist.errors import CacheError, first_line
 from vprdist.files import digest_file, file_stamp
@@ -23,9 +23,14 @@ from vprdist.semantics.cache.pixels import CompressedPixels, MappedPixels
 from vprdist.semantics.cache.top_k import HEAD, chosen, unpack
 from vprdist.semantics.masks import Activations
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 def leading_kinds(form: Form) -> list[pa.DataType]:
     """The types of a shard's columns before its planes."""
+    import pyarrow as pa
+
     kinds = [pa.utf8(), pa.utf8(), pa.utf8(), pa.binary(32)]
     return kinds if form.top_k is None else [*kinds, pa.binary(8 * (HEAD + len(form.classes)))]
 
@@ -58,6 +63,8 @@ class MappedShard:
         batch_images: int,
         marks: Mapping[File, Seen] | None = None,
     ) -> None:
+        import pyarrow as pa
+
         self.path = folder / entry.file
         self._entry, self._form = entry, form
         seen = (marks or {}).get((entry.sha256, check_size(folder, entry)))
@@ -137,6 +144,8 @@ class MappedShard:
 
     def _leading(self, names: Sequence[str], num_batches: int | None) -> pa.Table:
         """Some of the columns before the classes, of the first batches or of all; the classes are not touched."""
+        import pyarrow as pa
+
         places = [self._form.leading.index(name) for name in names]
         reader = pa.ipc.open_file(self._pages, options=pa.ipc.IpcReadOptions(included_fields=places, use_threads=False))
         count = reader.num_record_batches if num_batches is None else num_batches
@@ -162,6 +171,8 @@ class MappedShard:
         return blocks
 
     def _checked_metadata(self, schema: pa.Schema) -> dict[str, str]:
+        import pyarrow as pa
+
         metadata = {
             key.decode(errors="replace"): value.decode(errors="replace")
             for key, value in (schema.metadata or {}).items()
@@ -244,5 +255,7 @@ def frame_digest(pages: pa.Buffer, spans: Sequence[tuple[int, int]]) -> str:
 
 def map_file(path: Path) -> pa.Buffer:
     """The file's pages. The descriptor is closed at once (a large cache would run out of them); the map stays."""
+    import pyarrow as pa
+
     with pa.memory_map(str(path)) as source:
         return source.read_buffer()
