@@ -120,3 +120,34 @@ def test_what_the_environment_says_of_freed_memory_holds() -> None:
 def test_large_tensors_ask_for_huge_pages_unless_the_environment_says_no() -> None:
     assert said_by(LIES) == ["True"]
     assert said_by(LIES, **{machine.HUGE_PAGES: "0"}) == ["False"]
+
+
+LOADED = """
+import gc, json, sys
+from vprdist.machine import load_for_good
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        print("collected")
+
+module = load_for_good("json.tool")
+assert module is sys.modules["json.tool"] and gc.isenabled()
+frozen = gc.get_freeze_count()
+Cycle()
+assert load_for_good("json.tool") is module and gc.get_freeze_count() == frozen > 0
+gc.disable()
+try:
+    load_for_good("json.nothing")
+except ImportError as error:
+    assert error.name == "json.nothing" and not gc.isenabled()
+    gc.enable()
+    gc.unfreeze()
+    gc.collect()
+"""
+
+
+def test_what_is_loaded_for_good_is_frozen_and_what_is_made_later_is_collected() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "collected\n", "")

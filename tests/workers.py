@@ -9,6 +9,7 @@ second. It is a worker as any other from there on, with standard input and outpu
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import signal
@@ -85,8 +86,10 @@ def main(collected: Sequence[str]) -> None:
     from tests import warm
     from vprdist.launch import warm_server
 
+    gc.disable()  # `load` freezes what is there, once; to look through it while it grows takes seconds
     pytest.main([*collected, "--collect-only", "-q", "-p", "no:cacheprovider", "-n0"])
     warm_server.load(warm.MODULES)
+    gc.enable()
     warm.gather_pages()
     warm.tell_of_stacks()
     with socket.socket(fileno=os.dup(0)) as asked:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
+import importlib
 import multiprocessing
 import os
 import signal
@@ -14,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TextIO
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -64,6 +67,27 @@ def leave_with_parent() -> None:
 def die_with_parent() -> None:
     """From here on the kernel kills this process when the thread that started it ends; it holds over an exec."""
     _LIBC.prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def load_for_good(name: str) -> ModuleType:
+    """The module, imported as Python does, with all that it imports; Python looks for no cycles in that, now or later.
+
+    Where it imports torch that is more than a second of a core: half of it while modules are loaded, where some objects
+    are looked at many times, and half when the process ends.
+
+    Raises:
+        ImportError: there is no such module.
+    """
+    if name in sys.modules:
+        return sys.modules[name]
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        return importlib.import_module(name)
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 def use_huge_pages() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import socket
 import time
@@ -17,7 +16,7 @@ from vprdist.errors import LaunchError, ProgramError, Stopped, TrainingError, Us
 from vprdist.files import locked
 from vprdist.launch.leave import Leave, Leaving
 from vprdist.launch.permit import permit_here
-from vprdist.machine import THREAD_VARIABLES, pid_start
+from vprdist.machine import THREAD_VARIABLES, load_for_good, pid_start
 from vprdist.private import Guard, use_private_compiler_cache
 from vprdist.spec.elsewhere import code_of
 from vprdist.spec.own_code import own_files
@@ -252,7 +251,7 @@ def find_function(name: str) -> Callable[..., object]:
     """
     module, _, function = name.partition(":")
     try:
-        found: Callable[..., object] = getattr(importlib.import_module(module), function)
+        found: Callable[..., object] = getattr(load_for_good(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise LaunchError(f"job {name}", "a job must be module:function, importable on the node", str(error)) from None
     return found

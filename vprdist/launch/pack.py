@@ -8,7 +8,6 @@ child saves itself, and the job goes back into the queue as one.
 from __future__ import annotations
 
 import contextlib
-import gc
 import multiprocessing
 import os
 import signal
@@ -282,8 +281,6 @@ def _warm_up(record: JobRecord) -> None:
     with contextlib.suppress(Exception):
         permit_here().check_call(record.job)
         find_function(record.job)
-    gc.collect()
-    gc.freeze()
 
 
 def _log_of(place: TrialFolder, record: JobRecord, rank: int) -> Path:

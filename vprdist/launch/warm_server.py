@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
-import importlib
 import json
 import os
 import runpy
@@ -21,7 +20,7 @@ from typing import NoReturn
 
 from vprdist.launch.own_code import SEARCH_PATH
 from vprdist.launch.warm import ANSWER, LENGTH, use
-from vprdist.machine import use_huge_pages
+from vprdist.machine import load_for_good, use_huge_pages
 from vprdist.source import running_source
 
 MOST_FILES = 200
@@ -163,7 +162,7 @@ def load(modules: Sequence[str]) -> None:
     use_huge_pages()
     for module in modules:
         with contextlib.suppress(Exception):
-            importlib.import_module(module)
+            load_for_good(module)
     for finalizer in weakref.finalize._registry:  # type: ignore[attr-defined]
         finalizer.atexit = False  # torch's operators: children would take apart, one by one, what ends with them
     running_source()  # the code that children run, whatever becomes of its files from here on
