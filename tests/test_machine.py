@@ -151,3 +151,28 @@ except ImportError as error:
 def test_what_is_loaded_for_good_is_frozen_and_what_is_made_later_is_collected() -> None:
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "collected\n", "")
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_command_with_code_of_a_users_ends_as_python_does(tmp_path: Path, own: bool) -> None:
+    (tmp_path / "mine.py").write_text("class Mine:\n    pass\n")
+    code = f"""
+from vprdist.console import guarded
+from vprdist.spec.own_load import load_own
+
+class Cycle:
+    def __init__(self):
+        self.itself, self.file = self, open("words", "w")
+        self.file.write("all of it")
+
+def work(console):
+    global kept
+    if {own}:
+        load_own("{tmp_path}/mine.py:Mine")
+    kept = Cycle()
+    return 0
+
+raise SystemExit(guarded(work))
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert (tmp_path / "words").read_text() == ("all of it" if own else "")

@@ -7,7 +7,6 @@ goes through `Console`; colours are given beside the words, as styles.
 from __future__ import annotations
 
 import argparse
-import atexit
 import gc
 import math
 import re
@@ -27,7 +26,7 @@ from rich.text import Text
 from vprdist.disk import full_disk
 from vprdist.errors import UserError
 from vprdist.long_table import Line, LongTable, drawn, telling
-from vprdist.machine import settle_home
+from vprdist.machine import end_quickly, settle_home
 
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but tab and line feed, what turns the direction of reading, and bytes that are no letters."""
@@ -35,7 +34,7 @@ COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)
 """What programs print for a terminal beside their words (ECMA-48): CSI and OSC sequences, character sets."""
 
 COLLECTED_AFTER = 10_000
-"""New objects, in the place of Python's 700 or 2000."""
+"""New objects, in the place of Python's 700 or 2000: what a command imports stays, however often it is looked at."""
 WORDS = 12
 """Characters that a column of words gets at least."""
 
@@ -245,11 +244,8 @@ def duration(seconds: float) -> str:
 
 def guarded(work: Callable[[Console], int]) -> int:
     """Run a command; what a user can mend becomes one message, and exit code 2 or the error's own."""
-    # All that is imported stays. To look for cycles in it again and again, and once more at the end, would take a
-    # quarter of the time of a short command.
     gc.set_threshold(COLLECTED_AFTER)
-    atexit.unregister(gc.freeze)
-    atexit.register(gc.freeze)
+    end_quickly()
     console = Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 200)
     settle_home()
     try:

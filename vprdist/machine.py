@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import functools
@@ -88,6 +89,18 @@ def load_for_good(name: str) -> ModuleType:
         gc.freeze()
         if was_on:
             gc.enable()
+
+
+def end_quickly() -> None:
+    """When this process ends Python does not look for cycles once more in all that was imported: a fifth of a short
+    command's time."""
+    end_in_full()
+    atexit.register(gc.freeze)
+
+
+def end_in_full() -> None:
+    """It does: objects of somebody else are here, and a file that they left open in a cycle is written to its end."""
+    atexit.unregister(gc.freeze)
 
 
 def use_huge_pages() -> None:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from vprdist.errors import OwnCodeError, RuleError, UserError, first_line
+from vprdist.machine import end_in_full
 from vprdist.spec.own_code import FILE_NAME, MODULE_NAME, is_own, own_file, read_own
 
 ITS_FILES = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
@@ -46,6 +47,7 @@ def load_own(name: str, digest: str | None = None) -> Any:
     if digest is not None and own.digest != digest:
         fault = f"the file was changed since the trial was submitted; its digest must be {digest}"
         raise OwnCodeError(own.file, fault, own.digest, "Run the sweep again: another text is another trial.")
+    end_in_full()
     with blamed(name):
         return getattr(_module(name, own.file, own.digest), own.name)
 
