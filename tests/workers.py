@@ -90,6 +90,7 @@ def main(collected: Sequence[str]) -> None:
     pytest.main([*collected, "--collect-only", "-q", "-p", "no:cacheprovider", "-n0"])
     warm_server.load(warm.MODULES)
     gc.enable()
+    gc.set_threshold(50_000)
     warm.gather_pages()
     warm.tell_of_stacks()
     with socket.socket(fileno=os.dup(0)) as asked:
