@@ -149,7 +149,8 @@ def test_killed_drivers_lose_no_job_of_several_trials(slurm_cluster: DevCluster,
     assert [folder.result().starts for folder in wanted] == [1] * 8
     assert all(steps(folder) == list(range(1, 9)) for folder in wanted)
     began = {record.job_id for record in records(wanted)}
-    assert len(began) == 2, "each job was found again"
+    # Mostly two. When a driver is killed, or gets no processor for long, some trials may be left to a job of their own.
+    assert submitted(slurm_cluster, tmp_path) == sorted(map(str, began)), "each job was found again"
 
 
 def test_a_job_that_never_starts_is_counted_once(slurm_cluster: DevCluster, tmp_path: Path) -> None:
