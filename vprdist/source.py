@@ -75,16 +75,9 @@ def running_digest() -> str:
 
 def _texts_of(package: Path) -> dict[str, bytes]:
     """All its Python files, by their paths below it."""
-    texts, folders = dict[str, bytes](), [("", package)]
-    for below, folder in folders:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name != "__pycache__" and entry.is_dir(follow_symlinks=False):
-                    folders.append((f"{below}{entry.name}/", Path(entry.path)))
-                elif entry.name.endswith(".py") and not entry.name.startswith(".") and entry.is_file():
-                    texts[below + entry.name] = Path(entry.path).read_bytes()
+    paths = {path.relative_to(package): path for path in package.rglob("[!.]*.py") if path.is_file()}
     # What is shipped is no code of ours, and lies elsewhere in a checkout: a wheel of it has the same digest.
-    return {name: text for name, text in texts.items() if not name.startswith(f"{INSIDE}/")}
+    return {name.as_posix(): path.read_bytes() for name, path in paths.items() if name.parts[0] != INSIDE}
 
 
 def source_of(package: Path, version: str) -> Source | None:

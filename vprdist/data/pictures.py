@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,8 +177,9 @@ def _looked(paths: Sequence[Path], what: Callable[[os.stat_result], int]) -> npt
     """(N,) something of each picture that is there, 0 where none is."""
     out = np.zeros(len(paths), np.uint64)
     if not isinstance(paths, MadePaths) or len(paths) < FEW:
-        for folder, wanted in _by_folder(paths):
-            known = _of_files(Path(folder), what)
+        for folder, rows_there in _by_folder(paths):
+            wanted = list(rows_there)
+            known = _of_files(Path(folder), what, only={name for _, name in wanted})
             for row, name in wanted:
                 out[row] = known.get(name, 0)
         return out
@@ -238,9 +239,12 @@ def folder_sizes(folder: Path, ending: str = "") -> dict[str, int]:
     return _of_files(folder, lambda found: found.st_size, ending)
 
 
-def _of_files(folder: Path, what: Callable[[os.stat_result], int], ending: str = "") -> dict[str, int]:
-    """By name, something of each file of a folder."""
+def _of_files(
+    folder: Path, what: Callable[[os.stat_result], int], ending: str = "", only: Container[str] | None = None
+) -> dict[str, int]:
+    """By name, something of each file of a folder, or of those of some names: there may be millions beside them."""
     with cannot_list(folder), os.scandir(folder) as entries:
         # A link that leads nowhere is no file: the picture is missing.
-        found = (entry for entry in entries if entry.name.endswith(ending) and entry.is_file())
+        named = (e for e in entries if e.name.endswith(ending) and (only is None or e.name in only))
+        found = (entry for entry in named if entry.is_file())
         return {entry.name: what(entry.stat()) for entry in found}

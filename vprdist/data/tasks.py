@@ -110,7 +110,7 @@ def check_subtask(cities: Sequence[City], trial: TrialSpec) -> None:
 
 def conditions_of(cities: Sequence[City]) -> list[str]:
     """The conditions of the queries of some cities, each once, in the order of the alphabet."""
-    return sorted({word for city in cities for word in set(city.query.conditions.tolist()) if word})
+    return sorted({word for city in cities for word in city.query.conditions.tolist() if word})
 
 
 def _near(tasks: Sequence[Task], radius_m: float) -> str:
